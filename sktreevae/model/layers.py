@@ -1,0 +1,121 @@
+"""Layers for many nodes at once: parameters stacked on their first dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["SLOPE", "StackedMLP", "linear", "mlp"]
+
+SLOPE = 0.3
+"""Negative slope of the leaky rectifiers, as in the paper."""
+
+
+class StackedMLP(nn.Module):
+    """One multi-layer perceptron per node, evaluated together as batched products.
+
+    Hidden layers are normalised over their features and rectified.
+
+    Parameters
+    ----------
+    n_nodes : int
+        Number of perceptrons. Every parameter has this as its first dimension.
+    widths : sequence of int
+        Features of the input, of each hidden layer and of the output.
+    generator : torch.Generator
+        Source of the initial weights.
+    gain : float, default=1.0
+        Factor on the initial weights of the last layer.
+
+    Examples
+    --------
+    >>> nets = StackedMLP(5, (8, 32, 2), generator=torch.Generator())
+    >>> first, second = nets.split((2, 3))  # the perceptrons of two levels
+    >>> first(torch.zeros(10, 8)).shape  # one input for all
+    torch.Size([2, 10, 2])
+    >>> second(torch.zeros(3, 10, 8)).shape  # an input for each
+    torch.Size([3, 10, 2])
+    """
+
+    def __init__(
+        self,
+        n_nodes: int,
+        widths: Sequence[int],
+        *,
+        generator: torch.Generator,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for layer, (fan_in, fan_out) in enumerate(pairwise(widths), start=2):
+            last = layer == len(widths)
+            weight = torch.empty(n_nodes, fan_in, fan_out)
+            _init_weight(weight, fan_in, generator, gain if last else 1.0)
+            self.weights.append(weight)
+            self.biases.append(torch.zeros(n_nodes, 1, fan_out))
+
+    def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
+        """Return the perceptrons as groups of consecutive ones, one callable a group.
+
+        The split is a view, and a single operation for each parameter.
+        """
+        groups = [
+            list(zip(*(p.split(list(sizes)) for p in parameters), strict=True))
+            for parameters in (self.weights, self.biases)
+        ]
+        return [
+            lambda x, parts=parts: _stacked_forward(x, *parts)
+            for parts in zip(*groups, strict=True)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in) or (n_nodes, batch, in) to (n_nodes, batch, out)."""
+        return _stacked_forward(x, self.weights, self.biases)
+
+
+def _stacked_forward(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+) -> Tensor:
+    if x.ndim == 2:
+        x = x.expand(len(weights[0]), *x.shape)
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = torch.baddbmm(bias, x, weight)
+        x = F.leaky_relu(F.layer_norm(x, x.shape[-1:]), SLOPE)
+    return torch.baddbmm(biases[-1], x, weights[-1])
+
+
+def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:
+    """Return one perceptron whose layers are all normalised and rectified."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        layers.append(linear(fan_in, fan_out, generator=generator))
+        layers.append(nn.LayerNorm(fan_out))
+        layers.append(nn.LeakyReLU(SLOPE))
+    return nn.Sequential(*layers)
+
+
+def linear(fan_in: int, fan_out: int, *, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer with initial weights from an explicit generator."""
+    # `skip_init` leaves the global generator alone, which nn.Linear would draw from.
+    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    with torch.no_grad():
+        _init_weight(layer.weight, fan_in, generator)
+        layer.bias.zero_()
+    return layer
+
+
+def _init_weight(
+    weight: Tensor, fan_in: int, generator: torch.Generator, gain: float = 1.0
+) -> None:
+    """Fill with uniform values that keep the variance of unit inputs."""
+    bound = gain * math.sqrt(3.0 / max(fan_in, 1))
+    with torch.no_grad():
+        weight.uniform_(-bound, bound, generator=generator)

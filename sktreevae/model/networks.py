@@ -1,0 +1,51 @@
+"""The deterministic, bottom-up side: from data to one embedding per depth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .layers import mlp
+
+__all__ = ["BottomUp"]
+
+
+class BottomUp(nn.Module):
+    """Encoder and chain of the inference model (section 2.3 of the paper).
+
+    The encoder's output is the deepest embedding, d_D; each step of the chain gives
+    the embedding one level nearer to the root, down to d_0.
+
+    Parameters
+    ----------
+    n_features : int
+        Features of the data.
+    hidden_dim : int
+        Width of every embedding. The encoder narrows to it from four times as much.
+    n_steps : int
+        Steps of the chain, D: there are ``n_steps + 1`` embeddings.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        *,
+        hidden_dim: int,
+        n_steps: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        widths = (n_features, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
+        self.encoder = mlp(widths, generator=generator)
+        self.chain = nn.ModuleList(
+            mlp((hidden_dim, hidden_dim), generator=generator) for _ in range(n_steps)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
+        embeddings = [self.encoder(x)]
+        for step in self.chain:
+            embeddings.append(step(embeddings[-1]))
+        return embeddings[::-1]

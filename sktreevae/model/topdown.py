@@ -1,0 +1,292 @@
+"""The stochastic, top-down side: latents, decisions and decoders of every node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .gaussians import Gaussian
+from .layers import StackedMLP
+from .likelihoods import LIKELIHOODS
+from .posterior import Decisions, ElboTerms, Level, Posterior
+from .topology import Restructuring, Topology
+
+__all__ = ["TopDown"]
+
+
+class TopDown(nn.Module):
+    """Transformations, posterior heads, routers and decoders of a tree.
+
+    The tree may be a whole one or the new part of one, two children below a leaf that
+    is split: what lies above enters as the root's distribution and log-probability.
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree.
+    n_features : int
+        Features of the data.
+    hidden_dim, latent_dim : int
+        Widths of the bottom-up embeddings and of a node's latent.
+    likelihood : {"bernoulli", "gaussian"}
+        Distribution of the data given a leaf's latent.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        n_features: int,
+        *,
+        hidden_dim: int,
+        latent_dim: int,
+        likelihood: str,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.topology = topology
+        self.config = {
+            "n_features": n_features,
+            "hidden_dim": hidden_dim,
+            "latent_dim": latent_dim,
+            "likelihood": likelihood,
+        }
+        narrow, wide = 4 * latent_dim, 2 * hidden_dim
+        n_nodes, n_leaves = topology.n_nodes - 1, len(topology.leaves)
+        n_branchings = len(topology.branchings)
+        new = {"generator": generator}
+        # All nodes but the root.
+        self.heads = StackedMLP(n_nodes, (hidden_dim, 2 * latent_dim), **new)
+        self.transformations = StackedMLP(
+            n_nodes, (latent_dim, narrow, 2 * latent_dim), gain=0.1, **new
+        )
+        # The branching nodes.
+        self.q_routers = StackedMLP(n_branchings, (hidden_dim, hidden_dim, 1), **new)
+        self.p_routers = StackedMLP(n_branchings, (latent_dim, narrow, 1), **new)
+        # The leaves.
+        self.decoders = StackedMLP(n_leaves, (latent_dim, wide, n_features), **new)
+        self.likelihood = LIKELIHOODS[likelihood](n_leaves, n_features)
+        self._register_steps()
+
+    def _register_steps(self) -> None:
+        """Store where the nodes of each level find what they need, as positions.
+
+        They are derived from the topology, so they are not saved.
+        """
+        tree = self.topology
+        self._level_sizes = [len(level) for level in tree.levels]
+        self._branching_sizes = []
+
+        def register(name: str, positions: Sequence[int]) -> None:
+            tensor = torch.tensor(positions, dtype=torch.long)
+            self.register_buffer(name, tensor, persistent=False)
+
+        for depth, level in enumerate(tree.levels):
+            branchings = [i for i in level if len(tree.children[i]) == 2]
+            self._branching_sizes.append(len(branchings))
+            register(f"_branching_{depth}", [level.index(i) for i in branchings])
+            if depth == tree.depth:
+                break
+            below = tree.levels[depth + 1]
+            register(f"_parent_{depth + 1}", [level.index(tree.parent[i]) for i in below])
+            # Rows of [left at each branching, right at each branching, sure].
+            routes = []
+            for node in below:
+                parent = tree.parent[node]
+                row = 2 * len(branchings)
+                if parent in branchings:
+                    right = node == tree.children[parent][1]
+                    row = branchings.index(parent) + right * len(branchings)
+                routes.append(row)
+            register(f"_route_{depth}", routes)
+        register("_leaves", tree.leaves)
+
+    def infer(
+        self,
+        embeddings: list[Tensor],
+        root: Gaussian,
+        *,
+        root_prior: Gaussian,
+        root_log_path: Tensor,
+        noise: Tensor | None = None,
+    ) -> Posterior:
+        """Go down the tree and infer the latents and decisions of each level.
+
+        Parameters
+        ----------
+        embeddings : list of Tensor
+            d_k for each depth, (batch, hidden_dim); deeper levels read the last one.
+        root, root_prior : Gaussian
+            q(z_0 | x) and p(z_0), (batch, latent_dim).
+        root_log_path : Tensor of shape (batch,)
+            Log-probability of reaching the root: zeros, but for a part of a tree.
+        noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
+            Standard normal noise that draws the latents. Without it, they are the
+            posterior means.
+        """
+        heads = self.heads.split(self._level_sizes[1:])
+        transformations = self.transformations.split(self._level_sizes[1:])
+        q_routers = self.q_routers.split(self._branching_sizes)
+        p_routers = self.p_routers.split(self._branching_sizes)
+        noises = None if noise is None else noise.split(self._level_sizes)
+
+        levels: list[Level] = []
+        q = Gaussian(root.mean[None], root.variance[None])
+        p = Gaussian(root_prior.mean[None], root_prior.variance[None])
+        log_path = root_log_path[None]
+        for depth in range(self.topology.depth + 1):
+            embedding = embeddings[min(depth, len(embeddings) - 1)]
+            if depth > 0:
+                log_path = self.pass_down(log_path, depth) + routes
+                p = _transform(transformations[depth - 1], self.pass_down(z, depth))
+                q = Gaussian.from_raw(heads[depth - 1](embedding)).merge(p)
+            z = q.mean if noises is None else q.sample(noises[depth])
+            decisions = None
+            if depth < self.topology.depth:
+                z_branching = z.index_select(0, self.branchings(depth))
+                decisions = Decisions(
+                    q_routers[depth](embedding).squeeze(-1),
+                    p_routers[depth](z_branching).squeeze(-1),
+                )
+                routes = self.routes(decisions.q_logit, depth)
+            levels.append(Level(q, p, z, log_path, decisions))
+        return Posterior(
+            levels,
+            self.at_leaves([level.z for level in levels]),
+            self.at_leaves([level.log_path for level in levels]),
+        )
+
+    def elbo(self, posterior: Posterior, x: Tensor) -> ElboTerms:
+        """Compute the terms of the bound, weighted by the P(i | x) of their nodes."""
+        log_prob = self.leaf_log_prob(posterior, x)
+        reconstruction = (posterior.leaf_log_path.exp() * log_prob).sum(0)
+        kl_nodes = torch.zeros_like(reconstruction)
+        kl_decisions = torch.zeros_like(reconstruction)
+        for depth, level in enumerate(posterior.levels):
+            path = level.log_path.exp()
+            kl = (path * level.q.kl(level.p)).sum(0)
+            if depth == 0:
+                kl_root = kl
+            else:
+                kl_nodes = kl_nodes + kl
+            if level.decisions is not None:
+                path = path.index_select(0, self.branchings(depth))
+                kl_decisions = kl_decisions + (path * level.decisions.kl()).sum(0)
+        return ElboTerms(reconstruction, kl_root, kl_nodes, kl_decisions)
+
+    def generate(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the latents of all nodes from the prior, and route them.
+
+        Parameters
+        ----------
+        noise : Tensor of shape (n_nodes, batch, latent_dim)
+            Standard normal noise.
+
+        Returns
+        -------
+        leaf_z : Tensor of shape (n_leaves, batch, latent_dim)
+            Latents of the leaves.
+        leaf_log_path : Tensor of shape (n_leaves, batch)
+            Log-probability that the generative routers lead there.
+        """
+        transformations = self.transformations.split(self._level_sizes[1:])
+        p_routers = self.p_routers.split(self._branching_sizes)
+        noises = noise.split(self._level_sizes)
+        z, log_path = noises[0], torch.zeros_like(noises[0][..., 0])
+        latents, log_paths = [z], [log_path]
+        for depth in range(1, self.topology.depth + 1):
+            z_branching = z.index_select(0, self.branchings(depth - 1))
+            logit = p_routers[depth - 1](z_branching).squeeze(-1)
+            log_path = self.pass_down(log_path, depth) + self.routes(logit, depth - 1)
+            p = _transform(transformations[depth - 1], self.pass_down(z, depth))
+            z = p.sample(noises[depth])
+            latents.append(z)
+            log_paths.append(log_path)
+        return self.at_leaves(latents), self.at_leaves(log_paths)
+
+    def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
+        """log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
+        return self.likelihood.log_prob(self.decoders(posterior.leaf_z), x)
+
+    def pass_down(self, values: Tensor, depth: int) -> Tensor:
+        """Hand the values of the level above to each of its children at `depth`."""
+        return values.index_select(0, getattr(self, f"_parent_{depth}"))
+
+    def routes(self, logit: Tensor, depth: int) -> Tensor:
+        """Log-probability of the way from a level to each of the nodes below it."""
+        sure = logit.new_zeros(1, logit.shape[1])
+        ways = torch.cat([F.logsigmoid(logit), F.logsigmoid(-logit), sure])
+        return ways.index_select(0, getattr(self, f"_route_{depth}"))
+
+    def branchings(self, depth: int) -> Tensor:
+        """Positions of the branching nodes among those of their level."""
+        return getattr(self, f"_branching_{depth}")
+
+    def at_leaves(self, by_level: list[Tensor]) -> Tensor:
+        """Pick the leaves' rows from arrays over the nodes of each level."""
+        return torch.cat(by_level).index_select(0, self._leaves)
+
+    def draw_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw standard normal noise for all latents of `n_samples` samples."""
+        shape = (self.topology.n_nodes, n_samples, self.config["latent_dim"])
+        device = self.decoders.biases[0].device
+        dtype = self.decoders.biases[0].dtype
+        return torch.randn(shape, generator=generator, device=device, dtype=dtype)
+
+    def graft(self, leaf: int, cherry: TopDown) -> TopDown:
+        """Return the tree with `cherry`, a root and two leaves, in the place of a leaf.
+
+        The leaf keeps its latent and loses its decoder; its router, and all that
+        belongs to its children, come from `cherry`.
+        """
+        return self._restructure(self.topology.split(leaf), cherry)
+
+    def prune(self, leaf: int) -> TopDown:
+        """Return the tree without a leaf, its decoder and its parent's decision."""
+        return self._restructure(self.topology.prune(leaf), self)
+
+    def _restructure(self, change: Restructuring, new: TopDown) -> TopDown:
+        """Gather the stacked parameters of this tree and a new part in a new order."""
+        old, tree = self.topology, change.topology
+        new_nodes = iter(range(old.n_nodes - 1, old.n_nodes + 1))
+        new_leaves = iter(range(len(old.leaves), len(old.leaves) + 2))
+        nodes = [s - 1 if s >= 0 else next(new_nodes) for s in change.source[1:]]
+        leaves = [
+            old.leaves.index(change.source[i])
+            if change.source[i] >= 0
+            else next(new_leaves)
+            for i in tree.leaves
+        ]
+        branchings = [
+            old.branchings.index(change.source[i])
+            if change.source[i] in old.branchings
+            else len(old.branchings)
+            for i in tree.branchings
+        ]
+        rows = {
+            "heads": nodes,
+            "transformations": nodes,
+            "q_routers": branchings,
+            "p_routers": branchings,
+            "decoders": leaves,
+            "likelihood": leaves,
+        }
+        added = dict(new.named_parameters())
+        result = TopDown(tree, **self.config, generator=torch.Generator())
+        state = {
+            name: torch.cat([value, added[name]])[rows[name.partition(".")[0]]]
+            for name, value in self.named_parameters()
+        }
+        result.to(next(self.parameters()))
+        result.load_state_dict(state)
+        return result
+
+
+def _transform(network: Callable[[Tensor], Tensor], z: Tensor) -> Gaussian:
+    """p(z_i | z_pa(i)): the parent's latent moved by the node's transformation."""
+    p = Gaussian.from_raw(network(z))
+    return Gaussian(z + p.mean, p.variance)

@@ -1,0 +1,162 @@
+"""The tree variational autoencoder (Manduchi et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .gaussians import Gaussian
+from .layers import linear
+from .networks import BottomUp
+from .posterior import ElboTerms, Posterior
+from .topdown import TopDown
+from .topology import Topology
+
+__all__ = ["TreeVAE"]
+
+
+class TreeVAE(nn.Module):
+    """A generative model whose latent variables form a learned binary tree.
+
+    .. math::
+        p(x, z, c) = p(z_0) \\prod_{i \\in path} p(c_{pa(i)} | z_{pa(i)})
+        p(z_i | z_{pa(i)}) \\; p(x | z_{leaf})
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree.
+    n_features : int
+        Features of the data.
+    hidden_dim : int, default=128
+        Width of the bottom-up embeddings.
+    latent_dim : int, default=8
+        Width of the latent of each node.
+    n_steps : int, default=4
+        Steps of the bottom-up chain; nodes at depth k read embedding min(k, n_steps).
+    likelihood : {"bernoulli", "gaussian"}, default="gaussian"
+        Distribution of the data given the latent of a leaf.
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Examples
+    --------
+    >>> tree = Topology.single_leaf().split(0).topology
+    >>> model = TreeVAE(tree, n_features=5, generator=torch.Generator())
+    >>> x = torch.zeros(3, 5)
+    >>> model.infer(x).leaf_log_path.exp().sum(0)
+    tensor([1., 1., 1.], grad_fn=<SumBackward1>)
+    >>> model.elbo(x).elbo().shape
+    torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        n_features: int,
+        *,
+        hidden_dim: int = 128,
+        latent_dim: int = 8,
+        n_steps: int = 4,
+        likelihood: str = "gaussian",
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.bottom_up = BottomUp(
+            n_features, hidden_dim=hidden_dim, n_steps=n_steps, generator=generator
+        )
+        self.root_head = linear(hidden_dim, 2 * latent_dim, generator=generator)
+        self.top_down = TopDown(
+            topology,
+            n_features,
+            hidden_dim=hidden_dim,
+            latent_dim=latent_dim,
+            likelihood=likelihood,
+            generator=generator,
+        )
+
+    @property
+    def topology(self) -> Topology:
+        """The tree."""
+        return self.top_down.topology
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Arguments that make a model of the same shape, but for the generator."""
+        return {
+            "topology": self.topology,
+            "n_steps": len(self.bottom_up.chain),
+            **self.top_down.config,
+        }
+
+    def draw_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw the noise that samples the latents: (n_nodes, n_samples, latent_dim)."""
+        return self.top_down.draw_noise(n_samples, generator)
+
+    def infer(self, x: Tensor, noise: Tensor | None = None) -> Posterior:
+        """Infer latents and paths of a batch (section 2.3).
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            Data.
+        noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
+            Draws the latents; without it they are the posterior means.
+        """
+        embeddings = self.bottom_up(x)
+        root = Gaussian.from_raw(self.root_head(embeddings[0]))
+        return self.top_down.infer(
+            embeddings,
+            root,
+            root_prior=Gaussian.standard(root.mean),
+            root_log_path=root.mean.new_zeros(len(x)),
+            noise=noise,
+        )
+
+    def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
+        """Bound log p(x) from below (section 2.4); arguments as for `infer`."""
+        return self.top_down.elbo(self.infer(x, noise), x)
+
+    def leaf_elbo(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Bound log p(x | leaf) for every leaf, (n_leaves, batch), in nats.
+
+        This is the bound without its decision terms, had x gone to that leaf.
+        """
+        posterior = self.infer(x, noise)
+        path_kls: list[Tensor] = []
+        for depth, level in enumerate(posterior.levels):
+            kl = level.q.kl(level.p)
+            if depth > 0:
+                kl = kl + self.top_down.pass_down(path_kls[-1], depth)
+            path_kls.append(kl)
+        log_prob = self.top_down.leaf_log_prob(posterior, x)
+        return log_prob - self.top_down.at_leaves(path_kls)
+
+    def log_likelihood(
+        self, x: Tensor, n_importance_samples: int, generator: torch.Generator
+    ) -> Tensor:
+        """Estimate log p(x) in nats by importance sampling, (batch,).
+
+        Latents are drawn from q and paths are summed over, so the likelihood itself,
+        ``exp`` of the estimate, is unbiased.
+        """
+        estimates = []
+        for _ in range(n_importance_samples):
+            posterior = self.infer(x, self.draw_noise(len(x), generator))
+            log_weights: list[Tensor] = []
+            for depth, level in enumerate(posterior.levels):
+                log_weight = level.p.log_prob(level.z) - level.q.log_prob(level.z)
+                if depth > 0:
+                    above = posterior.levels[depth - 1].decisions
+                    log_weight = (
+                        log_weight
+                        + self.top_down.pass_down(log_weights[-1], depth)
+                        + self.top_down.routes(above.p_logit, depth - 1)
+                    )
+                log_weights.append(log_weight)
+            log_joint = self.top_down.leaf_log_prob(posterior, x)
+            log_joint = log_joint + self.top_down.at_leaves(log_weights)
+            estimates.append(log_joint.logsumexp(0))
+        return torch.stack(estimates).logsumexp(0) - math.log(n_importance_samples)

@@ -1,0 +1,118 @@
+"""From a user's matrix to standardised batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Samples", "shuffled_batches"]
+
+BLOCK_SIZE = 256
+"""Rows of a block of predictions. Constant, so a row's result depends on it alone."""
+
+CHUNK_SIZE = 1 << 14
+"""Rows that are converted at a time."""
+
+
+class Samples:
+    """Rows of a matrix, standardised, as float32 tensors.
+
+    A dense matrix in memory becomes one tensor, and a batch an index into it. Rows of
+    memory-mapped and sparse matrices are read, and made dense, when asked for.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data in the user's units.
+    center, scale : ndarray of shape (n_features,)
+        A row x becomes (x - center) / scale.
+    device : torch.device, default=None
+        Where the tensors go; the CPU by default.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray | sparse.csr_matrix | sparse.csr_array,
+        center: np.ndarray,
+        scale: np.ndarray,
+        device: torch.device | None = None,
+    ) -> None:
+        self._X = X
+        self._center = center
+        self._scale = scale
+        self._device = device
+        self._resident = None
+        if not sparse.issparse(X) and not _is_memory_mapped(X):
+            chunks = (self._convert(X[rows]) for rows in _slices(len(self), CHUNK_SIZE))
+            self._resident = torch.cat(list(chunks))
+
+    def __len__(self) -> int:
+        return self._X.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self._X.shape[1]
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Return the rows that an integer tensor names, (len(index), n_features)."""
+        if self._resident is not None:
+            return self._resident[index]
+        return self._convert(self._X[index.numpy(force=True)])
+
+    @torch.no_grad()
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply a function to all rows, in blocks of constant size.
+
+        The last block is filled up with zeros, whose results are dropped.
+
+        Parameters
+        ----------
+        function : callable
+            Maps (block, n_features) to (block, ...).
+        """
+        results = []
+        for rows in _slices(len(self), BLOCK_SIZE):
+            if self._resident is not None:
+                block = self._resident[rows]
+            else:
+                block = self._convert(self._X[rows])
+            padded = F.pad(block, (0, 0, 0, BLOCK_SIZE - len(block)))
+            results.append(function(padded)[: len(block)])
+        return torch.cat(results)
+
+    def _convert(self, rows: np.ndarray | sparse.csr_array) -> Tensor:
+        if sparse.issparse(rows):
+            rows = rows.toarray()
+        # In float64, where 1e30 and 1e-30 are as good as one.
+        standardised = (rows.astype(np.float64) - self._center) / self._scale
+        return torch.from_numpy(standardised.astype(np.float32)).to(self._device)
+
+
+def shuffled_batches(
+    n_samples: int, batch_size: int, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Return the positions 0 to n_samples - 1, shuffled, in batches of equal size.
+
+    Sizes differ by one at most: no tiny last batch, and none is dropped.
+    """
+    order = torch.randperm(n_samples, generator=generator, device=generator.device)
+    return order.tensor_split(-(-n_samples // batch_size))
+
+
+def _is_memory_mapped(X: np.ndarray) -> bool:
+    """Tell whether an array, or one that it is a view of, is a `numpy.memmap`."""
+    while X is not None:
+        if isinstance(X, np.memmap):
+            return True
+        X = getattr(X, "base", None)
+    return False
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

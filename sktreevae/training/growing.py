@@ -1,0 +1,377 @@
+"""The iterative growth of a tree (section 2.5 of the paper), and pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..model import ElboTerms, Gaussian, TopDown, Topology, TreeVAE
+from .batches import Samples
+from .loop import History, LoopOptions, Phase, run_phase
+from .splitting import propose_split
+
+__all__ = ["GrowthOptions", "grow"]
+
+KL_GROWING = 0.15
+"""What the weight of the divergences rises to while the tree grows, as in the paper:
+almost an autoencoder, which is what lets clusters form."""
+
+PROPOSAL_WEIGHT = 20.0
+"""Weight of a proposed split, in nats for each nat of cross-entropy."""
+
+SPLITS_PER_REFRESH = 3
+ATTEMPTS_PER_SPLIT = 2
+
+CHERRY = Topology.single_leaf().split(0).topology
+"""A root and two leaves."""
+
+
+@dataclass(frozen=True)
+class GrowthOptions:
+    """What shapes the tree; see `TreeVAEClustering`."""
+
+    n_clusters: int
+    max_depth: int | None
+    split_criterion: str
+    min_cluster_fraction: float
+
+
+def grow(
+    samples: Samples,
+    train: Tensor,
+    validation: Tensor,
+    *,
+    networks: dict[str, object],
+    growth: GrowthOptions,
+    options: LoopOptions,
+    generator: torch.Generator,
+    history: History,
+) -> TreeVAE:
+    """Grow a tree by splitting leaves, and train it.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data.
+    train, validation : Tensor of int
+        Samples to train on, and to end phases by; the latter may be empty.
+    networks : dict
+        Arguments of `TreeVAE` but for the topology and the generator.
+    growth : GrowthOptions
+        Size and shape of the tree.
+    options : LoopOptions
+        Optimiser and stopping rule of the phases.
+    generator : torch.Generator
+        The only source of randomness.
+    history : History
+        Gets a record for each epoch.
+
+    Returns
+    -------
+    model : TreeVAE
+        With `n_clusters` leaves, or fewer where the data doesn't support as many.
+    """
+    gardener = _Gardener(
+        samples, train, validation, growth, options, generator, history
+    )
+    return gardener.grow(networks)
+
+
+class _Gardener:
+    """Holds what the steps of a growth share."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        train: Tensor,
+        validation: Tensor,
+        growth: GrowthOptions,
+        options: LoopOptions,
+        generator: torch.Generator,
+        history: History,
+    ) -> None:
+        self.samples = samples
+        self.train = train
+        self.validation = validation
+        self.growth = growth
+        self.options = options
+        self.generator = generator
+        self.history = history
+        self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
+
+    def grow(self, networks: dict[str, object]) -> TreeVAE:
+        distinct = self._are_distinct(self.train)
+        single = self.growth.n_clusters == 1 or self.growth.max_depth == 0
+        topology = Topology.single_leaf() if single or not distinct else CHERRY
+        self.model = TreeVAE(topology, generator=self.generator, **networks)
+        self.model.to(self.generator.device)
+        if topology is CHERRY:
+            left = self._propose(self.train)
+            self._train_whole("initial", (0.0, KL_GROWING), left)
+            self._prune()
+            self._split_leaves()
+        self._train_whole("finetune", (KL_GROWING, 1.0))
+        self._prune()
+        return self.model
+
+    def _split_leaves(self) -> None:
+        """Split one leaf after the other, until there are enough or none can be."""
+        refused: set[int] = set()
+        n_splits = 0
+        while len(self.model.topology.leaves) < self.growth.n_clusters:
+            log_path = self._leaf_log_path()
+            leaf = self._choose_leaf(log_path, refused)
+            # Pruning takes leaves away again, so the number of splits is bounded.
+            if leaf is None or n_splits == 2 * self.growth.n_clusters:
+                break
+            change = self.model.topology.split(leaf)
+            if not self._split(leaf, log_path):
+                refused.add(leaf)
+                continue
+            n_splits += 1
+            refused = {i for i, source in enumerate(change.source) if source in refused}
+            grown = len(self.model.topology.leaves) >= self.growth.n_clusters
+            if n_splits % SPLITS_PER_REFRESH == 0 and not grown:
+                self._train_whole("refresh", (0.0, KL_GROWING))
+                if self._prune():
+                    refused = set()
+
+    def _train_whole(
+        self, name: str, kl_weights: tuple[float, float], left: Tensor | None = None
+    ) -> None:
+        part = _WholeTree(self.model, self.samples, left, self.generator)
+        self._run(Phase(name, kl_weights, PROPOSAL_WEIGHT), part, self.train)
+
+    def _run(
+        self,
+        phase: Phase,
+        part: _WholeTree | _NewLeaves,
+        train: Tensor,
+        validation: Tensor | None = None,
+    ) -> None:
+        run_phase(
+            phase,
+            part,
+            train,
+            self.validation if validation is None else validation,
+            options=self.options,
+            generator=self.generator,
+            history=self.history,
+        )
+
+    def _leaf_log_path(self) -> Tensor:
+        """log P(l | x) of all samples, (n_samples, n_leaves)."""
+        return self.samples.map(lambda x: self.model.infer(x).leaf_log_path.T)
+
+    def _leaf_counts(self) -> Tensor:
+        """Count the samples whose most probable leaf each is."""
+        n_leaves = len(self.model.topology.leaves)
+        return self._leaf_log_path().argmax(1).bincount(minlength=n_leaves)
+
+    def _choose_leaf(self, log_path: Tensor, refused: set[int]) -> int | None:
+        """Choose the leaf to split, or none."""
+        tree = self.model.topology
+        max_depth = self.growth.max_depth
+        if max_depth is None:
+            max_depth = tree.n_nodes
+        counts = log_path.argmax(1).bincount(minlength=len(tree.leaves)).tolist()
+        candidates = [
+            position
+            for position, leaf in enumerate(tree.leaves)
+            if leaf not in refused
+            and tree.node_depths[leaf] < max_depth
+            and counts[position] >= 2 * self.min_samples
+            and self._are_distinct(torch.nonzero(log_path.argmax(1) == position)[:, 0])
+        ]
+        if not candidates:
+            return None
+        priorities = self._priorities(log_path)
+        return tree.leaves[max(candidates, key=lambda position: priorities[position])]
+
+    def _priorities(self, log_path: Tensor) -> list[float]:
+        """How much each leaf calls for a split, by the criterion chosen."""
+        path = log_path.exp()
+        if self.growth.split_criterion == "n_samples":
+            return (path >= self._threshold()).sum(0).tolist()
+        if self.growth.split_criterion == "reconstruction":
+            quality = self.samples.map(self._leaf_reconstruction)
+        else:
+            quality = self.samples.map(lambda x: self.model.leaf_elbo(x).T)
+        return (-(path * quality).sum(0) / path.sum(0)).tolist()
+
+    def _leaf_reconstruction(self, x: Tensor) -> Tensor:
+        top_down = self.model.top_down
+        return top_down.leaf_log_prob(self.model.infer(x), x).T
+
+    def _threshold(self) -> float:
+        """Least P(l | x) of the samples that take part in the split of a leaf."""
+        return min(1.0 / len(self.model.topology.leaves), 0.5)
+
+    def _split(self, leaf: int, log_path: Tensor) -> bool:
+        """Try to split a leaf; tell whether both children have samples of their own."""
+        position = self.model.topology.leaves.index(leaf)
+        member = log_path[:, position].exp() >= self._threshold()
+        train = self.train[member[self.train]]
+        validation = self.validation[member[self.validation]]
+        if len(train) < 2:
+            return False
+        index = torch.cat([train, validation])
+        activations = self._activations(leaf, index)
+        before = self.model.top_down
+        for _ in range(ATTEMPTS_PER_SPLIT):
+            children = TopDown(CHERRY, **before.config, generator=self.generator)
+            children.to(self.generator.device)
+            left = torch.zeros(len(index), device=index.device)
+            left[: len(train)] = self._propose(train)
+            part = _NewLeaves(
+                children,
+                activations,
+                self.samples,
+                index,
+                left,
+                self.generator,
+                n_leaves=len(self.model.topology.leaves) + 1,
+            )
+            everyone = torch.arange(len(index), device=index.device)
+            phase = Phase("split", (0.0, KL_GROWING), PROPOSAL_WEIGHT)
+            self._run(phase, part, everyone[: len(train)], everyone[len(train) :])
+            self.model.top_down = before.graft(leaf, children)
+            if self._leaf_counts().min() >= self.min_samples:
+                return True
+        self.model.top_down = before
+        return False
+
+    def _propose(self, index: Tensor) -> Tensor:
+        x = self.samples[index]
+        return propose_split(x, self.growth.min_cluster_fraction, self.generator).float()
+
+    @torch.no_grad()
+    def _activations(self, leaf: int, index: Tensor) -> _Activations:
+        """Compute, once, all that the frozen tree hands to the children of a leaf."""
+        depth = self.model.topology.node_depths[leaf]
+        row = self.model.topology.levels[depth].index(leaf)
+        parts = []
+        for rows in index.split(self.options.batch_size):
+            x = self.samples[rows]
+            noise = self.model.draw_noise(len(x), self.generator)
+            embeddings = self.model.bottom_up(x)
+            level = self.model.infer(x, noise).levels[depth]
+            last = len(embeddings) - 1
+            parts.append(
+                (
+                    embeddings[min(depth, last)],
+                    embeddings[min(depth + 1, last)],
+                    level.q.mean[row],
+                    level.q.variance[row],
+                    level.log_path[row],
+                )
+            )
+        return _Activations(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _prune(self) -> bool:
+        """Prune leaves with too few samples, the smallest first; tell if any was."""
+        pruned = False
+        while len(self.model.topology.leaves) > 1:
+            fewest, position = self._leaf_counts().min(0)
+            if fewest >= self.min_samples:
+                break
+            leaf = self.model.topology.leaves[position]
+            self.model.top_down = self.model.top_down.prune(leaf)
+            pruned = True
+        return pruned
+
+    def _are_distinct(self, index: Tensor) -> bool:
+        """Tell whether some samples aren't all the same."""
+        first = self.samples[index[:1]]
+        return any(
+            (self.samples[rows] != first).any()
+            for rows in index.split(self.options.batch_size)
+        )
+
+
+class _WholeTree:
+    """The whole model, as a part to train."""
+
+    def __init__(
+        self,
+        model: TreeVAE,
+        samples: Samples,
+        left: Tensor | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.left = left
+        self.generator = generator
+        self.n_leaves = len(model.topology.leaves)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return self.model.parameters()
+
+    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
+        x = self.samples[index]
+        posterior = self.model.infer(x, self.model.draw_noise(len(x), self.generator))
+        terms = self.model.top_down.elbo(posterior, x)
+        if self.left is None:
+            return terms, x.new_zeros(())
+        logit = posterior.levels[0].decisions.q_logit[0]
+        return terms, F.binary_cross_entropy_with_logits(logit, self.left[index])
+
+
+@dataclass(frozen=True)
+class _Activations:
+    """What the frozen part of a tree hands to the children of a leaf.
+
+    Embeddings at the leaf's depth and at the next, the leaf's q(z | x), given one draw
+    of the latents above it, and log P(leaf | x).
+    """
+
+    embedding: Tensor
+    embedding_below: Tensor
+    mean: Tensor
+    variance: Tensor
+    log_path: Tensor
+
+
+class _NewLeaves:
+    """A router and two leaves below a frozen tree, as a part to train."""
+
+    def __init__(
+        self,
+        children: TopDown,
+        activations: _Activations,
+        samples: Samples,
+        index: Tensor,
+        left: Tensor,
+        generator: torch.Generator,
+        *,
+        n_leaves: int,
+    ) -> None:
+        self.children = children
+        self.activations = activations
+        self.samples = samples
+        self.index = index
+        self.left = left
+        self.generator = generator
+        self.n_leaves = n_leaves
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return self.children.parameters()
+
+    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
+        a = self.activations
+        parent = Gaussian(a.mean[index], a.variance[index])
+        posterior = self.children.infer(
+            [a.embedding[index], a.embedding_below[index]],
+            parent,
+            root_prior=parent,
+            root_log_path=a.log_path[index],
+            noise=self.children.draw_noise(len(index), self.generator),
+        )
+        terms = self.children.elbo(posterior, self.samples[self.index[index]])
+        logit = posterior.levels[0].decisions.q_logit[0]
+        return terms, F.binary_cross_entropy_with_logits(logit, self.left[index])

@@ -1,0 +1,239 @@
+"""One phase of training, for the whole model or a part of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..model import ElboTerms
+from .batches import shuffled_batches
+
+__all__ = ["History", "LoopOptions", "Part", "Phase", "run_phase"]
+
+WARM_UP = 0.05
+"""Fraction of a phase in which the learning rate rises."""
+
+MIN_STEPS = 100
+"""Least update steps of a phase, for data with few batches an epoch."""
+
+
+class Part(Protocol):
+    """What a phase trains."""
+
+    n_leaves: int
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters to train."""
+
+    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
+        """Return the bound of some samples, and how far they are from the proposal.
+
+        The second is the cross-entropy in nats between the new decisions and the
+        split that was proposed for them; a zero where none was.
+        """
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """What all phases of a fit have in common; see `TreeVAEClustering`."""
+
+    max_iter: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    n_iter_no_change: int
+    tol: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training.
+
+    Parameters
+    ----------
+    name : {"initial", "split", "refresh", "finetune"}
+        Its name in the history.
+    kl_weights : tuple of two floats
+        Weight of the divergences in the first step, and from the middle on.
+    proposal_weight : float
+        Weight of the proposed split up to the middle; it falls to 0 at the end.
+    """
+
+    name: str
+    kl_weights: tuple[float, float]
+    proposal_weight: float
+
+    def kl_weight(self, progress: float) -> float:
+        """Weight of the divergences after a fraction of the phase."""
+        start, end = self.kl_weights
+        return start + (end - start) * min(1.0, 2.0 * progress)
+
+    def guidance(self, progress: float) -> float:
+        """Weight of the proposed split after a fraction of the phase."""
+        return self.proposal_weight * min(1.0, 2.0 * (1.0 - progress))
+
+
+@dataclass
+class History:
+    """What happened in each epoch of a fit.
+
+    Parameters
+    ----------
+    on_epoch : callable, default=None
+        Is called with each record.
+    """
+
+    on_epoch: Callable[[dict[str, object]], None] | None = None
+    records: list[dict[str, object]] = field(default_factory=list)
+
+    def append(self, record: dict[str, object]) -> None:
+        """Add the record of an epoch."""
+        self.records.append(record)
+        if self.on_epoch is not None:
+            self.on_epoch(record)
+
+    def as_lists(self) -> dict[str, list]:
+        """Return one list for each entry of the records."""
+        names = self.records[0] if self.records else ()
+        return {name: [record[name] for record in self.records] for name in names}
+
+
+def run_phase(
+    phase: Phase,
+    part: Part,
+    train: Tensor,
+    validation: Tensor,
+    *,
+    options: LoopOptions,
+    generator: torch.Generator,
+    history: History,
+) -> None:
+    """Maximise the bound of a part until it no longer improves.
+
+    The learning rate rises, stays, and falls along a half cosine from the middle on.
+    From there, too, the phase ends when `n_iter_no_change` epochs in a row don't
+    improve the bound by `tol` nats: that of the validation samples, whose best
+    parameters are then restored, or of the training samples where there are none.
+
+    Parameters
+    ----------
+    phase : Phase
+        Name and weights.
+    part : Part
+        What is trained.
+    train, validation : Tensor of int
+        Samples of the part to train on, and to stop by.
+    options : LoopOptions
+        Optimiser and stopping rule.
+    generator : torch.Generator
+        Draws the order of the samples.
+    history : History
+        Gets a record for each epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is no longer finite.
+    """
+    parameters = [p for p in part.parameters() if p.numel()]
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+    n_batches = -(-len(train) // options.batch_size)
+    n_epochs = max(options.max_iter, -(-MIN_STEPS // n_batches))
+    stopper = _Stopper(parameters, options, keep_best=len(validation) > 0)
+    for epoch in range(n_epochs):
+        total = torch.zeros(4, device=train.device)
+        for step, batch in enumerate(
+            shuffled_batches(len(train), options.batch_size, generator)
+        ):
+            progress = (epoch + step / n_batches) / n_epochs
+            learning_rate = options.learning_rate * _learning_rate_factor(progress)
+            optimizer.param_groups[0]["lr"] = learning_rate
+            terms, distance = part.evaluate(train[batch])
+            loss = -terms.elbo(phase.kl_weight(progress)).mean()
+            loss = loss + phase.guidance(progress) * distance
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += _sums(terms)
+        mean = (total / len(train)).tolist()
+        kl_weight = phase.kl_weight(progress)
+        bound = mean[0] - kl_weight * sum(mean[1:])
+        if not math.isfinite(bound):
+            raise FloatingPointError(
+                f"The loss became {bound} in phase {phase.name!r}, epoch {epoch}. A "
+                f"learning_rate below {options.learning_rate} usually helps."
+            )
+        if len(validation):
+            bound = _validate(part, validation, options.batch_size, kl_weight)
+        names = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
+        history.append(
+            {
+                "phase": phase.name,
+                "epoch": epoch,
+                "n_leaves": part.n_leaves,
+                "learning_rate": learning_rate,
+                "kl_weight": kl_weight,
+                "elbo": mean[0] - sum(mean[1:]),
+                **dict(zip(names, mean, strict=True)),
+                "validation_elbo": bound if len(validation) else math.nan,
+            }
+        )
+        if 2 * (epoch + 1) >= n_epochs and stopper.should_stop(bound):
+            break
+    stopper.restore_best()
+
+
+def _learning_rate_factor(progress: float) -> float:
+    rise = min(1.0, (progress + 1e-2) / WARM_UP)
+    fall = max(0.0, 2.0 * progress - 1.0)
+    return rise * 0.5 * (1.0 + math.cos(math.pi * fall))
+
+
+def _sums(terms: ElboTerms) -> Tensor:
+    """Sum the terms over the samples, without a word to the host."""
+    values = (terms.reconstruction, terms.kl_root, terms.kl_nodes, terms.kl_decisions)
+    return torch.stack([value.detach().sum() for value in values])
+
+
+@torch.no_grad()
+def _validate(part: Part, index: Tensor, batch_size: int, kl_weight: float) -> float:
+    bounds = [part.evaluate(i)[0].elbo(kl_weight) for i in index.split(batch_size)]
+    return torch.cat(bounds).mean().item()
+
+
+class _Stopper:
+    """Counts epochs without improvement, and keeps the best parameters."""
+
+    def __init__(
+        self, parameters: list[nn.Parameter], options: LoopOptions, *, keep_best: bool
+    ) -> None:
+        self._parameters = parameters
+        self._options = options
+        self._keep_best = keep_best
+        self._best = -math.inf
+        self._best_values: list[Tensor] = []
+        self._n_idle = 0
+
+    def should_stop(self, bound: float) -> bool:
+        improved = bound > self._best + self._options.tol
+        self._n_idle = 0 if improved else self._n_idle + 1
+        if bound > self._best:
+            self._best = bound
+            if self._keep_best:
+                self._best_values = [p.detach().clone() for p in self._parameters]
+        return self._n_idle >= self._options.n_iter_no_change
+
+    @torch.no_grad()
+    def restore_best(self) -> None:
+        for parameter, value in zip(self._parameters, self._best_values, strict=False):
+            parameter.copy_(value)

@@ -1,0 +1,89 @@
+"""Where to cut a set of samples in two: a normalised cut of its neighbour graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from torch import Tensor
+
+__all__ = ["propose_split"]
+
+N_LANDMARKS = 1000
+N_NEIGHBORS = 10
+N_VOTES = 5
+BACKGROUND = 0.01
+"""Total weight of all pairs that are no neighbours, relative to the neighbours'."""
+
+
+def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) -> Tensor:
+    """Propose which samples go left and which go right.
+
+    The sets are those of the smallest normalised cut (Shi and Malik 2000) along the
+    second eigenvector of the neighbour graph: few neighbours are separated, in
+    relation to the smaller set. Beyond `N_LANDMARKS` samples, a random choice of them
+    is cut, and the others follow their nearest neighbours among it.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        At least two samples.
+    min_fraction : float
+        Least fraction of the samples on each side.
+    generator : torch.Generator
+        Draws the landmarks.
+
+    Returns
+    -------
+    left : Tensor of bool of shape (n_samples,)
+        Which samples go left.
+    """
+    if len(x) <= N_LANDMARKS:
+        return torch.from_numpy(_cut(_affinity(x), min_fraction)).to(x.device)
+    order = torch.randperm(len(x), generator=generator, device=generator.device)
+    landmarks = x[order[:N_LANDMARKS]]
+    left = torch.from_numpy(_cut(_affinity(landmarks), min_fraction)).to(x)
+    votes = [
+        left[torch.cdist(rows, landmarks).topk(N_VOTES, largest=False).indices]
+        for rows in x.split(N_LANDMARKS)
+    ]
+    return torch.cat(votes).mean(1) > 0.5
+
+
+def _affinity(x: Tensor) -> np.ndarray:
+    """Weights of a symmetric neighbour graph, with a faint background.
+
+    The background is a wide heat kernel. It connects every pair, so that groups
+    without a common neighbour still are nearer to or farther from each other.
+    """
+    distance = torch.cdist(x, x).double()
+    n_neighbors = min(N_NEIGHBORS, len(x) - 1)
+    others = distance.clone().fill_diagonal_(torch.inf)
+    nearest = others.topk(n_neighbors, largest=False).indices
+    graph = torch.zeros_like(distance).scatter_(1, nearest, 1.0)
+    graph = torch.maximum(graph, graph.T)
+    width = distance.mean().clamp(min=torch.finfo(torch.float64).tiny)
+    kernel = torch.exp(-0.5 * (distance / width).square())
+    graph += BACKGROUND * graph.sum() / kernel.sum() * kernel
+    return graph.numpy(force=True)
+
+
+def _cut(affinity: np.ndarray, min_fraction: float) -> np.ndarray:
+    """Cut a graph where the order of its second eigenvector makes it cheapest."""
+    n = len(affinity)
+    volume = affinity.sum(axis=1)
+    scale = 1.0 / np.sqrt(volume)
+    normalised = affinity * scale[:, None] * scale
+    _, vectors = eigh(normalised, subset_by_index=(n - 2, n - 1))
+    order = np.argsort(vectors[:, 0] * scale, kind="stable")
+    # After k samples in this order: the weight inside them, and what leads out.
+    inside = affinity[np.ix_(order, order)]
+    inside = np.cumsum(2 * np.tril(inside, -1).sum(axis=1) + np.diag(inside))
+    volume = np.cumsum(volume[order])
+    smaller = np.minimum(volume, volume[-1] - volume)[:-1]
+    cost = (volume - inside)[:-1] / smaller
+    margin = min(max(int(np.ceil(min_fraction * n)), 1), n // 2)
+    position = margin - 1 + np.argmin(cost[margin - 1 : n - margin])
+    left = np.zeros(n, dtype=bool)
+    left[order[: position + 1]] = True
+    return left
