@@ -33,8 +33,8 @@ class Bernoulli(nn.Module):
         return output.sigmoid()
 
     def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw x from p(x | z): zeros and ones."""
-        return torch.bernoulli(self.mean(output), generator=generator)
+        """Return the probabilities: grey levels, as the soft targets are."""
+        return self.mean(output)
 
 
 class Gaussian(nn.Module):

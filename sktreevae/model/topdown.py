@@ -212,6 +212,10 @@ class TopDown(nn.Module):
         """log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
         return self.likelihood.log_prob(self.decoders(posterior.leaf_z), x)
 
+    def draw(self, leaf_z: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw x from p(x | z_l) for every leaf, (n_leaves, batch, n_features)."""
+        return self.likelihood.sample(self.decoders(leaf_z), generator)
+
     def pass_down(self, values: Tensor, depth: int) -> Tensor:
         """Hand the values of the level above to each of its children at `depth`."""
         return values.index_select(0, getattr(self, f"_parent_{depth}"))

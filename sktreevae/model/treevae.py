@@ -160,3 +160,59 @@ class TreeVAE(nn.Module):
             log_joint = log_joint + self.top_down.at_leaves(log_weights)
             estimates.append(log_joint.logsumexp(0))
         return torch.stack(estimates).logsumexp(0) - math.log(n_importance_samples)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the expected latent at each depth, (batch, (depth + 1) * latent_dim).
+
+        sum_i P(i | x) E[z_i | x] over the nodes of a depth and the leaves above it.
+        """
+        ended: Tensor | float = 0.0
+        expected = []
+        for nodes, level in zip(
+            self.topology.levels, self.infer(x).levels, strict=True
+        ):
+            weighted = level.log_path.exp()[..., None] * level.z
+            expected.append(weighted.sum(0) + ended)
+            leaves = [i for i, n in enumerate(nodes) if not self.topology.children[n]]
+            ended = ended + weighted[leaves].sum(0)
+        return torch.cat(expected, dim=1)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return sum_l P(l | x) E[x | z_l] at posterior means, (batch, n_features)."""
+        posterior = self.infer(x)
+        output = self.top_down.decoders(posterior.leaf_z)
+        mean = self.top_down.likelihood.mean(output)
+        return (posterior.leaf_log_path.exp()[..., None] * mean).sum(0)
+
+    @torch.no_grad()
+    def sample(
+        self, n_samples: int, generator: torch.Generator, leaf: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw samples from the generative model (section 2.2).
+
+        Parameters
+        ----------
+        n_samples : int
+            How many.
+        generator : torch.Generator
+            The source of randomness.
+        leaf : int, default=None
+            Position of a leaf that all decisions lead to; drawn by default.
+
+        Returns
+        -------
+        x : Tensor of shape (n_samples, n_features)
+            Data.
+        leaves : Tensor of int of shape (n_samples,)
+            Positions of their leaves.
+        """
+        noise = self.draw_noise(n_samples, generator)
+        leaf_z, leaf_log_path = self.top_down.generate(noise)
+        if leaf is None:
+            leaves = torch.multinomial(
+                leaf_log_path.T.exp(), 1, generator=generator
+            ).squeeze(1)
+        else:
+            leaves = torch.full((n_samples,), leaf, device=noise.device)
+        x = self.top_down.draw(leaf_z, generator)
+        return x[leaves, torch.arange(n_samples, device=x.device)], leaves

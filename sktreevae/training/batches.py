@@ -66,8 +66,10 @@ class Samples:
         return self._convert(self._X[index.numpy(force=True)])
 
     @torch.no_grad()
-    def map(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply a function to all rows, in blocks of constant size.
+    def map(
+        self, function: Callable[[Tensor], Tensor], index: Tensor | None = None
+    ) -> Tensor:
+        """Apply a function to rows, in blocks of constant size.
 
         The last block is filled up with zeros, whose results are dropped.
 
@@ -75,15 +77,15 @@ class Samples:
         ----------
         function : callable
             Maps (block, n_features) to (block, ...).
+        index : Tensor of int, default=None
+            The rows; all of them by default.
         """
+        if index is None:
+            index = torch.arange(len(self), device=self._device)
         results = []
-        for rows in _slices(len(self), BLOCK_SIZE):
-            if self._resident is not None:
-                block = self._resident[rows]
-            else:
-                block = self._convert(self._X[rows])
-            padded = F.pad(block, (0, 0, 0, BLOCK_SIZE - len(block)))
-            results.append(function(padded)[: len(block)])
+        for rows in index.split(BLOCK_SIZE):
+            padding = (0, 0, 0, BLOCK_SIZE - len(rows))
+            results.append(function(F.pad(self[rows], padding))[: len(rows)])
         return torch.cat(results)
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> Tensor:

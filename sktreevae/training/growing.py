@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..model import ElboTerms, Gaussian, TopDown, Topology, TreeVAE
+from ..model import ElboTerms, Gaussian, Posterior, TopDown, Topology, TreeVAE
 from .batches import Samples
 from .loop import History, LoopOptions, Phase, run_phase
 from .splitting import propose_split
@@ -20,8 +19,11 @@ KL_GROWING = 0.15
 """What the weight of the divergences rises to while the tree grows, as in the paper:
 almost an autoencoder, which is what lets clusters form."""
 
-PROPOSAL_WEIGHT = 20.0
-"""Weight of a proposed split, in nats for each nat of cross-entropy."""
+GUIDANCE = 20.0
+"""Weight of the way to a sample's target leaf, in nats for each nat of surprise.
+
+Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
+little from a good split, and only once the decoders have specialised."""
 
 SPLITS_PER_REFRESH = 3
 ATTEMPTS_PER_SPLIT = 2
@@ -110,8 +112,10 @@ class _Gardener:
         self.model = TreeVAE(topology, generator=self.generator, **networks)
         self.model.to(self.generator.device)
         if topology is CHERRY:
-            left = self._propose(self.train)
-            self._train_whole("initial", (0.0, KL_GROWING), left)
+            target = torch.zeros(len(self.samples), dtype=torch.long)
+            target = target.to(self.train.device)
+            target[self.train] = self._propose(self.train)
+            self._train_whole("initial", (0.0, KL_GROWING), target)
             self._prune()
             self._split_leaves()
         self._train_whole("finetune", (KL_GROWING, 1.0))
@@ -141,10 +145,13 @@ class _Gardener:
                     refused = set()
 
     def _train_whole(
-        self, name: str, kl_weights: tuple[float, float], left: Tensor | None = None
+        self, name: str, kl_weights: tuple[float, float], target: Tensor | None = None
     ) -> None:
-        part = _WholeTree(self.model, self.samples, left, self.generator)
-        self._run(Phase(name, kl_weights, PROPOSAL_WEIGHT), part, self.train)
+        """Train everything; samples are asked to stay in their leaves by default."""
+        if target is None:
+            target = self._leaf_log_path().argmax(1)
+        part = _WholeTree(self.model, self.samples, target, self.generator)
+        self._run(Phase(name, kl_weights, GUIDANCE), part, self.train)
 
     def _run(
         self,
@@ -225,19 +232,19 @@ class _Gardener:
         for _ in range(ATTEMPTS_PER_SPLIT):
             children = TopDown(CHERRY, **before.config, generator=self.generator)
             children.to(self.generator.device)
-            left = torch.zeros(len(index), device=index.device)
-            left[: len(train)] = self._propose(train)
+            target = torch.zeros_like(index)
+            target[: len(train)] = self._propose(train)
             part = _NewLeaves(
                 children,
                 activations,
                 self.samples,
                 index,
-                left,
+                target,
                 self.generator,
                 n_leaves=len(self.model.topology.leaves) + 1,
             )
             everyone = torch.arange(len(index), device=index.device)
-            phase = Phase("split", (0.0, KL_GROWING), PROPOSAL_WEIGHT)
+            phase = Phase("split", (0.0, KL_GROWING), GUIDANCE)
             self._run(phase, part, everyone[: len(train)], everyone[len(train) :])
             self.model.top_down = before.graft(leaf, children)
             if self._leaf_counts().min() >= self.min_samples:
@@ -246,8 +253,10 @@ class _Gardener:
         return False
 
     def _propose(self, index: Tensor) -> Tensor:
-        x = self.samples[index]
-        return propose_split(x, self.growth.min_cluster_fraction, self.generator).float()
+        """Propose a leaf for each sample: 0, the left one, or 1."""
+        min_fraction = min(self.min_samples / len(index), 0.5)
+        left = propose_split(self.samples[index], min_fraction, self.generator)
+        return (~left).long()
 
     @torch.no_grad()
     def _activations(self, leaf: int, index: Tensor) -> _Activations:
@@ -300,12 +309,12 @@ class _WholeTree:
         self,
         model: TreeVAE,
         samples: Samples,
-        left: Tensor | None,
+        target: Tensor,
         generator: torch.Generator,
     ) -> None:
         self.model = model
         self.samples = samples
-        self.left = left
+        self.target = target
         self.generator = generator
         self.n_leaves = len(model.topology.leaves)
 
@@ -316,10 +325,7 @@ class _WholeTree:
         x = self.samples[index]
         posterior = self.model.infer(x, self.model.draw_noise(len(x), self.generator))
         terms = self.model.top_down.elbo(posterior, x)
-        if self.left is None:
-            return terms, x.new_zeros(())
-        logit = posterior.levels[0].decisions.q_logit[0]
-        return terms, F.binary_cross_entropy_with_logits(logit, self.left[index])
+        return terms, _distance(posterior, self.target[index])
 
 
 @dataclass(frozen=True)
@@ -346,7 +352,7 @@ class _NewLeaves:
         activations: _Activations,
         samples: Samples,
         index: Tensor,
-        left: Tensor,
+        target: Tensor,
         generator: torch.Generator,
         *,
         n_leaves: int,
@@ -355,7 +361,7 @@ class _NewLeaves:
         self.activations = activations
         self.samples = samples
         self.index = index
-        self.left = left
+        self.target = target
         self.generator = generator
         self.n_leaves = n_leaves
 
@@ -373,5 +379,10 @@ class _NewLeaves:
             noise=self.children.draw_noise(len(index), self.generator),
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
-        logit = posterior.levels[0].decisions.q_logit[0]
-        return terms, F.binary_cross_entropy_with_logits(logit, self.left[index])
+        return terms, _distance(posterior, self.target[index])
+
+
+def _distance(posterior: Posterior, target: Tensor) -> Tensor:
+    """Mean of log P(root | x) - log P(l | x) in nats, l being the target leaves."""
+    log_path = posterior.leaf_log_path.gather(0, target[None])
+    return (posterior.levels[0].log_path - log_path).mean()

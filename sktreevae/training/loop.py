@@ -31,10 +31,10 @@ class Part(Protocol):
         """Return the parameters to train."""
 
     def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
-        """Return the bound of some samples, and how far they are from the proposal.
+        """Return the bound of some samples, and how far they are from their targets.
 
-        The second is the cross-entropy in nats between the new decisions and the
-        split that was proposed for them; a zero where none was.
+        The second is the mean surprise -log P(l | x) in nats, l being the leaf that a
+        sample is guided to.
         """
 
 
@@ -60,13 +60,13 @@ class Phase:
         Its name in the history.
     kl_weights : tuple of two floats
         Weight of the divergences in the first step, and from the middle on.
-    proposal_weight : float
-        Weight of the proposed split up to the middle; it falls to 0 at the end.
+    guidance_weight : float
+        Weight of the way to the target leaves up to the middle; 0 at the end.
     """
 
     name: str
     kl_weights: tuple[float, float]
-    proposal_weight: float
+    guidance_weight: float
 
     def kl_weight(self, progress: float) -> float:
         """Weight of the divergences after a fraction of the phase."""
@@ -74,8 +74,8 @@ class Phase:
         return start + (end - start) * min(1.0, 2.0 * progress)
 
     def guidance(self, progress: float) -> float:
-        """Weight of the proposed split after a fraction of the phase."""
-        return self.proposal_weight * min(1.0, 2.0 * (1.0 - progress))
+        """Weight of the way to the target leaves after a fraction of the phase."""
+        return self.guidance_weight * min(1.0, 2.0 * (1.0 - progress))
 
 
 @dataclass

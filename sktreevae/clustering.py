@@ -1,0 +1,694 @@
+"""TreeVAEClustering: the tree variational autoencoder as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Tags, check_random_state, gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from .devices import resolve_device
+from .hierarchy import build_dendrogram
+from .model import Topology, TreeVAE
+from .progress import ProgressLine
+from .training import GrowthOptions, History, LoopOptions, Samples, grow
+from .validation import (
+    Allowed,
+    Boolean,
+    Instance,
+    InvalidParameterError,
+    Number,
+    Options,
+    check_parameters,
+)
+
+__all__ = ["TreeVAEClustering"]
+
+Matrix = NDArray[np.floating] | sparse.csr_matrix | sparse.csr_array
+
+CHUNK_SIZE = 1 << 14
+"""Rows that are looked at at a time where a whole matrix isn't to be copied."""
+
+N_SCORE_DRAWS = 8
+"""Draws of the latents that estimate the ELBO of a sample."""
+
+N_HEIGHT_SAMPLES = 200
+"""Samples of each leaf that the heights are estimated on."""
+
+
+class TreeVAEClustering(
+    ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator
+):
+    """Hierarchical clustering by a tree variational autoencoder.
+
+    A generative model whose latent variables form a binary tree [1]_: each sample goes
+    down the tree, deciding left or right at every node, and is decoded at the leaf it
+    reaches. Structure, encoder and decoders are learned together, by splitting one
+    leaf after the other and maximising the evidence lower bound (ELBO). The leaves are
+    the clusters; the tree says how they nest.
+
+    One departure from the paper: the decisions of a new split start from a cut of the
+    nearest-neighbour graph of the leaf's samples, not at random.
+
+    Read more in the :ref:`user guide <user_guide>`.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of leaves of the tree. There can be fewer in the end, with a warning,
+        where the data doesn't support as many.
+    growth : {"iterative"}, default="iterative"
+        How the tree is found. "iterative": section 2.5 of the paper.
+    max_depth : int, default=None
+        Largest depth of a leaf; the root has depth 0. No limit by default.
+    split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
+        Which leaf is split next: the one with the most samples, the worst mean
+        reconstruction, or the worst mean ELBO.
+    min_cluster_fraction : float, default=0.01
+        Leaves with a smaller fraction of the samples are pruned. In [0, 0.5).
+    likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
+        Distribution of the data given a leaf. "bernoulli" is for values in [0, 1],
+        where those between are soft targets; "gaussian" is for real values, with a
+        learned variance for each feature and leaf. "auto" is "bernoulli" if all values
+        lie in [0, 1], and "gaussian" otherwise. For "gaussian", features are
+        standardised inside.
+    latent_dim : int, default=8
+        Width of the latent variable of each node.
+    hidden_dim : int, default=128
+        Width of the bottom-up embeddings. The encoder narrows to it from four times
+        as much; decoders have one hidden layer of twice as much.
+    max_iter : int, default=20
+        Most epochs of each phase of training. A phase has at least 100 update steps.
+    batch_size : int, default=128
+        Samples of an update step.
+    learning_rate : float, default=2e-3
+        Largest learning rate of AdamW; it falls to 0 in the second half of a phase.
+    weight_decay : float, default=1e-5
+        Weight decay of AdamW.
+    early_stopping : bool, default=False
+        Whether to set a part of the samples aside, and to end a phase when the ELBO
+        of these, rather than that of the training samples, no longer improves.
+    validation_fraction : float, default=0.1
+        Fraction to set aside. Only used if `early_stopping` is True.
+    n_iter_no_change : int, default=5
+        Epochs without improvement that end a phase, in its second half.
+    tol : float, default=1e-2
+        Least improvement of the ELBO in nats per sample.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, batches and latents. The same int gives the same
+        result, bit for bit, on the same machine.
+    verbose : int, default=0
+        Above 0, progress is written to standard error.
+    device : str, torch.device or None, default=None
+        Where to compute; None is the best device available.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int of shape (n_samples,)
+        Cluster of each training sample, 0 to ``n_clusters_ - 1``; clusters are
+        numbered from left to right in the tree.
+    n_clusters_ : int
+        Number of clusters, the leaves of the tree.
+    dendrogram_ : Dendrogram
+        The tree of the clusters. Heights are Jeffreys divergences in nats.
+    linkage_matrix_ : ndarray of shape (n_clusters_ - 1, 4)
+        The tree over the clusters, for `scipy.cluster.hierarchy`.
+    children_ : ndarray of int of shape (n_samples - 1, 2)
+        The tree over the samples, as that of AgglomerativeClustering. Merges inside
+        a cluster are balanced.
+    distances_ : ndarray of shape (n_samples - 1,)
+        Heights of these merges in nats; 0 inside a cluster.
+    n_leaves_ : int
+        Number of leaves of the tree over the samples.
+    n_iter_ : int
+        Number of epochs, over all phases.
+    history_ : dict of lists
+        One entry for each epoch: "phase", "epoch", "n_leaves", "learning_rate",
+        "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
+        "kl_decisions" (nats per sample, of the standardised data, while training; in
+        a "split" phase, of the new leaves alone), and "validation_elbo" (weighted by
+        "kl_weight"; nan without early stopping).
+    lower_bound_ : float
+        Mean ELBO of the training samples in the last epoch, in nats.
+    module_ : TreeVAE
+        The torch model.
+    device_ : torch.device
+        Where it lives.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the features, if X had string column names.
+
+    See Also
+    --------
+    sklearn.cluster.AgglomerativeClustering : Bottom-up trees; no prediction.
+    sklearn.cluster.BisectingKMeans : Top-down trees of k-means splits.
+    sklearn.mixture.GaussianMixture : A flat generative model.
+
+    References
+    ----------
+    .. [1] L. Manduchi, M. Vandenhirtz, A. Ryser, J. Vogt, "Tree Variational
+       Autoencoders", NeurIPS 2023, :arxiv:`2306.08984`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sktreevae import TreeVAEClustering
+    >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> sorted(np.bincount(model.labels_).tolist())
+    [40, 40, 40]
+    >>> model.predict_proba(X[:2]).shape
+    (2, 3)
+    >>> model.linkage_matrix_.shape
+    (2, 4)
+    """
+
+    _doc_link_module = "sktreevae"
+
+    _allowed: ClassVar[dict[str, list[Allowed]]] = {
+        "n_clusters": [Number(Integral, 1)],
+        "growth": [Options(("iterative",))],
+        "max_depth": [Number(Integral, 0), Options((None,))],
+        "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
+        "min_cluster_fraction": [Number(Real, 0, 0.5)],
+        "likelihood": [Options(("auto", "bernoulli", "gaussian"))],
+        "latent_dim": [Number(Integral, 1)],
+        "hidden_dim": [Number(Integral, 1)],
+        "max_iter": [Number(Integral, 1)],
+        "batch_size": [Number(Integral, 1)],
+        "learning_rate": [Number(Real, 0, closed="neither")],
+        "weight_decay": [Number(Real, 0)],
+        "early_stopping": [Boolean()],
+        "validation_fraction": [Number(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Number(Integral, 1)],
+        "tol": [Number(Real, 0)],
+        "random_state": [
+            Number(Integral, 0, 2**32 - 1, closed="both"),
+            Instance(np.random.RandomState),
+            Options((None,)),
+        ],
+        "verbose": [Number(Integral, 0), Boolean()],
+        "device": [Instance(str), Instance(torch.device), Options((None,))],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        growth: str = "iterative",
+        max_depth: int | None = None,
+        split_criterion: str = "n_samples",
+        min_cluster_fraction: float = 0.01,
+        likelihood: str = "auto",
+        latent_dim: int = 8,
+        hidden_dim: int = 128,
+        max_iter: int = 20,
+        batch_size: int = 128,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-2,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.growth = growth
+        self.max_depth = max_depth
+        self.split_criterion = split_criterion
+        self.min_cluster_fraction = min_cluster_fraction
+        self.likelihood = likelihood
+        self.latent_dim = latent_dim
+        self.hidden_dim = hidden_dim
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def __sklearn_tags__(self) -> Tags:
+        """Describe what the estimator can do, for scikit-learn."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # Fitting
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Grow and train a tree.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data. Memory-mapped and sparse matrices are read batch by batch.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : TreeVAEClustering
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X isn't valid, or there are fewer samples than clusters.
+        FloatingPointError
+            If training diverges.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If there are fewer clusters in the end than asked for.
+        """
+        check_parameters(self, self._allowed)
+        device = resolve_device(self.device)
+        X = self._validate(X, reset=True)
+        n_samples, n_features = X.shape
+        if n_samples < self.n_clusters:
+            raise ValueError(
+                f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
+            )
+        likelihood = self._resolve_likelihood(X)
+        self._center, self._scale = _standardisation(X, likelihood)
+        self.device_ = device
+        samples = Samples(X, self._center, self._scale, device)
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator(device).manual_seed(seed)
+        train, validation = self._hold_out(n_samples, generator)
+        progress = ProgressLine(self.n_clusters) if self.verbose else None
+        history = History(on_epoch=progress)
+        self.module_ = grow(
+            samples,
+            train,
+            validation,
+            networks={
+                "n_features": n_features,
+                "hidden_dim": self.hidden_dim,
+                "latent_dim": self.latent_dim,
+                "n_steps": math.ceil(math.log2(max(self.n_clusters, 2))),
+                "likelihood": likelihood,
+            },
+            growth=GrowthOptions(
+                n_clusters=self.n_clusters,
+                max_depth=self.max_depth,
+                split_criterion=self.split_criterion,
+                min_cluster_fraction=self.min_cluster_fraction,
+            ),
+            options=LoopOptions(
+                max_iter=self.max_iter,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                n_iter_no_change=self.n_iter_no_change,
+                tol=self.tol,
+            ),
+            generator=generator,
+            history=history,
+        ).eval()
+        if progress is not None:
+            progress.close()
+        self.history_ = history.as_lists()
+        self.n_iter_ = len(history.records)
+        self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
+        self._read_tree(samples)
+        depths = self.module_.topology.depth + 1
+        self._n_features_out = depths * self.latent_dim
+        if self.n_clusters_ < self.n_clusters:
+            warnings.warn(
+                f"Number of clusters found ({self.n_clusters_}) is smaller than "
+                f"n_clusters ({self.n_clusters}): the other splits left a side with "
+                f"less than min_cluster_fraction={self.min_cluster_fraction} of the "
+                "samples, or max_depth was reached. Are there duplicates in X? Ask for "
+                "fewer clusters, or lower min_cluster_fraction.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _validate(self, X: ArrayLike, *, reset: bool) -> Matrix:
+        """Check X, without a copy of a numeric matrix."""
+        # Integers stay as they are: batches are converted, the whole never is.
+        integers = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32, *integers],
+        )
+
+    def _resolve_likelihood(self, X: Matrix) -> str:
+        values = X.data if sparse.issparse(X) else X
+        chunks = [values[rows] for rows in gen_batches(max(len(values), 1), CHUNK_SIZE)]
+        low = min((chunk.min() for chunk in chunks if chunk.size), default=0.0)
+        high = max((chunk.max() for chunk in chunks if chunk.size), default=0.0)
+        in_unit_interval = low >= 0.0 and high <= 1.0
+        if self.likelihood == "auto":
+            return "bernoulli" if in_unit_interval else "gaussian"
+        if self.likelihood == "bernoulli" and not in_unit_interval:
+            raise InvalidParameterError(
+                "likelihood='bernoulli' needs values between 0 and 1, but those of X "
+                f"lie between {low:g} and {high:g}. Scale X, or use 'gaussian'."
+            )
+        return self.likelihood
+
+    def _hold_out(
+        self, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Split the samples into those to train on and those to stop by."""
+        n_validation = 0
+        if self.early_stopping:
+            n_validation = min(
+                math.ceil(self.validation_fraction * n_samples), n_samples - 1
+            )
+        order = torch.randperm(n_samples, generator=generator, device=generator.device)
+        train, validation = order[n_validation:], order[:n_validation]
+        return train.sort().values, validation.sort().values
+
+    def _read_tree(self, samples: Samples) -> None:
+        """Set everything that follows from the module and the training samples."""
+        topology = self.module_.topology
+        path = samples.map(self._leaf_path)
+        positions = path.argmax(1)
+        subset = _first_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
+        leaf_elbo = samples.map(
+            lambda x: self.module_.leaf_elbo(x).T,
+            torch.from_numpy(subset).to(self.device_),
+        )
+        self.dendrogram_, self._leaf_order = build_dendrogram(
+            topology,
+            leaf_mass=path.double().mean(0).numpy(force=True),
+            labels=positions.numpy(force=True),
+            leaf_elbo=leaf_elbo.double().numpy(force=True),
+            elbo_labels=positions.numpy(force=True)[subset],
+        )
+        self.labels_ = self.dendrogram_.labels
+        self.n_clusters_ = self.dendrogram_.n_leaves
+        self.linkage_matrix_ = self.dendrogram_.to_linkage()
+
+    @property
+    def children_(self) -> NDArray[np.int64]:
+        """The tree over the samples, (n_samples - 1, 2)."""
+        check_is_fitted(self)
+        return self.dendrogram_.to_linkage("samples")[:, :2].astype(np.int64)
+
+    @property
+    def distances_(self) -> NDArray[np.float64]:
+        """Heights of the merges in `children_` in nats, (n_samples - 1,)."""
+        check_is_fitted(self)
+        return self.dendrogram_.to_linkage("samples")[:, 2]
+
+    @property
+    def n_leaves_(self) -> int:
+        """Number of leaves of the tree over the samples."""
+        check_is_fitted(self)
+        return len(self.labels_)
+
+    # Clusters
+
+    def predict(self, X: ArrayLike, n_clusters: int | None = None) -> NDArray[np.int64]:
+        """Return the most probable cluster of each sample.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+        n_clusters : int, default=None
+            Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n_samples,)
+            Clusters, numbered from left to right. Those of a finer cut refine those
+            of a coarser one. On the training data they are `labels_`.
+        """
+        return self.predict_proba(X, n_clusters).argmax(axis=1)
+
+    def predict_proba(
+        self, X: ArrayLike, n_clusters: int | None = None
+    ) -> NDArray[np.floating]:
+        """Return the probability of each cluster, P(leaf | x) in the paper.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+        n_clusters : int, default=None
+            Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
+            The probability of a cluster is then proportional to that of its most
+            probable leaf, so that the cuts nest: a sum over leaves could favour a
+            cluster without the most probable leaf.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_clusters)
+            Rows sum to 1; the largest entry is that of `predict`.
+        """
+        samples, dtype = self._samples(X)
+        cluster = None
+        if n_clusters is not None:
+            cluster = self.dendrogram_.cut(n_clusters)
+        path = self._to_numpy(samples.map(self._leaf_path), np.float64)
+        proba = path[:, self._leaf_order]
+        if cluster is not None:
+            # The leaves of a cluster are neighbours.
+            starts = np.searchsorted(cluster, np.arange(n_clusters))
+            proba = np.maximum.reduceat(proba, starts, axis=1)
+        return (proba / proba.sum(axis=1, keepdims=True)).astype(dtype)
+
+    def _leaf_path(self, x: Tensor) -> Tensor:
+        return self.module_.infer(x).leaf_log_path.T.exp()
+
+    # Embedding and density
+
+    def transform(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Embed samples: the expected latent at each depth of the tree.
+
+        Entry k is the sum over the nodes i of depth k, leaves above it included, of
+        P(i | x) times the posterior mean of z_i.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_depths * latent_dim)
+            Embedding.
+        """
+        samples, dtype = self._samples(X)
+        return self._to_numpy(samples.map(self.module_.embed), dtype)
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return the ELBO of each sample, a lower bound of log p(x) in nats.
+
+        The latents are drawn a few times, with the same noise for every sample, so
+        that a sample's score depends on it alone.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,)
+            Nats, in the units of X.
+        """
+        samples, dtype = self._samples(X)
+        generator = torch.Generator(self.device_).manual_seed(0)
+        draws = [
+            self.module_.draw_noise(1, generator) for _ in range(N_SCORE_DRAWS // 2)
+        ]
+
+        def elbo(x: Tensor) -> Tensor:
+            # Each draw and its mirror image: odd errors cancel.
+            noises = [sign * noise for noise in draws for sign in (1, -1)]
+            return sum(self.module_.elbo(x, n).elbo() for n in noises) / len(noises)
+
+        return self._to_numpy(samples.map(elbo), dtype) - dtype.type(self._log_scale())
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Return the mean ELBO in nats, as `score_samples` gives it.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        elbo : float
+            Nats per sample; higher is better.
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def _log_scale(self) -> float:
+        """Log-determinant of the standardisation: densities are of X, not of that."""
+        return float(np.log(self._scale).sum())
+
+    # Generation
+
+    def sample(
+        self, n_samples: int = 1, cluster: int | None = None
+    ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+        """Draw new samples from the generative model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        cluster : int, default=None
+            The leaf that all are drawn from; by default the model decides for each.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the training data. With a Bernoulli likelihood, the
+            probabilities, as grey levels are.
+        labels : ndarray of int of shape (n_samples,)
+            Their clusters.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` or `cluster` isn't valid.
+        """
+        check_is_fitted(self)
+        if not Number(Integral, 1).accepts(n_samples):
+            raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}.")
+        if cluster is not None and not Number(Integral, 0, self.n_clusters_).accepts(
+            cluster
+        ):
+            raise ValueError(
+                f"cluster must be an int from 0 to {self.n_clusters_ - 1}, "
+                f"got {cluster!r}."
+            )
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator(self.device_).manual_seed(seed)
+        position = None if cluster is None else int(self._leaf_order[cluster])
+        x, positions = self.module_.sample(n_samples, generator, leaf=position)
+        labels = np.argsort(self._leaf_order)[positions.numpy(force=True)]
+        return self._to_user(x, np.dtype(np.float64)), labels
+
+    def reconstruct(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return what the model makes of samples: E[x | z] over the leaves.
+
+        The mean over leaves, by P(leaf | x), of what each decodes from the posterior
+        mean of its latent.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            In the units of X.
+        """
+        samples, dtype = self._samples(X)
+        return self._to_user(samples.map(self.module_.reconstruct), dtype)
+
+    # Between numpy and torch
+
+    def _samples(self, X: ArrayLike) -> tuple[Samples, np.dtype]:
+        """Check X; return it for the module, and the float type of results."""
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        return Samples(X, self._center, self._scale, self.device_), dtype
+
+    def _to_user(self, x: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
+        values = self._to_numpy(x, np.float64) * self._scale + self._center
+        return values.astype(dtype, copy=False)
+
+    @staticmethod
+    def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:
+        return x.numpy(force=True).astype(dtype, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with the module as numpy arrays, whatever its device."""
+        state = super().__getstate__().copy()
+        if "module_" in state:
+            module = state["module_"]
+            config = {**module.config, "topology": module.topology.parent}
+            arrays = {k: v.numpy(force=True) for k, v in module.state_dict().items()}
+            state["module_"] = (config, arrays)
+            del state["device_"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the module again, on the best device there is for it."""
+        state = dict(state)
+        if "module_" in state:
+            config, arrays = state["module_"]
+            try:
+                device = resolve_device(state["device"])
+            except ValueError as error:
+                warnings.warn(f"{error} The model is on the CPU.", stacklevel=2)
+                device = torch.device("cpu")
+            config = {**config, "topology": Topology(config["topology"])}
+            module = TreeVAE(generator=torch.Generator(), **config)
+            module.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
+            state["module_"] = module.to(device).eval()
+            state["device_"] = device
+        super().__setstate__(state)
+
+
+def _standardisation(
+    X: Matrix, likelihood: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what to subtract from features, and what to divide them by."""
+    n_features = X.shape[1]
+    if likelihood == "bernoulli":
+        return np.zeros(n_features), np.ones(n_features)
+    # Sparse features are made dense batch by batch, so they are centred as well.
+    scaler = StandardScaler(with_mean=not sparse.issparse(X))
+    for rows in gen_batches(X.shape[0], CHUNK_SIZE):
+        scaler.partial_fit(X[rows].astype(np.float64))
+    if not np.isfinite(scaler.scale_).all():
+        raise ValueError(
+            "X has values too large to standardise: their squares overflow. Scale X."
+        )
+    center = scaler.mean_
+    if center is None:
+        center = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
+    return center, scaler.scale_
+
+
+def _first_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return the indices of the first n samples of each leaf."""
+    return np.concatenate(
+        [np.flatnonzero(positions == leaf)[:n] for leaf in np.unique(positions)]
+    )

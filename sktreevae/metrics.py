@@ -1,0 +1,313 @@
+"""How well clusters and hierarchies agree with classes.
+
+All functions take the classes first, as those of `sklearn.metrics` do. The scorers
+take an estimator, for ``GridSearchCV(scoring=...)``.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import is_valid_linkage
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import BaseEstimator, clone
+from sklearn.metrics.cluster import contingency_matrix
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from .dendrogram import Dendrogram
+
+__all__ = [
+    "clustering_accuracy",
+    "clustering_accuracy_scorer",
+    "dendrogram_purity",
+    "dendrogram_purity_scorer",
+    "leaf_purity",
+    "leaf_purity_scorer",
+]
+
+
+def clustering_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Share of samples in the right cluster, under the best matching.
+
+    Each class is matched with at most one cluster, by the Hungarian algorithm.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Classes.
+    y_pred : array-like of shape (n_samples,)
+        Clusters.
+
+    Returns
+    -------
+    accuracy : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length or are empty.
+
+    Examples
+    --------
+    >>> from sktreevae.metrics import clustering_accuracy
+    >>> clustering_accuracy(["a", "a", "b", "b"], [1, 1, 0, 1])
+    0.75
+    """
+    counts = _contingency(y_true, y_pred)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return float(counts[rows, columns].sum() / counts.sum())
+
+
+def leaf_purity(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Share of samples that belong to the most frequent class of their cluster.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Classes.
+    y_pred : array-like of shape (n_samples,)
+        Clusters: the leaves of a tree.
+
+    Returns
+    -------
+    purity : float
+        Between 0 and 1. It grows with the number of clusters.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length or are empty.
+
+    Examples
+    --------
+    >>> from sktreevae.metrics import leaf_purity
+    >>> leaf_purity(["a", "a", "b", "b"], [0, 0, 1, 2])
+    1.0
+    """
+    counts = _contingency(y_true, y_pred)
+    return float(counts.max(axis=0).sum() / counts.sum())
+
+
+def dendrogram_purity(
+    y_true: ArrayLike,
+    tree: Dendrogram | ArrayLike | BaseEstimator,
+    labels: ArrayLike | None = None,
+    *,
+    n_leaves: int | None = None,
+) -> float:
+    """Mean purity of the smallest subtree around two samples of a class.
+
+    For every pair of samples of the same class, the share of that class among the
+    samples below their lowest common ancestor (Heller and Ghahramani 2005; Kobren et
+    al. 2017). Computed exactly, from class counts, in O(n_nodes * n_classes).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Classes.
+    tree : Dendrogram, ndarray of shape (n_leaves - 1, 4), or fitted estimator
+        The hierarchy: of this package, as a scipy linkage matrix, or that of an
+        estimator with ``dendrogram_`` (`TreeVAEClustering`) or ``children_``
+        (`sklearn.cluster.AgglomerativeClustering`).
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of the tree that each sample belongs to. By default those of the
+        samples that a Dendrogram was fitted on; otherwise each sample is a leaf.
+    n_leaves : int, default=None
+        Cut the tree to this many leaves first, so that trees of different size can
+        be compared. Small leaves make purity easy.
+
+    Returns
+    -------
+    purity : float
+        Between 0 and 1, where every class is a subtree.
+
+    Raises
+    ------
+    ValueError
+        If the tree is none or not complete, the lengths don't match, or no class has
+        two samples.
+
+    Examples
+    --------
+    >>> from scipy.cluster.hierarchy import linkage
+    >>> from sktreevae.metrics import dendrogram_purity
+    >>> Z = linkage([[0], [1], [10], [12]])
+    >>> dendrogram_purity(["a", "a", "b", "b"], Z)
+    1.0
+    >>> round(dendrogram_purity(["a", "b", "a", "b"], Z), 3)
+    0.5
+    """
+    merges, n_tree_leaves, fitted_labels = _read_tree(tree)
+    if labels is None:
+        labels = fitted_labels
+    labels = column_or_1d(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
+    y_true = column_or_1d(y_true)
+    check_consistent_length(y_true, labels)
+    if len(labels) and not (0 <= labels.min() and labels.max() < n_tree_leaves):
+        raise ValueError(f"labels must lie between 0 and {n_tree_leaves - 1}.")
+    classes, y = np.unique(y_true, return_inverse=True)
+    counts = np.zeros((n_tree_leaves + len(merges), len(classes)))
+    np.add.at(counts, (labels, y), 1.0)
+    n_inside = 0 if n_leaves is None else _n_merges_inside(n_leaves, n_tree_leaves)
+    # Pairs whose lowest common ancestor is each node, by class.
+    pairs = counts * (counts - 1.0) / 2.0
+    for row, (left, right) in enumerate(merges):
+        node = n_tree_leaves + row
+        counts[node] = counts[left] + counts[right]
+        if row < n_inside:
+            # The node becomes a leaf, which takes over all pairs below it.
+            pairs[node] = counts[node] * (counts[node] - 1.0) / 2.0
+            pairs[left] = pairs[right] = 0.0
+        else:
+            pairs[node] = counts[left] * counts[right]
+    n_pairs = pairs.sum()
+    if n_pairs == 0:
+        raise ValueError("dendrogram_purity needs a class with two samples or more.")
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    return float((pairs * share).sum() / n_pairs)
+
+
+def _n_merges_inside(n_leaves: int, n_tree_leaves: int) -> int:
+    if not isinstance(n_leaves, Integral) or not 1 <= n_leaves <= n_tree_leaves:
+        raise ValueError(
+            f"n_leaves must be an int from 1 to {n_tree_leaves}, the number of leaves "
+            f"of the tree, got {n_leaves!r}."
+        )
+    return n_tree_leaves - n_leaves
+
+
+def _read_tree(
+    tree: Dendrogram | ArrayLike | BaseEstimator,
+) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
+    """Return merges (lowest first), the number of leaves, and a leaf per sample."""
+    tree = getattr(tree, "dendrogram_", tree)
+    if isinstance(tree, Dendrogram):
+        return tree.to_linkage()[:, :2].astype(int), tree.n_leaves, tree.labels
+    if hasattr(tree, "children_"):
+        merges, n = np.asarray(tree.children_), tree.n_leaves_
+        if len(merges) != n - 1:
+            raise ValueError(
+                f"The tree is not complete: {len(merges)} merges of {n} samples. Fit "
+                "AgglomerativeClustering with compute_full_tree=True."
+            )
+        return merges, n, np.arange(n)
+    if isinstance(tree, BaseEstimator):
+        raise ValueError(
+            f"{tree!r} has no tree: it is not fitted, or its hierarchy isn't public. "
+            "dendrogram_purity needs a dendrogram_ or children_ attribute."
+        )
+    Z = np.asarray(tree)
+    if Z.dtype.kind not in "fiu" or not is_valid_linkage(Z.astype(np.float64)):
+        raise ValueError(
+            "tree must be a Dendrogram, a scipy linkage matrix or a fitted estimator "
+            f"with a hierarchy, got {type(tree).__name__}."
+        )
+    n = len(Z) + 1
+    return Z[:, :2].astype(int), n, np.arange(n)
+
+
+def _contingency(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.int64]:
+    y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred)
+    check_consistent_length(y_true, y_pred)
+    if len(y_true) == 0:
+        raise ValueError("y_true and y_pred must not be empty.")
+    return contingency_matrix(y_true, y_pred)
+
+
+def _labels_for(
+    estimator: BaseEstimator, X: ArrayLike
+) -> tuple[BaseEstimator, NDArray[np.int64]]:
+    """Return an estimator with a tree, and the clusters that it gives to X.
+
+    One that can't predict, like AgglomerativeClustering, is fitted to X anew.
+    """
+    if hasattr(estimator, "predict"):
+        return estimator, estimator.predict(X)
+    refitted = clone(estimator)
+    return refitted, refitted.fit_predict(X)
+
+
+def dendrogram_purity_scorer(
+    estimator: BaseEstimator, X: ArrayLike, y: ArrayLike
+) -> float:
+    """Score a fitted estimator by its `dendrogram_purity`, for ``scoring=``.
+
+    An estimator that predicts is scored on the leaves it predicts for X. One that
+    can't, as AgglomerativeClustering, is fitted to X anew, and its tree is cut at
+    ``n_clusters`` leaves so that the two can be compared.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        Samples to score on.
+    y : array-like of shape (n_samples,)
+        Their classes.
+
+    Returns
+    -------
+    purity : float
+        Between 0 and 1.
+    """
+    fitted, labels = _labels_for(estimator, X)
+    if fitted is estimator:
+        return dendrogram_purity(y, _final_step(estimator), labels)
+    tree = _final_step(fitted)
+    return dendrogram_purity(y, tree, n_leaves=tree.n_clusters_)
+
+
+def _final_step(estimator: BaseEstimator) -> BaseEstimator:
+    """Return the clusterer at the end of a Pipeline."""
+    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+
+
+def leaf_purity_scorer(estimator: BaseEstimator, X: ArrayLike, y: ArrayLike) -> float:
+    """Score a fitted estimator by its `leaf_purity`, for ``scoring=``.
+
+    One that can't predict, as AgglomerativeClustering, is fitted to X anew.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        Samples to score on.
+    y : array-like of shape (n_samples,)
+        Their classes.
+
+    Returns
+    -------
+    purity : float
+        Between 0 and 1.
+    """
+    return leaf_purity(y, _labels_for(estimator, X)[1])
+
+
+def clustering_accuracy_scorer(
+    estimator: BaseEstimator, X: ArrayLike, y: ArrayLike
+) -> float:
+    """Score a fitted estimator by its `clustering_accuracy`, for ``scoring=``.
+
+    One that can't predict, as AgglomerativeClustering, is fitted to X anew.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        Samples to score on.
+    y : array-like of shape (n_samples,)
+        Their classes.
+
+    Returns
+    -------
+    accuracy : float
+        Between 0 and 1.
+    """
+    return clustering_accuracy(y, _labels_for(estimator, X)[1])
