@@ -94,7 +94,7 @@ class TreeVAEClustering(
         Width of the bottom-up embeddings. The encoder narrows to it from four times
         as much; decoders have one hidden layer of twice as much.
     max_iter : int, default=20
-        Most epochs of each phase of training. A phase has at least 100 update steps.
+        Most epochs of each phase of training. A phase has at least 40 update steps.
     batch_size : int, default=128
         Samples of an update step.
     learning_rate : float, default=2e-3
@@ -449,7 +449,8 @@ class TreeVAEClustering(
             Clusters, numbered from left to right. Those of a finer cut refine those
             of a coarser one. On the training data they are `labels_`.
         """
-        return self.predict_proba(X, n_clusters).argmax(axis=1)
+        samples, _ = self._samples(X)
+        return self._proba(samples, n_clusters).argmax(axis=1)
 
     def predict_proba(
         self, X: ArrayLike, n_clusters: int | None = None
@@ -458,8 +459,10 @@ class TreeVAEClustering(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Data.
+        X : array-like of shape (n_samples, n_features)
+            Data. Of all methods, only this one takes no sparse matrix: the checks of
+            scikit-learn take an estimator with sparse input and probabilities for a
+            classifier. Pass ``X.toarray()``, in batches if it is large.
         n_clusters : int, default=None
             Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
             The probability of a cluster is then proportional to that of its most
@@ -471,17 +474,26 @@ class TreeVAEClustering(
         proba : ndarray of shape (n_samples, n_clusters)
             Rows sum to 1; the largest entry is that of `predict`.
         """
+        check_is_fitted(self)
+        if sparse.issparse(X):
+            raise TypeError(
+                "predict_proba takes no sparse input. Use predict, or pass X.toarray(): "
+                "a row's result doesn't depend on the others, so batches of X will do."
+            )
         samples, dtype = self._samples(X)
-        cluster = None
-        if n_clusters is not None:
-            cluster = self.dendrogram_.cut(n_clusters)
+        return self._proba(samples, n_clusters).astype(dtype, copy=False)
+
+    def _proba(
+        self, samples: Samples, n_clusters: int | None
+    ) -> NDArray[np.float64]:
+        cluster = None if n_clusters is None else self.dendrogram_.cut(n_clusters)
         path = self._to_numpy(samples.map(self._leaf_path), np.float64)
         proba = path[:, self._leaf_order]
         if cluster is not None:
             # The leaves of a cluster are neighbours.
             starts = np.searchsorted(cluster, np.arange(n_clusters))
             proba = np.maximum.reduceat(proba, starts, axis=1)
-        return (proba / proba.sum(axis=1, keepdims=True)).astype(dtype)
+        return proba / proba.sum(axis=1, keepdims=True)
 
     def _leaf_path(self, x: Tensor) -> Tensor:
         return self.module_.infer(x).leaf_log_path.T.exp()

@@ -1,0 +1,34 @@
+# Everything happens in .venv; `make clean` removes it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lint docs clean
+
+demo: $(VENV)/demo
+	$(BIN)/python examples/plot_digits_tree.py --save demo.png
+
+test: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api sktreevae.egg-info
+
+$(VENV)/demo: EXTRAS = plot
+$(VENV)/test: EXTRAS = test
+$(VENV)/docs: EXTRAS = docs
+
+# Torch first: its range would otherwise bring the build with CUDA.
+$(VENV)/demo $(VENV)/test $(VENV)/docs: setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable '.[$(EXTRAS)]'
+	touch $@

@@ -1,0 +1,322 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sktreevae.model import Gaussian, TopDown, Topology, TreeVAE
+
+from . import oracle
+from .strategies import balanced, caterpillar, make_model, topologies
+
+LIKELIHOODS = ["bernoulli", "gaussian"]
+TERMS = ["reconstruction", "kl_root", "kl_nodes", "kl_decisions"]
+
+
+def make_data(n, generator, n_features=5):
+    return torch.rand(n, n_features, generator=generator, dtype=torch.float64)
+
+
+@given(topologies(), st.sampled_from(LIKELIHOODS), st.integers(0, 3), st.integers(0, 99))
+def test_elbo_terms_are_those_of_the_oracle(tree, likelihood, n_steps, seed):
+    model = make_model(tree, seed=seed, likelihood=likelihood, n_steps=n_steps)
+    generator = torch.Generator().manual_seed(seed)
+    x = make_data(3, generator)
+    noise = model.draw_noise(3, generator)
+    terms = model.elbo(x, noise)
+    for row in range(3):
+        expected = oracle.elbo_terms(model, x[row].numpy(), noise[:, row].numpy())
+        for name in TERMS:
+            actual = getattr(terms, name)[row].item()
+            assert actual == pytest.approx(expected[name], rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_one_leaf_is_a_plain_vae(likelihood, generator):
+    model = make_model(Topology.single_leaf(), likelihood=likelihood)
+    x = make_data(4, generator)
+    noise = model.draw_noise(4, generator)
+    terms = model.elbo(x, noise)
+    q = Gaussian.from_raw(model.root_head(model.bottom_up(x)[0]))
+    output = model.top_down.decoders(q.sample(noise[0]))
+    log_prob = model.top_down.likelihood.log_prob(output, x)[0]
+    prior = torch.distributions.Normal(0.0, 1.0)
+    posterior = torch.distributions.Normal(q.mean, q.variance.sqrt())
+    kl = torch.distributions.kl_divergence(posterior, prior).sum(1)
+    torch.testing.assert_close(terms.elbo(), log_prob - kl)
+    assert not terms.kl_nodes.any()
+    assert not terms.kl_decisions.any()
+
+
+def test_identical_children_gain_nothing(generator):
+    model = make_model(Topology((-1, 0, 0)), likelihood="gaussian")
+    with torch.no_grad():
+        for name, parameter in model.top_down.named_parameters():
+            if not name.startswith(("q_routers", "p_routers")):
+                parameter[1] = parameter[0]
+        for left, right in zip(
+            model.top_down.q_routers.parameters(),
+            model.top_down.p_routers.parameters(),
+            strict=True,
+        ):
+            left.zero_()
+            right.zero_()
+    x = make_data(4, generator)
+    noise = model.draw_noise(4, generator)
+    noise[2] = noise[1]
+    undecided = model.elbo(x, noise)
+    with torch.no_grad():
+        for routers in (model.top_down.q_routers, model.top_down.p_routers):
+            routers.biases[-1].fill_(3.0)
+    decided = model.elbo(x, noise)
+    torch.testing.assert_close(decided.elbo(), undecided.elbo())
+    assert not decided.kl_decisions.abs().gt(1e-12).any()
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("tree", [Topology.single_leaf(), balanced(2), caterpillar(5)])
+def test_gradients_reach_every_parameter(likelihood, tree, generator):
+    model = make_model(tree, likelihood=likelihood)
+    x = make_data(6, generator)
+    model.elbo(x, model.draw_noise(6, generator)).elbo().mean().backward()
+    for name, parameter in model.named_parameters():
+        if parameter.numel():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_leaf_probabilities_sum_to_one_at_depth_30(dtype, generator):
+    # Far from zero: as products, the deepest probabilities would underflow.
+    model = make_model(caterpillar(31), scale=20.0).to(dtype)
+    log_path = model.infer(make_data(8, generator).to(dtype)).leaf_log_path
+    assert log_path.shape == (31, 8)
+    assert log_path.isfinite().all()
+    assert log_path.min() < np.log(np.finfo(np.float32).tiny)
+    total = log_path.logsumexp(0)
+    torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-4, rtol=0)
+
+
+class _CountOperations(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def count_operations(tree, n_steps):
+    model = make_model(tree, n_steps=n_steps)
+    generator = torch.Generator().manual_seed(0)
+    x = make_data(4, generator)
+    noise = model.draw_noise(4, generator)
+    with _CountOperations() as counter:
+        model.elbo(x, noise).elbo()
+    return counter.counts.total()
+
+
+def test_operations_do_not_grow_with_the_nodes_of_a_level():
+    # Depth 7 both, with 8 and with 64 leaves.
+    wide = balanced(6)
+    wide = wide.split(wide.leaves[0]).topology.prune(wide.leaves[-1] + 2).topology
+    assert len(wide.leaves) == 64
+    assert wide.depth == caterpillar(8).depth == 7
+    assert count_operations(wide, 4) == count_operations(caterpillar(8), 4)
+
+
+def test_operations_per_level_are_as_many_for_8_as_for_64_leaves():
+    # One step of the chain for each level, as an estimator makes it.
+    counts = [count_operations(balanced(depth), depth) for depth in range(1, 7)]
+    assert len(set(np.diff(counts))) == 1  # each level costs the same
+    per_level = [count / (depth + 1) for depth, count in enumerate(counts, start=1)]
+    assert per_level[5] == pytest.approx(per_level[2], rel=0.1)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_elbo_is_below_the_importance_weighted_estimate(likelihood, generator):
+    model = make_model(balanced(2), likelihood=likelihood)
+    x = make_data(5, generator)
+    with torch.no_grad():
+        elbos = [
+            model.elbo(x, model.draw_noise(5, generator)).elbo() for _ in range(2000)
+        ]
+        one = [model.log_likelihood(x, 1, generator) for _ in range(2000)]
+        many = model.log_likelihood(x, 2000, generator)
+    assert (torch.stack(elbos).mean(0) < torch.stack(one).mean(0)).all()
+    assert (torch.stack(one).mean(0) < many).all()
+
+
+@torch.no_grad()
+def set_posterior(model, root_mean=0.0, root_variance=1.0):
+    """Make q(z_0) a given normal distribution, and q(z_i) that of p."""
+    latent_dim = model.top_down.config["latent_dim"]
+    model.root_head.weight.zero_()
+    model.root_head.bias[:latent_dim] = root_mean
+    model.root_head.bias[latent_dim:] = np.log(np.expm1(root_variance - 1e-4))
+    # A head that is sure of nothing leaves the merge to the transformation.
+    model.top_down.heads.weights[-1].zero_()
+    model.top_down.heads.biases[-1][..., :latent_dim] = 0.0
+    model.top_down.heads.biases[-1][..., latent_dim:] = 1e9
+
+
+def test_log_likelihood_of_a_mixture_is_exact(generator):
+    # Decoders and routers that ignore z make p(x) a mixture of four known densities.
+    model = make_model(balanced(2), likelihood="gaussian")
+    set_posterior(model)
+    with torch.no_grad():
+        model.top_down.decoders.weights[-1].zero_()
+        model.top_down.p_routers.weights[-1].zero_()
+    left = model.top_down.p_routers.biases[-1][:, 0, 0].sigmoid()
+    weights = torch.stack(
+        [
+            left[0] * left[1],
+            left[0] * (1 - left[1]),
+            (1 - left[0]) * left[2],
+            (1 - left[0]) * (1 - left[2]),
+        ]
+    )
+    x = make_data(3, generator)
+    components = torch.distributions.Normal(
+        model.top_down.decoders.biases[-1], model.top_down.likelihood.variance.sqrt()
+    )
+    expected = (weights.log()[:, None] + components.log_prob(x).sum(-1)).logsumexp(0)
+    torch.testing.assert_close(
+        model.log_likelihood(x, 2, generator), expected, atol=1e-5, rtol=0
+    )
+
+
+@torch.no_grad()
+def test_likelihood_estimate_does_not_depend_on_the_posterior(generator):
+    # It is unbiased, so a q that is the prior and one that isn't agree in the end.
+    model = make_model(balanced(1), likelihood="gaussian")
+    x = make_data(3, generator)
+    set_posterior(model)
+    from_prior = model.log_likelihood(x, 10_000, generator)
+    set_posterior(model, root_mean=0.3, root_variance=1.5)
+    from_elsewhere = model.log_likelihood(x, 10_000, generator)
+    torch.testing.assert_close(from_elsewhere, from_prior, atol=0.05, rtol=0)
+
+
+def test_leaf_elbo_and_paths_make_up_the_elbo(generator):
+    model = make_model(caterpillar(5), likelihood="gaussian")
+    x = make_data(4, generator)
+    posterior = model.infer(x)
+    terms = model.elbo(x)
+    path = posterior.leaf_log_path.exp()
+    expected = (path * model.leaf_elbo(x)).sum(0)
+    torch.testing.assert_close(expected, terms.elbo() + terms.kl_decisions)
+
+
+def test_grafting_changes_nothing_above(generator):
+    model = make_model(caterpillar(3))
+    x = make_data(4, generator)
+    before = model.infer(x)
+    children = TopDown(
+        Topology((-1, 0, 0)), **model.top_down.config, generator=generator
+    ).double()
+    leaf = model.topology.leaves[1]
+    position = model.topology.leaves.index(leaf)
+    change = model.topology.split(leaf)
+    model.top_down = model.top_down.graft(leaf, children)
+    after = model.infer(x)
+    assert model.topology == change.topology
+    new = [change.topology.leaves.index(i) for i, s in enumerate(change.source) if s < 0]
+    joined = after.leaf_log_path[new].logsumexp(0)
+    torch.testing.assert_close(joined, before.leaf_log_path[position])
+    old = [i for i in range(len(model.topology.leaves)) if i not in new]
+    kept = [i for i in range(3) if i != position]
+    torch.testing.assert_close(after.leaf_log_path[old], before.leaf_log_path[kept])
+    torch.testing.assert_close(after.leaf_z[old], before.leaf_z[kept])
+
+
+def test_grafted_children_compute_what_they_did_alone(generator):
+    model = make_model(Topology((-1, 0, 0)))
+    children = TopDown(
+        Topology((-1, 0, 0)), **model.top_down.config, generator=generator
+    ).double()
+    x = make_data(4, generator)
+    embeddings = model.bottom_up(x)
+    level = model.infer(x).levels[1]
+    parent = Gaussian(level.q.mean[1], level.q.variance[1])
+    alone = children.infer(
+        embeddings[1:],
+        parent,
+        root_prior=parent,
+        root_log_path=level.log_path[1],
+    )
+    model.top_down = model.top_down.graft(2, children)
+    whole = model.infer(x)
+    torch.testing.assert_close(whole.leaf_log_path[1:], alone.leaf_log_path)
+    torch.testing.assert_close(whole.leaf_z[1:], alone.leaf_z)
+    alone_log_prob = children.leaf_log_prob(alone, x)
+    whole_log_prob = model.top_down.leaf_log_prob(whole, x)
+    torch.testing.assert_close(whole_log_prob[1:], alone_log_prob)
+
+
+def test_pruning_sends_samples_to_the_sibling(generator):
+    model = make_model(balanced(2))
+    x = make_data(4, generator)
+    before = model.infer(x).leaf_log_path
+    model.top_down = model.top_down.prune(model.topology.leaves[0])
+    after = model.infer(x).leaf_log_path
+    torch.testing.assert_close(after[0], before[:2].logsumexp(0))
+    torch.testing.assert_close(after[1:], before[2:])
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("leaf", [None, 2])
+def test_samples_come_from_the_leaves_asked_for(likelihood, leaf, generator):
+    model = make_model(balanced(2), likelihood=likelihood)
+    x, leaves = model.sample(50, generator, leaf=leaf)
+    assert x.shape == (50, 5)
+    assert set(leaves.tolist()) == ({leaf} if leaf else {0, 1, 2, 3})
+
+
+def test_prior_samples_visit_leaves_as_the_generative_routers_say(generator):
+    model = make_model(balanced(1))
+    with torch.no_grad():
+        model.top_down.p_routers.weights[-1].zero_()
+        model.top_down.p_routers.biases[-1].fill_(np.log(3.0))
+    _, leaves = model.sample(4000, generator)
+    assert (leaves == 0).double().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+def test_embedding_of_the_last_depth_is_the_expected_leaf_latent(generator):
+    model = make_model(caterpillar(4))
+    x = make_data(4, generator)
+    posterior = model.infer(x)
+    expected = (posterior.leaf_log_path.exp()[..., None] * posterior.leaf_z).sum(0)
+    embedding = model.embed(x)
+    assert embedding.shape == (4, 4 * 3)
+    torch.testing.assert_close(embedding[:, -3:], expected)
+    torch.testing.assert_close(embedding[:, :3], posterior.levels[0].z[0])
+
+
+def test_reconstruction_is_the_mean_over_the_leaves(generator):
+    model = make_model(balanced(1), likelihood="gaussian")
+    x = make_data(4, generator)
+    posterior = model.infer(x)
+    output = model.top_down.decoders(posterior.leaf_z)
+    path = posterior.leaf_log_path.exp()
+    expected = path[0, :, None] * output[0] + path[1, :, None] * output[1]
+    torch.testing.assert_close(model.reconstruct(x), expected)
+
+
+def test_construction_leaves_the_global_generator_alone(generator):
+    before = torch.random.get_rng_state()
+    model = TreeVAE(balanced(2), 5, generator=generator)
+    model.sample(3, generator)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_config_makes_a_model_of_the_same_shape(generator):
+    model = make_model(caterpillar(4), likelihood="bernoulli")
+    twin = TreeVAE(generator=generator, **model.config).double()
+    twin.load_state_dict(model.state_dict())
+    x = make_data(3, generator)
+    torch.testing.assert_close(twin.elbo(x).elbo(), model.elbo(x).elbo())
