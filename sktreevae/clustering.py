@@ -93,8 +93,8 @@ class TreeVAEClustering(
     hidden_dim : int, default=128
         Width of the bottom-up embeddings. The encoder narrows to it from four times
         as much; decoders have one hidden layer of twice as much.
-    max_iter : int, default=20
-        Most epochs of each phase of training. A phase has at least 40 update steps.
+    max_iter : int, default=10
+        Most epochs of each phase of training. A phase has at least 20 update steps.
     batch_size : int, default=128
         Samples of an update step.
     learning_rate : float, default=2e-3
@@ -106,7 +106,7 @@ class TreeVAEClustering(
         of these, rather than that of the training samples, no longer improves.
     validation_fraction : float, default=0.1
         Fraction to set aside. Only used if `early_stopping` is True.
-    n_iter_no_change : int, default=5
+    n_iter_no_change : int, default=3
         Epochs without improvement that end a phase, in its second half.
     tol : float, default=1e-2
         Least improvement of the ELBO in nats per sample.
@@ -219,13 +219,13 @@ class TreeVAEClustering(
         likelihood: str = "auto",
         latent_dim: int = 8,
         hidden_dim: int = 128,
-        max_iter: int = 20,
+        max_iter: int = 10,
         batch_size: int = 128,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-5,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
+        n_iter_no_change: int = 3,
         tol: float = 1e-2,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,

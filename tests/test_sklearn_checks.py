@@ -9,22 +9,15 @@ from sktreevae import TreeVAEClustering
 # The checks fit more than 80 times for each setting; short phases keep them quick.
 SETTINGS = [
     TreeVAEClustering(),
-    TreeVAEClustering(n_clusters=1, max_iter=2),
+    TreeVAEClustering(n_clusters=1, likelihood="gaussian", hidden_dim=16, max_iter=2),
     TreeVAEClustering(
         n_clusters=3,
-        likelihood="gaussian",
-        split_criterion="reconstruction",
-        early_stopping=True,
-        hidden_dim=16,
-        latent_dim=2,
-        max_iter=2,
-    ),
-    TreeVAEClustering(
-        n_clusters=4,
         split_criterion="elbo",
         max_depth=2,
+        early_stopping=True,
         batch_size=16,
         hidden_dim=16,
+        latent_dim=2,
         max_iter=2,
     ),
 ]

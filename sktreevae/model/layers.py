@@ -15,6 +15,9 @@ __all__ = ["SLOPE", "StackedMLP", "linear", "mlp"]
 SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 
+RIDGE = 1e-3
+"""Penalty of a regression, relative to the number of samples."""
+
 
 class StackedMLP(nn.Module):
     """One multi-layer perceptron per node, evaluated together as batched products.
@@ -74,6 +77,27 @@ class StackedMLP(nn.Module):
             for parts in zip(*groups, strict=True)
         ]
 
+    @torch.no_grad()
+    def fit_last_layer(self, x: Tensor, target: Tensor) -> None:
+        """Fit the last layer, for a head start, by ridge regression.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, in)
+            Input of all perceptrons.
+        target : Tensor of shape (batch, out)
+            What each should give.
+        """
+        hidden = _stacked_hidden(
+            x.expand(len(self.weights[0]), *x.shape), self.weights, self.biases
+        )
+        # The last column is that of the bias.
+        design = F.pad(hidden, (0, 1), value=1.0)
+        penalty = RIDGE * len(x) * torch.eye(design.shape[2]).to(design)
+        solution = torch.linalg.solve(design.mT @ design + penalty, design.mT @ target)
+        self.weights[-1].copy_(solution[:, :-1])
+        self.biases[-1].copy_(solution[:, -1:])
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in) or (n_nodes, batch, in) to (n_nodes, batch, out)."""
         return _stacked_forward(x, self.weights, self.biases)
@@ -86,10 +110,18 @@ def _stacked_forward(
 ) -> Tensor:
     if x.ndim == 2:
         x = x.expand(len(weights[0]), *x.shape)
+    x = _stacked_hidden(x, weights, biases)
+    return torch.baddbmm(biases[-1], x, weights[-1])
+
+
+def _stacked_hidden(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> Tensor:
+    """Apply all layers but the last."""
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = torch.baddbmm(bias, x, weight)
         x = F.leaky_relu(F.layer_norm(x, x.shape[-1:]), SLOPE)
-    return torch.baddbmm(biases[-1], x, weights[-1])
+    return x
 
 
 def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:

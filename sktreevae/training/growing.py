@@ -25,8 +25,10 @@ GUIDANCE = 20.0
 Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
 little from a good split, and only once the decoders have specialised."""
 
+START_LOGIT = 3.0
+"""Logit of the way to a proposed leaf that a new router starts from."""
+
 SPLITS_PER_REFRESH = 3
-ATTEMPTS_PER_SPLIT = 2
 
 CHERRY = Topology.single_leaf().split(0).topology
 """A root and two leaves."""
@@ -115,6 +117,8 @@ class _Gardener:
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
             target[self.train] = self._propose(self.train)
+            root = self.samples.map(lambda x: self.model.bottom_up(x)[0], self.train)
+            _start_router(self.model.top_down, root, target[self.train])
             self._train_whole("initial", (0.0, KL_GROWING), target)
             self._prune()
             self._split_leaves()
@@ -219,7 +223,7 @@ class _Gardener:
         return min(1.0 / len(self.model.topology.leaves), 0.5)
 
     def _split(self, leaf: int, log_path: Tensor) -> bool:
-        """Try to split a leaf; tell whether both children have samples of their own."""
+        """Split a leaf, but for a dead split: tell if both children have samples."""
         position = self.model.topology.leaves.index(leaf)
         member = log_path[:, position].exp() >= self._threshold()
         train = self.train[member[self.train]]
@@ -229,28 +233,29 @@ class _Gardener:
         index = torch.cat([train, validation])
         activations = self._activations(leaf, index)
         before = self.model.top_down
-        for _ in range(ATTEMPTS_PER_SPLIT):
-            children = TopDown(CHERRY, **before.config, generator=self.generator)
-            children.to(self.generator.device)
-            target = torch.zeros_like(index)
-            target[: len(train)] = self._propose(train)
-            part = _NewLeaves(
-                children,
-                activations,
-                self.samples,
-                index,
-                target,
-                self.generator,
-                n_leaves=len(self.model.topology.leaves) + 1,
-            )
-            everyone = torch.arange(len(index), device=index.device)
-            phase = Phase("split", (0.0, KL_GROWING), GUIDANCE)
-            self._run(phase, part, everyone[: len(train)], everyone[len(train) :])
-            self.model.top_down = before.graft(leaf, children)
-            if self._leaf_counts().min() >= self.min_samples:
-                return True
-        self.model.top_down = before
-        return False
+        children = TopDown(CHERRY, **before.config, generator=self.generator)
+        children.to(self.generator.device)
+        target = torch.zeros_like(index)
+        target[: len(train)] = self._propose(train)
+        embedding = activations.embedding[: len(train)]
+        _start_router(children, embedding, target[: len(train)])
+        part = _NewLeaves(
+            children,
+            activations,
+            self.samples,
+            index,
+            target,
+            self.generator,
+            n_leaves=len(self.model.topology.leaves) + 1,
+        )
+        everyone = torch.arange(len(index), device=index.device)
+        phase = Phase("split", (0.0, KL_GROWING), GUIDANCE)
+        self._run(phase, part, everyone[: len(train)], everyone[len(train) :])
+        self.model.top_down = before.graft(leaf, children)
+        if self._leaf_counts().min() < self.min_samples:
+            self.model.top_down = before
+            return False
+        return True
 
     def _propose(self, index: Tensor) -> Tensor:
         """Propose a leaf for each sample: 0, the left one, or 1."""
@@ -380,6 +385,12 @@ class _NewLeaves:
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
         return terms, _distance(posterior, self.target[index])
+
+
+def _start_router(top_down: TopDown, embedding: Tensor, target: Tensor) -> None:
+    """Let the only q-router of a tree begin with the leaves proposed."""
+    logit = START_LOGIT * (1.0 - 2.0 * target.to(embedding))
+    top_down.q_routers.fit_last_layer(embedding, logit[:, None])
 
 
 def _distance(posterior: Posterior, target: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ __all__ = ["History", "LoopOptions", "Part", "Phase", "run_phase"]
 WARM_UP = 0.05
 """Fraction of a phase in which the learning rate rises."""
 
-MIN_STEPS = 40
+MIN_STEPS = 20
 """Least update steps of a phase, for data with few batches an epoch."""
 
 
