@@ -45,6 +45,9 @@ Matrix = NDArray[np.floating] | sparse.csr_matrix | sparse.csr_array
 CHUNK_SIZE = 1 << 14
 """Rows that are looked at at a time where a whole matrix isn't to be copied."""
 
+LARGEST_VALUE = 1e150
+"""Squares of larger values overflow."""
+
 N_SCORE_DRAWS = 8
 """Draws of the latents that estimate the ELBO of a sample."""
 
@@ -85,7 +88,7 @@ class TreeVAEClustering(
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
         Distribution of the data given a leaf. "bernoulli" is for values in [0, 1],
         where those between are soft targets; "gaussian" is for real values, with a
-        learned variance for each feature and leaf. "auto" is "bernoulli" if all values
+        learned variance for each feature and leaf (at least 1% of the feature's own). "auto" is "bernoulli" if all values
         lie in [0, 1], and "gaussian" otherwise. For "gaussian", features are
         standardised inside.
     latent_dim : int, default=8
@@ -369,6 +372,11 @@ class TreeVAEClustering(
         chunks = [values[rows] for rows in gen_batches(max(len(values), 1), CHUNK_SIZE)]
         low = min((chunk.min() for chunk in chunks if chunk.size), default=0.0)
         high = max((chunk.max() for chunk in chunks if chunk.size), default=0.0)
+        if max(-low, high) > LARGEST_VALUE:
+            raise ValueError(
+                f"X has values too large to standardise: their squares overflow. "
+                f"Scale X to at most {LARGEST_VALUE:g}."
+            )
         in_unit_interval = low >= 0.0 and high <= 1.0
         if self.likelihood == "auto":
             return "bernoulli" if in_unit_interval else "gaussian"
@@ -689,10 +697,6 @@ def _standardisation(
     scaler = StandardScaler(with_mean=not sparse.issparse(X))
     for rows in gen_batches(X.shape[0], CHUNK_SIZE):
         scaler.partial_fit(X[rows].astype(np.float64))
-    if not np.isfinite(scaler.scale_).all():
-        raise ValueError(
-            "X has values too large to standardise: their squares overflow. Scale X."
-        )
     center = scaler.mean_
     if center is None:
         center = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()

@@ -60,8 +60,11 @@ class StackedMLP(nn.Module):
             last = layer == len(widths)
             weight = torch.empty(n_nodes, fan_in, fan_out)
             _init_weight(weight, fan_in, generator, gain if last else 1.0)
+            bias = torch.zeros(n_nodes, 1, fan_out)
+            if not last:
+                _init_hidden_bias(bias, generator)
             self.weights.append(weight)
-            self.biases.append(torch.zeros(n_nodes, 1, fan_out))
+            self.biases.append(bias)
 
     def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         """Return the perceptrons as groups of consecutive ones, one callable a group.
@@ -128,9 +131,9 @@ def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:
     """Return one perceptron whose layers are all normalised and rectified."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
-        layers.append(linear(fan_in, fan_out, generator=generator))
-        layers.append(nn.LayerNorm(fan_out))
-        layers.append(nn.LeakyReLU(SLOPE))
+        layer = linear(fan_in, fan_out, generator=generator)
+        _init_hidden_bias(layer.bias, generator)
+        layers += [layer, nn.LayerNorm(fan_out), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)
 
 
@@ -151,3 +154,13 @@ def _init_weight(
     bound = gain * math.sqrt(3.0 / max(fan_in, 1))
     with torch.no_grad():
         weight.uniform_(-bound, bound, generator=generator)
+
+
+def _init_hidden_bias(bias: Tensor, generator: torch.Generator) -> None:
+    """Fill the bias in front of a normalisation.
+
+    With none, the normalisation would hide how large the input is: half a unit makes
+    a difference to inputs of unit size.
+    """
+    with torch.no_grad():
+        bias.uniform_(-0.5, 0.5, generator=generator)

@@ -13,7 +13,7 @@ __all__ = ["BottomUp"]
 class BottomUp(nn.Module):
     """Encoder and chain of the inference model (section 2.3 of the paper).
 
-    The encoder's output is the deepest embedding, d_D; each step of the chain gives
+    Inputs are centred and scaled by fitted buffers. The encoder's output is the deepest embedding, d_D; each step of the chain gives
     the embedding one level nearer to the root, down to d_0.
 
     Parameters
@@ -37,15 +37,24 @@ class BottomUp(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.register_buffer("center", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(()))
         widths = (n_features, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
         self.encoder = mlp(widths, generator=generator)
         self.chain = nn.ModuleList(
             mlp((hidden_dim, hidden_dim), generator=generator) for _ in range(n_steps)
         )
 
+    @torch.no_grad()
+    def standardise(self, x: Tensor) -> None:
+        """Center inputs like x, (n_samples, n_features), and scale them as a whole."""
+        self.center.copy_(x.mean(0))
+        scale = (x - self.center).square().mean().sqrt()
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
-        embeddings = [self.encoder(x)]
+        embeddings = [self.encoder((x - self.center) / self.scale)]
         for step in self.chain:
             embeddings.append(step(embeddings[-1]))
         return embeddings[::-1]

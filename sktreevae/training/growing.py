@@ -30,6 +30,9 @@ START_LOGIT = 3.0
 
 SPLITS_PER_REFRESH = 3
 
+N_STANDARDISING = 10_000
+"""Samples that the standardisation of the encoder's input is taken from."""
+
 CHERRY = Topology.single_leaf().split(0).topology
 """A root and two leaves."""
 
@@ -113,6 +116,7 @@ class _Gardener:
         topology = Topology.single_leaf() if single or not distinct else CHERRY
         self.model = TreeVAE(topology, generator=self.generator, **networks)
         self.model.to(self.generator.device)
+        self.model.bottom_up.standardise(self.samples[self.train[:N_STANDARDISING]])
         if topology is CHERRY:
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
@@ -260,7 +264,7 @@ class _Gardener:
     def _propose(self, index: Tensor) -> Tensor:
         """Propose a leaf for each sample: 0, the left one, or 1."""
         min_fraction = min(self.min_samples / len(index), 0.5)
-        left = propose_split(self.samples[index], min_fraction, self.generator)
+        left = propose_split(self.samples, index, min_fraction, self.generator)
         return (~left).long()
 
     @torch.no_grad()

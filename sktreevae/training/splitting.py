@@ -7,6 +7,8 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
+from .batches import Samples
+
 __all__ = ["propose_split"]
 
 N_LANDMARKS = 2000
@@ -17,7 +19,9 @@ BACKGROUND = 0.001
 """Total weight of all pairs that are no neighbours, relative to the neighbours'."""
 
 
-def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) -> Tensor:
+def propose_split(
+    samples: Samples, index: Tensor, min_fraction: float, generator: torch.Generator
+) -> Tensor:
     """Propose which samples go left and which go right.
 
     The sets are those of the smallest normalised cut (Shi and Malik 2000) along the
@@ -27,8 +31,10 @@ def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) ->
 
     Parameters
     ----------
-    x : Tensor of shape (n_samples, n_features)
-        At least two samples.
+    samples : Samples
+        The data.
+    index : Tensor of int of shape (n_members,)
+        The samples to split, two or more.
     min_fraction : float
         Least fraction of the samples on each side.
     generator : torch.Generator
@@ -36,19 +42,21 @@ def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) ->
 
     Returns
     -------
-    left : Tensor of bool of shape (n_samples,)
-        Which samples go left.
+    left : Tensor of bool of shape (n_members,)
+        Which of them go left.
     """
-    if len(x) <= N_LANDMARKS:
-        return torch.from_numpy(_cut(_affinity(x), min_fraction)).to(x.device)
-    order = torch.randperm(len(x), generator=generator, device=generator.device)
-    landmarks = x[order[:N_LANDMARKS]]
-    left = torch.from_numpy(_cut(_affinity(landmarks), min_fraction)).to(x)
-    votes = [
-        left[torch.cdist(rows, landmarks).topk(N_VOTES, largest=False).indices]
-        for rows in x.split(N_LANDMARKS)
-    ]
-    return torch.cat(votes).mean(1) > 0.5
+    if len(index) <= N_LANDMARKS:
+        graph = _affinity(samples[index])
+        return torch.from_numpy(_cut(graph, min_fraction)).to(index.device)
+    order = torch.randperm(len(index), generator=generator, device=index.device)
+    landmarks = samples[index[order[:N_LANDMARKS]]]
+    left = torch.from_numpy(_cut(_affinity(landmarks), min_fraction)).to(landmarks)
+
+    def vote(x: Tensor) -> Tensor:
+        nearest = torch.cdist(x, landmarks).topk(N_VOTES, largest=False).indices
+        return left[nearest].mean(1)
+
+    return samples.map(vote, index) > 0.5
 
 
 def _affinity(x: Tensor) -> np.ndarray:

@@ -55,7 +55,7 @@ def log_likelihood(model, leaf_position, output, x):
     likelihood = model.top_down.likelihood
     if hasattr(likelihood, "raw_variance"):
         raw = likelihood.raw_variance[leaf_position, 0].numpy(force=True)
-        variance = [softplus(r) + 1e-4 for r in raw]
+        variance = [softplus(10.0 * r) + 1e-2 for r in raw]
         return sum(
             -0.5 * (np.log(2 * np.pi * v) + (xi - m) ** 2 / v)
             for xi, m, v in zip(x, output, variance, strict=True)
@@ -69,7 +69,9 @@ def log_likelihood(model, leaf_position, output, x):
 def elbo_terms(model, x, noise):
     """Return the four terms for one sample; noise is (n_nodes, latent_dim)."""
     tree, top_down = model.topology, model.top_down
-    embeddings = [sequential(model.bottom_up.encoder, x)]
+    center = model.bottom_up.center.numpy(force=True)
+    standardised = (x - center) / model.bottom_up.scale.item()
+    embeddings = [sequential(model.bottom_up.encoder, standardised)]
     for step in model.bottom_up.chain:
         embeddings.append(sequential(step, embeddings[-1]))
     embeddings.reverse()

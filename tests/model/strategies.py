@@ -39,4 +39,6 @@ def make_model(tree, n_features=5, *, seed=0, scale=1.0, **config):
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator).double()
             parameter.add_(0.3 * scale * noise)
+        data = 2.0 + 3.0 * torch.rand(20, n_features, generator=generator)
+        model.bottom_up.standardise(data.double())
     return model

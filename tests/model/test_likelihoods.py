@@ -30,10 +30,10 @@ def test_gaussian_is_that_of_torch(generator):
 
 def test_gaussian_variance_starts_at_one_and_has_a_floor():
     likelihood = Gaussian(2, 3)
-    torch.testing.assert_close(likelihood.variance, torch.full((2, 1, 3), 1.0001))
+    torch.testing.assert_close(likelihood.variance, torch.full((2, 1, 3), 1.01))
     with torch.no_grad():
         likelihood.raw_variance.fill_(-1e6)
-    assert (likelihood.variance >= 1e-4).all()
+    assert (likelihood.variance >= 0.01).all()
 
 
 def test_gaussian_samples_have_the_variance(generator):

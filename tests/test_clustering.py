@@ -1,0 +1,572 @@
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from scipy.cluster.hierarchy import is_valid_linkage
+from sklearn.base import clone
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.datasets import load_digits, load_iris, make_blobs
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae import TreeVAEClustering
+from sktreevae.metrics import dendrogram_purity
+
+QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
+METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:600], y[:600]
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    return TreeVAEClustering(n_clusters=6, random_state=0).fit(digits[0])
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
+    return make_blobs(200, centers=centers, cluster_std=0.5, random_state=0)
+
+
+# What it finds
+
+
+def test_finds_blobs_and_how_they_nest(blobs):
+    X, y = blobs
+    model = TreeVAEClustering(n_clusters=4, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert adjusted_rand_score(y // 2, model.predict(X, n_clusters=2)) == 1.0
+    assert dendrogram_purity(y // 2, model) == 1.0
+
+
+@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
+def test_criteria_choose_the_leaf_to_split(criterion):
+    # A large tight cluster, a middling loose one and a small far one.
+    X, y = make_blobs(
+        [300, 100, 60],
+        centers=[[0.0] * 4, [9.0] * 4, [-9.0] * 4],
+        cluster_std=[0.1, 2.0, 0.1],
+        random_state=0,
+    )
+    settings = {"split_criterion": criterion, "random_state": 0}
+    three = TreeVAEClustering(n_clusters=3, **settings).fit(X)
+    four = TreeVAEClustering(n_clusters=4, **settings).fit(X)
+    assert adjusted_rand_score(y, three.labels_) > 0.95
+    n_parts = [len(np.unique(four.labels_[y == c])) for c in range(3)]
+    # By size the large cluster is split, by quality the loose one.
+    assert np.argmax(n_parts) == (0 if criterion == "n_samples" else 1)
+
+
+def test_max_depth_limits_the_tree(digits):
+    with pytest.warns(ConvergenceWarning, match="max_depth"):
+        model = TreeVAEClustering(8, max_depth=2, **QUICK).fit(digits[0])
+    assert model.dendrogram_.depth.max() <= 2
+    assert model.n_clusters_ <= 4
+
+
+def test_min_cluster_fraction_holds_for_every_cluster(digits):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = TreeVAEClustering(8, min_cluster_fraction=0.1, **QUICK).fit(digits[0])
+    assert np.bincount(model.labels_).min() >= 0.1 * len(digits[0])
+
+
+def test_iris_setosa_is_a_subtree():
+    X, y = load_iris(return_X_y=True)
+    model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    assert adjusted_rand_score(y == 0, model.predict(X, n_clusters=2)) == 1.0
+
+
+# Invariants
+
+
+def test_prediction_on_training_data_is_labels(model, digits):
+    assert (model.predict(digits[0]) == model.labels_).all()
+    assert sorted(set(model.labels_)) == list(range(model.n_clusters_))
+
+
+@pytest.mark.parametrize("n_clusters", [None, 1, 2, 3, 4, 5, 6])
+def test_probabilities_sum_to_one_and_argmax_to_predict(model, digits, n_clusters):
+    proba = model.predict_proba(digits[0], n_clusters=n_clusters)
+    assert proba.shape == (600, n_clusters or 6)
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    labels = model.predict(digits[0], n_clusters=n_clusters)
+    assert (proba.argmax(axis=1) == labels).all()
+
+
+def test_cuts_nest(model, digits):
+    # Uncertain samples too: noise, far from the data.
+    noise = np.random.default_rng(0).normal(8.0, 20.0, (500, 64))
+    X = np.vstack([digits[0], noise])
+    finer = model.predict(X)
+    for n_clusters in range(5, 0, -1):
+        coarser = model.predict(X, n_clusters=n_clusters)
+        for cluster in np.unique(finer):
+            assert len(set(coarser[finer == cluster])) == 1
+        finer = coarser
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_does_not_depend_on_those_beside_it(model, digits, method, dtype):
+    X = digits[0].astype(dtype)
+    whole = getattr(model, method)(X)
+    alone = np.concatenate([getattr(model, method)(X[[i]]) for i in (0, 7, 299)])
+    assert np.array_equal(whole[[0, 7, 299]], alone)
+    order = np.random.default_rng(0).permutation(600)
+    assert np.array_equal(getattr(model, method)(X[order]), whole[order])
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_output_has_the_float_type_of_the_input(model, digits, method, dtype):
+    assert getattr(model, method)(digits[0].astype(dtype)).dtype == dtype
+
+
+def test_same_seed_gives_the_same_bits(digits):
+    one, two = (TreeVAEClustering(3, **QUICK).fit(digits[0]) for _ in range(2))
+    assert np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+    assert one.history_ == two.history_ or np.isnan(one.history_["validation_elbo"][0])
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_parallel_fits_give_the_same_bits(digits, backend):
+    def embed():
+        return TreeVAEClustering(3, **QUICK).fit(digits[0]).transform(digits[0])
+
+    with joblib.parallel_config(backend, n_jobs=2, inner_max_num_threads=1) if (
+        backend == "loky"
+    ) else joblib.parallel_config(backend, n_jobs=2):
+        results = joblib.Parallel()(joblib.delayed(embed)() for _ in range(2))
+    expected = embed()
+    assert all(np.array_equal(result, expected) for result in results)
+
+
+def test_other_seed_gives_another_model(digits):
+    one = TreeVAEClustering(3, **QUICK).fit(digits[0])
+    two = TreeVAEClustering(3, **{**QUICK, "random_state": 1}).fit(digits[0])
+    assert not np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+
+
+def test_global_random_states_stay_as_they_are(digits):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0])
+    model.sample(3)
+    model.score(digits[0])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_fit_does_not_change_its_input(digits):
+    X = digits[0].copy()
+    TreeVAEClustering(2, **QUICK).fit(X)
+    assert np.array_equal(X, digits[0])
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-3, 1e3, 1e30])
+def test_units_do_not_matter(blobs, factor):
+    X, y = blobs
+    model = TreeVAEClustering(4, likelihood="gaussian", random_state=0).fit(X * factor)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert np.isfinite(model.sample(5)[0]).all()
+    reference = TreeVAEClustering(4, likelihood="gaussian", random_state=0).fit(X)
+    shift = model.score(X * factor) - reference.score(X)
+    assert shift == pytest.approx(-2 * np.log(factor), abs=0.1)
+
+
+# Input
+
+
+def test_sparse_input_is_dense_input(digits):
+    X = digits[0]
+    dense = TreeVAEClustering(3, **QUICK).fit(X)
+    model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
+    for method in ("predict", "transform", "score_samples", "reconstruct"):
+        expected = getattr(dense, method)(X)
+        for make in (sparse.csr_array, sparse.csc_matrix):
+            actual = getattr(model, method)(make(X))
+            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_probabilities_of_sparse_input_are_refused(model, digits):
+    with pytest.raises(TypeError, match=r"no sparse input.*toarray"):
+        model.predict_proba(sparse.csr_array(digits[0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_memory_mapped_input_is_read_in_parts(digits, dtype, tmp_path, monkeypatch):
+    from sktreevae.training import Samples
+
+    X = digits[0].astype(dtype)
+    path = tmp_path / "X.npy"
+    np.save(path, X)
+    mapped = np.load(path, mmap_mode="r")
+    largest = []
+    convert = Samples._convert
+    monkeypatch.setattr(
+        Samples, "_convert", lambda s, rows: largest.append(len(rows)) or convert(s, rows)
+    )
+    model = TreeVAEClustering(2, **{**QUICK, "max_iter": 1}).fit(mapped)
+    assert max(largest) < len(X)
+    assert (model.predict(mapped) == model.labels_).all()
+    in_memory = TreeVAEClustering(2, **{**QUICK, "max_iter": 1}).fit(X)
+    assert np.array_equal(model.transform(X), in_memory.transform(X))
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8, np.float16])
+def test_numbers_of_every_kind_are_taken(digits, dtype):
+    X = (digits[0] > 8).astype(dtype)
+    model = TreeVAEClustering(2, **QUICK).fit(X)
+    assert model.transform(X).dtype == np.float64
+
+
+def test_likelihood_follows_the_range(digits):
+    X = digits[0]
+    for data, expected in [(X, "gaussian"), (X / 16, "bernoulli")]:
+        model = TreeVAEClustering(2, **QUICK).fit(data)
+        assert model.module_.config["likelihood"] == expected
+        sparse_model = TreeVAEClustering(2, **QUICK).fit(sparse.csr_array(data))
+        assert sparse_model.module_.config["likelihood"] == expected
+
+
+def test_bernoulli_likelihood_needs_the_unit_interval(digits):
+    with pytest.raises(ValueError, match="needs values between 0 and 1"):
+        TreeVAEClustering(likelihood="bernoulli").fit(digits[0])
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([[0.0, np.nan], [1.0, 2.0]], "contains NaN"),
+        ([[0.0, np.inf], [1.0, 2.0]], "contains infinity"),
+        (np.empty((0, 3)), r"0 sample\(s\)"),
+        (np.empty((3, 0)), r"0 feature\(s\)"),
+        ([1.0, 2.0, 3.0], "Expected 2D array"),
+        (np.zeros((2, 2, 2)), "dim 3"),
+        ([["a", "b"], ["c", "d"]], "could not convert|Unable to convert"),
+        (np.array([[1 + 1j, 2.0], [3.0, 4.0]]), "Complex data not supported"),
+        (np.array([[{}, 2.0], [3.0, 4.0]], dtype=object), "float"),
+        ([[1e200, 0.0], [-1e200, 1.0]], "too large"),
+    ],
+)
+def test_bad_data_is_refused_before_training(X, message, monkeypatch):
+    monkeypatch.setattr("sktreevae.clustering.grow", None)
+    with pytest.raises((ValueError, TypeError), match=message):
+        TreeVAEClustering(n_clusters=2).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        ("n_clusters", [0, -1, 2.5, "a", None, True]),
+        ("growth", ["guided", None, 1]),
+        ("max_depth", [-1, 1.5, "a"]),
+        ("split_criterion", ["size", None]),
+        ("min_cluster_fraction", [-0.1, 0.5, "a", np.nan]),
+        ("likelihood", ["poisson", None]),
+        ("latent_dim", [0, 1.5]),
+        ("hidden_dim", [0, "a"]),
+        ("max_iter", [0, 2.5]),
+        ("batch_size", [0, None]),
+        ("learning_rate", [0.0, -1.0, np.inf, np.nan]),
+        ("weight_decay", [-1.0]),
+        ("early_stopping", [1, "yes", None]),
+        ("validation_fraction", [0.0, 1.0]),
+        ("n_iter_no_change", [0]),
+        ("tol", [-1.0, "a"]),
+        ("random_state", [-1, "a", 1.5]),
+        ("verbose", [-1, "a"]),
+        ("device", [0, 1.5]),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(digits, parameter, values):
+    for value in values:
+        model = TreeVAEClustering(**{parameter: value})
+        for error in (ValueError, TypeError):
+            with pytest.raises(error, match=f"'{parameter}' parameter.*must be") as info:
+                model.fit(digits[0])
+            assert f"Got {value!r} instead" in str(info.value)
+
+
+def test_every_parameter_is_checked():
+    assert set(TreeVAEClustering._allowed) == set(TreeVAEClustering().get_params())
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta:x"])
+def test_missing_devices_are_refused(digits, device):
+    with pytest.raises(ValueError, match="'device' parameter must name"):
+        TreeVAEClustering(device=device).fit(digits[0])
+
+
+def test_more_clusters_than_samples_are_refused():
+    with pytest.raises(ValueError, match=r"n_samples=3 should be >= n_clusters=8"):
+        TreeVAEClustering().fit(np.eye(3))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_features_are_refused(model, method):
+    with pytest.raises(ValueError, match="X has 3 features, but TreeVAE"):
+        getattr(model, method)(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("method", [*METHODS, "score"])
+def test_unfitted_use_is_refused(method):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(TreeVAEClustering(), method)(np.zeros((2, 3)))
+
+
+def test_unfitted_trees_are_refused():
+    with pytest.raises(NotFittedError):
+        TreeVAEClustering().sample()
+    for attribute in ("children_", "distances_", "n_leaves_", "dendrogram_"):
+        assert not hasattr(TreeVAEClustering(), attribute)
+
+
+@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a"])
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_impossible_cuts_are_refused(model, digits, method, n_clusters):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
+        getattr(model, method)(digits[0], n_clusters=n_clusters)
+
+
+# Valid, if degenerate
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_constant_data_is_one_cluster(likelihood):
+    with pytest.warns(ConvergenceWarning, match=r"clusters found \(1\).*duplicates"):
+        model = TreeVAEClustering(4, likelihood=likelihood, **QUICK).fit(np.ones((30, 3)))
+    assert (model.labels_ == 0).all()
+    assert np.isfinite(model.score(np.ones((30, 3))))
+    assert model.linkage_matrix_.shape == (0, 4)
+
+
+def test_duplicate_rows_are_one_cluster_each():
+    X = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]], 20, axis=0)
+    with pytest.warns(ConvergenceWarning, match=r"clusters found \(3\)"):
+        model = TreeVAEClustering(5, random_state=0).fit(X)
+    assert adjusted_rand_score(np.repeat([0, 1, 2], 20), model.labels_) == 1.0
+
+
+def test_a_constant_feature_does_no_harm(blobs):
+    X, y = blobs
+    X = np.column_stack([X, np.full(len(X), 7.0)])
+    model = TreeVAEClustering(4, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    np.testing.assert_allclose(model.sample(20)[0][:, 2], 7.0, atol=1.0)
+
+
+def test_one_sample_is_one_cluster():
+    model = TreeVAEClustering(1, **QUICK).fit([[1.0, 2.0]])
+    assert model.labels_.tolist() == [0]
+    assert model.predict_proba([[3.0, 4.0]]).tolist() == [[1.0]]
+    assert model.children_.shape == (0, 2)
+
+
+def test_as_many_clusters_as_samples():
+    X = np.arange(4.0)[:, None] ** 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = TreeVAEClustering(4, **QUICK).fit(X)
+    assert (model.predict(X) == model.labels_).all()
+
+
+def test_one_feature():
+    X = np.r_[np.linspace(0, 1, 30), np.linspace(9, 10, 30)][:, None]
+    model = TreeVAEClustering(2, random_state=0).fit(X)
+    assert adjusted_rand_score(X[:, 0] > 5, model.labels_) == 1.0
+
+
+# Attributes
+
+
+def test_trees_over_clusters_and_samples_are_valid(model):
+    assert is_valid_linkage(model.linkage_matrix_)
+    n = len(model.labels_)
+    reference = AgglomerativeClustering(compute_distances=True).fit(np.eye(n))
+    for attribute in ("children_", "distances_", "n_leaves_"):
+        ours, theirs = getattr(model, attribute), getattr(reference, attribute)
+        assert np.shape(ours) == np.shape(theirs)
+    assert sorted(model.children_.ravel()) == list(range(2 * n - 2))
+    assert (np.diff(model.distances_) >= 0).all()
+    assert (model.distances_ > 0).sum() == model.n_clusters_ - 1
+
+
+def test_heights_and_weights_describe_the_clusters(model, digits):
+    tree = model.dendrogram_
+    assert tree.weight[0] == pytest.approx(1.0)
+    counts = np.bincount(model.labels_)
+    assert (tree.n_node_samples[tree.leaves] == counts).all()
+    share = model.predict_proba(digits[0]).mean(axis=0)
+    np.testing.assert_allclose(tree.weight[tree.leaves], share, atol=1e-6)
+
+
+def test_history_has_every_term_of_every_epoch(model):
+    history = model.history_
+    assert {len(values) for values in history.values()} == {model.n_iter_}
+    phases = list(dict.fromkeys(history["phase"]))
+    assert phases == ["initial", "split", "refresh", "finetune"]
+    assert history["n_leaves"][0] == 2
+    assert history["n_leaves"][-1] == model.n_clusters_
+    total = (
+        np.array(history["reconstruction"])
+        - history["kl_root"]
+        - history["kl_nodes"]
+        - history["kl_decisions"]
+    )
+    np.testing.assert_allclose(history["elbo"], total)
+    assert min(history["learning_rate"]) >= 0
+
+
+def test_lower_bound_is_near_the_score_of_the_training_data(model, digits):
+    assert model.lower_bound_ == pytest.approx(model.score(digits[0]), rel=0.05)
+
+
+def test_early_stopping_watches_held_out_samples(digits):
+    settings = {**QUICK, "max_iter": 60, "n_iter_no_change": 1, "tol": 1.0}
+    model = TreeVAEClustering(1, early_stopping=True, **settings).fit(digits[0])
+    validation = model.history_["validation_elbo"]
+    assert np.isfinite(validation).all()
+    assert 30 <= model.n_iter_ < 60
+
+
+def test_seed_is_drawn_where_none_is_given(digits):
+    one, two = (
+        TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0]) for _ in range(2)
+    )
+    assert not np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+
+
+def test_verbose_fit_shows_progress(digits, capsys):
+    TreeVAEClustering(2, verbose=1, **QUICK).fit(digits[0])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2  # one for each phase
+    assert "initial" in lines[0]
+    assert "finetune" in lines[1]
+    assert "leaves   2/2" in lines[1]
+
+
+def test_silent_fit_shows_nothing(digits, capsys):
+    TreeVAEClustering(2, **QUICK).fit(digits[0])
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+# Density and generation
+
+
+def test_score_falls_for_what_is_no_digit(model, digits):
+    noise = np.random.default_rng(0).permuted(digits[0], axis=1)
+    assert model.score(noise) < model.score(digits[0])
+    assert model.score(digits[0]) == pytest.approx(
+        model.score_samples(digits[0]).mean()
+    )
+
+
+def test_samples_look_like_their_cluster(blobs):
+    X, _ = blobs
+    model = TreeVAEClustering(4, random_state=0).fit(X)
+    for cluster in range(4):
+        new, labels = model.sample(200, cluster=cluster)
+        assert (labels == cluster).all()
+        own = X[model.labels_ == cluster].mean(axis=0)
+        assert np.linalg.norm(new.mean(axis=0) - own) < 2.0
+
+
+def test_samples_of_the_whole_tree_have_clusters(model):
+    X, labels = model.sample(300)
+    assert X.shape == (300, 64)
+    assert labels.shape == (300,)
+    assert set(labels) <= set(range(6))
+    assert len(set(labels)) > 1
+
+
+def test_samples_are_determined_by_the_random_state(model):
+    assert np.array_equal(model.sample(5)[0], model.sample(5)[0])
+
+
+def test_grey_levels_stay_in_the_unit_interval(digits):
+    model = TreeVAEClustering(2, **QUICK).fit(digits[0] / 16)
+    X, _ = model.sample(50)
+    assert X.min() >= 0.0
+    assert X.max() <= 1.0
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 2.5, "a", None])
+def test_impossible_numbers_of_samples_are_refused(model, n_samples):
+    with pytest.raises(ValueError, match="n_samples must be an int >= 1"):
+        model.sample(n_samples)
+
+
+@pytest.mark.parametrize("cluster", [-1, 6, 1.5, "a"])
+def test_samples_of_missing_clusters_are_refused(model, cluster):
+    with pytest.raises(ValueError, match="cluster must be an int from 0 to 5"):
+        model.sample(3, cluster=cluster)
+
+
+def test_reconstructions_are_nearer_than_the_mean(model, digits):
+    X = digits[0]
+    error = np.square(model.reconstruct(X) - X).sum()
+    assert error < 0.8 * np.square(X - X.mean(axis=0)).sum()
+
+
+# Persistence
+
+
+def test_pickle_gives_the_same_results(model, digits):
+    twin = pickle.loads(pickle.dumps(model))
+    for method in METHODS:
+        assert np.array_equal(
+            getattr(twin, method)(digits[0]), getattr(model, method)(digits[0])
+        )
+    assert np.array_equal(twin.sample(4)[0], model.sample(4)[0])
+
+
+def test_pickle_holds_no_tensors_and_no_training_data(model):
+    state = model.__getstate__()
+    config, arrays = state["module_"]
+    assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    assert "device_" not in state
+    n_values = sum(array.size for array in arrays.values())
+    assert len(pickle.dumps(model)) < 4 * n_values + 100_000
+
+
+def test_models_of_a_missing_device_open_on_the_cpu(model, digits):
+    state = model.__getstate__()
+    state["device"] = "cuda:99"
+    twin = TreeVAEClustering()
+    with pytest.warns(UserWarning, match="The model is on the CPU"):
+        twin.__setstate__(state)
+    assert (twin.predict(digits[0]) == model.labels_).all()
+
+
+def test_clones_are_unfitted(model):
+    twin = clone(model)
+    assert not hasattr(twin, "module_")
+    assert twin.get_params() == model.get_params()
+
+
+# The package
+
+
+def test_import_is_light():
+    code = (
+        "import sys, sktreevae\n"
+        "heavy = {'matplotlib', 'networkx'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

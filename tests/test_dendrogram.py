@@ -1,0 +1,272 @@
+import builtins
+
+import networkx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import dendrogram as scipy_dendrogram
+from scipy.cluster.hierarchy import fcluster, is_monotonic, is_valid_linkage, to_tree
+
+from sktreevae import Dendrogram
+
+
+@st.composite
+def dendrograms(draw, max_splits=8, min_splits=0, all_leaves=False):
+    """Return a random tree, with random heights and samples."""
+    children = {0: None}
+    for _ in range(draw(st.integers(min_splits, max_splits))):
+        leaves = sorted(n for n, c in children.items() if c is None)
+        leaf = draw(st.sampled_from(leaves))
+        children[leaf] = (len(children), len(children) + 1)
+        children.update(dict.fromkeys(children[leaf]))
+    order, parent, position = [0], [-1], {0: 0}
+    for node in order:
+        for child in children[node] or ():
+            position[child] = len(order)
+            order.append(child)
+            parent.append(position[node])
+    n_leaves = (len(order) + 1) // 2
+    heights = draw(
+        st.lists(st.floats(-1, 9), min_size=len(order), max_size=len(order))
+    )
+    labels = draw(st.lists(st.integers(0, n_leaves - 1), min_size=1, max_size=30))
+    if all_leaves:
+        labels = [*range(n_leaves), *labels]
+    return Dendrogram(parent, heights, labels)
+
+
+def example():
+    return Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], [0, 0, 1, 2])
+
+
+@given(dendrograms())
+def test_heights_strictly_increase_towards_the_root(tree):
+    child = np.arange(1, tree.n_nodes)
+    assert (tree.height[tree.parent[child]] > tree.height[child]).all()
+    assert (tree.height[tree.leaves] == 0).all()
+
+
+@given(dendrograms())
+def test_leaves_are_labelled_from_left_to_right(tree):
+    found = []
+
+    def visit(node):
+        if tree.children_left[node] < 0:
+            found.append(tree.leaf_label[node])
+        else:
+            visit(tree.children_left[node])
+            visit(tree.children_right[node])
+
+    visit(0)
+    assert found == list(range(tree.n_leaves))
+    assert tree.leaf_label[tree.leaves].tolist() == found
+
+
+@given(dendrograms())
+def test_samples_are_counted_upwards(tree):
+    assert tree.n_node_samples[0] == len(tree.labels)
+    for node in tree.internal_nodes:
+        below = tree.children_left[node], tree.children_right[node]
+        assert tree.n_node_samples[node] == tree.n_node_samples[list(below)].sum()
+    np.testing.assert_allclose(tree.weight[tree.leaves].sum(), 1.0)
+
+
+@given(dendrograms())
+def test_cuts_have_the_clusters_asked_for_and_nest(tree):
+    finer = tree.cut(tree.n_leaves)
+    assert finer.tolist() == list(range(tree.n_leaves))
+    for n_clusters in range(tree.n_leaves - 1, 0, -1):
+        coarser = tree.cut(n_clusters)
+        assert sorted(set(coarser)) == list(range(n_clusters))
+        assert (np.diff(coarser) >= 0).all()  # from left to right
+        for cluster in range(n_clusters + 1):
+            assert len(set(coarser[finer == cluster])) == 1
+        finer = coarser
+
+
+@given(dendrograms(min_splits=1))
+def test_cut_by_height_merges_what_is_below(tree):
+    order = np.sort(tree.height[tree.internal_nodes])
+    assert (tree.cut(height=order[-1]) == 0).all()
+    below_all = np.nextafter(order[0], 0)
+    assert tree.cut(height=below_all).tolist() == list(range(tree.n_leaves))
+
+
+@given(dendrograms(min_splits=1))
+def test_cuts_agree_with_those_of_scipy(tree):
+    if len(np.unique(tree.height[tree.internal_nodes])) < tree.n_leaves - 1:
+        return  # scipy doesn't cut between ties
+    Z = tree.to_linkage()
+    for n_clusters in range(1, tree.n_leaves + 1):
+        expected = fcluster(Z, n_clusters, "maxclust")
+        _check_same_partition(tree.cut(n_clusters), expected)
+
+
+def _check_same_partition(a, b):
+    assert len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
+
+
+@given(dendrograms(min_splits=1))
+def test_linkage_over_leaves_is_valid(tree):
+    Z = tree.to_linkage()
+    assert is_valid_linkage(Z)
+    assert is_monotonic(Z)
+    assert Z.shape == (tree.n_leaves - 1, 4)
+    assert Z[-1, 3] == tree.n_leaves
+    drawn = scipy_dendrogram(Z, no_plot=True)
+    assert sorted(drawn["leaves"]) == list(range(tree.n_leaves))
+
+
+@given(dendrograms(min_splits=1, all_leaves=True))
+def test_linkage_over_samples_is_valid_and_cuts_into_the_leaves(tree):
+    Z = tree.to_linkage("samples")
+    assert is_valid_linkage(Z)
+    assert is_monotonic(Z)
+    assert Z.shape == (len(tree.labels) - 1, 4)
+    _check_same_partition(fcluster(Z, 0.0, "distance"), tree.labels)
+
+
+@given(dendrograms())
+def test_linkage_over_samples_skips_empty_leaves(tree):
+    Z = tree.to_linkage("samples")
+    assert Z.shape == (len(tree.labels) - 1, 4)
+    if len(Z):
+        assert is_valid_linkage(Z)
+
+
+def test_linkage_over_samples_is_balanced_inside_a_leaf():
+    tree = Dendrogram([-1], [0], np.zeros(5000, dtype=int))
+    depth, level = 0, [to_tree(tree.to_linkage("samples"))]
+    while level := [c for n in level for c in (n.left, n.right) if c is not None]:
+        depth += 1
+    assert depth == 13
+
+
+def test_linkage_of_a_single_leaf_is_empty():
+    tree = Dendrogram([-1], [0], [0, 0])
+    assert tree.to_linkage().shape == (0, 4)
+
+
+@given(dendrograms(min_splits=1))
+def test_newick_lists_the_leaves_in_order(tree):
+    text = tree.to_newick()
+    assert text.endswith(";")
+    assert text.count("(") == text.count(")") == tree.n_leaves - 1
+    names = [part.split(":")[0] for part in text.replace("(", ",").split(",") if part]
+    assert [int(n) for n in names if n] == list(range(tree.n_leaves))
+
+
+@given(dendrograms())
+def test_networkx_has_the_same_edges(tree):
+    graph = tree.to_networkx()
+    assert networkx.is_arborescence(graph) or tree.n_nodes == 1
+    assert all(tree.parent[child] == parent for parent, child in graph.edges)
+    assert graph.number_of_nodes() == tree.n_nodes
+    assert graph.nodes[0]["n_node_samples"] == len(tree.labels)
+
+
+def test_pandas_has_a_row_for_each_node():
+    tree = example()
+    table = tree.to_pandas()
+    assert table.index.name == "node"
+    assert table["parent"].tolist() == tree.parent.tolist()
+    assert table["height"].tolist() == [9, 4, 0, 0, 0]
+
+
+@pytest.mark.parametrize("library", ["pandas", "networkx"])
+def test_missing_libraries_are_named(library, monkeypatch):
+    original = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == library:
+            raise ImportError
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=f"pip install {library}"):
+        getattr(example(), f"to_{library}")()
+
+
+def test_text_can_name_the_clusters():
+    text = example().export_text(["ant", "bee", "cow"])
+    assert "|-- ant: 2 samples" in text.splitlines()[2]
+    assert text.splitlines()[-1] == "`-- cow: 1 samples"
+
+
+def test_text_of_deep_trees_needs_no_recursion():
+    n = 3000
+    parent = [-1] + [p for i in range(n) for p in (2 * i - (i > 0), ) * 2]
+    tree = Dendrogram(parent, np.zeros(len(parent)), [0])
+    assert len(tree.export_text().splitlines()) == tree.n_nodes
+    assert tree.to_newick().count("(") == n
+
+
+@given(dendrograms())
+def test_plot_data_connects_children_and_parents(tree):
+    data = tree.get_plot_data()
+    assert data.links.shape == (tree.n_leaves - 1, 4, 2)
+    for node, link in zip(tree.internal_nodes, data.links, strict=True):
+        left, right = tree.children_left[node], tree.children_right[node]
+        assert link[0].tolist() == [data.x[left], data.y[left]]
+        assert link[3].tolist() == [data.x[right], data.y[right]]
+        assert (link[1:3, 1] == data.y[node]).all()
+        assert data.x[left] < data.x[node] < data.x[right]
+
+
+def test_repr_is_short():
+    assert repr(example()) == "<Dendrogram: 3 leaves, depth 2, 4 samples>"
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [
+        ([], "must start with -1"),
+        ([0, 0, 0], "must start with -1"),
+        ([-1, 0, 0, 2, 1], "non-decreasing"),
+        ([-1, 0], "two children or none"),
+        ([-1, 3, 3], "before its children"),
+    ],
+)
+def test_invalid_parents_are_refused(parent, message):
+    with pytest.raises(ValueError, match=message):
+        Dendrogram(parent, np.zeros(len(parent)), [0])
+
+
+@pytest.mark.parametrize("height", [[1, 0], [np.nan, 0, 0], [np.inf, 0, 0]])
+def test_invalid_heights_are_refused(height):
+    with pytest.raises(ValueError, match="height must have one finite entry"):
+        Dendrogram([-1, 0, 0], height, [0])
+
+
+def test_invalid_labels_are_refused():
+    with pytest.raises(ValueError, match="labels must lie between 0 and 1"):
+        Dendrogram([-1, 0, 0], [1, 0, 0], [0, 2])
+
+
+def test_invalid_weights_are_refused():
+    with pytest.raises(ValueError, match="weight must have one entry"):
+        Dendrogram([-1, 0, 0], [1, 0, 0], [0, 1], weight=[1.0])
+
+
+@pytest.mark.parametrize("n_clusters", [0, -1, 4, 2.0, "2", True])
+def test_invalid_numbers_of_clusters_are_refused(n_clusters):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 3"):
+        example().cut(n_clusters)
+
+
+@pytest.mark.parametrize("height", [-1.0, np.nan, "1"])
+def test_invalid_cut_heights_are_refused(height):
+    with pytest.raises(ValueError, match="height must be a number >= 0"):
+        example().cut(height=height)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"n_clusters": 2, "height": 1.0}])
+def test_a_cut_is_by_number_or_height(arguments):
+    with pytest.raises(ValueError, match="Give either n_clusters or height"):
+        example().cut(**arguments)
+
+
+def test_linkage_is_over_leaves_or_samples():
+    with pytest.raises(ValueError, match="over must be 'leaves' or 'samples'"):
+        example().to_linkage("nodes")

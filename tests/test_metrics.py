@@ -1,0 +1,233 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.cluster.hierarchy import linkage, to_tree
+from sklearn.base import clone
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.datasets import make_blobs
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sktreevae import TreeVAEClustering, metrics
+from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
+
+from .test_dendrogram import dendrograms
+
+
+def brute_force_purity(y, path_of_sample):
+    """Look at every pair; a path is a sequence of nodes from the root down."""
+    purities = []
+    for i, j in combinations(range(len(y)), 2):
+        if y[i] != y[j]:
+            continue
+        common = [
+            a
+            for a, b in zip(path_of_sample[i], path_of_sample[j], strict=False)
+            if a == b
+        ][-1]
+        below = [k for k, path in enumerate(path_of_sample) if common in path]
+        purities.append(np.mean([y[k] == y[i] for k in below]))
+    return np.mean(purities)
+
+
+def paths_in_dendrogram(tree, labels):
+    paths = []
+    for label in labels:
+        path = [int(tree.leaves[label])]
+        while path[0] != 0:
+            path.insert(0, int(tree.parent[path[0]]))
+        paths.append(path)
+    return paths
+
+
+def paths_in_linkage(Z):
+    paths = {}
+    stack = [(to_tree(Z), ())]
+    while stack:
+        node, above = stack.pop()
+        path = (*above, node.id)
+        if node.is_leaf():
+            paths[node.id] = path
+        else:
+            stack += [(node.left, path), (node.right, path)]
+    return [paths[i] for i in range(len(paths))]
+
+
+@given(dendrograms(), st.data())
+def test_purity_of_a_dendrogram_is_that_of_all_pairs(tree, data):
+    n = len(tree.labels)
+    y = [0, 0, *data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))][-n:]
+    if max(np.bincount(y)) < 2:
+        return
+    expected = brute_force_purity(y, paths_in_dendrogram(tree, tree.labels))
+    assert dendrogram_purity(y, tree) == pytest.approx(expected)
+    assert dendrogram_purity(y, tree, tree.labels) == pytest.approx(expected)
+
+
+@given(st.integers(2, 25), st.integers(0, 1000))
+def test_purity_of_a_linkage_is_that_of_all_pairs(n, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((n, 2)), rng.integers(0, 3, n)
+    y[:2] = 0
+    Z = linkage(X, "average")
+    expected = brute_force_purity(y, paths_in_linkage(Z))
+    assert dendrogram_purity(y, Z) == pytest.approx(expected)
+
+
+@given(st.integers(3, 20), st.integers(0, 1000), st.data())
+def test_purity_of_a_cut_linkage_is_that_of_all_pairs(n, seed, data):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((n, 2)), rng.integers(0, 3, n)
+    y[:2] = 0
+    n_leaves = data.draw(st.integers(1, n))
+    Z = linkage(X, "average")
+    above_cut = range(2 * n - n_leaves, 2 * n - 1)
+
+    def shorten(path):
+        # The first node that isn't above the cut is the leaf.
+        return path[: 1 + sum(node in above_cut for node in path)]
+
+    expected = brute_force_purity(y, [shorten(p) for p in paths_in_linkage(Z)])
+    assert dendrogram_purity(y, Z, n_leaves=n_leaves) == pytest.approx(expected)
+
+
+def test_purity_of_agglomerative_clustering_is_that_of_its_linkage(rng):
+    X, y = rng.standard_normal((40, 3)), rng.integers(0, 3, 40)
+    model = AgglomerativeClustering(n_clusters=4).fit(X)
+    expected = dendrogram_purity(y, linkage(X, "ward"))
+    assert dendrogram_purity(y, model) == pytest.approx(expected)
+    cut = dendrogram_purity(y, model, n_leaves=4)
+    labels = model.labels_
+    leaves = dendrogram_purity(y, linkage(X, "ward"), n_leaves=4)
+    assert cut == pytest.approx(leaves)
+    assert cut <= leaf_purity(y, labels) + 1e-12
+
+
+@given(dendrograms(all_leaves=True))
+def test_purity_is_one_where_leaves_are_classes(tree):
+    labels = np.repeat(tree.labels, 2)
+    assert dendrogram_purity(labels, tree, labels) == pytest.approx(1.0)
+
+
+def test_classes_can_be_strings():
+    Z = linkage([[0.0], [1.0], [10.0], [12.0]])
+    assert dendrogram_purity(["a", "a", "b", "b"], Z) == 1.0
+
+
+@given(arrays(int, 20, elements=st.integers(0, 3)), st.permutations(range(4)))
+def test_accuracy_does_not_depend_on_the_names_of_clusters(y, names):
+    assert clustering_accuracy(y, np.array(names)[y]) == 1.0
+
+
+@given(
+    arrays(int, 15, elements=st.integers(0, 2)),
+    arrays(int, 15, elements=st.integers(0, 2)),
+)
+def test_accuracy_is_the_best_of_all_matchings(y, labels):
+    best = max(
+        accuracy_score(y, np.array([a, b, c])[labels])
+        for a in range(3)
+        for b in range(3)
+        for c in range(3)
+        if len({a, b, c}) == 3
+    )
+    assert clustering_accuracy(y, labels) == pytest.approx(best)
+
+
+@given(
+    arrays(int, 15, elements=st.integers(0, 3)),
+    arrays(int, 15, elements=st.integers(0, 3)),
+)
+def test_leaf_purity_is_the_accuracy_of_majority_votes(y, labels):
+    right = sum(np.bincount(y[labels == label]).max() for label in np.unique(labels))
+    assert leaf_purity(y, labels) == pytest.approx(right / len(y))
+
+
+@pytest.mark.parametrize("metric", [clustering_accuracy, leaf_purity])
+def test_labels_must_match_in_length(metric):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        metric([0, 1], [0])
+    with pytest.raises(ValueError, match="must not be empty"):
+        metric([], [])
+
+
+@pytest.mark.parametrize("tree", [[[0, 1]], [["a", "b", 1, 2]], 3])
+def test_what_is_no_tree_is_refused(tree):
+    with pytest.raises(ValueError, match="tree must be a Dendrogram"):
+        dendrogram_purity([0, 0], tree)
+
+
+def test_estimators_without_a_tree_are_refused():
+    with pytest.raises(ValueError, match="has no tree"):
+        dendrogram_purity([0, 0], KMeans())
+
+
+def test_incomplete_trees_are_refused(rng):
+    from sklearn.neighbors import kneighbors_graph
+
+    X = rng.standard_normal((300, 2))
+    graph = kneighbors_graph(X, 20)
+    model = AgglomerativeClustering(150, connectivity=graph, compute_full_tree=False)
+    with pytest.raises(ValueError, match="compute_full_tree=True"):
+        dendrogram_purity(np.zeros(300), model.fit(X))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [0, 9]}, "labels must lie between 0 and 1"),
+        ({"labels": [0.5, 0.5]}, "labels must be integers"),
+        ({"labels": [0]}, "inconsistent numbers of samples"),
+        ({"n_leaves": 3}, "n_leaves must be an int from 1 to 2"),
+        ({"n_leaves": 0}, "n_leaves must be an int from 1 to 2"),
+    ],
+)
+def test_invalid_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        dendrogram_purity([0, 0], [[0, 1, 1.0, 2]], **arguments)
+
+
+def test_purity_needs_a_pair():
+    with pytest.raises(ValueError, match="class with two samples"):
+        dendrogram_purity([0, 1], [[0, 1, 1.0, 2]])
+
+
+SCORERS = [
+    "clustering_accuracy_scorer",
+    "dendrogram_purity_scorer",
+    "leaf_purity_scorer",
+]
+
+
+@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize(
+    "estimator",
+    [TreeVAEClustering(max_iter=1, hidden_dim=8), AgglomerativeClustering()],
+    ids=["tree", "agglomerative"],
+)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_scorers_work_in_a_grid_search(name, estimator, n_jobs):
+    X, y = make_blobs(60, centers=3, cluster_std=0.3, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), clone(estimator)),
+        {f"{type(estimator).__name__.lower()}__n_clusters": [2, 3]},
+        scoring=getattr(metrics, name),
+        cv=2,
+        n_jobs=n_jobs,
+        error_score="raise",
+    )
+    search.fit(X, y)
+    assert 0.5 < search.best_score_ <= 1.0
+
+
+def test_scorer_cuts_trees_over_samples_at_the_clusters():
+    X, y = make_blobs(60, centers=3, random_state=0)
+    model = AgglomerativeClustering(3).fit(X)
+    expected = dendrogram_purity(y, model, n_leaves=3)
+    assert metrics.dendrogram_purity_scorer(model, X, y) == pytest.approx(expected)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sktreevae.training import Samples
+from sktreevae.training.batches import BLOCK_SIZE, shuffled_batches
+
+
+@given(st.integers(1, 500), st.integers(1, 200))
+def test_batches_hold_every_sample_once(n_samples, batch_size):
+    batches = shuffled_batches(n_samples, batch_size, torch.Generator())
+    assert torch.cat(batches).sort().values.tolist() == list(range(n_samples))
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def make_inputs(X, folder):
+    path = folder / "X.npy"
+    np.save(path, X)
+    return [X, sparse.csr_array(X), np.load(path, mmap_mode="r")]
+
+
+def test_all_kinds_of_matrices_give_the_same_rows(rng, tmp_path):
+    X = rng.normal(5.0, 2.0, (40, 3))
+    index = torch.tensor([3, 0, 39])
+    expected = ((X - X.mean(axis=0)) / 2.0)[index.numpy()]
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, X.mean(axis=0), np.full(3, 2.0))
+        assert len(samples) == 40
+        assert samples.n_features == 3
+        rows = samples[index]
+        assert rows.dtype == torch.float32
+        np.testing.assert_allclose(rows.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1])
+def test_blocks_have_a_constant_size(n, rng, tmp_path):
+    X = rng.standard_normal((n, 2))
+    for matrix in make_inputs(X, tmp_path):
+        sizes = []
+
+        def double(x, sizes=sizes):
+            sizes.append(len(x))
+            return 2.0 * x
+
+        result = Samples(matrix, np.zeros(2), np.ones(2)).map(double)
+        np.testing.assert_allclose(result.numpy(), 2.0 * X.astype(np.float32))
+        assert set(sizes) == {BLOCK_SIZE}
+
+
+def test_some_rows_can_be_mapped(rng):
+    X = rng.standard_normal((10, 2))
+    index = torch.tensor([7, 2])
+    result = Samples(X, np.zeros(2), np.ones(2)).map(lambda x: x, index)
+    np.testing.assert_allclose(result.numpy(), X[[7, 2]].astype(np.float32))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_standardisation_survives_extreme_units(factor, rng):
+    X = rng.normal(5.0, 2.0, (40, 3)) * factor
+    samples = Samples(X, X.mean(axis=0), X.std(axis=0))
+    rows = samples[torch.arange(40)]
+    assert rows.mean(0).abs().max() < 1e-5
+    torch.testing.assert_close(rows.std(0, correction=0), torch.ones(3))
+
+
+def test_the_matrix_is_not_changed(rng):
+    X = rng.standard_normal((5, 2))
+    copy = X.copy()
+    samples = Samples(X, np.zeros(2), np.ones(2))
+    samples[torch.arange(5)].zero_()
+    assert np.array_equal(X, copy)

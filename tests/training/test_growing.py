@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+
+from sktreevae.model import Topology, TreeVAE
+from sktreevae.training import GrowthOptions, History, LoopOptions, Samples, growing
+
+NETWORKS = {
+    "n_features": 3,
+    "hidden_dim": 16,
+    "latent_dim": 2,
+    "n_steps": 2,
+    "likelihood": "gaussian",
+}
+
+
+def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0):
+    X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
+    samples = Samples(X, X.mean(axis=0), X.std(axis=0))
+    return growing._Gardener(
+        samples,
+        torch.arange(160),
+        torch.arange(0),
+        GrowthOptions(n_clusters, max_depth, "n_samples", fraction),
+        LoopOptions(3, 32, 5e-3, 0.0, 10, 0.0),
+        torch.Generator().manual_seed(seed),
+        History(),
+    )
+
+
+def test_growth_reaches_the_leaves_asked_for():
+    model = make_gardener(n_clusters=4).grow(NETWORKS)
+    assert len(model.topology.leaves) == 4
+
+
+def test_one_cluster_is_a_plain_vae():
+    gardener = make_gardener(n_clusters=1)
+    assert gardener.grow(NETWORKS).topology == Topology.single_leaf()
+    assert {record["phase"] for record in gardener.history.records} == {"finetune"}
+
+
+def test_a_split_trains_the_new_part_alone():
+    gardener = make_gardener(n_clusters=2)
+    gardener.grow(NETWORKS)
+    model = gardener.model
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    log_path = gardener._leaf_log_path()
+    leaf = gardener._choose_leaf(log_path, set())
+    assert gardener._split(leaf, log_path)
+    after = dict(model.named_parameters())
+    for name, value in before.items():
+        part = name.removeprefix("top_down.").partition(".")[0]
+        if part in ("decoders", "likelihood"):
+            continue  # the leaf's own are gone
+        kept = after[name][: len(value)] if name.startswith("top_down") else after[name]
+        torch.testing.assert_close(kept, value, rtol=0, atol=0)
+
+
+def test_activations_are_computed_once_a_split(monkeypatch):
+    gardener = make_gardener(n_clusters=2)
+    gardener.grow(NETWORKS)
+    calls = []
+    forward = gardener.model.bottom_up.forward
+    monkeypatch.setattr(
+        gardener.model.bottom_up,
+        "forward",
+        lambda x: calls.append(torch.is_grad_enabled()) or forward(x),
+    )
+    log_path = gardener._leaf_log_path()
+    leaf = gardener._choose_leaf(log_path, set())
+    calls.clear()
+    gardener._split(leaf, log_path)
+    n_steps = len(gardener.history.records)
+    assert not any(calls)  # nothing above is differentiated
+    assert len(calls) < n_steps
+
+
+def test_dead_splits_are_refused(monkeypatch):
+    gardener = make_gardener(n_clusters=4)
+    monkeypatch.setattr(gardener, "_run", lambda *args: None)
+
+    def start_dead(top_down, embedding, target):
+        with torch.no_grad():
+            top_down.q_routers.weights[-1].zero_()
+            top_down.q_routers.biases[-1].fill_(9.0)
+
+    gardener.model = TreeVAE(
+        growing.CHERRY, generator=gardener.generator, **NETWORKS
+    )
+    before = gardener.model.top_down
+    with torch.no_grad():
+        before.q_routers.biases[-1].fill_(-9.0)
+    monkeypatch.setattr(growing, "_start_router", start_dead)
+    gardener._split_leaves()
+    assert gardener.model.top_down is before
+
+
+def test_empty_leaves_are_pruned():
+    gardener = make_gardener()
+    tree = growing.CHERRY.split(1).topology
+    gardener.model = TreeVAE(tree, generator=gardener.generator, **NETWORKS)
+    with torch.no_grad():
+        # Everything goes right at the root: the two leaves on the left are empty.
+        gardener.model.top_down.q_routers.weights[-1].zero_()
+        gardener.model.top_down.q_routers.biases[-1].fill_(-9.0)
+    assert gardener._prune()
+    assert len(gardener.model.topology.leaves) == 1
+    assert not gardener._prune()
+
+
+@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
+def test_priorities_are_finite(criterion):
+    gardener = make_gardener(n_clusters=3)
+    gardener.grow(NETWORKS)
+    object.__setattr__(gardener.growth, "split_criterion", criterion)
+    priorities = gardener._priorities(gardener._leaf_log_path())
+    assert len(priorities) == len(gardener.model.topology.leaves)
+    assert np.isfinite(priorities).all()
+
+
+def test_refused_and_deep_leaves_are_not_chosen():
+    gardener = make_gardener(n_clusters=2, max_depth=1)
+    gardener.grow(NETWORKS)
+    log_path = gardener._leaf_log_path()
+    assert gardener._choose_leaf(log_path, set()) is None
+    object.__setattr__(gardener.growth, "max_depth", None)
+    assert gardener._choose_leaf(log_path, set()) in (1, 2)
+    assert gardener._choose_leaf(log_path, {1}) == 2
+    assert gardener._choose_leaf(log_path, {1, 2}) is None
+
+
+def test_members_of_a_split_pass_the_threshold_of_the_paper():
+    gardener = make_gardener(n_clusters=2)
+    gardener.grow(NETWORKS)
+    assert gardener._threshold() == 0.5
+    gardener.model.top_down = gardener.model.top_down.graft(
+        1, growing.TopDown(growing.CHERRY, **gardener.model.top_down.config,
+                           generator=gardener.generator)
+    )
+    assert gardener._threshold() == pytest.approx(1 / 3)
