@@ -370,8 +370,8 @@ class TreeVAEClustering(
     def _resolve_likelihood(self, X: Matrix) -> str:
         values = X.data if sparse.issparse(X) else X
         chunks = [values[rows] for rows in gen_batches(max(len(values), 1), CHUNK_SIZE)]
-        low = min((chunk.min() for chunk in chunks if chunk.size), default=0.0)
-        high = max((chunk.max() for chunk in chunks if chunk.size), default=0.0)
+        low = min((float(chunk.min()) for chunk in chunks if chunk.size), default=0.0)
+        high = max((float(chunk.max()) for chunk in chunks if chunk.size), default=0.0)
         if max(-low, high) > LARGEST_VALUE:
             raise ValueError(
                 f"X has values too large to standardise: their squares overflow. "

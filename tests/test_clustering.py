@@ -161,7 +161,8 @@ def test_other_seed_gives_another_model(digits):
 
 def test_global_random_states_stay_as_they_are(digits):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0])
+    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8, random_state=0)
+    model.fit(digits[0])
     model.sample(3)
     model.score(digits[0])
     assert torch.equal(torch.get_rng_state(), torch_state)
@@ -206,8 +207,12 @@ def test_probabilities_of_sparse_input_are_refused(model, digits):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 def test_memory_mapped_input_is_read_in_parts(digits, dtype, tmp_path, monkeypatch):
-    from sktreevae.training import Samples
+    from sktreevae.training import Samples, growing, splitting
 
+    # Whatever looks at a bounded number of rows, looks at few.
+    monkeypatch.setattr(splitting, "N_LANDMARKS", 100)
+    monkeypatch.setattr(growing, "N_STATISTICS", 100)
+    monkeypatch.setattr("sktreevae.clustering.N_HEIGHT_SAMPLES", 100)
     X = digits[0].astype(dtype)
     path = tmp_path / "X.npy"
     np.save(path, X)
@@ -367,7 +372,7 @@ def test_a_constant_feature_does_no_harm(blobs):
     X = np.column_stack([X, np.full(len(X), 7.0)])
     model = TreeVAEClustering(4, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
-    np.testing.assert_allclose(model.sample(20)[0][:, 2], 7.0, atol=1.0)
+    assert model.sample(500)[0][:, 2].mean() == pytest.approx(7.0, abs=0.2)
 
 
 def test_one_sample_is_one_cluster():
@@ -452,7 +457,7 @@ def test_seed_is_drawn_where_none_is_given(digits):
 
 
 def test_verbose_fit_shows_progress(digits, capsys):
-    TreeVAEClustering(2, verbose=1, **QUICK).fit(digits[0])
+    TreeVAEClustering(2, verbose=1, **{**QUICK, "max_iter": 5}).fit(digits[0])
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2  # one for each phase
     assert "initial" in lines[0]

@@ -23,6 +23,10 @@ class Bernoulli(nn.Module):
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__()
 
+    def output(self, mean: Tensor) -> Tensor:
+        """Invert `mean`, short of certainty."""
+        return mean.clamp(0.01, 0.99).logit()
+
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
         linear = torch.linalg.vecdot(output, x)
@@ -58,9 +62,12 @@ class Gaussian(nn.Module):
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__()
-        one = math.log(math.expm1(1.0))  # a variance of one, before the softplus
-        start = torch.full((n_leaves, 1, n_features), one / self.PACE)
-        self.raw_variance = nn.Parameter(start)
+        one = math.log(math.expm1(1.0)) / self.PACE  # of a variance of one
+        self.raw_variance = nn.Parameter(torch.full((n_leaves, 1, n_features), one))
+
+    def output(self, mean: Tensor) -> Tensor:
+        """Invert `mean`."""
+        return mean
 
     @property
     def variance(self) -> Tensor:

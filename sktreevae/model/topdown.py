@@ -16,6 +16,9 @@ from .topology import Restructuring, Topology
 
 __all__ = ["TopDown"]
 
+START_LOGIT = 3.0
+"""Logit of the way to its leaf that a sample starts from."""
+
 
 class TopDown(nn.Module):
     """Transformations, posterior heads, routers and decoders of a tree.
@@ -68,7 +71,9 @@ class TopDown(nn.Module):
         self.q_routers = StackedMLP(n_branchings, (hidden_dim, hidden_dim, 1), **new)
         self.p_routers = StackedMLP(n_branchings, (latent_dim, narrow, 1), **new)
         # The leaves.
-        self.decoders = StackedMLP(n_leaves, (latent_dim, wide, n_features), **new)
+        self.decoders = StackedMLP(
+            n_leaves, (latent_dim, wide, n_features), gain=0.1, **new
+        )
         self.likelihood = LIKELIHOODS[likelihood](n_leaves, n_features)
         self._register_steps()
 
@@ -233,6 +238,25 @@ class TopDown(nn.Module):
     def at_leaves(self, by_level: list[Tensor]) -> Tensor:
         """Pick the leaves' rows from arrays over the nodes of each level."""
         return torch.cat(by_level).index_select(0, self._leaves)
+
+    @torch.no_grad()
+    def start_leaf(self, leaf: int, mean: Tensor) -> None:
+        """Let a leaf's decoder begin with a given mean, (n_features,)."""
+        self.decoders.biases[-1][leaf] = self.likelihood.output(mean)
+
+    @torch.no_grad()
+    def start_router(self, embedding: Tensor, leaf: Tensor) -> None:
+        """Let the q-router of a root with two leaves begin with given decisions.
+
+        Parameters
+        ----------
+        embedding : Tensor of shape (batch, hidden_dim)
+            What the router reads.
+        leaf : Tensor of int of shape (batch,)
+            0 for the left leaf, 1 for the right one.
+        """
+        logit = START_LOGIT * (1.0 - 2.0 * leaf.to(embedding))
+        self.q_routers.fit_last_layer(embedding, logit[:, None])
 
     def draw_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw standard normal noise for all latents of `n_samples` samples."""

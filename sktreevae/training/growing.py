@@ -19,19 +19,17 @@ KL_GROWING = 0.15
 """What the weight of the divergences rises to while the tree grows, as in the paper:
 almost an autoencoder, which is what lets clusters form."""
 
-GUIDANCE = 20.0
-"""Weight of the way to a sample's target leaf, in nats for each nat of surprise.
+MIN_GUIDANCE = 20.0
+"""Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
+for each feature, as the bound grows with these too, but no less than this.
 
 Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
 little from a good split, and only once the decoders have specialised."""
 
-START_LOGIT = 3.0
-"""Logit of the way to a proposed leaf that a new router starts from."""
-
 SPLITS_PER_REFRESH = 3
 
-N_STANDARDISING = 10_000
-"""Samples that the standardisation of the encoder's input is taken from."""
+N_STATISTICS = 10_000
+"""Most samples that a mean or a variance is taken from."""
 
 CHERRY = Topology.single_leaf().split(0).topology
 """A root and two leaves."""
@@ -108,6 +106,7 @@ class _Gardener:
         self.options = options
         self.generator = generator
         self.history = history
+        self.guidance = max(MIN_GUIDANCE, samples.n_features)
         self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
 
     def grow(self, networks: dict[str, object]) -> TreeVAE:
@@ -116,13 +115,13 @@ class _Gardener:
         topology = Topology.single_leaf() if single or not distinct else CHERRY
         self.model = TreeVAE(topology, generator=self.generator, **networks)
         self.model.to(self.generator.device)
-        self.model.bottom_up.standardise(self.samples[self.train[:N_STANDARDISING]])
+        self.model.bottom_up.standardise(self.samples[self.train[:N_STATISTICS]])
         if topology is CHERRY:
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
             target[self.train] = self._propose(self.train)
             root = self.samples.map(lambda x: self.model.bottom_up(x)[0], self.train)
-            _start_router(self.model.top_down, root, target[self.train])
+            self._start(self.model.top_down, root, self.train, target[self.train])
             self._train_whole("initial", (0.0, KL_GROWING), target)
             self._prune()
             self._split_leaves()
@@ -159,7 +158,7 @@ class _Gardener:
         if target is None:
             target = self._leaf_log_path().argmax(1)
         part = _WholeTree(self.model, self.samples, target, self.generator)
-        self._run(Phase(name, kl_weights, GUIDANCE), part, self.train)
+        self._run(Phase(name, kl_weights, self.guidance), part, self.train)
 
     def _run(
         self,
@@ -242,7 +241,7 @@ class _Gardener:
         target = torch.zeros_like(index)
         target[: len(train)] = self._propose(train)
         embedding = activations.embedding[: len(train)]
-        _start_router(children, embedding, target[: len(train)])
+        self._start(children, embedding, train, target[: len(train)])
         part = _NewLeaves(
             children,
             activations,
@@ -253,7 +252,7 @@ class _Gardener:
             n_leaves=len(self.model.topology.leaves) + 1,
         )
         everyone = torch.arange(len(index), device=index.device)
-        phase = Phase("split", (0.0, KL_GROWING), GUIDANCE)
+        phase = Phase("split", (0.0, KL_GROWING), self.guidance)
         self._run(phase, part, everyone[: len(train)], everyone[len(train) :])
         self.model.top_down = before.graft(leaf, children)
         if self._leaf_counts().min() < self.min_samples:
@@ -266,6 +265,15 @@ class _Gardener:
         min_fraction = min(self.min_samples / len(index), 0.5)
         left = propose_split(self.samples, index, min_fraction, self.generator)
         return (~left).long()
+
+    def _start(
+        self, top_down: TopDown, embedding: Tensor, index: Tensor, target: Tensor
+    ) -> None:
+        """Let a root and two leaves begin with the leaves proposed for samples."""
+        top_down.start_router(embedding, target)
+        for leaf in (0, 1):
+            x = self.samples[index[target == leaf][:N_STATISTICS]]
+            top_down.start_leaf(leaf, x.mean(0))
 
     @torch.no_grad()
     def _activations(self, leaf: int, index: Tensor) -> _Activations:
@@ -389,12 +397,6 @@ class _NewLeaves:
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
         return terms, _distance(posterior, self.target[index])
-
-
-def _start_router(top_down: TopDown, embedding: Tensor, target: Tensor) -> None:
-    """Let the only q-router of a tree begin with the leaves proposed."""
-    logit = START_LOGIT * (1.0 - 2.0 * target.to(embedding))
-    top_down.q_routers.fit_last_layer(embedding, logit[:, None])
 
 
 def _distance(posterior: Posterior, target: Tensor) -> Tensor:

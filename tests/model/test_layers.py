@@ -49,3 +49,11 @@ def test_initial_weights_come_from_the_generator_given(make):
     assert torch.equal(one[0], two[0])
     assert not torch.equal(one[0], other[0])
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_last_layer_is_fitted_to_targets(generator):
+    nets = StackedMLP(2, (4, 64, 1), generator=generator)
+    x = torch.randn(200, 4, generator=generator)
+    target = torch.sign(x[:, :1])
+    nets.fit_last_layer(x, target)
+    assert (torch.sign(nets(x)) == target).float().mean() > 0.95

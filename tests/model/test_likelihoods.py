@@ -46,3 +46,13 @@ def test_gaussian_samples_have_the_variance(generator):
 def test_bernoulli_samples_are_grey_levels(generator):
     x = Bernoulli(1, 1).sample(torch.zeros(1, 5, 1), generator)
     assert (x == 0.5).all()
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli(2, 3), Gaussian(2, 3)])
+def test_outputs_can_be_given_by_their_means(likelihood):
+    mean = torch.tensor([0.2, 0.5, 0.9])
+    torch.testing.assert_close(likelihood.mean(likelihood.output(mean)), mean)
+
+
+def test_no_pixel_starts_certain():
+    assert Bernoulli(1, 2).output(torch.tensor([0.0, 1.0])).abs().max() < 5.0

@@ -193,7 +193,7 @@ def test_log_likelihood_of_a_mixture_is_exact(generator):
 @torch.no_grad()
 def test_likelihood_estimate_does_not_depend_on_the_posterior(generator):
     # It is unbiased, so a q that is the prior and one that isn't agree in the end.
-    model = make_model(balanced(1), likelihood="gaussian")
+    model = make_model(balanced(1), likelihood="gaussian", scale=0.3)
     x = make_data(3, generator)
     set_posterior(model)
     from_prior = model.log_likelihood(x, 10_000, generator)

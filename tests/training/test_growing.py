@@ -80,7 +80,7 @@ def test_dead_splits_are_refused(monkeypatch):
     gardener = make_gardener(n_clusters=4)
     monkeypatch.setattr(gardener, "_run", lambda *args: None)
 
-    def start_dead(top_down, embedding, target):
+    def start_dead(top_down, *args):
         with torch.no_grad():
             top_down.q_routers.weights[-1].zero_()
             top_down.q_routers.biases[-1].fill_(9.0)
@@ -91,7 +91,7 @@ def test_dead_splits_are_refused(monkeypatch):
     before = gardener.model.top_down
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)
-    monkeypatch.setattr(growing, "_start_router", start_dead)
+    monkeypatch.setattr(gardener, "_start", start_dead)
     gardener._split_leaves()
     assert gardener.model.top_down is before
 

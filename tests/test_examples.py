@@ -1,0 +1,40 @@
+"""The examples run from beginning to end."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_digits_tree(tmp_path, capsys):
+    path = tmp_path / "tree.png"
+    subprocess.run(
+        [sys.executable, ROOT / "examples/plot_digits_tree.py", "--save", path],
+        check=True,
+        capture_output=True,
+    )
+    assert path.stat().st_size > 10_000
+
+
+def test_pipeline_grid_search(capsys):
+    runpy.run_path(str(ROOT / "examples/plot_pipeline_grid_search.py"))
+    out = capsys.readouterr().out
+    assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
+
+
+def test_mnist_structure(data_dir, monkeypatch, capsys):
+    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
+    runpy.run_path(str(ROOT / "examples/plot_mnist_structure.py"))
+    assert capsys.readouterr().out.count("cluster 3") == 2
