@@ -115,9 +115,11 @@ def table(records: list[dict]) -> Iterator[str]:
             digits = 1 if metric == "cpu_seconds" else 3
             spread = f" ±{np.std(values):.{digits}f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.{digits}f}{spread}")
-        yield f"| {name} | {method} | {n_leaves} | {len(group)} | " + " | ".join(
-            cells
-        ) + " |"
+        yield (
+            f"| {name} | {method} | {n_leaves} | {len(group)} | "
+            + " | ".join(cells)
+            + " |"
+        )
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from scipy.cluster.hierarchy import dendrogram
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -53,11 +53,10 @@ for params, mean in zip(results["params"], results["mean_test_score"], strict=Tr
 # ----------------------------------------------------------
 # The same tree gives two clusters or three, also for samples it hasn't seen, and its
 # latent variables are features for the next step.
-model = TreeVAEClustering(n_clusters=3, random_state=0)
-model.fit(StandardScaler().fit_transform(X[::2]))
-unseen = StandardScaler().fit(X[::2]).transform(X[1::2])
-print("three clusters:", model.predict(unseen[:20]))
-print("two clusters:  ", model.predict(unseen[:20], n_clusters=2))
+X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X_train)
+print("three clusters:", model.predict(X_test[:20]))
+print("two clusters:  ", model.predict(X_test[:20], n_clusters=2))
 classifier = make_pipeline(StandardScaler(), model, LogisticRegression())
 print(f"accuracy on the embedding: {cross_val_score(classifier, X, y).mean():.3f}")
 

@@ -115,7 +115,8 @@ class TreeVAEClustering(
         Least improvement of the ELBO in nats per sample.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, batches and latents. The same int gives the same
-        result, bit for bit, on the same machine.
+        result, bit for bit, on the same machine. None draws a fresh seed; the global
+        random states of numpy and torch are neither read nor changed.
     verbose : int, default=0
         Above 0, progress is written to standard error.
     device : str, torch.device or None, default=None
@@ -302,8 +303,7 @@ class TreeVAEClustering(
         self._center, self._scale = _standardisation(X, likelihood)
         self.device_ = device
         samples = Samples(X, self._center, self._scale, device)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        generator = torch.Generator(device).manual_seed(seed)
+        generator = self._make_generator()
         train, validation = self._hold_out(n_samples, generator)
         progress = ProgressLine(self.n_clusters) if self.verbose else None
         history = History(on_epoch=progress)
@@ -386,6 +386,16 @@ class TreeVAEClustering(
                 f"lie between {low:g} and {high:g}. Scale X, or use 'gaussian'."
             )
         return self.likelihood
+
+    def _make_generator(self) -> torch.Generator:
+        """Return the source of all randomness of a call."""
+        if self.random_state is None:
+            # Not numpy's global state, which is nobody's to use here.
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        else:
+            state = check_random_state(self.random_state)
+            seed = state.randint(np.iinfo(np.int32).max)
+        return torch.Generator(self.device_).manual_seed(seed)
 
     def _hold_out(
         self, n_samples: int, generator: torch.Generator
@@ -491,9 +501,7 @@ class TreeVAEClustering(
         samples, dtype = self._samples(X)
         return self._proba(samples, n_clusters).astype(dtype, copy=False)
 
-    def _proba(
-        self, samples: Samples, n_clusters: int | None
-    ) -> NDArray[np.float64]:
+    def _proba(self, samples: Samples, n_clusters: int | None) -> NDArray[np.float64]:
         cluster = None if n_clusters is None else self.dendrogram_.cut(n_clusters)
         path = self._to_numpy(samples.map(self._leaf_path), np.float64)
         proba = path[:, self._leaf_order]
@@ -614,8 +622,7 @@ class TreeVAEClustering(
                 f"cluster must be an int from 0 to {self.n_clusters_ - 1}, "
                 f"got {cluster!r}."
             )
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        generator = torch.Generator(self.device_).manual_seed(seed)
+        generator = self._make_generator()
         position = None if cluster is None else int(self._leaf_order[cluster])
         x, positions = self.module_.sample(n_samples, generator, leaf=position)
         labels = np.argsort(self._leaf_order)[positions.numpy(force=True)]

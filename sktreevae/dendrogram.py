@@ -199,7 +199,9 @@ class Dendrogram:
     @property
     def leaves(self) -> NDArray[np.int64]:
         """Node of each leaf label, (n_leaves,)."""
-        return np.argsort(self.leaf_label, kind="stable")[self.n_nodes - self.n_leaves :]
+        return np.argsort(self.leaf_label, kind="stable")[
+            self.n_nodes - self.n_leaves :
+        ]
 
     @property
     def internal_nodes(self) -> NDArray[np.int64]:
@@ -312,12 +314,16 @@ class Dendrogram:
 
         `roots` has the cluster that each leaf has become, or None for an empty one.
         """
-        cluster: dict[int, int | None] = dict(zip(self.leaves.tolist(), roots, strict=True))
+        cluster: dict[int, int | None] = dict(
+            zip(self.leaves.tolist(), roots, strict=True)
+        )
         merges = list(merges)
         heights = [0.0] * len(merges)
         internal = self.internal_nodes
         # Among equal heights the deeper nodes come first: children before parents.
-        for node in internal[::-1][np.argsort(self.height[internal][::-1], kind="stable")]:
+        for node in internal[::-1][
+            np.argsort(self.height[internal][::-1], kind="stable")
+        ]:
             left = cluster[self.children_left[node]]
             right = cluster[self.children_right[node]]
             if left is None or right is None:

@@ -119,7 +119,7 @@ def plot_image_tree(
         )
     depth = dendrogram.depth.max()
     if ax is None:
-        size = (max(1.1 * dendrogram.n_leaves, 3.0), 1.35 * (depth + 1))
+        size = (max(1.2 * dendrogram.n_leaves, 6.0), 1.35 * (depth + 1))
         ax = plt.subplots(figsize=size, layout="constrained")[1]
     x = dendrogram.get_plot_data().x
     sums = np.zeros((dendrogram.n_nodes, *images.shape[1:]))

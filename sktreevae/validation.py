@@ -48,7 +48,9 @@ class Number:
         if not isinstance(value, self.kind) or isinstance(value, bool | np.bool_):
             return False
         above = value >= self.low if self.closed != "neither" else value > self.low
-        return above and (value <= self.high if self.closed == "both" else value < self.high)
+        return above and (
+            value <= self.high if self.closed == "both" else value < self.high
+        )
 
     def __str__(self) -> str:
         kind = "an int" if self.kind is Integral else "a float"
@@ -118,5 +120,3 @@ def check_parameters(
                 f"The {name!r} parameter of {type(estimator).__name__} must be "
                 f"{texts}. Got {value!r} instead."
             )
-
-

@@ -27,9 +27,7 @@ def dendrograms(draw, max_splits=8, min_splits=0, all_leaves=False):
             order.append(child)
             parent.append(position[node])
     n_leaves = (len(order) + 1) // 2
-    heights = draw(
-        st.lists(st.floats(-1, 9), min_size=len(order), max_size=len(order))
-    )
+    heights = draw(st.lists(st.floats(-1, 9), min_size=len(order), max_size=len(order)))
     labels = draw(st.lists(st.integers(0, n_leaves - 1), min_size=1, max_size=30))
     if all_leaves:
         labels = [*range(n_leaves), *labels]
@@ -196,7 +194,7 @@ def test_text_can_name_the_clusters():
 
 def test_text_of_deep_trees_needs_no_recursion():
     n = 3000
-    parent = [-1] + [p for i in range(n) for p in (2 * i - (i > 0), ) * 2]
+    parent = [-1] + [p for i in range(n) for p in (2 * i - (i > 0),) * 2]
     tree = Dendrogram(parent, np.zeros(len(parent)), [0])
     assert len(tree.export_text().splitlines()) == tree.n_nodes
     assert tree.to_newick().count("(") == n

@@ -32,9 +32,7 @@ def test_leaves_and_samples_are_kept(tree, seed):
 def test_leaves_that_share_an_ancestor_still_do(tree, seed):
     dendrogram, order, _, _ = build(tree, seed)
     for node in tree.branchings:
-        below = {
-            i for i, leaf in enumerate(tree.leaves) if node in tree.path(leaf)
-        }
+        below = {i for i, leaf in enumerate(tree.leaves) if node in tree.path(leaf)}
         labels = {i for i, position in enumerate(order) if position in below}
         found = []
         for internal in dendrogram.internal_nodes:
@@ -67,7 +65,13 @@ def test_height_is_the_jeffreys_divergence():
 def test_branches_are_mixtures_of_their_leaves():
     labels = np.array([0, 0, 0, 1, 2])
     leaf_elbo = np.log(
-        [[0.9, 0.1, 0.2], [0.9, 0.1, 0.2], [0.9, 0.1, 0.2], [0.1, 0.5, 0.4], [0.1, 0.3, 0.4]]
+        [
+            [0.9, 0.1, 0.2],
+            [0.9, 0.1, 0.2],
+            [0.9, 0.1, 0.2],
+            [0.1, 0.5, 0.4],
+            [0.1, 0.3, 0.4],
+        ]
     )
     tree = Topology((-1, 0, 0, 1, 1))
     dendrogram, order = build_dendrogram(

@@ -28,7 +28,7 @@ class Bernoulli(nn.Module):
         return mean.clamp(0.01, 0.99).logit()
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
+        """Log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
         linear = torch.linalg.vecdot(output, x)
         return linear - F.softplus(output).sum(-1)
 
@@ -75,7 +75,7 @@ class Gaussian(nn.Module):
         return F.softplus(self.PACE * self.raw_variance) + self.VARIANCE_FLOOR
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
+        """Log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
         variance = self.variance
         squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
         return -0.5 * (squares + (2 * torch.pi * variance).log().sum(-1))

@@ -97,7 +97,9 @@ class TopDown(nn.Module):
             if depth == tree.depth:
                 break
             below = tree.levels[depth + 1]
-            register(f"_parent_{depth + 1}", [level.index(tree.parent[i]) for i in below])
+            register(
+                f"_parent_{depth + 1}", [level.index(tree.parent[i]) for i in below]
+            )
             # Rows of [left at each branching, right at each branching, sure].
             routes = []
             for node in below:
@@ -214,7 +216,7 @@ class TopDown(nn.Module):
         return self.at_leaves(latents), self.at_leaves(log_paths)
 
     def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
-        """log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
+        """Log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
         return self.likelihood.log_prob(self.decoders(posterior.leaf_z), x)
 
     def draw(self, leaf_z: Tensor, generator: torch.Generator) -> Tensor:

@@ -132,7 +132,9 @@ class Topology:
 
     def _check_leaf(self, leaf: int) -> None:
         if leaf not in self.leaves:
-            raise ValueError(f"Node {leaf} is not a leaf; the leaves are {self.leaves}.")
+            raise ValueError(
+                f"Node {leaf} is not a leaf; the leaves are {self.leaves}."
+            )
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class _Gardener:
         )
 
     def _leaf_log_path(self) -> Tensor:
-        """log P(l | x) of all samples, (n_samples, n_leaves)."""
+        """Log P(l | x) of all samples, (n_samples, n_leaves)."""
         return self.samples.map(lambda x: self.model.infer(x).leaf_log_path.T)
 
     def _leaf_counts(self) -> Tensor:

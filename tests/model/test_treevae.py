@@ -20,7 +20,9 @@ def make_data(n, generator, n_features=5):
     return torch.rand(n, n_features, generator=generator, dtype=torch.float64)
 
 
-@given(topologies(), st.sampled_from(LIKELIHOODS), st.integers(0, 3), st.integers(0, 99))
+@given(
+    topologies(), st.sampled_from(LIKELIHOODS), st.integers(0, 3), st.integers(0, 99)
+)
 def test_elbo_terms_are_those_of_the_oracle(tree, likelihood, n_steps, seed):
     model = make_model(tree, seed=seed, likelihood=likelihood, n_steps=n_steps)
     generator = torch.Generator().manual_seed(seed)
@@ -225,7 +227,9 @@ def test_grafting_changes_nothing_above(generator):
     model.top_down = model.top_down.graft(leaf, children)
     after = model.infer(x)
     assert model.topology == change.topology
-    new = [change.topology.leaves.index(i) for i, s in enumerate(change.source) if s < 0]
+    new = [
+        change.topology.leaves.index(i) for i, s in enumerate(change.source) if s < 0
+    ]
     joined = after.leaf_log_path[new].logsumexp(0)
     torch.testing.assert_close(joined, before.leaf_log_path[position])
     old = [i for i in range(len(model.topology.leaves)) if i not in new]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -85,9 +87,7 @@ def test_dead_splits_are_refused(monkeypatch):
             top_down.q_routers.weights[-1].zero_()
             top_down.q_routers.biases[-1].fill_(9.0)
 
-    gardener.model = TreeVAE(
-        growing.CHERRY, generator=gardener.generator, **NETWORKS
-    )
+    gardener.model = TreeVAE(growing.CHERRY, generator=gardener.generator, **NETWORKS)
     before = gardener.model.top_down
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)
@@ -109,14 +109,49 @@ def test_empty_leaves_are_pruned():
     assert not gardener._prune()
 
 
-@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
-def test_priorities_are_finite(criterion):
+@pytest.fixture
+def grown():
     gardener = make_gardener(n_clusters=3)
     gardener.grow(NETWORKS)
-    object.__setattr__(gardener.growth, "split_criterion", criterion)
-    priorities = gardener._priorities(gardener._leaf_log_path())
-    assert len(priorities) == len(gardener.model.topology.leaves)
-    assert np.isfinite(priorities).all()
+    return gardener
+
+
+def priorities(gardener, criterion):
+    growth = dataclasses.replace(gardener.growth, split_criterion=criterion)
+    gardener.growth = growth
+    return gardener._priorities(gardener._leaf_log_path())
+
+
+def test_n_samples_counts_those_that_take_part_in_a_split(grown):
+    path = grown._leaf_log_path().exp()
+    expected = [int((path[:, leaf] >= 1 / 3).sum()) for leaf in range(3)]
+    assert priorities(grown, "n_samples") == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("criterion", ["reconstruction", "elbo"])
+def test_quality_is_the_mean_over_the_samples_of_a_leaf(grown, criterion):
+    model, x = grown.model, grown.samples[torch.arange(160)]
+    posterior = model.infer(x)
+    quality = (
+        model.leaf_elbo(x)
+        if criterion == "elbo"
+        else model.top_down.leaf_log_prob(posterior, x)
+    )
+    path = posterior.leaf_log_path.exp()
+    expected = [
+        -np.average(quality[leaf].numpy(), weights=path[leaf].numpy())
+        for leaf in range(3)
+    ]
+    assert priorities(grown, criterion) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
+    leaves = grown.model.topology.leaves
+    for position, leaf in enumerate(leaves):
+        order = [float(i == position) for i in range(3)]
+        monkeypatch.setattr(grown, "_priorities", lambda _, order=order: order)
+        assert grown._choose_leaf(grown._leaf_log_path(), set()) == leaf
 
 
 def test_refused_and_deep_leaves_are_not_chosen():
@@ -124,7 +159,7 @@ def test_refused_and_deep_leaves_are_not_chosen():
     gardener.grow(NETWORKS)
     log_path = gardener._leaf_log_path()
     assert gardener._choose_leaf(log_path, set()) is None
-    object.__setattr__(gardener.growth, "max_depth", None)
+    gardener.growth = dataclasses.replace(gardener.growth, max_depth=None)
     assert gardener._choose_leaf(log_path, set()) in (1, 2)
     assert gardener._choose_leaf(log_path, {1}) == 2
     assert gardener._choose_leaf(log_path, {1, 2}) is None
@@ -135,7 +170,11 @@ def test_members_of_a_split_pass_the_threshold_of_the_paper():
     gardener.grow(NETWORKS)
     assert gardener._threshold() == 0.5
     gardener.model.top_down = gardener.model.top_down.graft(
-        1, growing.TopDown(growing.CHERRY, **gardener.model.top_down.config,
-                           generator=gardener.generator)
+        1,
+        growing.TopDown(
+            growing.CHERRY,
+            **gardener.model.top_down.config,
+            generator=gardener.generator,
+        ),
     )
     assert gardener._threshold() == pytest.approx(1 / 3)

@@ -4,8 +4,7 @@ import torch
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 
-from sktreevae.training import Samples
-from sktreevae.training import splitting
+from sktreevae.training import Samples, splitting
 from sktreevae.training.splitting import propose_split
 
 

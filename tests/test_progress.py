@@ -1,0 +1,36 @@
+import io
+
+import pytest
+
+from sktreevae.progress import ProgressLine
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def records():
+    for phase, n_leaves in (("initial", 2), ("split", 3)):
+        for epoch in range(3):
+            yield {"phase": phase, "n_leaves": n_leaves, "epoch": epoch, "elbo": -1.25}
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_each_phase_ends_with_a_line(stream, monkeypatch):
+    monkeypatch.setattr("sys.stderr", stream)
+    line = ProgressLine(n_clusters=3)
+    for record in records():
+        line(record)
+    line.close()
+    lines = stream.getvalue().strip().split("\n")
+    assert len(lines) == 2
+    last = lines[1].split("\r")[-1]
+    assert "split     leaves   3/3  epoch   3  elbo -1.25" in last
+    updates = lines[1].count("\r")
+    assert updates == (3 if stream.isatty() else 0)
+
+
+def test_nothing_is_shown_where_nothing_happens(capsys):
+    ProgressLine(n_clusters=3).close()
+    assert capsys.readouterr().err == ""
