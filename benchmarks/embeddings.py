@@ -37,7 +37,7 @@ def bottom_up(model: TreeVAE, x: torch.Tensor) -> torch.Tensor:
 
 
 def depths(model: TreeVAE, x: torch.Tensor) -> torch.Tensor:
-    """Expected latent at each depth, concatenated."""
+    """Concatenate the expected latents of all depths."""
     return model.embed(x)
 
 
@@ -85,8 +85,9 @@ def main() -> None:
             probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
             probe.fit(Z, y)
             print(
-                f"| {name} | {title} | {Z.shape[1]} | {neighbors.score(Z_test, y_test):.3f}"
-                f" | {probe.score(Z_test, y_test):.3f} |",
+                f"| {name} | {title} | {Z.shape[1]} "
+                f"| {neighbors.score(Z_test, y_test):.3f} "
+                f"| {probe.score(Z_test, y_test):.3f} |",
                 flush=True,
             )
 

@@ -88,9 +88,9 @@ class TreeVAEClustering(
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
         Distribution of the data given a leaf. "bernoulli" is for values in [0, 1],
         where those between are soft targets; "gaussian" is for real values, with a
-        learned variance for each feature and leaf (at least 1% of the feature's own). "auto" is "bernoulli" if all values
-        lie in [0, 1], and "gaussian" otherwise. For "gaussian", features are
-        standardised inside.
+        learned variance for each feature and leaf, at least 1% of the feature's own.
+        "auto" is "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise.
+        For "gaussian", features are standardised inside.
     latent_dim : int, default=8
         Width of the latent variable of each node.
     hidden_dim : int, default=128
@@ -495,8 +495,9 @@ class TreeVAEClustering(
         check_is_fitted(self)
         if sparse.issparse(X):
             raise TypeError(
-                "predict_proba takes no sparse input. Use predict, or pass X.toarray(): "
-                "a row's result doesn't depend on the others, so batches of X will do."
+                "predict_proba takes no sparse input. Use predict, or pass "
+                "X.toarray(): a row's result doesn't depend on the others, so batches "
+                "of X will do."
             )
         samples, dtype = self._samples(X)
         return self._proba(samples, n_clusters).astype(dtype, copy=False)

@@ -152,7 +152,7 @@ class Dendrogram:
             self.depth[node] = self.depth[parent[node]] + 1
 
     def _label_leaves(self) -> NDArray[np.int64]:
-        """Number the leaves from left to right."""
+        """Label the leaves from left to right."""
         leaf_label = np.full(self.n_nodes, -1)
         stack, label = [0], 0
         while stack:

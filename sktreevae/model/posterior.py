@@ -104,5 +104,5 @@ class ElboTerms:
         return self.kl_root + self.kl_nodes + self.kl_decisions
 
     def elbo(self, kl_weight: float = 1.0) -> Tensor:
-        """The bound; with a weight below 1, what is maximised while annealing."""
+        """Return the bound or, with a weight below 1, what annealing maximises."""
         return self.reconstruction - kl_weight * self.kl

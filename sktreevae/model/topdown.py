@@ -148,8 +148,12 @@ class TopDown(nn.Module):
         for depth in range(self.topology.depth + 1):
             embedding = embeddings[min(depth, len(embeddings) - 1)]
             if depth > 0:
-                log_path = self.pass_down(log_path, depth) + routes
-                p = _transform(transformations[depth - 1], self.pass_down(z, depth))
+                above = levels[-1]
+                routes = self.routes(above.decisions.q_logit, depth - 1)
+                log_path = self.pass_down(above.log_path, depth) + routes
+                p = _transform(
+                    transformations[depth - 1], self.pass_down(above.z, depth)
+                )
                 q = Gaussian.from_raw(heads[depth - 1](embedding)).merge(p)
             z = q.mean if noises is None else q.sample(noises[depth])
             decisions = None
@@ -159,7 +163,6 @@ class TopDown(nn.Module):
                     q_routers[depth](embedding).squeeze(-1),
                     p_routers[depth](z_branching).squeeze(-1),
                 )
-                routes = self.routes(decisions.q_logit, depth)
             levels.append(Level(q, p, z, log_path, decisions))
         return Posterior(
             levels,

@@ -154,7 +154,7 @@ class Restructuring:
 
 
 def _renumber(parents: Sequence[int], sources: Sequence[int]) -> Restructuring:
-    """Number the nodes of a tree breadth first, keeping the order of siblings."""
+    """Give a tree breadth-first numbers, keeping the order of siblings."""
     children: dict[int, list[int]] = {}
     for node, parent in enumerate(parents):
         children.setdefault(parent, []).append(node)

@@ -18,11 +18,11 @@ __all__ = ["TreeVAE"]
 
 
 class TreeVAE(nn.Module):
-    """A generative model whose latent variables form a learned binary tree.
+    r"""A generative model whose latent variables form a learned binary tree.
 
     .. math::
-        p(x, z, c) = p(z_0) \\prod_{i \\in path} p(c_{pa(i)} | z_{pa(i)})
-        p(z_i | z_{pa(i)}) \\; p(x | z_{leaf})
+        p(x, z, c) = p(z_0) \prod_{i \in path} p(c_{pa(i)} | z_{pa(i)})
+        p(z_i | z_{pa(i)}) \; p(x | z_{leaf})
 
     Parameters
     ----------
