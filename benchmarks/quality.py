@@ -1,6 +1,6 @@
 """Quality of the trees, beside Ward and KMeans + Ward in the same run.
 
-    python benchmarks/quality.py --data-dir DIR --datasets digits mnist-10k
+    python benchmarks/quality.py --data-dir DIR --datasets digits digits-unit mnist-10k
 
 writes a line of JSON for each fit to --out, which it also reads, so that a run can be
 taken up again, and prints a Markdown table. Labels are used to evaluate, never to fit.
@@ -36,8 +36,9 @@ METRICS = ("dendrogram_purity", "leaf_purity", "accuracy", "nmi", "cpu_seconds")
 
 def load(name: str, data_dir: Path) -> Data:
     """Return X_train, y_train, X_test and y_test."""
-    if name == "digits":
+    if name.startswith("digits"):
         X, y = load_digits(return_X_y=True)
+        X = X / 16.0 if name == "digits-unit" else X  # grey levels in [0, 1]
         return X, y, X, y
     stem, _, thousands = name.partition("-")
     X, y, X_test, y_test = load_npz(data_dir / f"{stem}.npz")

@@ -341,8 +341,7 @@ class TreeVAEClustering(
         self.n_iter_ = len(history.records)
         self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
         self._read_tree(samples)
-        depths = self.module_.topology.depth + 1
-        self._n_features_out = depths * self.latent_dim
+        self._n_features_out = self.hidden_dim
         if self.n_clusters_ < self.n_clusters:
             warnings.warn(
                 f"Number of clusters found ({self.n_clusters_}) is smaller than "
@@ -518,10 +517,10 @@ class TreeVAEClustering(
     # Embedding and density
 
     def transform(self, X: ArrayLike) -> NDArray[np.floating]:
-        """Embed samples: the expected latent at each depth of the tree.
+        """Embed samples: d_0, the bottom-up embedding that the root reads.
 
-        Entry k is the sum over the nodes i of depth k, leaves above it included, of
-        P(i | x) times the posterior mean of z_i.
+        All that the model infers about a sample passes through the embeddings; this
+        is the last of their chain. The user guide compares it with others.
 
         Parameters
         ----------
@@ -530,7 +529,7 @@ class TreeVAEClustering(
 
         Returns
         -------
-        Z : ndarray of shape (n_samples, n_depths * latent_dim)
+        Z : ndarray of shape (n_samples, hidden_dim)
             Embedding.
         """
         samples, dtype = self._samples(X)

@@ -162,20 +162,8 @@ class TreeVAE(nn.Module):
         return torch.stack(estimates).logsumexp(0) - math.log(n_importance_samples)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the expected latent at each depth, (batch, (depth + 1) * latent_dim).
-
-        sum_i P(i | x) E[z_i | x] over the nodes of a depth and the leaves above it.
-        """
-        ended: Tensor | float = 0.0
-        expected = []
-        for nodes, level in zip(
-            self.topology.levels, self.infer(x).levels, strict=True
-        ):
-            weighted = level.log_path.exp()[..., None] * level.z
-            expected.append(weighted.sum(0) + ended)
-            leaves = [i for i, n in enumerate(nodes) if not self.topology.children[n]]
-            ended = ended + weighted[leaves].sum(0)
-        return torch.cat(expected, dim=1)
+        """Return d_0, the embedding that the root reads, (batch, hidden_dim)."""
+        return self.bottom_up(x)[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return sum_l P(l | x) E[x | z_l] at posterior means, (batch, n_features)."""
