@@ -81,8 +81,8 @@ class TreeVAEClustering(
     max_depth : int, default=None
         Largest depth of a leaf; the root has depth 0. No limit by default.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
-        Which leaf is split next: the one with the most samples, the worst mean
-        reconstruction, or the worst mean ELBO.
+        Which leaf is split next: the one with the most samples, or the one that adds
+        most to the reconstruction loss, or to the negative ELBO, of all samples.
     min_cluster_fraction : float, default=0.01
         Leaves with a smaller fraction of the samples are pruned. In [0, 0.5).
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"

@@ -215,7 +215,7 @@ class _Gardener:
             quality = self.samples.map(self._leaf_reconstruction)
         else:
             quality = self.samples.map(lambda x: self.model.leaf_elbo(x).T)
-        return (-(path * quality).sum(0) / path.sum(0)).tolist()
+        return (-(path * quality).sum(0)).tolist()
 
     def _leaf_reconstruction(self, x: Tensor) -> Tensor:
         top_down = self.model.top_down
