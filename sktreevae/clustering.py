@@ -18,35 +18,26 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import Tags, check_random_state, gen_batches
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from .devices import resolve_device
 from .hierarchy import build_dendrogram
 from .model import Topology, TreeVAE
+from .preprocessing import Matrix, resolve_likelihood, standardisation
 from .progress import ProgressLine
 from .training import GrowthOptions, History, LoopOptions, Samples, grow
 from .validation import (
     Allowed,
     Boolean,
     Instance,
-    InvalidParameterError,
     Number,
     Options,
     check_parameters,
 )
 
 __all__ = ["TreeVAEClustering"]
-
-Matrix = NDArray[np.floating] | sparse.csr_matrix | sparse.csr_array
-
-CHUNK_SIZE = 1 << 14
-"""Rows that are looked at at a time where a whole matrix isn't to be copied."""
-
-LARGEST_VALUE = 1e150
-"""Squares of larger values overflow."""
 
 N_SCORE_DRAWS = 8
 """Draws of the latents that estimate the ELBO of a sample."""
@@ -299,20 +290,45 @@ class TreeVAEClustering(
             raise ValueError(
                 f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
-        likelihood = self._resolve_likelihood(X)
-        self._center, self._scale = _standardisation(X, likelihood)
+        likelihood = resolve_likelihood(X, self.likelihood)
+        center, scale = standardisation(X, likelihood)
+        samples = Samples(X, center, scale, device)
+        module, history = self._grow(samples, likelihood, device)
+        # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
-        samples = Samples(X, self._center, self._scale, device)
-        generator = self._make_generator()
-        train, validation = self._hold_out(n_samples, generator)
+        self.module_ = module
+        self._center, self._scale = center, scale
+        self.history_ = history.as_lists()
+        self.n_iter_ = len(history.records)
+        self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
+        self._read_tree(samples)
+        self._n_features_out = self.hidden_dim
+        if self.n_clusters_ < self.n_clusters:
+            warnings.warn(
+                f"Number of clusters found ({self.n_clusters_}) is smaller than "
+                f"n_clusters ({self.n_clusters}): the other splits left a side with "
+                f"less than min_cluster_fraction={self.min_cluster_fraction} of the "
+                "samples, or max_depth was reached. Are there duplicates in X? Ask for "
+                "fewer clusters, or lower min_cluster_fraction.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _grow(
+        self, samples: Samples, likelihood: str, device: torch.device
+    ) -> tuple[TreeVAE, History]:
+        """Hand the parameters on to where they belong."""
+        generator = self._make_generator(device)
+        train, validation = self._hold_out(len(samples), generator)
         progress = ProgressLine(self.n_clusters) if self.verbose else None
         history = History(on_epoch=progress)
-        self.module_ = grow(
+        module = grow(
             samples,
             train,
             validation,
             networks={
-                "n_features": n_features,
+                "n_features": samples.n_features,
                 "hidden_dim": self.hidden_dim,
                 "latent_dim": self.latent_dim,
                 "n_steps": math.ceil(math.log2(max(self.n_clusters, 2))),
@@ -334,25 +350,10 @@ class TreeVAEClustering(
             ),
             generator=generator,
             history=history,
-        ).eval()
+        )
         if progress is not None:
             progress.close()
-        self.history_ = history.as_lists()
-        self.n_iter_ = len(history.records)
-        self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
-        self._read_tree(samples)
-        self._n_features_out = self.hidden_dim
-        if self.n_clusters_ < self.n_clusters:
-            warnings.warn(
-                f"Number of clusters found ({self.n_clusters_}) is smaller than "
-                f"n_clusters ({self.n_clusters}): the other splits left a side with "
-                f"less than min_cluster_fraction={self.min_cluster_fraction} of the "
-                "samples, or max_depth was reached. Are there duplicates in X? Ask for "
-                "fewer clusters, or lower min_cluster_fraction.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        return self
+        return module.eval(), history
 
     def _validate(self, X: ArrayLike, *, reset: bool) -> Matrix:
         """Check X, without a copy of a numeric matrix."""
@@ -366,27 +367,7 @@ class TreeVAEClustering(
             dtype=[np.float64, np.float32, *integers],
         )
 
-    def _resolve_likelihood(self, X: Matrix) -> str:
-        values = X.data if sparse.issparse(X) else X
-        chunks = [values[rows] for rows in gen_batches(max(len(values), 1), CHUNK_SIZE)]
-        low = min((float(chunk.min()) for chunk in chunks if chunk.size), default=0.0)
-        high = max((float(chunk.max()) for chunk in chunks if chunk.size), default=0.0)
-        if max(-low, high) > LARGEST_VALUE:
-            raise ValueError(
-                f"X has values too large to standardise: their squares overflow. "
-                f"Scale X to at most {LARGEST_VALUE:g}."
-            )
-        in_unit_interval = low >= 0.0 and high <= 1.0
-        if self.likelihood == "auto":
-            return "bernoulli" if in_unit_interval else "gaussian"
-        if self.likelihood == "bernoulli" and not in_unit_interval:
-            raise InvalidParameterError(
-                "likelihood='bernoulli' needs values between 0 and 1, but those of X "
-                f"lie between {low:g} and {high:g}. Scale X, or use 'gaussian'."
-            )
-        return self.likelihood
-
-    def _make_generator(self) -> torch.Generator:
+    def _make_generator(self, device: torch.device) -> torch.Generator:
         """Return the source of all randomness of a call."""
         if self.random_state is None:
             # Not numpy's global state, which is nobody's to use here.
@@ -394,7 +375,7 @@ class TreeVAEClustering(
         else:
             state = check_random_state(self.random_state)
             seed = state.randint(np.iinfo(np.int32).max)
-        return torch.Generator(self.device_).manual_seed(seed)
+        return torch.Generator(device).manual_seed(seed)
 
     def _hold_out(
         self, n_samples: int, generator: torch.Generator
@@ -622,7 +603,7 @@ class TreeVAEClustering(
                 f"cluster must be an int from 0 to {self.n_clusters_ - 1}, "
                 f"got {cluster!r}."
             )
-        generator = self._make_generator()
+        generator = self._make_generator(self.device_)
         position = None if cluster is None else int(self._leaf_order[cluster])
         x, positions = self.module_.sample(n_samples, generator, leaf=position)
         labels = np.argsort(self._leaf_order)[positions.numpy(force=True)]
@@ -691,23 +672,6 @@ class TreeVAEClustering(
             state["module_"] = module.to(device).eval()
             state["device_"] = device
         super().__setstate__(state)
-
-
-def _standardisation(
-    X: Matrix, likelihood: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what to subtract from features, and what to divide them by."""
-    n_features = X.shape[1]
-    if likelihood == "bernoulli":
-        return np.zeros(n_features), np.ones(n_features)
-    # Sparse features are made dense batch by batch, so they are centred as well.
-    scaler = StandardScaler(with_mean=not sparse.issparse(X))
-    for rows in gen_batches(X.shape[0], CHUNK_SIZE):
-        scaler.partial_fit(X[rows].astype(np.float64))
-    center = scaler.mean_
-    if center is None:
-        center = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-    return center, scaler.scale_
 
 
 def _first_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:

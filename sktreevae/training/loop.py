@@ -15,6 +15,9 @@ from .batches import shuffled_batches
 
 __all__ = ["History", "LoopOptions", "Part", "Phase", "run_phase"]
 
+TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
+"""Names of the terms of the bound, in a record of the history."""
+
 WARM_UP = 0.05
 """Fraction of a phase in which the learning rate rises."""
 
@@ -48,6 +51,12 @@ class LoopOptions:
     weight_decay: float
     n_iter_no_change: int
     tol: float
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Learning rate after a fraction of a phase."""
+        rise = min(1.0, (progress + 1e-2) / WARM_UP)
+        fall = max(0.0, 2.0 * progress - 1.0)
+        return self.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * fall))
 
 
 @dataclass(frozen=True)
@@ -151,58 +160,46 @@ def run_phase(
     n_epochs = max(options.max_iter, -(-MIN_STEPS // n_batches))
     stopper = _Stopper(parameters, options, keep_best=len(validation) > 0)
     for epoch in range(n_epochs):
-        total = torch.zeros(4, device=train.device)
-        for step, batch in enumerate(
-            shuffled_batches(len(train), options.batch_size, generator)
-        ):
+        batches = shuffled_batches(len(train), options.batch_size, generator)
+        total = torch.zeros(len(TERMS), device=train.device)
+        for step, batch in enumerate(batches):
             progress = (epoch + step / n_batches) / n_epochs
-            learning_rate = options.learning_rate * _learning_rate_factor(progress)
-            optimizer.param_groups[0]["lr"] = learning_rate
+            optimizer.param_groups[0]["lr"] = options.learning_rate_at(progress)
             terms, distance = part.evaluate(train[batch])
             loss = -terms.elbo(phase.kl_weight(progress)).mean()
             loss = loss + phase.guidance(progress) * distance
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += _sums(terms)
-        mean = (total / len(train)).tolist()
+            # Summed without a word to the host.
+            total += torch.stack([getattr(terms, t).detach().sum() for t in TERMS])
+        means = dict(zip(TERMS, (total / len(train)).tolist(), strict=True))
+        kl = sum(means.values()) - means["reconstruction"]
         kl_weight = phase.kl_weight(progress)
-        bound = mean[0] - kl_weight * sum(mean[1:])
+        bound = means["reconstruction"] - kl_weight * kl
         if not math.isfinite(bound):
             raise FloatingPointError(
                 f"The loss became {bound} in phase {phase.name!r}, epoch {epoch}. A "
                 f"learning_rate below {options.learning_rate} usually helps."
             )
+        validation_bound = math.nan
         if len(validation):
             bound = _validate(part, validation, options.batch_size, kl_weight)
-        names = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
-        history.append(
-            {
-                "phase": phase.name,
-                "epoch": epoch,
-                "n_leaves": part.n_leaves,
-                "learning_rate": learning_rate,
-                "kl_weight": kl_weight,
-                "elbo": mean[0] - sum(mean[1:]),
-                **dict(zip(names, mean, strict=True)),
-                "validation_elbo": bound if len(validation) else math.nan,
-            }
-        )
+            validation_bound = bound
+        record = {
+            "phase": phase.name,
+            "epoch": epoch,
+            "n_leaves": part.n_leaves,
+            "learning_rate": options.learning_rate_at(progress),
+            "kl_weight": kl_weight,
+            "elbo": means["reconstruction"] - kl,
+            **means,
+            "validation_elbo": validation_bound,
+        }
+        history.append(record)
         if 2 * (epoch + 1) >= n_epochs and stopper.should_stop(bound):
             break
     stopper.restore_best()
-
-
-def _learning_rate_factor(progress: float) -> float:
-    rise = min(1.0, (progress + 1e-2) / WARM_UP)
-    fall = max(0.0, 2.0 * progress - 1.0)
-    return rise * 0.5 * (1.0 + math.cos(math.pi * fall))
-
-
-def _sums(terms: ElboTerms) -> Tensor:
-    """Sum the terms over the samples, without a word to the host."""
-    values = (terms.reconstruction, terms.kl_root, terms.kl_nodes, terms.kl_decisions)
-    return torch.stack([value.detach().sum() for value in values])
 
 
 @torch.no_grad()

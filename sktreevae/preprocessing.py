@@ -1,0 +1,103 @@
+"""What a model has to know about a user's matrix before it sees a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
+
+from .validation import InvalidParameterError
+
+__all__ = ["Matrix", "resolve_likelihood", "standardisation"]
+
+Matrix = NDArray[np.number] | sparse.csr_matrix | sparse.csr_array
+
+CHUNK_SIZE = 1 << 14
+"""Rows that are looked at at a time: the whole is never copied."""
+
+LARGEST_VALUE = 1e150
+"""Squares of larger values overflow."""
+
+
+def resolve_likelihood(X: Matrix, likelihood: str) -> str:
+    """Choose the likelihood for "auto", and check that data and likelihood agree.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data.
+    likelihood : {"auto", "bernoulli", "gaussian"}
+        The wish of a user.
+
+    Returns
+    -------
+    likelihood : {"bernoulli", "gaussian"}
+        For "auto", "bernoulli" if all values lie in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a Bernoulli likelihood is asked for other values, or values are so large
+        that they can't be standardised.
+    """
+    low, high = _range(X)
+    if max(-low, high) > LARGEST_VALUE:
+        raise ValueError(
+            "X has values too large to standardise: their squares overflow. "
+            f"Scale X to at most {LARGEST_VALUE:g}."
+        )
+    in_unit_interval = low >= 0.0 and high <= 1.0
+    if likelihood == "auto":
+        return "bernoulli" if in_unit_interval else "gaussian"
+    if likelihood == "bernoulli" and not in_unit_interval:
+        raise InvalidParameterError(
+            "likelihood='bernoulli' needs values between 0 and 1, but those of X "
+            f"lie between {low:g} and {high:g}. Scale X, or use 'gaussian'."
+        )
+    return likelihood
+
+
+def standardisation(
+    X: Matrix, likelihood: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what to subtract from features, and what to divide them by.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data.
+    likelihood : {"bernoulli", "gaussian"}
+        Values of a Bernoulli likelihood stay as they are.
+
+    Returns
+    -------
+    center, scale : ndarray of shape (n_features,)
+        Mean and standard deviation, 1 for a constant feature; or zeros and ones.
+    """
+    n_features = X.shape[1]
+    if likelihood == "bernoulli":
+        return np.zeros(n_features), np.ones(n_features)
+    # The scaler doesn't center sparse features, but it does find their means.
+    scaler = StandardScaler(with_mean=not sparse.issparse(X))
+    for chunk in _chunks(X):
+        scaler.partial_fit(chunk.astype(np.float64))
+    return scaler.mean_, scaler.scale_
+
+
+def _range(X: Matrix) -> tuple[float, float]:
+    """Return the least and the largest value; zeros of a sparse matrix count."""
+    if sparse.issparse(X):
+        values = np.append(X.data, 0)
+    else:
+        values = X
+    extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(values)]
+    lows, highs = zip(*extremes, strict=True)
+    return min(lows), max(highs)
+
+
+def _chunks(X: Matrix) -> Iterator[Matrix]:
+    return (X[rows] for rows in gen_batches(X.shape[0], CHUNK_SIZE))
