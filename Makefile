@@ -26,7 +26,7 @@ $(VENV)/demo: EXTRAS = plot
 $(VENV)/test: EXTRAS = test
 $(VENV)/docs: EXTRAS = docs
 
-# Torch first: its range would otherwise bring the build with CUDA.
+# Torch first, and pinned: nothing else is to choose its version.
 $(VENV)/demo $(VENV)/test $(VENV)/docs: setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch

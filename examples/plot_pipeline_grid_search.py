@@ -52,7 +52,7 @@ for params, mean in zip(results["params"], results["mean_test_score"], strict=Tr
 # What the others can't: cut without a refit, predict, embed
 # ----------------------------------------------------------
 # The same tree gives two clusters or three, also for samples it hasn't seen, and its
-# latent variables are features for the next step.
+# embedding serves as features for the next step.
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X_train)
 print("three clusters:", model.predict(X_test[:20]))

@@ -106,8 +106,9 @@ class TreeVAEClustering(
         Least improvement of the ELBO in nats per sample.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, batches and latents. The same int gives the same
-        result, bit for bit, on the same machine. None draws a fresh seed; the global
-        random states of numpy and torch are neither read nor changed.
+        result, bit for bit, on the same machine with as many threads. None draws a
+        fresh seed; the global random states of numpy and torch are neither read nor
+        changed.
     verbose : int, default=0
         Above 0, progress is written to standard error.
     device : str, torch.device or None, default=None
@@ -140,7 +141,7 @@ class TreeVAEClustering(
         a "split" phase, of the new leaves alone), and "validation_elbo" (weighted by
         "kl_weight"; nan without early stopping).
     lower_bound_ : float
-        Mean ELBO of the training samples in the last epoch, in nats.
+        Mean ELBO of the training samples in the course of the last epoch, in nats.
     module_ : TreeVAE
         The torch model.
     device_ : torch.device
@@ -185,7 +186,7 @@ class TreeVAEClustering(
         "min_cluster_fraction": [Number(Real, 0, 0.5)],
         "likelihood": [Options(("auto", "bernoulli", "gaussian"))],
         "latent_dim": [Number(Integral, 1)],
-        "hidden_dim": [Number(Integral, 1)],
+        "hidden_dim": [Number(Integral, 2)],
         "max_iter": [Number(Integral, 1)],
         "batch_size": [Number(Integral, 1)],
         "learning_rate": [Number(Real, 0, closed="neither")],
@@ -253,6 +254,10 @@ class TreeVAEClustering(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether a fit has come to its end."""
+        return hasattr(self, "n_clusters_")
+
     # Fitting
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
@@ -292,8 +297,10 @@ class TreeVAEClustering(
             )
         likelihood = resolve_likelihood(X, self.likelihood)
         center, scale = standardisation(X, likelihood)
-        samples = Samples(X, center, scale, device)
-        module, history = self._grow(samples, likelihood, device)
+        # Whatever the caller's mode, gradients are needed here.
+        with torch.inference_mode(False), torch.enable_grad():
+            samples = Samples(X, center, scale, device)
+            module, history = self._grow(samples, likelihood, device)
         # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
         self.module_ = module
@@ -308,8 +315,9 @@ class TreeVAEClustering(
                 f"Number of clusters found ({self.n_clusters_}) is smaller than "
                 f"n_clusters ({self.n_clusters}): the other splits left a side with "
                 f"less than min_cluster_fraction={self.min_cluster_fraction} of the "
-                "samples, or max_depth was reached. Are there duplicates in X? Ask for "
-                "fewer clusters, or lower min_cluster_fraction.",
+                "samples, or max_depth was reached. Are there duplicates in X or, with "
+                "a Bernoulli likelihood, only tiny values? Ask for fewer clusters, "
+                "lower min_cluster_fraction, or set likelihood='gaussian'.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -359,13 +367,17 @@ class TreeVAEClustering(
         """Check X, without a copy of a numeric matrix."""
         # Integers stay as they are: batches are converted, the whole never is.
         integers = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
-        return validate_data(
+        X = validate_data(
             self,
             X,
             reset=reset,
             accept_sparse="csr",
             dtype=[np.float64, np.float32, *integers],
         )
+        if sparse.issparse(X) and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
 
     def _make_generator(self, device: torch.device) -> torch.Generator:
         """Return the source of all randomness of a call."""
@@ -395,16 +407,16 @@ class TreeVAEClustering(
         topology = self.module_.topology
         path = samples.map(self._leaf_path)
         positions = path.argmax(1)
-        subset = _first_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
+        subset = _some_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
         leaf_elbo = samples.map(
             lambda x: self.module_.leaf_elbo(x).T,
             torch.from_numpy(subset).to(self.device_),
         )
         self.dendrogram_, self._leaf_order = build_dendrogram(
             topology,
-            leaf_mass=path.double().mean(0).numpy(force=True),
+            leaf_mass=self._to_numpy(path, np.float64).mean(axis=0),
             labels=positions.numpy(force=True),
-            leaf_elbo=leaf_elbo.double().numpy(force=True),
+            leaf_elbo=self._to_numpy(leaf_elbo, np.float64),
             elbo_labels=positions.numpy(force=True)[subset],
         )
         self.labels_ = self.dendrogram_.labels
@@ -578,7 +590,8 @@ class TreeVAEClustering(
         n_samples : int, default=1
             How many.
         cluster : int, default=None
-            The leaf that all are drawn from; by default the model decides for each.
+            The leaf that all decisions lead to, whatever the routers say; by default
+            they decide for each sample.
 
         Returns
         -------
@@ -668,14 +681,17 @@ class TreeVAEClustering(
                 device = torch.device("cpu")
             config = {**config, "topology": Topology(config["topology"])}
             module = TreeVAE(generator=torch.Generator(), **config)
-            module.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
+            module.load_state_dict({k: torch.tensor(v) for k, v in arrays.items()})
             state["module_"] = module.to(device).eval()
             state["device_"] = device
         super().__setstate__(state)
 
 
-def _first_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return the indices of the first n samples of each leaf."""
-    return np.concatenate(
-        [np.flatnonzero(positions == leaf)[:n] for leaf in np.unique(positions)]
-    )
+def _some_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return the indices of n samples of each leaf, evenly spaced, or of all."""
+    chosen = []
+    for leaf in np.unique(positions):
+        members = np.flatnonzero(positions == leaf)
+        spaced = np.linspace(0, len(members) - 1, min(n, len(members)))
+        chosen.append(members[spaced.astype(np.int64)])
+    return np.concatenate(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +292,10 @@ class Dendrogram:
             return self._linkage(list(range(self.n_leaves)), self.n_leaves, [])
         if over != "samples":
             raise ValueError(f"over must be 'leaves' or 'samples', got {over!r}.")
+        return self._sample_linkage.copy()
+
+    @cached_property
+    def _sample_linkage(self) -> NDArray[np.float64]:
         n_samples = len(self.labels)
         merges: list[tuple[int, int]] = []
         roots: list[int | None] = []

@@ -26,6 +26,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         return best or torch.device("cpu")
     try:
         resolved = torch.device(device)
+        torch.Generator(resolved)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(

@@ -229,6 +229,9 @@ def _labels_for(
     if hasattr(estimator, "predict"):
         return estimator, estimator.predict(X)
     refitted = clone(estimator)
+    clusterer = _final_step(refitted)
+    if "compute_full_tree" in clusterer.get_params():
+        clusterer.set_params(compute_full_tree=True)
     return refitted, refitted.fit_predict(X)
 
 

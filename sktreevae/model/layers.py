@@ -58,9 +58,10 @@ class StackedMLP(nn.Module):
         self.biases = nn.ParameterList()
         for layer, (fan_in, fan_out) in enumerate(pairwise(widths), start=2):
             last = layer == len(widths)
-            weight = torch.empty(n_nodes, fan_in, fan_out)
+            # A generator only fills tensors of its own device.
+            weight = torch.empty(n_nodes, fan_in, fan_out, device=generator.device)
             _init_weight(weight, fan_in, generator, gain if last else 1.0)
-            bias = torch.zeros(n_nodes, 1, fan_out)
+            bias = torch.zeros(n_nodes, 1, fan_out, device=generator.device)
             if not last:
                 _init_hidden_bias(bias, generator)
             self.weights.append(weight)
@@ -140,7 +141,7 @@ def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:
 def linear(fan_in: int, fan_out: int, *, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with initial weights from an explicit generator."""
     # `skip_init` leaves the global generator alone, which nn.Linear would draw from.
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, device=generator.device)
     with torch.no_grad():
         _init_weight(layer.weight, fan_in, generator)
         layer.bias.zero_()

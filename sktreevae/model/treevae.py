@@ -16,6 +16,9 @@ from .topology import Topology
 
 __all__ = ["TreeVAE"]
 
+SAMPLE_BLOCK = 1024
+"""Samples drawn at a time: every leaf decodes all of them."""
+
 
 class TreeVAE(nn.Module):
     r"""A generative model whose latent variables form a learned binary tree.
@@ -194,6 +197,13 @@ class TreeVAE(nn.Module):
         leaves : Tensor of int of shape (n_samples,)
             Positions of their leaves.
         """
+        if n_samples > SAMPLE_BLOCK:
+            blocks = [
+                self.sample(min(SAMPLE_BLOCK, n_samples - start), generator, leaf)
+                for start in range(0, n_samples, SAMPLE_BLOCK)
+            ]
+            x, leaves = map(torch.cat, zip(*blocks, strict=True))
+            return x, leaves
         noise = self.draw_noise(n_samples, generator)
         leaf_z, leaf_log_path = self.top_down.generate(noise)
         if leaf is None:

@@ -271,7 +271,7 @@ class _Gardener:
     ) -> None:
         """Let a root and two leaves begin with the leaves proposed for samples."""
         top_down.start_router(embedding, target)
-        for leaf in (0, 1):
+        for leaf in target.unique().tolist():
             x = self.samples[index[target == leaf][:N_STATISTICS]]
             top_down.start_leaf(leaf, x.mean(0))
 

@@ -177,15 +177,13 @@ def run_phase(
         kl = sum(means.values()) - means["reconstruction"]
         kl_weight = phase.kl_weight(progress)
         bound = means["reconstruction"] - kl_weight * kl
-        if not math.isfinite(bound):
+        if len(validation):
+            bound = _validate(part, validation, options.batch_size, kl_weight)
+        if not (math.isfinite(bound) and _are_finite(parameters)):
             raise FloatingPointError(
                 f"The loss became {bound} in phase {phase.name!r}, epoch {epoch}. A "
                 f"learning_rate below {options.learning_rate} usually helps."
             )
-        validation_bound = math.nan
-        if len(validation):
-            bound = _validate(part, validation, options.batch_size, kl_weight)
-            validation_bound = bound
         record = {
             "phase": phase.name,
             "epoch": epoch,
@@ -194,12 +192,17 @@ def run_phase(
             "kl_weight": kl_weight,
             "elbo": means["reconstruction"] - kl,
             **means,
-            "validation_elbo": validation_bound,
+            "validation_elbo": bound if len(validation) else math.nan,
         }
         history.append(record)
-        if 2 * (epoch + 1) >= n_epochs and stopper.should_stop(bound):
+        # Bounds are comparable once the weight of the divergences has settled.
+        if 2 * epoch >= n_epochs and stopper.should_stop(bound):
             break
     stopper.restore_best()
+
+
+def _are_finite(parameters: list[nn.Parameter]) -> bool:
+    return bool(nn.utils.get_total_norm(parameters).isfinite())
 
 
 @torch.no_grad()

@@ -43,14 +43,13 @@ def propose_split(
     Returns
     -------
     left : Tensor of bool of shape (n_members,)
-        Which of them go left.
+        Which of them go left: all, where nothing tells them apart.
     """
     if len(index) <= N_LANDMARKS:
-        graph = _affinity(samples[index])
-        return torch.from_numpy(_cut(graph, min_fraction)).to(index.device)
+        return _cut_distinct(samples[index], min_fraction)
     order = torch.randperm(len(index), generator=generator, device=index.device)
     landmarks = samples[index[order[:N_LANDMARKS]]]
-    left = torch.from_numpy(_cut(_affinity(landmarks), min_fraction)).to(landmarks)
+    left = _cut_distinct(landmarks, min_fraction).to(landmarks)
 
     def vote(x: Tensor) -> Tensor:
         nearest = torch.cdist(x, landmarks).topk(N_VOTES, largest=False).indices
@@ -59,13 +58,23 @@ def propose_split(
     return samples.map(vote, index) > 0.5
 
 
+def _cut_distinct(x: Tensor, min_fraction: float) -> Tensor:
+    """Cut the neighbour graph of some rows; equal ones stay together."""
+    rows, row_of_sample = torch.unique(x, dim=0, return_inverse=True)
+    if len(rows) == 1:
+        return torch.ones(len(x), dtype=torch.bool, device=x.device)
+    left = torch.from_numpy(_cut(_affinity(rows), min_fraction))
+    return left.to(x.device)[row_of_sample]
+
+
 def _affinity(x: Tensor) -> np.ndarray:
     """Weights of a symmetric neighbour graph, with a faint background.
 
     The background is a wide heat kernel. It connects every pair, so that groups
     without a common neighbour still are nearer to or farther from each other.
     """
-    distance = torch.cdist(x, x).double()
+    # On the CPU, where all devices' numbers can be of double precision.
+    distance = torch.cdist(x, x).cpu().double()
     n_neighbors = min(N_NEIGHBORS, len(x) - 1)
     others = distance.clone().fill_diagonal_(torch.inf)
     nearest = others.topk(n_neighbors, largest=False).indices
@@ -74,7 +83,7 @@ def _affinity(x: Tensor) -> np.ndarray:
     width = distance.mean().clamp(min=torch.finfo(torch.float64).tiny)
     kernel = torch.exp(-0.5 * (distance / width).square())
     graph += BACKGROUND * graph.sum() / kernel.sum() * kernel
-    return graph.numpy(force=True)
+    return graph.numpy()
 
 
 def _cut(affinity: np.ndarray, min_fraction: float) -> np.ndarray:

@@ -16,13 +16,13 @@ NETWORKS = {
 }
 
 
-def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0):
+def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0, n_validation=0):
     X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
     samples = Samples(X, X.mean(axis=0), X.std(axis=0))
     return growing._Gardener(
         samples,
-        torch.arange(160),
-        torch.arange(0),
+        torch.arange(160 - n_validation),
+        torch.arange(160 - n_validation, 160),
         GrowthOptions(n_clusters, max_depth, "n_samples", fraction),
         LoopOptions(3, 32, 5e-3, 0.0, 10, 0.0),
         torch.Generator().manual_seed(seed),
@@ -177,3 +177,22 @@ def test_members_of_a_split_pass_the_threshold_of_the_paper():
         ),
     )
     assert gardener._threshold() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("part", [growing._WholeTree, growing._NewLeaves])
+def test_held_out_samples_are_validated_on_and_not_trained_on(part, monkeypatch):
+    gardener = make_gardener(n_clusters=3, n_validation=40)
+    trained, validated = set(), set()
+    evaluate = part.evaluate
+
+    def spy(self, index):
+        rows = self.index[index] if hasattr(self, "index") else index
+        (trained if torch.is_grad_enabled() else validated).update(rows.tolist())
+        return evaluate(self, index)
+
+    monkeypatch.setattr(part, "evaluate", spy)
+    gardener.grow(NETWORKS)
+    assert trained
+    assert trained <= set(range(120))
+    assert validated
+    assert validated <= set(range(120, 160))

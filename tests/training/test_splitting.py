@@ -47,9 +47,8 @@ def test_both_sides_have_the_least_size(n, min_fraction, rng):
     assert least <= left.sum() <= n - least
 
 
-def test_identical_samples_are_split_somehow():
-    left = split(np.ones((20, 3)))
-    assert 1 <= left.sum() <= 19
+def test_identical_samples_are_not_split():
+    assert split(np.ones((20, 3))).all()
 
 
 def test_cut_is_the_cheapest_of_all_prefixes(rng):
@@ -80,3 +79,10 @@ def test_sparse_and_dense_eigenvectors_agree(rng):
     iterative = splitting._second_eigenvector(matrix)
     dense = np.linalg.eigh(matrix)[1][:, -2]
     assert abs(iterative @ dense) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_equal_samples_stay_together(rng):
+    X = rng.standard_normal((12, 2))[rng.integers(0, 12, 150)]
+    left = split(X)
+    for row in np.unique(X, axis=0):
+        assert len(set(left[(X == row).all(axis=1)])) == 1
