@@ -123,7 +123,7 @@ class TreeVAEClustering(
         Number of clusters, the leaves of the tree.
     dendrogram_ : Dendrogram
         The tree of the clusters. Heights are Jeffreys divergences in nats.
-    linkage_matrix_ : ndarray of shape (n_clusters_ - 1, 4)
+    linkage_matrix_ : ndarray of shape (`n_clusters_` - 1, 4)
         The tree over the clusters, for `scipy.cluster.hierarchy`.
     children_ : ndarray of int of shape (n_samples - 1, 2)
         The tree over the samples, as that of AgglomerativeClustering. Merges inside
@@ -148,7 +148,7 @@ class TreeVAEClustering(
         Where it lives.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, if X had string column names.
 
     See Also
