@@ -15,7 +15,7 @@ SETTINGS = [
         split_criterion="elbo",
         max_depth=2,
         early_stopping=True,
-        batch_size=16,
+        batch_size=32,
         hidden_dim=16,
         latent_dim=2,
         max_iter=2,
@@ -44,4 +44,4 @@ def test_check_estimator(estimator, check):
 @pytest.mark.parametrize("name", FURTHER_CHECKS)
 def test_further_checks(name):
     check = getattr(estimator_checks, name)
-    check("TreeVAEClustering", TreeVAEClustering(n_clusters=2, max_iter=2))
+    check("TreeVAEClustering", TreeVAEClustering(2, hidden_dim=16, max_iter=2))

@@ -179,11 +179,8 @@ def run_phase(
         bound = means["reconstruction"] - kl_weight * kl
         if len(validation):
             bound = _validate(part, validation, options.batch_size, kl_weight)
-        if not (math.isfinite(bound) and _are_finite(parameters)):
-            raise FloatingPointError(
-                f"The loss became {bound} in phase {phase.name!r}, epoch {epoch}. A "
-                f"learning_rate below {options.learning_rate} usually helps."
-            )
+        if not math.isfinite(bound):
+            raise _divergence(phase, options)
         record = {
             "phase": phase.name,
             "epoch": epoch,
@@ -199,10 +196,16 @@ def run_phase(
         if 2 * epoch >= n_epochs and stopper.should_stop(bound):
             break
     stopper.restore_best()
+    # The last step comes after the last bound.
+    if not nn.utils.get_total_norm(parameters).isfinite():
+        raise _divergence(phase, options)
 
 
-def _are_finite(parameters: list[nn.Parameter]) -> bool:
-    return bool(nn.utils.get_total_norm(parameters).isfinite())
+def _divergence(phase: Phase, options: LoopOptions) -> FloatingPointError:
+    return FloatingPointError(
+        f"The loss diverged in phase {phase.name!r}: it is no longer finite. A "
+        f"learning_rate below {options.learning_rate} usually helps."
+    )
 
 
 @torch.no_grad()
