@@ -363,6 +363,14 @@ def test_duplicate_rows_are_one_cluster_each():
     assert adjusted_rand_score(np.repeat([0, 1, 2], 20), model.labels_) == 1.0
 
 
+def test_tiny_values_taken_for_probabilities_are_warned_of(blobs):
+    X = np.abs(blobs[0]) * 1e-30
+    with pytest.warns(ConvergenceWarning, match="or set likelihood='gaussian'"):
+        TreeVAEClustering(4, random_state=0).fit(X)
+    model = TreeVAEClustering(4, likelihood="gaussian", random_state=0).fit(X)
+    assert model.n_clusters_ == 4
+
+
 def test_a_constant_feature_does_no_harm(blobs):
     X, y = blobs
     X = np.column_stack([X, np.full(len(X), 7.0)])
