@@ -23,17 +23,29 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from .devices import resolve_device
+from .features import fit_feature_map
 from .hierarchy import build_dendrogram
-from .model import Topology, TreeVAE
+from .model import FeatureMap, Topology, TreeVAE
 from .preprocessing import Matrix, resolve_likelihood, standardisation
 from .progress import ProgressLine
-from .training import GrowthOptions, History, LoopOptions, Samples, grow
+from .training import (
+    GraphClustering,
+    GrowthOptions,
+    GuidedGrowth,
+    History,
+    IterativeGrowth,
+    LoopOptions,
+    Samples,
+    count_supported,
+)
 from .validation import (
     Allowed,
     Boolean,
     Instance,
+    InvalidParameterError,
     Number,
     Options,
+    Shape,
     check_parameters,
 )
 
@@ -53,27 +65,39 @@ class TreeVAEClustering(
 
     A generative model whose latent variables form a binary tree [1]_: each sample goes
     down the tree, deciding left or right at every node, and is decoded at the leaf it
-    reaches. Structure, encoder and decoders are learned together, by splitting one
-    leaf after the other and maximising the evidence lower bound (ELBO). The leaves are
-    the clusters; the tree says how they nest.
+    reaches. The leaves are the clusters; the tree says how they nest.
 
-    One departure from the paper: the decisions of a new split start from a cut of the
-    nearest-neighbour graph of the leaf's samples, not at random.
+    By default the graph of nearest neighbours proposes the tree, and all of the model
+    is then trained together to maximise the evidence lower bound (ELBO). So it is the
+    graph that finds the clusters, and the model that makes them predict, explain and
+    generate.
 
     Read more in the :ref:`user guide <user_guide>`.
 
     Parameters
     ----------
-    n_clusters : int, default=8
-        Number of leaves of the tree. There can be fewer in the end, with a warning,
-        where the data doesn't support as many.
-    growth : {"iterative"}, default="iterative"
-        How the tree is found. "iterative": section 2.5 of the paper.
+    n_clusters : int or None, default=8
+        Number of leaves of the tree. There can be fewer in the end, with a warning.
+        A warning also tells if the data supports fewer. None finds the number: from a
+        tree of up to 64 leaves upwards, a split is kept if two Gaussians, one for each
+        branch, predict held-out samples better than one Gaussian, by more than two
+        standard errors of the mean log-density (five folds, 20 principal components).
+    growth : {"guided", "iterative"}, default="guided"
+        How the tree is found. "guided": the graph of nearest neighbours proposes all
+        of it, see `training.guiding`. "iterative": section 2.5 of the paper, by
+        splitting one leaf after the other; with one departure, that the decisions of a
+        new split start from a cut of the neighbour graph of the leaf's samples.
+    image_shape : tuple of int, default=None
+        Says that rows are images: height and width, or height, width and channels, at
+        least 8 pixels a side, as ``images.reshape(n, -1)`` gives them. Neighbours are
+        then found, and encoders helped, by histograms of oriented gradients, which is
+        prior knowledge about images.
     max_depth : int, default=None
         Largest depth of a leaf; the root has depth 0. No limit by default.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
-        Which leaf is split next: the one with the most samples, or the one that adds
-        most to the reconstruction loss, or to the negative ELBO, of all samples.
+        Which leaf the iterative growth splits next: the one with the most samples, or
+        the one that adds most to the reconstruction loss, or to the negative ELBO, of
+        all samples.
     min_cluster_fraction : float, default=0.01
         Leaves with a smaller fraction of the samples are pruned. In [0, 0.5).
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
@@ -81,15 +105,16 @@ class TreeVAEClustering(
         where those between are soft targets; "gaussian" is for real values, with a
         learned variance for each feature and leaf, at least 1% of the feature's own.
         "auto" is "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise.
-        For "gaussian", features are standardised inside.
+        For "gaussian", features are standardised inside; images as a whole.
     latent_dim : int, default=8
         Width of the latent variable of each node.
     hidden_dim : int, default=128
         Width of the bottom-up embeddings. The encoder narrows to it from four times
         as much; decoders have one hidden layer of twice as much.
-    max_iter : int, default=10
-        Most epochs of each phase of training. A phase has at least 20 update steps.
-    batch_size : int, default=128
+    max_iter : int, default=6
+        Most epochs of each phase of training: of the joint training, which has at
+        least 100 update steps, or of each phase of the iterative growth, at least 20.
+    batch_size : int, default=256
         Samples of an update step.
     learning_rate : float, default=2e-3
         Largest learning rate of AdamW; it falls to 0 in the second half of a phase.
@@ -179,8 +204,9 @@ class TreeVAEClustering(
     _doc_link_module = "sktreevae"
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
-        "n_clusters": [Number(Integral, 1)],
-        "growth": [Options(("iterative",))],
+        "n_clusters": [Number(Integral, 1), Options((None,))],
+        "growth": [Options(("guided", "iterative"))],
+        "image_shape": [Shape(2, 3, at_least=8), Options((None,))],
         "max_depth": [Number(Integral, 0), Options((None,))],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
         "min_cluster_fraction": [Number(Real, 0, 0.5)],
@@ -206,17 +232,18 @@ class TreeVAEClustering(
 
     def __init__(
         self,
-        n_clusters: int = 8,
+        n_clusters: int | None = 8,
         *,
-        growth: str = "iterative",
+        growth: str = "guided",
+        image_shape: tuple[int, ...] | None = None,
         max_depth: int | None = None,
         split_criterion: str = "n_samples",
         min_cluster_fraction: float = 0.01,
         likelihood: str = "auto",
         latent_dim: int = 8,
         hidden_dim: int = 128,
-        max_iter: int = 10,
-        batch_size: int = 128,
+        max_iter: int = 6,
+        batch_size: int = 256,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-5,
         early_stopping: bool = False,
@@ -229,6 +256,7 @@ class TreeVAEClustering(
     ) -> None:
         self.n_clusters = n_clusters
         self.growth = growth
+        self.image_shape = image_shape
         self.max_depth = max_depth
         self.split_criterion = split_criterion
         self.min_cluster_fraction = min_cluster_fraction
@@ -286,21 +314,33 @@ class TreeVAEClustering(
         -----
         ConvergenceWarning
             If there are fewer clusters in the end than asked for.
+        UserWarning
+            If the data supports fewer clusters than there are.
         """
         check_parameters(self, self._allowed)
         device = resolve_device(self.device)
         X = self._validate(X, reset=True)
-        n_samples, n_features = X.shape
-        if n_samples < self.n_clusters:
-            raise ValueError(
-                f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
-            )
+        self._check_shapes(X)
         likelihood = resolve_likelihood(X, self.likelihood)
-        center, scale = standardisation(X, likelihood)
+        center, scale = standardisation(X, likelihood, self.image_shape is not None)
+        generator = self._make_generator(device)
+        seed = torch.randint(2**31, (), generator=generator, device=device)
+        rng = np.random.default_rng(seed.item())
         # Whatever the caller's mode, gradients are needed here.
         with torch.inference_mode(False), torch.enable_grad():
             samples = Samples(X, center, scale, device)
-            module, history = self._grow(samples, likelihood, device)
+            feature_map = fit_feature_map(
+                X, samples, center, scale, self.image_shape, rng
+            ).to(device)
+            features = samples.map(feature_map)
+            networks = {
+                "n_features": samples.n_features,
+                "hidden_dim": self.hidden_dim,
+                "latent_dim": self.latent_dim,
+                "likelihood": likelihood,
+                "feature_map": feature_map,
+            }
+            module, history = self._grow(samples, features, networks, generator, rng)
         # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
         self.module_ = module
@@ -310,6 +350,37 @@ class TreeVAEClustering(
         self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
         self._read_tree(samples)
         self._n_features_out = self.hidden_dim
+        if self.n_clusters is not None:
+            self._warn_of_few_clusters(features.numpy(force=True), rng)
+        return self
+
+    def _check_shapes(self, X: Matrix) -> None:
+        """Check what must agree with the shape of X."""
+        n_samples, n_features = X.shape
+        if self.n_clusters is not None and n_samples < self.n_clusters:
+            raise ValueError(
+                f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
+            )
+        if self.image_shape is not None and math.prod(self.image_shape) != n_features:
+            raise InvalidParameterError(
+                f"image_shape={self.image_shape!r} means {math.prod(self.image_shape)} "
+                f"features, but X has {n_features}."
+            )
+
+    def _warn_of_few_clusters(
+        self, features: NDArray[np.float32], rng: np.random.Generator
+    ) -> None:
+        """Say if there are fewer clusters than asked for, or if fewer would do."""
+        merges = self.linkage_matrix_[:, :2].astype(np.int64)
+        n_supported = count_supported(features, self.labels_, merges, rng)
+        if n_supported < self.n_clusters_:
+            warnings.warn(
+                f"Held-out samples support {n_supported} of the {self.n_clusters_} "
+                "clusters: the other splits don't make them more probable. "
+                "n_clusters=None finds the number.",
+                UserWarning,
+                stacklevel=3,
+            )
         if self.n_clusters_ < self.n_clusters:
             warnings.warn(
                 f"Number of clusters found ({self.n_clusters_}) is smaller than "
@@ -319,31 +390,38 @@ class TreeVAEClustering(
                 "a Bernoulli likelihood, only tiny values? Ask for fewer clusters, "
                 "lower min_cluster_fraction, or set likelihood='gaussian'.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self
 
     def _grow(
-        self, samples: Samples, likelihood: str, device: torch.device
+        self,
+        samples: Samples,
+        features: Tensor,
+        networks: dict[str, object],
+        generator: torch.Generator,
+        rng: np.random.Generator,
     ) -> tuple[TreeVAE, History]:
         """Hand the parameters on to where they belong."""
-        generator = self._make_generator(device)
         train, validation = self._hold_out(len(samples), generator)
-        progress = ProgressLine(self.n_clusters) if self.verbose else None
+        n_clusters = self.n_clusters
+        if n_clusters is None or self.growth == "guided":
+            graph = GraphClustering(features[train], generator)
+            if n_clusters is None:
+                n_clusters = graph.find_n_clusters(rng)
+            hierarchy = graph.hierarchy(n_clusters, self.max_depth)
+        progress = ProgressLine(n_clusters) if self.verbose else None
         history = History(on_epoch=progress)
-        module = grow(
+        grower = (GuidedGrowth if self.growth == "guided" else IterativeGrowth)(
             samples,
+            features,
             train,
             validation,
             networks={
-                "n_features": samples.n_features,
-                "hidden_dim": self.hidden_dim,
-                "latent_dim": self.latent_dim,
-                "n_steps": math.ceil(math.log2(max(self.n_clusters, 2))),
-                "likelihood": likelihood,
+                **networks,
+                "n_steps": math.ceil(math.log2(max(n_clusters, 2))),
             },
             growth=GrowthOptions(
-                n_clusters=self.n_clusters,
+                n_clusters=n_clusters,
                 max_depth=self.max_depth,
                 split_criterion=self.split_criterion,
                 min_cluster_fraction=self.min_cluster_fraction,
@@ -359,6 +437,7 @@ class TreeVAEClustering(
             generator=generator,
             history=history,
         )
+        module = grower.grow(hierarchy) if self.growth == "guided" else grower.grow()
         if progress is not None:
             progress.close()
         return module.eval(), history
@@ -663,7 +742,11 @@ class TreeVAEClustering(
         state = super().__getstate__().copy()
         if "module_" in state:
             module = state["module_"]
-            config = {**module.config, "topology": module.topology.parent}
+            config = {
+                **module.config,
+                "topology": module.topology.parent,
+                "feature_map": module.feature_map.config,
+            }
             arrays = {k: v.numpy(force=True) for k, v in module.state_dict().items()}
             state["module_"] = (config, arrays)
             del state["device_"]
@@ -679,7 +762,11 @@ class TreeVAEClustering(
             except ValueError as error:
                 warnings.warn(f"{error} The model is on the CPU.", stacklevel=2)
                 device = torch.device("cpu")
-            config = {**config, "topology": Topology(config["topology"])}
+            config = {
+                **config,
+                "topology": Topology(config["topology"]),
+                "feature_map": FeatureMap(**config["feature_map"]),
+            }
             module = TreeVAE(generator=torch.Generator(), **config)
             module.load_state_dict({k: torch.tensor(v) for k, v in arrays.items()})
             state["module_"] = module.to(device).eval()

@@ -62,7 +62,7 @@ def resolve_likelihood(X: Matrix, likelihood: str) -> str:
 
 
 def standardisation(
-    X: Matrix, likelihood: str
+    X: Matrix, likelihood: str, as_a_whole: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what to subtract from features, and what to divide them by.
 
@@ -72,6 +72,8 @@ def standardisation(
         Data.
     likelihood : {"bernoulli", "gaussian"}
         Values of a Bernoulli likelihood stay as they are.
+    as_a_whole : bool, default=False
+        Whether all features share a mean and a scale, as the pixels of images do.
 
     Returns
     -------
@@ -85,6 +87,10 @@ def standardisation(
     scaler = StandardScaler(with_mean=not sparse.issparse(X))
     for chunk in _chunks(X):
         scaler.partial_fit(chunk.astype(np.float64))
+    if as_a_whole:
+        variance = np.mean(scaler.var_ + np.square(scaler.mean_ - scaler.mean_.mean()))
+        scale = np.sqrt(variance) if variance > 0 else 1.0
+        return np.full(n_features, scaler.mean_.mean()), np.full(n_features, scale)
     return scaler.mean_, scaler.scale_
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "InvalidParameterError",
     "Number",
     "Options",
+    "Shape",
     "check_parameters",
 ]
 
@@ -99,7 +100,40 @@ class Instance:
         return f"an instance of {self.type.__module__}.{self.type.__qualname__}"
 
 
-Allowed = Number | Options | Boolean | Instance
+@dataclass(frozen=True)
+class Shape:
+    """A tuple of ints.
+
+    Parameters
+    ----------
+    shortest, longest : int
+        Lengths of the tuple.
+    at_least : int
+        Least value of the first two entries; others are positive.
+    """
+
+    shortest: int
+    longest: int
+    at_least: int
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a value is allowed."""
+        if not isinstance(value, tuple | list):
+            return False
+        lows = [self.at_least, self.at_least] + [1] * (self.longest - 2)
+        return self.shortest <= len(value) <= self.longest and all(
+            Number(Integral, low).accepts(entry)
+            for entry, low in zip(value, lows, strict=False)
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"a tuple of {self.shortest} or {self.longest} ints, the first two of them "
+            f">= {self.at_least}"
+        )
+
+
+Allowed = Number | Options | Boolean | Instance | Shape
 
 
 def check_parameters(

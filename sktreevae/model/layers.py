@@ -81,6 +81,23 @@ class StackedMLP(nn.Module):
             for parts in zip(*groups, strict=True)
         ]
 
+    def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Map rows by a perceptron each: the first `sizes[0]` by the first, and so on.
+
+        Parameters
+        ----------
+        x : Tensor of shape (sum(sizes), in)
+            Rows, sorted by their perceptrons.
+        sizes : sequence of n_nodes ints
+            Rows of each.
+        """
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            if weight is not self.weights[0]:
+                x = _activate(x)
+            groups = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
+            x = torch.cat([torch.addmm(b, rows, w) for rows, w, b in groups])
+        return x
+
     @torch.no_grad()
     def fit_last_layer(self, x: Tensor, target: Tensor) -> None:
         """Fit the last layer, for a head start, by ridge regression.
@@ -123,9 +140,12 @@ def _stacked_hidden(
 ) -> Tensor:
     """Apply all layers but the last."""
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = torch.baddbmm(bias, x, weight)
-        x = F.leaky_relu(F.layer_norm(x, x.shape[-1:]), SLOPE)
+        x = _activate(torch.baddbmm(bias, x, weight))
     return x
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(F.layer_norm(x, x.shape[-1:]), SLOPE)
 
 
 def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:

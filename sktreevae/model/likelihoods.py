@@ -27,8 +27,8 @@ class Bernoulli(nn.Module):
         """Invert `mean`, short of certainty."""
         return mean.clamp(0.01, 0.99).logit()
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
+    def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
+        """Log p(x | z) in nats; arguments as for `Gaussian.log_prob`."""
         linear = torch.linalg.vecdot(output, x)
         return linear - F.softplus(output).sum(-1)
 
@@ -74,9 +74,21 @@ class Gaussian(nn.Module):
         """Variance of each feature at each leaf, (n_leaves, 1, n_features)."""
         return F.softplus(self.PACE * self.raw_variance) + self.VARIANCE_FLOOR
 
-    def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
-        """Log p(x | z) in nats; (n_leaves, batch, features) to (n_leaves, batch)."""
+    def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
+        """Log p(x | z) in nats.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_leaves, batch, n_features) or (batch, n_features)
+            What the decoders give; the latter if each row has a leaf of its own.
+        x : Tensor of shape (batch, n_features)
+            Data.
+        leaf : Tensor of int of shape (batch,), default=None
+            Leaves of the rows in the latter case.
+        """
         variance = self.variance
+        if leaf is not None:
+            variance = variance.squeeze(1).index_select(0, leaf)
         squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
         return -0.5 * (squares + (2 * torch.pi * variance).log().sum(-1))
 

@@ -13,14 +13,14 @@ __all__ = ["BottomUp"]
 class BottomUp(nn.Module):
     """Encoder and chain of the inference model (section 2.3 of the paper).
 
-    Inputs are centred and scaled by fitted buffers. The encoder's output is the
-    deepest embedding, d_D; each step of the chain gives the embedding one level nearer
-    to the root, down to d_0.
+    Inputs, the features of samples, are centred and scaled by fitted buffers. The
+    encoder's output is the deepest embedding, d_D; each step of the chain gives the
+    embedding one level nearer to the root, down to d_0.
 
     Parameters
     ----------
     n_features : int
-        Features of the data.
+        Width of the input.
     hidden_dim : int
         Width of every embedding. The encoder narrows to it from four times as much.
     n_steps : int

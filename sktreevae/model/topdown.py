@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,6 +16,9 @@ from .posterior import Decisions, ElboTerms, Level, Posterior
 from .topology import Restructuring, Topology
 
 __all__ = ["TopDown"]
+
+NEGLIGIBLE = 0.01
+"""Probability of a leaf, relative to the most probable one, that isn't decoded."""
 
 START_LOGIT = 3.0
 """Logit of the way to its leaf that a sample starts from."""
@@ -170,10 +174,28 @@ class TopDown(nn.Module):
             self.at_leaves([level.log_path for level in levels]),
         )
 
-    def elbo(self, posterior: Posterior, x: Tensor) -> ElboTerms:
-        """Compute the terms of the bound, weighted by the P(i | x) of their nodes."""
-        log_prob = self.leaf_log_prob(posterior, x)
-        reconstruction = (posterior.leaf_log_path.exp() * log_prob).sum(0)
+    def elbo(
+        self, posterior: Posterior, x: Tensor, n_decoded: int | None = None
+    ) -> ElboTerms:
+        """Compute the terms of the bound, weighted by the P(i | x) of their nodes.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            What `infer` returns for x.
+        x : Tensor of shape (batch, n_features)
+            Data.
+        n_decoded : int, default=None
+            Most leaves that decode a sample: the most probable ones, and none that
+            is `NEGLIGIBLE` beside the first, with probabilities that sum to 1. This
+            makes the reconstruction an approximation whose cost doesn't grow with the
+            number of leaves. All decode, exactly, by default.
+        """
+        if n_decoded is None:
+            log_prob = self.leaf_log_prob(posterior, x)
+            reconstruction = (posterior.leaf_log_path.exp() * log_prob).sum(0)
+        else:
+            reconstruction = self._sparse_reconstruction(posterior, x, n_decoded)
         kl_nodes = torch.zeros_like(reconstruction)
         kl_decisions = torch.zeros_like(reconstruction)
         for depth, level in enumerate(posterior.levels):
@@ -221,6 +243,24 @@ class TopDown(nn.Module):
     def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
         return self.likelihood.log_prob(self.decoders(posterior.leaf_z), x)
+
+    def _sparse_reconstruction(
+        self, posterior: Posterior, x: Tensor, n_decoded: int
+    ) -> Tensor:
+        """Mean of log p(x | z_l) over the leaves that matter to each sample."""
+        n_leaves = len(self.topology.leaves)
+        log_path, leaves = posterior.leaf_log_path.topk(min(n_decoded, n_leaves), dim=0)
+        matters = log_path > log_path[0] + math.log(NEGLIGIBLE)
+        log_path = log_path.masked_fill(~matters, -torch.inf)
+        rank, sample = matters.nonzero(as_tuple=True)
+        leaf, order = leaves[rank, sample].sort(stable=True)
+        rank, sample = rank[order], sample[order]
+        z = posterior.leaf_z.flatten(0, 1).index_select(0, leaf * len(x) + sample)
+        n_of_leaf = leaf.bincount(minlength=n_leaves).tolist()
+        output = self.decoders.forward_groups(z, n_of_leaf)
+        log_prob = self.likelihood.log_prob(output, x.index_select(0, sample), leaf)
+        weighted = log_path.softmax(0)[rank, sample] * log_prob
+        return torch.zeros_like(log_path[0]).index_add(0, sample, weighted)
 
     def draw(self, leaf_z: Tensor, generator: torch.Generator) -> Tensor:
         """Draw x from p(x | z_l) for every leaf, (n_leaves, batch, n_features)."""

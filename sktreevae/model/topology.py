@@ -58,6 +58,31 @@ class Topology:
         """Return the tree that is nothing but a root."""
         return cls((-1,))
 
+    @classmethod
+    def from_merges(cls, merges: Sequence[Sequence[int]]) -> Restructuring:
+        """Build a tree bottom-up.
+
+        Parameters
+        ----------
+        merges : sequence of pairs of int
+            What is merged, numbered as in `scipy.cluster.hierarchy.linkage`: 0 to n
+            for the leaves, and one more for the result of each merge.
+
+        Returns
+        -------
+        restructuring : Restructuring
+            The tree; the source of a leaf is its number in `merges`.
+        """
+        n_leaves = len(merges) + 1
+        root = 2 * n_leaves - 2
+        # Numbered from the root, as the nodes of a tree are.
+        parents = [-1] * (root + 1)
+        for step, pair in enumerate(merges):
+            for child in pair:
+                parents[root - child] = root - (n_leaves + step)
+        sources = [root - i if root - i < n_leaves else -1 for i in range(root + 1)]
+        return _renumber(parents, sources)
+
     @property
     def n_nodes(self) -> int:
         """Number of nodes."""

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .features import FeatureMap
 from .gaussians import Gaussian
 from .layers import linear
 from .networks import BottomUp
@@ -41,6 +42,8 @@ class TreeVAE(nn.Module):
         Steps of the bottom-up chain; nodes at depth k read embedding min(k, n_steps).
     likelihood : {"bernoulli", "gaussian"}, default="gaussian"
         Distribution of the data given the latent of a leaf.
+    feature_map : FeatureMap, default=None
+        What the encoder sees of the data; all of it by default.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -64,11 +67,18 @@ class TreeVAE(nn.Module):
         latent_dim: int = 8,
         n_steps: int = 4,
         likelihood: str = "gaussian",
+        feature_map: FeatureMap | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self.feature_map = (
+            FeatureMap(n_features) if feature_map is None else feature_map
+        )
         self.bottom_up = BottomUp(
-            n_features, hidden_dim=hidden_dim, n_steps=n_steps, generator=generator
+            self.feature_map.n_outputs,
+            hidden_dim=hidden_dim,
+            n_steps=n_steps,
+            generator=generator,
         )
         self.root_head = linear(hidden_dim, 2 * latent_dim, generator=generator)
         self.top_down = TopDown(
@@ -91,6 +101,7 @@ class TreeVAE(nn.Module):
         return {
             "topology": self.topology,
             "n_steps": len(self.bottom_up.chain),
+            "feature_map": self.feature_map,
             **self.top_down.config,
         }
 
@@ -108,13 +119,17 @@ class TreeVAE(nn.Module):
         noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
             Draws the latents; without it they are the posterior means.
         """
-        embeddings = self.bottom_up(x)
+        return self.infer_from(self.feature_map(x), noise)
+
+    def infer_from(self, features: Tensor, noise: Tensor | None = None) -> Posterior:
+        """Infer latents and paths from what `feature_map` makes of a batch."""
+        embeddings = self.bottom_up(features)
         root = Gaussian.from_raw(self.root_head(embeddings[0]))
         return self.top_down.infer(
             embeddings,
             root,
             root_prior=Gaussian.standard(root.mean),
-            root_log_path=root.mean.new_zeros(len(x)),
+            root_log_path=root.mean.new_zeros(len(features)),
             noise=noise,
         )
 
@@ -166,7 +181,7 @@ class TreeVAE(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return d_0, the embedding that the root reads, (batch, hidden_dim)."""
-        return self.bottom_up(x)[0]
+        return self.bottom_up(self.feature_map(x))[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return sum_l P(l | x) E[x | z_l] at posterior means, (batch, n_features)."""

@@ -10,7 +10,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Samples", "shuffled_batches"]
+__all__ = ["Samples", "map_blocks", "shuffled_batches"]
 
 BLOCK_SIZE = 256
 """Rows of a block of predictions. Constant, so a row's result depends on it alone."""
@@ -55,6 +55,11 @@ class Samples:
         return self._X.shape[0]
 
     @property
+    def device(self) -> torch.device | None:
+        """Where the tensors go."""
+        return self._device
+
+    @property
     def n_features(self) -> int:
         """Number of columns."""
         return self._X.shape[1]
@@ -82,11 +87,9 @@ class Samples:
         """
         if index is None:
             index = torch.arange(len(self), device=self._device)
-        results = []
-        for rows in index.split(BLOCK_SIZE):
-            padding = (0, 0, 0, BLOCK_SIZE - len(rows))
-            results.append(function(F.pad(self[rows], padding))[: len(rows)])
-        return torch.cat(results)
+        return torch.cat(
+            [map_blocks(function, self[rows]) for rows in index.split(BLOCK_SIZE)]
+        )
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> Tensor:
         if sparse.issparse(rows):
@@ -94,6 +97,19 @@ class Samples:
         # In float64, where 1e30 and 1e-30 are as good as one.
         standardised = (rows.astype(np.float64) - self._center) / self._scale
         return torch.from_numpy(standardised.astype(np.float32)).to(self._device)
+
+
+@torch.no_grad()
+def map_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function to the rows of a tensor in blocks of constant size.
+
+    The last block is filled up with zeros, whose results are dropped.
+    """
+    results = []
+    for rows in x.split(BLOCK_SIZE):
+        padding = (0, 0, 0, BLOCK_SIZE - len(rows))
+        results.append(function(F.pad(rows, padding))[: len(rows)])
+    return torch.cat(results)
 
 
 def shuffled_batches(

@@ -8,125 +8,46 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..model import ElboTerms, Gaussian, Posterior, TopDown, Topology, TreeVAE
-from .batches import Samples
-from .loop import History, LoopOptions, Phase, run_phase
+from ..model import ElboTerms, Gaussian, TopDown, Topology, TreeVAE
+from .batches import Samples, map_blocks
+from .gardener import Gardener, guidance_distance
+from .loop import Phase
 from .splitting import propose_split
 
-__all__ = ["GrowthOptions", "grow"]
+__all__ = ["IterativeGrowth"]
 
 KL_GROWING = 0.15
 """What the weight of the divergences rises to while the tree grows, as in the paper:
 almost an autoencoder, which is what lets clusters form."""
 
-MIN_GUIDANCE = 20.0
-"""Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
-for each feature, as the bound grows with these too, but no less than this.
-
-Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
-little from a good split, and only once the decoders have specialised."""
-
 SPLITS_PER_REFRESH = 3
-
-N_STATISTICS = 10_000
-"""Most samples that a mean or a variance is taken from."""
 
 CHERRY = Topology.single_leaf().split(0).topology
 """A root and two leaves."""
 
 
-@dataclass(frozen=True)
-class GrowthOptions:
-    """What shapes the tree; see `TreeVAEClustering`."""
+class IterativeGrowth(Gardener):
+    """Grow a tree by splitting leaves, and train it."""
 
-    n_clusters: int
-    max_depth: int | None
-    split_criterion: str
-    min_cluster_fraction: float
-
-
-def grow(
-    samples: Samples,
-    train: Tensor,
-    validation: Tensor,
-    *,
-    networks: dict[str, object],
-    growth: GrowthOptions,
-    options: LoopOptions,
-    generator: torch.Generator,
-    history: History,
-) -> TreeVAE:
-    """Grow a tree by splitting leaves, and train it.
-
-    Parameters
-    ----------
-    samples : Samples
-        The data.
-    train, validation : Tensor of int
-        Samples to train on, and to end phases by; the latter may be empty.
-    networks : dict
-        Arguments of `TreeVAE` but for the topology and the generator.
-    growth : GrowthOptions
-        Size and shape of the tree.
-    options : LoopOptions
-        Optimiser and stopping rule of the phases.
-    generator : torch.Generator
-        The only source of randomness.
-    history : History
-        Gets a record for each epoch.
-
-    Returns
-    -------
-    model : TreeVAE
-        With `n_clusters` leaves, or fewer where the data doesn't support as many.
-    """
-    gardener = _Gardener(
-        samples, train, validation, growth, options, generator, history
-    )
-    return gardener.grow(networks)
-
-
-class _Gardener:
-    """Holds what the steps of a growth share."""
-
-    def __init__(
-        self,
-        samples: Samples,
-        train: Tensor,
-        validation: Tensor,
-        growth: GrowthOptions,
-        options: LoopOptions,
-        generator: torch.Generator,
-        history: History,
-    ) -> None:
-        self.samples = samples
-        self.train = train
-        self.validation = validation
-        self.growth = growth
-        self.options = options
-        self.generator = generator
-        self.history = history
-        self.guidance = max(MIN_GUIDANCE, samples.n_features)
-        self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
-
-    def grow(self, networks: dict[str, object]) -> TreeVAE:
+    def grow(self) -> TreeVAE:
+        """Return a model with `n_clusters` leaves, or fewer where no more are found."""
         distinct = self._are_distinct(self.train)
         single = self.growth.n_clusters == 1 or self.growth.max_depth == 0
         topology = Topology.single_leaf() if single or not distinct else CHERRY
-        self.model = TreeVAE(topology, generator=self.generator, **networks)
-        self.model.to(self.generator.device)
-        self.model.bottom_up.standardise(self.samples[self.train[:N_STATISTICS]])
+        self.plant(topology)
         if topology is CHERRY:
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
             target[self.train] = self._propose(self.train)
-            root = self.samples.map(lambda x: self.model.bottom_up(x)[0], self.train)
+            root = map_blocks(
+                lambda x: self.model.bottom_up(x)[0], self.features[self.train]
+            )
             self._start(self.model.top_down, root, self.train, target[self.train])
-            self._train_whole("initial", (0.0, KL_GROWING), target)
-            self._prune()
+            self.train_whole(Phase("initial", (0.0, KL_GROWING), self.guidance), target)
+            self.prune()
             self._split_leaves()
-        self._train_whole("finetune", (KL_GROWING, 1.0))
-        self._prune()
+        self.train_whole(Phase("finetune", (KL_GROWING, 1.0), self.guidance))
+        self.prune()
         return self.model
 
     def _split_leaves(self) -> None:
@@ -134,7 +55,7 @@ class _Gardener:
         refused: set[int] = set()
         n_splits = 0
         while len(self.model.topology.leaves) < self.growth.n_clusters:
-            log_path = self._leaf_log_path()
+            log_path = self.leaf_log_path()
             leaf = self._choose_leaf(log_path, refused)
             # Pruning takes leaves away again, so the number of splits is bounded.
             if leaf is None or n_splits == 2 * self.growth.n_clusters:
@@ -147,44 +68,9 @@ class _Gardener:
             refused = {i for i, source in enumerate(change.source) if source in refused}
             grown = len(self.model.topology.leaves) >= self.growth.n_clusters
             if n_splits % SPLITS_PER_REFRESH == 0 and not grown:
-                self._train_whole("refresh", (0.0, KL_GROWING))
-                if self._prune():
+                self.train_whole(Phase("refresh", (0.0, KL_GROWING), self.guidance))
+                if self.prune():
                     refused = set()
-
-    def _train_whole(
-        self, name: str, kl_weights: tuple[float, float], target: Tensor | None = None
-    ) -> None:
-        """Train everything; samples are asked to stay in their leaves by default."""
-        if target is None:
-            target = self._leaf_log_path().argmax(1)
-        part = _WholeTree(self.model, self.samples, target, self.generator)
-        self._run(Phase(name, kl_weights, self.guidance), part, self.train)
-
-    def _run(
-        self,
-        phase: Phase,
-        part: _WholeTree | _NewLeaves,
-        train: Tensor,
-        validation: Tensor | None = None,
-    ) -> None:
-        run_phase(
-            phase,
-            part,
-            train,
-            self.validation if validation is None else validation,
-            options=self.options,
-            generator=self.generator,
-            history=self.history,
-        )
-
-    def _leaf_log_path(self) -> Tensor:
-        """Log P(l | x) of all samples, (n_samples, n_leaves)."""
-        return self.samples.map(lambda x: self.model.infer(x).leaf_log_path.T)
-
-    def _leaf_counts(self) -> Tensor:
-        """Count the samples whose most probable leaf each is."""
-        n_leaves = len(self.model.topology.leaves)
-        return self._leaf_log_path().argmax(1).bincount(minlength=n_leaves)
 
     def _choose_leaf(self, log_path: Tensor, refused: set[int]) -> int | None:
         """Choose the leaf to split, or none."""
@@ -253,9 +139,9 @@ class _Gardener:
         )
         everyone = torch.arange(len(index), device=index.device)
         phase = Phase("split", (0.0, KL_GROWING), self.guidance)
-        self._run(phase, part, everyone[: len(train)], everyone[len(train) :])
+        self.run(phase, part, everyone[: len(train)], everyone[len(train) :])
         self.model.top_down = before.graft(leaf, children)
-        if self._leaf_counts().min() < self.min_samples:
+        if self.leaf_counts().min() < self.min_samples:
             self.model.top_down = before
             return False
         return True
@@ -263,7 +149,7 @@ class _Gardener:
     def _propose(self, index: Tensor) -> Tensor:
         """Propose a leaf for each sample: 0, the left one, or 1."""
         min_fraction = min(self.min_samples / len(index), 0.5)
-        left = propose_split(self.samples, index, min_fraction, self.generator)
+        left = propose_split(self.features[index], min_fraction, self.generator)
         return (~left).long()
 
     def _start(
@@ -272,8 +158,7 @@ class _Gardener:
         """Let a root and two leaves begin with the leaves proposed for samples."""
         top_down.start_router(embedding, target)
         for leaf in target.unique().tolist():
-            x = self.samples[index[target == leaf][:N_STATISTICS]]
-            top_down.start_leaf(leaf, x.mean(0))
+            top_down.start_leaf(leaf, self.mean_of(index[target == leaf]))
 
     @torch.no_grad()
     def _activations(self, leaf: int, index: Tensor) -> _Activations:
@@ -282,10 +167,10 @@ class _Gardener:
         row = self.model.topology.levels[depth].index(leaf)
         parts = []
         for rows in index.split(self.options.batch_size):
-            x = self.samples[rows]
-            noise = self.model.draw_noise(len(x), self.generator)
-            embeddings = self.model.bottom_up(x)
-            level = self.model.infer(x, noise).levels[depth]
+            features = self.features[rows]
+            noise = self.model.draw_noise(len(rows), self.generator)
+            embeddings = self.model.bottom_up(features)
+            level = self.model.infer_from(features, noise).levels[depth]
             last = len(embeddings) - 1
             parts.append(
                 (
@@ -298,18 +183,6 @@ class _Gardener:
             )
         return _Activations(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _prune(self) -> bool:
-        """Prune leaves with too few samples, the smallest first; tell if any was."""
-        pruned = False
-        while len(self.model.topology.leaves) > 1:
-            fewest, position = self._leaf_counts().min(0)
-            if fewest >= self.min_samples:
-                break
-            leaf = self.model.topology.leaves[position]
-            self.model.top_down = self.model.top_down.prune(leaf)
-            pruned = True
-        return pruned
-
     def _are_distinct(self, index: Tensor) -> bool:
         """Tell whether some samples aren't all the same."""
         first = self.samples[index[:1]]
@@ -317,32 +190,6 @@ class _Gardener:
             (self.samples[rows] != first).any()
             for rows in index.split(self.options.batch_size)
         )
-
-
-class _WholeTree:
-    """The whole model, as a part to train."""
-
-    def __init__(
-        self,
-        model: TreeVAE,
-        samples: Samples,
-        target: Tensor,
-        generator: torch.Generator,
-    ) -> None:
-        self.model = model
-        self.samples = samples
-        self.target = target
-        self.generator = generator
-        self.n_leaves = len(model.topology.leaves)
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        return self.model.parameters()
-
-    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
-        x = self.samples[index]
-        posterior = self.model.infer(x, self.model.draw_noise(len(x), self.generator))
-        terms = self.model.top_down.elbo(posterior, x)
-        return terms, _distance(posterior, self.target[index])
 
 
 @dataclass(frozen=True)
@@ -396,10 +243,4 @@ class _NewLeaves:
             noise=self.children.draw_noise(len(index), self.generator),
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
-        return terms, _distance(posterior, self.target[index])
-
-
-def _distance(posterior: Posterior, target: Tensor) -> Tensor:
-    """Mean of log P(root | x) - log P(l | x) in nats, l being the target leaves."""
-    log_path = posterior.leaf_log_path.gather(0, target[None])
-    return (posterior.levels[0].log_path - log_path).mean()
+        return terms, guidance_distance(posterior, self.target[index])

@@ -21,9 +21,6 @@ TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
 WARM_UP = 0.05
 """Fraction of a phase in which the learning rate rises."""
 
-MIN_STEPS = 20
-"""Least update steps of a phase, for data with few batches an epoch."""
-
 
 class Part(Protocol):
     """What a phase trains."""
@@ -65,17 +62,20 @@ class Phase:
 
     Parameters
     ----------
-    name : {"initial", "split", "refresh", "finetune"}
+    name : {"initial", "split", "refresh", "finetune", "joint"}
         Its name in the history.
     kl_weights : tuple of two floats
         Weight of the divergences in the first step, and from the middle on.
     guidance_weight : float
         Weight of the way to the target leaves up to the middle; 0 at the end.
+    min_steps : int, default=20
+        Least update steps, for data with few batches an epoch.
     """
 
     name: str
     kl_weights: tuple[float, float]
     guidance_weight: float
+    min_steps: int = 20
 
     def kl_weight(self, progress: float) -> float:
         """Weight of the divergences after a fraction of the phase."""
@@ -157,7 +157,7 @@ def run_phase(
         fused=True,
     )
     n_batches = -(-len(train) // options.batch_size)
-    n_epochs = max(options.max_iter, -(-MIN_STEPS // n_batches))
+    n_epochs = max(options.max_iter, -(-phase.min_steps // n_batches))
     stopper = _Stopper(parameters, options, keep_best=len(validation) > 0)
     for epoch in range(n_epochs):
         batches = shuffled_batches(len(train), options.batch_size, generator)

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from .batches import Samples
+from .batches import map_blocks
 
 __all__ = ["propose_split"]
 
@@ -19,9 +19,7 @@ BACKGROUND = 0.001
 """Total weight of all pairs that are no neighbours, relative to the neighbours'."""
 
 
-def propose_split(
-    samples: Samples, index: Tensor, min_fraction: float, generator: torch.Generator
-) -> Tensor:
+def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) -> Tensor:
     """Propose which samples go left and which go right.
 
     The sets are those of the smallest normalised cut (Shi and Malik 2000) along the
@@ -31,9 +29,7 @@ def propose_split(
 
     Parameters
     ----------
-    samples : Samples
-        The data.
-    index : Tensor of int of shape (n_members,)
+    x : Tensor of shape (n_members, n_features)
         The samples to split, two or more.
     min_fraction : float
         Least fraction of the samples on each side.
@@ -45,17 +41,17 @@ def propose_split(
     left : Tensor of bool of shape (n_members,)
         Which of them go left: all, where nothing tells them apart.
     """
-    if len(index) <= N_LANDMARKS:
-        return _cut_distinct(samples[index], min_fraction)
-    order = torch.randperm(len(index), generator=generator, device=index.device)
-    landmarks = samples[index[order[:N_LANDMARKS]]]
+    if len(x) <= N_LANDMARKS:
+        return _cut_distinct(x, min_fraction)
+    order = torch.randperm(len(x), generator=generator, device=x.device)
+    landmarks = x[order[:N_LANDMARKS]]
     left = _cut_distinct(landmarks, min_fraction).to(landmarks)
 
     def vote(x: Tensor) -> Tensor:
         nearest = torch.cdist(x, landmarks).topk(N_VOTES, largest=False).indices
         return left[nearest].mean(1)
 
-    return samples.map(vote, index) > 0.5
+    return map_blocks(vote, x) > 0.5
 
 
 def _cut_distinct(x: Tensor, min_fraction: float) -> Tensor:

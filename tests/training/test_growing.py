@@ -5,7 +5,17 @@ import torch
 from sklearn.datasets import make_blobs
 
 from sktreevae.model import Topology, TreeVAE
-from sktreevae.training import GrowthOptions, History, LoopOptions, Samples, growing
+from sktreevae.training import (
+    GrowthOptions,
+    History,
+    IterativeGrowth,
+    LoopOptions,
+    Samples,
+    growing,
+)
+from sktreevae.training import (
+    gardener as gardening,
+)
 
 NETWORKS = {
     "n_features": 3,
@@ -19,34 +29,35 @@ NETWORKS = {
 def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0, n_validation=0):
     X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
     samples = Samples(X, X.mean(axis=0), X.std(axis=0))
-    return growing._Gardener(
+    return IterativeGrowth(
         samples,
         torch.arange(160 - n_validation),
         torch.arange(160 - n_validation, 160),
-        GrowthOptions(n_clusters, max_depth, "n_samples", fraction),
-        LoopOptions(3, 32, 5e-3, 0.0, 10, 0.0),
-        torch.Generator().manual_seed(seed),
-        History(),
+        networks=NETWORKS,
+        growth=GrowthOptions(n_clusters, max_depth, "n_samples", fraction),
+        options=LoopOptions(3, 32, 5e-3, 0.0, 10, 0.0),
+        generator=torch.Generator().manual_seed(seed),
+        history=History(),
     )
 
 
 def test_growth_reaches_the_leaves_asked_for():
-    model = make_gardener(n_clusters=4).grow(NETWORKS)
+    model = make_gardener(n_clusters=4).grow()
     assert len(model.topology.leaves) == 4
 
 
 def test_one_cluster_is_a_plain_vae():
     gardener = make_gardener(n_clusters=1)
-    assert gardener.grow(NETWORKS).topology == Topology.single_leaf()
+    assert gardener.grow().topology == Topology.single_leaf()
     assert {record["phase"] for record in gardener.history.records} == {"finetune"}
 
 
 def test_a_split_trains_the_new_part_alone():
     gardener = make_gardener(n_clusters=2)
-    gardener.grow(NETWORKS)
+    gardener.grow()
     model = gardener.model
     before = {name: p.clone() for name, p in model.named_parameters()}
-    log_path = gardener._leaf_log_path()
+    log_path = gardener.leaf_log_path()
     leaf = gardener._choose_leaf(log_path, set())
     assert gardener._split(leaf, log_path)
     after = dict(model.named_parameters())
@@ -60,7 +71,7 @@ def test_a_split_trains_the_new_part_alone():
 
 def test_activations_are_computed_once_a_split(monkeypatch):
     gardener = make_gardener(n_clusters=2)
-    gardener.grow(NETWORKS)
+    gardener.grow()
     calls = []
     forward = gardener.model.bottom_up.forward
     monkeypatch.setattr(
@@ -68,7 +79,7 @@ def test_activations_are_computed_once_a_split(monkeypatch):
         "forward",
         lambda x: calls.append(torch.is_grad_enabled()) or forward(x),
     )
-    log_path = gardener._leaf_log_path()
+    log_path = gardener.leaf_log_path()
     leaf = gardener._choose_leaf(log_path, set())
     calls.clear()
     gardener._split(leaf, log_path)
@@ -103,22 +114,22 @@ def test_empty_leaves_are_pruned():
         # Everything goes right at the root: the two leaves on the left are empty.
         gardener.model.top_down.q_routers.weights[-1].zero_()
         gardener.model.top_down.q_routers.biases[-1].fill_(-9.0)
-    assert gardener._prune()
+    assert gardener.prune()
     assert len(gardener.model.topology.leaves) == 1
-    assert not gardener._prune()
+    assert not gardener.prune()
 
 
 @pytest.fixture
 def grown():
     gardener = make_gardener(n_clusters=3)
-    gardener.grow(NETWORKS)
+    gardener.grow()
     return gardener
 
 
 def priorities(gardener, criterion):
     growth = dataclasses.replace(gardener.growth, split_criterion=criterion)
     gardener.growth = growth
-    return gardener._priorities(gardener._leaf_log_path())
+    return gardener._priorities(gardener.leaf_log_path())
 
 
 def test_n_samples_counts_those_that_take_part_in_a_split(grown):
@@ -155,8 +166,8 @@ def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
 
 def test_refused_and_deep_leaves_are_not_chosen():
     gardener = make_gardener(n_clusters=2, max_depth=1)
-    gardener.grow(NETWORKS)
-    log_path = gardener._leaf_log_path()
+    gardener.grow()
+    log_path = gardener.leaf_log_path()
     assert gardener._choose_leaf(log_path, set()) is None
     gardener.growth = dataclasses.replace(gardener.growth, max_depth=None)
     assert gardener._choose_leaf(log_path, set()) in (1, 2)
@@ -166,7 +177,7 @@ def test_refused_and_deep_leaves_are_not_chosen():
 
 def test_members_of_a_split_pass_the_threshold_of_the_paper():
     gardener = make_gardener(n_clusters=2)
-    gardener.grow(NETWORKS)
+    gardener.grow()
     assert gardener._threshold() == 0.5
     gardener.model.top_down = gardener.model.top_down.graft(
         1,
@@ -179,7 +190,7 @@ def test_members_of_a_split_pass_the_threshold_of_the_paper():
     assert gardener._threshold() == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("part", [growing._WholeTree, growing._NewLeaves])
+@pytest.mark.parametrize("part", [gardening._WholeTree, growing._NewLeaves])
 def test_held_out_samples_are_validated_on_and_not_trained_on(part, monkeypatch):
     gardener = make_gardener(n_clusters=3, n_validation=40)
     trained, validated = set(), set()
@@ -191,7 +202,7 @@ def test_held_out_samples_are_validated_on_and_not_trained_on(part, monkeypatch)
         return evaluate(self, index)
 
     monkeypatch.setattr(part, "evaluate", spy)
-    gardener.grow(NETWORKS)
+    gardener.grow()
     assert trained
     assert trained <= set(range(120))
     assert validated

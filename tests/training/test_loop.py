@@ -6,7 +6,6 @@ from torch import nn
 
 from sktreevae.model import ElboTerms
 from sktreevae.training.loop import (
-    MIN_STEPS,
     History,
     LoopOptions,
     Phase,
@@ -78,7 +77,7 @@ def test_every_sample_is_seen_once_an_epoch():
 def test_few_samples_still_get_the_least_number_of_steps():
     part = Parabola(torch.zeros(3))
     run(part, max_iter=1)
-    assert part.n_steps == MIN_STEPS
+    assert part.n_steps == 20
 
 
 def test_learning_rate_rises_and_falls():

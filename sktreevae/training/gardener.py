@@ -1,0 +1,189 @@
+"""What both ways to grow a tree share: training the whole of it, and pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..model import ElboTerms, Posterior, Topology, TreeVAE
+from .batches import Samples, map_blocks
+from .loop import History, LoopOptions, Part, Phase, run_phase
+
+__all__ = ["Gardener", "GrowthOptions", "guidance_distance"]
+
+MIN_GUIDANCE = 20.0
+"""Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
+for each feature, as the bound grows with these too, but no less than this.
+
+Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
+little from a good split, and only once the decoders have specialised."""
+
+N_STATISTICS = 10_000
+"""Most samples that a mean or a variance is taken from."""
+
+
+@dataclass(frozen=True)
+class GrowthOptions:
+    """What shapes the tree; see `TreeVAEClustering`."""
+
+    n_clusters: int
+    max_depth: int | None
+    split_criterion: str
+    min_cluster_fraction: float
+
+
+class Gardener:
+    """Holds the model and what the steps of a growth share.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data.
+    features : Tensor of shape (n_samples, n_outputs)
+        What the feature map makes of them: nothing trains it, so it is applied once.
+    train, validation : Tensor of int
+        Samples to train on, and to end phases by; the latter may be empty.
+    networks : dict
+        Arguments of `TreeVAE` but for the topology and the generator.
+    growth : GrowthOptions
+        Size and shape of the tree.
+    options : LoopOptions
+        Optimiser and stopping rule of the phases.
+    generator : torch.Generator
+        The only source of randomness.
+    history : History
+        Gets a record for each epoch.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        features: Tensor,
+        train: Tensor,
+        validation: Tensor,
+        *,
+        networks: dict[str, object],
+        growth: GrowthOptions,
+        options: LoopOptions,
+        generator: torch.Generator,
+        history: History,
+    ) -> None:
+        self.samples = samples
+        self.features = features
+        self.train = train
+        self.validation = validation
+        self.networks = networks
+        self.growth = growth
+        self.options = options
+        self.generator = generator
+        self.history = history
+        self.guidance = max(MIN_GUIDANCE, samples.n_features)
+        self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
+
+    def plant(self, topology: Topology) -> None:
+        """Begin with a new model."""
+        self.model = TreeVAE(topology, generator=self.generator, **self.networks)
+        self.model.to(self.generator.device)
+        self.model.bottom_up.standardise(self.features[self.train[:N_STATISTICS]])
+
+    def mean_of(self, index: Tensor) -> Tensor:
+        """Return the mean of some samples, (n_features,)."""
+        return self.samples[index[:N_STATISTICS]].mean(0)
+
+    def train_whole(
+        self,
+        phase: Phase,
+        target: Tensor | None = None,
+        n_decoded: int | None = None,
+    ) -> None:
+        """Train everything.
+
+        Parameters
+        ----------
+        phase : Phase
+            Name and weights.
+        target : Tensor of int of shape (n_samples,), default=None
+            Positions of the leaves that samples are guided to; by default those where
+            they are.
+        n_decoded : int, default=None
+            Leaves that decode a sample, the most probable ones; all by default.
+        """
+        if target is None:
+            target = self.leaf_log_path().argmax(1)
+        part = _WholeTree(self, target, n_decoded)
+        self.run(phase, part, self.train)
+
+    def run(
+        self,
+        phase: Phase,
+        part: Part,
+        train: Tensor,
+        validation: Tensor | None = None,
+    ) -> None:
+        """Train a part of the model on some samples."""
+        run_phase(
+            phase,
+            part,
+            train,
+            self.validation if validation is None else validation,
+            options=self.options,
+            generator=self.generator,
+            history=self.history,
+        )
+
+    def leaf_log_path(self) -> Tensor:
+        """Log P(l | x) of all samples, (n_samples, n_leaves)."""
+        return map_blocks(
+            lambda features: self.model.infer_from(features).leaf_log_path.T,
+            self.features,
+        )
+
+    def leaf_counts(self) -> Tensor:
+        """Count the samples whose most probable leaf each is."""
+        n_leaves = len(self.model.topology.leaves)
+        return self.leaf_log_path().argmax(1).bincount(minlength=n_leaves)
+
+    def prune(self) -> bool:
+        """Prune leaves with too few samples, the smallest first; tell if any was."""
+        pruned = False
+        while len(self.model.topology.leaves) > 1:
+            fewest, position = self.leaf_counts().min(0)
+            if fewest >= self.min_samples:
+                break
+            leaf = self.model.topology.leaves[position]
+            self.model.top_down = self.model.top_down.prune(leaf)
+            pruned = True
+        return pruned
+
+
+class _WholeTree:
+    """The whole model, as a part to train."""
+
+    def __init__(
+        self, gardener: Gardener, target: Tensor, n_decoded: int | None
+    ) -> None:
+        self.model = gardener.model
+        self.samples = gardener.samples
+        self.features = gardener.features
+        self.target = target
+        self.n_decoded = n_decoded
+        self.generator = gardener.generator
+        self.n_leaves = len(self.model.topology.leaves)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return self.model.parameters()
+
+    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
+        noise = self.model.draw_noise(len(index), self.generator)
+        posterior = self.model.infer_from(self.features[index], noise)
+        terms = self.model.top_down.elbo(posterior, self.samples[index], self.n_decoded)
+        return terms, guidance_distance(posterior, self.target[index])
+
+
+def guidance_distance(posterior: Posterior, target: Tensor) -> Tensor:
+    """Mean of log P(root | x) - log P(l | x) in nats, l being the target leaves."""
+    log_path = posterior.leaf_log_path.gather(0, target[None])
+    return (posterior.levels[0].log_path - log_path).mean()

@@ -1,0 +1,177 @@
+"""The guided growth: a neighbour graph proposes the tree, the bound refines it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..model import Topology, TreeVAE
+from .gardener import Gardener
+from .layout import fuzzy_graph, layout
+from .linkage import Groups, average_linkage, code_length, partition
+from .loop import Phase
+from .neighbors import lloyd, nearest_neighbors, nearest_of
+from .selection import count_supported
+
+__all__ = ["GraphClustering", "GuidedGrowth", "Hierarchy"]
+
+N_LANDMARKS = 100_000
+"""Most samples that the graph is made of; others follow the nearest of these."""
+
+N_GROUPS = 300
+"""Micro-clusters between which the tree is found."""
+
+N_RESTARTS = 3
+"""Random starts of the micro-clusters; the shortest code wins."""
+
+MIN_NEIGHBORS = 3
+
+MIN_STEPS = 100
+"""Least update steps of the joint training."""
+
+MAX_CLUSTERS = 64
+MIN_CLUSTER_SIZE = 8
+"""Most clusters, and mean size of the smallest, where their number is looked for."""
+
+N_DECODED = 2
+"""Leaves that decode a sample while training."""
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """A proposal for a tree.
+
+    Parameters
+    ----------
+    cluster : Tensor of int of shape (n_samples,)
+        Cluster of each sample.
+    merges : ndarray of int of shape (n_clusters - 1, 2)
+        What is merged, numbered as in `scipy.cluster.hierarchy.linkage`.
+    """
+
+    cluster: Tensor
+    merges: NDArray[np.int64]
+
+    def limit_depth(self, max_depth: int) -> Hierarchy:
+        """Make one leaf of all that is below a depth."""
+        n_leaves = len(self.merges) + 1
+        depth = np.zeros(2 * n_leaves - 1, dtype=np.int64)
+        ancestor = np.arange(2 * n_leaves - 1)
+        for node in range(2 * n_leaves - 2, n_leaves - 1, -1):
+            children = self.merges[node - n_leaves]
+            depth[children] = depth[node] + 1
+            if depth[node] >= max_depth:
+                ancestor[children] = ancestor[node]
+        leaves = np.unique(ancestor[:n_leaves])
+        kept = [n for n in range(n_leaves, 2 * n_leaves - 1) if depth[n] < max_depth]
+        number = np.empty(2 * n_leaves - 1, dtype=np.int64)
+        number[leaves] = np.arange(len(leaves))
+        number[kept] = np.arange(len(leaves), len(leaves) + len(kept))
+        merges = self.merges[np.array(kept, dtype=np.int64) - n_leaves]
+        new = torch.from_numpy(number[ancestor[:n_leaves]]).to(self.cluster.device)
+        return Hierarchy(new[self.cluster], number[merges])
+
+
+class GraphClustering:
+    """Hierarchies of the graph of nearest neighbours.
+
+    A layout of the graph in few dimensions gives micro-clusters. Several linkages and
+    moves find the partition of these that a random walk on the graph rarely leaves;
+    average linkage on the graph gives the tree above it.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n_samples, n_features)
+        Data, scaled so that distances mean something.
+    generator : torch.Generator
+        The source of randomness, on the device of the features.
+    """
+
+    def __init__(self, features: Tensor, generator: torch.Generator) -> None:
+        self.features = features
+        self.landmarks = features
+        if len(features) > N_LANDMARKS:
+            order = torch.randperm(
+                len(features), generator=generator, device=features.device
+            )
+            self.landmarks = features[order[:N_LANDMARKS]]
+        n = len(self.landmarks)
+        if n < 2:
+            group = np.zeros(n, dtype=np.int64)
+            self.groupings = [(group, Groups.single())]
+            return
+        n_neighbors = min(max(MIN_NEIGHBORS, round(np.log2(n))), n - 1)
+        graph = fuzzy_graph(*nearest_neighbors(self.landmarks, n_neighbors, generator))
+        places = layout(graph, generator)
+        spaces = tuple(s.double().numpy(force=True) for s in (places, self.landmarks))
+        self.groupings = []
+        for _ in range(N_RESTARTS if n > N_GROUPS else 1):
+            group = _micro_clusters(places, generator)
+            self.groupings.append((group, Groups.aggregate(graph, group, spaces)))
+
+    def hierarchy(self, n_clusters: int, max_depth: int | None = None) -> Hierarchy:
+        """Return the tree with the shortest code, of all restarts.
+
+        Parameters
+        ----------
+        n_clusters : int
+            Leaves of the tree.
+        max_depth : int, default=None
+            What is deeper becomes one leaf.
+        """
+        best = None
+        for group, groups in self.groupings:
+            cluster = partition(groups, n_clusters)
+            length = code_length(groups.flow, cluster)
+            if best is None or length < best[0]:
+                best = (length, cluster[group], average_linkage(groups.flow, cluster))
+        _, labels, merges = best
+        cluster = torch.from_numpy(labels).to(self.features.device)
+        if self.landmarks is not self.features:
+            cluster = cluster[nearest_of(self.features, self.landmarks)]
+        hierarchy = Hierarchy(cluster, merges)
+        return hierarchy if max_depth is None else hierarchy.limit_depth(max_depth)
+
+    def find_n_clusters(self, rng: np.random.Generator) -> int:
+        """Find how many clusters held-out samples support; see `count_supported`."""
+        n = len(self.features)
+        fine = self.hierarchy(max(1, min(MAX_CLUSTERS, n // MIN_CLUSTER_SIZE)))
+        features, cluster = (t.numpy(force=True) for t in (self.features, fine.cluster))
+        return count_supported(features, cluster, fine.merges, rng)
+
+
+def _micro_clusters(places: Tensor, generator: torch.Generator) -> NDArray[np.int64]:
+    if len(places) <= N_GROUPS:
+        return np.arange(len(places))
+    group = nearest_of(places, lloyd(places, N_GROUPS, generator))
+    return np.unique(group.numpy(force=True), return_inverse=True)[1]
+
+
+class GuidedGrowth(Gardener):
+    """Propose the whole tree, and train all of it together."""
+
+    def grow(self, hierarchy: Hierarchy) -> TreeVAE:
+        """Return a model of a proposal; leaves that stay too small are pruned.
+
+        Parameters
+        ----------
+        hierarchy : Hierarchy
+            Clusters of the training samples, and the tree over them.
+        """
+        change = Topology.from_merges(hierarchy.merges.tolist())
+        self.plant(change.topology)
+        leaves = [change.source[leaf] for leaf in change.topology.leaves]
+        position = torch.tensor(np.argsort(leaves)).to(self.train.device)
+        target = torch.zeros(len(self.samples), dtype=torch.long).to(self.train.device)
+        target[self.train] = position[hierarchy.cluster]
+        for leaf in range(len(leaves)):
+            members = self.train[target[self.train] == leaf]
+            self.model.top_down.start_leaf(leaf, self.mean_of(members))
+        phase = Phase("joint", (0.0, 1.0), self.guidance, MIN_STEPS)
+        self.train_whole(phase, target, N_DECODED)
+        self.prune()
+        return self.model

@@ -1,0 +1,271 @@
+"""From a neighbour graph to a binary tree of clusters.
+
+Everything happens between micro-clusters, some hundreds of small groups of samples:
+the graph is aggregated to a dense matrix of the weights between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+__all__ = ["Groups", "average_linkage", "code_length", "partition"]
+
+N_SWEEPS = 10
+BACKGROUND = 0.001
+"""Total weight of all pairs without an edge, relative to the edges'."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Small groups of samples, and how they hang together.
+
+    Parameters
+    ----------
+    flow : ndarray of shape (n_groups, n_groups)
+        Share of the weight of all edges between groups; symmetric, sums to 1. It is
+        how often a random walk takes these ways.
+    size : ndarray of shape (n_groups,)
+        Samples of each group.
+    places : sequence of ndarrays of shape (n_groups, ...)
+        Mean places of the groups, each in a space of its own.
+    """
+
+    flow: Array
+    size: Array
+    places: tuple[Array, ...]
+
+    @classmethod
+    def aggregate(
+        cls, graph: object, group: NDArray[np.int64], spaces: tuple[Array, ...]
+    ) -> Groups:
+        """Aggregate a graph, (n_samples, n_samples), and spaces, (n_samples, ...).
+
+        A faint background, a wide heat kernel in the last space, connects groups
+        without a common edge, so that one is nearer than the other.
+        """
+        n_groups = group.max() + 1
+        size = np.bincount(group).astype(np.float64)
+        edges = graph.tocoo()
+        pair = group[edges.row] * n_groups + group[edges.col]
+        flow = np.bincount(pair, edges.data, n_groups**2).reshape(n_groups, n_groups)
+        places = tuple(_means(space, group) for space in spaces)
+        square = _squares(places[-1])
+        width = max(np.average(square), np.finfo(np.float64).tiny)
+        kernel = np.exp(-square / width) * np.outer(size, size)
+        flow = flow / flow.sum() + BACKGROUND * kernel / kernel.sum()
+        return cls(flow / flow.sum(), size, places)
+
+    @classmethod
+    def single(cls) -> Groups:
+        """Return the one group of a single sample."""
+        return cls(np.ones((1, 1)), np.ones(1), ())
+
+
+def partition(groups: Groups, n_clusters: int) -> NDArray[np.int64]:
+    """Put groups into clusters so that a random walk rarely changes its cluster.
+
+    Ward's tree in each space and three linkages on the graph propose partitions; each
+    is improved by moving groups, one at a time, and the one with the shortest code
+    wins (`code_length`).
+
+    Returns
+    -------
+    cluster : ndarray of int of shape (n_groups,)
+        0 to n_clusters - 1, or fewer where there are fewer groups.
+    """
+    if n_clusters >= len(groups.size):
+        return np.arange(len(groups.size))
+    proposals = [_cut(_ward(groups, place), n_clusters) for place in groups.places]
+    proposals += [
+        _cut(_graph_linkage(groups.flow, gain), n_clusters)
+        for gain in (_modularity_by_smaller, _modularity, _average)
+    ]
+    refined = [_refine(groups.flow, proposal) for proposal in proposals]
+    return min(refined, key=lambda cluster: code_length(groups.flow, cluster))
+
+
+def code_length(flow: Array, cluster: NDArray[np.int64]) -> float:
+    """Bits per step that describe a random walk, up to a constant.
+
+    The two-level map equation (Rosvall and Bergstrom 2008). Walks are described by
+    names within clusters and by the changes between them, so a good partition is one
+    that walks rarely leave. Unlike modularity it doesn't ask for clusters of equal
+    size.
+    """
+    volume, leaving = _volumes(flow, cluster)
+    return float(_code(volume, leaving))
+
+
+def average_linkage(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Merge clusters, those with the highest density of edges between them first.
+
+    Returns
+    -------
+    merges : ndarray of int of shape (n_clusters - 1, 2)
+        What is merged, numbered as in `scipy.cluster.hierarchy.linkage`.
+    """
+    member = np.eye(cluster.max() + 1)[cluster]
+    return _graph_linkage(member.T @ flow @ member, _average)
+
+
+# Linkage: each function returns merges, numbered as scipy's.
+
+Gain = Callable[[Array, Array, Array], Array]
+
+
+def _modularity(flow: Array, volume: Array, others: Array) -> Array:
+    return flow - volume * others
+
+
+def _modularity_by_smaller(flow: Array, volume: Array, others: Array) -> Array:
+    return _modularity(flow, volume, others) / np.minimum(volume, others)
+
+
+def _average(flow: Array, volume: Array, others: Array) -> Array:
+    return flow / (volume * others)
+
+
+def _graph_linkage(flow: Array, gain: Gain) -> NDArray[np.int64]:
+    flow = flow.copy()
+    volume = flow.sum(axis=1)
+
+    def merge(i: int, j: int) -> Array:
+        flow[i] += flow[j]
+        flow[:, i] += flow[:, j]
+        volume[i] += volume[j]
+        return gain(flow[i], volume[i], volume)
+
+    return _merge_all(gain(flow, volume[:, None], volume), merge)
+
+
+def _ward(groups: Groups, place: Array) -> NDArray[np.int64]:
+    """Ward's linkage of groups of different sizes."""
+    place, size = place.copy(), groups.size.copy()
+
+    def merge(i: int, j: int) -> Array:
+        total = size[i] + size[j]
+        place[i] = (size[i] * place[i] + size[j] * place[j]) / total
+        size[i] = total
+        square = np.square(place - place[i]).sum(axis=1)
+        return -square * size * total / (size + total)
+
+    harmonic = np.outer(size, size) / (size[:, None] + size)
+    return _merge_all(-_squares(place) * harmonic, merge)
+
+
+def _merge_all(gain: Array, merge: Callable[[int, int], Array]) -> NDArray[np.int64]:
+    """Merge the pair with the largest gain until one is left.
+
+    `merge(i, j)` puts j into i and returns the gains of i with all others.
+    """
+    gain = gain.copy()
+    np.fill_diagonal(gain, -np.inf)
+    n = len(gain)
+    number = np.arange(n)
+    alive = np.ones(n, dtype=bool)
+    merges = np.empty((n - 1, 2), dtype=np.int64)
+    for step in range(n - 1):
+        i, j = sorted(divmod(int(gain.argmax()), n))
+        merges[step] = number[i], number[j]
+        number[i] = n + step
+        alive[j] = False
+        gain[j] = gain[:, j] = -np.inf
+        row = np.where(alive, merge(i, j), -np.inf)
+        row[i] = -np.inf
+        gain[i] = gain[:, i] = row
+    return merges
+
+
+def _cut(merges: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
+    """Undo the last merges: the cluster of each group."""
+    n = len(merges) + 1
+    root = np.arange(2 * n - 1)
+    for step, pair in reversed(list(enumerate(merges[: n - n_clusters]))):
+        root[pair] = root[n + step]
+    return np.unique(root[:n], return_inverse=True)[1]
+
+
+# The map equation.
+
+
+def _volumes(flow: Array, cluster: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Share of a walk's time in each cluster, and of its steps that leave it."""
+    member = np.eye(cluster.max() + 1)[cluster]
+    between = member.T @ flow @ member
+    volume = between.sum(axis=1)
+    return volume, volume - between.diagonal()
+
+
+def _code(volume: Array, leaving: Array) -> Array:
+    return (
+        _plogp(leaving.sum(-1))
+        - 2 * _plogp(leaving).sum(-1)
+        + _plogp(leaving + volume).sum(-1)
+    )
+
+
+def _plogp(p: Array) -> Array:
+    return p * np.log2(np.maximum(p, np.finfo(np.float64).tiny))
+
+
+def _refine(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Move groups, one at a time, to where the code is shortest."""
+    cluster = cluster.copy()
+    n_clusters = cluster.max() + 1
+    volume, leaving = _volumes(flow, cluster)
+    count = np.bincount(cluster)
+    to_cluster = flow @ np.eye(n_clusters)[cluster]
+    group_volume = flow.sum(axis=1)
+    outward = group_volume - flow.diagonal()
+    diagonal = np.arange(n_clusters)
+    for _ in range(N_SWEEPS):
+        n_moves = 0
+        for i in _by_size(group_volume):
+            old = cluster[i]
+            if count[old] == 1:
+                continue
+            links = to_cluster[i].copy()
+            links[old] -= flow[i, i]
+            volume[old] -= group_volume[i]
+            leaving[old] += 2 * links[old] - outward[i]
+            # Row c: all clusters, with the group in cluster c.
+            volumes = np.tile(volume, (n_clusters, 1))
+            volumes[diagonal, diagonal] += group_volume[i]
+            leavings = np.tile(leaving, (n_clusters, 1))
+            leavings[diagonal, diagonal] += outward[i] - 2 * links
+            codes = _code(volumes, np.maximum(leavings, 0))
+            new = codes.argmin()
+            if codes[new] > codes[old] - 1e-12:
+                new = old
+            volume, leaving = volumes[new], leavings[new]
+            if new != old:
+                cluster[i] = new
+                count[old] -= 1
+                count[new] += 1
+                to_cluster[:, old] -= flow[:, i]
+                to_cluster[:, new] += flow[:, i]
+                n_moves += 1
+        if not n_moves:
+            break
+    return cluster
+
+
+def _by_size(volume: Array) -> Iterator[int]:
+    return iter(np.argsort(-volume, kind="stable").tolist())
+
+
+def _means(space: Array, group: NDArray[np.int64]) -> Array:
+    columns = [np.bincount(group, column) for column in space.T]
+    return np.stack(columns, axis=1) / np.bincount(group)[:, None]
+
+
+def _squares(place: Array) -> Array:
+    """Squared distances between all pairs of rows."""
+    return cdist(place, place, "sqeuclidean")

@@ -1,0 +1,110 @@
+"""Nearest neighbours: exact for up to tens of thousands of rows, approximate above."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["lloyd", "nearest_neighbors", "nearest_of"]
+
+EXACT_LIMIT = 1 << 16
+"""Most rows that are all compared with each other."""
+
+N_PROBES = 48
+"""Lists that are searched for the neighbours of a row; there are sqrt(n) of them."""
+
+N_TRAINING_ROWS = 20_000
+"""Most rows that the centres of the lists are found on."""
+
+BLOCK_SIZE = 128
+
+
+def nearest_neighbors(
+    x: Tensor, n_neighbors: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Find the nearest other rows of each row.
+
+    Beyond `EXACT_LIMIT` rows, an inverted-file index is used: rows are put in lists,
+    one for each of sqrt(n) centres, and the neighbours of a row are looked for in the
+    lists of the `N_PROBES` centres nearest to that of its own list.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        Rows, more than `n_neighbors`.
+    n_neighbors : int
+        How many.
+    generator : torch.Generator
+        Draws the first centres.
+
+    Returns
+    -------
+    index : Tensor of int of shape (n_samples, n_neighbors)
+        The neighbours, nearest first.
+    distance : Tensor of shape (n_samples, n_neighbors)
+        How far they are.
+    """
+    everyone = torch.arange(len(x), device=x.device)
+    if len(x) <= EXACT_LIMIT:
+        return _search(x, everyone, everyone, n_neighbors)
+    n_lists = math.isqrt(len(x))
+    drawn = torch.randperm(len(x), generator=generator, device=x.device)
+    centers = lloyd(x[drawn[:N_TRAINING_ROWS]], n_lists, generator)
+    own = nearest_of(x, centers)
+    members = list(own.argsort(stable=True).split(own.bincount().tolist()))
+    probes = torch.cdist(centers, centers).argsort(1)[:, :N_PROBES].tolist()
+    index = torch.empty(len(x), n_neighbors, dtype=torch.long, device=x.device)
+    distance = x.new_empty(len(x), n_neighbors)
+    for queries, near in zip(members, probes, strict=True):
+        # The nearest lists, and further ones where these are too short.
+        candidates = torch.cat([members[i] for i in near])
+        if len(candidates) <= n_neighbors:
+            candidates = everyone
+        found = _search(x, queries, candidates, n_neighbors)
+        index[queries], distance[queries] = found
+    return index, distance
+
+
+def nearest_of(queries: Tensor, base: Tensor) -> Tensor:
+    """Return the position in `base` of the row nearest to each query, exactly."""
+    norm = base.square().sum(1)
+    blocks = queries.split(BLOCK_SIZE)
+    return torch.cat([torch.addmm(norm, q, base.T, alpha=-2).argmin(1) for q in blocks])
+
+
+def lloyd(
+    x: Tensor, n_centers: int, generator: torch.Generator, n_iter: int = 10
+) -> Tensor:
+    """Return the centres of k-means, from random rows; those without rows go."""
+    start = torch.randperm(len(x), generator=generator, device=x.device)
+    centers = x[start[:n_centers]]
+    for _ in range(n_iter):
+        own = nearest_of(x, centers)
+        count = own.bincount(minlength=len(centers))
+        total = torch.zeros_like(centers).index_add_(0, own, x)
+        centers = (total / count[:, None])[count > 0]
+    return centers
+
+
+def _search(
+    x: Tensor, queries: Tensor, candidates: Tensor, n_neighbors: int
+) -> tuple[Tensor, Tensor]:
+    """Find the nearest candidates of each query but itself; both are rows of x."""
+    indices, distances = [], []
+    base = x[candidates]
+    norm = base.square().sum(1)
+    for rows in queries.split(BLOCK_SIZE):
+        # But for the norm of the query, which doesn't matter to the order.
+        square = torch.addmm(norm, x[rows], base.T, alpha=-2)
+        nearest = square.topk(n_neighbors + 1, largest=False)
+        index = candidates[nearest.indices]
+        # A row is its own nearest neighbour, or one among duplicates.
+        own = (index == rows[:, None]).to(torch.uint8)
+        own[:, -1] += own.sum(1, dtype=torch.uint8) == 0
+        others = own.argsort(dim=1, stable=True)[:, :-1]
+        square = nearest.values.gather(1, others) + x[rows].square().sum(1)[:, None]
+        indices.append(index.gather(1, others))
+        distances.append(square.clamp(min=0).sqrt())
+    return torch.cat(indices), torch.cat(distances)
