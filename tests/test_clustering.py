@@ -197,11 +197,12 @@ def test_probabilities_of_sparse_input_are_refused(model, digits):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 def test_memory_mapped_input_is_read_in_parts(digits, dtype, tmp_path, monkeypatch):
-    from sktreevae.training import Samples, growing, splitting
+    from sktreevae import features
+    from sktreevae.training import Samples, gardener
 
     # Whatever looks at a bounded number of rows, looks at few.
-    monkeypatch.setattr(splitting, "N_LANDMARKS", 100)
-    monkeypatch.setattr(growing, "N_STATISTICS", 100)
+    monkeypatch.setattr(features, "N_TRAINING_ROWS", 100)
+    monkeypatch.setattr(gardener, "N_STATISTICS", 100)
     monkeypatch.setattr("sktreevae.clustering.N_HEIGHT_SAMPLES", 100)
     X = digits[0].astype(dtype)
     path = tmp_path / "X.npy"
@@ -261,7 +262,7 @@ def test_bernoulli_likelihood_needs_the_unit_interval(digits):
     ],
 )
 def test_bad_data_is_refused_before_training(X, message, monkeypatch):
-    monkeypatch.setattr("sktreevae.clustering.grow", None)
+    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
     with pytest.raises((ValueError, TypeError), match=message):
         TreeVAEClustering(n_clusters=2).fit(X)
 
@@ -269,8 +270,9 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
 @pytest.mark.parametrize(
     ("parameter", "values"),
     [
-        ("n_clusters", [0, -1, 2.5, "a", None, True]),
-        ("growth", ["guided", None, 1]),
+        ("n_clusters", [0, -1, 2.5, "a", True]),
+        ("growth", ["kmeans", None, 1]),
+        ("image_shape", [8, (8,), (8, 7), (8, 8, 0), (8, 8, 1, 1), (8.0, 8), "8x8"]),
         ("max_depth", [-1, 1.5, "a"]),
         ("split_criterion", ["size", None]),
         ("min_cluster_fraction", [-0.1, 0.5, "a", np.nan]),
@@ -458,13 +460,18 @@ def test_heights_and_weights_describe_the_clusters(model, digits):
     np.testing.assert_allclose(tree.weight[tree.leaves], share, atol=1e-6)
 
 
+def test_phases_of_the_growths(model, digits):
+    assert set(model.history_["phase"]) == {"joint"}
+    assert set(model.history_["n_leaves"]) == {6}
+    iterative = TreeVAEClustering(6, growth="iterative", **QUICK).fit(digits[0])
+    phases = list(dict.fromkeys(iterative.history_["phase"]))
+    assert phases == ["initial", "split", "refresh", "finetune"]
+    assert iterative.history_["n_leaves"][0] == 2
+
+
 def test_history_has_every_term_of_every_epoch(model):
     history = model.history_
     assert {len(values) for values in history.values()} == {model.n_iter_}
-    phases = list(dict.fromkeys(history["phase"]))
-    assert phases == ["initial", "split", "refresh", "finetune"]
-    assert history["n_leaves"][0] == 2
-    assert history["n_leaves"][-1] == model.n_clusters_
     total = (
         np.array(history["reconstruction"])
         - history["kl_root"]
@@ -495,7 +502,8 @@ def test_seed_is_drawn_where_none_is_given(digits):
 
 
 def test_verbose_fit_shows_progress(digits, capsys):
-    TreeVAEClustering(2, verbose=1, **{**QUICK, "max_iter": 5}).fit(digits[0])
+    settings = {**QUICK, "max_iter": 5, "growth": "iterative"}
+    TreeVAEClustering(2, verbose=1, **settings).fit(digits[0])
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2  # one for each phase
     assert "initial" in lines[0]

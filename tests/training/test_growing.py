@@ -31,6 +31,7 @@ def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0, n_validat
     samples = Samples(X, X.mean(axis=0), X.std(axis=0))
     return IterativeGrowth(
         samples,
+        samples[torch.arange(160)],
         torch.arange(160 - n_validation),
         torch.arange(160 - n_validation, 160),
         networks=NETWORKS,
@@ -90,7 +91,7 @@ def test_activations_are_computed_once_a_split(monkeypatch):
 
 def test_dead_splits_are_refused(monkeypatch):
     gardener = make_gardener(n_clusters=4)
-    monkeypatch.setattr(gardener, "_run", lambda *args: None)
+    monkeypatch.setattr(gardener, "run", lambda *args: None)
 
     def start_dead(top_down, *args):
         with torch.no_grad():
@@ -133,7 +134,7 @@ def priorities(gardener, criterion):
 
 
 def test_n_samples_counts_those_that_take_part_in_a_split(grown):
-    path = grown._leaf_log_path().exp()
+    path = grown.leaf_log_path().exp()
     expected = [int((path[:, leaf] >= 1 / 3).sum()) for leaf in range(3)]
     assert priorities(grown, "n_samples") == expected
 
@@ -161,7 +162,7 @@ def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
     for position, leaf in enumerate(leaves):
         order = [float(i == position) for i in range(3)]
         monkeypatch.setattr(grown, "_priorities", lambda _, order=order: order)
-        assert grown._choose_leaf(grown._leaf_log_path(), set()) == leaf
+        assert grown._choose_leaf(grown.leaf_log_path(), set()) == leaf
 
 
 def test_refused_and_deep_leaves_are_not_chosen():

@@ -4,15 +4,14 @@ import torch
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 
-from sktreevae.training import Samples, splitting
+from sktreevae.training import splitting
 from sktreevae.training.splitting import propose_split
 
 
 def split(X, min_fraction=0.01, seed=0):
-    samples = Samples(X, np.zeros(X.shape[1]), np.ones(X.shape[1]))
     generator = torch.Generator().manual_seed(seed)
-    index = torch.arange(len(X))
-    return propose_split(samples, index, min_fraction, generator).numpy()
+    x = torch.tensor(X, dtype=torch.float32)
+    return propose_split(x, min_fraction, generator).numpy()
 
 
 @pytest.mark.parametrize("n", [200, 400])
