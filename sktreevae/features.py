@@ -128,12 +128,13 @@ def _components(
     x: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Return a projection to principal components, with a mean square length of 1."""
-    if x.shape[1] > MAX_PLAIN_FEATURES:
+    total = x.var(axis=0).sum()
+    if x.shape[1] <= MAX_PLAIN_FEATURES or total == 0:
+        projection = np.eye(x.shape[1], dtype=np.float32)
+    else:
         seed = int(rng.integers(2**31))
         pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed).fit(x)
         projection, total = pca.components_.T, pca.explained_variance_.sum()
-    else:
-        projection, total = np.eye(x.shape[1], dtype=np.float32), x.var(axis=0).sum()
     return projection / np.sqrt(total if total > 0 else 1.0)
 
 

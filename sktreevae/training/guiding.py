@@ -12,7 +12,7 @@ from torch import Tensor
 from ..model import Topology, TreeVAE
 from .gardener import Gardener
 from .layout import fuzzy_graph, layout
-from .linkage import Groups, average_linkage, code_length, partition
+from .linkage import Groups, average_linkage, cost, partition
 from .loop import Phase
 from .neighbors import lloyd, nearest_neighbors, nearest_of
 from .selection import count_supported
@@ -26,7 +26,7 @@ N_GROUPS = 300
 """Micro-clusters between which the tree is found."""
 
 N_RESTARTS = 3
-"""Random starts of the micro-clusters; the shortest code wins."""
+"""Random starts of the micro-clusters; the least cost wins."""
 
 MIN_NEIGHBORS = 3
 
@@ -114,7 +114,7 @@ class GraphClustering:
             self.groupings.append((group, Groups.aggregate(graph, group, spaces)))
 
     def hierarchy(self, n_clusters: int, max_depth: int | None = None) -> Hierarchy:
-        """Return the tree with the shortest code, of all restarts.
+        """Return the tree with the least cost, of all restarts.
 
         Parameters
         ----------
@@ -126,9 +126,9 @@ class GraphClustering:
         best = None
         for group, groups in self.groupings:
             cluster = partition(groups, n_clusters)
-            length = code_length(groups.flow, cluster)
-            if best is None or length < best[0]:
-                best = (length, cluster[group], average_linkage(groups.flow, cluster))
+            price = cost(groups.flow, cluster)
+            if best is None or price < best[0]:
+                best = (price, cluster[group], average_linkage(groups.flow, cluster))
         _, labels, merges = best
         cluster = torch.from_numpy(labels).to(self.features.device)
         if self.landmarks is not self.features:

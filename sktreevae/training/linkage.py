@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-__all__ = ["Groups", "average_linkage", "code_length", "partition"]
+__all__ = ["Groups", "average_linkage", "code_length", "cost", "partition"]
 
 N_SWEEPS = 10
+SEPARATION_WEIGHT = 0.2
 BACKGROUND = 0.001
 """Total weight of all pairs without an edge, relative to the edges'."""
 
@@ -71,9 +72,9 @@ class Groups:
 def partition(groups: Groups, n_clusters: int) -> NDArray[np.int64]:
     """Put groups into clusters so that a random walk rarely changes its cluster.
 
-    Ward's tree in each space and three linkages on the graph propose partitions; each
-    is improved by moving groups, one at a time, and the one with the shortest code
-    wins (`code_length`).
+    Ward's tree in each space and three linkages on the graph propose partitions. They
+    compete with what becomes of each when groups are moved, one at a time, to where
+    the code is shortest. The one with the least `cost` wins.
 
     Returns
     -------
@@ -87,8 +88,21 @@ def partition(groups: Groups, n_clusters: int) -> NDArray[np.int64]:
         _cut(_graph_linkage(groups.flow, gain), n_clusters)
         for gain in (_modularity_by_smaller, _modularity, _average)
     ]
-    refined = [_refine(groups.flow, proposal) for proposal in proposals]
-    return min(refined, key=lambda cluster: code_length(groups.flow, cluster))
+    proposals += [_refine(groups.flow, proposal) for proposal in proposals]
+    return min(proposals, key=lambda cluster: cost(groups.flow, cluster))
+
+
+def cost(flow: Array, cluster: NDArray[np.int64]) -> float:
+    """Tell how bad a partition is, in bits: less is better.
+
+    The length of the code, and a part of the logarithm of how often walks leave their
+    cluster, the mean over clusters. With the number of clusters given, the code alone
+    would rather cut a large group in two than keep a small one apart, even where no
+    edge leads to it.
+    """
+    volume, leaving = _volumes(flow, cluster)
+    conductance = max(np.mean(leaving / volume), np.finfo(np.float64).tiny)
+    return float(_code(volume, leaving) + SEPARATION_WEIGHT * np.log(conductance))
 
 
 def code_length(flow: Array, cluster: NDArray[np.int64]) -> float:

@@ -13,6 +13,14 @@ def test_groups_compute_what_the_whole_does(widths, generator):
     torch.testing.assert_close(torch.cat(groups), nets(x))
 
 
+@pytest.mark.parametrize("sizes", [(3, 0, 4), (0, 0, 1), (2, 2, 2)])
+def test_rows_go_to_the_perceptron_of_their_group(sizes, generator):
+    nets = StackedMLP(3, (4, 8, 2), generator=generator)
+    x = torch.randn(sum(sizes), 4, generator=generator)
+    expected = [nets(rows)[i] for i, rows in enumerate(x.split(sizes))]
+    torch.testing.assert_close(nets.forward_groups(x, sizes), torch.cat(expected))
+
+
 def test_shared_input_is_an_input_for_each(generator):
     nets = StackedMLP(3, (4, 8, 2), generator=generator)
     x = torch.randn(7, 4, generator=generator)

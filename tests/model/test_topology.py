@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import linkage
 
-from sktreevae.model import Topology
+from sktreevae.model.topology import Restructuring, Topology
 
 from .strategies import topologies
 
@@ -76,3 +78,23 @@ def test_only_leaves_can_be_changed(change):
 def test_invalid_parents_are_refused(parent):
     with pytest.raises(ValueError, match="parent must list a binary tree"):
         Topology(parent)
+
+
+@given(st.integers(2, 12), st.integers(0, 99))
+def test_merges_are_the_tree_bottom_up(n_leaves, seed):
+    rng = np.random.default_rng(seed)
+    merges = linkage(rng.standard_normal((n_leaves, 2)))[:, :2].astype(int).tolist()
+    change = Topology.from_merges(merges)
+    tree = change.topology
+    below = {leaf: {change.source[leaf]} for leaf in tree.leaves}
+    assert sorted(change.source[leaf] for leaf in tree.leaves) == list(range(n_leaves))
+    for node in reversed(tree.branchings):
+        below[node] = set.union(*(below[child] for child in tree.children[node]))
+    expected = [{i} for i in range(n_leaves)]
+    for left, right in merges:
+        expected.append(expected[left] | expected[right])
+    assert sorted(map(sorted, below.values())) == sorted(map(sorted, expected))
+
+
+def test_no_merges_are_a_single_leaf():
+    assert Topology.from_merges([]) == Restructuring(Topology.single_leaf(), (0,))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sktreevae.model import Gaussian, TopDown, Topology, TreeVAE
+from sktreevae.model import FeatureMap, Gaussian, TopDown, Topology, TreeVAE, topdown
 
 from . import oracle
 from .strategies import balanced, caterpillar, make_model, topologies
@@ -34,6 +34,54 @@ def test_elbo_terms_are_those_of_the_oracle(tree, likelihood, n_steps, seed):
         for name in TERMS:
             actual = getattr(terms, name)[row].item()
             assert actual == pytest.approx(expected[name], rel=1e-10, abs=1e-10)
+
+
+@given(topologies(), st.sampled_from(LIKELIHOODS), st.integers(0, 99))
+def test_decoding_all_leaves_that_matter_is_exact(tree, likelihood, seed):
+    model = make_model(tree, seed=seed, likelihood=likelihood)
+    generator = torch.Generator().manual_seed(seed)
+    x = make_data(6, generator)
+    posterior = model.infer(x, model.draw_noise(6, generator))
+    exact = model.top_down.elbo(posterior, x)
+    path = posterior.leaf_log_path.exp()
+    matters = path > topdown.NEGLIGIBLE * path.max(0).values
+    expected = (path * matters * model.top_down.leaf_log_prob(posterior, x)).sum(0)
+    expected = expected / (path * matters).sum(0)
+    sparse = model.top_down.elbo(posterior, x, n_decoded=len(tree.leaves))
+    torch.testing.assert_close(sparse.reconstruction, expected)
+    torch.testing.assert_close(sparse.kl, exact.kl)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_one_decoded_leaf_is_the_most_probable(likelihood, generator):
+    model = make_model(balanced(3), likelihood=likelihood)
+    x = make_data(6, generator)
+    posterior = model.infer(x)
+    sparse = model.top_down.elbo(posterior, x, n_decoded=1).reconstruction
+    leaf = posterior.leaf_log_path.argmax(0)
+    expected = model.top_down.leaf_log_prob(posterior, x)[leaf, torch.arange(6)]
+    torch.testing.assert_close(sparse, expected)
+
+
+def test_every_leaf_that_decodes_gets_a_gradient(generator):
+    model = make_model(balanced(2), likelihood="gaussian")
+    x = make_data(50, generator)
+    posterior = model.infer(x, model.draw_noise(50, generator))
+    model.top_down.elbo(posterior, x, n_decoded=4).elbo().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_model_infers_from_its_feature_map(generator):
+    feature_map = FeatureMap(5, 3).double()
+    feature_map.projection.normal_(generator=generator)
+    model = TreeVAE(balanced(1), 5, feature_map=feature_map, generator=generator)
+    model.double()
+    x = make_data(4, generator)
+    actual = model.infer(x).leaf_log_path
+    expected = model.infer_from(feature_map(x)).leaf_log_path
+    assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

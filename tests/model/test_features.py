@@ -1,0 +1,87 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktreevae.model import FeatureMap
+from sktreevae.model.features import N_BINS, OrientedGradients
+
+SHAPES = [(8, 8), (28, 28), (9, 15), (32, 32, 3), (128, 128), (128, 64, 3)]
+
+
+def stripes(angle, side=24):
+    """An image whose gradients all have one orientation, in degrees."""
+    row, column = np.mgrid[:side, :side]
+    radians = math.radians(angle)
+    wave = np.cos(0.7 * (column * math.cos(radians) + row * math.sin(radians)))
+    return torch.tensor(wave.reshape(1, -1), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_of_any_shape(shape, generator):
+    gradients = OrientedGradients(shape)
+    x = torch.rand(3, math.prod(shape), generator=generator)
+    features = gradients(x)
+    assert features.shape == (3, gradients.n_features)
+    assert (features >= 0).all()
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 45.0, 90.0, 135.0])
+def test_stripes_fall_into_the_bin_of_their_orientation(angle):
+    gradients = OrientedGradients((24, 24))
+    histogram = gradients(stripes(angle)).view(N_BINS, -1).square().sum(1)
+    assert histogram.argmax() == round(angle / 180 * N_BINS)
+
+
+def test_flat_images_have_no_gradients():
+    assert not OrientedGradients((8, 8))(torch.full((2, 64), 0.7)).any()
+
+
+@given(st.floats(0.1, 10.0), st.floats(-5.0, 5.0), st.integers(0, 99))
+def test_gradients_ignore_brightness_and_scale_with_contrast(scale, shift, seed):
+    x = torch.rand(2, 100, generator=torch.Generator().manual_seed(seed))
+    gradients = OrientedGradients((10, 10))
+    actual = gradients(scale * x + shift)
+    torch.testing.assert_close(actual, scale**0.5 * gradients(x), rtol=1e-3, atol=1e-3)
+
+
+def test_colours_count_by_their_largest_gradient(generator):
+    grey = torch.rand(2, 64, generator=generator)
+    colour = torch.stack([0.1 * grey, grey, 0.5 * grey], dim=2).flatten(1)
+    expected = OrientedGradients((8, 8))(grey)
+    torch.testing.assert_close(OrientedGradients((8, 8, 3))(colour), expected)
+
+
+def test_a_new_map_is_the_identity(generator):
+    x = torch.rand(4, 6, generator=generator)
+    assert torch.equal(FeatureMap(6)(x), x)
+
+
+def test_text_has_unit_length_whatever_the_length(generator):
+    feature_map = FeatureMap(20, 5, "text")
+    feature_map.projection.normal_(generator=generator)
+    x = torch.rand(4, 20, generator=generator)
+    features = feature_map(x)
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(feature_map(9 * x), features)
+
+
+def test_empty_texts_are_finite():
+    assert FeatureMap(20, 5, "text")(torch.zeros(2, 20)).isfinite().all()
+
+
+def test_images_keep_their_pixels(generator):
+    x = torch.rand(2, 64, generator=generator)
+    feature_map = FeatureMap(64, kind="image", image_shape=(8, 8))
+    assert torch.equal(feature_map(x)[:, -64:], x)
+
+
+def test_a_map_is_made_again_from_its_config():
+    feature_map = FeatureMap(64, 3, "image", (8, 8))
+    copy = FeatureMap(**feature_map.config)
+    copy.load_state_dict(feature_map.state_dict())
+    assert copy.config == feature_map.config

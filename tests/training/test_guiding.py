@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import linkage
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae.model import Topology
+from sktreevae.training import (
+    GraphClustering,
+    GrowthOptions,
+    GuidedGrowth,
+    History,
+    LoopOptions,
+    Samples,
+    guiding,
+)
+from sktreevae.training.guiding import Hierarchy
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def nested_gaussians(n=480, seed=0):
+    """Eight Gaussians in pairs of pairs."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 8
+    bits = np.stack([y & 4, 3 * (y & 2), 20 * (y & 1)], axis=1).astype(float)
+    return bits * [3.0, 3.0, 3.0] + rng.standard_normal((n, 3)), y
+
+
+def cluster(X, n_clusters, seed=0):
+    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator(seed))
+    return graph.hierarchy(n_clusters)
+
+
+@pytest.mark.parametrize("limit", [100, 1000])
+def test_clusters_and_their_nesting_are_found(limit, monkeypatch):
+    monkeypatch.setattr(guiding, "N_GROUPS", limit)
+    X, y = nested_gaussians()
+    hierarchy = cluster(X, 8)
+    assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
+    top = Hierarchy.limit_depth(hierarchy, 1)
+    assert adjusted_rand_score(y & 1, top.cluster) == 1.0
+
+
+def test_samples_beyond_the_landmarks_follow_the_nearest(monkeypatch):
+    monkeypatch.setattr(guiding, "N_LANDMARKS", 100)
+    X, y = nested_gaussians()
+    hierarchy = cluster(X, 8)
+    assert len(hierarchy.cluster) == len(X)
+    assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
+
+
+@pytest.mark.parametrize("ratio", [1, 10, 100])
+def test_classes_of_unequal_size_are_found(ratio):
+    sizes = [500, max(5, 500 // ratio), 500]
+    X, y = make_blobs(sizes, centers=[[0, 0], [30, 0], [0, 30]], random_state=0)
+    assert adjusted_rand_score(y, cluster(X, 3).cluster) == 1.0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
+def test_few_samples_have_a_hierarchy(n, rng):
+    for n_clusters in range(1, n + 1):
+        hierarchy = cluster(rng.standard_normal((n, 2)), n_clusters)
+        assert hierarchy.cluster.unique().tolist() == list(range(n_clusters))
+        assert hierarchy.merges.shape == (n_clusters - 1, 2)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((50, 3)),
+        np.repeat(np.eye(3), [30, 20, 10], axis=0),
+        np.concatenate([np.zeros((30, 2)), np.full((1, 2), 1e6)]),
+        np.linspace(0, 1, 200)[:, None],
+    ],
+    ids=["constant", "duplicates", "outlier", "line"],
+)
+def test_degenerate_data_has_a_hierarchy(X):
+    hierarchy = cluster(X, 3)
+    assert set(hierarchy.cluster.tolist()) == {0, 1, 2}
+
+
+def test_same_generator_same_hierarchy(rng):
+    X = rng.standard_normal((400, 4))
+    one, two = (cluster(X, 6, seed=3) for _ in range(2))
+    assert torch.equal(one.cluster, two.cluster)
+    assert (one.merges == two.merges).all()
+
+
+@given(st.integers(1, 12), st.integers(0, 6), st.integers(0, 99))
+def test_limited_depth_keeps_the_top_of_the_tree(n_leaves, max_depth, seed):
+    rng = np.random.default_rng(seed)
+    merges = np.empty((0, 2), dtype=int)
+    if n_leaves > 1:
+        merges = linkage(rng.standard_normal((n_leaves, 2)))[:, :2].astype(int)
+    full = Hierarchy(torch.arange(n_leaves), merges)
+    cut = full.limit_depth(max_depth)
+    tree = Topology.from_merges(cut.merges.tolist()).topology
+    deep = Topology.from_merges(merges.tolist()).topology
+    assert tree.depth == min(max_depth, deep.depth)
+    assert set(cut.cluster.tolist()) == set(range(len(tree.leaves)))
+    expected = [n for n in range(deep.n_nodes) if deep.node_depths[n] <= max_depth]
+    assert tree.n_nodes == len(expected)
+
+
+def test_the_number_of_clusters_is_found():
+    X, _ = nested_gaussians()
+    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator())
+    assert graph.find_n_clusters(np.random.default_rng(0)) == 8
+
+
+def make_growth(n_clusters, min_fraction=0.01):
+    X, y = nested_gaussians()
+    samples = Samples(X, X.mean(axis=0), X.std(axis=0))
+    features = samples[torch.arange(len(X))]
+    growth = GuidedGrowth(
+        samples,
+        features,
+        torch.arange(len(X)),
+        torch.arange(0),
+        networks={
+            "n_features": 3,
+            "hidden_dim": 16,
+            "latent_dim": 2,
+            "n_steps": 3,
+            "likelihood": "gaussian",
+        },
+        growth=GrowthOptions(n_clusters, None, "n_samples", min_fraction),
+        options=LoopOptions(3, 64, 5e-3, 0.0, 10, 0.0),
+        generator=generator(),
+        history=History(),
+    )
+    return growth, GraphClustering(features, generator()).hierarchy(n_clusters), y
+
+
+def test_the_model_learns_the_proposal():
+    growth, hierarchy, y = make_growth(8)
+    model = growth.grow(hierarchy)
+    leaf = growth.leaf_log_path().argmax(1)
+    assert adjusted_rand_score(hierarchy.cluster, leaf) > 0.98
+    assert len(model.topology.leaves) == 8
+
+
+def test_leaves_with_too_few_samples_are_pruned():
+    growth, hierarchy, _ = make_growth(8, min_fraction=0.2)
+    model = growth.grow(hierarchy)
+    assert growth.leaf_counts().min() >= 0.2 * 480
+    assert len(model.topology.leaves) < 8
+
+
+def test_a_single_cluster_is_a_plain_vae():
+    growth, hierarchy, _ = make_growth(1)
+    assert growth.grow(hierarchy).topology == Topology.single_leaf()

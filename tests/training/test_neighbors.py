@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestNeighbors
+
+from sktreevae.training import neighbors
+from sktreevae.training.neighbors import lloyd, nearest_neighbors, nearest_of
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(0, 99))
+def test_exact_neighbours_are_those_of_scikit_learn(n, k, seed):
+    x = torch.randn(n, 3, generator=generator(seed))
+    k = min(k, n - 1)
+    index, distance = nearest_neighbors(x, k, generator())
+    expected, _ = NearestNeighbors(n_neighbors=k).fit(x.numpy()).kneighbors()
+    np.testing.assert_allclose(distance, expected, atol=2e-3)
+    assert (index != torch.arange(n)[:, None]).all()
+    actual = (x[:, None] - x[index]).norm(dim=2)
+    np.testing.assert_allclose(actual, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("limit", [10, 1000])
+def test_duplicates_are_neighbours_and_never_a_row_itself(limit, monkeypatch):
+    monkeypatch.setattr(neighbors, "EXACT_LIMIT", limit)
+    x = torch.ones(50, 2)
+    index, distance = nearest_neighbors(x, 5, generator())
+    assert (index != torch.arange(50)[:, None]).all()
+    assert all(len(set(row)) == 5 for row in index.tolist())
+    assert not distance.any()
+
+
+def test_recall_of_the_inverted_lists(monkeypatch):
+    x = torch.randn(4000, 10, generator=generator())
+    exact, _ = nearest_neighbors(x, 10, generator())
+    monkeypatch.setattr(neighbors, "EXACT_LIMIT", 1000)
+    found, distance = nearest_neighbors(x, 10, generator())
+    recall = (found[:, :, None] == exact[:, None]).any(2).float().mean()
+    assert recall > 0.95
+    assert (distance.diff(dim=1) >= 0).all()
+
+
+def test_short_lists_are_filled_from_everywhere(monkeypatch):
+    monkeypatch.setattr(neighbors, "EXACT_LIMIT", 1)
+    monkeypatch.setattr(neighbors, "N_PROBES", 1)
+    x = torch.cat([torch.zeros(30, 2), torch.full((2, 2), 100.0)])
+    index, _ = nearest_neighbors(x, 4, generator())
+    assert index.shape == (32, 4)
+    assert (index != torch.arange(32)[:, None]).all()
+
+
+def test_nearest_of_is_the_nearest(rng):
+    base = torch.from_numpy(rng.standard_normal((20, 4)))
+    queries = torch.from_numpy(rng.standard_normal((300, 4)))
+    expected = torch.cdist(queries, base).argmin(1)
+    assert torch.equal(nearest_of(queries, base), expected)
+
+
+def test_lloyd_finds_separate_groups():
+    x = torch.randn(300, 2, generator=generator())
+    x = x + 100.0 * torch.arange(300)[:, None].remainder(3)
+    centers = lloyd(x, 30, generator())
+    assert len(centers) <= 30
+    assert torch.cdist(x, centers).min(1).values.max() < 10
+
+
+def test_centres_without_rows_go():
+    centers = lloyd(torch.zeros(20, 3), 5, generator())
+    assert centers.shape == (1, 3)
