@@ -10,8 +10,8 @@ beside Ward's tree and k-means. This is also what ``make demo`` runs.
 # Fit
 # ---
 # Pixels are rows of numbers for the estimator, and nothing need be scaled. With
-# ``verbose=1`` it says what it does: a root and two leaves, then one split after the
-# other, a refresh of the whole tree from time to time, and a last phase for all of it.
+# ``verbose=1`` it says what it does: the neighbour graph proposes the tree at once, and
+# one phase of training follows.
 import argparse
 
 import matplotlib.pyplot as plt

@@ -337,6 +337,69 @@ def test_unfitted_trees_are_refused():
         assert not hasattr(TreeVAEClustering(), attribute)
 
 
+def test_the_number_of_clusters_is_found():
+    X, y = make_blobs(400, 5, centers=4, cluster_std=0.5, random_state=0)
+    model = TreeVAEClustering(None, **QUICK).fit(X)
+    assert model.n_clusters_ == 4
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_one_gaussian_is_one_cluster(growth, rng):
+    X = rng.standard_normal((300, 4))
+    assert TreeVAEClustering(None, growth=growth, **QUICK).fit(X).n_clusters_ == 1
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_clusters_without_support_are_reported(growth, rng):
+    X = rng.standard_normal((300, 4))
+    with pytest.warns(UserWarning, match=r"support 1 of the 3 clusters.*n_clusters=N"):
+        TreeVAEClustering(3, growth=growth, **QUICK).fit(X)
+
+
+def test_clusters_with_support_are_not_reported():
+    X, _ = make_blobs(300, 5, centers=3, cluster_std=0.5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TreeVAEClustering(3, **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("max_depth", [0, 1, 2])
+def test_guided_trees_have_a_largest_depth(digits, max_depth):
+    with pytest.warns(ConvergenceWarning, match="max_depth was reached"):
+        model = TreeVAEClustering(6, max_depth=max_depth, **QUICK).fit(digits[0])
+    assert model.n_clusters_ == 2**max_depth
+    assert model.dendrogram_.depth.max() == max_depth
+
+
+def test_images_are_clustered_by_their_gradients():
+    X, y = load_digits(return_X_y=True)
+    plain, image = (
+        TreeVAEClustering(10, image_shape=shape, **QUICK).fit(X)
+        for shape in (None, (8, 8))
+    )
+    assert image.module_.feature_map.kind == "image"
+    assert dendrogram_purity(y, image) > 0.78  # Ward: 0.77
+    assert plain.module_.feature_map.kind == "plain"
+    copy = pickle.loads(pickle.dumps(image))
+    assert np.array_equal(copy.predict_proba(X), image.predict_proba(X))
+
+
+def test_image_shape_must_fit_the_features(digits):
+    message = r"image_shape=\(8, 9\) means 72 features, but X has 64"
+    with pytest.raises(ValueError, match=message):
+        TreeVAEClustering(2, image_shape=(8, 9)).fit(digits[0])
+
+
+def test_text_is_clustered_without_being_made_dense(rng):
+    y = np.arange(300) % 3
+    share = rng.dirichlet(np.full(2000, 0.02), 3)
+    X = np.stack([rng.multinomial(30, share[k]) for k in y]).astype(float)
+    model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
+    assert model.module_.feature_map.kind == "text"
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+
+
 @pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a"])
 @pytest.mark.parametrize("method", ["predict", "predict_proba"])
 def test_impossible_cuts_are_refused(model, digits, method, n_clusters):

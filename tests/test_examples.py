@@ -38,3 +38,9 @@ def test_mnist_structure(data_dir, monkeypatch, capsys):
     monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
     runpy.run_path(str(ROOT / "examples/plot_mnist_structure.py"))
     assert capsys.readouterr().out.count("cluster 3") == 2
+
+
+def test_blood_cells(data_dir, monkeypatch, capsys):
+    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
+    runpy.run_path(str(ROOT / "examples/plot_blood_cells.py"))
+    assert {"B", "T", "NK", "myeloid"} <= set(capsys.readouterr().out.split())

@@ -47,3 +47,13 @@ def test_auto_follows_the_range(make, values, expected):
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
 def test_ranges_of_all_types_are_found(dtype):
     assert resolve_likelihood(np.ones((3, 2), dtype=dtype), "auto") == "bernoulli"
+
+
+def test_images_are_standardised_as_a_whole(rng):
+    X = 255 * rng.random((40, 6)) * np.arange(6)
+    center, scale = standardisation(X, "gaussian", as_a_whole=True)
+    np.testing.assert_allclose(center, X.mean())
+    np.testing.assert_allclose(scale, X.std())
+    center, scale = standardisation(np.full((4, 3), 7.0), "gaussian", as_a_whole=True)
+    assert (center == 7).all()
+    assert (scale == 1).all()

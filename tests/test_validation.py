@@ -10,6 +10,7 @@ from sktreevae.validation import (
     InvalidParameterError,
     Number,
     Options,
+    Shape,
     check_parameters,
 )
 
@@ -58,3 +59,17 @@ def test_the_message_names_parameter_value_and_what_is_allowed():
 )
 def test_what_is_allowed_is_described(allowed, text):
     assert str(allowed) == text
+
+
+@pytest.mark.parametrize("value", [(8, 8), (28, 28, 3), [8, 9], (np.int64(8), 8, 1)])
+def test_shapes(value):
+    assert Shape(2, 3, at_least=8).accepts(value)
+
+
+@pytest.mark.parametrize(
+    "value", [8, "88", (8,), (8, 7), (8, 8, 0), (8.0, 8), (8,) * 4]
+)
+def test_what_is_no_shape(value):
+    shape = Shape(2, 3, at_least=8)
+    assert not shape.accepts(value)
+    assert str(shape) == "a tuple of 2 or 3 ints, the first two of them >= 8"

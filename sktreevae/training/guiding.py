@@ -56,25 +56,6 @@ class Hierarchy:
     cluster: Tensor
     merges: NDArray[np.int64]
 
-    def limit_depth(self, max_depth: int) -> Hierarchy:
-        """Make one leaf of all that is below a depth."""
-        n_leaves = len(self.merges) + 1
-        depth = np.zeros(2 * n_leaves - 1, dtype=np.int64)
-        ancestor = np.arange(2 * n_leaves - 1)
-        for node in range(2 * n_leaves - 2, n_leaves - 1, -1):
-            children = self.merges[node - n_leaves]
-            depth[children] = depth[node] + 1
-            if depth[node] >= max_depth:
-                ancestor[children] = ancestor[node]
-        leaves = np.unique(ancestor[:n_leaves])
-        kept = [n for n in range(n_leaves, 2 * n_leaves - 1) if depth[n] < max_depth]
-        number = np.empty(2 * n_leaves - 1, dtype=np.int64)
-        number[leaves] = np.arange(len(leaves))
-        number[kept] = np.arange(len(leaves), len(leaves) + len(kept))
-        merges = self.merges[np.array(kept, dtype=np.int64) - n_leaves]
-        new = torch.from_numpy(number[ancestor[:n_leaves]]).to(self.cluster.device)
-        return Hierarchy(new[self.cluster], number[merges])
-
 
 class GraphClustering:
     """Hierarchies of the graph of nearest neighbours.
@@ -121,20 +102,22 @@ class GraphClustering:
         n_clusters : int
             Leaves of the tree.
         max_depth : int, default=None
-            What is deeper becomes one leaf.
+            Largest depth of a leaf; there are fewer where there is no place for all.
         """
+        if max_depth is not None and max_depth < n_clusters.bit_length():
+            n_clusters = min(n_clusters, 2**max_depth)
         best = None
         for group, groups in self.groupings:
             cluster = partition(groups, n_clusters)
             price = cost(groups.flow, cluster)
             if best is None or price < best[0]:
-                best = (price, cluster[group], average_linkage(groups.flow, cluster))
+                merges = average_linkage(groups.flow, cluster, max_depth)
+                best = (price, cluster[group], merges)
         _, labels, merges = best
         cluster = torch.from_numpy(labels).to(self.features.device)
         if self.landmarks is not self.features:
             cluster = cluster[nearest_of(self.features, self.landmarks)]
-        hierarchy = Hierarchy(cluster, merges)
-        return hierarchy if max_depth is None else hierarchy.limit_depth(max_depth)
+        return Hierarchy(cluster, merges)
 
     def find_n_clusters(self, rng: np.random.Generator) -> int:
         """Find how many clusters held-out samples support; see `count_supported`."""

@@ -117,8 +117,20 @@ def code_length(flow: Array, cluster: NDArray[np.int64]) -> float:
     return float(_code(volume, leaving))
 
 
-def average_linkage(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+def average_linkage(
+    flow: Array, cluster: NDArray[np.int64], max_depth: int | None = None
+) -> NDArray[np.int64]:
     """Merge clusters, those with the highest density of edges between them first.
+
+    Parameters
+    ----------
+    flow : ndarray of shape (n_groups, n_groups)
+        Weights between groups.
+    cluster : ndarray of int of shape (n_groups,)
+        Cluster of each group.
+    max_depth : int, default=None
+        Largest depth of a cluster in the tree, which has place for all; no limit by
+        default.
 
     Returns
     -------
@@ -126,7 +138,7 @@ def average_linkage(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64
         What is merged, numbered as in `scipy.cluster.hierarchy.linkage`.
     """
     member = np.eye(cluster.max() + 1)[cluster]
-    return _graph_linkage(member.T @ flow @ member, _average)
+    return _graph_linkage(member.T @ flow @ member, _average, max_depth)
 
 
 # Linkage: each function returns merges, numbered as scipy's.
@@ -146,7 +158,9 @@ def _average(flow: Array, volume: Array, others: Array) -> Array:
     return flow / (volume * others)
 
 
-def _graph_linkage(flow: Array, gain: Gain) -> NDArray[np.int64]:
+def _graph_linkage(
+    flow: Array, gain: Gain, max_depth: int | None = None
+) -> NDArray[np.int64]:
     flow = flow.copy()
     volume = flow.sum(axis=1)
 
@@ -156,7 +170,7 @@ def _graph_linkage(flow: Array, gain: Gain) -> NDArray[np.int64]:
         volume[i] += volume[j]
         return gain(flow[i], volume[i], volume)
 
-    return _merge_all(gain(flow, volume[:, None], volume), merge)
+    return _merge_all(gain(flow, volume[:, None], volume), merge, max_depth)
 
 
 def _ward(groups: Groups, place: Array) -> NDArray[np.int64]:
@@ -174,20 +188,30 @@ def _ward(groups: Groups, place: Array) -> NDArray[np.int64]:
     return _merge_all(-_squares(place) * harmonic, merge)
 
 
-def _merge_all(gain: Array, merge: Callable[[int, int], Array]) -> NDArray[np.int64]:
+def _merge_all(
+    gain: Array, merge: Callable[[int, int], Array], max_depth: int | None = None
+) -> NDArray[np.int64]:
     """Merge the pair with the largest gain until one is left.
 
     `merge(i, j)` puts j into i and returns the gains of i with all others.
     """
+    if max_depth is None:
+        max_depth = len(gain)
     gain = gain.copy()
     np.fill_diagonal(gain, -np.inf)
     n = len(gain)
     number = np.arange(n)
     alive = np.ones(n, dtype=bool)
     merges = np.empty((n - 1, 2), dtype=np.int64)
+    height = np.zeros(n, dtype=np.int64)
     for step in range(n - 1):
-        i, j = sorted(divmod(int(gain.argmax()), n))
+        allowed = gain
+        if max_depth < n - 1:
+            fits = _fits(height, alive, max_depth)
+            allowed = np.where(fits, gain, -np.inf)
+        i, j = sorted(divmod(int(allowed.argmax()), n))
         merges[step] = number[i], number[j]
+        height[i] = max(height[i], height[j]) + 1
         number[i] = n + step
         alive[j] = False
         gain[j] = gain[:, j] = -np.inf
@@ -195,6 +219,19 @@ def _merge_all(gain: Array, merge: Callable[[int, int], Array]) -> NDArray[np.in
         row[i] = -np.inf
         gain[i] = gain[:, i] = row
     return merges
+
+
+def _fits(
+    height: NDArray[np.int64], alive: NDArray[np.bool_], max_depth: int
+) -> NDArray[np.bool_]:
+    """Tell which pairs can be merged so that all still finds a place in the tree.
+
+    A tree of depth D has 2^D places, of which a subtree of height h takes 2^h: by
+    Kraft's inequality, that is all there is to it.
+    """
+    places = 2.0 ** (height - max_depth)
+    merged = 2.0 ** (np.maximum(height[:, None], height) + 1 - max_depth)
+    return places[alive].sum() - places[:, None] - places + merged <= 1.0
 
 
 def _cut(merges: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:

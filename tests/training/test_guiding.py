@@ -1,9 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.cluster.hierarchy import linkage
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
@@ -17,7 +14,6 @@ from sktreevae.training import (
     Samples,
     guiding,
 )
-from sktreevae.training.guiding import Hierarchy
 
 
 def generator(seed=0):
@@ -43,8 +39,12 @@ def test_clusters_and_their_nesting_are_found(limit, monkeypatch):
     X, y = nested_gaussians()
     hierarchy = cluster(X, 8)
     assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
-    top = Hierarchy.limit_depth(hierarchy, 1)
-    assert adjusted_rand_score(y & 1, top.cluster) == 1.0
+    # The last merge joins the two halves.
+    below = [{i} for i in range(8)]
+    for left, right in hierarchy.merges:
+        below.append(below[left] | below[right])
+    top = np.isin(hierarchy.cluster, list(below[hierarchy.merges[-1, 0]]))
+    assert adjusted_rand_score(y & 1, top) == 1.0
 
 
 def test_samples_beyond_the_landmarks_follow_the_nearest(monkeypatch):
@@ -92,20 +92,14 @@ def test_same_generator_same_hierarchy(rng):
     assert (one.merges == two.merges).all()
 
 
-@given(st.integers(1, 12), st.integers(0, 6), st.integers(0, 99))
-def test_limited_depth_keeps_the_top_of_the_tree(n_leaves, max_depth, seed):
-    rng = np.random.default_rng(seed)
-    merges = np.empty((0, 2), dtype=int)
-    if n_leaves > 1:
-        merges = linkage(rng.standard_normal((n_leaves, 2)))[:, :2].astype(int)
-    full = Hierarchy(torch.arange(n_leaves), merges)
-    cut = full.limit_depth(max_depth)
-    tree = Topology.from_merges(cut.merges.tolist()).topology
-    deep = Topology.from_merges(merges.tolist()).topology
-    assert tree.depth == min(max_depth, deep.depth)
-    assert set(cut.cluster.tolist()) == set(range(len(tree.leaves)))
-    expected = [n for n in range(deep.n_nodes) if deep.node_depths[n] <= max_depth]
-    assert tree.n_nodes == len(expected)
+@pytest.mark.parametrize(("max_depth", "n_clusters"), [(0, 1), (2, 4), (3, 8), (6, 8)])
+def test_trees_have_a_largest_depth(max_depth, n_clusters):
+    X, y = nested_gaussians()
+    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator())
+    hierarchy = graph.hierarchy(8, max_depth)
+    tree = Topology.from_merges(hierarchy.merges.tolist()).topology
+    assert tree.depth <= max_depth
+    assert len(tree.leaves) == n_clusters
 
 
 def test_the_number_of_clusters_is_found():

@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
+from sktreevae.model import Topology
 from sktreevae.training import linkage as linkages
 from sktreevae.training.linkage import (
     Groups,
@@ -120,3 +121,18 @@ def test_groups_without_an_edge_are_near_by_their_places():
 def test_as_many_clusters_as_groups_are_the_groups():
     groups = Groups(random_flow(4, 0), np.ones(4), (np.zeros((4, 1)),))
     assert partition(groups, 4).tolist() == [0, 1, 2, 3]
+
+
+@given(st.integers(1, 20), st.integers(0, 3), st.integers(0, 99))
+def test_all_clusters_find_a_place_within_the_depth(n, slack, seed):
+    max_depth = int(np.ceil(np.log2(n))) + slack
+    merges = average_linkage(random_flow(n, seed), np.arange(n), max_depth)
+    tree = Topology.from_merges(merges.tolist()).topology
+    assert len(tree.leaves) == n
+    assert tree.depth <= max_depth
+
+
+def test_a_depth_that_does_not_bind_changes_nothing():
+    flow = random_flow(10, 0)
+    free = average_linkage(flow, np.arange(10))
+    assert (average_linkage(flow, np.arange(10), 9) == free).all()

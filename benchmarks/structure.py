@@ -1,0 +1,73 @@
+"""How many clusters ``n_clusters=None`` finds, where the number is known.
+
+    python benchmarks/structure.py
+
+prints a Markdown table, one column for each seed. The number is chosen before the
+networks are trained, so their training is short here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+
+from sktreevae import TreeVAEClustering
+
+
+def isotropic(rng: np.random.Generator, n_features: int) -> np.ndarray:
+    """One Gaussian."""
+    return rng.standard_normal((1500, n_features))
+
+
+def nested(rng: np.random.Generator, n_features: int) -> np.ndarray:
+    """Sixteen Gaussians in pairs of pairs, at distances of 64, 32, 16 and 10."""
+    centers = np.zeros((1, n_features))
+    for radius in (32, 16, 8, 5):
+        way = rng.standard_normal((len(centers), n_features))
+        way *= radius / np.linalg.norm(way, axis=1, keepdims=True)
+        centers = np.concatenate([centers + way, centers - way])
+    return centers[np.arange(1600) % 16] + rng.standard_normal((1600, n_features))
+
+
+def datasets(seed: int) -> dict[str, tuple[int | str, np.ndarray]]:
+    """Return data by name, with the true number."""
+    rng = np.random.default_rng(seed)
+    data: dict[str, tuple[int | str, np.ndarray]] = {
+        f"one Gaussian, {d} dimensions": (1, isotropic(rng, d)) for d in (2, 10, 50)
+    }
+    for d in (4, 10):
+        data[f"16 nested Gaussians, {d} dimensions"] = (16, nested(rng, d))
+    data["digits"] = ("10 classes", load_digits().data)
+    data["iris"] = ("3 classes", load_iris().data)
+    data["wine"] = ("3 classes", load_wine().data)
+    data["breast cancer"] = ("2 classes", load_breast_cancer().data)
+    return data
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    found: dict[str, list] = {}
+    for seed in arguments.seeds:
+        for name, (number, X) in datasets(seed).items():
+            model = TreeVAEClustering(None, max_iter=1, random_state=seed).fit(X)
+            found.setdefault(name, [number]).append(model.n_clusters_)
+    print("| data | truth |" + "".join(f" seed {s} |" for s in arguments.seeds))
+    print("|---|---|" + "---|" * len(arguments.seeds))
+    for name, numbers in found.items():
+        print(f"| {name} | " + " | ".join(map(str, numbers)) + " |")
+
+
+if __name__ == "__main__":
+    main()
