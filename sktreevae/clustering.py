@@ -113,7 +113,8 @@ class TreeVAEClustering(
         as much; decoders have one hidden layer of twice as much.
     max_iter : int, default=6
         Most epochs of each phase of training: of the joint training, which has at
-        least 100 update steps, or of each phase of the iterative growth, at least 20.
+        least 150 update steps (in up to 100 epochs), or of each phase of the iterative
+        growth, at least 20.
     batch_size : int, default=256
         Samples of an update step.
     learning_rate : float, default=2e-3

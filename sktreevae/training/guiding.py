@@ -30,8 +30,9 @@ N_RESTARTS = 3
 
 MIN_NEIGHBORS = 3
 
-MIN_STEPS = 100
-"""Least update steps of the joint training."""
+MIN_STEPS = 150
+MAX_EPOCHS = 100
+"""Least update steps of the joint training, but in no more epochs than this."""
 
 MAX_CLUSTERS = 64
 MIN_CLUSTER_SIZE = 8
@@ -154,7 +155,9 @@ class GuidedGrowth(Gardener):
         for leaf in range(len(leaves)):
             members = self.train[target[self.train] == leaf]
             self.model.top_down.start_leaf(leaf, self.mean_of(members))
-        phase = Phase("joint", (0.0, 1.0), self.guidance, MIN_STEPS)
+        n_batches = -(-len(self.train) // self.options.batch_size)
+        min_steps = min(MIN_STEPS, MAX_EPOCHS * n_batches)
+        phase = Phase("joint", (0.0, 1.0), self.guidance, min_steps)
         self.train_whole(phase, target, N_DECODED)
         self.prune()
         return self.model

@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 __all__ = ["Groups", "average_linkage", "code_length", "cost", "partition"]
 
 N_SWEEPS = 10
-SEPARATION_WEIGHT = 0.2
+SEPARATION_WEIGHT = 0.1
 BACKGROUND = 0.001
 """Total weight of all pairs without an edge, relative to the edges'."""
 
