@@ -23,6 +23,6 @@ numpydoc_class_members_toctree = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # That of MNIST needs data; the others run without a network.
+    # Those of MNIST and of blood cells need data; the others run without a network.
     "filename_pattern": r"plot_(digits|pipeline)",
 }
