@@ -22,6 +22,11 @@ QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
 METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
 
 
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+
+
 @pytest.fixture(scope="module")
 def digits():
     X, y = load_digits(return_X_y=True)
@@ -130,7 +135,9 @@ def test_same_seed_gives_the_same_bits(digits):
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_parallel_fits_give_the_same_bits(digits, backend):
+def test_parallel_fits_give_the_same_bits(digits, backend, monkeypatch):
+    monkeypatch.undo()  # other processes know nothing of it
+
     def embed():
         return TreeVAEClustering(3, **QUICK).fit(digits[0]).transform(digits[0])
 
@@ -372,7 +379,8 @@ def test_guided_trees_have_a_largest_depth(digits, max_depth):
     assert model.dendrogram_.depth.max() == max_depth
 
 
-def test_images_are_clustered_by_their_gradients():
+def test_images_are_clustered_by_their_gradients(monkeypatch):
+    monkeypatch.undo()
     X, y = load_digits(return_X_y=True)
     plain, image = (
         TreeVAEClustering(10, image_shape=shape, **QUICK).fit(X)
