@@ -79,7 +79,7 @@ def load(name: str, data_dir: Path) -> Data:
     with np.load(data_dir / f"{FILES[stem]}.npz") as file:
         parts = dict(file)
     if stem == "characters":  # finer labels: a character of an alphabet
-        parts["y_test"] = parts["y_test"] * 1000 + parts["character_test"]
+        parts["y_test"] = parts["character_test"]
     X, X_test = (read_rows(parts, f"X_{part}") for part in ("train", "test"))
     if X_test is None or X_test.shape[0] == 0:
         X_test, parts["y_test"] = X, parts["y_train"]
