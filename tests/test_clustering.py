@@ -379,6 +379,13 @@ def test_guided_trees_have_a_largest_depth(digits, max_depth):
     assert model.dendrogram_.depth.max() == max_depth
 
 
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_numpy_integers_are_integers(digits, growth):
+    settings = {**QUICK, "growth": growth, "max_depth": np.int64(2)}
+    model = TreeVAEClustering(np.int64(3), **settings).fit(digits[0])
+    assert model.n_clusters_ == 3
+
+
 def test_images_are_clustered_by_their_gradients(monkeypatch):
     monkeypatch.undo()
     X, y = load_digits(return_X_y=True)

@@ -12,6 +12,7 @@ SETTINGS = [
     TreeVAEClustering(n_clusters=1, likelihood="gaussian", hidden_dim=16, max_iter=2),
     TreeVAEClustering(
         n_clusters=3,
+        growth="iterative",
         split_criterion="elbo",
         max_depth=2,
         early_stopping=True,

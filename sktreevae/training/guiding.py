@@ -105,8 +105,9 @@ class GraphClustering:
         max_depth : int, default=None
             Largest depth of a leaf; there are fewer where there is no place for all.
         """
-        if max_depth is not None and max_depth < n_clusters.bit_length():
-            n_clusters = min(n_clusters, 2**max_depth)
+        # A numpy integer has no bit_length, and 2**max_depth may be too large for it.
+        if max_depth is not None and max_depth < int(n_clusters).bit_length():
+            n_clusters = min(n_clusters, 2 ** int(max_depth))
         best = None
         for group, groups in self.groupings:
             cluster = partition(groups, n_clusters)

@@ -102,7 +102,7 @@ def cost(flow: Array, cluster: NDArray[np.int64]) -> float:
     """
     volume, leaving = _volumes(flow, cluster)
     conductance = max(np.mean(leaving / volume), np.finfo(np.float64).tiny)
-    return float(_code(volume, leaving) + SEPARATION_WEIGHT * np.log(conductance))
+    return code_length(flow, cluster) + SEPARATION_WEIGHT * float(np.log(conductance))
 
 
 def code_length(flow: Array, cluster: NDArray[np.int64]) -> float:
