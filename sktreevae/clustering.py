@@ -585,7 +585,7 @@ class TreeVAEClustering(
         return proba / proba.sum(axis=1, keepdims=True)
 
     def _leaf_path(self, x: Tensor) -> Tensor:
-        return self.module_.infer(x).leaf_log_path.T.exp()
+        return self.module_.route(x).T.exp()
 
     # Embedding and density
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 __all__ = ["FeatureMap", "OrientedGradients"]
 
 N_BINS = 8
-CELLS_PER_SIDE = 6
+CELLS_PER_SIDE = 5
+STEPS_PER_CELL = 3
 
 
 class FeatureMap(nn.Module):
@@ -82,9 +83,11 @@ class OrientedGradients(nn.Module):
     """Histograms of the orientation of gradients over square cells of an image.
 
     Gradients are Sobel's. Orientations, 0 to 180 degrees, are softly put in 8 bins,
-    weighted by magnitude, averaged over cells of about a sixth of the shorter side,
-    and square-rooted. Of several channels, the one with the largest gradient counts.
-    After Dalal and Triggs (2005), without their normalisation of blocks.
+    weighted by magnitude, averaged over cells of about a fifth of the shorter side,
+    and square-rooted. Cells begin every third of a cell: they overlap, so that a small
+    shift of the image makes a small difference. Of several channels, the one with the
+    largest gradient counts. After Dalal and Triggs (2005), without their normalisation
+    of blocks.
 
     Parameters
     ----------
@@ -94,8 +97,8 @@ class OrientedGradients(nn.Module):
     Examples
     --------
     >>> gradients = OrientedGradients((12, 12))
-    >>> gradients(torch.zeros(5, 144)).shape  # 8 bins in 6 times 6 cells
-    torch.Size([5, 288])
+    >>> gradients(torch.zeros(5, 144)).shape  # 8 bins in 11 times 11 cells
+    torch.Size([5, 968])
     """
 
     def __init__(self, image_shape: tuple[int, ...]) -> None:
@@ -103,8 +106,9 @@ class OrientedGradients(nn.Module):
         height, width, *channels = image_shape
         self.image_shape = (height, width, *(channels or [1]))
         self.cell = max(1, round(min(height, width) / CELLS_PER_SIDE))
+        self.step = max(1, round(self.cell / STEPS_PER_CELL))
         self.n_features = N_BINS * math.prod(
-            -(-side // self.cell) for side in (height, width)
+            -(-(side - self.cell) // self.step) + 1 for side in (height, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,6 +128,10 @@ class OrientedGradients(nn.Module):
         distance = (angle - bins).remainder(N_BINS)
         near = (1 - torch.minimum(distance, N_BINS - distance)).clamp(min=0)
         histogram = F.avg_pool2d(
-            magnitude * near, self.cell, ceil_mode=True, count_include_pad=False
+            magnitude * near,
+            self.cell,
+            self.step,
+            ceil_mode=True,
+            count_include_pad=False,
         )
         return histogram.sqrt().flatten(1)

@@ -141,38 +141,58 @@ class TopDown(nn.Module):
         """
         heads = self.heads.split(self._level_sizes[1:])
         transformations = self.transformations.split(self._level_sizes[1:])
-        q_routers = self.q_routers.split(self._branching_sizes)
         p_routers = self.p_routers.split(self._branching_sizes)
         noises = None if noise is None else noise.split(self._level_sizes)
 
+        q_logits, log_paths = self.route(embeddings, root_log_path)
         levels: list[Level] = []
         q = Gaussian(root.mean[None], root.variance[None])
         p = Gaussian(root_prior.mean[None], root_prior.variance[None])
-        log_path = root_log_path[None]
-        for depth in range(self.topology.depth + 1):
-            embedding = embeddings[min(depth, len(embeddings) - 1)]
+        for depth, log_path in enumerate(log_paths):
             if depth > 0:
-                above = levels[-1]
-                routes = self.routes(above.decisions.q_logit, depth - 1)
-                log_path = self.pass_down(above.log_path, depth) + routes
-                p = _transform(
-                    transformations[depth - 1], self.pass_down(above.z, depth)
-                )
-                q = Gaussian.from_raw(heads[depth - 1](embedding)).merge(p)
+                above = self.pass_down(levels[-1].z, depth)
+                p = _transform(transformations[depth - 1], above)
+                q = Gaussian.from_raw(heads[depth - 1](_at(embeddings, depth))).merge(p)
             z = q.mean if noises is None else q.sample(noises[depth])
             decisions = None
             if depth < self.topology.depth:
                 z_branching = z.index_select(0, self.branchings(depth))
                 decisions = Decisions(
-                    q_routers[depth](embedding).squeeze(-1),
-                    p_routers[depth](z_branching).squeeze(-1),
+                    q_logits[depth], p_routers[depth](z_branching).squeeze(-1)
                 )
             levels.append(Level(q, p, z, log_path, decisions))
         return Posterior(
             levels,
             self.at_leaves([level.z for level in levels]),
-            self.at_leaves([level.log_path for level in levels]),
+            self.at_leaves(log_paths),
         )
+
+    def route(
+        self, embeddings: list[Tensor], root_log_path: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Go down the tree by the decisions of the q-routers: these need no latents.
+
+        Parameters
+        ----------
+        embeddings, root_log_path
+            As for `infer`.
+
+        Returns
+        -------
+        q_logits : list of Tensor of shape (n_branchings, batch)
+            Logits of "left" at each level but the deepest.
+        log_paths : list of Tensor of shape (n_nodes, batch)
+            log P(i | x) of the nodes of each level.
+        """
+        q_routers = self.q_routers.split(self._branching_sizes)
+        q_logits: list[Tensor] = []
+        log_paths = [root_log_path[None]]
+        for depth in range(self.topology.depth):
+            logit = q_routers[depth](_at(embeddings, depth)).squeeze(-1)
+            above = self.pass_down(log_paths[-1], depth + 1)
+            q_logits.append(logit)
+            log_paths.append(above + self.routes(logit, depth))
+        return q_logits, log_paths
 
     def elbo(
         self, posterior: Posterior, x: Tensor, n_decoded: int | None = None
@@ -357,6 +377,11 @@ class TopDown(nn.Module):
         result.to(next(self.parameters()))
         result.load_state_dict(state)
         return result
+
+
+def _at(embeddings: list[Tensor], depth: int) -> Tensor:
+    """Return the embedding that nodes at a depth read."""
+    return embeddings[min(depth, len(embeddings) - 1)]
 
 
 def _transform(network: Callable[[Tensor], Tensor], z: Tensor) -> Gaussian:

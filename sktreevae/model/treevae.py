@@ -133,6 +133,22 @@ class TreeVAE(nn.Module):
             noise=noise,
         )
 
+    def route(self, x: Tensor) -> Tensor:
+        """Return log P(l | x) of each leaf, (n_leaves, batch): `infer` without latents.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            Data.
+        """
+        return self.route_from(self.feature_map(x))
+
+    def route_from(self, features: Tensor) -> Tensor:
+        """Return log P(l | x) from what `feature_map` makes of a batch."""
+        root_log_path = features.new_zeros(len(features))
+        _, log_paths = self.top_down.route(self.bottom_up(features), root_log_path)
+        return self.top_down.at_leaves(log_paths)
+
     def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
         """Bound log p(x) from below (section 2.4); arguments as for `infer`."""
         return self.top_down.elbo(self.infer(x, noise), x)

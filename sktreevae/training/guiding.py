@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model import Topology, TreeVAE
+from .batches import shuffled_batches
 from .gardener import Gardener
 from .layout import fuzzy_graph, layout
 from .linkage import Groups, average_linkage, cost, partition
-from .loop import Phase
+from .loop import Descent, Phase
 from .neighbors import lloyd, nearest_neighbors, nearest_of
 from .selection import count_supported
 
@@ -30,9 +31,16 @@ N_RESTARTS = 3
 
 MIN_NEIGHBORS = 3
 
+N_ROUTER_STEPS = 400
+"""Most update steps of the encoder and the routers alone."""
+
+SURE = 0.05
+"""Mean surprise in nats about the leaves of samples at which the routers are good."""
+
 MIN_STEPS = 150
 MAX_EPOCHS = 100
-"""Least update steps of the joint training, but in no more epochs than this."""
+"""Least update steps of the joint training. Neither it nor that of the routers has
+more epochs than this."""
 
 MAX_CLUSTERS = 64
 MIN_CLUSTER_SIZE = 8
@@ -157,8 +165,43 @@ class GuidedGrowth(Gardener):
             members = self.train[target[self.train] == leaf]
             self.model.top_down.start_leaf(leaf, self.mean_of(members))
         n_batches = -(-len(self.train) // self.options.batch_size)
+        if len(leaves) > 1:
+            self._start_routers(target, min(N_ROUTER_STEPS, MAX_EPOCHS * n_batches))
         min_steps = min(MIN_STEPS, MAX_EPOCHS * n_batches)
         phase = Phase("joint", (0.0, 1.0), self.guidance, min_steps)
         self.train_whole(phase, target, N_DECODED)
         self.prune()
         return self.model
+
+    def _start_routers(self, target: Tensor, n_steps: int) -> None:
+        """Train the encoder and the routers alone: no latents, no decoders.
+
+        Such steps are cheap, and the joint training then begins with samples that go
+        where they should.
+
+        Parameters
+        ----------
+        target : Tensor of int of shape (n_samples,)
+            Position of the leaf that each sample should go to.
+        n_steps : int
+            Most update steps; fewer, if the mean surprise of an epoch falls to `SURE`.
+        """
+        routers = self.model.top_down.q_routers
+        descent = Descent(
+            [*self.model.bottom_up.parameters(), *routers.parameters()], self.options
+        )
+        done = 0
+        while done < n_steps:
+            batches = shuffled_batches(
+                len(self.train), self.options.batch_size, self.generator
+            )[: n_steps - done]
+            surprise = torch.zeros((), device=self.train.device)
+            for step, batch in enumerate(batches, start=done):
+                index = self.train[batch]
+                log_path = self.model.route_from(self.corrupt(self.features[index]))
+                loss = -log_path.gather(0, target[index][None]).mean()
+                descent.step(loss, step / n_steps)
+                surprise += loss.detach()
+            done += len(batches)
+            if surprise < SURE * len(batches):
+                break

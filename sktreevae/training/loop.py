@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..model import ElboTerms
 from .batches import shuffled_batches
 
-__all__ = ["History", "LoopOptions", "Part", "Phase", "run_phase"]
+__all__ = ["Descent", "History", "LoopOptions", "Part", "Phase", "run_phase"]
 
 TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
 """Names of the terms of the bound, in a record of the history."""
@@ -87,6 +87,37 @@ class Phase:
         return self.guidance_weight * min(1.0, 2.0 * (1.0 - progress))
 
 
+class Descent:
+    """AdamW, with the learning rate of `LoopOptions.learning_rate_at`.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What is trained. Empty ones, of nodes that a tree doesn't have, are left out.
+    options : LoopOptions
+        Rate and decay.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], options: LoopOptions
+    ) -> None:
+        self.parameters = [p for p in parameters if p.numel()]
+        self._options = options
+        self._optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+
+    def step(self, loss: Tensor, progress: float) -> None:
+        """Go down the gradient of a loss, after a fraction of the way."""
+        self._optimizer.param_groups[0]["lr"] = self._options.learning_rate_at(progress)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+
+
 @dataclass
 class History:
     """What happened in each epoch of a fit.
@@ -149,28 +180,19 @@ def run_phase(
     FloatingPointError
         If the loss is no longer finite.
     """
-    parameters = [p for p in part.parameters() if p.numel()]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=options.learning_rate,
-        weight_decay=options.weight_decay,
-        fused=True,
-    )
+    descent = Descent(part.parameters(), options)
     n_batches = -(-len(train) // options.batch_size)
     n_epochs = max(options.max_iter, -(-phase.min_steps // n_batches))
-    stopper = _Stopper(parameters, options, keep_best=len(validation) > 0)
+    stopper = _Stopper(descent.parameters, options, keep_best=len(validation) > 0)
     for epoch in range(n_epochs):
         batches = shuffled_batches(len(train), options.batch_size, generator)
         total = torch.zeros(len(TERMS), device=train.device)
         for step, batch in enumerate(batches):
             progress = (epoch + step / n_batches) / n_epochs
-            optimizer.param_groups[0]["lr"] = options.learning_rate_at(progress)
             terms, distance = part.evaluate(train[batch])
             loss = -terms.elbo(phase.kl_weight(progress)).mean()
             loss = loss + phase.guidance(progress) * distance
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            descent.step(loss, progress)
             # Summed without a word to the host.
             total += torch.stack([getattr(terms, t).detach().sum() for t in TERMS])
         means = dict(zip(TERMS, (total / len(train)).tolist(), strict=True))
@@ -197,7 +219,7 @@ def run_phase(
             break
     stopper.restore_best()
     # The last step comes after the last bound.
-    if not nn.utils.get_total_norm(parameters).isfinite():
+    if not nn.utils.get_total_norm(descent.parameters).isfinite():
         raise _divergence(phase, options)
 
 
