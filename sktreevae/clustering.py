@@ -37,6 +37,7 @@ from .training import (
     LoopOptions,
     Samples,
     count_supported,
+    map_blocks,
 )
 from .validation import (
     Allowed,
@@ -349,7 +350,7 @@ class TreeVAEClustering(
         self.history_ = history.as_lists()
         self.n_iter_ = len(history.records)
         self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
-        self._read_tree(samples)
+        self._read_tree(samples, features)
         self._n_features_out = self.hidden_dim
         if self.n_clusters is not None:
             self._warn_of_few_clusters(features.numpy(force=True), rng)
@@ -482,10 +483,10 @@ class TreeVAEClustering(
         train, validation = order[n_validation:], order[:n_validation]
         return train.sort().values, validation.sort().values
 
-    def _read_tree(self, samples: Samples) -> None:
+    def _read_tree(self, samples: Samples, features: Tensor) -> None:
         """Set everything that follows from the module and the training samples."""
         topology = self.module_.topology
-        path = samples.map(self._leaf_path)
+        path = map_blocks(lambda x: self.module_.route_from(x).T.exp(), features)
         positions = path.argmax(1)
         subset = _some_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
         leaf_elbo = samples.map(

@@ -125,8 +125,8 @@ class OrientedGradients(nn.Module):
         angle = torch.atan2(down, across) * (N_BINS / torch.pi)
         bins = torch.arange(N_BINS, device=x.device).to(x)[:, None, None]
         # Linear interpolation between the two nearest bins, on a circle.
-        distance = (angle - bins).remainder(N_BINS)
-        near = (1 - torch.minimum(distance, N_BINS - distance)).clamp(min=0)
+        distance = (angle - bins + N_BINS / 2).remainder(N_BINS) - N_BINS / 2
+        near = F.relu(1 - distance.abs())
         histogram = F.avg_pool2d(
             magnitude * near,
             self.cell,

@@ -1,6 +1,6 @@
 """How a model comes to fit data: knows the model, but not scikit-learn."""
 
-from .batches import Samples
+from .batches import Samples, map_blocks
 from .gardener import GrowthOptions
 from .growing import IterativeGrowth
 from .guiding import GraphClustering, GuidedGrowth
@@ -16,4 +16,5 @@ __all__ = [
     "LoopOptions",
     "Samples",
     "count_supported",
+    "map_blocks",
 ]

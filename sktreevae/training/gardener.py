@@ -21,12 +21,6 @@ for each feature, as the bound grows with these too, but no less than this.
 Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
 little from a good split, and only once the decoders have specialised."""
 
-INPUT_NOISE = 0.6
-"""Noise that is added to what the encoder sees while it is trained, relative to the
-root mean square of all features. Encoders then change little between neighbours, and
-carry the clusters over to samples that they haven't seen (Bishop 1995): of features
-without noise, they read the smallest differences between training samples."""
-
 N_STATISTICS = 10_000
 """Most samples that a mean or a variance is taken from."""
 
@@ -63,6 +57,9 @@ class Gardener:
     history : History
         Gets a record for each epoch.
     """
+
+    input_noise = 0.0
+    """Standard deviation of the noise on what the encoder sees while it is trained."""
 
     def __init__(
         self,
@@ -101,12 +98,12 @@ class Gardener:
 
     def corrupt(self, features: Tensor) -> Tensor:
         """Add noise to features, (batch, n_outputs), if they are to be learned from."""
-        if not torch.is_grad_enabled():
+        if not self.input_noise or not torch.is_grad_enabled():
             return features
         noise = torch.randn(
             features.shape, generator=self.generator, device=features.device
         )
-        return features + INPUT_NOISE * self.model.bottom_up.scale * noise
+        return features + self.input_noise * noise
 
     def train_whole(
         self,

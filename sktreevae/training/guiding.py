@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,10 +61,13 @@ class Hierarchy:
         Cluster of each sample.
     merges : ndarray of int of shape (n_clusters - 1, 2)
         What is merged, numbered as in `scipy.cluster.hierarchy.linkage`.
+    spacing : float
+        Median distance of neighbours.
     """
 
     cluster: Tensor
     merges: NDArray[np.int64]
+    spacing: float
 
 
 class GraphClustering:
@@ -93,9 +97,12 @@ class GraphClustering:
         if n < 2:
             group = np.zeros(n, dtype=np.int64)
             self.groupings = [(group, Groups.single())]
+            self.spacing = 0.0
             return
         n_neighbors = min(max(MIN_NEIGHBORS, round(np.log2(n))), n - 1)
-        graph = fuzzy_graph(*nearest_neighbors(self.landmarks, n_neighbors, generator))
+        index, distance = nearest_neighbors(self.landmarks, n_neighbors, generator)
+        self.spacing = distance.median().item()
+        graph = fuzzy_graph(index, distance)
         places = layout(graph, generator)
         spaces = tuple(s.double().numpy(force=True) for s in (places, self.landmarks))
         self.groupings = []
@@ -127,7 +134,7 @@ class GraphClustering:
         cluster = torch.from_numpy(labels).to(self.features.device)
         if self.landmarks is not self.features:
             cluster = cluster[nearest_of(self.features, self.landmarks)]
-        return Hierarchy(cluster, merges)
+        return Hierarchy(cluster, merges, self.spacing)
 
     def find_n_clusters(self, rng: np.random.Generator) -> int:
         """Find how many clusters held-out samples support; see `count_supported`."""
@@ -155,6 +162,10 @@ class GuidedGrowth(Gardener):
         hierarchy : Hierarchy
             Clusters of the training samples, and the tree over them.
         """
+        # A sample could as well lie as far away as its neighbours do. Without such
+        # noise encoders read the smallest differences between the samples they are
+        # trained on, and unseen samples lose their way (Bishop 1995).
+        self.input_noise = hierarchy.spacing / math.sqrt(self.features.shape[1])
         change = Topology.from_merges(hierarchy.merges.tolist())
         self.plant(change.topology)
         leaves = [change.source[leaf] for leaf in change.topology.leaves]
