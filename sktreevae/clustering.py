@@ -52,6 +52,11 @@ from .validation import (
 
 __all__ = ["TreeVAEClustering"]
 
+LEAST_FRACTION = 0.01
+LEAST_SHARE = 0.05
+"""Fraction of all samples, and of the mean over clusters, below which a leaf is pruned
+by default: the smaller of the two."""
+
 N_SCORE_DRAWS = 8
 """Draws of the latents that estimate the ELBO of a sample."""
 
@@ -99,8 +104,10 @@ class TreeVAEClustering(
         Which leaf the iterative growth splits next: the one with the most samples, or
         the one that adds most to the reconstruction loss, or to the negative ELBO, of
         all samples.
-    min_cluster_fraction : float, default=0.01
-        Leaves with a smaller fraction of the samples are pruned. In [0, 0.5).
+    min_cluster_fraction : float, default=None
+        Leaves with a smaller fraction of the samples are pruned. In [0, 0.5). By
+        default a twentieth of the mean over clusters, ``1 / (20 * n_clusters)``, and
+        no more than the 1% of the paper.
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
         Distribution of the data given a leaf. "bernoulli" is for values in [0, 1],
         where those between are soft targets; "gaussian" is for real values, with a
@@ -211,7 +218,7 @@ class TreeVAEClustering(
         "image_shape": [Shape(2, 3, at_least=8), Options((None,))],
         "max_depth": [Number(Integral, 0), Options((None,))],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
-        "min_cluster_fraction": [Number(Real, 0, 0.5)],
+        "min_cluster_fraction": [Number(Real, 0, 0.5), Options((None,))],
         "likelihood": [Options(("auto", "bernoulli", "gaussian"))],
         "latent_dim": [Number(Integral, 1)],
         "hidden_dim": [Number(Integral, 2)],
@@ -240,7 +247,7 @@ class TreeVAEClustering(
         image_shape: tuple[int, ...] | None = None,
         max_depth: int | None = None,
         split_criterion: str = "n_samples",
-        min_cluster_fraction: float = 0.01,
+        min_cluster_fraction: float | None = None,
         likelihood: str = "auto",
         latent_dim: int = 8,
         hidden_dim: int = 128,
@@ -387,10 +394,11 @@ class TreeVAEClustering(
             warnings.warn(
                 f"Number of clusters found ({self.n_clusters_}) is smaller than "
                 f"n_clusters ({self.n_clusters}): the other splits left a side with "
-                f"less than min_cluster_fraction={self.min_cluster_fraction} of the "
-                "samples, or max_depth was reached. Are there duplicates in X or, with "
-                "a Bernoulli likelihood, only tiny values? Ask for fewer clusters, "
-                "lower min_cluster_fraction, or set likelihood='gaussian'.",
+                f"less than {self._least_fraction(self.n_clusters):g} of the samples "
+                "(min_cluster_fraction), or max_depth was reached. Are there "
+                "duplicates in X or, with a Bernoulli likelihood, only tiny values? "
+                "Ask for fewer clusters, lower min_cluster_fraction, or set "
+                "likelihood='gaussian'.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -407,7 +415,7 @@ class TreeVAEClustering(
         train, validation = self._hold_out(len(samples), generator)
         n_clusters = self.n_clusters
         if n_clusters is None or self.growth == "guided":
-            graph = GraphClustering(features[train], generator)
+            graph = GraphClustering(features[train], generator, n_clusters)
             if n_clusters is None:
                 n_clusters = graph.find_n_clusters(rng)
             hierarchy = graph.hierarchy(n_clusters, self.max_depth)
@@ -426,7 +434,7 @@ class TreeVAEClustering(
                 n_clusters=n_clusters,
                 max_depth=self.max_depth,
                 split_criterion=self.split_criterion,
-                min_cluster_fraction=self.min_cluster_fraction,
+                min_cluster_fraction=self._least_fraction(n_clusters),
             ),
             options=LoopOptions(
                 max_iter=self.max_iter,
@@ -443,6 +451,12 @@ class TreeVAEClustering(
         if progress is not None:
             progress.close()
         return module.eval(), history
+
+    def _least_fraction(self, n_clusters: int) -> float:
+        """Smallest fraction of the samples that a cluster may have."""
+        if self.min_cluster_fraction is None:
+            return min(LEAST_SHARE / n_clusters, LEAST_FRACTION)
+        return self.min_cluster_fraction
 
     def _validate(self, X: ArrayLike, *, reset: bool) -> Matrix:
         """Check X, without a copy of a numeric matrix."""

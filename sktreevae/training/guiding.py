@@ -25,7 +25,9 @@ N_LANDMARKS = 100_000
 """Most samples that the graph is made of; others follow the nearest of these."""
 
 N_GROUPS = 300
-"""Micro-clusters between which the tree is found."""
+N_GROUPS_PER_CLUSTER = 5
+"""Micro-clusters between which the tree is found: at least so many, and so many for
+each cluster that is asked for."""
 
 N_RESTARTS = 3
 """Random starts of the micro-clusters; the least cost wins."""
@@ -83,9 +85,16 @@ class GraphClustering:
         Data, scaled so that distances mean something.
     generator : torch.Generator
         The source of randomness, on the device of the features.
+    max_clusters : int, default=None
+        The most that will be asked for; `MAX_CLUSTERS` by default.
     """
 
-    def __init__(self, features: Tensor, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        generator: torch.Generator,
+        max_clusters: int | None = None,
+    ) -> None:
         self.features = features
         self.landmarks = features
         if len(features) > N_LANDMARKS:
@@ -105,9 +114,10 @@ class GraphClustering:
         graph = fuzzy_graph(index, distance)
         places = layout(graph, generator)
         spaces = tuple(s.double().numpy(force=True) for s in (places, self.landmarks))
+        n_groups = max(N_GROUPS, N_GROUPS_PER_CLUSTER * (max_clusters or MAX_CLUSTERS))
         self.groupings = []
-        for _ in range(N_RESTARTS if n > N_GROUPS else 1):
-            group = _micro_clusters(places, generator)
+        for _ in range(N_RESTARTS if n > n_groups else 1):
+            group = _micro_clusters(places, n_groups, generator)
             self.groupings.append((group, Groups.aggregate(graph, group, spaces)))
 
     def hierarchy(self, n_clusters: int, max_depth: int | None = None) -> Hierarchy:
@@ -144,10 +154,12 @@ class GraphClustering:
         return count_supported(features, cluster, fine.merges, rng)
 
 
-def _micro_clusters(places: Tensor, generator: torch.Generator) -> NDArray[np.int64]:
-    if len(places) <= N_GROUPS:
+def _micro_clusters(
+    places: Tensor, n_groups: int, generator: torch.Generator
+) -> NDArray[np.int64]:
+    if len(places) <= n_groups:
         return np.arange(len(places))
-    group = nearest_of(places, lloyd(places, N_GROUPS, generator))
+    group = nearest_of(places, lloyd(places, n_groups, generator))
     return np.unique(group.numpy(force=True), return_inverse=True)[1]
 
 

@@ -114,7 +114,7 @@ def code_length(flow: Array, cluster: NDArray[np.int64]) -> float:
     size.
     """
     volume, leaving = _volumes(flow, cluster)
-    return float(_code(volume, leaving))
+    return float(_plogp(leaving.sum()) + _cluster_code(volume, leaving).sum())
 
 
 def average_linkage(
@@ -254,12 +254,9 @@ def _volumes(flow: Array, cluster: NDArray[np.int64]) -> tuple[Array, Array]:
     return volume, volume - between.diagonal()
 
 
-def _code(volume: Array, leaving: Array) -> Array:
-    return (
-        _plogp(leaving.sum(-1))
-        - 2 * _plogp(leaving).sum(-1)
-        + _plogp(leaving + volume).sum(-1)
-    )
+def _cluster_code(volume: Array, leaving: Array) -> Array:
+    """Bits of the code that depend on each cluster alone."""
+    return _plogp(leaving + volume) - 2 * _plogp(leaving)
 
 
 def _plogp(p: Array) -> Array:
@@ -275,7 +272,6 @@ def _refine(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
     to_cluster = flow @ np.eye(n_clusters)[cluster]
     group_volume = flow.sum(axis=1)
     outward = group_volume - flow.diagonal()
-    diagonal = np.arange(n_clusters)
     for _ in range(N_SWEEPS):
         n_moves = 0
         for i in _by_size(group_volume):
@@ -286,16 +282,15 @@ def _refine(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
             links[old] -= flow[i, i]
             volume[old] -= group_volume[i]
             leaving[old] += 2 * links[old] - outward[i]
-            # Row c: all clusters, with the group in cluster c.
-            volumes = np.tile(volume, (n_clusters, 1))
-            volumes[diagonal, diagonal] += group_volume[i]
-            leavings = np.tile(leaving, (n_clusters, 1))
-            leavings[diagonal, diagonal] += outward[i] - 2 * links
-            codes = _code(volumes, np.maximum(leavings, 0))
-            new = codes.argmin()
-            if codes[new] > codes[old] - 1e-12:
+            # What becomes of each cluster, if the group joins it.
+            joined = volume + group_volume[i]
+            left = np.maximum(leaving + outward[i] - 2 * links, 0)
+            code = _plogp(leaving.sum() - leaving + left)
+            code += _cluster_code(joined, left) - _cluster_code(volume, leaving)
+            new = code.argmin()
+            if code[new] > code[old] - 1e-12:
                 new = old
-            volume, leaving = volumes[new], leavings[new]
+            volume[new], leaving[new] = joined[new], left[new]
             if new != old:
                 cluster[i] = new
                 count[old] -= 1
