@@ -76,6 +76,16 @@ def test_min_cluster_fraction_holds_for_every_cluster(digits):
     assert np.bincount(model.labels_).min() >= 0.1 * len(digits[0])
 
 
+def test_small_clusters_are_kept_by_default():
+    sizes = [7] + [111] * 9
+    X, y = make_blobs(sizes, n_features=10, random_state=0)
+    model = TreeVAEClustering(10, **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    with pytest.warns(ConvergenceWarning, match="less than 0.01 of the samples"):
+        model = TreeVAEClustering(10, min_cluster_fraction=0.01, **QUICK).fit(X)
+    assert model.n_clusters_ == 9
+
+
 def test_iris_setosa_is_a_subtree():
     X, y = load_iris(return_X_y=True)
     model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)

@@ -37,6 +37,20 @@ def test_stripes_fall_into_the_bin_of_their_orientation(angle):
     assert histogram.argmax() == round(angle / 180 * N_BINS)
 
 
+def test_a_small_shift_makes_a_small_difference(generator):
+    image = torch.zeros(1, 28, 28)
+    image[:, 6:20, 12:15] = torch.rand(14, 3, generator=generator)
+    gradients = OrientedGradients((28, 28))
+
+    def change(feature_map, n_pixels):
+        one, two = feature_map(image), feature_map(image.roll(n_pixels, dims=2))
+        return (one - two).norm() / one.norm()
+
+    shifted = change(lambda x: gradients(x.flatten(1)), 1)
+    assert shifted < 0.5 * change(lambda x: x.flatten(1), 1)
+    assert shifted < change(lambda x: gradients(x.flatten(1)), 3)
+
+
 def test_flat_images_have_no_gradients():
     assert not OrientedGradients((8, 8))(torch.full((2, 64), 0.7)).any()
 

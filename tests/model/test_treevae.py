@@ -84,6 +84,13 @@ def test_a_model_infers_from_its_feature_map(generator):
     assert torch.equal(actual, expected)
 
 
+@given(topologies(), st.integers(0, 3), st.integers(0, 99))
+def test_routes_need_no_latents(tree, n_steps, seed):
+    model = make_model(tree, seed=seed, n_steps=n_steps)
+    x = make_data(6, torch.Generator().manual_seed(seed))
+    assert torch.equal(model.route(x), model.infer(x).leaf_log_path)
+
+
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_one_leaf_is_a_plain_vae(likelihood, generator):
     model = make_model(Topology.single_leaf(), likelihood=likelihood)

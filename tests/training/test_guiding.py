@@ -140,6 +140,67 @@ def test_the_model_learns_the_proposal():
     assert len(model.topology.leaves) == 8
 
 
+def planted(n_clusters):
+    growth, hierarchy, y = make_growth(n_clusters)
+    growth.plant(Topology.from_merges(hierarchy.merges.tolist()).topology)
+    return growth, torch.tensor(y)
+
+
+def test_routers_learn_their_targets_alone():
+    growth, target = planted(8)
+    before = {name: p.clone() for name, p in growth.model.named_parameters()}
+    growth._start_routers(target, 200)
+    assert (growth.leaf_log_path().argmax(1) == target).float().mean() > 0.98
+    trained = ("bottom_up", "top_down.q_routers")
+    for name, parameter in growth.model.named_parameters():
+        assert name.startswith(trained) != torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize(("sure", "n_steps"), [(torch.inf, 8), (0.0, 20)])
+def test_routers_are_trained_until_they_are_sure(sure, n_steps, monkeypatch):
+    monkeypatch.setattr(guiding, "SURE", sure)
+    steps = []
+    step = guiding.Descent.step
+
+    def counted(self, loss, progress):
+        steps.append(progress)
+        step(self, loss, progress)
+
+    monkeypatch.setattr(guiding.Descent, "step", counted)
+    growth, target = planted(8)
+    growth._start_routers(target, 20)
+    # An epoch has 8 steps.
+    assert steps == [i / 20 for i in range(n_steps)]
+
+
+def test_noise_reaches_as_far_as_the_neighbours(rng):
+    X = rng.standard_normal((300, 4))
+    one, ten = (
+        GraphClustering(torch.tensor(c * X, dtype=torch.float32), generator())
+        for c in (1, 10)
+    )
+    assert ten.spacing == pytest.approx(10 * one.spacing, rel=1e-4)
+    distance = torch.cdist(one.features, one.features).sort(dim=1).values
+    assert one.spacing == pytest.approx(distance[:, 1:9].median().item(), rel=1e-4)
+
+
+def test_noise_is_only_for_learning():
+    growth, hierarchy, _ = make_growth(2)
+    growth.grow(hierarchy)
+    # The length of the noise in three dimensions.
+    assert growth.input_noise * np.sqrt(3) == pytest.approx(hierarchy.spacing)
+    features = torch.zeros(20_000, 3)
+    assert growth.corrupt(features).std() == pytest.approx(growth.input_noise, rel=0.05)
+    with torch.no_grad():
+        assert growth.corrupt(features) is features
+
+
+def test_more_clusters_than_micro_clusters_by_default(rng):
+    X = torch.tensor(rng.random((2000, 2)), dtype=torch.float32)
+    hierarchy = GraphClustering(X, generator(), 400).hierarchy(400)
+    assert hierarchy.cluster.unique().tolist() == list(range(400))
+
+
 def test_leaves_with_too_few_samples_are_pruned():
     growth, hierarchy, _ = make_growth(8, min_fraction=0.2)
     model = growth.grow(hierarchy)
