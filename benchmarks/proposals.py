@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import os
 import warnings
+from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 
-from sktreevae import TreeVAEClustering
+from sktreevae import TreeVAEClustering, clustering
 from sktreevae.metrics import dendrogram_purity
-from sktreevae.training import growing
+from sktreevae.training import IterativeGrowth
 
 
-class _Unguided(growing._Gardener):
+class _Unguided(IterativeGrowth):
     """Samples are free to go to any leaf from the first step on."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)
         self.guidance = 0.0
 
 
@@ -39,7 +39,7 @@ class _RandomStart(_Unguided):
 
 
 VARIANTS = {
-    "proposed and guided, the default": growing._Gardener,
+    "proposed and guided, the default": IterativeGrowth,
     "proposed, not guided": _Unguided,
     "random routers, not guided": _RandomStart,
 }
@@ -48,13 +48,16 @@ VARIANTS = {
 def main() -> None:
     """Fit and evaluate."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore", ConvergenceWarning)
+    warnings.simplefilter("ignore")
     X, y = load_digits(return_X_y=True)
     print("| splits | dendrogram purity | leaves found |")
     print("|---|---|---|")
-    for title, gardener in VARIANTS.items():
-        growing._Gardener = gardener
-        models = [TreeVAEClustering(10, random_state=s).fit(X / 16) for s in range(3)]
+    for title, growth in VARIANTS.items():
+        with mock.patch.object(clustering, "IterativeGrowth", growth):
+            models = [
+                TreeVAEClustering(10, growth="iterative", random_state=s).fit(X / 16)
+                for s in range(3)
+            ]
         purity = [dendrogram_purity(y, model) for model in models]
         leaves = [model.n_clusters_ for model in models]
         print(

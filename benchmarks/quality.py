@@ -13,12 +13,13 @@ images, "digits-unit" are divided by 16, "blobs-100" have sizes from 1 to 100.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -61,6 +62,7 @@ class Data:
     """Training and test parts, and the shape of the images that rows are, if any."""
 
     X: np.ndarray | sparse.csr_array
+    y_train: np.ndarray
     X_test: np.ndarray | sparse.csr_array
     y_test: np.ndarray
     image_shape: tuple[int, ...] | None = None
@@ -71,15 +73,15 @@ def load(name: str, data_dir: Path) -> Data:
     stem, *suffixes = name.split("-")
     if stem == "blobs":
         X, y = unbalanced_blobs(int(suffixes[0]))
-        return Data(X, X, y)
+        return Data(X, y, X, y)
     if stem in BUNDLED:
         X, y = BUNDLED[stem](return_X_y=True)
         X = X / 16.0 if "unit" in suffixes else X  # grey levels in [0, 1]
-        return Data(X, X, y, (8, 8) if "images" in suffixes else None)
+        return Data(X, y, X, y, (8, 8) if "images" in suffixes else None)
     with np.load(data_dir / f"{FILES[stem]}.npz") as file:
         parts = dict(file)
     if stem == "characters":  # finer labels: a character of an alphabet
-        parts["y_test"] = parts["character_test"]
+        parts |= {f"y_{part}": parts[f"character_{part}"] for part in ("train", "test")}
     X, X_test = (read_rows(parts, f"X_{part}") for part in ("train", "test"))
     if X_test is None or X_test.shape[0] == 0:
         X_test, parts["y_test"] = X, parts["y_train"]
@@ -87,10 +89,13 @@ def load(name: str, data_dir: Path) -> Data:
         X, X_test = (x.reshape(len(x), -1) / np.float32(255) for x in (X, X_test))
         if "omniglot" in FILES[stem]:  # ink is 1
             X, X_test = 1 - X, 1 - X_test
+    y = parts["y_train"]
     for suffix in suffixes:
         if suffix.endswith("k"):
-            X = X[: 1000 * int(suffix.removesuffix("k"))]
-    return Data(X, X_test, parts["y_test"], (28, 28) if "images" in suffixes else None)
+            rows = slice(1000 * int(suffix.removesuffix("k")))
+            X, y = X[rows], y[rows]
+    image_shape = (28, 28) if "images" in suffixes else None
+    return Data(X, y, X_test, parts["y_test"], image_shape)
 
 
 def read_rows(parts: dict, key: str) -> np.ndarray | sparse.csr_array | None:
@@ -184,26 +189,22 @@ def run(name: str, data: Data, method: str, n_leaves: int, seed: int) -> dict:
     }
 
 
-def table(records: list[dict]) -> Iterator[str]:
-    """Yield the lines of a Markdown table: mean and, over seeds, deviation."""
-    yield "| data | method | leaves | seeds | DP | LP | ACC | NMI | CPU-s |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+def table(records: list[dict]) -> list[list[str]]:
+    """Return the rows of a table: mean and, over seeds, deviation."""
+    rows = [["data", "method", "leaves", "seeds", "DP", "LP", "ACC", "NMI", "CPU-s"]]
     groups: dict[tuple, list[dict]] = {}
     for record in records:
         key = (record["dataset"], record["method"], record["n_leaves"])
         groups.setdefault(key, []).append(record)
     for (name, method, n_leaves), group in groups.items():
-        cells = []
+        cells = [name, method, str(n_leaves), str(len(group))]
         for metric in METRICS:
             values = [record[metric] for record in group]
-            digits = 1 if metric == "cpu_seconds" else 3
+            digits = 0 if metric == "cpu_seconds" else 3
             spread = f" ±{np.std(values):.{digits}f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.{digits}f}{spread}")
-        yield (
-            f"| {name} | {method} | {n_leaves} | {len(group)} | "
-            + " | ".join(cells)
-            + " |"
-        )
+        rows.append(cells)
+    return rows
 
 
 def main() -> None:
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--n-leaves", nargs="+", type=int, default=[10])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("quality.jsonl"))
+    parser.add_argument("--csv", type=Path, help="also write the table there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
@@ -232,7 +234,12 @@ def main() -> None:
                 with arguments.out.open("a") as out:
                     out.write(json.dumps(record) + "\n")
                 print(json.dumps(record), flush=True)
-    print("\n".join(table(records)))
+    head, *rows = table(records)
+    for cells in (head, ["---"] * len(head), *rows):
+        print("|", " | ".join(cells), "|")
+    if arguments.csv is not None:
+        with arguments.csv.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([head, *rows])
 
 
 if __name__ == "__main__":
