@@ -67,10 +67,14 @@ def evaluate(data: Data, n_leaves: int, seed: int, *, noise: bool, start: bool):
         history=History(),
     )
     proposal = guiding.Hierarchy(
-        hierarchy.cluster[train], hierarchy.merges, noise * hierarchy.spacing
+        hierarchy.cluster[train], hierarchy.merges, noise * hierarchy.spacing[train]
     )
     n_steps = guiding.N_ROUTER_STEPS if start else 0
-    with mock.patch.object(guiding, "N_ROUTER_STEPS", n_steps):
+    with (
+        mock.patch.object(guiding, "N_ROUTER_STEPS", n_steps),
+        # Every leaf stays, so that it can be told which cluster it stands for.
+        mock.patch.object(GuidedGrowth, "prune"),
+    ):
         model = growth.grow(proposal).eval()
     change = Topology.from_merges(hierarchy.merges.tolist())
     cluster_of_leaf = np.array([change.source[i] for i in change.topology.leaves])

@@ -33,7 +33,7 @@ model = TreeVAEClustering(n_clusters=10, random_state=0).fit(X)
 # --------------------------
 # Below each cluster, the group that most of its cells belong to, and how many do. The
 # labels were not seen by the fit. Myeloid cells and lymphocytes part at the top; the NK
-# cells share a branch with the T cells, which they resemble.
+# cells are among the T cells, which they resemble.
 names = []
 for cluster in range(model.n_clusters_):
     groups = coarse[model.labels_ == cluster]

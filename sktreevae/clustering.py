@@ -173,7 +173,9 @@ class TreeVAEClustering(
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
         "kl_decisions" (nats per sample, of the standardised data, while training; in
         a "split" phase, of the new leaves alone), and "validation_elbo" (weighted by
-        "kl_weight"; nan without early stopping).
+        "kl_weight"; nan without early stopping). The steps of the routers alone have
+        none. What the guided growth learns from has noise, and so lower bounds than
+        `score` gives.
     lower_bound_ : float
         Mean ELBO of the training samples in the course of the last epoch, in nats.
     module_ : TreeVAE

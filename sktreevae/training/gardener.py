@@ -58,9 +58,6 @@ class Gardener:
         Gets a record for each epoch.
     """
 
-    input_noise = 0.0
-    """Standard deviation of the noise on what the encoder sees while it is trained."""
-
     def __init__(
         self,
         samples: Samples,
@@ -96,14 +93,9 @@ class Gardener:
         """Return the mean of some samples, (n_features,)."""
         return self.samples[index[:N_STATISTICS]].mean(0)
 
-    def corrupt(self, features: Tensor) -> Tensor:
-        """Add noise to features, (batch, n_outputs), if they are to be learned from."""
-        if not self.input_noise or not torch.is_grad_enabled():
-            return features
-        noise = torch.randn(
-            features.shape, generator=self.generator, device=features.device
-        )
-        return features + self.input_noise * noise
+    def inputs(self, index: Tensor) -> Tensor:
+        """Return what the encoder sees of some samples, (len(index), n_outputs)."""
+        return self.features[index]
 
     def train_whole(
         self,
@@ -176,8 +168,7 @@ class _WholeTree:
     ) -> None:
         self.model = gardener.model
         self.samples = gardener.samples
-        self.features = gardener.features
-        self.corrupt = gardener.corrupt
+        self.inputs = gardener.inputs
         self.target = target
         self.n_decoded = n_decoded
         self.generator = gardener.generator
@@ -188,8 +179,7 @@ class _WholeTree:
 
     def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
         noise = self.model.draw_noise(len(index), self.generator)
-        features = self.corrupt(self.features[index])
-        posterior = self.model.infer_from(features, noise)
+        posterior = self.model.infer_from(self.inputs(index), noise)
         terms = self.model.top_down.elbo(posterior, self.samples[index], self.n_decoded)
         return terms, guidance_distance(posterior, self.target[index])
 

@@ -24,13 +24,14 @@ __all__ = ["GraphClustering", "GuidedGrowth", "Hierarchy"]
 N_LANDMARKS = 100_000
 """Most samples that the graph is made of; others follow the nearest of these."""
 
-N_GROUPS = 300
+N_GROUPS = 320
 N_GROUPS_PER_CLUSTER = 5
 """Micro-clusters between which the tree is found: at least so many, and so many for
 each cluster that is asked for."""
 
-N_RESTARTS = 3
-"""Random starts of the micro-clusters; the least cost wins."""
+N_RESTARTS = 10
+"""Random starts of the `N_GROUPS` micro-clusters; the least cost wins. More groups take
+longer, and differ less: they have one start."""
 
 MIN_NEIGHBORS = 3
 
@@ -42,8 +43,8 @@ SURE = 0.05
 
 MIN_STEPS = 150
 MAX_EPOCHS = 100
-"""Least update steps of the joint training. Neither it nor that of the routers has
-more epochs than this."""
+"""Least update steps of the joint training, in no more epochs than this; the routers
+have no more than these, either."""
 
 MAX_CLUSTERS = 64
 MIN_CLUSTER_SIZE = 8
@@ -63,13 +64,13 @@ class Hierarchy:
         Cluster of each sample.
     merges : ndarray of int of shape (n_clusters - 1, 2)
         What is merged, numbered as in `scipy.cluster.hierarchy.linkage`.
-    spacing : float
-        Median distance of neighbours.
+    spacing : Tensor of shape (n_samples,)
+        Median distance of each sample's neighbours.
     """
 
     cluster: Tensor
     merges: NDArray[np.int64]
-    spacing: float
+    spacing: Tensor
 
 
 class GraphClustering:
@@ -106,17 +107,17 @@ class GraphClustering:
         if n < 2:
             group = np.zeros(n, dtype=np.int64)
             self.groupings = [(group, Groups.single())]
-            self.spacing = 0.0
+            self.spacing = features.new_zeros(n)
             return
         n_neighbors = min(max(MIN_NEIGHBORS, round(np.log2(n))), n - 1)
         index, distance = nearest_neighbors(self.landmarks, n_neighbors, generator)
-        self.spacing = distance.median().item()
+        self.spacing = distance.median(1).values
         graph = fuzzy_graph(index, distance)
         places = layout(graph, generator)
         spaces = tuple(s.double().numpy(force=True) for s in (places, self.landmarks))
         n_groups = max(N_GROUPS, N_GROUPS_PER_CLUSTER * (max_clusters or MAX_CLUSTERS))
         self.groupings = []
-        for _ in range(N_RESTARTS if n > n_groups else 1):
+        for _ in range(N_RESTARTS if n > n_groups == N_GROUPS else 1):
             group = _micro_clusters(places, n_groups, generator)
             self.groupings.append((group, Groups.aggregate(graph, group, spaces)))
 
@@ -142,9 +143,11 @@ class GraphClustering:
                 best = (price, cluster[group], merges)
         _, labels, merges = best
         cluster = torch.from_numpy(labels).to(self.features.device)
+        spacing = self.spacing
         if self.landmarks is not self.features:
-            cluster = cluster[nearest_of(self.features, self.landmarks)]
-        return Hierarchy(cluster, merges, self.spacing)
+            nearest = nearest_of(self.features, self.landmarks)
+            cluster, spacing = cluster[nearest], spacing[nearest]
+        return Hierarchy(cluster, merges, spacing)
 
     def find_n_clusters(self, rng: np.random.Generator) -> int:
         """Find how many clusters held-out samples support; see `count_supported`."""
@@ -174,10 +177,10 @@ class GuidedGrowth(Gardener):
         hierarchy : Hierarchy
             Clusters of the training samples, and the tree over them.
         """
-        # A sample could as well lie as far away as its neighbours do. Without such
-        # noise encoders read the smallest differences between the samples they are
-        # trained on, and unseen samples lose their way (Bishop 1995).
-        self.input_noise = hierarchy.spacing / math.sqrt(self.features.shape[1])
+        self.noise = torch.zeros(len(self.samples), 1, device=self.train.device)
+        # As long as the spacing, whatever the number of features.
+        width = math.sqrt(self.features.shape[1])
+        self.noise[self.train, 0] = hierarchy.spacing / width
         change = Topology.from_merges(hierarchy.merges.tolist())
         self.plant(change.topology)
         leaves = [change.source[leaf] for leaf in change.topology.leaves]
@@ -195,6 +198,19 @@ class GuidedGrowth(Gardener):
         self.train_whole(phase, target, N_DECODED)
         self.prune()
         return self.model
+
+    def inputs(self, index: Tensor) -> Tensor:
+        """Return features, with noise while the model learns from them.
+
+        A sample could as well lie as far away as its neighbours do. Without such noise
+        encoders read the smallest differences between the samples they are trained on,
+        and unseen samples lose their way (Bishop 1995).
+        """
+        features = super().inputs(index)
+        if not torch.is_grad_enabled():
+            return features
+        noise = torch.empty_like(features).normal_(generator=self.generator)
+        return features + self.noise[index] * noise
 
     def _start_routers(self, target: Tensor, n_steps: int) -> None:
         """Train the encoder and the routers alone: no latents, no decoders.
@@ -221,7 +237,7 @@ class GuidedGrowth(Gardener):
             surprise = torch.zeros((), device=self.train.device)
             for step, batch in enumerate(batches, start=done):
                 index = self.train[batch]
-                log_path = self.model.route_from(self.corrupt(self.features[index]))
+                log_path = self.model.route_from(self.inputs(index))
                 loss = -log_path.gather(0, target[index][None]).mean()
                 descent.step(loss, step / n_steps)
                 surprise += loss.detach()

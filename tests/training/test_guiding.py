@@ -4,7 +4,8 @@ import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
-from sktreevae.model import Topology
+from sktreevae import TreeVAEClustering
+from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import (
     GraphClustering,
     GrowthOptions,
@@ -29,8 +30,8 @@ def nested_gaussians(n=480, seed=0):
 
 
 def cluster(X, n_clusters, seed=0):
-    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator(seed))
-    return graph.hierarchy(n_clusters)
+    X = torch.tensor(X, dtype=torch.float32)
+    return GraphClustering(X, generator(seed), n_clusters).hierarchy(n_clusters)
 
 
 @pytest.mark.parametrize("limit", [100, 1000])
@@ -143,6 +144,7 @@ def test_the_model_learns_the_proposal():
 def planted(n_clusters):
     growth, hierarchy, y = make_growth(n_clusters)
     growth.plant(Topology.from_merges(hierarchy.merges.tolist()).topology)
+    growth.noise = torch.zeros(len(y), 1)
     return growth, torch.tensor(y)
 
 
@@ -173,32 +175,59 @@ def test_routers_are_trained_until_they_are_sure(sure, n_steps, monkeypatch):
     assert steps == [i / 20 for i in range(n_steps)]
 
 
-def test_noise_reaches_as_far_as_the_neighbours(rng):
-    X = rng.standard_normal((300, 4))
-    one, ten = (
-        GraphClustering(torch.tensor(c * X, dtype=torch.float32), generator())
-        for c in (1, 10)
-    )
-    assert ten.spacing == pytest.approx(10 * one.spacing, rel=1e-4)
-    distance = torch.cdist(one.features, one.features).sort(dim=1).values
-    assert one.spacing == pytest.approx(distance[:, 1:9].median().item(), rel=1e-4)
-
-
-def test_noise_is_only_for_learning():
+@pytest.mark.parametrize("n_landmarks", [480, 100])
+def test_noise_reaches_as_far_as_a_samples_neighbours(n_landmarks, monkeypatch):
+    monkeypatch.setattr(guiding, "N_LANDMARKS", n_landmarks)
     growth, hierarchy, _ = make_growth(2)
     growth.grow(hierarchy)
-    # The length of the noise in three dimensions.
-    assert growth.input_noise * np.sqrt(3) == pytest.approx(hierarchy.spacing)
-    features = torch.zeros(20_000, 3)
-    assert growth.corrupt(features).std() == pytest.approx(growth.input_noise, rel=0.05)
-    with torch.no_grad():
-        assert growth.corrupt(features) is features
+    x = growth.features
+    length = growth.noise[:, 0] * np.sqrt(3)
+    torch.testing.assert_close(length, hierarchy.spacing)
+    if n_landmarks == 480:
+        distance = torch.cdist(x, x).sort(dim=1).values[:, 1:10]
+        torch.testing.assert_close(length, distance.median(1).values, rtol=1e-3, atol=0)
 
 
-def test_more_clusters_than_micro_clusters_by_default(rng):
-    X = torch.tensor(rng.random((2000, 2)), dtype=torch.float32)
-    hierarchy = GraphClustering(X, generator(), 400).hierarchy(400)
-    assert hierarchy.cluster.unique().tolist() == list(range(400))
+def test_noise_is_only_for_learning(monkeypatch):
+    growth, hierarchy, _ = make_growth(2)
+    growth.train, growth.validation = growth.train[:400], growth.train[400:]
+    hierarchy = guiding.Hierarchy(
+        hierarchy.cluster[:400], hierarchy.merges, hierarchy.spacing[:400]
+    )
+    rows = {tuple(row) for row in growth.features.tolist()}
+    seen = {True: [], False: []}
+    bottom_up = TreeVAE.route_from, TreeVAE.infer_from
+
+    def record(function):
+        def recorded(model, features, *noise):
+            known = [tuple(row) in rows or not any(row) for row in features.tolist()]
+            seen[torch.is_grad_enabled()].append(np.mean(known))
+            return function(model, features, *noise)
+
+        return recorded
+
+    for name, function in zip(("route_from", "infer_from"), bottom_up, strict=True):
+        monkeypatch.setattr(TreeVAE, name, record(function))
+    growth.grow(hierarchy)
+    assert set(seen[True]) == {0.0}
+    assert set(seen[False]) == {1.0}
+
+
+def test_dense_clusters_near_each_other_stay_apart(rng):
+    # The noise of a sparse cloud would wash them into one.
+    cloud = rng.standard_normal((800, 10))
+    dense = 0.01 * rng.standard_normal((200, 10))
+    dense[:, 0] += 12
+    dense[100:, 1] += 0.15
+    X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [800, 100, 100])
+    model = TreeVAEClustering(3, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_clusters_have_enough_micro_clusters(monkeypatch, rng):
+    monkeypatch.setattr(guiding, "N_GROUPS", 10)
+    hierarchy = cluster(rng.random((200, 2)), 30)
+    assert hierarchy.cluster.unique().tolist() == list(range(30))
 
 
 def test_leaves_with_too_few_samples_are_pruned():
