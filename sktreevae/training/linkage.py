@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
+from scipy.special import xlogy
 
 __all__ = ["Groups", "average_linkage", "code_length", "cost", "partition"]
 
+LN_2 = np.log(2.0)
 N_SWEEPS = 10
 SEPARATION_WEIGHT = 0.1
 BACKGROUND = 0.001
@@ -260,7 +262,7 @@ def _cluster_code(volume: Array, leaving: Array) -> Array:
 
 
 def _plogp(p: Array) -> Array:
-    return p * np.log2(np.maximum(p, np.finfo(np.float64).tiny))
+    return xlogy(p, p) / LN_2
 
 
 def _refine(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
