@@ -3,7 +3,8 @@
     python benchmarks/quality.py --data-dir DIR --datasets digits mnist mnist-images
 
 writes a line of JSON for each fit to --out, which it also reads, so that a run can be
-taken up again, and prints a Markdown table. Labels are used to evaluate, never to fit.
+taken up again, and prints a Markdown table of all that is there. Labels are used to
+evaluate, never to fit.
 
 A dataset is the name of a file in --data-dir, one of scikit-learn's, or "blobs", with
 suffixes: "mnist-10k" are the first 10 000 rows, "mnist-images" says that rows are
@@ -211,7 +212,7 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--datasets", nargs="+", default=["digits"])
+    parser.add_argument("--datasets", nargs="*", default=["digits"])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-leaves", nargs="+", type=int, default=[10])
