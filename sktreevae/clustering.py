@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,12 +21,12 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from .devices import resolve_device
 from .features import fit_feature_map
 from .hierarchy import build_dendrogram
-from .model import FeatureMap, Topology, TreeVAE
+from .model import FeatureMap, Topology, TreeVAE, decoder_factory, encoder_factory
 from .preprocessing import Matrix, resolve_likelihood, standardisation
 from .progress import ProgressLine
 from .training import (
@@ -37,20 +38,22 @@ from .training import (
     LoopOptions,
     Samples,
     count_supported,
-    map_blocks,
 )
 from .validation import (
     Allowed,
     Boolean,
+    Function,
+    ImageShape,
     Instance,
     InvalidParameterError,
     Number,
     Options,
-    Shape,
     check_parameters,
 )
 
 __all__ = ["TreeVAEClustering"]
+
+NETWORKS = ("auto", "mlp", "cnn", "resnet")
 
 LEAST_FRACTION = 0.01
 LEAST_SHARE = 0.05
@@ -94,10 +97,24 @@ class TreeVAEClustering(
         splitting one leaf after the other; with one departure, that the decisions of a
         new split start from a cut of the neighbour graph of the leaf's samples.
     image_shape : tuple of int, default=None
-        Says that rows are images: height and width, or height, width and channels, at
-        least 8 pixels a side, as ``images.reshape(n, -1)`` gives them. Neighbours are
-        then found, and encoders helped, by histograms of oriented gradients, which is
-        prior knowledge about images.
+        Says that rows are images, as ``images.reshape(n, -1)`` gives them: height and
+        width, at least 8 pixels each, or those with the channels first or last.
+        Neighbours are then found, and encoders helped, by histograms of oriented
+        gradients, which is prior knowledge about images.
+    encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
+        What sees the data. "mlp": a perceptron, which sees the features that
+        neighbours are found by, and nothing else. "cnn": that and, beside it,
+        convolutions, which see the images; "resnet" has residual blocks among these.
+        "auto" is "cnn" for grey images from 16 pixels a side, "resnet" for colour, and
+        "mlp" for all other data. A callable takes `n_features` and `hidden_dim`, and
+        returns a `torch.nn.Module` that maps (batch, n_features), the data as
+        standardised inside, to (batch, hidden_dim); it takes the place of the
+        convolutions. No layer may mix rows, as batch normalisation does, or be random,
+        as dropout is.
+    decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
+        The network of each leaf, likewise. A callable takes `latent_dim` and
+        `n_features`, and returns a module that maps (batch, latent_dim) to
+        (batch, n_features), logits if the likelihood is Bernoulli.
     max_depth : int, default=None
         Largest depth of a leaf; the root has depth 0. No limit by default.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
@@ -118,7 +135,7 @@ class TreeVAEClustering(
         Width of the latent variable of each node.
     hidden_dim : int, default=128
         Width of the bottom-up embeddings. The encoder narrows to it from four times
-        as much; decoders have one hidden layer of twice as much.
+        as much; decoders have hidden layers of as much and of twice as much.
     max_iter : int, default=6
         Most epochs of each phase of training: of the joint training, which has at
         least 150 update steps (in up to 100 epochs), or of each phase of the iterative
@@ -217,7 +234,9 @@ class TreeVAEClustering(
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), Options((None,))],
         "growth": [Options(("guided", "iterative"))],
-        "image_shape": [Shape(2, 3, at_least=8), Options((None,))],
+        "image_shape": [ImageShape(), Options((None,))],
+        "encoder": [Options(NETWORKS), Function()],
+        "decoder": [Options(NETWORKS), Function()],
         "max_depth": [Number(Integral, 0), Options((None,))],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
         "min_cluster_fraction": [Number(Real, 0, 0.5), Options((None,))],
@@ -247,6 +266,8 @@ class TreeVAEClustering(
         *,
         growth: str = "guided",
         image_shape: tuple[int, ...] | None = None,
+        encoder: str | Callable[[int, int], nn.Module] = "auto",
+        decoder: str | Callable[[int, int], nn.Module] = "auto",
         max_depth: int | None = None,
         split_criterion: str = "n_samples",
         min_cluster_fraction: float | None = None,
@@ -268,6 +289,8 @@ class TreeVAEClustering(
         self.n_clusters = n_clusters
         self.growth = growth
         self.image_shape = image_shape
+        self.encoder = encoder
+        self.decoder = decoder
         self.max_depth = max_depth
         self.split_criterion = split_criterion
         self.min_cluster_fraction = min_cluster_fraction
@@ -350,6 +373,16 @@ class TreeVAEClustering(
                 "latent_dim": self.latent_dim,
                 "likelihood": likelihood,
                 "feature_map": feature_map,
+                "encoder": encoder_factory(
+                    self.encoder, self.image_shape, samples.n_features, self.hidden_dim
+                ),
+                "decoder": decoder_factory(
+                    self.decoder,
+                    self.image_shape,
+                    samples.n_features,
+                    self.hidden_dim,
+                    self.latent_dim,
+                ),
             }
             module, history = self._grow(samples, features, networks, generator, rng)
         # Nothing is set before: a fit that fails leaves the estimator as it was.
@@ -372,6 +405,12 @@ class TreeVAEClustering(
             raise ValueError(
                 f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
+        images = "cnn", "resnet"
+        for name in ("encoder", "decoder"):
+            if self.image_shape is None and getattr(self, name) in images:
+                raise InvalidParameterError(
+                    f"{name}={getattr(self, name)!r} needs an image_shape, got None."
+                )
         if self.image_shape is not None and math.prod(self.image_shape) != n_features:
             raise InvalidParameterError(
                 f"image_shape={self.image_shape!r} means {math.prod(self.image_shape)} "
@@ -502,7 +541,9 @@ class TreeVAEClustering(
     def _read_tree(self, samples: Samples, features: Tensor) -> None:
         """Set everything that follows from the module and the training samples."""
         topology = self.module_.topology
-        path = map_blocks(lambda x: self.module_.route_from(x).T.exp(), features)
+        path = samples.map(
+            lambda *inputs: self.module_.route_from(*inputs).T.exp(), beside=features
+        )
         positions = path.argmax(1)
         subset = _some_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
         leaf_elbo = samples.map(

@@ -9,14 +9,17 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from .model import MIN_SIDE, ImageLayout
+
 __all__ = [
     "Allowed",
     "Boolean",
+    "Function",
     "Instance",
     "InvalidParameterError",
     "Number",
     "Options",
-    "Shape",
+    "ImageShape",
     "check_parameters",
 ]
 
@@ -101,39 +104,38 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A tuple of ints.
-
-    Parameters
-    ----------
-    shortest, longest : int
-        Lengths of the tuple.
-    at_least : int
-        Least value of the first two entries; others are positive.
-    """
-
-    shortest: int
-    longest: int
-    at_least: int
+class Function:
+    """Something to call."""
 
     def accepts(self, value: object) -> bool:
         """Tell whether a value is allowed."""
-        if not isinstance(value, tuple | list):
+        return callable(value)
+
+    def __str__(self) -> str:
+        return "a callable"
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Height and width of images, maybe with channels first or last."""
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether a value is allowed."""
+        if not isinstance(value, tuple | list) or len(value) not in (2, 3):
             return False
-        lows = [self.at_least, self.at_least] + [1] * (self.longest - 2)
-        return self.shortest <= len(value) <= self.longest and all(
-            Number(Integral, low).accepts(entry)
-            for entry, low in zip(value, lows, strict=False)
-        )
+        if not all(Number(Integral, 1).accepts(entry) for entry in value):
+            return False
+        layout = ImageLayout.of(tuple(value))
+        return min(layout.height, layout.width) >= MIN_SIDE
 
     def __str__(self) -> str:
         return (
-            f"a tuple of {self.shortest} or {self.longest} ints, the first two of them "
-            f">= {self.at_least}"
+            f"a tuple of 2 or 3 ints, two of them sides >= {MIN_SIDE}, the third, if "
+            "any, the number of channels, first or last"
         )
 
 
-Allowed = Number | Options | Boolean | Instance | Shape
+Allowed = Number | Options | Boolean | Instance | Function | ImageShape
 
 
 def check_parameters(

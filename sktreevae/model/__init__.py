@@ -2,6 +2,8 @@
 
 from .features import FeatureMap
 from .gaussians import Gaussian
+from .images import MIN_SIDE, ImageLayout
+from .networks import decoder_factory, encoder_factory
 from .posterior import ElboTerms, Posterior
 from .topdown import TopDown
 from .topology import Topology
@@ -11,8 +13,12 @@ __all__ = [
     "ElboTerms",
     "FeatureMap",
     "Gaussian",
+    "ImageLayout",
+    "MIN_SIDE",
     "Posterior",
     "TopDown",
     "Topology",
     "TreeVAE",
+    "decoder_factory",
+    "encoder_factory",
 ]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .images import ImageLayout
+
 __all__ = ["FeatureMap", "OrientedGradients"]
 
 N_BINS = 8
@@ -35,7 +37,7 @@ class FeatureMap(nn.Module):
     kind : {"plain", "text", "image"}, default="plain"
         How raw features are made.
     image_shape : tuple of int, default=None
-        Height, width and, maybe, channels of an image.
+        Height and width of an image, maybe with channels first or last.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class OrientedGradients(nn.Module):
     Parameters
     ----------
     image_shape : tuple of int
-        Height and width, or height, width and channels, of the images in a row.
+        Height and width, with channels first or last, of the images in a row.
 
     Examples
     --------
@@ -103,18 +105,17 @@ class OrientedGradients(nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...]) -> None:
         super().__init__()
-        height, width, *channels = image_shape
-        self.image_shape = (height, width, *(channels or [1]))
-        self.cell = max(1, round(min(height, width) / CELLS_PER_SIDE))
+        self.layout = ImageLayout.of(image_shape)
+        sides = self.layout.height, self.layout.width
+        self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
         self.step = max(1, round(self.cell / STEPS_PER_CELL))
         self.n_features = N_BINS * math.prod(
-            -(-(side - self.cell) // self.step) + 1 for side in (height, width)
+            -(-(side - self.cell) // self.step) + 1 for side in sides
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, height * width * channels) to (batch, n_features)."""
-        x = x.reshape(-1, *self.image_shape).permute(0, 3, 1, 2)
-        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        x = F.pad(self.layout.images(x), (1, 1, 1, 1), mode="replicate")
         # Sobel's filters are separable: a difference one way, smoothed the other way.
         across = x[..., 2:] - x[..., :-2]
         across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]

@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
-__all__ = ["SLOPE", "StackedMLP", "linear", "mlp"]
+__all__ = ["SLOPE", "StackedMLP", "StackedModules", "conv", "linear", "mlp"]
 
 SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
@@ -99,6 +100,11 @@ class StackedMLP(nn.Module):
         return x
 
     @torch.no_grad()
+    def start(self, node: int, output: Tensor) -> None:
+        """Let a perceptron begin with a constant output, (out,), more or less."""
+        self.biases[-1][node] = output
+
+    @torch.no_grad()
     def fit_last_layer(self, x: Tensor, target: Tensor) -> None:
         """Fit the last layer, for a head start, by ridge regression.
 
@@ -122,6 +128,78 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in) or (n_nodes, batch, in) to (n_nodes, batch, out)."""
         return _stacked_forward(x, self.weights, self.biases)
+
+
+class StackedModules(nn.Module):
+    """One network of any kind per node, with a constant of its own added.
+
+    Networks are evaluated one after the other: those that are worth it are large
+    enough to keep a processor busy.
+
+    Parameters
+    ----------
+    n_nodes : int
+        Number of networks. Every parameter has this as its first dimension.
+    n_outputs : int
+        Width of their output.
+    make : callable
+        Makes a network, with the keyword argument `generator`.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_nodes: int,
+        n_outputs: int,
+        make: Callable[..., nn.Module],
+        *,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        networks = [make(generator=generator) for _ in range(n_nodes)]
+        shape = (n_nodes, 1, n_outputs)
+        self.constant = nn.Parameter(torch.zeros(shape, device=generator.device))
+        # Names of parameters may not have dots.
+        parameters, buffers = stack_module_state(networks)
+        self._names = [*parameters, *buffers]
+        # It only says what to compute: in a tuple, so that it isn't registered.
+        self._network = (networks[0].to("meta"),)
+        for name, value in parameters.items():
+            self.register_parameter(_dotless(name), nn.Parameter(value.detach()))
+        for name, value in buffers.items():
+            self.register_buffer(_dotless(name), value)
+
+    def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Map rows by a network each; arguments as for `StackedMLP.forward_groups`."""
+        return torch.cat(self._evaluate(x.split(sizes)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_nodes, batch, in) to (n_nodes, batch, out)."""
+        return torch.stack(self._evaluate(x.unbind()))
+
+    @torch.no_grad()
+    def start(self, node: int, output: Tensor) -> None:
+        """Let a network begin with a constant output, (out,), more or less."""
+        self.constant[node] = output
+
+    def _evaluate(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Map some rows by each of the networks."""
+        values = [getattr(self, _dotless(name)).unbind() for name in self._names]
+        states = (
+            dict(zip(self._names, state, strict=True))
+            for state in zip(*values, strict=True)
+        )
+        return [
+            functional_call(self._network[0], state, rows) + constant
+            for state, rows, constant in zip(
+                states, inputs, self.constant.unbind(), strict=True
+            )
+        ]
+
+
+def _dotless(name: str) -> str:
+    return "of_" + name.replace(".", "_")
 
 
 def _stacked_forward(
@@ -164,6 +242,41 @@ def linear(fan_in: int, fan_out: int, *, generator: torch.Generator) -> nn.Linea
     layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, device=generator.device)
     with torch.no_grad():
         _init_weight(layer.weight, fan_in, generator)
+        layer.bias.zero_()
+    return layer
+
+
+def conv(
+    n_in: int,
+    n_out: int,
+    *,
+    stride: int = 1,
+    doubling: bool = False,
+    gain: float = 1.0,
+    generator: torch.Generator,
+) -> nn.Module:
+    """Return a convolution with initial weights from an explicit generator.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    stride : int, default=1
+        Step of windows of three pixels, around every pixel that there is a step to.
+    doubling : bool, default=False
+        Whether to double height and width instead, by a transposed convolution.
+    gain : float, default=1.0
+        Factor on the initial weights.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+    if doubling:
+        kind, window, n_terms = nn.ConvTranspose2d, (4, 2, 1), 4 * n_in
+    else:
+        kind, window, n_terms = nn.Conv2d, (3, stride, 1), 9 * n_in
+    layer = nn.utils.skip_init(kind, n_in, n_out, *window, device=generator.device)
+    with torch.no_grad():
+        _init_weight(layer.weight, n_terms, generator, gain)
         layer.bias.zero_()
     return layer
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .gaussians import Gaussian
-from .layers import StackedMLP
+from .layers import StackedMLP, StackedModules
 from .likelihoods import LIKELIHOODS
+from .networks import Factory
 from .posterior import Decisions, ElboTerms, Level, Posterior
 from .topology import Restructuring, Topology
 
@@ -40,6 +41,9 @@ class TopDown(nn.Module):
         Widths of the bottom-up embeddings and of a node's latent.
     likelihood : {"bernoulli", "gaussian"}
         Distribution of the data given a leaf's latent.
+    decoder : Factory, default=None
+        Makes a leaf's network from (batch, latent_dim) to (batch, n_features); a
+        perceptron by default.
     generator : torch.Generator
         Source of the initial weights.
     """
@@ -52,6 +56,7 @@ class TopDown(nn.Module):
         hidden_dim: int,
         latent_dim: int,
         likelihood: str,
+        decoder: Factory | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -61,8 +66,9 @@ class TopDown(nn.Module):
             "hidden_dim": hidden_dim,
             "latent_dim": latent_dim,
             "likelihood": likelihood,
+            "decoder": decoder,
         }
-        narrow, wide = 4 * latent_dim, 2 * hidden_dim
+        narrow = 4 * latent_dim
         n_nodes, n_leaves = topology.n_nodes - 1, len(topology.leaves)
         n_branchings = len(topology.branchings)
         new = {"generator": generator}
@@ -75,9 +81,11 @@ class TopDown(nn.Module):
         self.q_routers = StackedMLP(n_branchings, (hidden_dim, hidden_dim, 1), **new)
         self.p_routers = StackedMLP(n_branchings, (latent_dim, narrow, 1), **new)
         # The leaves.
-        self.decoders = StackedMLP(
-            n_leaves, (latent_dim, wide, n_features), gain=0.1, **new
-        )
+        if decoder is None:
+            widths = (latent_dim, hidden_dim, 2 * hidden_dim, n_features)
+            self.decoders = StackedMLP(n_leaves, widths, gain=0.1, **new)
+        else:
+            self.decoders = StackedModules(n_leaves, n_features, decoder, **new)
         self.likelihood = LIKELIHOODS[likelihood](n_leaves, n_features)
         self._register_steps()
 
@@ -307,7 +315,7 @@ class TopDown(nn.Module):
     @torch.no_grad()
     def start_leaf(self, leaf: int, mean: Tensor) -> None:
         """Let a leaf's decoder begin with a given mean, (n_features,)."""
-        self.decoders.biases[-1][leaf] = self.likelihood.output(mean)
+        self.decoders.start(leaf, self.likelihood.output(mean))
 
     @torch.no_grad()
     def start_router(self, embedding: Tensor, leaf: Tensor) -> None:
@@ -326,9 +334,10 @@ class TopDown(nn.Module):
     def draw_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw standard normal noise for all latents of `n_samples` samples."""
         shape = (self.topology.n_nodes, n_samples, self.config["latent_dim"])
-        device = self.decoders.biases[0].device
-        dtype = self.decoders.biases[0].dtype
-        return torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        like = self.heads.biases[0]
+        return torch.randn(
+            shape, generator=generator, device=like.device, dtype=like.dtype
+        )
 
     def graft(self, leaf: int, cherry: TopDown) -> TopDown:
         """Return the tree with `cherry`, a root and two leaves, in the place of a leaf.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .features import FeatureMap
 from .gaussians import Gaussian
 from .layers import linear
-from .networks import BottomUp
+from .networks import BottomUp, Factory
 from .posterior import ElboTerms, Posterior
 from .topdown import TopDown
 from .topology import Topology
@@ -43,7 +43,13 @@ class TreeVAE(nn.Module):
     likelihood : {"bernoulli", "gaussian"}, default="gaussian"
         Distribution of the data given the latent of a leaf.
     feature_map : FeatureMap, default=None
-        What the encoder sees of the data; all of it by default.
+        Features of the data that the bottom-up side sees; the data by default.
+    encoder : Factory, default=None
+        Makes a network from (batch, n_features) to (batch, hidden_dim), for the bottom-
+        up side to see the data beside their features.
+    decoder : Factory, default=None
+        Makes a leaf's network from (batch, latent_dim) to (batch, n_features); a
+        perceptron by default.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -68,16 +74,20 @@ class TreeVAE(nn.Module):
         n_steps: int = 4,
         likelihood: str = "gaussian",
         feature_map: FeatureMap | None = None,
+        encoder: Factory | None = None,
+        decoder: Factory | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.feature_map = (
             FeatureMap(n_features) if feature_map is None else feature_map
         )
+        self._encoder = encoder
         self.bottom_up = BottomUp(
             self.feature_map.n_outputs,
             hidden_dim=hidden_dim,
             n_steps=n_steps,
+            encoder=encoder,
             generator=generator,
         )
         self.root_head = linear(hidden_dim, 2 * latent_dim, generator=generator)
@@ -87,6 +97,7 @@ class TreeVAE(nn.Module):
             hidden_dim=hidden_dim,
             latent_dim=latent_dim,
             likelihood=likelihood,
+            decoder=decoder,
             generator=generator,
         )
 
@@ -102,6 +113,7 @@ class TreeVAE(nn.Module):
             "topology": self.topology,
             "n_steps": len(self.bottom_up.chain),
             "feature_map": self.feature_map,
+            "encoder": self._encoder,
             **self.top_down.config,
         }
 
@@ -119,11 +131,13 @@ class TreeVAE(nn.Module):
         noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
             Draws the latents; without it they are the posterior means.
         """
-        return self.infer_from(self.feature_map(x), noise)
+        return self.infer_from(self.feature_map(x), x, noise)
 
-    def infer_from(self, features: Tensor, noise: Tensor | None = None) -> Posterior:
-        """Infer latents and paths from what `feature_map` makes of a batch."""
-        embeddings = self.bottom_up(features)
+    def infer_from(
+        self, features: Tensor, x: Tensor, noise: Tensor | None = None
+    ) -> Posterior:
+        """Infer latents and paths from what `feature_map` makes of a batch, and it."""
+        embeddings = self.bottom_up(features, x)
         root = Gaussian.from_raw(self.root_head(embeddings[0]))
         return self.top_down.infer(
             embeddings,
@@ -141,12 +155,12 @@ class TreeVAE(nn.Module):
         x : Tensor of shape (batch, n_features)
             Data.
         """
-        return self.route_from(self.feature_map(x))
+        return self.route_from(self.feature_map(x), x)
 
-    def route_from(self, features: Tensor) -> Tensor:
-        """Return log P(l | x) from what `feature_map` makes of a batch."""
+    def route_from(self, features: Tensor, x: Tensor) -> Tensor:
+        """Return log P(l | x) from what `feature_map` makes of a batch, and it."""
         root_log_path = features.new_zeros(len(features))
-        _, log_paths = self.top_down.route(self.bottom_up(features), root_log_path)
+        _, log_paths = self.top_down.route(self.bottom_up(features, x), root_log_path)
         return self.top_down.at_leaves(log_paths)
 
     def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
@@ -197,7 +211,7 @@ class TreeVAE(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return d_0, the embedding that the root reads, (batch, hidden_dim)."""
-        return self.bottom_up(self.feature_map(x))[0]
+        return self.bottom_up(self.feature_map(x), x)[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return sum_l P(l | x) E[x | z_l] at posterior means, (batch, n_features)."""

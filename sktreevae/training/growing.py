@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import ElboTerms, Gaussian, TopDown, Topology, TreeVAE
-from .batches import Samples, map_blocks
+from .batches import Samples
 from .gardener import Gardener, guidance_distance
 from .loop import Phase
 from .splitting import propose_split
@@ -39,8 +39,10 @@ class IterativeGrowth(Gardener):
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
             target[self.train] = self._propose(self.train)
-            root = map_blocks(
-                lambda x: self.model.bottom_up(x)[0], self.features[self.train]
+            root = self.samples.map(
+                lambda *inputs: self.model.bottom_up(*inputs)[0],
+                self.train,
+                beside=self.features,
             )
             self._start(self.model.top_down, root, self.train, target[self.train])
             self.train_whole(Phase("initial", (0.0, KL_GROWING), self.guidance), target)
@@ -167,10 +169,10 @@ class IterativeGrowth(Gardener):
         row = self.model.topology.levels[depth].index(leaf)
         parts = []
         for rows in index.split(self.options.batch_size):
-            features = self.features[rows]
+            inputs = self.inputs(rows)
             noise = self.model.draw_noise(len(rows), self.generator)
-            embeddings = self.model.bottom_up(features)
-            level = self.model.infer_from(features, noise).levels[depth]
+            embeddings = self.model.bottom_up(*inputs)
+            level = self.model.infer_from(*inputs, noise).levels[depth]
             last = len(embeddings) - 1
             parts.append(
                 (
