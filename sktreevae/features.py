@@ -65,8 +65,8 @@ def fit_feature_map(
       50 principal components of the logarithms of their shares, at the median total,
       and the logarithm of the total at a fifth of the weight: how deep a cell was
       sequenced, or how long a text is, tells little about what it is.
-    - Other text-like data, which is not negative and mostly zero: square roots, scaled to
-      unit length, reduced by truncated SVD without the first component, which is
+    - Other text-like data, which is not negative and mostly zero: square roots, scaled
+      to unit length, reduced by truncated SVD without the first component, which is
       little more than the mean; scaled to unit length again. Never made dense.
     - Other data: 50 principal components; all features, where they are few. Features
       are standardised first if their scales seem to differ in kind.
@@ -129,7 +129,9 @@ def _fit_counts(x: NDArray[np.float32], rng: np.random.Generator) -> FeatureMap:
     if n_features <= MAX_PLAIN_FEATURES:
         raw = np.sqrt(x)
         feature_map = make(kind="roots")
-        return _set(feature_map, mean=raw.mean(axis=0), projection=_components(raw, rng))
+        return _set(
+            feature_map, mean=raw.mean(axis=0), projection=_components(raw, rng)
+        )
     depth = max(np.median(x.sum(axis=1)), 1.0)
     start = _set(make(kind="shares"), depth=depth)
     raw = start.raw(torch.from_numpy(x)).numpy()

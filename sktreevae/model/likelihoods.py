@@ -109,8 +109,8 @@ class Gaussian(nn.Module):
 class Poisson(nn.Module):
     """Counts; the decoder gives the logarithms of their rates.
 
-    Rates are kept between 1e-6 and twice the `LARGEST_COUNT` of 2**24, so that no exponential
-    overflows and no count is impossible.
+    Rates are kept between 1e-6 and twice the `LARGEST_COUNT` of 2**24, so that no
+    exponential overflows and no count is impossible.
 
     Parameters
     ----------
