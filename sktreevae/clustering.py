@@ -27,7 +27,13 @@ from .devices import resolve_device
 from .features import fit_feature_map
 from .hierarchy import build_dendrogram
 from .model import FeatureMap, Topology, TreeVAE, decoder_factory, encoder_factory
-from .preprocessing import Matrix, resolve_likelihood, standardisation
+from .model.likelihoods import LIKELIHOODS
+from .preprocessing import (
+    COUNT_LIKELIHOODS,
+    Matrix,
+    resolve_likelihood,
+    standardisation,
+)
 from .progress import ProgressLine
 from .training import (
     GraphClustering,
@@ -125,12 +131,21 @@ class TreeVAEClustering(
         Leaves with a smaller fraction of the samples are pruned. In [0, 0.5). By
         default a twentieth of the mean over clusters, ``1 / (20 * n_clusters)``, and
         no more than the 1% of the paper.
-    likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
-        Distribution of the data given a leaf. "bernoulli" is for values in [0, 1],
-        where those between are soft targets; "gaussian" is for real values, with a
-        learned variance for each feature and leaf, at least 1% of the feature's own.
-        "auto" is "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise.
-        For "gaussian", features are standardised inside; images as a whole.
+    likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}, \
+            default="auto"
+        Distribution of the data given a leaf.
+
+        - "bernoulli": values in [0, 1], where those between are soft targets.
+        - "gaussian": real values, with a learned variance for each feature and leaf,
+          at least 1% of the feature's own. Features are standardised inside; images as
+          a whole.
+        - "poisson": counts, whole numbers up to 2**24, as they are. The model learns
+          rates, from 1e-6 to 2**25.
+        - "negative_binomial": counts that vary more than that, as those of genes and
+          words do: their variance is ``rate + dispersion * rate**2``, with a learned
+          dispersion for each feature and leaf, at least 1e-4.
+        - "auto": "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise,
+          for whole numbers too: they may be codes or grey levels.
     latent_dim : int, default=8
         Width of the latent variable of each node.
     hidden_dim : int, default=128
@@ -240,7 +255,7 @@ class TreeVAEClustering(
         "max_depth": [Number(Integral, 0), Options((None,))],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
         "min_cluster_fraction": [Number(Real, 0, 0.5), Options((None,))],
-        "likelihood": [Options(("auto", "bernoulli", "gaussian"))],
+        "likelihood": [Options(("auto", *LIKELIHOODS))],
         "latent_dim": [Number(Integral, 1)],
         "hidden_dim": [Number(Integral, 2)],
         "max_iter": [Number(Integral, 1)],
@@ -364,7 +379,13 @@ class TreeVAEClustering(
         with torch.inference_mode(False), torch.enable_grad():
             samples = Samples(X, center, scale, device)
             feature_map = fit_feature_map(
-                X, samples, center, scale, self.image_shape, rng
+                X,
+                samples,
+                center,
+                scale,
+                self.image_shape,
+                rng,
+                counts=likelihood in COUNT_LIKELIHOODS,
             ).to(device)
             features = samples.map(feature_map)
             networks = {
@@ -735,7 +756,7 @@ class TreeVAEClustering(
         -------
         X : ndarray of shape (n_samples, n_features)
             In the units of the training data. With a Bernoulli likelihood, the
-            probabilities, as grey levels are.
+            probabilities, as grey levels are; whole numbers with one of counts.
         labels : ndarray of int of shape (n_samples,)
             Their clusters.
 

@@ -31,6 +31,9 @@ TEXT_DENSITY = 0.1
 PIXEL_WEIGHT = 0.5
 """Of the pixels, relative to the oriented gradients."""
 
+TOTAL_WEIGHT = 0.2
+"""Of the total of a row of counts, relative to the shares."""
+
 FEW_FEATURES = 0.25
 """Least fraction of the features that should decide on distances."""
 
@@ -51,13 +54,19 @@ def fit_feature_map(
     scale: NDArray[np.float64],
     image_shape: tuple[int, ...] | None,
     rng: np.random.Generator,
+    *,
+    counts: bool = False,
 ) -> FeatureMap:
     """Choose features in which Euclidean distances tell neighbours, and fit them.
 
     - Images: histograms of oriented gradients, reduced to 50 principal components, and
       50 of the pixels at half the weight. This is prior knowledge about images.
-    - Text-like data, which is not negative and mostly zero: square roots, scaled to
-      unit length, reduced by truncated SVD without the first component, which is
+    - Counts, where the likelihood says so: square roots of up to 64 features. Of more,
+      50 principal components of the logarithms of their shares, at the median total,
+      and the logarithm of the total at a fifth of the weight: how deep a cell was
+      sequenced, or how long a text is, tells little about what it is.
+    - Other text-like data, which is not negative and mostly zero: square roots, scaled
+      to unit length, reduced by truncated SVD without the first component, which is
       little more than the mean; scaled to unit length again. Never made dense.
     - Other data: 50 principal components; all features, where they are few. Features
       are standardised first if their scales seem to differ in kind.
@@ -74,6 +83,8 @@ def fit_feature_map(
         Height, width and, maybe, channels.
     rng : numpy Generator
         Draws rows and the starts of iterations.
+    counts : bool, default=False
+        Whether the data are counts; those of images are grey levels nevertheless.
 
     Returns
     -------
@@ -83,7 +94,7 @@ def fit_feature_map(
     n_features = X.shape[1]
     # In the user's units, but for a factor: the data may be huge or tiny.
     unit = scale / scale.max()
-    if image_shape is None and _is_text_like(X):
+    if image_shape is None and not counts and _is_text_like(X):
         feature_map = FeatureMap(n_features, _n_topics(X), "text")
         _set(feature_map, unit=unit, origin=center / scale.max())
         _set(feature_map, projection=_topics(X, rng))
@@ -100,6 +111,8 @@ def fit_feature_map(
             _components(gradients, rng), PIXEL_WEIGHT * _components(pixels, rng)
         )
         return _set(make(projection.shape[1]), mean=mean, projection=projection)
+    if counts:
+        return _fit_counts(x, rng)
     trial = x[:N_TRIAL_ROWS].astype(np.float64)
     if _scales_differ(trial * unit, rng):
         spread = x.std(axis=0)
@@ -108,6 +121,26 @@ def fit_feature_map(
     projection = _components(raw, rng)
     feature_map = FeatureMap(n_features, projection.shape[1])
     return _set(feature_map, unit=unit, mean=raw.mean(axis=0), projection=projection)
+
+
+def _fit_counts(x: NDArray[np.float32], rng: np.random.Generator) -> FeatureMap:
+    n_features = x.shape[1]
+    make = partial(FeatureMap, n_features)
+    if n_features <= MAX_PLAIN_FEATURES:
+        raw = np.sqrt(x)
+        feature_map = make(kind="roots")
+        return _set(
+            feature_map, mean=raw.mean(axis=0), projection=_components(raw, rng)
+        )
+    depth = max(np.median(x.sum(axis=1)), 1.0)
+    start = _set(make(kind="shares"), depth=depth)
+    raw = start.raw(torch.from_numpy(x)).numpy()
+    shares, total = raw[:, :-1], raw[:, -1:]
+    projection = block_diag(
+        _components(shares, rng), TOTAL_WEIGHT * _components(total, rng)
+    )
+    feature_map = make(projection.shape[1], "shares")
+    return _set(feature_map, depth=depth, mean=raw.mean(axis=0), projection=projection)
 
 
 def _set(feature_map: FeatureMap, **buffers: NDArray[np.floating]) -> FeatureMap:

@@ -10,14 +10,17 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 
+from .model.likelihoods import LARGEST_COUNT
 from .validation import InvalidParameterError
 
-__all__ = ["Matrix", "resolve_likelihood", "standardisation"]
+__all__ = ["COUNT_LIKELIHOODS", "Matrix", "resolve_likelihood", "standardisation"]
 
 Matrix = NDArray[np.number] | sparse.csr_matrix | sparse.csr_array
 
 CHUNK_SIZE = 1 << 14
 """Rows that are looked at at a time: the whole is never copied."""
+
+COUNT_LIKELIHOODS = ("poisson", "negative_binomial")
 
 LARGEST_VALUE = 1e150
 """Squares of larger values overflow."""
@@ -30,19 +33,20 @@ def resolve_likelihood(X: Matrix, likelihood: str) -> str:
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Data.
-    likelihood : {"auto", "bernoulli", "gaussian"}
+    likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}
         The wish of a user.
 
     Returns
     -------
-    likelihood : {"bernoulli", "gaussian"}
-        For "auto", "bernoulli" if all values lie in [0, 1].
+    likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}
+        For "auto", "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise:
+        whole numbers may be codes or grey levels, so counts are never guessed.
 
     Raises
     ------
     ValueError
-        If a Bernoulli likelihood is asked for other values, or values are so large
-        that they can't be standardised.
+        If the likelihood is one of other values, or values are so large that they
+        can't be standardised.
     """
     low, high = _range(X)
     if max(-low, high) > LARGEST_VALUE:
@@ -58,6 +62,8 @@ def resolve_likelihood(X: Matrix, likelihood: str) -> str:
             "likelihood='bernoulli' needs values between 0 and 1, but those of X "
             f"lie between {low:g} and {high:g}. Scale X, or use 'gaussian'."
         )
+    if likelihood in COUNT_LIKELIHOODS:
+        _check_counts(X, likelihood)
     return likelihood
 
 
@@ -70,8 +76,8 @@ def standardisation(
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Data.
-    likelihood : {"bernoulli", "gaussian"}
-        Values of a Bernoulli likelihood stay as they are.
+    likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}
+        Only values of a Gaussian likelihood don't stay as they are.
     as_a_whole : bool, default=False
         Whether all features share a mean and a scale, as the pixels of images do.
 
@@ -81,7 +87,7 @@ def standardisation(
         Mean and standard deviation, 1 for a constant feature; or zeros and ones.
     """
     n_features = X.shape[1]
-    if likelihood == "bernoulli":
+    if likelihood != "gaussian":
         return np.zeros(n_features), np.ones(n_features)
     # The scaler doesn't center sparse features, but it does find their means.
     scaler = StandardScaler(with_mean=not sparse.issparse(X))
@@ -94,12 +100,21 @@ def standardisation(
     return scaler.mean_, scaler.scale_
 
 
+def _check_counts(X: Matrix, likelihood: str) -> None:
+    """Raise if a value isn't a whole number from 0 to the largest possible."""
+    for values in _chunks(X.data if sparse.issparse(X) else X):
+        wrong = (values < 0) | (values > LARGEST_COUNT) | (values != np.floor(values))
+        if wrong.any():
+            raise InvalidParameterError(
+                f"likelihood={likelihood!r} needs counts, whole numbers from 0 to "
+                f"{LARGEST_COUNT}, but X has the value {values[wrong][0]:.17g}. Pass "
+                "counts that aren't normalised or transformed, or use 'gaussian'."
+            )
+
+
 def _range(X: Matrix) -> tuple[float, float]:
     """Return the least and the largest value; zeros of a sparse matrix count."""
-    if sparse.issparse(X):
-        values = np.append(X.data, 0)
-    else:
-        values = X
+    values = np.append(X.data, 0) if sparse.issparse(X) else X
     extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(values)]
     lows, highs = zip(*extremes, strict=True)
     return min(lows), max(highs)

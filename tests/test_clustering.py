@@ -17,6 +17,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
+from sktreevae.model.likelihoods import LIKELIHOODS
+from sktreevae.preprocessing import COUNT_LIKELIHOODS
 
 QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
 METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
@@ -293,7 +295,7 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
         ("max_depth", [-1, 1.5, "a"]),
         ("split_criterion", ["size", None]),
         ("min_cluster_fraction", [-0.1, 0.5, "a", np.nan]),
-        ("likelihood", ["poisson", None]),
+        ("likelihood", ["laplace", None]),
         ("latent_dim", [0, 1.5]),
         ("hidden_dim", [0, 1, "a"]),
         ("max_iter", [0, 2.5]),
@@ -432,10 +434,92 @@ def test_impossible_cuts_are_refused(model, digits, method, n_clusters):
         getattr(model, method)(digits[0], n_clusters=n_clusters)
 
 
+# Counts
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Counts of 100 genes in four groups, of cells sequenced to different depths."""
+    rng = np.random.default_rng(0)
+    share = rng.dirichlet(np.ones(100), 4)
+    y = np.arange(400) % 4
+    depth = rng.lognormal(np.log(1000.0), 0.7, (400, 1))
+    return rng.poisson(depth * share[y] * rng.gamma(3.0, 1 / 3, (400, 100))), y
+
+
+@pytest.fixture(scope="module")
+def count_models(cells):
+    return {
+        likelihood: TreeVAEClustering(4, likelihood=likelihood, random_state=0).fit(
+            cells[0][:300]
+        )
+        for likelihood in COUNT_LIKELIHOODS
+    }
+
+
+@pytest.fixture(params=COUNT_LIKELIHOODS)
+def count_model(count_models, request):
+    return count_models[request.param]
+
+
+def test_counts_of_any_depth_are_clustered(count_model, cells):
+    X, y = cells
+    assert adjusted_rand_score(y, count_model.predict(X)) == 1.0
+    assert adjusted_rand_score(y[300:], count_model.predict(5 * X[300:])) == 1.0
+
+
+def test_scores_of_counts_are_log_probabilities(count_model, cells):
+    score = count_model.score_samples(cells[0])
+    assert np.isfinite(score).all()
+    assert (score < 0).all()
+
+
+def test_dispersed_counts_are_more_probable_with_a_dispersion(count_models, cells):
+    score = {name: model.score(cells[0][300:]) for name, model in count_models.items()}
+    assert score["negative_binomial"] > score["poisson"] + 100
+
+
+def test_samples_of_counts_are_counts(count_model, cells):
+    X, labels = count_model.sample(500)
+    assert ((X >= 0) & (X == np.floor(X))).all()
+    assert X.sum(axis=1).mean() == pytest.approx(cells[0].sum(axis=1).mean(), rel=0.2)
+    assert set(labels) == {0, 1, 2, 3}
+
+
+def test_sparse_counts_are_as_dense_ones(count_model, cells):
+    X = cells[0][:300]
+    sparse_model = clone(count_model).fit(sparse.csr_array(X))
+    assert adjusted_rand_score(sparse_model.labels_, count_model.labels_) == 1.0
+    np.testing.assert_array_equal(
+        count_model.predict(sparse.csr_array(X)), count_model.labels_
+    )
+
+
+@pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
+def test_huge_counts_and_empty_rows_and_columns_are_fitted(likelihood, cells):
+    X = np.pad(cells[0], ((0, 3), (0, 2)))
+    X[:, 0] *= 1_000_000 // X[:, 0].max()
+    model = TreeVAEClustering(4, likelihood=likelihood, **QUICK).fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
+    assert np.isfinite(model.sample(50)[0]).all()
+
+
+def test_few_counts_are_clustered_by_their_sizes(rng):
+    y = np.arange(200) % 2
+    X = rng.poisson(np.array([[3.0, 5.0], [30.0, 50.0]])[y])
+    model = TreeVAEClustering(2, likelihood="poisson", **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
+def test_count_likelihoods_need_counts(digits):
+    with pytest.raises(ValueError, match="needs counts, .* but X has the value 0"):
+        TreeVAEClustering(likelihood="poisson").fit(digits[0] / 16)
+
+
 # Valid, if degenerate
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_constant_data_is_one_cluster(likelihood):
     with pytest.warns(ConvergenceWarning, match=r"clusters found \(1\).*duplicates"):
         model = TreeVAEClustering(4, likelihood=likelihood, **QUICK).fit(

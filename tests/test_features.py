@@ -11,12 +11,14 @@ from sktreevae.preprocessing import resolve_likelihood, standardisation
 from sktreevae.training import Samples
 
 
-def map_of(X, image_shape=None, seed=0):
-    likelihood = resolve_likelihood(X, "auto")
+def map_of(X, image_shape=None, seed=0, counts=False):
+    likelihood = resolve_likelihood(X, "poisson" if counts else "auto")
     center, scale = standardisation(X, likelihood, image_shape is not None)
     samples = Samples(X, center, scale)
     rng = np.random.default_rng(seed)
-    feature_map = fit_feature_map(X, samples, center, scale, image_shape, rng)
+    feature_map = fit_feature_map(
+        X, samples, center, scale, image_shape, rng, counts=counts
+    )
     return feature_map, samples.map(feature_map).numpy()
 
 
@@ -136,3 +138,44 @@ def test_same_seed_same_map():
     X, _ = topics()
     one, two = (map_of(X, seed=5)[0].state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_counts_of_many_features_are_compared_by_their_shares(rng):
+    share = rng.dirichlet(np.ones(100), 2)
+    X = rng.poisson(
+        np.repeat([2000, 9000, 2000, 9000], 50)[:, None] * share[[0, 1] * 100]
+    )
+    feature_map, result = map_of(X, counts=True)
+    assert (feature_map.kind, result.shape[1]) == ("shares", 51)
+    distance = np.linalg.norm(result[:, None, :-1] - result[:, :-1], axis=2)
+    same = np.equal.outer(np.arange(200) % 2, np.arange(200) % 2)
+    assert distance[same].max() < distance[~same].min()
+    total = np.log1p(X.sum(axis=1))
+    assert np.corrcoef(result[:, -1], total)[0, 1] == pytest.approx(1.0, abs=1e-4)
+    assert np.square(result[:, -1]).mean() == pytest.approx(0.04, rel=1e-3)
+
+
+def test_counts_of_few_features_are_compared_by_their_roots(rng):
+    X = rng.poisson(9.0, (50, 3))
+    _, result = map_of(X, counts=True)
+    expected = np.sqrt(X) - np.sqrt(X).mean(axis=0)
+    expected /= np.sqrt(np.square(expected).sum(axis=1).mean())
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_features", [3, 100])
+def test_counts_of_nothing_have_features(n_features):
+    X = np.zeros((20, n_features), dtype=int)
+    assert np.isfinite(map_of(X, counts=True)[1]).all()
+
+
+def test_sparse_counts_have_the_features_of_dense_ones():
+    X, _ = topics()
+    _, dense = map_of(X.toarray(), counts=True)
+    _, from_sparse = map_of(X, counts=True)
+    np.testing.assert_allclose(from_sparse, dense, atol=1e-5)
+
+
+def test_counts_in_images_are_grey_levels(rng):
+    X = rng.poisson(9.0, (50, 64))
+    assert map_of(X, image_shape=(8, 8), counts=True)[0].kind == "image"

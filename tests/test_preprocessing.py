@@ -1,9 +1,16 @@
+import re
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from sktreevae import preprocessing
-from sktreevae.preprocessing import resolve_likelihood, standardisation
+from sktreevae.preprocessing import (
+    COUNT_LIKELIHOODS,
+    resolve_likelihood,
+    standardisation,
+)
+from sktreevae.validation import InvalidParameterError
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +26,9 @@ def test_moments_are_those_of_the_whole(make, rng):
     np.testing.assert_allclose(scale, X.std(axis=0))
 
 
-def test_bernoulli_data_stays_as_it_is():
-    center, scale = standardisation(np.full((3, 2), 0.5), "bernoulli")
+@pytest.mark.parametrize("likelihood", ["bernoulli", *COUNT_LIKELIHOODS])
+def test_data_of_other_likelihoods_stays_as_it_is(likelihood):
+    center, scale = standardisation(np.ones((3, 2)), likelihood)
     assert center.tolist() == [0, 0]
     assert scale.tolist() == [1, 1]
 
@@ -42,6 +50,33 @@ def test_constant_features_are_not_scaled():
 def test_auto_follows_the_range(make, values, expected):
     assert resolve_likelihood(make(values), "auto") == expected
     assert resolve_likelihood(make(values), "gaussian") == "gaussian"
+
+
+def test_counts_are_never_guessed(rng):
+    assert resolve_likelihood(rng.poisson(3.0, (40, 3)), "auto") == "gaussian"
+
+
+@pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_whole_numbers_are_counts(likelihood, make, dtype):
+    X = make(np.array([[0, 3], [200, 0]], dtype=dtype))
+    assert resolve_likelihood(X, likelihood) == likelihood
+
+
+@pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("value", [0.5, -3.0, 2.0**24 + 2])
+def test_other_values_are_no_counts(likelihood, make, value):
+    X = np.ones((40, 3))
+    X[30, 1] = value
+    message = (
+        f"likelihood='{likelihood}' needs counts, whole numbers from 0 to 16777216, "
+        f"but X has the value {value:.17g}. Pass counts that aren't normalised or "
+        "transformed, or use 'gaussian'."
+    )
+    with pytest.raises(InvalidParameterError, match=re.escape(message)):
+        resolve_likelihood(make(X), likelihood)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])

@@ -24,6 +24,8 @@ class FeatureMap(nn.Module):
 
     - "plain": the data.
     - "text": square roots, scaled to unit length, as is the result of the map.
+    - "roots": square roots, which give counts a variance of about a quarter.
+    - "shares": ``log(1 + depth * share of the total)``, and ``log(1 + total)``.
     - "image": oriented gradients, and the pixels.
 
     The buffers are fitted elsewhere; before that, the linear map is the identity.
@@ -34,7 +36,7 @@ class FeatureMap(nn.Module):
         Features of the data.
     n_outputs : int, default=None
         Features of the result; as many as raw features by default.
-    kind : {"plain", "text", "image"}, default="plain"
+    kind : {"plain", "text", "roots", "shares", "image"}, default="plain"
         How raw features are made.
     image_shape : tuple of int, default=None
         Height and width of an image, maybe with channels first or last.
@@ -53,6 +55,9 @@ class FeatureMap(nn.Module):
         if kind == "image":
             self.gradients = OrientedGradients(image_shape)
             n_raw += self.gradients.n_features
+        elif kind == "shares":
+            self.register_buffer("depth", torch.ones(()))
+            n_raw += 1
         self.n_outputs = n_raw if n_outputs is None else n_outputs
         self.config = {
             "n_features": n_features,
@@ -71,6 +76,13 @@ class FeatureMap(nn.Module):
         x = x * self.unit + self.origin
         if self.kind == "text":
             return F.normalize(x.clamp(min=0).sqrt())
+        if self.kind == "roots":
+            return x.clamp(min=0).sqrt()
+        if self.kind == "shares":
+            x = x.clamp(min=0)
+            total = x.sum(1, keepdim=True)
+            share = x / total.clamp(min=1)
+            return torch.hstack([self.depth * share, total]).log1p()
         if self.kind == "image":
             return torch.hstack([self.gradients(x), x])
         return x

@@ -39,7 +39,7 @@ class TopDown(nn.Module):
         Features of the data.
     hidden_dim, latent_dim : int
         Widths of the bottom-up embeddings and of a node's latent.
-    likelihood : {"bernoulli", "gaussian"}
+    likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}
         Distribution of the data given a leaf's latent.
     decoder : Factory, default=None
         Makes a leaf's network from (batch, latent_dim) to (batch, n_features); a

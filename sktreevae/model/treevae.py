@@ -40,8 +40,9 @@ class TreeVAE(nn.Module):
         Width of the latent of each node.
     n_steps : int, default=4
         Steps of the bottom-up chain; nodes at depth k read embedding min(k, n_steps).
-    likelihood : {"bernoulli", "gaussian"}, default="gaussian"
-        Distribution of the data given the latent of a leaf.
+    likelihood : str, default="gaussian"
+        Distribution of the data given the latent of a leaf: "bernoulli", "gaussian",
+        "poisson" or "negative_binomial".
     feature_map : FeatureMap, default=None
         Features of the data that the bottom-up side sees; the data by default.
     encoder : Factory, default=None

@@ -96,8 +96,25 @@ def test_images_keep_their_pixels(generator):
     assert torch.equal(feature_map(x)[:, -64:], x)
 
 
-def test_a_map_is_made_again_from_its_config():
-    feature_map = FeatureMap(64, 3, "image", (8, 8))
+def test_shares_do_not_depend_on_the_total(generator):
+    feature_map = FeatureMap(20, kind="shares")
+    feature_map.depth.fill_(100.0)
+    x = 1 + torch.rand(4, 20, generator=generator)
+    one, nine = feature_map(x), feature_map(9 * x)
+    torch.testing.assert_close(one[:, :-1], nine[:, :-1])
+    torch.testing.assert_close(one[:, :-1].expm1().sum(1), torch.full((4,), 100.0))
+    torch.testing.assert_close(nine[:, -1], (9 * x.sum(1)).log1p())
+
+
+@pytest.mark.parametrize("kind", ["text", "roots", "shares"])
+def test_features_of_counts_are_finite_for_all_numbers(kind):
+    x = torch.tensor([[0.0, 0.0], [1e6, 1e7], [-1.0, 3.0]])
+    assert FeatureMap(2, kind=kind)(x).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["image", "shares"])
+def test_a_map_is_made_again_from_its_config(kind):
+    feature_map = FeatureMap(64, 3, kind, (8, 8))
     copy = FeatureMap(**feature_map.config)
     copy.load_state_dict(feature_map.state_dict())
     assert copy.config == feature_map.config

@@ -1,8 +1,41 @@
+import math
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 from torch import distributions
 
-from sktreevae.model.likelihoods import Bernoulli, Gaussian
+from sktreevae.model.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    Gaussian,
+    NegativeBinomial,
+    Poisson,
+)
+
+COUNTS = (Poisson, NegativeBinomial)
+
+
+def with_dispersion(dispersion, n_leaves=1, n_features=1):
+    likelihood = NegativeBinomial(n_leaves, n_features)
+    # The value whose softplus it is, a tenth of it, as Adam is to keep pace.
+    excess = np.maximum(dispersion - likelihood.DISPERSION_FLOOR, 1e-12)
+    raw = torch.as_tensor(excess + np.log(-np.expm1(-excess)), dtype=torch.float32)
+    with torch.no_grad():
+        likelihood.raw_dispersion.copy_(raw / 10)
+    return likelihood
+
+
+def numpy_log_prob(likelihood, log_rate, x):
+    """Log-probabilities of single counts by scipy, in double precision."""
+    rate = np.exp(log_rate.double().numpy())
+    if not isinstance(likelihood, NegativeBinomial):
+        return stats.poisson.logpmf(x.numpy(), rate)
+    size = 1 / likelihood.dispersion.detach().double().numpy()
+    return stats.nbinom.logpmf(x.numpy(), size, size / (size + rate))
 
 
 def test_bernoulli_is_that_of_torch(generator):
@@ -48,7 +81,7 @@ def test_bernoulli_samples_are_grey_levels(generator):
     assert (x == 0.5).all()
 
 
-@pytest.mark.parametrize("likelihood", [Bernoulli(2, 3), Gaussian(2, 3)])
+@pytest.mark.parametrize("likelihood", [kind(2, 3) for kind in LIKELIHOODS.values()])
 def test_outputs_can_be_given_by_their_means(likelihood):
     mean = torch.tensor([0.2, 0.5, 0.9])
     torch.testing.assert_close(likelihood.mean(likelihood.output(mean)), mean)
@@ -56,3 +89,149 @@ def test_outputs_can_be_given_by_their_means(likelihood):
 
 def test_no_pixel_starts_certain():
     assert Bernoulli(1, 2).output(torch.tensor([0.0, 1.0])).abs().max() < 5.0
+
+
+# The Gaussian density can't diverge
+
+extremes = st.floats(-1e17, 1e17, allow_subnormal=False)
+
+
+@given(extremes, extremes, st.floats(-1e6, 1e6, allow_subnormal=False))
+def test_gaussian_density_is_bounded_by_the_floor(mean, x, raw):
+    likelihood = Gaussian(2, 3)
+    with torch.no_grad():
+        likelihood.raw_variance.fill_(raw)
+    output = torch.full((2, 1, 3), mean, requires_grad=True)
+    log_prob = likelihood.log_prob(output, torch.full((1, 3), x))
+    log_prob.sum().backward()
+    bound = -1.5 * math.log(2 * math.pi * Gaussian.VARIANCE_FLOOR)
+    assert (log_prob <= bound + 1e-5).all()
+    assert log_prob.isfinite().all()
+    assert output.grad.isfinite().all()
+    assert likelihood.raw_variance.grad.isfinite().all()
+
+
+# Counts
+
+
+@pytest.mark.parametrize("largest", [3, 100, 10_000])
+@pytest.mark.parametrize(
+    "likelihood",
+    [Poisson(1, 1), *(with_dispersion(a) for a in (1e-4, 0.01, 0.3, 10.0))],
+)
+def test_probabilities_are_those_of_scipy(likelihood, largest, generator):
+    x = torch.randint(largest + 1, (400, 1), generator=generator).float()
+    x[::5] = 0
+    log_rate = torch.empty(1, 400, 1).uniform_(-13, 17, generator=generator)
+    log_rate[0, ::2] = (x[::2] + 0.5).log()  # near by
+    expected = numpy_log_prob(likelihood, log_rate, x).sum(-1)
+    actual = likelihood.log_prob(log_rate, x).detach().numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("likelihood", [Poisson(1, 9), with_dispersion(0.1, 1, 9)])
+def test_sums_over_huge_counts_are_precise(likelihood, generator):
+    # The terms of the plain form are 1e7 each, and known to within one.
+    x = torch.randint(900_000, 1_100_000, (50, 9), generator=generator).float()
+    log_rate = (x * 1.001).log()[None]
+    expected = numpy_log_prob(likelihood, log_rate, x).sum(-1)
+    actual = likelihood.log_prob(log_rate, x).detach().numpy()
+    np.testing.assert_allclose(actual, expected, atol=0.5)
+
+
+def test_without_dispersion_it_is_nearly_poisson(generator):
+    x = torch.randint(20, (50, 4), generator=generator).float()
+    log_rate = torch.randn(3, 50, 4, generator=generator)
+    actual = with_dispersion(1e-4, 3, 4).log_prob(log_rate, x)
+    expected = Poisson(3, 4).log_prob(log_rate, x)
+    torch.testing.assert_close(actual, expected, atol=0.1, rtol=0)
+
+
+def test_probabilities_of_counts_sum_to_one():
+    x = torch.arange(2000.0)[:, None]
+    for likelihood in (Poisson(1, 1), with_dispersion(0.5)):
+        log_prob = likelihood.log_prob(torch.full((1, 2000, 1), 3.0), x)
+        assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_rows_with_a_leaf_each_agree_with_all_leaves(kind, generator):
+    likelihood = kind(3, 4)
+    for parameter in likelihood.parameters():
+        torch.nn.init.uniform_(parameter, -0.2, 0.2, generator=generator)
+    output = torch.randn(3, 5, 4, generator=generator)
+    x = torch.randint(5, (5, 4), generator=generator).float()
+    leaf = torch.tensor([0, 2, 1, 1, 0])
+    row = torch.arange(5)
+    expected = likelihood.log_prob(output, x)[leaf, row]
+    torch.testing.assert_close(
+        likelihood.log_prob(output[leaf, row], x, leaf), expected
+    )
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+@given(
+    st.floats(-1e30, 1e30, allow_subnormal=False),
+    st.integers(0, 2**24),
+    st.floats(-1e6, 1e6, allow_subnormal=False),
+)
+def test_extreme_outputs_have_finite_probabilities(kind, output, x, raw):
+    likelihood = kind(2, 3)
+    for parameter in likelihood.parameters():
+        torch.nn.init.constant_(parameter, raw)
+    output = torch.full((2, 1, 3), output, requires_grad=True)
+    log_prob = likelihood.log_prob(output, torch.full((1, 3), float(x)))
+    log_prob.sum().backward()
+    assert log_prob.isfinite().all()
+    assert (log_prob <= 0.1).all()
+    assert output.grad.isfinite().all()
+    for parameter in likelihood.parameters():
+        assert parameter.grad.isfinite().all()
+
+
+def test_dispersion_starts_moderate_and_has_a_floor():
+    likelihood = NegativeBinomial(2, 3)
+    torch.testing.assert_close(likelihood.dispersion, torch.full((2, 1, 3), 0.3001))
+    with torch.no_grad():
+        likelihood.raw_dispersion.fill_(-1e6)
+    assert (likelihood.dispersion == NegativeBinomial.DISPERSION_FLOOR).all()
+
+
+def test_rates_start_above_zero():
+    for kind in COUNTS:
+        likelihood = kind(1, 1)
+        output = likelihood.output(torch.zeros(1)).requires_grad_()
+        likelihood.log_prob(output[None], torch.ones(1, 1)).backward()
+        assert output.grad > 0.5
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "variance"),
+    [(Poisson(2, 1), 20.0), (with_dispersion(0.5, 2, 1), 20.0 + 0.5 * 400)],
+)
+def test_sampled_counts_have_mean_and_variance(likelihood, variance, generator):
+    output = torch.full((2, 20_000, 1), math.log(20.0))
+    x = likelihood.sample(output, generator)
+    assert x.shape == output.shape
+    assert x.dtype == output.dtype
+    assert ((x >= 0) & (x == x.floor())).all()
+    assert x.mean().item() == pytest.approx(20.0, rel=0.02)
+    assert x.var().item() == pytest.approx(variance, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_sampled_counts_depend_on_the_generator_alone(kind):
+    output = torch.zeros(1, 30, 2)
+    one, same, other = (
+        kind(1, 2).sample(output, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+@pytest.mark.parametrize("log_rate", [-1e30, 1e30])
+def test_extreme_rates_can_be_sampled(kind, log_rate, generator):
+    x = kind(1, 2).sample(torch.full((1, 3, 2), log_rate), generator)
+    assert x.isfinite().all()
