@@ -733,6 +733,61 @@ class TreeVAEClustering(
         """
         return float(self.score_samples(X).mean(dtype=np.float64))
 
+    def log_likelihood(
+        self, X: ArrayLike, n_importance_samples: int = 1000
+    ) -> NDArray[np.floating]:
+        """Return an estimate of log p(x) for each sample, in nats.
+
+        The importance-weighted bound: the latents are sampled from the inference
+        model, and the paths through the tree are summed over. ``exp`` of the result is
+        an unbiased estimate of the likelihood p(x). The result itself is a lower bound
+        of log p(x) on average, which rises from above the ELBO (`score_samples`) to
+        log p(x) as `n_importance_samples` grows.
+
+        As in `score_samples`, the draws are always the same, for every sample: its
+        result depends on it alone. The time is in proportion to their number; the
+        memory doesn't depend on it.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Data.
+        n_importance_samples : int, default=1000
+            Draws of the latents.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+            Nats, in the units of X.
+
+        Raises
+        ------
+        ValueError
+            If `n_importance_samples` or X isn't valid.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_blobs
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = make_blobs([40, 40], cluster_std=0.5, random_state=0)
+        >>> model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
+        >>> log_likelihood = model.log_likelihood(X, n_importance_samples=100)
+        >>> log_likelihood.shape
+        (80,)
+        >>> bool(log_likelihood.mean() > model.score(X))
+        True
+        """
+        check_is_fitted(self)
+        _check_count("n_importance_samples", n_importance_samples)
+        samples, dtype = self._samples(X)
+
+        def estimate(x: Tensor) -> Tensor:
+            generator = torch.Generator(self.device_).manual_seed(0)
+            return self.module_.log_likelihood(x, n_importance_samples, generator)
+
+        log_likelihood = self._to_numpy(samples.map(estimate), dtype)
+        return log_likelihood - dtype.type(self._log_scale())
+
     def _log_scale(self) -> float:
         """Log-determinant of the standardisation: densities are of X, not of that."""
         return float(np.log(self._scale).sum())
@@ -740,17 +795,24 @@ class TreeVAEClustering(
     # Generation
 
     def sample(
-        self, n_samples: int = 1, cluster: int | None = None
+        self,
+        n_samples: int = 1,
+        cluster: int | None = None,
+        n_clusters: int | None = None,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """Draw new samples from the generative model.
+        """Draw new samples from the generative model, section 2.2 of the paper.
 
         Parameters
         ----------
         n_samples : int, default=1
             How many.
         cluster : int, default=None
-            The leaf that all decisions lead to, whatever the routers say; by default
-            they decide for each sample.
+            The cluster to draw from: a leaf or, with `n_clusters`, the subtree that
+            the cut makes one cluster. The decisions above it lead there, whatever the
+            routers say; those below are drawn. The whole tree by default.
+        n_clusters : int, default=None
+            Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
+            `cluster` and the labels returned are then those of the cut.
 
         Returns
         -------
@@ -763,22 +825,34 @@ class TreeVAEClustering(
         Raises
         ------
         ValueError
-            If `n_samples` or `cluster` isn't valid.
+            If `n_samples`, `cluster` or `n_clusters` isn't valid.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_blobs
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
+        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+        >>> X_new, labels = model.sample(5, cluster=1, n_clusters=2)
+        >>> X_new.shape
+        (5, 2)
+        >>> labels
+        array([1, 1, 1, 1, 1])
         """
         check_is_fitted(self)
-        if not Number(Integral, 1).accepts(n_samples):
-            raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}.")
-        if cluster is not None and not Number(Integral, 0, self.n_clusters_).accepts(
-            cluster
-        ):
+        _check_count("n_samples", n_samples)
+        n_cut = self.n_clusters_ if n_clusters is None else n_clusters
+        cut = self.dendrogram_.cut(n_cut)
+        if cluster is not None and not Number(Integral, 0, n_cut).accepts(cluster):
             raise ValueError(
-                f"cluster must be an int from 0 to {self.n_clusters_ - 1}, "
-                f"got {cluster!r}."
+                f"cluster must be an int from 0 to {n_cut - 1}, got {cluster!r}."
             )
+        leaves = (
+            self._leaf_order if cluster is None else self._leaf_order[cut == cluster]
+        )
         generator = self._make_generator(self.device_)
-        position = None if cluster is None else int(self._leaf_order[cluster])
-        x, positions = self.module_.sample(n_samples, generator, leaf=position)
-        labels = np.argsort(self._leaf_order)[positions.numpy(force=True)]
+        x, positions = self.module_.sample(n_samples, generator, leaves)
+        labels = cut[np.argsort(self._leaf_order)[positions.numpy(force=True)]]
         return self._to_user(x, np.dtype(np.float64)), labels
 
     def reconstruct(self, X: ArrayLike) -> NDArray[np.floating]:
@@ -852,6 +926,11 @@ class TreeVAEClustering(
             state["module_"] = module.to(device).eval()
             state["device_"] = device
         super().__setstate__(state)
+
+
+def _check_count(name: str, value: object) -> None:
+    if not Number(Integral, 1).accepts(value):
+        raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
 
 
 def _some_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:

@@ -337,13 +337,13 @@ def test_more_clusters_than_samples_are_refused():
         TreeVAEClustering().fit(np.eye(3))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
 def test_other_features_are_refused(model, method):
     with pytest.raises(ValueError, match="X has 3 features, but TreeVAE"):
         getattr(model, method)(np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("method", [*METHODS, "score"])
+@pytest.mark.parametrize("method", [*METHODS, "score", "log_likelihood"])
 def test_unfitted_use_is_refused(method):
     with pytest.raises(NotFittedError, match="not fitted yet"):
         getattr(TreeVAEClustering(), method)(np.zeros((2, 3)))
@@ -700,6 +700,52 @@ def test_score_falls_for_what_is_no_digit(model, digits):
     )
 
 
+def test_log_likelihood_rises_from_the_elbo(model, digits):
+    X = digits[0][:256]
+    bounds = [model.score(X)]
+    bounds += [model.log_likelihood(X, n).mean() for n in (1, 10, 100)]
+    assert (np.diff(bounds) > 0).all()
+
+
+def test_likelihood_is_a_density_in_the_units_of_the_user(rng, monkeypatch):
+    monkeypatch.undo()  # where q is far from the posterior, 100 draws are too few
+    X = 500.0 + 20.0 * np.r_[rng.normal(-3, 1, 150), rng.normal(3, 1, 150)][:, None]
+    model = TreeVAEClustering(2, random_state=0).fit(X)
+    grid = np.linspace(300.0, 700.0, 512)
+    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=100))
+    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_likelihood_of_a_row_depends_on_it_alone(model, digits, dtype):
+    X = digits[0][:300].astype(dtype)
+    whole = model.log_likelihood(X, 5)
+    assert whole.dtype == dtype
+    alone = np.concatenate([model.log_likelihood(X[[i]], 5) for i in (0, 7, 299)])
+    assert np.array_equal(whole[[0, 7, 299]], alone)
+    order = np.random.default_rng(0).permutation(300)
+    assert np.array_equal(model.log_likelihood(X[order], 5), whole[order])
+
+
+def test_log_likelihood_does_not_depend_on_the_blocks(model, digits, monkeypatch):
+    whole = model.log_likelihood(digits[0], 5)
+    monkeypatch.setattr("sktreevae.training.batches.BLOCK_SIZE", 64)
+    np.testing.assert_allclose(model.log_likelihood(digits[0], 5), whole, rtol=1e-5)
+
+
+def test_log_likelihood_of_sparse_input_is_that_of_dense_input(model, digits):
+    X = digits[0][:50]
+    actual = model.log_likelihood(sparse.csr_array(X), 5)
+    assert np.array_equal(actual, model.log_likelihood(X, 5))
+
+
+@pytest.mark.parametrize("n_importance_samples", [0, -1, 2.5, "a", None, True])
+def test_impossible_numbers_of_draws_are_refused(model, digits, n_importance_samples):
+    message = f"n_importance_samples must be an int >= 1, got {n_importance_samples!r}"
+    with pytest.raises(ValueError, match=message):
+        model.log_likelihood(digits[0], n_importance_samples)
+
+
 def test_samples_look_like_their_cluster(blobs):
     X, _ = blobs
     model = TreeVAEClustering(4, random_state=0).fit(X)
@@ -735,10 +781,58 @@ def test_impossible_numbers_of_samples_are_refused(model, n_samples):
         model.sample(n_samples)
 
 
-@pytest.mark.parametrize("cluster", [-1, 6, 1.5, "a"])
+@pytest.mark.parametrize("cluster", [-1, 6, 1.5, "a", True])
 def test_samples_of_missing_clusters_are_refused(model, cluster):
-    with pytest.raises(ValueError, match="cluster must be an int from 0 to 5"):
+    message = f"cluster must be an int from 0 to 5, got {cluster!r}"
+    with pytest.raises(ValueError, match=message):
         model.sample(3, cluster=cluster)
+
+
+def test_samples_of_missing_clusters_of_a_cut_are_refused(model):
+    with pytest.raises(ValueError, match="cluster must be an int from 0 to 2, got 3"):
+        model.sample(3, cluster=3, n_clusters=3)
+
+
+@pytest.mark.parametrize("cluster", [None, 0])
+@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a", True])
+def test_samples_of_impossible_cuts_are_refused(model, cluster, n_clusters):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
+        model.sample(3, cluster=cluster, n_clusters=n_clusters)
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 4, 6])
+def test_samples_are_labelled_by_the_cut(model, n_clusters):
+    X, leaves = model.sample(300)
+    same, labels = model.sample(300, n_clusters=n_clusters)
+    assert np.array_equal(same, X)
+    assert np.array_equal(labels, model.dendrogram_.cut(n_clusters)[leaves])
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 3])
+def test_samples_of_a_subtree_cover_its_leaves_and_no_others(
+    model, n_clusters, monkeypatch
+):
+    drawn = []
+    module_sample = model.module_.sample
+
+    def sample(*args):
+        x, positions = module_sample(*args)
+        drawn.append(set(positions.tolist()))
+        return x, positions
+
+    monkeypatch.setattr(model.module_, "sample", sample)
+    cut = model.dendrogram_.cut(n_clusters)
+    for cluster in range(n_clusters):
+        _, labels = model.sample(2000, cluster=cluster, n_clusters=n_clusters)
+        assert (labels == cluster).all()
+        assert drawn.pop() == set(model._leaf_order[cut == cluster])
+
+
+def test_samples_of_a_subtree_fall_into_its_clusters(blobs):
+    model = TreeVAEClustering(4, random_state=0).fit(blobs[0])
+    for cluster in range(2):
+        X, _ = model.sample(200, cluster=cluster, n_clusters=2)
+        assert (model.predict(X, n_clusters=2) == cluster).mean() > 0.8
 
 
 def test_reconstructions_are_nearer_than_the_mean(model, digits):

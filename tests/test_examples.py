@@ -51,3 +51,16 @@ def test_blood_cells(data_dir, monkeypatch, capsys):
     names = found["group_names"][found["coarse"]]
     lineage = np.select([names == "B", np.isin(names, ["T", "NK"])], [0, 1], 2)
     assert dendrogram_purity(lineage, found["model"].dendrogram_) > 0.9
+
+
+def test_outliers(data_dir, tmp_path, monkeypatch, capsys):
+    # With fewer images it takes seconds.
+    for file in ("mnist.npz", "fashion_mnist.npz"):
+        with np.load(data_dir / file) as data:
+            sizes = {"X_train": 1000, "y_train": 1000, "X_test": 250, "y_test": 250}
+            np.savez(tmp_path / file, **{k: data[k][:n] for k, n in sizes.items()})
+    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(tmp_path))
+    runpy.run_path(str(ROOT / "examples/plot_outliers.py"))
+    lines = capsys.readouterr().out.splitlines()
+    auroc = {line.split()[0]: float(line.split()[-1]) for line in lines}
+    assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.98)

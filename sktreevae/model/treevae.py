@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -138,13 +138,17 @@ class TreeVAE(nn.Module):
         self, features: Tensor, x: Tensor, noise: Tensor | None = None
     ) -> Posterior:
         """Infer latents and paths from what `feature_map` makes of a batch, and it."""
-        embeddings = self.bottom_up(features, x)
+        return self._infer_from_embeddings(self.bottom_up(features, x), noise)
+
+    def _infer_from_embeddings(
+        self, embeddings: list[Tensor], noise: Tensor | None
+    ) -> Posterior:
         root = Gaussian.from_raw(self.root_head(embeddings[0]))
         return self.top_down.infer(
             embeddings,
             root,
             root_prior=Gaussian.standard(root.mean),
-            root_log_path=root.mean.new_zeros(len(features)),
+            root_log_path=root.mean.new_zeros(len(root.mean)),
             noise=noise,
         )
 
@@ -183,32 +187,53 @@ class TreeVAE(nn.Module):
         log_prob = self.top_down.leaf_log_prob(posterior, x)
         return log_prob - self.top_down.at_leaves(path_kls)
 
+    @torch.no_grad()
     def log_likelihood(
         self, x: Tensor, n_importance_samples: int, generator: torch.Generator
     ) -> Tensor:
         """Estimate log p(x) in nats by importance sampling, (batch,).
 
-        Latents are drawn from q and paths are summed over, so the likelihood itself,
-        ``exp`` of the estimate, is unbiased.
+        Latents are drawn from q, with the same noise for every row, and paths are
+        summed over. So the likelihood itself, ``exp`` of the estimate, is unbiased.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            Data.
+        n_importance_samples : int
+            Draws of the latents. Memory doesn't grow with them.
+        generator : torch.Generator
+            The source of the draws.
         """
-        estimates = []
+        embeddings = self.bottom_up(self.feature_map(x), x)
+        # The sum of the weights so far is `total * exp(peak)`. A running logsumexp
+        # in float32 would lose what is small beside the sum.
+        peak = x.new_full((len(x),), torch.finfo(x.dtype).min)
+        total = torch.zeros_like(peak)
         for _ in range(n_importance_samples):
-            posterior = self.infer(x, self.draw_noise(len(x), generator))
-            log_weights: list[Tensor] = []
-            for depth, level in enumerate(posterior.levels):
-                log_weight = level.p.log_prob(level.z) - level.q.log_prob(level.z)
-                if depth > 0:
-                    above = posterior.levels[depth - 1].decisions
-                    log_weight = (
-                        log_weight
-                        + self.top_down.pass_down(log_weights[-1], depth)
-                        + self.top_down.routes(above.p_logit, depth - 1)
-                    )
-                log_weights.append(log_weight)
-            log_joint = self.top_down.leaf_log_prob(posterior, x)
-            log_joint = log_joint + self.top_down.at_leaves(log_weights)
-            estimates.append(log_joint.logsumexp(0))
-        return torch.stack(estimates).logsumexp(0) - math.log(n_importance_samples)
+            noise = self.draw_noise(1, generator)
+            posterior = self._infer_from_embeddings(embeddings, noise)
+            log_weight = self._log_importance_weight(posterior, x)
+            higher = torch.maximum(peak, log_weight)
+            total = total * (peak - higher).exp() + (log_weight - higher).exp()
+            peak = higher
+        return peak + (total / n_importance_samples).log()
+
+    def _log_importance_weight(self, posterior: Posterior, x: Tensor) -> Tensor:
+        """Log of sum_l p(x, z, l) / q(z | x) at the latents drawn, (batch,)."""
+        log_ratios: list[Tensor] = []
+        for depth, level in enumerate(posterior.levels):
+            log_ratio = level.p.log_prob(level.z) - level.q.log_prob(level.z)
+            if depth > 0:
+                above = posterior.levels[depth - 1].decisions
+                log_ratio = (
+                    log_ratio
+                    + self.top_down.pass_down(log_ratios[-1], depth)
+                    + self.top_down.routes(above.p_logit, depth - 1)
+                )
+            log_ratios.append(log_ratio)
+        log_prob = self.top_down.leaf_log_prob(posterior, x)
+        return (log_prob + self.top_down.at_leaves(log_ratios)).logsumexp(0)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return d_0, the embedding that the root reads, (batch, hidden_dim)."""
@@ -223,7 +248,10 @@ class TreeVAE(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n_samples: int, generator: torch.Generator, leaf: int | None = None
+        self,
+        n_samples: int,
+        generator: torch.Generator,
+        leaves: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draw samples from the generative model (section 2.2).
 
@@ -233,30 +261,36 @@ class TreeVAE(nn.Module):
             How many.
         generator : torch.Generator
             The source of randomness.
-        leaf : int, default=None
-            Position of a leaf that all decisions lead to; drawn by default.
+        leaves : sequence of int, default=None
+            Positions of the leaves of a subtree: the decisions above it lead there,
+            whatever the routers say, and those below are drawn. The whole tree by
+            default.
 
         Returns
         -------
         x : Tensor of shape (n_samples, n_features)
             Data.
-        leaves : Tensor of int of shape (n_samples,)
+        positions : Tensor of int of shape (n_samples,)
             Positions of their leaves.
         """
-        if n_samples > SAMPLE_BLOCK:
-            blocks = [
-                self.sample(min(SAMPLE_BLOCK, n_samples - start), generator, leaf)
-                for start in range(0, n_samples, SAMPLE_BLOCK)
-            ]
-            x, leaves = map(torch.cat, zip(*blocks, strict=True))
-            return x, leaves
+        if leaves is None:
+            leaves = range(len(self.topology.leaves))
+        blocks = [
+            self._sample_block(min(SAMPLE_BLOCK, n_samples - start), generator, leaves)
+            for start in range(0, n_samples, SAMPLE_BLOCK)
+        ]
+        x, positions = map(torch.cat, zip(*blocks, strict=True))
+        return x, positions
+
+    def _sample_block(
+        self, n_samples: int, generator: torch.Generator, leaves: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         noise = self.draw_noise(n_samples, generator)
         leaf_z, leaf_log_path = self.top_down.generate(noise)
-        if leaf is None:
-            leaves = torch.multinomial(
-                leaf_log_path.T.exp(), 1, generator=generator
-            ).squeeze(1)
-        else:
-            leaves = torch.full((n_samples,), leaf, device=noise.device)
+        leaves = torch.as_tensor(leaves, device=noise.device)
+        # The way to the subtree is common to its leaves, so that the softmax drops it.
+        proba = leaf_log_path[leaves].T.softmax(1)
+        chosen = torch.multinomial(proba, 1, generator=generator).squeeze(1)
+        positions = leaves[chosen]
         x = self.top_down.draw(leaf_z, generator)
-        return x[leaves, torch.arange(n_samples, device=x.device)], leaves
+        return x[positions, torch.arange(n_samples, device=x.device)], positions

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sktreevae.model import FeatureMap, Gaussian, TopDown, Topology, TreeVAE, topdown
+from sktreevae.model.layers import StackedMLP
 
 from . import oracle
 from .strategies import balanced, caterpillar, make_model, topologies
@@ -259,6 +260,90 @@ def test_likelihood_estimate_does_not_depend_on_the_posterior(generator):
     torch.testing.assert_close(from_elsewhere, from_prior, atol=0.05, rtol=0)
 
 
+@torch.no_grad()
+def make_linear_model(tree, generator):
+    """Return a model, and the mixture of normals that its p(x) is.
+
+    Decoders are linear, transformations add normals that don't depend on z, and the
+    p-router of the root, if it has one, is constant.
+    """
+    model = make_model(tree, likelihood="gaussian", scale=0.1)
+    top_down = model.top_down
+    n_leaves = len(tree.leaves)
+    # Without hidden layers, perceptrons are linear.
+    decoders = StackedMLP(n_leaves, (3, 5), generator=generator).double()
+    top_down.decoders = decoders
+    for weight in (
+        top_down.transformations.weights[-1],
+        top_down.p_routers.weights[-1],
+    ):
+        weight.zero_()
+    for networks in (decoders, top_down.transformations, top_down.p_routers):
+        networks.biases[-1].normal_(generator=generator)
+    mean, variance = torch.zeros(1, 3).double(), torch.ones(1, 3).double()
+    weights = torch.ones(1).double()
+    if n_leaves == 2:
+        step = Gaussian.from_raw(top_down.transformations.biases[-1].squeeze(1))
+        mean, variance = step.mean, 1.0 + step.variance
+        left = top_down.p_routers.biases[-1].sigmoid().squeeze()
+        weights = torch.stack([left, 1.0 - left])
+    matrix, shift = decoders.weights[0], decoders.biases[0].squeeze(1)
+    noise = torch.diag_embed(top_down.likelihood.variance.squeeze(1))
+    components = torch.distributions.MultivariateNormal(
+        shift + torch.einsum("li,lij->lj", mean, matrix),
+        matrix.mT @ torch.diag_embed(variance) @ matrix + noise,
+    )
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(weights), components
+    )
+    # Unlike the prior and wider, so that weights differ but are bounded.
+    set_posterior(model, root_mean=0.3, root_variance=1.3)
+    return model, mixture
+
+
+@pytest.mark.parametrize("tree", [Topology.single_leaf(), balanced(1)])
+def test_likelihood_estimate_is_unbiased(tree, generator):
+    model, truth = make_linear_model(tree, generator)
+    x = make_data(4, generator)
+    estimates = [model.log_likelihood(x, 3, generator) for _ in range(1000)]
+    ratio = (torch.stack(estimates) - truth.log_prob(x)).exp()
+    standard_error = ratio.std(0) / 1000**0.5
+    assert (standard_error < 0.06).all()  # or the next line would say little
+    assert ((ratio.mean(0) - 1.0).abs() < 3.0 * standard_error).all()
+
+
+@torch.no_grad()
+def test_log_likelihood_rises_from_the_elbo_to_the_truth(generator):
+    model, truth = make_linear_model(balanced(1), generator)
+    x = make_data(4, generator)
+    noises = [model.draw_noise(1, generator) for _ in range(300)]
+    means = [torch.stack([model.elbo(x, noise).elbo() for noise in noises]).mean(0)]
+    for n, n_repeats in [(1, 300), (10, 50), (100, 10)]:
+        estimates = [model.log_likelihood(x, n, generator) for _ in range(n_repeats)]
+        means.append(torch.stack(estimates).mean(0))
+    assert (torch.stack(means).diff(dim=0) > 0).all()
+    many = model.log_likelihood(x, 2000, generator)
+    torch.testing.assert_close(many, truth.log_prob(x), atol=0.2, rtol=0.0)
+
+
+def test_log_likelihood_is_the_log_of_the_mean_weight(generator):
+    # By a sum that runs, in float32, where weights span hundreds of nats.
+    model = make_model(balanced(2), likelihood="gaussian", scale=3.0).float()
+    x = 10.0 * make_data(4, generator).float()
+    state = generator.get_state()
+    weights = torch.stack([model.log_likelihood(x, 1, generator) for _ in range(200)])
+    assert weights.std(0).min() > 10.0
+    expected = weights.double().logsumexp(0) - np.log(200)
+    actual = model.log_likelihood(x, 200, generator.set_state(state))
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=0.0)
+
+
+def test_impossible_data_has_no_likelihood(generator):
+    model = make_model(balanced(1), likelihood="gaussian").float()
+    x = torch.full((1, 5), 5e18)  # whose square overflows
+    assert model.log_likelihood(x, 2, generator).item() == -np.inf
+
+
 def test_leaf_elbo_and_paths_make_up_the_elbo(generator):
     model = make_model(caterpillar(5), likelihood="gaussian")
     x = make_data(4, generator)
@@ -328,21 +413,45 @@ def test_pruning_sends_samples_to_the_sibling(generator):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-@pytest.mark.parametrize("leaf", [None, 2])
-def test_samples_come_from_the_leaves_asked_for(likelihood, leaf, generator):
+@pytest.mark.parametrize("leaves", [None, [2], [2, 3]])
+def test_samples_come_from_the_leaves_asked_for(likelihood, leaves, generator):
     model = make_model(balanced(2), likelihood=likelihood)
-    x, leaves = model.sample(50, generator, leaf=leaf)
+    x, positions = model.sample(50, generator, leaves)
     assert x.shape == (50, 5)
-    assert set(leaves.tolist()) == ({leaf} if leaf else {0, 1, 2, 3})
+    assert set(positions.tolist()) == set(leaves or range(4))
+
+
+def set_p_routers(model, *left):
+    with torch.no_grad():
+        model.top_down.p_routers.weights[-1].zero_()
+        model.top_down.p_routers.biases[-1][:, 0, 0] = torch.tensor(left).logit()
 
 
 def test_prior_samples_visit_leaves_as_the_generative_routers_say(generator):
-    model = make_model(balanced(1))
-    with torch.no_grad():
-        model.top_down.p_routers.weights[-1].zero_()
-        model.top_down.p_routers.biases[-1].fill_(np.log(3.0))
-    _, leaves = model.sample(4000, generator)
-    assert (leaves == 0).double().mean().item() == pytest.approx(0.75, abs=0.03)
+    model = make_model(balanced(2))
+    set_p_routers(model, 0.75, 0.4, 0.1)
+    _, positions = model.sample(4000, generator)
+    share = positions.bincount() / 4000
+    expected = torch.tensor([0.75 * 0.4, 0.75 * 0.6, 0.25 * 0.1, 0.25 * 0.9])
+    torch.testing.assert_close(share, expected, atol=0.03, rtol=0.0)
+
+
+@pytest.mark.parametrize("above", [0.75, 1e-30])
+def test_decisions_above_a_subtree_are_forced(above, generator):
+    # However improbable they are.
+    model = make_model(balanced(2))
+    set_p_routers(model, above, 0.4, 0.1)
+    _, positions = model.sample(4000, generator, leaves=[0, 1])
+    share = positions.bincount() / 4000
+    torch.testing.assert_close(share, torch.tensor([0.4, 0.6]), atol=0.03, rtol=0.0)
+
+
+def test_more_samples_than_a_block(generator, monkeypatch):
+    monkeypatch.setattr("sktreevae.model.treevae.SAMPLE_BLOCK", 7)
+    x, positions = make_model(balanced(1)).sample(20, generator)
+    assert x.shape == (20, 5)
+    assert x.unique(dim=0).shape == x.shape
+    assert positions.shape == (20,)
 
 
 def test_embedding_is_what_the_root_reads(generator):
