@@ -32,14 +32,14 @@ View = Callable[[Tensor, torch.Generator], Tensor]
 ROTATION = math.radians(10)
 """Largest angle by which grey images turn, as in the paper."""
 
-SHIFT = 1 / 14
-"""Largest shift of grey images, relative to the side: two pixels of 28."""
+SHIFT = 1 / 28
+"""Largest shift of grey images, relative to the side, as in the paper.
+
+Twice as much cost 6 points of nearest-neighbour accuracy on features of MNIST.
+"""
 
 ZOOM = 0.1
 """Grey images shrink or grow by up to this fraction, as in the paper."""
-
-SHEAR = 0.15
-"""Largest slant of grey images, horizontal pixels per vertical one."""
 
 CROP_AREA = 0.2
 """Least area of a crop of a colour image, as in the paper."""
@@ -77,9 +77,9 @@ N_POWERS = 9
 class ImageViews:
     """Random variants of images that show the same thing.
 
-    Grey images turn (by up to 10 degrees), move (by up to a 14th of a side), shrink or
-    grow (by up to a tenth) and slant a little; their border pixels continue outwards.
-    They are never flipped: what is written, as digits and letters, isn't the same when
+    Grey images turn (by up to 10 degrees), move (by up to a 28th of a side) and shrink
+    or grow (by up to a tenth); their border pixels continue outwards. They are never
+    flipped: what is written, as digits and letters, isn't the same when
     mirrored (b and d, 2 and 5), and most grey images that are clustered are of that
     kind, or of things always seen from one side.
 
@@ -115,7 +115,7 @@ class ImageViews:
     high: float
 
     def __post_init__(self) -> None:
-        if self.image_shape[2:] not in {(), (1,), (3,)}:
+        if tuple(self.image_shape[2:]) not in {(), (1,), (3,)}:
             raise ValueError(
                 "image_shape must be (height, width) or (height, width, channels), "
                 f"with 1 or 3 channels, for views of images; got {self.image_shape!r}"
@@ -133,13 +133,12 @@ class ImageViews:
 
 
 def _vary_grey(images: Tensor, generator: torch.Generator) -> Tensor:
-    angle, zoom, shear, right, down = 2 * _uniform(5, images, generator) - 1
+    angle, zoom, right, down = 2 * _uniform(4, images, generator) - 1
     height, width = images.shape[2:]
     theta = _affine(
         (height, width),
         angle=ROTATION * angle,
         scale=1 + ZOOM * zoom,
-        shear=SHEAR * shear,
         right=SHIFT * width * right,
         down=SHIFT * height * down,
     )
@@ -191,18 +190,18 @@ def _affine(
     *,
     angle: Tensor,
     scale: Tensor,
-    shear: Tensor,
     right: Tensor,
     down: Tensor,
 ) -> Tensor:
     """Return the map from places of a view back to those of the image, for `_warp`.
 
-    The image is slanted, then turned clockwise, scaled, and moved by pixels.
+    The image is turned clockwise about its middle, scaled, and moved by pixels.
     """
     cos, sin = angle.cos() / scale, angle.sin() / scale
-    xx, xy = cos - shear * sin, sin + shear * cos
-    yx, yy = -sin, cos
-    rows = (xx, xy, -xx * right - xy * down), (yx, yy, -yx * right - yy * down)
+    rows = (
+        (cos, sin, -cos * right - sin * down),
+        (-sin, cos, sin * right - cos * down),
+    )
     theta = torch.stack([torch.stack(row, 1) for row in rows], 1)
     # Places are counted in halves of a side from the centre.
     half = theta.new_tensor([size[1] / 2, size[0] / 2, 1])
@@ -404,9 +403,8 @@ def router_contrast(
     order = torch.arange(N_POWERS, device=t.device)
     powers = t[..., None] ** order
     sums = (weight[..., None] * powers).sum(1, keepdim=True)
-    everyone = (powers * sums * torch.exp(-torch.lgamma(order + 1.0)) / 2.0**order).sum(
-        2
-    )
+    factors = torch.exp(-torch.lgamma(order + 1.0)) / 2**order
+    everyone = (powers * sums * factors).sum(2)
     agreement = t * t.roll(n, 1) / 2
     other_weight = weight.roll(n, 1)
     negatives = (
