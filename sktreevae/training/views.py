@@ -79,9 +79,8 @@ class ImageViews:
 
     Grey images turn (by up to 10 degrees), move (by up to a 28th of a side) and shrink
     or grow (by up to a tenth); their border pixels continue outwards. They are never
-    flipped: what is written, as digits and letters, isn't the same when
-    mirrored (b and d, 2 and 5), and most grey images that are clustered are of that
-    kind, or of things always seen from one side.
+    flipped: what is written, as digits and letters, isn't the same when mirrored (b and
+    d, 2 and 5), and other grey images are often of things always seen from one side.
 
     Colour images are cropped to between a fifth and all of their area and stretched to
     the full size, mirrored half of the time, changed in brightness, contrast,
