@@ -44,6 +44,7 @@ from .training import (
     LoopOptions,
     Samples,
     count_supported,
+    map_blocks,
 )
 from .validation import (
     Allowed,
@@ -108,15 +109,14 @@ class TreeVAEClustering(
         Neighbours are then found, and encoders helped, by histograms of oriented
         gradients, which is prior knowledge about images.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
-        What sees the data. "mlp": a perceptron, which sees the features that
-        neighbours are found by, and nothing else. "cnn": that and, beside it,
-        convolutions, which see the images; "resnet" has residual blocks among these.
-        "auto" is "cnn" for grey images from 16 pixels a side, "resnet" for colour, and
-        "mlp" for all other data. A callable takes `n_features` and `hidden_dim`, and
-        returns a `torch.nn.Module` that maps (batch, n_features), the data as
-        standardised inside, to (batch, hidden_dim); it takes the place of the
-        convolutions. No layer may mix rows, as batch normalisation does, or be random,
-        as dropout is.
+        What latents are inferred from. "mlp": from embeddings of the features that
+        neighbours are found by, as clusters are. "cnn": from these and convolutions of
+        the images; "resnet" has residual blocks among these. "auto" is "cnn" for grey
+        images from 16 pixels a side, "resnet" for colour, and "mlp" for all other data.
+        A callable takes `n_features` and `hidden_dim`, and returns a `torch.nn.Module`
+        that maps (batch, n_features), the data as standardised inside, to
+        (batch, hidden_dim); it takes the place of the convolutions. No layer may mix
+        rows, as batch normalisation does, or be random, as dropout is.
     decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         The network of each leaf, likewise. A callable takes `latent_dim` and
         `n_features`, and returns a module that maps (batch, latent_dim) to
@@ -562,9 +562,7 @@ class TreeVAEClustering(
     def _read_tree(self, samples: Samples, features: Tensor) -> None:
         """Set everything that follows from the module and the training samples."""
         topology = self.module_.topology
-        path = samples.map(
-            lambda *inputs: self.module_.route_from(*inputs).T.exp(), beside=features
-        )
+        path = map_blocks(lambda x: self.module_.route_from(x).T.exp(), features)
         positions = path.argmax(1)
         subset = _some_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
         leaf_elbo = samples.map(

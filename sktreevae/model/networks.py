@@ -1,4 +1,4 @@
-"""Encoders and decoders, and the bottom-up side: from data to an embedding per depth."""
+"""Encoders, decoders, and the bottom-up side: from data to an embedding per depth."""
 
 from __future__ import annotations
 
@@ -43,10 +43,9 @@ _GLOBAL_STATE = threading.Lock()
 class BottomUp(nn.Module):
     """Encoder and chain of the inference model (section 2.3 of the paper).
 
-    Features of samples, centred and scaled by fitted buffers, go through a perceptron.
-    If there is an encoder, its output for the samples themselves is joined to that.
-    This is the deepest embedding, d_D; each step of the chain gives the embedding one
-    level nearer to the root, down to d_0.
+    Inputs, the features of samples, are centred and scaled by fitted buffers. The
+    perceptron's output is the deepest embedding, d_D; each step of the chain gives the
+    embedding one level nearer to the root, down to d_0.
 
     Parameters
     ----------
@@ -56,8 +55,6 @@ class BottomUp(nn.Module):
         Width of every embedding. The perceptron narrows to it from four times as much.
     n_steps : int
         Steps of the chain, D: there are ``n_steps + 1`` embeddings.
-    encoder : Factory, default=None
-        Makes a network from (batch, n_features) to (batch, hidden_dim).
     generator : torch.Generator
         Source of the initial weights.
     """
@@ -68,43 +65,27 @@ class BottomUp(nn.Module):
         *,
         hidden_dim: int,
         n_steps: int,
-        encoder: Factory | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(()))
         widths = (n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
-        self.of_features = mlp(widths, generator=generator)
-        self.encoder = None
-        if encoder is not None:
-            self.encoder = encoder(generator=generator)
-            self.join = mlp((2 * hidden_dim, hidden_dim), generator=generator)
+        self.perceptron = mlp(widths, generator=generator)
         self.chain = nn.ModuleList(
             mlp((hidden_dim, hidden_dim), generator=generator) for _ in range(n_steps)
         )
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
-        """Center features like some, (n_samples, n_inputs), and scale them as a whole."""
+        """Center like some features, (n_samples, n_inputs), and scale as a whole."""
         self.center.copy_(features.mean(0))
         scale = (features - self.center).square().mean().sqrt()
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
 
-    def forward(self, features: Tensor, x: Tensor) -> list[Tensor]:
-        """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim).
-
-        Parameters
-        ----------
-        features : Tensor of shape (batch, n_inputs)
-            What a `FeatureMap` makes of the samples.
-        x : Tensor of shape (batch, n_features)
-            The samples.
-        """
-        deepest = self.of_features((features - self.center) / self.scale)
-        if self.encoder is not None:
-            deepest = self.join(torch.hstack([deepest, self.encoder(x)]))
-        embeddings = [deepest]
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
+        embeddings = [self.perceptron((features - self.center) / self.scale)]
         for step in self.chain:
             embeddings.append(step(embeddings[-1]))
         return embeddings[::-1]
@@ -249,7 +230,7 @@ def encoder_factory(
     n_features: int,
     hidden_dim: int,
 ) -> Factory | None:
-    """Return what makes the encoder of the data, None for that of the features alone.
+    """Return what makes the encoder of the data; None, if features are enough.
 
     Arguments are those of `TreeVAEClustering`.
     """

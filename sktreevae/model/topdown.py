@@ -127,6 +127,7 @@ class TopDown(nn.Module):
     def infer(
         self,
         embeddings: list[Tensor],
+        evidence: list[Tensor],
         root: Gaussian,
         *,
         root_prior: Gaussian,
@@ -138,7 +139,10 @@ class TopDown(nn.Module):
         Parameters
         ----------
         embeddings : list of Tensor
-            d_k for each depth, (batch, hidden_dim); deeper levels read the last one.
+            d_k for each depth, (batch, hidden_dim), which the q-routers read; deeper
+            levels read the last one.
+        evidence : list of Tensor
+            Likewise, what the posterior heads read.
         root, root_prior : Gaussian
             q(z_0 | x) and p(z_0), (batch, latent_dim).
         root_log_path : Tensor of shape (batch,)
@@ -160,7 +164,7 @@ class TopDown(nn.Module):
             if depth > 0:
                 above = self.pass_down(levels[-1].z, depth)
                 p = _transform(transformations[depth - 1], above)
-                q = Gaussian.from_raw(heads[depth - 1](_at(embeddings, depth))).merge(p)
+                q = Gaussian.from_raw(heads[depth - 1](_at(evidence, depth))).merge(p)
             z = q.mean if noises is None else q.sample(noises[depth])
             decisions = None
             if depth < self.topology.depth:

@@ -46,8 +46,9 @@ class TreeVAE(nn.Module):
     feature_map : FeatureMap, default=None
         Features of the data that the bottom-up side sees; the data by default.
     encoder : Factory, default=None
-        Makes a network from (batch, n_features) to (batch, hidden_dim), for the bottom-
-        up side to see the data beside their features.
+        Makes a network from (batch, n_features) to (batch, hidden_dim). Its output for
+        the data is added to the embeddings that latents are inferred from; the routers
+        do with those of the features, which tell neighbours.
     decoder : Factory, default=None
         Makes a leaf's network from (batch, latent_dim) to (batch, n_features); a
         perceptron by default.
@@ -84,11 +85,11 @@ class TreeVAE(nn.Module):
             FeatureMap(n_features) if feature_map is None else feature_map
         )
         self._encoder = encoder
+        self.encoder = None if encoder is None else encoder(generator=generator)
         self.bottom_up = BottomUp(
             self.feature_map.n_outputs,
             hidden_dim=hidden_dim,
             n_steps=n_steps,
-            encoder=encoder,
             generator=generator,
         )
         self.root_head = linear(hidden_dim, 2 * latent_dim, generator=generator)
@@ -138,14 +139,26 @@ class TreeVAE(nn.Module):
         self, features: Tensor, x: Tensor, noise: Tensor | None = None
     ) -> Posterior:
         """Infer latents and paths from what `feature_map` makes of a batch, and it."""
-        return self._infer_from_embeddings(self.bottom_up(features, x), noise)
+        embeddings = self.bottom_up(features)
+        return self._infer(embeddings, self.evidence(embeddings, x), noise)
 
-    def _infer_from_embeddings(
-        self, embeddings: list[Tensor], noise: Tensor | None
+    def evidence(self, embeddings: list[Tensor], x: Tensor) -> list[Tensor]:
+        """Return what latents are inferred from: embeddings, plus what x says."""
+        if self.encoder is None:
+            return embeddings
+        code = self.encoder(x)
+        return [embedding + code for embedding in embeddings]
+
+    def _infer(
+        self,
+        embeddings: list[Tensor],
+        evidence: list[Tensor],
+        noise: Tensor | None,
     ) -> Posterior:
-        root = Gaussian.from_raw(self.root_head(embeddings[0]))
+        root = Gaussian.from_raw(self.root_head(evidence[0]))
         return self.top_down.infer(
             embeddings,
+            evidence,
             root,
             root_prior=Gaussian.standard(root.mean),
             root_log_path=root.mean.new_zeros(len(root.mean)),
@@ -160,12 +173,12 @@ class TreeVAE(nn.Module):
         x : Tensor of shape (batch, n_features)
             Data.
         """
-        return self.route_from(self.feature_map(x), x)
+        return self.route_from(self.feature_map(x))
 
-    def route_from(self, features: Tensor, x: Tensor) -> Tensor:
-        """Return log P(l | x) from what `feature_map` makes of a batch, and it."""
+    def route_from(self, features: Tensor) -> Tensor:
+        """Return log P(l | x) from what `feature_map` makes of a batch."""
         root_log_path = features.new_zeros(len(features))
-        _, log_paths = self.top_down.route(self.bottom_up(features, x), root_log_path)
+        _, log_paths = self.top_down.route(self.bottom_up(features), root_log_path)
         return self.top_down.at_leaves(log_paths)
 
     def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
@@ -205,14 +218,15 @@ class TreeVAE(nn.Module):
         generator : torch.Generator
             The source of the draws.
         """
-        embeddings = self.bottom_up(self.feature_map(x), x)
+        embeddings = self.bottom_up(self.feature_map(x))
+        evidence = self.evidence(embeddings, x)
         # The sum of the weights so far is `total * exp(peak)`. A running logsumexp
         # in float32 would lose what is small beside the sum.
         peak = x.new_full((len(x),), torch.finfo(x.dtype).min)
         total = torch.zeros_like(peak)
         for _ in range(n_importance_samples):
             noise = self.draw_noise(1, generator)
-            posterior = self._infer_from_embeddings(embeddings, noise)
+            posterior = self._infer(embeddings, evidence, noise)
             log_weight = self._log_importance_weight(posterior, x)
             higher = torch.maximum(peak, log_weight)
             total = total * (peak - higher).exp() + (log_weight - higher).exp()
@@ -237,7 +251,7 @@ class TreeVAE(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Return d_0, the embedding that the root reads, (batch, hidden_dim)."""
-        return self.bottom_up(self.feature_map(x), x)[0]
+        return self.bottom_up(self.feature_map(x))[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return sum_l P(l | x) E[x | z_l] at posterior means, (batch, n_features)."""

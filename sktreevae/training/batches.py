@@ -72,11 +72,7 @@ class Samples:
 
     @torch.no_grad()
     def map(
-        self,
-        function: Callable[..., Tensor],
-        index: Tensor | None = None,
-        *,
-        beside: Tensor | None = None,
+        self, function: Callable[[Tensor], Tensor], index: Tensor | None = None
     ) -> Tensor:
         """Apply a function to rows, in blocks of constant size.
 
@@ -88,17 +84,11 @@ class Samples:
             Maps (block, n_features) to (block, ...).
         index : Tensor of int, default=None
             The rows; all of them by default.
-        beside : Tensor of shape (n_samples, ...), default=None
-            What is known of all samples; its rows are the function's first argument.
         """
         if index is None:
             index = torch.arange(len(self), device=self._device)
-        others = () if beside is None else (beside,)
         return torch.cat(
-            [
-                map_blocks(function, *(other[rows] for other in others), self[rows])
-                for rows in index.split(BLOCK_SIZE)
-            ]
+            [map_blocks(function, self[rows]) for rows in index.split(BLOCK_SIZE)]
         )
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> Tensor:
@@ -110,15 +100,15 @@ class Samples:
 
 
 @torch.no_grad()
-def map_blocks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Apply a function to the rows of tensors in blocks of constant size.
+def map_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function to the rows of a tensor in blocks of constant size.
 
     The last block is filled up with zeros, whose results are dropped.
     """
     results = []
-    for rows in zip(*(tensor.split(BLOCK_SIZE) for tensor in tensors), strict=True):
-        padding = (0, 0, 0, BLOCK_SIZE - len(rows[0]))
-        results.append(function(*(F.pad(r, padding) for r in rows))[: len(rows[0])])
+    for rows in x.split(BLOCK_SIZE):
+        padding = (0, 0, 0, BLOCK_SIZE - len(rows))
+        results.append(function(F.pad(rows, padding))[: len(rows)])
     return torch.cat(results)
 
 

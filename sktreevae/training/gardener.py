@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import ElboTerms, Posterior, Topology, TreeVAE
-from .batches import Samples
+from .batches import Samples, map_blocks
 from .loop import History, LoopOptions, Part, Phase, run_phase
 
 __all__ = ["Gardener", "GrowthOptions", "guidance_distance"]
@@ -93,9 +93,9 @@ class Gardener:
         """Return the mean of some samples, (n_features,)."""
         return self.samples[index[:N_STATISTICS]].mean(0)
 
-    def inputs(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the bottom-up side sees of samples: features, and themselves."""
-        return self.features[index], self.samples[index]
+    def inputs(self, index: Tensor) -> Tensor:
+        """Return what the encoder sees of some samples, (len(index), n_outputs)."""
+        return self.features[index]
 
     def train_whole(
         self,
@@ -140,9 +140,7 @@ class Gardener:
 
     def leaf_log_path(self) -> Tensor:
         """Log P(l | x) of all samples, (n_samples, n_leaves)."""
-        return self.samples.map(
-            lambda *inputs: self.model.route_from(*inputs).T, beside=self.features
-        )
+        return map_blocks(lambda x: self.model.route_from(x).T, self.features)
 
     def leaf_counts(self) -> Tensor:
         """Count the samples whose most probable leaf each is."""
@@ -181,8 +179,9 @@ class _WholeTree:
 
     def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
         noise = self.model.draw_noise(len(index), self.generator)
-        posterior = self.model.infer_from(*self.inputs(index), noise)
-        terms = self.model.top_down.elbo(posterior, self.samples[index], self.n_decoded)
+        x = self.samples[index]
+        posterior = self.model.infer_from(self.inputs(index), x, noise)
+        terms = self.model.top_down.elbo(posterior, x, self.n_decoded)
         return terms, guidance_distance(posterior, self.target[index])
 
 

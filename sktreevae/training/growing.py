@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import ElboTerms, Gaussian, TopDown, Topology, TreeVAE
-from .batches import Samples
+from .batches import Samples, map_blocks
 from .gardener import Gardener, guidance_distance
 from .loop import Phase
 from .splitting import propose_split
@@ -39,10 +39,8 @@ class IterativeGrowth(Gardener):
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
             target[self.train] = self._propose(self.train)
-            root = self.samples.map(
-                lambda *inputs: self.model.bottom_up(*inputs)[0],
-                self.train,
-                beside=self.features,
+            root = map_blocks(
+                lambda x: self.model.bottom_up(x)[0], self.features[self.train]
             )
             self._start(self.model.top_down, root, self.train, target[self.train])
             self.train_whole(Phase("initial", (0.0, KL_GROWING), self.guidance), target)
@@ -169,15 +167,17 @@ class IterativeGrowth(Gardener):
         row = self.model.topology.levels[depth].index(leaf)
         parts = []
         for rows in index.split(self.options.batch_size):
-            inputs = self.inputs(rows)
+            features = self.features[rows]
             noise = self.model.draw_noise(len(rows), self.generator)
-            embeddings = self.model.bottom_up(*inputs)
-            level = self.model.infer_from(*inputs, noise).levels[depth]
+            x = self.samples[rows]
+            embeddings = self.model.bottom_up(features)
+            evidence = self.model.evidence(embeddings, x)
+            level = self.model.infer_from(features, x, noise).levels[depth]
             last = len(embeddings) - 1
             parts.append(
                 (
                     embeddings[min(depth, last)],
-                    embeddings[min(depth + 1, last)],
+                    evidence[min(depth + 1, last)],
                     level.q.mean[row],
                     level.q.variance[row],
                     level.log_path[row],
@@ -198,12 +198,12 @@ class IterativeGrowth(Gardener):
 class _Activations:
     """What the frozen part of a tree hands to the children of a leaf.
 
-    Embeddings at the leaf's depth and at the next, the leaf's q(z | x), given one draw
-    of the latents above it, and log P(leaf | x).
+    The embedding that its router reads, the evidence that its children read, the leaf's
+    q(z | x), given one draw of the latents above it, and log P(leaf | x).
     """
 
     embedding: Tensor
-    embedding_below: Tensor
+    evidence_below: Tensor
     mean: Tensor
     variance: Tensor
     log_path: Tensor
@@ -238,7 +238,8 @@ class _NewLeaves:
         a = self.activations
         parent = Gaussian(a.mean[index], a.variance[index])
         posterior = self.children.infer(
-            [a.embedding[index], a.embedding_below[index]],
+            [a.embedding[index]],
+            [a.evidence_below[index]],
             parent,
             root_prior=parent,
             root_log_path=a.log_path[index],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,12 +181,6 @@ class GuidedGrowth(Gardener):
         # As long as the spacing, whatever the number of features.
         width = math.sqrt(self.features.shape[1])
         self.noise[self.train, 0] = hierarchy.spacing / width
-        some = self.samples[self.train[:10000]]
-        self.pixel_scale = (
-            float(os.environ.get("PIX", "1"))
-            * (some - some.mean(0)).square().sum(1).mean().sqrt()
-            * (width / math.sqrt(some.shape[1]))
-        )
         change = Topology.from_merges(hierarchy.merges.tolist())
         self.plant(change.topology)
         leaves = [change.source[leaf] for leaf in change.topology.leaves]
@@ -206,22 +199,18 @@ class GuidedGrowth(Gardener):
         self.prune()
         return self.model
 
-    def inputs(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features and samples, with noise while the model learns from them.
+    def inputs(self, index: Tensor) -> Tensor:
+        """Return features, with noise while the model learns from them.
 
         A sample could as well lie as far away as its neighbours do. Without such noise
         encoders read the smallest differences between the samples they are trained on,
         and unseen samples lose their way (Bishop 1995).
         """
-        features, x = super().inputs(index)
+        features = super().inputs(index)
         if not torch.is_grad_enabled():
-            return features, x
+            return features
         noise = torch.empty_like(features).normal_(generator=self.generator)
-        features = features + self.noise[index] * noise
-        if self.model.bottom_up.encoder is not None:
-            noise = torch.empty_like(x).normal_(generator=self.generator)
-            x = x + self.noise[index] * self.pixel_scale * noise
-        return features, x
+        return features + self.noise[index] * noise
 
     def _start_routers(self, target: Tensor, n_steps: int) -> None:
         """Train the encoder and the routers alone: no latents, no decoders.
@@ -248,7 +237,7 @@ class GuidedGrowth(Gardener):
             surprise = torch.zeros((), device=self.train.device)
             for step, batch in enumerate(batches, start=done):
                 index = self.train[batch]
-                log_path = self.model.route_from(*self.inputs(index))
+                log_path = self.model.route_from(self.inputs(index))
                 loss = -log_path.gather(0, target[index][None]).mean()
                 descent.step(loss, step / n_steps)
                 surprise += loss.detach()
