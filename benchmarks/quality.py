@@ -9,7 +9,8 @@ HDBSCAN) clusters it.
 
 A dataset is the name of a file in --data-dir, one of scikit-learn's, or "blobs", with
 suffixes: "mnist-10k" are the first 10 000 rows, "mnist-images" says that rows are
-images, "digits-unit" are divided by 16, "blobs-100" have sizes from 1 to 100.
+images, of the shape that the file has, "digits-unit" are divided by 16, "blobs-100"
+have sizes from 1 to 100.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable
@@ -33,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from records import append, print_markdown, read, summarise
 from scipy import sparse
 from scipy.cluster.hierarchy import linkage
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, BisectingKMeans, KMeans
@@ -44,7 +44,14 @@ from sktreevae import TreeVAEClustering
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
 from sktreevae.model.gaussians import Gaussian
 
-METRICS = ("dendrogram_purity", "leaf_purity", "accuracy", "nmi", "cpu_seconds")
+KEYS = {"dataset": "data", "method": "method", "n_leaves": "leaves"}
+METRICS = {
+    "dendrogram_purity": ("DP", 3),
+    "leaf_purity": ("LP", 3),
+    "accuracy": ("ACC", 3),
+    "nmi": ("NMI", 3),
+    "cpu_seconds": ("CPU-s", 0),
+}
 FILES = {
     "mnist": "mnist",
     "fashion": "fashion_mnist",
@@ -177,17 +184,16 @@ def fit_tree_vae(data: Data, n_leaves: int, seed: int, **options) -> TreeVAEClus
         ).fit(data.X)
 
 
-def tree_vae(data: Data, n_leaves: int, seed: int, growth: str) -> Clustering:
+def tree_vae(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
     """Grow a tree; predict the leaves of the test part."""
-    model = fit_tree_vae(data, n_leaves, seed, growth=growth)
+    model = fit_tree_vae(data, n_leaves, seed, **options)
     return Clustering(model.predict(data.X_test), model.dendrogram_, model=model)
 
 
 def tree_vae_views(data: Data, n_leaves: int, seed: int, growth: str) -> Clustering:
     """Grow a tree with the contrastive losses: augmented images, or neighbours."""
     views = "neighbors" if data.image_shape is None else "image"
-    model = fit_tree_vae(data, n_leaves, seed, growth=growth, views=views)
-    return Clustering(model.predict(data.X_test), model.dendrogram_, model=model)
+    return tree_vae(data, n_leaves, seed, growth=growth, views=views)
 
 
 def ward_of(X: np.ndarray, n_leaves: int) -> Clustering:
@@ -238,10 +244,9 @@ def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
 
 
 def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
-    """DeepECT by clustpy: 10 epochs for the autoencoder, and 2 for each leaf.
+    """DeepECT by clustpy: 5 epochs for the autoencoder, and one for each leaf.
 
-    Its defaults, 100 and 150 epochs, would take hours without a GPU; here, too, it
-    grows a leaf every other epoch.
+    Its defaults, 100 and 150 epochs with a leaf every other, take hours without a GPU.
     """
     try:
         from clustpy.deep import DeepECT
@@ -251,7 +256,11 @@ def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
             "installed: pip install clustpy"
         ) from error
     model = DeepECT(
-        n_leaves, pretrain_epochs=10, clustering_epochs=2 * n_leaves, random_state=seed
+        n_leaves,
+        pretrain_epochs=5,
+        clustering_epochs=n_leaves,
+        grow_interval=1,
+        random_state=seed,
     ).fit(dense(data.X).astype(np.float32))
     # Its own linkage matrix takes for granted that nothing was pruned.
     leaves, _ = model.tree_.get_leaf_and_split_nodes()
@@ -317,35 +326,7 @@ def run(name: str, data: Data, method: str, n_leaves: int, seed: int) -> dict:
         "nmi": normalized_mutual_info_score(y_test, found.labels),
         "cpu_seconds": seconds,
         "elbo": None if found.model is None else found.model.score(data.X_test),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
     }
-
-
-def summary(values: list[float | None], digits: int) -> str:
-    """Return mean and deviation; a dash for what a method doesn't have."""
-    if None in values:
-        return "-"
-    spread = f" ±{np.std(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
-
-
-def table(records: list[dict]) -> list[list[str]]:
-    """Return the rows of a table: mean and, over seeds, deviation."""
-    rows = [["data", "method", "leaves", "seeds", "DP", "LP", "ACC", "NMI", "CPU-s"]]
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        key = (record["dataset"], record["method"], record["n_leaves"])
-        groups.setdefault(key, []).append(record)
-    for (name, method, n_leaves), group in groups.items():
-        cells = [name, method, str(n_leaves), str(len(group))]
-        for metric in METRICS:
-            values = [record[metric] for record in group]
-            cells.append(summary(values, 0 if metric == "cpu_seconds" else 3))
-        rows.append(cells)
-    return rows
 
 
 def main() -> None:
@@ -353,7 +334,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--datasets", nargs="*", default=["digits"])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=[method for method in METHODS if method != "DeepECT"],
+        help="all by default but DeepECT, which needs an extra",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-leaves", nargs="+", type=int, default=[10])
     parser.add_argument("--threads", type=int, default=1)
@@ -361,8 +348,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="also write the table there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-    records = [json.loads(line) for line in lines]
+    records = read(arguments.out)
     done = {(r["dataset"], r["method"], r["n_leaves"], r["seed"]) for r in records}
     for name in arguments.datasets:
         data = load(name, arguments.data_dir)
@@ -373,15 +359,12 @@ def main() -> None:
                     continue
                 record = run(name, data, method, n_leaves, seed)
                 records.append(record)
-                with arguments.out.open("a") as out:
-                    out.write(json.dumps(record) + "\n")
-                print(json.dumps(record), flush=True)
-    head, *rows = table(records)
-    for cells in (head, ["---"] * len(head), *rows):
-        print("|", " | ".join(cells), "|")
+                append(arguments.out, record)
+    rows = summarise(records, KEYS, METRICS)
+    print_markdown(rows)
     if arguments.csv is not None:
         with arguments.csv.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([head, *rows])
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":
