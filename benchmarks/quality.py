@@ -1,29 +1,30 @@
-"""Quality of the trees, beside Ward, KMeans and BisectingKMeans in the same run.
+"""Quality of the trees, beside other clusterings and trees in the same run.
 
     python benchmarks/quality.py --data-dir DIR --datasets digits mnist mnist-images
 
 writes a line of JSON for each fit to --out, which it also reads, so that a run can be
 taken up again, and prints a Markdown table of all that is there. Labels are used to
-evaluate, never to fit.
+evaluate, never to fit. All is evaluated on the test part; what can't predict (Ward,
+HDBSCAN) clusters it.
 
 A dataset is the name of a file in --data-dir, one of scikit-learn's, or "blobs", with
 suffixes: "mnist-10k" are the first 10 000 rows, "mnist-images" says that rows are
-images, "digits-unit" are divided by 16, "blobs-100" have sizes from 1 to 100.
+images, of the shape that the file has, "digits-unit" are divided by 16, "blobs-100"
+have sizes from 1 to 100.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
+import io
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 # Small networks crawl where idle threads wait busily; must be set before torch loads.
@@ -31,16 +32,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from records import append, print_markdown, read, summarise
 from scipy import sparse
 from scipy.cluster.hierarchy import linkage
-from sklearn.cluster import AgglomerativeClustering, BisectingKMeans, KMeans
+from sklearn.cluster import HDBSCAN, AgglomerativeClustering, BisectingKMeans, KMeans
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.metrics import normalized_mutual_info_score
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
+from sktreevae.model.gaussians import Gaussian
 
-METRICS = ("dendrogram_purity", "leaf_purity", "accuracy", "nmi", "cpu_seconds")
+KEYS = {"dataset": "data", "method": "method", "n_leaves": "leaves"}
+METRICS = {
+    "dendrogram_purity": ("DP", 3),
+    "leaf_purity": ("LP", 3),
+    "accuracy": ("ACC", 3),
+    "nmi": ("NMI", 3),
+    "cpu_seconds": ("CPU-s", 0),
+}
 FILES = {
     "mnist": "mnist",
     "fashion": "fashion_mnist",
@@ -49,6 +60,7 @@ FILES = {
     "news": "newsgroups20_tfidf2000",
     "pbmc": "sc_pbmc68k_reduced",
     "zoo": "zoo",
+    "cifar": "cifar10_jpeg_15k",
 }
 BUNDLED = {
     "digits": load_digits,
@@ -69,6 +81,20 @@ class Data:
     image_shape: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Clustering:
+    """What a method finds in the test part.
+
+    The leaves of the tree are the clusters or, if `per_sample`, the samples; there is
+    no tree where a method has none that is public. `model` is ours, if any.
+    """
+
+    labels: np.ndarray
+    tree: object = None
+    per_sample: bool = False
+    model: TreeVAEClustering | None = None
+
+
 def load(name: str, data_dir: Path) -> Data:
     """Return a dataset by its name; those without a test part are their own."""
     stem, *suffixes = name.split("-")
@@ -81,6 +107,8 @@ def load(name: str, data_dir: Path) -> Data:
         return Data(X, y, X, y, (8, 8) if "images" in suffixes else None)
     with np.load(data_dir / f"{FILES[stem]}.npz") as file:
         parts = dict(file)
+    if stem == "cifar":
+        parts |= {f"X_{part}": decode_jpegs(parts, part) for part in ("train", "test")}
     if stem == "characters":  # finer labels: a character of an alphabet
         parts |= {f"y_{part}": parts[f"character_{part}"] for part in ("train", "test")}
     X, X_test = (read_rows(parts, f"X_{part}") for part in ("train", "test"))
@@ -95,8 +123,19 @@ def load(name: str, data_dir: Path) -> Data:
         if suffix.endswith("k"):
             rows = slice(1000 * int(suffix.removesuffix("k")))
             X, y = X[rows], y[rows]
-    image_shape = (28, 28) if "images" in suffixes else None
+    image_shape = parts["X_train"].shape[1:] if "images" in suffixes else None
     return Data(X, y, X_test, parts["y_test"], image_shape)
+
+
+def decode_jpegs(parts: dict, part: str) -> np.ndarray:
+    """Return images, (n, height, width, 3), from the bytes of their files."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("CIFAR-10 is in JPEG files: pip install pillow") from error
+    files, offsets = parts[f"jpeg_{part}"], parts[f"offsets_{part}"]
+    files = [files[start:end].tobytes() for start, end in pairwise(offsets)]
+    return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
 
 
 def read_rows(parts: dict, key: str) -> np.ndarray | sparse.csr_array | None:
@@ -125,87 +164,169 @@ def dense(X: np.ndarray | sparse.csr_array) -> np.ndarray:
     return X.toarray() if sparse.issparse(X) else X
 
 
-def tree_vae(data: Data, n_leaves: int, seed: int, growth: str):
-    """Grow a tree; predict the leaves of the test part."""
+def principal_components(data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Return both parts in 50 components of the training part, the same for any seed.
+
+    Sparse data isn't centred: it stays sparse by a truncated SVD.
+    """
+    n_components = min(50, *data.X.shape)
+    decomposition = TruncatedSVD if sparse.issparse(data.X) else PCA
+    model = decomposition(n_components, random_state=0).fit(data.X)
+    return model.transform(data.X), model.transform(data.X_test)
+
+
+def fit_tree_vae(data: Data, n_leaves: int, seed: int, **options) -> TreeVAEClustering:
+    """Fit ours; what it warns of is in the table."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = TreeVAEClustering(
-            n_leaves, growth=growth, image_shape=data.image_shape, random_state=seed
+        return TreeVAEClustering(
+            n_leaves, image_shape=data.image_shape, random_state=seed, **options
         ).fit(data.X)
-    return model.dendrogram_, model.predict(data.X_test), model
 
 
-def ward(data: Data, n_leaves: int, seed: int):
-    """Ward's tree of the test part itself: it can't predict."""
-    model = AgglomerativeClustering(n_leaves, compute_full_tree=True)
-    model.fit(dense(data.X_test))
-    return model, model.labels_, None
+def tree_vae(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
+    """Grow a tree; predict the leaves of the test part."""
+    model = fit_tree_vae(data, n_leaves, seed, **options)
+    return Clustering(model.predict(data.X_test), model.dendrogram_, model=model)
 
 
-def centroid_ward(data: Data, n_leaves: int, seed: int, estimator: type):
+def tree_vae_views(data: Data, n_leaves: int, seed: int, growth: str) -> Clustering:
+    """Grow a tree with the contrastive losses: augmented images, or neighbours."""
+    views = "neighbors" if data.image_shape is None else "image"
+    return tree_vae(data, n_leaves, seed, growth=growth, views=views)
+
+
+def ward_of(X: np.ndarray, n_leaves: int) -> Clustering:
+    """Ward's tree of the samples themselves: it can't predict."""
+    model = AgglomerativeClustering(n_leaves, compute_full_tree=True).fit(X)
+    return Clustering(model.labels_, model, per_sample=True)
+
+
+def ward(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """Ward's tree of the test part."""
+    return ward_of(dense(data.X_test), n_leaves)
+
+
+def pca_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """Ward's tree of the test part in principal components of the training part."""
+    return ward_of(principal_components(data)[1], n_leaves)
+
+
+def vae_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """Ward's tree of the test part's latents in a flat VAE: a tree of a single leaf."""
+    model = fit_tree_vae(data, 1, seed)
+    embedding = torch.from_numpy(model.transform(data.X_test)).float()
+    with torch.no_grad():
+        raw = model.module_.root_head(embedding.to(model.device_))
+    latent = Gaussian.from_raw(raw).mean.numpy(force=True)
+    return replace(ward_of(latent, n_leaves), model=model)
+
+
+def centroid_ward(data: Data, n_leaves: int, seed: int, estimator: type) -> Clustering:
     """Ward's tree of the centroids of k-means."""
     options = {"n_init": 10} if estimator is KMeans else {}
     model = estimator(n_leaves, random_state=seed, **options).fit(data.X)
     tree = linkage(model.cluster_centers_, "ward")
-    return tree, model.predict(data.X_test), None
+    return Clustering(model.predict(data.X_test), tree)
 
 
-METHODS: dict[str, Callable] = {
+def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """Density clusters of the test part in principal components of the training part.
+
+    It finds the number itself: of clusters with at least a twentieth of the mean size
+    over `n_leaves`, the fraction that ours prunes below, and its default of 5 samples;
+    densities are those of the default, too. Noise is one more cluster: were each point
+    its own, noise would be pure. Its tree isn't public.
+    """
+    least = max(5, len(data.y_test) // (20 * n_leaves))
+    model = HDBSCAN(min_cluster_size=least, min_samples=5, copy=True)
+    return Clustering(model.fit_predict(principal_components(data)[1]))
+
+
+def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """DeepECT by clustpy: 5 epochs for the autoencoder, and one for each leaf.
+
+    Its defaults, 100 and 150 epochs with a leaf every other, take hours without a GPU.
+    """
+    try:
+        from clustpy.deep import DeepECT
+    except (ImportError, RuntimeError) as error:  # the latter is torchvision's
+        raise ImportError(
+            "DeepECT needs clustpy and a torchvision built for the torch that is "
+            "installed: pip install clustpy"
+        ) from error
+    model = DeepECT(
+        n_leaves,
+        pretrain_epochs=5,
+        clustering_epochs=n_leaves,
+        grow_interval=1,
+        random_state=seed,
+    ).fit(dense(data.X).astype(np.float32))
+    # Its own linkage matrix takes for granted that nothing was pruned.
+    leaves, _ = model.tree_.get_leaf_and_split_nodes()
+    position = {leaf.labels[0]: i for i, leaf in enumerate(leaves)}
+    merges: list[tuple] = []
+
+    def merge(node) -> tuple[int, int]:
+        """Return the row of a node and its number of leaves."""
+        if node.is_leaf_node():
+            return position[node.labels[0]], 1
+        (left, n_left), (right, n_right) = map(
+            merge, (node.left_node_, node.right_node_)
+        )
+        merges.append((left, right, len(merges), n_left + n_right))
+        return len(leaves) + len(merges) - 1, n_left + n_right
+
+    merge(model.tree_.root_node_)
+    predicted = model.predict(dense(data.X_test).astype(np.float32))
+    labels = np.array([position[label] for label in predicted])
+    return Clustering(labels, np.array(merges, dtype=float))
+
+
+METHODS: dict[str, Callable[..., Clustering]] = {
     "TreeVAE": partial(tree_vae, growth="guided"),
     "TreeVAE, iterative": partial(tree_vae, growth="iterative"),
+    "TreeVAE, views": partial(tree_vae_views, growth="guided"),
+    "TreeVAE, iterative, views": partial(tree_vae_views, growth="iterative"),
+    "VAE + Ward": vae_ward,
     "Ward": ward,
+    "Ward on PCA": pca_ward,
     "KMeans + Ward": partial(centroid_ward, estimator=KMeans),
     "BisectingKMeans + Ward": partial(centroid_ward, estimator=BisectingKMeans),
+    "HDBSCAN": hdbscan,
+    "DeepECT": deep_ect,
 }
+DETERMINISTIC = ("Ward", "Ward on PCA", "HDBSCAN")
+
+
+def purity_of(found: Clustering, y: np.ndarray, n_leaves: int) -> float | None:
+    """Dendrogram purity; a tree of the samples is cut first, to be comparable."""
+    if found.tree is None:
+        return None
+    if found.per_sample:
+        return dendrogram_purity(y, found.tree, n_leaves=n_leaves)
+    return dendrogram_purity(y, found.tree, found.labels)
 
 
 def run(name: str, data: Data, method: str, n_leaves: int, seed: int) -> dict:
     """Fit one method and evaluate it on the test part."""
     y_test = data.y_test
     start = time.process_time()
-    tree, labels, model = METHODS[method](data, n_leaves, seed)
+    found = METHODS[method](data, n_leaves, seed)
     seconds = time.process_time() - start
-    per_sample = method == "Ward"
-    purity = dendrogram_purity(
-        y_test,
-        tree,
-        None if per_sample else labels,
-        n_leaves=n_leaves if per_sample else None,
-    )
     return {
         "dataset": name,
         "method": method,
         "n_leaves": n_leaves,
         "seed": seed,
-        "dendrogram_purity": purity,
-        "leaf_purity": leaf_purity(y_test, labels),
-        "accuracy": clustering_accuracy(y_test, labels),
-        "nmi": normalized_mutual_info_score(y_test, labels),
+        "n_found": len(np.unique(found.labels)),
+        "dendrogram_purity": purity_of(found, y_test, n_leaves),
+        "leaf_purity": leaf_purity(y_test, found.labels),
+        "accuracy": clustering_accuracy(y_test, found.labels),
+        "nmi": normalized_mutual_info_score(y_test, found.labels),
         "cpu_seconds": seconds,
-        "elbo": None if model is None else float(model.score(data.X_test)),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        "elbo": None if found.model is None else found.model.score(data.X_test),
     }
-
-
-def table(records: list[dict]) -> list[list[str]]:
-    """Return the rows of a table: mean and, over seeds, deviation."""
-    rows = [["data", "method", "leaves", "seeds", "DP", "LP", "ACC", "NMI", "CPU-s"]]
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        key = (record["dataset"], record["method"], record["n_leaves"])
-        groups.setdefault(key, []).append(record)
-    for (name, method, n_leaves), group in groups.items():
-        cells = [name, method, str(n_leaves), str(len(group))]
-        for metric in METRICS:
-            values = [record[metric] for record in group]
-            digits = 0 if metric == "cpu_seconds" else 3
-            spread = f" ±{np.std(values):.{digits}f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.{digits}f}{spread}")
-        rows.append(cells)
-    return rows
 
 
 def main() -> None:
@@ -213,7 +334,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--datasets", nargs="*", default=["digits"])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=[method for method in METHODS if method != "DeepECT"],
+        help="all by default but DeepECT, which needs an extra",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-leaves", nargs="+", type=int, default=[10])
     parser.add_argument("--threads", type=int, default=1)
@@ -221,26 +348,23 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="also write the table there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-    records = [json.loads(line) for line in lines]
+    records = read(arguments.out)
     done = {(r["dataset"], r["method"], r["n_leaves"], r["seed"]) for r in records}
     for name in arguments.datasets:
         data = load(name, arguments.data_dir)
         for n_leaves, method in product(arguments.n_leaves, arguments.methods):
-            for seed in arguments.seeds if method != "Ward" else arguments.seeds[:1]:
+            seeds = arguments.seeds[: 1 if method in DETERMINISTIC else None]
+            for seed in seeds:
                 if (name, method, n_leaves, seed) in done:
                     continue
                 record = run(name, data, method, n_leaves, seed)
                 records.append(record)
-                with arguments.out.open("a") as out:
-                    out.write(json.dumps(record) + "\n")
-                print(json.dumps(record), flush=True)
-    head, *rows = table(records)
-    for cells in (head, ["---"] * len(head), *rows):
-        print("|", " | ".join(cells), "|")
+                append(arguments.out, record)
+    rows = summarise(records, KEYS, METRICS)
+    print_markdown(rows)
     if arguments.csv is not None:
         with arguments.csv.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([head, *rows])
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":

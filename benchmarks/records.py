@@ -1,0 +1,72 @@
+"""Results of fits as lines of JSON, and the tables made of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def read(path: Path) -> list[dict]:
+    """Return the records of a file, none if there is no file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def append(path: Path, record: dict) -> None:
+    """Write a record, and what it was made with, to the end of a file."""
+    record |= {
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    print(json.dumps(record), flush=True)
+
+
+def summary(values: list[float | None], digits: int) -> str:
+    """Return mean and deviation; a dash for what a method doesn't have."""
+    if None in values:
+        return "-"
+    spread = f" ±{np.std(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def summarise(
+    records: list[dict], keys: dict[str, str], metrics: dict[str, tuple[str, int]]
+) -> list[list[str]]:
+    """Return the rows of a table, one for each group of records, after their head.
+
+    Parameters
+    ----------
+    records : list of dict
+        One for each fit.
+    keys : dict
+        Name in a record, and head of the column, of what makes a group.
+    metrics : dict
+        The same of what is averaged over a group, with the digits after the point.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for record in records:
+        groups.setdefault(tuple(record[key] for key in keys), []).append(record)
+    rows = [[*keys.values(), "seeds", *(head for head, _ in metrics.values())]]
+    for group, members in groups.items():
+        cells = [
+            summary([record[metric] for record in members], digits)
+            for metric, (_, digits) in metrics.items()
+        ]
+        rows.append([*map(str, group), str(len(members)), *cells])
+    return rows
+
+
+def print_markdown(rows: list[list[str]]) -> None:
+    """Print a table whose first row is its head."""
+    head, *body = rows
+    for cells in (head, ["---"] * len(head), *body):
+        print("|", " | ".join(cells), "|")
