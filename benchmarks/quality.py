@@ -190,10 +190,10 @@ def tree_vae(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
     return Clustering(model.predict(data.X_test), model.dendrogram_, model=model)
 
 
-def tree_vae_views(data: Data, n_leaves: int, seed: int, growth: str) -> Clustering:
+def tree_vae_views(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
     """Grow a tree with the contrastive losses: augmented images, or neighbours."""
     views = "neighbors" if data.image_shape is None else "image"
-    return tree_vae(data, n_leaves, seed, growth=growth, views=views)
+    return tree_vae(data, n_leaves, seed, views=views, **options)
 
 
 def ward_of(X: np.ndarray, n_leaves: int) -> Clustering:
@@ -287,6 +287,7 @@ METHODS: dict[str, Callable[..., Clustering]] = {
     "TreeVAE": partial(tree_vae, growth="guided"),
     "TreeVAE, iterative": partial(tree_vae, growth="iterative"),
     "TreeVAE, views": partial(tree_vae_views, growth="guided"),
+    "TreeVAE, views, 40 epochs": partial(tree_vae_views, max_iter=40),
     "TreeVAE, iterative, views": partial(tree_vae_views, growth="iterative"),
     "VAE + Ward": vae_ward,
     "Ward": ward,
