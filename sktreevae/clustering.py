@@ -26,25 +26,40 @@ from torch import Tensor, nn
 from .devices import resolve_device
 from .features import fit_feature_map
 from .hierarchy import build_dendrogram
-from .model import FeatureMap, Topology, TreeVAE, decoder_factory, encoder_factory
+from .model import (
+    FeatureMap,
+    ImageLayout,
+    Topology,
+    TreeVAE,
+    decoder_factory,
+    encoder_factory,
+)
 from .model.likelihoods import LIKELIHOODS
 from .preprocessing import (
     COUNT_LIKELIHOODS,
     Matrix,
     resolve_likelihood,
     standardisation,
+    value_range,
 )
 from .progress import ProgressLine
 from .training import (
+    ContrastOptions,
     GraphClustering,
     GrowthOptions,
     GuidedGrowth,
     History,
+    ImageViews,
     IterativeGrowth,
     LoopOptions,
+    NeighborViews,
     Samples,
+    SampleViews,
+    View,
+    Views,
     count_supported,
     map_blocks,
+    nearest_neighbors,
 )
 from .validation import (
     Allowed,
@@ -69,6 +84,9 @@ by default: the smaller of the two."""
 
 N_SCORE_DRAWS = 8
 """Draws of the latents that estimate the ELBO of a sample."""
+
+N_NEIGHBOR_VIEWS = 5
+"""Nearest neighbours that are taken for variants of a sample."""
 
 N_HEIGHT_SAMPLES = 200
 """Samples of each leaf that the heights are estimated on."""
@@ -146,6 +164,20 @@ class TreeVAEClustering(
           dispersion for each feature and leaf, at least 1e-4.
         - "auto": "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise,
           for whole numbers too: they may be codes or grey levels.
+    views : {"image", "neighbors"} or callable, default=None
+        Variants of samples that should go the same way (section 2.6 of the paper): a
+        contrastive loss asks for similar embeddings at every depth and for the same
+        decisions, and the guided growth sends variants where the samples go. "image":
+        grey images are turned, moved and scaled a little, never flipped; colour images
+        are also cropped, flipped and recoloured. "neighbors": one of the five nearest
+        neighbours, for data without variants. A callable takes rows as a torch.Tensor
+        of shape (batch, n_features), in the units of X, and a torch.Generator, to draw
+        from, and returns a variant of each row. By default there are none.
+    contrastive_weight : float, default=10.0
+        Weight of the contrastive loss beside the ELBO. Only used with `views`.
+    temperature : float, default=0.5
+        Unit of the cosines between embeddings in the contrastive loss: the smaller, the
+        more the nearest other samples matter. Only used with `views`.
     latent_dim : int, default=8
         Width of the latent variable of each node.
     hidden_dim : int, default=128
@@ -256,6 +288,9 @@ class TreeVAEClustering(
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
         "min_cluster_fraction": [Number(Real, 0, 0.5), Options((None,))],
         "likelihood": [Options(("auto", *LIKELIHOODS))],
+        "views": [Options(("image", "neighbors", None)), Function()],
+        "contrastive_weight": [Number(Real, 0)],
+        "temperature": [Number(Real, 0, closed="neither")],
         "latent_dim": [Number(Integral, 1)],
         "hidden_dim": [Number(Integral, 2)],
         "max_iter": [Number(Integral, 1)],
@@ -287,6 +322,9 @@ class TreeVAEClustering(
         split_criterion: str = "n_samples",
         min_cluster_fraction: float | None = None,
         likelihood: str = "auto",
+        views: str | View | None = None,
+        contrastive_weight: float = 10.0,
+        temperature: float = 0.5,
         latent_dim: int = 8,
         hidden_dim: int = 128,
         max_iter: int = 6,
@@ -310,6 +348,9 @@ class TreeVAEClustering(
         self.split_criterion = split_criterion
         self.min_cluster_fraction = min_cluster_fraction
         self.likelihood = likelihood
+        self.views = views
+        self.contrastive_weight = contrastive_weight
+        self.temperature = temperature
         self.latent_dim = latent_dim
         self.hidden_dim = hidden_dim
         self.max_iter = max_iter
@@ -388,6 +429,7 @@ class TreeVAEClustering(
                 counts=likelihood in COUNT_LIKELIHOODS,
             ).to(device)
             features = samples.map(feature_map)
+            views = self._make_views(X, samples, feature_map, features, generator)
             networks = {
                 "n_features": samples.n_features,
                 "hidden_dim": self.hidden_dim,
@@ -405,7 +447,9 @@ class TreeVAEClustering(
                     self.latent_dim,
                 ),
             }
-            module, history = self._grow(samples, features, networks, generator, rng)
+            module, history = self._grow(
+                samples, features, networks, views, generator, rng
+            )
         # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
         self.module_ = module
@@ -431,6 +475,16 @@ class TreeVAEClustering(
             if self.image_shape is None and getattr(self, name) in images:
                 raise InvalidParameterError(
                     f"{name}={getattr(self, name)!r} needs an image_shape, got None."
+                )
+        if self.views == "image":
+            if self.image_shape is None:
+                raise InvalidParameterError(
+                    "views='image' needs an image_shape, got None."
+                )
+            if ImageLayout.of(self.image_shape).channels not in (1, 3):
+                raise InvalidParameterError(
+                    "views='image' needs images of 1 or 3 channels, but image_shape is "
+                    f"{self.image_shape!r}. Pass a callable."
                 )
         if self.image_shape is not None and math.prod(self.image_shape) != n_features:
             raise InvalidParameterError(
@@ -470,6 +524,7 @@ class TreeVAEClustering(
         samples: Samples,
         features: Tensor,
         networks: dict[str, object],
+        views: Views | None,
         generator: torch.Generator,
         rng: np.random.Generator,
     ) -> tuple[TreeVAE, History]:
@@ -506,6 +561,9 @@ class TreeVAEClustering(
                 n_iter_no_change=self.n_iter_no_change,
                 tol=self.tol,
             ),
+            contrast=None
+            if views is None
+            else ContrastOptions(views, self.contrastive_weight, self.temperature),
             generator=generator,
             history=history,
         )
@@ -513,6 +571,28 @@ class TreeVAEClustering(
         if progress is not None:
             progress.close()
         return module.eval(), history
+
+    def _make_views(
+        self,
+        X: Matrix,
+        samples: Samples,
+        feature_map: FeatureMap,
+        features: Tensor,
+        generator: torch.Generator,
+    ) -> Views | None:
+        """Return what gives features of variants of samples."""
+        if self.views is None:
+            return None
+        if self.views == "neighbors":
+            n_neighbors = min(N_NEIGHBOR_VIEWS, len(features) - 1)
+            index, _ = nearest_neighbors(features, n_neighbors, generator)
+            return NeighborViews(features, index)
+        vary = self.views
+        if self.views == "image":
+            vary = ImageViews(self.image_shape, *value_range(X))
+        views = SampleViews(samples, feature_map, vary)
+        views.check()
+        return views
 
     def _least_fraction(self, n_clusters: int) -> float:
         """Smallest fraction of the samples that a cluster may have."""

@@ -48,7 +48,7 @@ def resolve_likelihood(X: Matrix, likelihood: str) -> str:
         If the likelihood is one of other values, or values are so large that they
         can't be standardised.
     """
-    low, high = _range(X)
+    low, high = value_range(X)
     if max(-low, high) > LARGEST_VALUE:
         raise ValueError(
             "X has values too large to standardise: their squares overflow. "
@@ -112,7 +112,7 @@ def _check_counts(X: Matrix, likelihood: str) -> None:
             )
 
 
-def _range(X: Matrix) -> tuple[float, float]:
+def value_range(X: Matrix) -> tuple[float, float]:
     """Return the least and the largest value; zeros of a sparse matrix count."""
     values = np.append(X.data, 0) if sparse.issparse(X) else X
     extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(values)]

@@ -140,7 +140,7 @@ class TreeVAE(nn.Module):
     ) -> Posterior:
         """Infer latents and paths from what `feature_map` makes of a batch, and it."""
         embeddings = self.bottom_up(features)
-        return self._infer(embeddings, self.evidence(embeddings, x), noise)
+        return self.infer_with(embeddings, self.evidence(embeddings, x), noise)
 
     def evidence(self, embeddings: list[Tensor], x: Tensor) -> list[Tensor]:
         """Return what latents are inferred from: embeddings, plus what x says."""
@@ -149,12 +149,13 @@ class TreeVAE(nn.Module):
         code = self.encoder(x)
         return [embedding + code for embedding in embeddings]
 
-    def _infer(
+    def infer_with(
         self,
         embeddings: list[Tensor],
         evidence: list[Tensor],
-        noise: Tensor | None,
+        noise: Tensor | None = None,
     ) -> Posterior:
+        """Infer latents and paths from embeddings and evidence of a batch."""
         root = Gaussian.from_raw(self.root_head(evidence[0]))
         return self.top_down.infer(
             embeddings,
@@ -226,7 +227,7 @@ class TreeVAE(nn.Module):
         total = torch.zeros_like(peak)
         for _ in range(n_importance_samples):
             noise = self.draw_noise(1, generator)
-            posterior = self._infer(embeddings, evidence, noise)
+            posterior = self.infer_with(embeddings, evidence, noise)
             log_weight = self._log_importance_weight(posterior, x)
             higher = torch.maximum(peak, log_weight)
             total = total * (peak - higher).exp() + (log_weight - higher).exp()

@@ -46,6 +46,10 @@ class Samples:
         self._center = center
         self._scale = scale
         self._device = device
+        self._center_tensor, self._scale_tensor = (
+            torch.from_numpy(values.astype(np.float32)).to(device)
+            for values in (center, scale)
+        )
         self._resident = None
         if not sparse.issparse(X) and not _is_memory_mapped(X):
             chunks = (self._convert(X[rows]) for rows in _slices(len(self), CHUNK_SIZE))
@@ -90,6 +94,14 @@ class Samples:
         return torch.cat(
             [map_blocks(function, self[rows]) for rows in index.split(BLOCK_SIZE)]
         )
+
+    def standardise(self, rows: Tensor) -> Tensor:
+        """Standardise rows in the user's units like the samples."""
+        return (rows - self._center_tensor) / self._scale_tensor
+
+    def restore(self, rows: Tensor) -> Tensor:
+        """Return standardised rows in the user's units."""
+        return rows * self._scale_tensor + self._center_tensor
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> Tensor:
         if sparse.issparse(rows):

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..model import ElboTerms, Posterior, Topology, TreeVAE
+from ..model import Topology, TreeVAE
 from .batches import Samples, map_blocks
-from .loop import History, LoopOptions, Part, Phase, run_phase
+from .contrast import Contrast, ContrastOptions
+from .loop import Evaluation, History, LoopOptions, Part, Phase, run_phase
 
-__all__ = ["Gardener", "GrowthOptions", "guidance_distance"]
+__all__ = ["Gardener", "GrowthOptions", "surprise"]
 
 MIN_GUIDANCE = 20.0
 """Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
@@ -52,6 +53,8 @@ class Gardener:
         Size and shape of the tree.
     options : LoopOptions
         Optimiser and stopping rule of the phases.
+    contrast : ContrastOptions or None
+        Variants of samples that should go the same way.
     generator : torch.Generator
         The only source of randomness.
     history : History
@@ -68,6 +71,7 @@ class Gardener:
         networks: dict[str, object],
         growth: GrowthOptions,
         options: LoopOptions,
+        contrast: ContrastOptions | None = None,
         generator: torch.Generator,
         history: History,
     ) -> None:
@@ -78,6 +82,7 @@ class Gardener:
         self.networks = networks
         self.growth = growth
         self.options = options
+        self.contrast_options = contrast
         self.generator = generator
         self.history = history
         self.guidance = max(MIN_GUIDANCE, samples.n_features)
@@ -88,6 +93,9 @@ class Gardener:
         self.model = TreeVAE(topology, generator=self.generator, **self.networks)
         self.model.to(self.generator.device)
         self.model.bottom_up.standardise(self.features[self.train[:N_STATISTICS]])
+        self.contrast = None
+        if self.contrast_options is not None:
+            self.contrast = Contrast(self.contrast_options, self.model, self.generator)
 
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""
@@ -167,6 +175,7 @@ class _WholeTree:
         self, gardener: Gardener, target: Tensor, n_decoded: int | None
     ) -> None:
         self.model = gardener.model
+        self.contrast = gardener.contrast
         self.samples = gardener.samples
         self.inputs = gardener.inputs
         self.target = target
@@ -175,17 +184,24 @@ class _WholeTree:
         self.n_leaves = len(self.model.topology.leaves)
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        return self.model.parameters()
+        yield from self.model.parameters()
+        if self.contrast is not None:
+            yield from self.contrast.parameters()
 
-    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
+    def evaluate(self, index: Tensor) -> Evaluation:
         noise = self.model.draw_noise(len(index), self.generator)
-        x = self.samples[index]
-        posterior = self.model.infer_from(self.inputs(index), x, noise)
+        x, target = self.samples[index], self.target[index]
+        embeddings = self.model.bottom_up(self.inputs(index))
+        evidence = self.model.evidence(embeddings, x)
+        posterior = self.model.infer_with(embeddings, evidence, noise)
         terms = self.model.top_down.elbo(posterior, x, self.n_decoded)
-        return terms, guidance_distance(posterior, self.target[index])
+        distance = surprise(posterior.leaf_log_path, target)
+        if self.contrast is None:
+            return Evaluation(terms, distance)
+        loss, others = self.contrast(self.model, embeddings, posterior, index)
+        return Evaluation(terms, (distance + surprise(others, target)) / 2, loss)
 
 
-def guidance_distance(posterior: Posterior, target: Tensor) -> Tensor:
-    """Mean of log P(root | x) - log P(l | x) in nats, l being the target leaves."""
-    log_path = posterior.leaf_log_path.gather(0, target[None])
-    return (posterior.levels[0].log_path - log_path).mean()
+def surprise(leaf_log_path: Tensor, target: Tensor) -> Tensor:
+    """Mean of -log P(l | x) in nats, l being the target leaves, (batch,)."""
+    return -leaf_log_path.gather(0, target[None]).mean()

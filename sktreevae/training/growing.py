@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..model import ElboTerms, Gaussian, TopDown, Topology, TreeVAE
+from ..model import Gaussian, Posterior, TopDown, Topology, TreeVAE
 from .batches import Samples, map_blocks
-from .gardener import Gardener, guidance_distance
-from .loop import Phase
+from .contrast import router_contrast
+from .gardener import Gardener, surprise
+from .loop import Evaluation, Phase
 from .splitting import propose_split
 
 __all__ = ["IterativeGrowth"]
@@ -135,6 +136,7 @@ class IterativeGrowth(Gardener):
             index,
             target,
             self.generator,
+            contrast_weight=self.contrast.options.weight if self.contrast else 0.0,
             n_leaves=len(self.model.topology.leaves) + 1,
         )
         everyone = torch.arange(len(index), device=index.device)
@@ -172,17 +174,21 @@ class IterativeGrowth(Gardener):
             x = self.samples[rows]
             embeddings = self.model.bottom_up(features)
             evidence = self.model.evidence(embeddings, x)
-            level = self.model.infer_from(features, x, noise).levels[depth]
+            level = self.model.infer_with(embeddings, evidence, noise).levels[depth]
             last = len(embeddings) - 1
-            parts.append(
-                (
-                    embeddings[min(depth, last)],
-                    evidence[min(depth + 1, last)],
-                    level.q.mean[row],
-                    level.q.variance[row],
-                    level.log_path[row],
-                )
-            )
+            part = [
+                embeddings[min(depth, last)],
+                evidence[min(depth + 1, last)],
+                level.q.mean[row],
+                level.q.variance[row],
+                level.log_path[row],
+            ]
+            if self.contrast is not None:
+                variants = self.model.bottom_up(self.contrast.variants(rows))
+                start = features.new_zeros(len(rows))
+                _, log_paths = self.model.top_down.route(variants, start)
+                part += [variants[min(depth, last)], log_paths[depth][row]]
+            parts.append(part)
         return _Activations(*map(torch.cat, zip(*parts, strict=True)))
 
     def _are_distinct(self, index: Tensor) -> bool:
@@ -199,7 +205,8 @@ class _Activations:
     """What the frozen part of a tree hands to the children of a leaf.
 
     The embedding that its router reads, the evidence that its children read, the leaf's
-    q(z | x), given one draw of the latents above it, and log P(leaf | x).
+    q(z | x), given one draw of the latents above it, and log P(leaf | x); the embedding
+    of a variant of each sample, if there are any, and log P(leaf | variant).
     """
 
     embedding: Tensor
@@ -207,6 +214,8 @@ class _Activations:
     mean: Tensor
     variance: Tensor
     log_path: Tensor
+    variant: Tensor | None = None
+    variant_log_path: Tensor | None = None
 
 
 class _NewLeaves:
@@ -221,6 +230,7 @@ class _NewLeaves:
         target: Tensor,
         generator: torch.Generator,
         *,
+        contrast_weight: float,
         n_leaves: int,
     ) -> None:
         self.children = children
@@ -229,12 +239,13 @@ class _NewLeaves:
         self.index = index
         self.target = target
         self.generator = generator
+        self.contrast_weight = contrast_weight
         self.n_leaves = n_leaves
 
     def parameters(self) -> Iterable[nn.Parameter]:
         return self.children.parameters()
 
-    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
+    def evaluate(self, index: Tensor) -> Evaluation:
         a = self.activations
         parent = Gaussian(a.mean[index], a.variance[index])
         posterior = self.children.infer(
@@ -246,4 +257,21 @@ class _NewLeaves:
             noise=self.children.draw_noise(len(index), self.generator),
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
-        return terms, guidance_distance(posterior, self.target[index])
+        root = posterior.levels[0]
+        distance = surprise(posterior.leaf_log_path - root.log_path, self.target[index])
+        return Evaluation(terms, distance, self._contrast(index, posterior))
+
+    def _contrast(self, index: Tensor, posterior: Posterior) -> Tensor | None:
+        """Return the loss of the new router for a variant of each sample."""
+        a = self.activations
+        if a.variant is None:
+            return None
+        (logit,), _ = self.children.route([a.variant[index]], a.variant_log_path[index])
+        root = posterior.levels[0]
+        loss = router_contrast(
+            root.decisions.q_logit,
+            logit,
+            root.log_path.exp(),
+            a.variant_log_path[index][None].exp(),
+        )
+        return self.contrast_weight * loss

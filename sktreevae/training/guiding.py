@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..model import Topology, TreeVAE
 from .batches import shuffled_batches
-from .gardener import Gardener
+from .gardener import Gardener, surprise
 from .layout import fuzzy_graph, layout
 from .linkage import Groups, average_linkage, cost, partition
 from .loop import Descent, Phase
@@ -234,13 +234,16 @@ class GuidedGrowth(Gardener):
             batches = shuffled_batches(
                 len(self.train), self.options.batch_size, self.generator
             )[: n_steps - done]
-            surprise = torch.zeros((), device=self.train.device)
+            total = torch.zeros((), device=self.train.device)
             for step, batch in enumerate(batches, start=done):
                 index = self.train[batch]
-                log_path = self.model.route_from(self.inputs(index))
-                loss = -log_path.gather(0, target[index][None]).mean()
+                inputs = [self.inputs(index)]
+                if self.contrast is not None:
+                    inputs.append(self.contrast.variants(index))
+                log_path = self.model.route_from(torch.cat(inputs))
+                loss = surprise(log_path, target[index].repeat(len(inputs)))
                 descent.step(loss, step / n_steps)
-                surprise += loss.detach()
+                total += loss.detach()
             done += len(batches)
-            if surprise < SURE * len(batches):
+            if total < SURE * len(batches):
                 break

@@ -13,13 +13,42 @@ from torch import Tensor, nn
 from ..model import ElboTerms
 from .batches import shuffled_batches
 
-__all__ = ["Descent", "History", "LoopOptions", "Part", "Phase", "run_phase"]
+__all__ = [
+    "Descent",
+    "Evaluation",
+    "History",
+    "LoopOptions",
+    "Part",
+    "Phase",
+    "run_phase",
+]
 
 TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
 """Names of the terms of the bound, in a record of the history."""
 
 WARM_UP = 0.05
 """Fraction of a phase in which the learning rate rises."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a phase asks of a part, for some samples.
+
+    Parameters
+    ----------
+    terms : ElboTerms
+        The bound.
+    distance : Tensor of shape ()
+        How far samples are from their targets: the mean surprise -log P(l | x) in nats,
+        l being the leaf that a sample is guided to.
+    contrast : Tensor of shape (), default=None
+        Loss in nats for treating variants of a sample differently; None if there are no
+        variants.
+    """
+
+    terms: ElboTerms
+    distance: Tensor
+    contrast: Tensor | None = None
 
 
 class Part(Protocol):
@@ -30,12 +59,8 @@ class Part(Protocol):
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""
 
-    def evaluate(self, index: Tensor) -> tuple[ElboTerms, Tensor]:
-        """Return the bound of some samples, and how far they are from their targets.
-
-        The second is the mean surprise -log P(l | x) in nats, l being the leaf that a
-        sample is guided to.
-        """
+    def evaluate(self, index: Tensor) -> Evaluation:
+        """Return the bound of some samples, and what else they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -186,16 +211,22 @@ def run_phase(
     stopper = _Stopper(descent.parameters, options, keep_best=len(validation) > 0)
     for epoch in range(n_epochs):
         batches = shuffled_batches(len(train), options.batch_size, generator)
-        total = torch.zeros(len(TERMS), device=train.device)
+        total = torch.zeros(len(TERMS) + 1, device=train.device)
         for step, batch in enumerate(batches):
             progress = (epoch + step / n_batches) / n_epochs
-            terms, distance = part.evaluate(train[batch])
-            loss = -terms.elbo(phase.kl_weight(progress)).mean()
-            loss = loss + phase.guidance(progress) * distance
+            found = part.evaluate(train[batch])
+            loss = -found.terms.elbo(phase.kl_weight(progress)).mean()
+            loss = loss + phase.guidance(progress) * found.distance
+            contrast = loss.new_tensor(math.nan)
+            if found.contrast is not None:
+                contrast = found.contrast
+                loss = loss + contrast
             descent.step(loss, progress)
             # Summed without a word to the host.
-            total += torch.stack([getattr(terms, t).detach().sum() for t in TERMS])
-        means = dict(zip(TERMS, (total / len(train)).tolist(), strict=True))
+            sums = [getattr(found.terms, term).sum() for term in TERMS]
+            total += torch.stack([*sums, contrast * len(batch)]).detach()
+        *means, contrast = (total / len(train)).tolist()
+        means = dict(zip(TERMS, means, strict=True))
         kl = sum(means.values()) - means["reconstruction"]
         kl_weight = phase.kl_weight(progress)
         bound = means["reconstruction"] - kl_weight * kl
@@ -211,6 +242,7 @@ def run_phase(
             "kl_weight": kl_weight,
             "elbo": means["reconstruction"] - kl,
             **means,
+            "contrast": contrast,
             "validation_elbo": bound if len(validation) else math.nan,
         }
         history.append(record)
@@ -232,7 +264,8 @@ def _divergence(phase: Phase, options: LoopOptions) -> FloatingPointError:
 
 @torch.no_grad()
 def _validate(part: Part, index: Tensor, batch_size: int, kl_weight: float) -> float:
-    bounds = [part.evaluate(i)[0].elbo(kl_weight) for i in index.split(batch_size)]
+    batches = index.split(batch_size)
+    bounds = [part.evaluate(i).terms.elbo(kl_weight) for i in batches]
     return torch.cat(bounds).mean().item()
 
 

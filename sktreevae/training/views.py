@@ -1,33 +1,25 @@
-"""Random views of samples, and the losses that make a tree agree about them.
-
-The contrastive extension (section 2.6 of the paper): two views of each sample go
-through the bottom-up side; `nt_xent` contrasts their embeddings of every depth, and
-`router_contrast` their decisions at every router.
-"""
+"""Views: random variants of samples that should go the same way."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.layers import StackedMLP
+from ..model import FeatureMap
+from .batches import Samples
 
-__all__ = [
-    "ImageViews",
-    "NeighborViews",
-    "Projections",
-    "View",
-    "nt_xent",
-    "router_contrast",
-]
+__all__ = ["ImageViews", "NeighborViews", "SampleViews", "View", "Views"]
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 """Maps rows (batch, n_features) to random variants of them, of the same shape."""
+
+Views = Callable[[Tensor, torch.Generator], Tensor]
+"""Maps the positions of samples to features of a variant of each."""
 
 ROTATION = math.radians(10)
 """Largest angle by which grey images turn, as in the paper."""
@@ -68,9 +60,6 @@ RGB_TO_YIQ = (
     (0.211, -0.523, 0.312),
 )
 """Luminance and the plane of colours."""
-
-N_POWERS = 9
-"""Terms of the exponential series, exact in float32 for arguments up to a half."""
 
 
 @dataclass(frozen=True)
@@ -265,151 +254,80 @@ def _blur(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class SampleViews:
+    """Features of random variants of samples.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data, standardised.
+    feature_map : FeatureMap
+        Makes features of them.
+    vary : View
+        Makes variants of rows, which it gets in the user's units.
+    """
+
+    samples: Samples
+    feature_map: FeatureMap
+    vary: View
+
+    def check(self) -> None:
+        """Check, on two samples, that a user's variants can be used.
+
+        Raises
+        ------
+        ValueError
+            If they aren't finite rows of the same shape.
+        """
+        index = torch.arange(min(2, len(self.samples)), device=self.samples.device)
+        rows = self._rows(index)
+        views = self.vary(rows, torch.Generator(rows.device))
+        if not isinstance(views, Tensor) or views.shape != rows.shape:
+            got = tuple(views.shape) if isinstance(views, Tensor) else repr(views)
+            raise ValueError(
+                "views must return a tensor of the shape of its rows, "
+                f"{tuple(rows.shape)}, got {got}."
+            )
+        if not views.isfinite().all():
+            raise ValueError("views must return finite values, got some that are not.")
+
+    @torch.no_grad()
+    def __call__(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return features of a variant of some samples, (len(index), n_outputs)."""
+        views = self.vary(self._rows(index), generator)
+        return self.feature_map(self.samples.standardise(views))
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Return some samples in the user's units."""
+        return self.samples.restore(self.samples[index])
+
+
+@dataclass(frozen=True, eq=False)
 class NeighborViews:
     """For data without augmentations: a sample's view is one of its nearest neighbours.
 
     Parameters
     ----------
+    features : Tensor of shape (n_samples, n_outputs)
+        Features of the samples.
     index : Tensor of int of shape (n_samples, n_neighbors)
         The neighbours of each sample.
 
     Examples
     --------
-    >>> views = NeighborViews(torch.tensor([[1], [2], [0]]))
-    >>> views.draw(torch.tensor([0, 2]), torch.Generator())
-    tensor([1, 0])
+    >>> views = NeighborViews(torch.eye(3), torch.tensor([[1], [2], [0]]))
+    >>> views(torch.tensor([0, 2]), torch.Generator())
+    tensor([[0., 1., 0.],
+            [1., 0., 0.]])
     """
 
+    features: Tensor
     index: Tensor
 
-    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the position of a random neighbour of each of the rows, (batch,)."""
+    def __call__(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return features of a neighbour of some samples, (len(index), n_outputs)."""
         n_neighbors = self.index.shape[1]
         column = torch.randint(
-            n_neighbors, rows.shape, generator=generator, device=rows.device
+            n_neighbors, index.shape, generator=generator, device=index.device
         )
-        return self.index[rows, column]
-
-
-class Projections(nn.Module):
-    """One small perceptron for each depth's embedding, to contrast what it gives.
-
-    An embedding can so keep what differs between views. Used in training only.
-
-    Parameters
-    ----------
-    n_embeddings : int
-        Number of embeddings.
-    hidden_dim : int
-        Width of every embedding, and of the hidden layer.
-    width : int
-        Width of the projections.
-    generator : torch.Generator
-        Source of the initial weights.
-
-    Examples
-    --------
-    >>> project = Projections(3, 128, 64, generator=torch.Generator())
-    >>> [d.shape for d in project([torch.zeros(10, 128)] * 3)]
-    [torch.Size([10, 64]), torch.Size([10, 64]), torch.Size([10, 64])]
-    """
-
-    def __init__(
-        self,
-        n_embeddings: int,
-        hidden_dim: int,
-        width: int,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        widths = (hidden_dim, hidden_dim, width)
-        self.nets = StackedMLP(n_embeddings, widths, generator=generator)
-
-    def forward(self, embeddings: Sequence[Tensor]) -> list[Tensor]:
-        """Return the projections, each (batch, width), of embeddings d_0, ..., d_D."""
-        return list(self.nets(torch.stack(list(embeddings))).unbind())
-
-
-def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Return how badly rows are told by the direction of their other view, in nats.
-
-    The normalised, temperature-scaled cross-entropy of Chen et al. (2020): the mean
-    over all 2n rows of the negative log-probability of a row's other view under a
-    softmax of the cosines with all other rows, divided by the temperature. 0 for n = 1.
-
-    Parameters
-    ----------
-    a, b : Tensor of shape (n, width)
-        Two views of the same samples.
-    temperature : float
-        Unit of the cosines: the smaller, the more the nearest negatives matter.
-
-    Examples
-    --------
-    >>> a = torch.eye(4)
-    >>> bool(nt_xent(a, a, 0.5) < nt_xent(a, a.roll(1, 0), 0.5))
-    True
-    """
-    views = F.normalize(torch.cat([a, b]), dim=1)
-    logits = views @ views.T / temperature
-    logits = logits.masked_fill(
-        torch.eye(len(logits), dtype=torch.bool, device=logits.device), -math.inf
-    )
-    other = torch.arange(len(logits), device=logits.device).roll(len(a))
-    return F.cross_entropy(logits, other)
-
-
-def router_contrast(
-    logit_a: Tensor, logit_b: Tensor, weight_a: Tensor, weight_b: Tensor
-) -> Tensor:
-    r"""Return how badly samples are told by their other view's decisions, in nats.
-
-    The InfoNCE of every router (section 2.6 of the paper) with temperature 1. The
-    similarity of two rows at a router is the inner product of their (p, 1 - p): the
-    probability that they go the same way. With the similarities s, and w the
-    probabilities that rows reach the router, row i, whose other view is j, loses
-
-    .. math:: \log(e^{s_{ij}} + \sum_{k \neq i, j} w_k e^{s_{ik}}) - s_{ij}.
-
-    So a router is asked for decisions that are the same for both views and that are
-    otherwise spread over both sides, among the samples that reach it; others are
-    no evidence. The result is the mean over all rows of all routers, weighted by the
-    probability that both views reach the router: the root's loss doesn't grow with
-    the tree, and a router with few samples has little say. It is 0 where no sample
-    reaches any router, or for n = 1.
-
-    Parameters
-    ----------
-    logit_a, logit_b : Tensor of shape (n_routers, n)
-        Log-odds of the decisions for two views of the same samples.
-    weight_a, weight_b : Tensor of shape (n_routers, n)
-        Probability of each view to reach each router, P(i|x). No gradient passes.
-
-    Examples
-    --------
-    >>> logit, reach = torch.tensor([[5.0, -5.0]]), torch.ones(1, 2)
-    >>> bool(router_contrast(logit, logit, reach, reach) <
-    ...      router_contrast(logit, -logit, reach, reach))
-    True
-    """
-    # With t = 2 p - 1, s = (1 + t t') / 2. As |t t' / 2| <= 1 / 2, a few terms of the
-    # exponential series give the sum over all rows by the powers' sums over rows:
-    # linear in n, where the matrix of similarities of every router would be quadratic.
-    # The factor exp(1 / 2) is common to all terms, and left out.
-    t = (torch.cat([logit_a, logit_b], 1) / 2).tanh()
-    weight = torch.cat([weight_a, weight_b], 1).detach()
-    n = logit_a.shape[1]
-    order = torch.arange(N_POWERS, device=t.device)
-    powers = t[..., None] ** order
-    sums = (weight[..., None] * powers).sum(1, keepdim=True)
-    factors = torch.exp(-torch.lgamma(order + 1.0)) / 2**order
-    everyone = (powers * sums * factors).sum(2)
-    agreement = t * t.roll(n, 1) / 2
-    other_weight = weight.roll(n, 1)
-    negatives = (
-        everyone - weight * (t.square() / 2).exp() - other_weight * agreement.exp()
-    )
-    loss = torch.log1p(negatives.clamp(min=0) * (-agreement).exp())
-    both = weight * other_weight
-    tiny = torch.finfo(both.dtype).tiny
-    return (both * loss).sum() / both.sum().clamp(min=tiny)
+        return self.features[self.index[index, column]]
