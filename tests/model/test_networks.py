@@ -60,8 +60,9 @@ def test_channels_first_and_last_are_the_same_to_the_networks(residual):
         encoder, decoder = both(layout, residual=residual)
         codes.append(encoder(layout.rows(images)))
         outputs.append(layout.images(decoder(z)))
-    assert torch.equal(*codes)
-    assert torch.equal(*outputs)
+    # Other memory layouts have other rounding errors.
+    torch.testing.assert_close(*codes, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("residual", [False, True])
