@@ -396,7 +396,8 @@ class TreeVAEClustering(
         Raises
         ------
         ValueError
-            If a parameter or X isn't valid, or there are fewer samples than clusters.
+            If a parameter or X isn't valid, there are fewer samples than clusters, or
+            a user's encoder or decoder isn't what it should be.
         FloatingPointError
             If training diverges.
 
@@ -413,6 +414,22 @@ class TreeVAEClustering(
         self._check_shapes(X)
         likelihood = resolve_likelihood(X, self.likelihood)
         center, scale = standardisation(X, likelihood, self.image_shape is not None)
+        networks = {
+            "n_features": X.shape[1],
+            "hidden_dim": self.hidden_dim,
+            "latent_dim": self.latent_dim,
+            "likelihood": likelihood,
+            "encoder": encoder_factory(
+                self.encoder, self.image_shape, X.shape[1], self.hidden_dim
+            ),
+            "decoder": decoder_factory(
+                self.decoder,
+                self.image_shape,
+                X.shape[1],
+                self.hidden_dim,
+                self.latent_dim,
+            ),
+        }
         generator = self._make_generator(device)
         seed = torch.randint(2**31, (), generator=generator, device=device)
         rng = np.random.default_rng(seed.item())
@@ -430,23 +447,7 @@ class TreeVAEClustering(
             ).to(device)
             features = samples.map(feature_map)
             views = self._make_views(X, samples, feature_map, features, generator)
-            networks = {
-                "n_features": samples.n_features,
-                "hidden_dim": self.hidden_dim,
-                "latent_dim": self.latent_dim,
-                "likelihood": likelihood,
-                "feature_map": feature_map,
-                "encoder": encoder_factory(
-                    self.encoder, self.image_shape, samples.n_features, self.hidden_dim
-                ),
-                "decoder": decoder_factory(
-                    self.decoder,
-                    self.image_shape,
-                    samples.n_features,
-                    self.hidden_dim,
-                    self.latent_dim,
-                ),
-            }
+            networks["feature_map"] = feature_map
             module, history = self._grow(
                 samples, features, networks, views, generator, rng
             )

@@ -14,6 +14,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
+from torch import nn
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
@@ -291,7 +292,12 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
     [
         ("n_clusters", [0, -1, 2.5, "a", True]),
         ("growth", ["kmeans", None, 1]),
-        ("image_shape", [8, (8,), (8, 7), (8, 8, 0), (8, 8, 1, 1), (8.0, 8), "8x8"]),
+        (
+            "image_shape",
+            [8, (8,), (8, 7), (8, 8, 0), (8, 8, 1, 1), (3, 8), (8.0, 8), "8x8"],
+        ),
+        ("encoder", ["vit", None, 1]),
+        ("decoder", ["vit", None, 1]),
         ("max_depth", [-1, 1.5, "a"]),
         ("split_criterion", ["size", None]),
         ("min_cluster_fraction", [-0.1, 0.5, "a", np.nan]),
@@ -432,6 +438,177 @@ def test_text_is_clustered_without_being_made_dense(rng):
 def test_impossible_cuts_are_refused(model, digits, method, n_clusters):
     with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
         getattr(model, method)(digits[0], n_clusters=n_clusters)
+
+
+# Networks
+
+
+class Perceptron(nn.Sequential):
+    """A user's own network, with a buffer."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(nn.Linear(n_in, 12), nn.Tanh(), nn.Linear(12, n_out))
+        self.register_buffer("shift", torch.randn(n_out))
+
+    def forward(self, x):
+        return super().forward(x) + self.shift
+
+
+TINY = {**QUICK, "max_iter": 1, "batch_size": 64}
+IMAGES = {
+    "cnn": {"image_shape": (16, 16)},
+    "resnet": {"image_shape": (3, 16, 16)},
+    "user": {"image_shape": (16, 16), "encoder": Perceptron, "decoder": Perceptron},
+}
+
+
+def make_images(n_channels):
+    """Return 90 noisy images of three kinds, (90, channels, 16, 16), in [0, 1]."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    kinds = (rng.random((3, n_channels, 16, 16)) > 0.5).astype(float)
+    return np.clip(kinds[y] + 0.2 * rng.standard_normal((90, *kinds[0].shape)), 0, 1), y
+
+
+@pytest.fixture(scope="module", params=IMAGES)
+def image_model(request):
+    """Return a model of images with each kind of networks, and the images."""
+    settings = IMAGES[request.param]
+    X = make_images(3 if request.param == "resnet" else 1)[0].reshape(90, -1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+        return TreeVAEClustering(3, **TINY, **settings).fit(X), X
+
+
+def test_images_of_every_kind_are_clustered(image_model):
+    model, _ = image_model
+    assert adjusted_rand_score(np.arange(90) % 3, model.labels_) == 1.0
+
+
+def test_auto_networks_depend_on_the_images(image_model):
+    model, _ = image_model
+    encoder, decoder = (model.module_.config[name] for name in ("encoder", "decoder"))
+    if model.encoder == "auto":
+        residual = model.image_shape == (3, 16, 16)
+        assert encoder.keywords["residual"] is residual
+        assert decoder.keywords["residual"] is residual
+    else:
+        assert isinstance(model.module_.encoder, Perceptron)
+
+
+def test_tables_and_small_images_have_perceptrons(model, digits):
+    small = TreeVAEClustering(2, image_shape=(8, 8), **TINY).fit(digits[0][:100])
+    for fitted in (model, small):
+        assert fitted.module_.encoder is None
+        assert fitted.module_.config["decoder"] is None
+
+
+def test_a_network_can_be_chosen_by_name():
+    X = make_images(1)[0].reshape(90, -1)
+    settings = {"image_shape": (16, 16), "encoder": "resnet", "decoder": "mlp"}
+    module = TreeVAEClustering(2, **TINY, **settings).fit(X).module_
+    assert module.config["encoder"].keywords["residual"]
+    assert module.config["decoder"] is None
+
+
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
+def test_an_image_does_not_depend_on_those_beside_it(image_model, method):
+    model, X = image_model
+    arguments = (3,) if method == "log_likelihood" else ()
+    whole = getattr(model, method)(X, *arguments)
+    alone = np.concatenate([getattr(model, method)(X[[i]], *arguments) for i in (0, 7)])
+    assert np.array_equal(whole[[0, 7]], alone)
+
+
+def test_models_of_images_survive_pickling(image_model):
+    model, X = image_model
+    twin = pickle.loads(pickle.dumps(model))
+    for method in METHODS:
+        assert np.array_equal(getattr(twin, method)(X), getattr(model, method)(X))
+    assert np.array_equal(twin.sample(4)[0], model.sample(4)[0])
+
+
+def test_images_are_fitted_in_threads_with_the_same_bits(image_model):
+    model, X = image_model
+    torch_state = torch.get_rng_state()
+    fits = joblib.Parallel(n_jobs=2, backend="threading")(
+        joblib.delayed(clone(model).fit)(X) for _ in range(2)
+    )
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    for fit in fits:
+        assert np.array_equal(fit.score_samples(X), model.score_samples(X))
+
+
+def test_another_seed_gives_a_user_other_weights():
+    X = make_images(1)[0].reshape(90, -1)
+    settings = {**TINY, **IMAGES["user"]}
+    one, two = (
+        TreeVAEClustering(1, **{**settings, "random_state": seed}).fit(X)
+        for seed in (0, 1)
+    )
+    assert not torch.equal(one.module_.encoder.shift, two.module_.encoder.shift)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_channels_first_and_last_give_the_same_labels(n_channels):
+    images, _ = make_images(n_channels)
+    shapes = (n_channels, 16, 16), (16, 16, n_channels)
+    data = images, images.transpose(0, 2, 3, 1)
+    first, last = (
+        TreeVAEClustering(3, image_shape=shape, **TINY).fit(X.reshape(90, -1))
+        for shape, X in zip(shapes, data, strict=True)
+    )
+    assert np.array_equal(first.labels_, last.labels_)
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_iterative_growth_takes_all_networks(kind):
+    images, y = make_images(3 if kind == "resnet" else 1)
+    settings = {**TINY, **IMAGES[kind], "growth": "iterative"}
+    model = TreeVAEClustering(3, **settings).fit(images.reshape(90, -1))
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_pruned_models_keep_a_users_decoders():
+    X = make_images(1)[0].reshape(90, -1)
+    X = np.r_[X, 1.0 - X[:3]]
+    settings = {**TINY, **IMAGES["user"], "min_cluster_fraction": 0.1}
+    with pytest.warns(ConvergenceWarning, match="min_cluster_fraction"):
+        model = TreeVAEClustering(6, **settings).fit(X)
+    assert np.bincount(model.labels_).min() >= 9
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["cnn", "resnet"])
+def test_convolutions_need_the_shape_of_images(digits, name, kind, monkeypatch):
+    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
+    message = f"{name}='{kind}' needs an image_shape, got None"
+    for error in (ValueError, TypeError):
+        with pytest.raises(error, match=message):
+            TreeVAEClustering(2, **{name: kind}).fit(digits[0])
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda n_in, n_out: None, "must return a torch.nn.Module, got None"),
+        (lambda n_in, n_out: nn.Linear(n_in, 1), r"to \(3, \d+\), got \(3, 1\)"),
+        (lambda n_in, n_out: nn.Linear(1, n_out), "but fails: mat1 and mat2 shapes"),
+        (
+            lambda n_in, n_out: nn.Sequential(nn.Linear(n_in, n_out), nn.Dropout()),
+            "alike",
+        ),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_before_training(
+    digits, name, make, message, monkeypatch
+):
+    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
+    widths = r"\(64, 128\)" if name == "encoder" else r"\(8, 64\)"
+    with pytest.raises(ValueError, match=f"{name}{widths}.*{message}"):
+        TreeVAEClustering(2, **{name: make}).fit(digits[0])
 
 
 # Counts

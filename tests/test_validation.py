@@ -6,11 +6,12 @@ from sklearn.base import BaseEstimator
 
 from sktreevae.validation import (
     Boolean,
+    Function,
+    ImageShape,
     Instance,
     InvalidParameterError,
     Number,
     Options,
-    Shape,
     check_parameters,
 )
 
@@ -25,6 +26,7 @@ from sktreevae.validation import (
         (Options(("a", None)), ["a", None], ["b", 0, [], np.zeros(2)]),
         (Boolean(), [True, np.False_], [0, None]),
         (Instance(str), ["a"], [None, 1]),
+        (Function(), [len, dict, lambda: 0], [None, "len", 1]),
     ],
 )
 def test_values_are_accepted_or_not(allowed, good, bad):
@@ -55,21 +57,32 @@ def test_the_message_names_parameter_value_and_what_is_allowed():
         (Number(Real, 0, 1, closed="both"), "a float in the range [0, 1]"),
         (Boolean(), "a bool"),
         (Instance(np.ndarray), "an instance of numpy.ndarray"),
+        (Function(), "a callable"),
     ],
 )
 def test_what_is_allowed_is_described(allowed, text):
     assert str(allowed) == text
 
 
-@pytest.mark.parametrize("value", [(8, 8), (28, 28, 3), [8, 9], (np.int64(8), 8, 1)])
-def test_shapes(value):
-    assert Shape(2, 3, at_least=8).accepts(value)
+@pytest.mark.parametrize(
+    "value",
+    [(8, 8), [8, 9], (28, 28, 3), (np.int64(8), 8, 1), (1, 28, 28), (3, 64, 8)],
+)
+def test_shapes_of_images(value):
+    assert ImageShape().accepts(value)
 
 
 @pytest.mark.parametrize(
-    "value", [8, "88", (8,), (8, 7), (8, 8, 0), (8.0, 8), (8,) * 4]
+    "value",
+    [8, "88", (8,), (8, 7), (3, 8), (8, 8, 0), (0, 8, 8), (3, 7, 8), (28, 7, 3)]
+    + [(8.0, 8), (True, 8, 8), (8,) * 4],
 )
-def test_what_is_no_shape(value):
-    shape = Shape(2, 3, at_least=8)
-    assert not shape.accepts(value)
-    assert str(shape) == "a tuple of 2 or 3 ints, the first two of them >= 8"
+def test_what_is_no_shape_of_images(value):
+    assert not ImageShape().accepts(value)
+
+
+def test_shapes_of_images_are_described():
+    assert str(ImageShape()) == (
+        "a tuple of 2 or 3 ints, two of them sides >= 8, the third, if any, the number "
+        "of channels, first or last"
+    )

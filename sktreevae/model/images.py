@@ -34,12 +34,11 @@ class ImageLayout:
     @classmethod
     def of(cls, image_shape: tuple[int, ...]) -> ImageLayout:
         """Read a user's shape: height and width, with channels first or last."""
-        if len(image_shape) == 2:
-            return cls(*image_shape)
-        if image_shape[0] < MIN_SIDE:
-            channels, height, width = image_shape
+        sizes = tuple(map(int, image_shape))  # torch takes none of numpy's
+        if len(sizes) == 3 and sizes[0] < MIN_SIDE:
+            channels, height, width = sizes
             return cls(height, width, channels, channels_first=True)
-        return cls(*image_shape)
+        return cls(*sizes)
 
     @property
     def n_features(self) -> int:

@@ -160,13 +160,13 @@ class StackedModules(nn.Module):
         networks = [make(generator=generator) for _ in range(n_nodes)]
         shape = (n_nodes, 1, n_outputs)
         self.constant = nn.Parameter(torch.zeros(shape, device=generator.device))
-        # Names of parameters may not have dots.
         parameters, buffers = stack_module_state(networks)
         self._names = [*parameters, *buffers]
         # It only says what to compute: in a tuple, so that it isn't registered.
         self._network = (networks[0].to("meta"),)
         for name, value in parameters.items():
-            self.register_parameter(_dotless(name), nn.Parameter(value.detach()))
+            stacked = nn.Parameter(value.detach(), value.requires_grad)
+            self.register_parameter(_dotless(name), stacked)
         for name, value in buffers.items():
             self.register_buffer(_dotless(name), value)
 
@@ -199,7 +199,8 @@ class StackedModules(nn.Module):
 
 
 def _dotless(name: str) -> str:
-    return "of_" + name.replace(".", "_")
+    """Name a parameter of all networks: without dots, and unlike any attribute."""
+    return "of/" + name.replace(".", "/")
 
 
 def _stacked_forward(

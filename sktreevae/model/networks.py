@@ -286,22 +286,29 @@ class _FromUser:
     def checked(
         cls, name: str, make: Callable[[int, int], nn.Module], n_in: int, n_out: int
     ) -> _FromUser:
-        """Return the factory, if what it makes has the right shape."""
-        factory = cls(make, n_in, n_out)
-        network = factory(generator=torch.Generator())
-        if not isinstance(network, nn.Module):
-            raise ValueError(
-                f"{name}({n_in}, {n_out}) must return a torch.nn.Module, "
-                f"got {network!r}."
-            )
-        with torch.no_grad():
-            shape = tuple(network(torch.zeros(2, n_in)).shape)
-        if shape != (2, n_out):
-            raise ValueError(
-                f"The network that {name}({n_in}, {n_out}) returns must map (2, {n_in})"
-                f" to (2, {n_out}), got {shape}."
-            )
-        return factory
+        """Return the factory, if what it makes can be used."""
+        call = f"{name}({n_in}, {n_out})"
+        with _seeded(torch.Generator()), torch.no_grad():
+            network = make(n_in, n_out)
+            if not isinstance(network, nn.Module):
+                raise ValueError(
+                    f"{call} must return a torch.nn.Module, got {network!r}."
+                )
+            duty = f"The network of {call} must map (3, {n_in}) to (3, {n_out})"
+            rows = torch.randn(3, n_in)
+            try:
+                output = network(rows)
+            except RuntimeError as error:
+                raise ValueError(f"{duty}, but fails: {error}") from error
+            if not isinstance(output, Tensor) or output.shape != (3, n_out):
+                got = tuple(output.shape) if isinstance(output, Tensor) else output
+                raise ValueError(f"{duty}, got {got!r}.")
+            if not torch.allclose(output[:2], network(rows[:2]), rtol=1e-3, atol=1e-4):
+                raise ValueError(
+                    f"The network of {call} must map each row by itself, and "
+                    "always alike: it may have no batch normalisation and no dropout."
+                )
+        return cls(make, n_in, n_out)
 
     def __call__(self, *, generator: torch.Generator) -> nn.Module:
         """Make the network; its initial weights follow from the generator."""

@@ -381,11 +381,11 @@ class TopDown(nn.Module):
             "decoders": leaves,
             "likelihood": leaves,
         }
-        added = dict(new.named_parameters())
+        added = new.state_dict()
         result = TopDown(tree, **self.config, generator=torch.Generator())
         state = {
             name: torch.cat([value, added[name]])[rows[name.partition(".")[0]]]
-            for name, value in self.named_parameters()
+            for name, value in self.state_dict().items()
         }
         result.to(next(self.parameters()))
         result.load_state_dict(state)

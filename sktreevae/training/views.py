@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model import FeatureMap
+from ..model import FeatureMap, ImageLayout
 from .batches import Samples
 
 __all__ = ["ImageViews", "NeighborViews", "SampleViews", "View", "Views"]
@@ -80,7 +80,7 @@ class ImageViews:
     Parameters
     ----------
     image_shape : tuple of int
-        Height and width, or height, width and channels, of which there are 1 or 3.
+        Height and width, maybe with channels, of which there are 1 or 3, first or last.
     low, high : float
         Black and white in the units of the rows; no pixel of a view is outside.
 
@@ -103,21 +103,22 @@ class ImageViews:
     high: float
 
     def __post_init__(self) -> None:
-        if tuple(self.image_shape[2:]) not in {(), (1,), (3,)}:
+        if self._layout.channels not in (1, 3):
             raise ValueError(
-                "image_shape must be (height, width) or (height, width, channels), "
-                f"with 1 or 3 channels, for views of images; got {self.image_shape!r}"
+                "image_shape must have 1 or 3 channels, first or last, for views of "
+                f"images; got {self.image_shape!r}."
             )
+
+    @property
+    def _layout(self) -> ImageLayout:
+        return ImageLayout.of(self.image_shape)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return a view of each row of x, (batch, n_features)."""
-        height, width, *channels = self.image_shape
-        images = x.reshape(len(x), height, width, *(channels or [1]))
-        images = images.permute(0, 3, 1, 2) - self.low
-        images = (_vary_colour if 3 in channels else _vary_grey)(images, generator)
-        images = (images + self.low).clamp(self.low, self.high)
-        return images.permute(0, 2, 3, 1).reshape(x.shape)
+        vary = _vary_colour if self._layout.channels == 3 else _vary_grey
+        images = vary(self._layout.images(x) - self.low, generator) + self.low
+        return self._layout.rows(images.clamp(self.low, self.high))
 
 
 def _vary_grey(images: Tensor, generator: torch.Generator) -> Tensor:

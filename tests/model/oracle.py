@@ -71,7 +71,7 @@ def elbo_terms(model, x, noise):
     tree, top_down = model.topology, model.top_down
     center = model.bottom_up.center.numpy(force=True)
     standardised = (x - center) / model.bottom_up.scale.item()
-    embeddings = [sequential(model.bottom_up.encoder, standardised)]
+    embeddings = [sequential(model.bottom_up.perceptron, standardised)]
     for step in model.bottom_up.chain:
         embeddings.append(sequential(step, embeddings[-1]))
     embeddings.reverse()

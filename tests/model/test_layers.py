@@ -1,7 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
-from sktreevae.model.layers import StackedMLP, linear, mlp
+from sktreevae.model import ImageLayout
+from sktreevae.model.layers import StackedMLP, StackedModules, conv, linear, mlp
+from sktreevae.model.networks import ConvDecoder
 
 
 @pytest.mark.parametrize("widths", [(4, 2), (4, 8, 2), (4, 8, 8, 2)])
@@ -47,7 +50,7 @@ def test_initial_outputs_have_the_scale_of_the_inputs(generator):
     assert 0.8 < out.std() < 1.2
 
 
-@pytest.mark.parametrize("make", [linear, lambda *w, **kw: mlp(w, **kw)])
+@pytest.mark.parametrize("make", [linear, conv, lambda *w, **kw: mlp(w, **kw)])
 def test_initial_weights_come_from_the_generator_given(make):
     state = torch.random.get_rng_state()
     one, two, other = (
@@ -65,3 +68,107 @@ def test_last_layer_is_fitted_to_targets(generator):
     target = torch.sign(x[:, :1])
     nets.fit_last_layer(x, target)
     assert (torch.sign(nets(x)) == target).float().mean() > 0.95
+
+
+# Networks of any kind
+
+
+class Scaled(nn.Module):
+    """A network with a buffer, a frozen parameter, and names that could be confused."""
+
+    def __init__(self, n_in, n_out, generator):
+        super().__init__()
+        self.net = mlp((n_in, n_out), generator=generator)
+        # With the dot replaced, the first weight would have this name.
+        self.net_0_weight = nn.Parameter(torch.ones(n_out))
+        self.frozen = nn.Parameter(torch.full((n_out,), 2.0), requires_grad=False)
+        self.register_buffer("factor", torch.rand(n_out, generator=generator))
+
+    def forward(self, x):
+        return self.net(x) * self.net_0_weight * self.frozen * self.factor
+
+
+def make_scaled(generator):
+    return Scaled(4, 2, generator)
+
+
+def make_convolution(generator):
+    layout = ImageLayout(16, 18)
+    return ConvDecoder(layout, 4, 6, residual=True, generator=generator)
+
+
+@pytest.fixture(params=[(make_scaled, 2), (make_convolution, 288)])
+def stack(request):
+    """Return stacked networks, with constants, and what each computes."""
+    make, n_outputs = request.param
+    generator, same = (torch.Generator().manual_seed(3) for _ in range(2))
+    stacked = StackedModules(3, n_outputs, make, generator=generator)
+    networks = [make(generator=same) for _ in range(3)]
+    for node in range(3):
+        stacked.start(node, torch.arange(n_outputs) + 10.0 * node)
+    constants = torch.arange(n_outputs) + 10.0 * torch.arange(3)[:, None]
+
+    def one(node, x):
+        return networks[node](x) + constants[node]
+
+    return stacked, one
+
+
+def test_stacked_networks_compute_what_each_does(stack, generator):
+    stacked, one = stack
+    x = torch.randn(3, 5, 4, generator=generator)
+    expected = torch.stack([one(node, x[node]) for node in range(3)])
+    torch.testing.assert_close(stacked(x), expected)
+
+
+@pytest.mark.parametrize("sizes", [(3, 0, 4), (0, 0, 1), (2, 2, 2), (0, 0, 0)])
+def test_rows_go_to_the_network_of_their_group(stack, sizes, generator):
+    stacked, one = stack
+    x = torch.randn(sum(sizes), 4, generator=generator)
+    expected = [one(node, rows) for node, rows in enumerate(x.split(sizes))]
+    actual = stacked.forward_groups(x, sizes)
+    torch.testing.assert_close(actual, torch.cat(expected))
+
+
+def test_networks_do_not_share_parameters(stack, generator):
+    stacked, _ = stack
+    x = torch.randn(7, 4, generator=generator)
+    stacked.forward_groups(x, (7, 0, 0)).square().sum().backward()
+    for name, parameter in stacked.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad[0].abs().sum() > 0, name
+            assert not parameter.grad[1:].any(), name
+
+
+def test_a_network_begins_with_the_output_given(generator):
+    stacked = StackedModules(2, 288, make_convolution, generator=generator)
+    output = torch.rand(288, generator=generator)
+    z = torch.randn(2, 5, 4, generator=generator)
+    before = stacked(z)
+    stacked.start(1, output)
+    torch.testing.assert_close(stacked(z)[1], before[1] + output)
+    assert torch.equal(stacked(z)[0], before[0])
+    assert (stacked(z)[1] - output).std() < 0.3
+
+
+def test_every_number_of_a_network_is_stacked_and_frozen_ones_stay_so(generator):
+    stacked = StackedModules(3, 2, make_scaled, generator=generator)
+    # Two of the linear layer, two of the normalisation, two others, and the constant.
+    assert len(list(stacked.parameters())) == 7
+    assert sum(p.requires_grad for p in stacked.parameters()) == 6
+    assert len(list(stacked.buffers())) == 1
+    assert all(len(value) == 3 for value in stacked.state_dict().values())
+
+
+@pytest.mark.parametrize("kind", [{}, {"stride": 2}, {"doubling": True}])
+def test_convolutions_keep_the_scale_of_their_inputs(kind, generator):
+    layer = conv(8, 16, generator=generator, **kind)
+    state = torch.get_rng_state()
+    image = torch.randn(20, 8, 12, 10, generator=generator)
+    result = layer(image)
+    assert torch.equal(torch.get_rng_state(), state)
+    height, width = {"stride": (6, 5), "doubling": (24, 20)}.get(
+        next(iter(kind), None), (12, 10)
+    )
+    assert result.shape == (20, 16, height, width)
+    assert 0.8 < result[..., 1:-1, 1:-1].std() < 1.2

@@ -98,7 +98,7 @@ def test_dead_splits_are_refused(monkeypatch):
             top_down.q_routers.weights[-1].zero_()
             top_down.q_routers.biases[-1].fill_(9.0)
 
-    gardener.model = TreeVAE(growing.CHERRY, generator=gardener.generator, **NETWORKS)
+    gardener.plant(growing.CHERRY)
     before = gardener.model.top_down
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)

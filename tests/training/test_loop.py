@@ -6,6 +6,7 @@ from torch import nn
 
 from sktreevae.model import ElboTerms
 from sktreevae.training.loop import (
+    Evaluation,
     History,
     LoopOptions,
     Phase,
@@ -36,7 +37,8 @@ class Parabola:
             self.seen += index.tolist()
         bound = -((self.weight - self.targets[index]) ** 2)
         zero = torch.zeros_like(bound)
-        return ElboTerms(bound, zero, zero, zero), self.distance * self.weight
+        terms = ElboTerms(bound, zero, zero, zero)
+        return Evaluation(terms, self.distance * self.weight)
 
 
 def run(part, *, phase=PHASE, train=None, validation=None, **changes):
@@ -164,7 +166,7 @@ def test_bounds_are_compared_at_the_same_weight_of_the_divergences():
         def evaluate(self, index):
             flat = 0.0 * self.weight + torch.zeros(len(index))
             one = torch.ones(len(index))
-            return ElboTerms(flat, one, one, one), 0.0 * self.weight
+            return Evaluation(ElboTerms(flat, one, one, one), 0.0 * self.weight)
 
     history = run(
         Diverging(torch.zeros(64)),
