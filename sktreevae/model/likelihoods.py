@@ -44,7 +44,9 @@ class Bernoulli(nn.Module):
         """E[x | z], in the shape of the decoder's output."""
         return output.sigmoid()
 
-    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
+    ) -> Tensor:
         """Return the probabilities: grey levels, as the soft targets are."""
         return self.mean(output)
 
@@ -90,9 +92,7 @@ class Gaussian(nn.Module):
         leaf : Tensor of int of shape (batch,), default=None
             Leaves of the rows in the latter case.
         """
-        variance = self.variance
-        if leaf is not None:
-            variance = variance.squeeze(1).index_select(0, leaf)
+        variance = _of_leaves(self.variance, leaf)
         squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
         return -0.5 * (squares + (2 * torch.pi * variance).log().sum(-1))
 
@@ -100,10 +100,12 @@ class Gaussian(nn.Module):
         """E[x | z], in the shape of the decoder's output."""
         return output
 
-    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw x from p(x | z)."""
+    def sample(
+        self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
+    ) -> Tensor:
+        """Draw x from p(x | z); `output` and `leaf` as for `log_prob`."""
         noise = torch.empty_like(output).normal_(generator=generator)
-        return torch.addcmul(output, self.variance.sqrt(), noise)
+        return torch.addcmul(output, _of_leaves(self.variance, leaf).sqrt(), noise)
 
 
 class Poisson(nn.Module):
@@ -145,7 +147,9 @@ class Poisson(nn.Module):
         """E[x | z], in the shape of the decoder's output."""
         return output.clamp(*self.LOG_RATE_RANGE).exp()
 
-    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
+    ) -> Tensor:
         """Draw x from p(x | z): whole numbers."""
         return torch.poisson(self.mean(output), generator=generator)
 
@@ -188,9 +192,7 @@ class NegativeBinomial(Poisson):
 
         In Loader's form, as that of `Poisson`.
         """
-        size = 1.0 / self.dispersion
-        if leaf is not None:
-            size = size.squeeze(1).index_select(0, leaf)
+        size = 1.0 / _of_leaves(self.dispersion, leaf)
         base, log_ratio = self._compare(output, x)
         total = x + size
         log_share = (total / (size + base * log_ratio.exp())).log()
@@ -198,7 +200,9 @@ class NegativeBinomial(Poisson):
         terms = x * log_ratio + total * log_share + rest - total.log()
         return (terms + (size.log() - _stirling_rest(size))).sum(-1)
 
-    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
+    ) -> Tensor:
         """Draw x from p(x | z): whole numbers.
 
         They are drawn by numpy, seeded from the generator: torch has no public gamma
@@ -208,11 +212,16 @@ class NegativeBinomial(Poisson):
         seed = torch.randint(largest, (), generator=generator, device=output.device)
         rng = np.random.default_rng(seed.item())
         rate, size = (
-            t.double().numpy(force=True)
-            for t in (self.mean(output).cpu(), 1.0 / self.dispersion.cpu())
+            t.cpu().double().numpy(force=True)
+            for t in (self.mean(output), 1.0 / _of_leaves(self.dispersion, leaf))
         )
         counts = rng.negative_binomial(size, size / (size + rate))
         return torch.from_numpy(counts).to(output)
+
+
+def _of_leaves(table: Tensor, leaf: Tensor | None) -> Tensor:
+    """Rows of (n_leaves, 1, n_features) for the leaves named; the table, if none is."""
+    return table if leaf is None else table.squeeze(1).index_select(0, leaf)
 
 
 def _stirling_rest(x: Tensor) -> Tensor:

@@ -294,9 +294,23 @@ class TopDown(nn.Module):
         weighted = log_path.softmax(0)[rank, sample] * log_prob
         return torch.zeros_like(log_path[0]).index_add(0, sample, weighted)
 
-    def draw(self, leaf_z: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw x from p(x | z_l) for every leaf, (n_leaves, batch, n_features)."""
-        return self.likelihood.sample(self.decoders(leaf_z), generator)
+    def draw(self, leaf_z: Tensor, leaf: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw x from p(x | z_l), (batch, n_features).
+
+        Parameters
+        ----------
+        leaf_z : Tensor of shape (n_leaves, batch, latent_dim)
+            Latents of all leaves.
+        leaf : Tensor of int of shape (batch,)
+            Position of the only leaf that decodes each row.
+        generator : torch.Generator
+            The source of randomness.
+        """
+        leaf, order = leaf.sort(stable=True)
+        n_of_leaf = leaf.bincount(minlength=len(leaf_z)).tolist()
+        output = self.decoders.forward_groups(leaf_z[leaf, order], n_of_leaf)
+        drawn = self.likelihood.sample(output, generator, leaf)
+        return drawn[order.argsort()]
 
     def pass_down(self, values: Tensor, depth: int) -> Tensor:
         """Hand the values of the level above to each of its children at `depth`."""

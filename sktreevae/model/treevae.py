@@ -18,7 +18,7 @@ from .topology import Topology
 __all__ = ["TreeVAE"]
 
 SAMPLE_BLOCK = 1024
-"""Samples drawn at a time: every leaf decodes all of them."""
+"""Samples drawn at a time: latents are drawn at all nodes."""
 
 
 class TreeVAE(nn.Module):
@@ -307,5 +307,4 @@ class TreeVAE(nn.Module):
         proba = leaf_log_path[leaves].T.softmax(1)
         chosen = torch.multinomial(proba, 1, generator=generator).squeeze(1)
         positions = leaves[chosen]
-        x = self.top_down.draw(leaf_z, generator)
-        return x[positions, torch.arange(n_samples, device=x.device)], positions
+        return self.top_down.draw(leaf_z, positions, generator), positions
