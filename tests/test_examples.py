@@ -64,3 +64,10 @@ def test_outliers(data_dir, tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     auroc = {line.split()[0]: float(line.split()[-1]) for line in lines}
     assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.98)
+
+
+def test_new_digits(data_dir, monkeypatch, capsys):
+    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
+    found = runpy.run_path(str(ROOT / "examples/plot_new_digits.py"))
+    assert min(found["back"]) >= 0.9
+    assert found["variation"] <= 0.1
