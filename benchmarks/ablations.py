@@ -1,7 +1,10 @@
 """What the paper leaves open: a table for each question.
 
-    python benchmarks/ablations.py
+    python benchmarks/ablations.py --data-dir DIR
 
+"leaf_decoders" gives all leaves of a tree the same decoder, beside one for each.
+"views" weighs the contrastive losses differently, with their temperature and with the
+strength of the variants: what does it do to clusters, density and samples?
 "split_criterion" grows trees of the digits iteratively, by each of the criteria.
 "no_hierarchy" fits a Gaussian without clusters: how many does ``n_clusters=None`` find,
 and what do the heights, and the warning, say of ten? The digits are beside it.
@@ -14,28 +17,121 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 # Small networks crawl where idle threads wait busily; must be set before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from quality import fit_tree_vae, load
+from generation import auroc, count_parameters
+from quality import Data, fit_tree_vae, load
 from records import print_markdown, summary
 from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 from structure import isotropic
+from torch import Tensor, nn
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity
+from sktreevae.model import topdown
+from sktreevae.training import GuidedGrowth, ImageViews
 
 N_CLUSTERS = 10
+MAX_ITER = 8
+N_SAMPLES = 3000
 
 
-def split_criterion(seeds: list[int]) -> list[list[str]]:
+class SharedDecoder(nn.Module):
+    """One network for all leaves, in the place of `StackedModules`."""
+
+    def __init__(self, n_nodes: int, n_outputs: int, make: Callable, *, generator):
+        super().__init__()
+        self.network = make(generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_nodes, batch, in) to (n_nodes, batch, out)."""
+        return self.network(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def forward_groups(self, x: Tensor, sizes: list[int]) -> Tensor:
+        """Map rows, whatever their leaves."""
+        return self.network(x)
+
+    def start(self, node: int, output: Tensor) -> None:
+        """Begin anywhere: leaves have no means of their own."""
+
+
+def quality(model: TreeVAEClustering, data: Data) -> tuple[float, ...]:
+    """Return DP, ACC, ELBO and AUROC, by the test part."""
+    labels = model.predict(data.X_test)
+    return (
+        dendrogram_purity(data.y_test, model.dendrogram_, labels),
+        clustering_accuracy(data.y_test, labels),
+        model.score(data.X_test),
+        auroc(model, data.X_test[:N_SAMPLES]),
+    )
+
+
+def summaries(found: list[tuple[float, ...]]) -> list[str]:
+    """Return a cell for each of the columns of `quality`."""
+    columns = zip(zip(*found, strict=True), (3, 3, 1, 3), strict=True)
+    return [summary(list(values), digits) for values, digits in columns]
+
+
+def leaf_decoders(seeds: list[int], data_dir: Path) -> list[list[str]]:
+    """Compare a decoder for each leaf with one for all."""
+    rows = [["decoders", "parameters", "DP", "ACC", "ELBO", "AUROC"]]
+    data = load("mnist-10k-images", data_dir)
+    for name, decoders in (
+        ("one for each leaf", topdown.StackedModules),
+        ("one for all", SharedDecoder),
+    ):
+        found = []
+        with (
+            mock.patch.object(topdown, "StackedModules", decoders),
+            # It would look for the parameters of each leaf.
+            mock.patch.object(GuidedGrowth, "prune"),
+        ):
+            for seed in seeds:
+                model = fit_tree_vae(data, N_CLUSTERS, seed, max_iter=MAX_ITER)
+                found.append(quality(model, data))
+        n_parameters = count_parameters(model.module_)
+        rows.append([name, str(n_parameters), *summaries(found)])
+    return rows
+
+
+def views(seeds: list[int], data_dir: Path) -> list[list[str]]:
+    """Vary the contrastive losses, one thing at a time."""
+    rows = [["data", "weight", "temperature", "strength", "DP", "ACC", "ELBO", "AUROC"]]
+    settings = [(0, 0.5, 0)]  # no views
+    settings += [(weight, 0.5, 1) for weight in (1, 10, 100, 1000)]
+    settings += [(10, temperature, 1) for temperature in (0.1, 2.0)]
+    settings += [(10, 0.5, strength) for strength in (0.5, 2)]
+    for name in ("mnist-10k-images", "cifar-5k-images"):
+        data = load(name, data_dir)
+        for weight, temperature, strength in settings:
+            found = []
+            for seed in seeds:
+                variants = ImageViews(data.image_shape, 0.0, 1.0, strength=strength)
+                model = fit_tree_vae(
+                    data,
+                    N_CLUSTERS,
+                    seed,
+                    views=variants if strength else None,
+                    contrastive_weight=weight,
+                    temperature=temperature,
+                    max_iter=MAX_ITER,
+                )
+                found.append(quality(model, data))
+            setting = (weight, temperature, strength) if strength else ("none", "", "")
+            rows.append([name, *map(str, setting), *summaries(found)])
+    return rows
+
+
+def split_criterion(seeds: list[int], data_dir: Path) -> list[list[str]]:
     """Compare the criteria by labels, which none of them sees, and by the ELBO."""
     rows = [["criterion", "DP", "ACC", "NMI", "ELBO"]]
-    data = load("digits", Path())
+    data = load("digits", data_dir)
     for criterion in ("n_samples", "reconstruction", "elbo"):
         found = []
         for seed in seeds:
@@ -55,7 +151,7 @@ def split_criterion(seeds: list[int]) -> list[list[str]]:
     return rows
 
 
-def no_hierarchy(seeds: list[int]) -> list[list[str]]:
+def no_hierarchy(seeds: list[int], data_dir: Path) -> list[list[str]]:
     """Fit data without a tree, and data with one."""
     rows = [["data", "seed", "found", "lowest height", "highest", "warning at 10"]]
     for seed in seeds:
@@ -80,7 +176,9 @@ def no_hierarchy(seeds: list[int]) -> list[list[str]]:
     return rows
 
 
-ABLATIONS: dict[str, Callable[[list[int]], list[list[str]]]] = {
+ABLATIONS: dict[str, Callable[[list[int], Path], list[list[str]]]] = {
+    "leaf_decoders": leaf_decoders,
+    "views": views,
     "split_criterion": split_criterion,
     "no_hierarchy": no_hierarchy,
 }
@@ -89,13 +187,14 @@ ABLATIONS: dict[str, Callable[[list[int]], list[list[str]]]] = {
 def main() -> None:
     """Print the tables that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.only:
         print(f"\n{name}\n")
-        print_markdown(ABLATIONS[name](arguments.seeds))
+        print_markdown(ABLATIONS[name](arguments.seeds, arguments.data_dir))
 
 
 if __name__ == "__main__":
