@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from generation import auroc, count_parameters
 from quality import Data, fit_tree_vae, load
-from records import print_markdown, summary
+from records import publish, summary
 from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 from structure import isotropic
@@ -194,7 +194,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in arguments.only:
         print(f"\n{name}\n")
-        print_markdown(ABLATIONS[name](arguments.seeds, arguments.data_dir))
+        publish(ABLATIONS[name](arguments.seeds, arguments.data_dir))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 from quality import Data, fit_tree_vae, load
-from records import append, print_markdown, read, summarise
+from records import append, publish, read, summarise
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--n-likelihood", type=int, default=1000, help="rows for LL")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("generation.jsonl"))
+    parser.add_argument("--csv", type=Path, help="also write the table there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     n_leaves, max_iter = arguments.n_leaves, arguments.max_iter
@@ -206,7 +207,7 @@ def main() -> None:
         for method, row in rows.items():
             records.append({**run, "method": method, **row})
             append(arguments.out, records[-1])
-    print_markdown(summarise(records, KEYS, METRICS))
+    publish(summarise(records, KEYS, METRICS), arguments.csv)
 
 
 if __name__ == "__main__":

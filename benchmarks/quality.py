@@ -16,7 +16,6 @@ have sizes from 1 to 100.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import os
 import time
@@ -32,7 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from records import append, print_markdown, read, summarise
+from records import append, publish, read, summarise
 from scipy import sparse
 from scipy.cluster.hierarchy import linkage
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, BisectingKMeans, KMeans
@@ -361,11 +360,7 @@ def main() -> None:
                 record = run(name, data, method, n_leaves, seed)
                 records.append(record)
                 append(arguments.out, record)
-    rows = summarise(records, KEYS, METRICS)
-    print_markdown(rows)
-    if arguments.csv is not None:
-        with arguments.csv.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+    publish(summarise(records, KEYS, METRICS), arguments.csv)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
@@ -65,8 +66,11 @@ def summarise(
     return rows
 
 
-def print_markdown(rows: list[list[str]]) -> None:
-    """Print a table whose first row is its head."""
+def publish(rows: list[list[str]], path: Path | None = None) -> None:
+    """Print a table whose first row is its head; also write it to a file, if named."""
     head, *body = rows
     for cells in (head, ["---"] * len(head), *body):
         print("|", " | ".join(cells), "|")
+    if path is not None:
+        with path.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
