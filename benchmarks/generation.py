@@ -45,7 +45,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
 from sktreevae import TreeVAEClustering
-from sktreevae.model import Topology, TreeVAE
+from sktreevae.model import Topology, TreeVAE, decoder_factory, encoder_factory
 
 KEYS = {
     "dataset": "data",
@@ -76,16 +76,27 @@ def count_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def width_of_equal(module: TreeVAE) -> int:
+def width_of_equal(model: TreeVAEClustering) -> int:
     """Return the least `hidden_dim` that gives a flat VAE as many parameters."""
-    config = {**module.config, "topology": Topology.single_leaf(), "n_steps": 1}
+    config = {
+        **model.module_.config,
+        "topology": Topology.single_leaf(),
+        "n_steps": 1,
+    }
+    shape = model.image_shape, model.n_features_in_
 
-    def count(hidden_dim: int) -> int:
-        config["hidden_dim"] = hidden_dim
+    def count(width: int) -> int:
+        # The networks of images have hidden layers of this width, too.
+        config["hidden_dim"] = width
+        config["encoder"] = encoder_factory(model.encoder, *shape, width)
+        config["decoder"] = decoder_factory(
+            model.decoder, *shape, width, model.latent_dim
+        )
         return count_parameters(TreeVAE(**config, generator=torch.Generator()))
 
     widths = range(2, WIDEST)
-    return widths[bisect.bisect_left(widths, count_parameters(module), key=count)]
+    n_parameters = count_parameters(model.module_)
+    return widths[bisect.bisect_left(widths, n_parameters, key=count)]
 
 
 def elbo_terms(model: TreeVAEClustering, X: np.ndarray) -> dict[str, float]:
@@ -196,7 +207,7 @@ def main() -> None:
         tree, found = score(partial(fit, n_leaves=n_leaves))
         rows = {"TreeVAE": found}
         rows["VAE, same latents"] = score(partial(fit, n_leaves=1))[1]
-        wide = partial(fit, n_leaves=1, hidden_dim=width_of_equal(tree.module_))
+        wide = partial(fit, n_leaves=1, hidden_dim=width_of_equal(tree))
         rows["VAE, same parameters"] = score(wide)[1]
         run = {
             "dataset": name,

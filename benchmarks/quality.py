@@ -41,7 +41,6 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
-from sktreevae.model.gaussians import Gaussian
 
 KEYS = {"dataset": "data", "method": "method", "n_leaves": "leaves"}
 METRICS = {
@@ -214,11 +213,9 @@ def pca_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
 def vae_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
     """Ward's tree of the test part's latents in a flat VAE: a tree of a single leaf."""
     model = fit_tree_vae(data, 1, seed)
-    embedding = torch.from_numpy(model.transform(data.X_test)).float()
-    with torch.no_grad():
-        raw = model.module_.root_head(embedding.to(model.device_))
-    latent = Gaussian.from_raw(raw).mean.numpy(force=True)
-    return replace(ward_of(latent, n_leaves), model=model)
+    samples, _ = model._samples(data.X_test)  # standardised, as the module sees them
+    latent = samples.map(lambda x: model.module_.infer(x).leaf_z[0])
+    return replace(ward_of(latent.numpy(force=True), n_leaves), model=model)
 
 
 def centroid_ward(data: Data, n_leaves: int, seed: int, estimator: type) -> Clustering:

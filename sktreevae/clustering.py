@@ -20,7 +20,11 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_is_fitted,
+    check_non_negative,
+    validate_data,
+)
 from torch import Tensor, nn
 
 from .devices import resolve_device
@@ -236,8 +240,9 @@ class TreeVAEClustering(
         One entry for each epoch: "phase", "epoch", "n_leaves", "learning_rate",
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
         "kl_decisions" (nats per sample, of the standardised data, while training; in
-        a "split" phase, of the new leaves alone), and "validation_elbo" (weighted by
-        "kl_weight"; nan without early stopping). The steps of the routers alone have
+        a "split" phase, of the new leaves alone), "validation_elbo" (weighted by
+        "kl_weight"; nan without early stopping); and "contrast", the weighted
+        contrastive loss (nan without views). The steps of the routers alone have
         none. What the guided growth learns from has noise, and so lower bounds than
         `score` gives.
     lower_bound_ : float
@@ -470,6 +475,10 @@ class TreeVAEClustering(
         if self.n_clusters is not None and n_samples < self.n_clusters:
             raise ValueError(
                 f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
+            )
+        if self.views == "neighbors" and n_samples == 1:
+            raise InvalidParameterError(
+                "views='neighbors' needs at least 2 samples, got n_samples=1."
             )
         images = "cnn", "resnet"
         for name in ("encoder", "decoder"):
@@ -959,6 +968,9 @@ class TreeVAEClustering(
         """Check X; return it for the module, and the float type of results."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
+        likelihood = self.module_.config["likelihood"]
+        if likelihood in COUNT_LIKELIHOODS:
+            check_non_negative(X, f"TreeVAEClustering with likelihood={likelihood!r}")
         dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
         return Samples(X, self._center, self._scale, self.device_), dtype
 

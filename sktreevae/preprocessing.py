@@ -102,7 +102,7 @@ def standardisation(
 
 def _check_counts(X: Matrix, likelihood: str) -> None:
     """Raise if a value isn't a whole number from 0 to the largest possible."""
-    for values in _chunks(X.data if sparse.issparse(X) else X):
+    for values in _chunks(_values(X)):
         wrong = (values < 0) | (values > LARGEST_COUNT) | (values != np.floor(values))
         if wrong.any():
             raise InvalidParameterError(
@@ -113,11 +113,16 @@ def _check_counts(X: Matrix, likelihood: str) -> None:
 
 
 def value_range(X: Matrix) -> tuple[float, float]:
-    """Return the least and the largest value; zeros of a sparse matrix count."""
-    values = np.append(X.data, 0) if sparse.issparse(X) else X
-    extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(values)]
+    """Return the least and the largest value."""
+    chunks = _chunks(_values(X))
+    extremes = [(float(chunk.min()), float(chunk.max())) for chunk in chunks]
     lows, highs = zip(*extremes, strict=True)
     return min(lows), max(highs)
+
+
+def _values(X: Matrix) -> NDArray[np.number]:
+    """Return the values of a matrix; of a sparse one those stored, and a zero."""
+    return np.append(X.data, 0) if sparse.issparse(X) else X
 
 
 def _chunks(X: Matrix) -> Iterator[Matrix]:

@@ -693,7 +693,42 @@ def test_count_likelihoods_need_counts(digits):
         TreeVAEClustering(likelihood="poisson").fit(digits[0] / 16)
 
 
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
+def test_negative_counts_are_refused(count_model, cells, method):
+    X = cells[0][:3].copy()
+    X[1, 2] = -1
+    message = f"Negative values .* with likelihood='{count_model.likelihood}'"
+    with pytest.raises(ValueError, match=message):
+        getattr(count_model, method)(X)
+
+
+# Views
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_views_may_have_another_type(blobs, dtype):
+    model = TreeVAEClustering(4, views=lambda x, _: x.to(dtype), **QUICK).fit(blobs[0])
+    assert np.isfinite(model.history_["contrast"]).all()
+
+
+def test_one_sample_has_no_neighbours():
+    with pytest.raises(ValueError, match="at least 2 samples, got n_samples=1"):
+        TreeVAEClustering(1, views="neighbors").fit([[1.0, 2.0]])
+
+
 # Valid, if degenerate
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_extreme_samples_have_clusters_and_scores(likelihood):
+    X = make_images(1)[0].reshape(90, -1)
+    model = TreeVAEClustering(
+        3, likelihood=likelihood, image_shape=(16, 16), **TINY
+    ).fit(X)
+    for value in (1e20, -1e30, 1e200):
+        far = np.full((2, 256), value)
+        for method in METHODS:
+            assert np.isfinite(getattr(model, method)(far)).all(), (method, value)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

@@ -64,6 +64,10 @@ def test_whole_numbers_are_counts(likelihood, make, dtype):
     assert resolve_likelihood(X, likelihood) == likelihood
 
 
+def test_a_sparse_matrix_of_zeros_has_counts():
+    assert resolve_likelihood(sparse.csr_array((40, 3)), "poisson") == "poisson"
+
+
 @pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("value", [0.5, -3.0, 2.0**24 + 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -185,17 +186,19 @@ class StackedModules(nn.Module):
 
     def _evaluate(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Map some rows by each of the networks."""
-        values = [getattr(self, _dotless(name)).unbind() for name in self._names]
-        states = (
-            dict(zip(self._names, state, strict=True))
-            for state in zip(*values, strict=True)
-        )
-        return [
-            functional_call(self._network[0], state, rows) + constant
-            for state, rows, constant in zip(
-                states, inputs, self.constant.unbind(), strict=True
-            )
-        ]
+        # A call swaps parameters in and out: threads would get in each other's way.
+        network = copy.deepcopy(self._network[0])
+        values = {name: getattr(self, _dotless(name)).unbind() for name in self._names}
+        outputs = []
+        for node, (rows, constant) in enumerate(
+            zip(inputs, self.constant.unbind(), strict=True)
+        ):
+            if len(rows) == 0:  # which not all networks take
+                outputs.append(constant[:0])
+                continue
+            state = {name: value[node] for name, value in values.items()}
+            outputs.append(functional_call(network, state, rows) + constant)
+        return outputs
 
 
 def _dotless(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -287,6 +288,11 @@ class _FromUser:
         cls, name: str, make: Callable[[int, int], nn.Module], n_in: int, n_out: int
     ) -> _FromUser:
         """Return the factory, if what it makes can be used."""
+        if isinstance(make, nn.Module):
+            raise ValueError(
+                f"{name} must be a callable that makes a torch.nn.Module for each "
+                f"call, got a module: {make!r}."
+            )
         call = f"{name}({n_in}, {n_out})"
         with _seeded(torch.Generator()), torch.no_grad():
             network = make(n_in, n_out)
@@ -313,7 +319,9 @@ class _FromUser:
     def __call__(self, *, generator: torch.Generator) -> nn.Module:
         """Make the network; its initial weights follow from the generator."""
         with _seeded(generator):
-            return self.make(self.n_in, self.n_out).to(generator.device)
+            network = self.make(self.n_in, self.n_out)
+        # What the user made is theirs: it may be the same at every call.
+        return copy.deepcopy(network).to(generator.device)
 
 
 @contextmanager

@@ -15,6 +15,10 @@ __all__ = ["Samples", "map_blocks", "shuffled_batches"]
 BLOCK_SIZE = 256
 """Rows of a block of predictions. Constant, so a row's result depends on it alone."""
 
+LARGEST = 1e12
+"""Standardised values are clipped here, lest they overflow on their way to the leaves.
+Those of training samples are smaller: at most the root of the number of all values."""
+
 CHUNK_SIZE = 1 << 14
 """Rows that are converted at a time."""
 
@@ -108,6 +112,7 @@ class Samples:
             rows = rows.toarray()
         # In float64, where 1e30 and 1e-30 are as good as one.
         standardised = (rows.astype(np.float64) - self._center) / self._scale
+        np.clip(standardised, -LARGEST, LARGEST, out=standardised)
         return torch.from_numpy(standardised.astype(np.float32)).to(self._device)
 
 

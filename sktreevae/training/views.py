@@ -295,7 +295,8 @@ class SampleViews:
     @torch.no_grad()
     def __call__(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Return features of a variant of some samples, (len(index), n_outputs)."""
-        views = self.vary(self._rows(index), generator)
+        rows = self._rows(index)
+        views = self.vary(rows, generator).to(rows)  # numpy's have another type
         return self.feature_map(self.samples.standardise(views))
 
     def _rows(self, index: Tensor) -> Tensor:

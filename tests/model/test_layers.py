@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -158,6 +160,29 @@ def test_every_number_of_a_network_is_stacked_and_frozen_ones_stay_so(generator)
     assert sum(p.requires_grad for p in stacked.parameters()) == 6
     assert len(list(stacked.buffers())) == 1
     assert all(len(value) == 3 for value in stacked.state_dict().values())
+
+
+def test_networks_can_be_evaluated_in_threads(generator):
+    stacked = StackedModules(5, 288, make_convolution, generator=generator)
+    z = torch.randn(5, 20, 4, generator=generator)
+    with torch.no_grad(), ThreadPoolExecutor(4) as pool:
+        expected = stacked(z)
+        results = list(pool.map(stacked, [z] * 40))
+    assert all(torch.equal(result, expected) for result in results)
+
+
+class Zeros(nn.Module):
+    """A network without parameters that takes no empty batches."""
+
+    def forward(self, x):
+        return torch.zeros_like(x).reshape(len(x), -1)
+
+
+def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
+    stacked = StackedModules(2, 4, lambda generator: Zeros(), generator=generator)
+    stacked.start(1, torch.arange(4.0))
+    rows = stacked.forward_groups(torch.ones(3, 4), (0, 3))
+    assert torch.equal(rows, torch.arange(4.0).expand(3, 4))
 
 
 @pytest.mark.parametrize("kind", [{}, {"stride": 2}, {"doubling": True}])

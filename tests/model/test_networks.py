@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sktreevae.model import ImageLayout, decoder_factory, encoder_factory
+from sktreevae.model.layers import StackedModules
 from sktreevae.model.networks import BottomUp, ConvDecoder, ConvEncoder
 
 KINDS = ["cnn", "resnet"]
@@ -252,6 +253,24 @@ def test_networks_must_be_modules():
         match=r"encoder\(7, 6\) must return a torch.nn.Module, got <function",
     ):
         make_both(lambda n_in, n_out: perceptron)
+
+
+def test_a_module_is_no_factory():
+    with pytest.raises(
+        ValueError, match=r"encoder must be a callable that makes .* got a module: Lin"
+    ):
+        make_both(nn.Linear(7, 6))
+
+
+def test_a_users_own_module_is_copied():
+    network = nn.Linear(3, 7)
+    before = network.weight.detach().clone()
+    factory = decoder_factory(lambda n_in, n_out: network, None, 7, 6, 3)
+    stacked = StackedModules(2, 7, factory, generator=seeded())
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter.zero_()
+    assert torch.equal(network.weight, before)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_standardisation_survives_extreme_units(factor, rng):
     torch.testing.assert_close(rows.std(0, correction=0), torch.ones(3))
 
 
+@pytest.mark.parametrize("value", [1e30, 1e300])
+def test_extreme_values_stay_small_enough_to_be_squared(value):
+    samples = Samples(np.array([[value, -value]]), np.zeros(2), np.ones(2))
+    rows = samples[torch.tensor([0])]
+    assert rows.square().isfinite().all()
+    assert rows[0, 0] == -rows[0, 1] > 1e11
+
+
 def test_the_matrix_is_not_changed(rng):
     X = rng.standard_normal((5, 2))
     copy = X.copy()
