@@ -61,6 +61,7 @@ from .training import (
     SampleViews,
     View,
     Views,
+    check_view,
     count_supported,
     map_blocks,
     nearest_neighbors,
@@ -240,11 +241,10 @@ class TreeVAEClustering(
         One entry for each epoch: "phase", "epoch", "n_leaves", "learning_rate",
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
         "kl_decisions" (nats per sample, of the standardised data, while training; in
-        a "split" phase, of the new leaves alone), "validation_elbo" (weighted by
-        "kl_weight"; nan without early stopping); and "contrast", the weighted
-        contrastive loss (nan without views). The steps of the routers alone have
-        none. What the guided growth learns from has noise, and so lower bounds than
-        `score` gives.
+        a "split" phase, of the new leaves alone), "contrast" (the contrastive loss,
+        weighted; nan without `views`), and "validation_elbo" (weighted by "kl_weight";
+        nan without early stopping). The steps of the routers alone have none. What the
+        guided growth learns from has noise, and so lower bounds than `score` gives.
     lower_bound_ : float
         Mean ELBO of the training samples in the course of the last epoch, in nats.
     module_ : TreeVAE
@@ -402,7 +402,7 @@ class TreeVAEClustering(
         ------
         ValueError
             If a parameter or X isn't valid, there are fewer samples than clusters, or
-            a user's encoder or decoder isn't what it should be.
+            a user's encoder, decoder or views aren't what they should be.
         FloatingPointError
             If training diverges.
 
@@ -441,6 +441,8 @@ class TreeVAEClustering(
         # Whatever the caller's mode, gradients are needed here.
         with torch.inference_mode(False), torch.enable_grad():
             samples = Samples(X, center, scale, device)
+            if callable(self.views):
+                check_view(self.views, samples)
             feature_map = fit_feature_map(
                 X,
                 samples,
@@ -451,10 +453,13 @@ class TreeVAEClustering(
                 counts=likelihood in COUNT_LIKELIHOODS,
             ).to(device)
             features = samples.map(feature_map)
-            views = self._make_views(X, samples, feature_map, features, generator)
             networks["feature_map"] = feature_map
+            train, validation = self._hold_out(len(samples), generator)
+            views = self._make_views(
+                X, samples, feature_map, features, train, generator
+            )
             module, history = self._grow(
-                samples, features, networks, views, generator, rng
+                samples, features, train, validation, networks, views, generator, rng
             )
         # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
@@ -533,13 +538,14 @@ class TreeVAEClustering(
         self,
         samples: Samples,
         features: Tensor,
+        train: Tensor,
+        validation: Tensor,
         networks: dict[str, object],
         views: Views | None,
         generator: torch.Generator,
         rng: np.random.Generator,
     ) -> tuple[TreeVAE, History]:
         """Hand the parameters on to where they belong."""
-        train, validation = self._hold_out(len(samples), generator)
         n_clusters = self.n_clusters
         if n_clusters is None or self.growth == "guided":
             graph = GraphClustering(features[train], generator, n_clusters)
@@ -588,21 +594,26 @@ class TreeVAEClustering(
         samples: Samples,
         feature_map: FeatureMap,
         features: Tensor,
+        train: Tensor,
         generator: torch.Generator,
     ) -> Views | None:
         """Return what gives features of variants of samples."""
         if self.views is None:
             return None
         if self.views == "neighbors":
-            n_neighbors = min(N_NEIGHBOR_VIEWS, len(features) - 1)
-            index, _ = nearest_neighbors(features, n_neighbors, generator)
+            # Held-out samples are no one's variants. Without neighbours, a sample is
+            # its own variant.
+            n_neighbors = min(N_NEIGHBOR_VIEWS, len(train) - 1)
+            own = torch.arange(len(features), device=train.device)
+            index = own[:, None].repeat(1, max(1, n_neighbors))
+            if n_neighbors > 0:
+                found, _ = nearest_neighbors(features[train], n_neighbors, generator)
+                index[train] = train[found]
             return NeighborViews(features, index)
         vary = self.views
         if self.views == "image":
             vary = ImageViews(self.image_shape, *value_range(X))
-        views = SampleViews(samples, feature_map, vary)
-        views.check()
-        return views
+        return SampleViews(samples, feature_map, vary)
 
     def _least_fraction(self, n_clusters: int) -> float:
         """Smallest fraction of the samples that a cluster may have."""

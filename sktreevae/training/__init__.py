@@ -8,7 +8,14 @@ from .guiding import GraphClustering, GuidedGrowth
 from .loop import History, LoopOptions
 from .neighbors import nearest_neighbors
 from .selection import count_supported
-from .views import ImageViews, NeighborViews, SampleViews, View, Views
+from .views import (
+    ImageViews,
+    NeighborViews,
+    SampleViews,
+    View,
+    Views,
+    check_view,
+)
 
 __all__ = [
     "ContrastOptions",
@@ -24,6 +31,7 @@ __all__ = [
     "Samples",
     "View",
     "Views",
+    "check_view",
     "count_supported",
     "map_blocks",
     "nearest_neighbors",

@@ -13,7 +13,14 @@ from torch.nn import functional as F
 from ..model import FeatureMap, ImageLayout
 from .batches import Samples
 
-__all__ = ["ImageViews", "NeighborViews", "SampleViews", "View", "Views"]
+__all__ = [
+    "ImageViews",
+    "NeighborViews",
+    "SampleViews",
+    "View",
+    "Views",
+    "check_view",
+]
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 """Maps rows (batch, n_features) to random variants of them, of the same shape."""
@@ -254,6 +261,34 @@ def _blur(images: Tensor, sigma: Tensor) -> Tensor:
     return down[:, None] @ images @ across[:, None].mT
 
 
+def check_view(vary: View, samples: Samples) -> None:
+    """Check, on two samples, that what a user makes of rows can be used.
+
+    Parameters
+    ----------
+    vary : View
+        Makes variants of rows, which it gets in the user's units.
+    samples : Samples
+        The data, standardised.
+
+    Raises
+    ------
+    ValueError
+        If the variants aren't finite rows of the same shape.
+    """
+    index = torch.arange(min(2, len(samples)), device=samples.device)
+    rows = samples.restore(samples[index])
+    views = vary(rows, torch.Generator(rows.device))
+    if not isinstance(views, Tensor) or views.shape != rows.shape:
+        got = tuple(views.shape) if isinstance(views, Tensor) else repr(views)
+        raise ValueError(
+            "views must return a tensor of the shape of its rows, "
+            f"{tuple(rows.shape)}, got {got}."
+        )
+    if not views.isfinite().all():
+        raise ValueError("views must return finite values, got some that are not.")
+
+
 @dataclass(frozen=True, eq=False)
 class SampleViews:
     """Features of random variants of samples.
@@ -265,43 +300,20 @@ class SampleViews:
     feature_map : FeatureMap
         Makes features of them.
     vary : View
-        Makes variants of rows, which it gets in the user's units.
+        Makes variants of rows, which it gets in the user's units; see `check_view`.
     """
 
     samples: Samples
     feature_map: FeatureMap
     vary: View
 
-    def check(self) -> None:
-        """Check, on two samples, that a user's variants can be used.
-
-        Raises
-        ------
-        ValueError
-            If they aren't finite rows of the same shape.
-        """
-        index = torch.arange(min(2, len(self.samples)), device=self.samples.device)
-        rows = self._rows(index)
-        views = self.vary(rows, torch.Generator(rows.device))
-        if not isinstance(views, Tensor) or views.shape != rows.shape:
-            got = tuple(views.shape) if isinstance(views, Tensor) else repr(views)
-            raise ValueError(
-                "views must return a tensor of the shape of its rows, "
-                f"{tuple(rows.shape)}, got {got}."
-            )
-        if not views.isfinite().all():
-            raise ValueError("views must return finite values, got some that are not.")
-
     @torch.no_grad()
     def __call__(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Return features of a variant of some samples, (len(index), n_outputs)."""
-        rows = self._rows(index)
-        views = self.vary(rows, generator).to(rows)  # numpy's have another type
+        rows = self.samples.restore(self.samples[index])
+        # A user's rows may be of another float type.
+        views = self.vary(rows, generator).to(rows)
         return self.feature_map(self.samples.standardise(views))
-
-    def _rows(self, index: Tensor) -> Tensor:
-        """Return some samples in the user's units."""
-        return self.samples.restore(self.samples[index])
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.training.contrast import Projections, nt_xent, router_contrast
+from sktreevae.model import Topology, TreeVAE
+from sktreevae.training.contrast import (
+    Contrast,
+    ContrastOptions,
+    Projections,
+    nt_xent,
+    router_contrast,
+)
 
 seeds = st.integers(0, 999)
 
@@ -207,3 +214,118 @@ def test_router_contrast_of_next_to_nothing_is_finite(n, reach):
         assert loss.item() == pytest.approx(0, abs=1e-5)
     for x in (loss, a.grad, b.grad):
         assert torch.isfinite(x).all()
+
+
+# Both, of a model
+
+CHERRY = Topology.single_leaf().split(0).topology
+PRUNED = CHERRY.split(1).topology.split(2).topology.prune(3).topology
+"""A root with an only grandchild on its left, and two grandchildren on its right."""
+
+TREES = {"leaf": Topology.single_leaf(), "cherry": CHERRY, "pruned": PRUNED}
+
+
+def make_contrast(tree=PRUNED, n=12, weight=1.0, variants=None):
+    """Return a contrast, the arguments of a call, and the samples' variants."""
+    source = generator()
+    model = TreeVAE(tree, 3, hidden_dim=8, latent_dim=2, n_steps=2, generator=source)
+    x = torch.randn(n, 3, generator=source)
+    if variants is None:
+        variants = torch.randn(n, 3, generator=source)
+    options = ContrastOptions(lambda index, _: variants[index], weight, 0.5)
+    contrast = Contrast(options, model, source)
+    arguments = model, model.bottom_up(x), model.infer(x), torch.arange(n)
+    return contrast, arguments, variants
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_one_sample_has_nothing_to_be_contrasted_with(tree):
+    contrast, arguments, _ = make_contrast(TREES[tree], n=1)
+    loss, _ = contrast(*arguments)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    for p in contrast.parameters():
+        assert torch.isfinite(p.grad).all()
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_leaves_of_variants_are_those_that_the_model_finds(tree):
+    contrast, arguments, variants = make_contrast(TREES[tree])
+    _, leaf_log_path = contrast(*arguments)
+    assert torch.equal(leaf_log_path, arguments[0].route(variants))
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
+    contrast, arguments, variants = make_contrast(TREES[tree])
+    model, embeddings, posterior, _ = arguments
+    pairs = zip(
+        contrast.project(embeddings),
+        contrast.project(model.bottom_up(variants)),
+        strict=True,
+    )
+    expected = torch.stack([nt_xent(a, b, 0.5) for a, b in pairs]).mean()
+    if model.topology.branchings:
+        logit_a, reach_a = at_branchings(model.topology, posterior)
+        logit_b, reach_b = at_branchings(model.topology, model.infer(variants))
+        expected = expected + router_contrast(logit_a, logit_b, reach_a, reach_b)
+    torch.testing.assert_close(contrast(*arguments)[0], expected)
+
+
+def at_branchings(tree, posterior):
+    """Return log-odds at the branching nodes, and the probabilities to get there."""
+    logits, weights = [], []
+    for level, nodes in zip(posterior.levels, tree.levels, strict=True):
+        if level.decisions is not None:
+            logits.append(level.decisions.q_logit)
+        rows = [row for row, node in enumerate(nodes) if len(tree.children[node]) == 2]
+        weights.append(level.log_path[rows].exp())
+    return torch.cat(logits), torch.cat(weights)
+
+
+def test_the_loss_is_weighted_and_the_leaves_are_not():
+    one, arguments, _ = make_contrast(weight=1.0)
+    loss, leaves = one(*arguments)
+    for weight in (0.0, 3.0):
+        other, arguments, _ = make_contrast(weight=weight)
+        weighted, same = other(*arguments)
+        torch.testing.assert_close(weighted, weight * loss)
+        assert torch.equal(same, leaves)
+
+
+def test_equal_variants_cost_less_than_random_ones():
+    x = torch.randn(12, 3, generator=generator(5))
+    model = make_contrast()[1][0]
+    arguments = model, model.bottom_up(x), model.infer(x), torch.arange(12)
+    equal, random = (
+        make_contrast(variants=variants)[0](*arguments)[0] for variants in (x, None)
+    )
+    assert equal < random
+
+
+@pytest.mark.parametrize("tree", ["cherry", "pruned"])
+def test_all_that_embeds_and_routes_learns_from_the_contrast(tree):
+    contrast, arguments, _ = make_contrast(TREES[tree])
+    model = arguments[0]
+    contrast(*arguments)[0].backward()
+    learning = [contrast, model.bottom_up, model.top_down.q_routers]
+    for module in learning:
+        for name, p in module.named_parameters():
+            assert p.grad.any(), name
+    learned = {id(p) for module in learning for p in module.parameters()}
+    for name, p in model.named_parameters():
+        assert id(p) in learned or p.grad is None, name
+
+
+def test_variants_are_drawn_anew_from_the_generator_of_the_contrast():
+    def views(index, source):
+        return torch.randn(len(index), 3, generator=source)
+
+    draws = []
+    for _ in range(2):
+        source = generator()
+        model = TreeVAE(CHERRY, 3, hidden_dim=8, latent_dim=2, generator=source)
+        contrast = Contrast(ContrastOptions(views, 1.0, 0.5), model, source)
+        draws += [contrast.variants(torch.arange(4)) for _ in range(2)]
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])

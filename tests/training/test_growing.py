@@ -6,6 +6,7 @@ from sklearn.datasets import make_blobs
 
 from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import (
+    ContrastOptions,
     GrowthOptions,
     History,
     IterativeGrowth,
@@ -16,6 +17,7 @@ from sktreevae.training import (
 from sktreevae.training import (
     gardener as gardening,
 )
+from sktreevae.training.contrast import router_contrast
 
 NETWORKS = {
     "n_features": 3,
@@ -26,7 +28,9 @@ NETWORKS = {
 }
 
 
-def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0, n_validation=0):
+def make_gardener(
+    n_clusters=4, max_depth=None, fraction=0.01, seed=0, n_validation=0, views=None
+):
     X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
     samples = Samples(X, X.mean(axis=0), X.std(axis=0))
     return IterativeGrowth(
@@ -37,6 +41,7 @@ def make_gardener(n_clusters=4, max_depth=None, fraction=0.01, seed=0, n_validat
         networks=NETWORKS,
         growth=GrowthOptions(n_clusters, max_depth, "n_samples", fraction),
         options=LoopOptions(3, 32, 5e-3, 0.0, 10, 0.0),
+        contrast=views and ContrastOptions(views, 2.0, 0.5),
         generator=torch.Generator().manual_seed(seed),
         history=History(),
     )
@@ -53,8 +58,15 @@ def test_one_cluster_is_a_plain_vae():
     assert {record["phase"] for record in gardener.history.records} == {"finetune"}
 
 
-def test_a_split_trains_the_new_part_alone():
-    gardener = make_gardener(n_clusters=2)
+def mirrored(gardener):
+    """Return views that tell nothing of what the samples are."""
+    return -gardener.features
+
+
+@pytest.mark.parametrize("with_views", [False, True])
+def test_a_split_trains_the_new_part_alone(with_views):
+    views = (lambda index, _: mirrored(gardener)[index]) if with_views else None
+    gardener = make_gardener(n_clusters=2, views=views)
     gardener.grow()
     model = gardener.model
     before = {name: p.clone() for name, p in model.named_parameters()}
@@ -68,6 +80,83 @@ def test_a_split_trains_the_new_part_alone():
             continue  # the leaf's own are gone
         kept = after[name][: len(value)] if name.startswith("top_down") else after[name]
         torch.testing.assert_close(kept, value, rtol=0, atol=0)
+
+
+def test_a_split_contrasts_the_new_router_alone():
+    gardener = make_gardener(
+        n_clusters=2, views=lambda index, _: mirrored(gardener)[index]
+    )
+    gardener.grow()
+    model, index = gardener.model, torch.arange(160)
+    leaf = model.topology.leaves[1]
+    activations = gardener._activations(leaf, index)
+    children = growing.TopDown(
+        growing.CHERRY, **model.top_down.config, generator=gardener.generator
+    )
+    part = growing._NewLeaves(
+        children,
+        activations,
+        gardener.samples,
+        index,
+        torch.zeros(160, dtype=torch.long),
+        gardener.generator,
+        contrast_weight=2.0,
+        n_leaves=3,
+    )
+    some = torch.arange(0, 160, 3)
+    loss = part.evaluate(some).contrast
+    # As in the whole tree, once the new part belongs to it.
+    model.top_down = model.top_down.graft(leaf, children)
+    logits, reach = [], []
+    for features in (gardener.features[some], mirrored(gardener)[some]):
+        embeddings = model.bottom_up(features)
+        start = torch.zeros(len(some))
+        q_logits, log_paths = model.top_down.route(embeddings, start)
+        logits.append(q_logits[1])
+        reach.append(log_paths[1][1:].exp())
+    expected = 2.0 * router_contrast(*logits, *reach)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    for name, p in children.named_parameters():
+        assert name.startswith("q_routers") == (p.grad is not None), name
+
+
+def test_activations_know_of_no_variants_without_views():
+    gardener = make_gardener(n_clusters=2)
+    gardener.grow()
+    activations = gardener._activations(1, torch.arange(5))
+    assert activations.variant is None
+    assert activations.variant_log_path is None
+
+
+def test_samples_and_variants_are_guided_alike():
+    gardener = make_gardener(
+        n_clusters=2, views=lambda index, _: mirrored(gardener)[index]
+    )
+    gardener.plant(growing.CHERRY)
+    index, target = torch.arange(160), torch.arange(160) % 2
+    found = gardening._WholeTree(gardener, target, None).evaluate(index)
+    expected = sum(
+        gardening.surprise(gardener.model.route_from(features), target) / 2
+        for features in (gardener.features, mirrored(gardener))
+    )
+    torch.testing.assert_close(found.distance, expected)
+    gardener.contrast = None
+    alone = gardening._WholeTree(gardener, target, None).evaluate(index)
+    expected = gardening.surprise(gardener.leaf_log_path().T, target)
+    torch.testing.assert_close(alone.distance, expected)
+    assert alone.contrast is None
+
+
+def test_projections_are_trained_with_the_whole_tree():
+    gardener = make_gardener(
+        n_clusters=2, views=lambda index, _: mirrored(gardener)[index]
+    )
+    gardener.plant(growing.CHERRY)
+    before = [p.clone() for p in gardener.contrast.parameters()]
+    gardener.train_whole(gardening.Phase("refresh", (0.0, 0.0), 0.0))
+    for p, value in zip(gardener.contrast.parameters(), before, strict=True):
+        assert not torch.equal(p, value)
 
 
 def test_activations_are_computed_once_a_split(monkeypatch):

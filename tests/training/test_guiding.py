@@ -7,6 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 from sktreevae import TreeVAEClustering
 from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import (
+    ContrastOptions,
     GraphClustering,
     GrowthOptions,
     GuidedGrowth,
@@ -109,7 +110,7 @@ def test_the_number_of_clusters_is_found():
     assert graph.find_n_clusters(np.random.default_rng(0)) == 8
 
 
-def make_growth(n_clusters, min_fraction=0.01):
+def make_growth(n_clusters, min_fraction=0.01, views=None):
     X, y = nested_gaussians()
     samples = Samples(X, X.mean(axis=0), X.std(axis=0))
     features = samples[torch.arange(len(X))]
@@ -127,6 +128,7 @@ def make_growth(n_clusters, min_fraction=0.01):
         },
         growth=GrowthOptions(n_clusters, None, "n_samples", min_fraction),
         options=LoopOptions(3, 64, 5e-3, 0.0, 10, 0.0),
+        contrast=views and ContrastOptions(views, 1.0, 0.5),
         generator=generator(),
         history=History(),
     )
@@ -141,8 +143,8 @@ def test_the_model_learns_the_proposal():
     assert len(model.topology.leaves) == 8
 
 
-def planted(n_clusters):
-    growth, hierarchy, y = make_growth(n_clusters)
+def planted(n_clusters, views=None):
+    growth, hierarchy, y = make_growth(n_clusters, views=views)
     growth.plant(Topology.from_merges(hierarchy.merges.tolist()).topology)
     growth.noise = torch.zeros(len(y), 1)
     return growth, torch.tensor(y)
@@ -156,6 +158,22 @@ def test_routers_learn_their_targets_alone():
     trained = ("bottom_up", "top_down.q_routers")
     for name, parameter in growth.model.named_parameters():
         assert name.startswith(trained) != torch.equal(parameter, before[name]), name
+
+
+def far_away(growth):
+    """Return views that lie farther away than all samples."""
+    return growth.features + torch.tensor([0.0, 4.0, 0.0])
+
+
+def test_routers_learn_to_send_variants_where_the_samples_go():
+    growth, target = planted(8, lambda index, _: far_away(growth)[index])
+    before = {name: p.clone() for name, p in growth.contrast.named_parameters()}
+    growth._start_routers(target, 200)
+    for features in (growth.features, far_away(growth)):
+        leaf = growth.model.route_from(features).argmax(0)
+        assert (leaf == target).float().mean() > 0.9
+    for name, parameter in growth.contrast.named_parameters():
+        assert torch.equal(parameter, before[name]), name
 
 
 @pytest.mark.parametrize(("sure", "n_steps"), [(torch.inf, 8), (0.0, 20)])

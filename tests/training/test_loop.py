@@ -21,10 +21,11 @@ class Parabola:
 
     n_leaves = 3
 
-    def __init__(self, targets, distance=0.0):
+    def __init__(self, targets, distance=0.0, contrast=None):
         self.weight = nn.Parameter(torch.tensor(5.0))
         self.targets = targets
         self.distance = distance
+        self.contrast = contrast
         self.n_steps = 0
         self.seen = []
 
@@ -38,7 +39,10 @@ class Parabola:
         bound = -((self.weight - self.targets[index]) ** 2)
         zero = torch.zeros_like(bound)
         terms = ElboTerms(bound, zero, zero, zero)
-        return Evaluation(terms, self.distance * self.weight)
+        contrast = None
+        if self.contrast is not None:
+            contrast = self.contrast[index].mean() * self.weight
+        return Evaluation(terms, self.distance * self.weight, contrast)
 
 
 def run(part, *, phase=PHASE, train=None, validation=None, **changes):
@@ -107,6 +111,30 @@ def test_guidance_pulls_towards_the_targets():
     for part in (free, guided):
         run(part, phase=Phase("split", (0.0, 0.0), 50.0), max_iter=4)
     assert guided.weight < free.weight
+
+
+def test_contrast_is_part_of_the_loss():
+    free, contrasted = (
+        Parabola(torch.zeros(64), contrast=contrast)
+        for contrast in (None, torch.full((64,), 20.0))
+    )
+    for part in (free, contrasted):
+        run(part, max_iter=20)
+    assert contrasted.weight < free.weight - 1  # -10 is the best
+
+
+def test_history_has_the_mean_contrast_of_the_samples():
+    # Batches of 7 and 6, and a weight that stays where it is.
+    contrast = torch.arange(20.0)
+    settings = {"max_iter": 7, "learning_rate": 1e-9}
+    history = run(Parabola(torch.zeros(20), contrast=contrast), **settings)
+    for record in history.records:
+        assert record["contrast"] == pytest.approx(5 * contrast.mean().item())
+
+
+def test_history_has_no_contrast_without_views():
+    history = run(Parabola(torch.zeros(20)))
+    assert all(math.isnan(record["contrast"]) for record in history.records)
 
 
 def test_stops_where_nothing_improves():

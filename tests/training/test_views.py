@@ -7,8 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.training import views
-from sktreevae.training.views import ImageViews, NeighborViews
+from sktreevae.model import FeatureMap
+from sktreevae.training import Samples, views
+from sktreevae.training.views import (
+    ImageViews,
+    NeighborViews,
+    SampleViews,
+    check_view,
+)
 
 SHAPES = [
     (28, 28),
@@ -377,3 +383,112 @@ def test_all_neighbours_are_as_likely():
     count = make(sample, generator()).sum(0)
     assert (count[:4] - 1000).abs().max() < 100
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# Variants of samples
+
+
+def standardised(n=6):
+    """Return data in a user's units, and the samples made of it."""
+    X = np.random.default_rng(0).normal([500.0, -2.0, 0.01], [20.0, 1.0, 0.001], (n, 3))
+    return X, Samples(X, X.mean(axis=0), X.std(axis=0) if n > 1 else np.ones(3))
+
+
+def test_a_callable_sees_and_returns_values_in_the_users_units():
+    X, samples = standardised()
+    seen = []
+
+    def double(rows, source):
+        seen.append(rows)
+        return 2 * rows
+
+    index = torch.tensor([4, 0, 2])
+    result = SampleViews(samples, FeatureMap(3), double)(index, generator())
+    np.testing.assert_allclose(seen[0], X[[4, 0, 2]], rtol=1e-5)
+    expected = (2 * X[[4, 0, 2]] - X.mean(axis=0)) / X.std(axis=0)
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_views_are_features_of_the_variants():
+    X, samples = standardised()
+    feature_map = FeatureMap(3, 2)
+    with torch.no_grad():
+        feature_map.projection.copy_(torch.randn(3, 2, generator=generator()))
+    make = SampleViews(samples, feature_map, lambda rows, _: rows)
+    index = torch.tensor([1, 1, 5])
+    torch.testing.assert_close(
+        make(index, generator()), feature_map(samples[index]), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_callable_gets_the_generator():
+    _, samples = standardised()
+    make = SampleViews(samples, FeatureMap(3), shaken)
+    index, before = torch.arange(6), torch.get_rng_state()
+    first = make(index, generator(3))
+    assert torch.equal(first, make(index, generator(3)))
+    assert not torch.equal(first, make(index, generator(4)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def shaken(rows, source):
+    return rows + torch.empty_like(rows).normal_(generator=source)
+
+
+def test_a_callable_may_write_into_its_rows():
+    X, samples = standardised()
+    index = torch.arange(6)
+    before = X.copy(), samples[index].clone()
+    SampleViews(samples, FeatureMap(3), lambda rows, _: rows.zero_())(index, None)
+    assert np.array_equal(X, before[0])
+    assert torch.equal(samples[index], before[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_a_callable_may_return_numbers_of_another_type(dtype):
+    samples = Samples(np.arange(12.0).reshape(4, 3), np.zeros(3), np.ones(3))
+    index = torch.arange(4)
+    make = SampleViews(samples, FeatureMap(3), lambda rows, _: rows.to(dtype))
+    assert torch.equal(make(index, generator()), samples[index])
+
+
+def test_no_gradient_passes_by_a_variant():
+    _, samples = standardised()
+    weight = torch.ones(3, requires_grad=True)
+    make = SampleViews(samples, FeatureMap(3), lambda rows, _: rows * weight)
+    assert not make(torch.arange(6), generator()).requires_grad
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        (lambda rows, _: rows[:, :2], r"shape of its rows, \(\d, 3\), got \(\d, 2\)"),
+        (lambda rows, _: rows.sum(), r"shape of its rows, \(\d, 3\), got \(\)"),
+        (lambda rows, _: None, r"must return a tensor of the shape.*got None"),
+        (lambda rows, _: rows.numpy(), r"must return a tensor.*got array\("),
+        (lambda rows, _: rows / 0, "views must return finite values"),
+        (lambda rows, _: rows * math.nan, "views must return finite values"),
+    ],
+    ids=["narrow", "scalar", "none", "numpy", "infinite", "nan"],
+)
+def test_variants_that_can_not_be_used_are_refused(n, vary, message):
+    with pytest.raises(ValueError, match=message):
+        check_view(vary, standardised(n)[1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_a_callable_is_tried_on_two_samples_at_most(n):
+    X, samples = standardised(n)
+    seen = []
+    check_view(lambda rows, _: seen.append(rows) or rows, samples)
+    (rows,) = seen
+    np.testing.assert_allclose(rows, X[:2], rtol=1e-5)
+
+
+def test_errors_of_a_callable_are_its_own():
+    def broken(rows, source):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        check_view(broken, standardised()[1])

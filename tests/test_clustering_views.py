@@ -1,0 +1,336 @@
+"""Fits with views: variants of samples that should go the same way."""
+
+import functools
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae import TreeVAEClustering
+from sktreevae.training.loop import Phase
+
+TINY = {"max_iter": 1, "hidden_dim": 16, "batch_size": 64, "random_state": 0}
+PHASES = {
+    "guided": ["joint"],
+    "iterative": ["initial", "split", "finetune"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 10)
+    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 50)
+    short = functools.partial(Phase, min_steps=8)
+    monkeypatch.setattr("sktreevae.training.growing.Phase", short)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return make_blobs(60, 4, centers=3, cluster_std=0.5, random_state=0)
+
+
+@pytest.fixture(params=PHASES)
+def growth(request):
+    return request.param
+
+
+def shaken(rows, generator):
+    """Return rows with a little noise."""
+    return rows + 0.1 * torch.empty_like(rows).normal_(generator=generator)
+
+
+@pytest.fixture(params=["callable", "neighbors"])
+def views(request):
+    return shaken if request.param == "callable" else request.param
+
+
+# What it finds
+
+
+def test_clusters_are_found_with_views(blobs, growth, views):
+    X, y = blobs
+    model = TreeVAEClustering(3, growth=growth, views=views, **TINY).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert np.array_equal(model.predict(X), model.labels_)
+    assert list(dict.fromkeys(model.history_["phase"])) == PHASES[growth]
+    assert np.isfinite(model.history_["contrast"]).all()
+    assert len(model.history_["contrast"]) == model.n_iter_
+
+
+def test_history_has_no_contrast_without_views(blobs, growth):
+    model = TreeVAEClustering(3, growth=growth, **TINY).fit(blobs[0])
+    assert np.isnan(model.history_["contrast"]).all()
+
+
+@pytest.mark.parametrize("n_clusters", [None, 1])
+def test_views_need_no_decisions_and_no_number_of_clusters(blobs, growth, n_clusters):
+    model = TreeVAEClustering(n_clusters, growth=growth, views=shaken, **TINY)
+    assert model.fit(blobs[0]).n_clusters_ == (n_clusters or 3)
+    assert np.isfinite(model.history_["contrast"]).all()
+
+
+def ink(rows, generator):
+    """Return digits with all pixels changed alike."""
+    return rows + 4.0 * torch.empty_like(rows[:, :1]).normal_(generator=generator)
+
+
+def test_samples_go_where_their_variants_go(growth, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 200)
+    X, _ = load_digits(return_X_y=True)
+    train, test = X[:500], X[500:1000]
+    generator = torch.Generator().manual_seed(1)
+    varied = ink(torch.from_numpy(test).float(), generator).numpy()
+    agreement = {}
+    for views in (None, ink):
+        settings = {**TINY, "hidden_dim": 32, "max_iter": 2, "views": views}
+        model = TreeVAEClustering(6, growth=growth, **settings).fit(train)
+        agreement[views is None] = np.mean(model.predict(test) == model.predict(varied))
+    assert agreement[False] > 0.95
+    assert 1 - agreement[False] < 0.6 * (1 - agreement[True])
+
+
+def test_weight_zero_leaves_only_the_guidance(blobs, growth):
+    X, y = blobs
+    settings = {**TINY, "growth": growth, "views": shaken}
+    model = TreeVAEClustering(3, contrastive_weight=0, **settings).fit(X)
+    assert set(model.history_["contrast"]) == {0.0}
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("contrastive_weight", 1), ("temperature", 2)]
+)
+def test_weight_and_temperature_matter(blobs, name, value):
+    settings = {**TINY, "views": shaken}
+    one = TreeVAEClustering(3, **settings).fit(blobs[0])
+    other = TreeVAEClustering(3, **settings, **{name: value}).fit(blobs[0])
+    ours, theirs = one.history_["contrast"], other.history_["contrast"]
+    assert not np.allclose(ours, theirs, rtol=1e-3)
+    assert not np.array_equal(one.transform(blobs[0]), other.transform(blobs[0]))
+
+
+def test_held_out_samples_stop_a_fit_with_views(blobs, growth, views):
+    settings = {**TINY, "growth": growth, "views": views, "early_stopping": True}
+    history = TreeVAEClustering(3, **settings).fit(blobs[0]).history_
+    assert np.isfinite(history["validation_elbo"]).all()
+    assert np.isfinite(history["contrast"]).all()
+
+
+@pytest.mark.parametrize("n_train", [1, 2, 4, 40])
+def test_held_out_samples_are_no_ones_variants(blobs, n_train):
+    features = torch.from_numpy(blobs[0]).float()
+    generator = torch.Generator().manual_seed(0)
+    train = torch.randperm(60, generator=generator)[:n_train].sort().values
+    index = (
+        TreeVAEClustering(views="neighbors")
+        ._make_views(None, None, None, features, train, generator)
+        .index
+    )
+    assert index.shape == (60, min(5, max(1, n_train - 1)))
+    for sample, neighbors in enumerate(index.tolist()):
+        others = set(train.tolist()) - {sample}
+        if sample in train and others:
+            distance = (features - features[sample]).norm(dim=1).tolist()
+            nearest = sorted(others, key=lambda other, d=distance: d[other])
+            assert neighbors == nearest[:5]
+        else:
+            assert set(neighbors) == {sample}
+
+
+# Invariants
+
+
+def test_same_seed_gives_the_same_bits_with_views(blobs, growth, views):
+    X = blobs[0]
+    model = TreeVAEClustering(3, growth=growth, views=views, **TINY)
+    one, two = (clone(model).fit(X) for _ in range(2))
+    assert np.array_equal(one.transform(X), two.transform(X))
+    np.testing.assert_equal(one.history_, two.history_)
+
+
+def test_views_leave_random_states_and_data_alone(blobs, growth, views):
+    X = blobs[0].copy()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    TreeVAEClustering(3, growth=growth, views=views, **TINY).fit(X)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert np.array_equal(X, blobs[0])
+
+
+def test_callables_may_write_into_their_rows(blobs, growth):
+    X = blobs[0].copy()
+
+    def into(rows, generator):
+        return rows.copy_(shaken(rows, generator))
+
+    settings = {**TINY, "growth": growth}
+    one, two = (
+        TreeVAEClustering(3, views=make, **settings).fit(X) for make in (into, shaken)
+    )
+    assert np.array_equal(X, blobs[0])
+    assert np.array_equal(one.transform(X), two.transform(X))
+
+
+def test_models_survive_pickling_after_a_fit_with_views(blobs, views):
+    X = blobs[0]
+    model = TreeVAEClustering(3, views=views, **TINY).fit(X)
+    twin = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(twin.score_samples(X), model.score_samples(X))
+    np.testing.assert_equal(twin.history_, model.history_)
+    assert np.array_equal(twin.fit(X).transform(X), model.transform(X))
+
+
+def test_projections_are_no_part_of_the_model(blobs):
+    sizes = [
+        {
+            name: p.shape
+            for name, p in TreeVAEClustering(3, views=views, **TINY)
+            .fit(blobs[0])
+            .module_.named_parameters()
+        }
+        for views in (None, shaken)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+# Input
+
+
+def test_callables_see_rows_in_the_units_of_the_data(blobs, growth):
+    X = 1000 * (blobs[0] + 100)
+    seen = []
+
+    def spy(rows, generator):
+        seen.append(rows.clone())
+        return rows
+
+    settings = {**TINY, "growth": growth, "likelihood": "gaussian"}
+    TreeVAEClustering(3, views=spy, **settings).fit(X)
+    assert len(seen[0]) == 2
+    rows = torch.cat(seen).unique(dim=0)
+    distance = torch.cdist(rows.double(), torch.from_numpy(X)).min(1).values
+    assert distance.max() < 0.1  # float32
+    assert len(rows) == 60
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_callables_may_return_other_float_types(blobs, dtype):
+    views = lambda rows, generator: shaken(rows, generator).to(dtype)  # noqa: E731
+    model = TreeVAEClustering(3, views=views, **TINY).fit(blobs[0])
+    assert adjusted_rand_score(blobs[1], model.labels_) == 1.0
+
+
+def test_views_of_sparse_input_are_those_of_dense_input(blobs, views):
+    X, y = blobs
+    X = np.where(np.abs(X) < 2, 0, X)
+    settings = {**TINY, "views": views}
+    dense, thin = (
+        TreeVAEClustering(3, **settings).fit(data) for data in (X, sparse.csr_array(X))
+    )
+    assert np.array_equal(dense.labels_, thin.labels_)
+    np.testing.assert_allclose(
+        dense.history_["contrast"], thin.history_["contrast"], rtol=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.ones((1, 3)),
+        np.array([[0.0, 1.0, 2.0], [5.0, 3.0, 1.0]]),
+        np.ones((30, 3)),
+        np.repeat(5 * np.eye(3), 10, axis=0),
+    ],
+    ids=["one", "two", "constant", "duplicates"],
+)
+def test_degenerate_data_can_have_neighbours(X, growth):
+    model = TreeVAEClustering(min(len(X), 3), growth=growth, views="neighbors", **TINY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        model.fit(X)
+    assert np.isfinite(model.history_["contrast"]).all()
+    assert np.isfinite(model.score_samples(X)).all()
+    if len(X) == 1:
+        assert max(model.history_["contrast"]) == pytest.approx(0, abs=1e-4)
+
+
+def make_images(n_channels):
+    """Return 60 noisy images of three kinds, (60, channels, 16, 16), in [0, 1]."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    kinds = rng.random((3, n_channels, 4, 4)).repeat(4, axis=2).repeat(4, axis=3)
+    images = kinds[y] + 0.05 * rng.standard_normal((60, n_channels, 16, 16))
+    return np.clip(images, 0, 1), y
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_images_have_views(n_channels, growth):
+    first, y = make_images(n_channels)
+    last = first.transpose(0, 2, 3, 1)
+    settings = {**TINY, "growth": growth, "views": "image", "encoder": "mlp"}
+    settings |= {"decoder": "mlp", "likelihood": "gaussian"}
+    for X in (first, last):
+        shape = X.shape[1:]
+        model = TreeVAEClustering(3, image_shape=shape, **settings)
+        model.fit(255 * X.reshape(60, -1))
+        assert adjusted_rand_score(y, model.labels_) == 1.0
+        assert np.isfinite(model.history_["contrast"]).all()
+
+
+def test_views_of_images_have_the_range_of_the_data(monkeypatch):
+    from sktreevae.training import ImageViews
+
+    made = []
+    monkeypatch.setattr(
+        "sktreevae.clustering.ImageViews",
+        lambda *arguments: made.append(arguments) or ImageViews(*arguments),
+    )
+    X = 7 * make_images(1)[0].reshape(60, -1) - 2
+    settings = {**TINY, "encoder": "mlp", "decoder": "mlp"}
+    TreeVAEClustering(3, views="image", image_shape=(16, 16), **settings).fit(X)
+    assert made == [((16, 16), X.min(), X.max())]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (8, 8, 2)])
+def test_views_of_images_need_grey_or_colour(shape, monkeypatch):
+    monkeypatch.setattr("sktreevae.clustering.resolve_likelihood", None)
+    message = rf"views='image' needs images of 1 or 3 channels.*\({shape[0]}, 8, \d\)"
+    for error in (ValueError, TypeError):
+        with pytest.raises(error, match=message):
+            TreeVAEClustering(2, views="image", image_shape=shape).fit(np.eye(128))
+
+
+def test_views_of_images_need_their_shape(monkeypatch):
+    monkeypatch.setattr("sktreevae.clustering.resolve_likelihood", None)
+    for error in (ValueError, TypeError):
+        with pytest.raises(error, match="views='image' needs an image_shape, got None"):
+            TreeVAEClustering(2, views="image").fit(np.eye(64))
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        (lambda rows, _: rows[:, 1:], r"shape of its rows, \(2, 4\), got \(2, 3\)"),
+        (lambda rows, _: None, "must return a tensor.*got None"),
+        (lambda rows, _: rows / 0, "views must return finite values"),
+    ],
+)
+def test_callables_are_checked_before_any_work(blobs, views, message, monkeypatch):
+    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
+    model = TreeVAEClustering(3, views=views, **TINY)
+    with pytest.raises(ValueError, match=message):
+        model.fit(blobs[0])
+    assert not hasattr(model, "module_")
