@@ -174,8 +174,9 @@ class TreeVAEClustering(
         contrastive loss asks for similar embeddings at every depth and for the same
         decisions, and the guided growth sends variants where the samples go. "image":
         grey images are turned, moved and scaled a little, never flipped; colour images
-        are also cropped, flipped and recoloured. "neighbors": one of the five nearest
-        neighbours, for data without variants. A callable takes rows as a torch.Tensor
+        are also cropped, flipped and recoloured, see `training.ImageViews`, which can
+        be made stronger or weaker. "neighbors": one of the five nearest neighbours, for
+        data without variants. A callable takes rows as a torch.Tensor
         of shape (batch, n_features), in the units of X, and a torch.Generator, to draw
         from, and returns a variant of each row. By default there are none.
     contrastive_weight : float, default=10.0

@@ -43,6 +43,9 @@ ZOOM = 0.1
 CROP_AREA = 0.2
 """Least area of a crop of a colour image, as in the paper."""
 
+LEAST_AREA = 0.05
+MAX_STRENGTH = 2.0
+
 CROP_ASPECT = 4 / 3
 """Largest stretch of a crop of a colour image, in either direction."""
 
@@ -90,11 +93,14 @@ class ImageViews:
         Height and width, maybe with channels, of which there are 1 or 3, first or last.
     low, high : float
         Black and white in the units of the rows; no pixel of a view is outside.
+    strength : float, default=1.0
+        Factor on all of these ranges, greater than 0 and at most 2. A crop keeps at
+        least a twentieth of the area, and no channel turns negative.
 
     Raises
     ------
     ValueError
-        For another number of channels.
+        For another number of channels, or another strength.
 
     Examples
     --------
@@ -108,8 +114,14 @@ class ImageViews:
     image_shape: tuple[int, ...]
     low: float
     high: float
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.strength <= MAX_STRENGTH:
+            raise ValueError(
+                f"strength must be greater than 0 and at most {MAX_STRENGTH}, got "
+                f"{self.strength!r}."
+            )
         if self._layout.channels not in (1, 3):
             raise ValueError(
                 "image_shape must have 1 or 3 channels, first or last, for views of "
@@ -124,12 +136,13 @@ class ImageViews:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return a view of each row of x, (batch, n_features)."""
         vary = _vary_colour if self._layout.channels == 3 else _vary_grey
-        images = vary(self._layout.images(x) - self.low, generator) + self.low
+        images = self._layout.images(x) - self.low
+        images = vary(images, self.strength, generator) + self.low
         return self._layout.rows(images.clamp(self.low, self.high))
 
 
-def _vary_grey(images: Tensor, generator: torch.Generator) -> Tensor:
-    angle, zoom, right, down = 2 * _uniform(4, images, generator) - 1
+def _vary_grey(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    angle, zoom, right, down = strength * (2 * _uniform(4, images, generator) - 1)
     height, width = images.shape[2:]
     theta = _affine(
         (height, width),
@@ -141,11 +154,13 @@ def _vary_grey(images: Tensor, generator: torch.Generator) -> Tensor:
     return _warp(images, theta)
 
 
-def _vary_colour(images: Tensor, generator: torch.Generator) -> Tensor:
+def _vary_colour(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Crop, mirror, recolour and, if they are large, blur images; black is 0."""
     area, aspect, right, down, mirror, *u = _uniform(12, images, generator)
-    area = CROP_AREA + (1 - CROP_AREA) * area
-    stretch = (math.log(CROP_ASPECT) * (aspect - 0.5)).exp()  # a square root of it
+    area = (1 - strength * (1 - CROP_AREA) * area).clamp(min=LEAST_AREA)
+    stretch = (
+        strength * math.log(CROP_ASPECT) * (aspect - 0.5)
+    ).exp()  # a square root of it
     crop = _crop(
         width=(area.sqrt() * stretch).clamp(max=1),
         height=(area.sqrt() / stretch).clamp(max=1),
@@ -154,16 +169,19 @@ def _vary_colour(images: Tensor, generator: torch.Generator) -> Tensor:
         mirror=mirror < 0.5,
     )
     brightness, contrast, saturation, hue, grey, blur, sigma = u
+    jitter, turn = min(strength * JITTER, 1.0), 2 * math.pi * strength * HUE
     images = _recolour(
         _warp(images, crop),
-        brightness=1 + JITTER * (2 * brightness - 1),
-        contrast=1 + JITTER * (2 * contrast - 1),
-        saturation=(1 + JITTER * (2 * saturation - 1)) * (grey >= GREY_PROBABILITY),
-        hue=2 * math.pi * HUE * (2 * hue - 1),
+        brightness=1 + jitter * (2 * brightness - 1),
+        contrast=1 + jitter * (2 * contrast - 1),
+        saturation=(1 + jitter * (2 * saturation - 1)) * (grey >= GREY_PROBABILITY),
+        hue=turn * (2 * hue - 1),
     )
     side = min(images.shape[2:])
     if side >= BLUR_SIDE:
-        images = _blur(images, side / BLUR_SIDE * sigma * (blur < BLUR_PROBABILITY))
+        images = _blur(
+            images, strength * side / BLUR_SIDE * sigma * (blur < BLUR_PROBABILITY)
+        )
     return images
 
 

@@ -492,3 +492,21 @@ def test_errors_of_a_callable_are_its_own():
 
     with pytest.raises(KeyError, match="mine"):
         check_view(broken, standardised()[1])
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (3, 16, 16)])
+def test_stronger_views_differ_more(shape, generator):
+    x = torch.rand(200, math.prod(shape), generator=generator)
+
+    def change(strength):
+        views = ImageViews(shape, 0.0, 1.0, strength=strength)
+        return (views(x, torch.Generator().manual_seed(0)) - x).square().mean()
+
+    assert change(0.1) < change(0.5) < change(1.0) < change(2.0)
+
+
+@pytest.mark.parametrize("strength", [0, -1, 2.5])
+def test_strength_must_be_allowed(strength):
+    message = f"strength must be greater than 0 and at most 2.0, got {strength}"
+    with pytest.raises(ValueError, match=message):
+        ImageViews((16, 16), 0.0, 1.0, strength=strength)
