@@ -22,6 +22,9 @@ add up: a factor lets variances and dispersions keep pace with the means."""
 class Bernoulli(nn.Module):
     """Data in [0, 1]; the decoder gives logits. Values between are soft targets.
 
+    With soft targets the likelihood isn't a normalised density. Values outside, which
+    unseen data may have, count as the nearest inside.
+
     Parameters
     ----------
     n_leaves, n_features : int
@@ -37,7 +40,7 @@ class Bernoulli(nn.Module):
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Log p(x | z) in nats; arguments as for `Gaussian.log_prob`."""
-        linear = torch.linalg.vecdot(output, x)
+        linear = torch.linalg.vecdot(output, x.clamp(0.0, 1.0))
         return linear - F.softplus(output).sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:

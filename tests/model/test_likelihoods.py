@@ -76,6 +76,14 @@ def test_gaussian_samples_have_the_variance(generator):
     assert abs(x.var() - 1.0) < 0.05
 
 
+def test_bernoulli_values_outside_count_as_the_nearest_inside():
+    output = torch.tensor([[-3.0, 3.0]])
+    likelihood = Bernoulli(1, 2)
+    outside, inside = torch.tensor([[-5.0, 7.0]]), torch.tensor([[0.0, 1.0]])
+    assert likelihood.log_prob(output, outside) == likelihood.log_prob(output, inside)
+    assert likelihood.log_prob(output, outside) <= 0
+
+
 def test_bernoulli_samples_are_grey_levels(generator):
     x = Bernoulli(1, 1).sample(torch.zeros(1, 5, 1), generator)
     assert (x == 0.5).all()
