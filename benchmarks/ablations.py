@@ -113,12 +113,14 @@ def views(seeds: list[int], data_dir: Path) -> list[list[str]]:
         for weight, temperature, strength in settings:
             found = []
             for seed in seeds:
-                variants = ImageViews(data.image_shape, 0.0, 1.0, strength=strength)
+                variants = None
+                if strength:
+                    variants = ImageViews(data.image_shape, 0.0, 1.0, strength)
                 model = fit_tree_vae(
                     data,
                     N_CLUSTERS,
                     seed,
-                    views=variants if strength else None,
+                    views=variants,
                     contrastive_weight=weight,
                     temperature=temperature,
                 )
