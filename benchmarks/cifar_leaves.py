@@ -41,7 +41,7 @@ def main() -> None:
     rows = [["leaf", *CLASSES, "vehicles"]]
     rng = np.random.default_rng(0)
     figure, axes = plt.subplots(
-        model.n_clusters_, N_COLUMNS, figsize=(8, 6.6), layout="constrained"
+        model.n_clusters_, N_COLUMNS, figsize=(8, 7.2), layout="constrained"
     )
     for leaf, row in enumerate(axes):
         members = np.flatnonzero(labels == leaf)
@@ -50,12 +50,14 @@ def main() -> None:
         rows.append([str(leaf), *map(str, counts), f"{vehicles:.2f}"])
         most = CLASSES[np.argsort(-counts)[:N_NAMED]]
         title = f"leaf {leaf}: {vehicles:.0%} vehicles; {', '.join(most)}"
-        row[0].set_title(title, loc="left", fontsize=8)
+        # Long titles would push the columns apart.
+        row[0].set_title(title, loc="left", fontsize=8).set_in_layout(False)
         shown = rng.permutation(members)[:N_COLUMNS]
         for ax, image in zip(row, data.X_test[shown], strict=False):
             ax.imshow(image.reshape(data.image_shape))
         for ax in row:
             ax.set_axis_off()
+    figure.get_layout_engine().set(h_pad=0.12)
     figure.savefig(arguments.picture, dpi=90)
     publish(rows)
     sides = model.predict(data.X_test, n_clusters=2)

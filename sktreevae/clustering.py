@@ -482,10 +482,6 @@ class TreeVAEClustering(
             raise ValueError(
                 f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
-        if self.views == "neighbors" and n_samples == 1:
-            raise InvalidParameterError(
-                "views='neighbors' needs at least 2 samples, got n_samples=1."
-            )
         images = "cnn", "resnet"
         for name in ("encoder", "decoder"):
             if self.image_shape is None and getattr(self, name) in images:

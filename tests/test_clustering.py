@@ -714,11 +714,6 @@ def test_views_may_have_another_type(blobs, dtype):
     assert np.isfinite(model.history_["contrast"]).all()
 
 
-def test_one_sample_has_no_neighbours():
-    with pytest.raises(ValueError, match="at least 2 samples, got n_samples=1"):
-        TreeVAEClustering(1, views="neighbors").fit([[1.0, 2.0]])
-
-
 # Valid, if degenerate
 
 
