@@ -237,11 +237,7 @@ def encoder_factory(
     """
     if callable(encoder):
         return _FromUser.checked("encoder", encoder, n_features, hidden_dim)
-    kind = _resolve(encoder, image_shape)
-    if kind == "mlp":
-        return None
-    layout = ImageLayout.of(image_shape)
-    return partial(ConvEncoder, layout, hidden_dim, residual=kind == "resnet")
+    return _convolutional(ConvEncoder, encoder, image_shape, hidden_dim)
 
 
 def decoder_factory(
@@ -257,12 +253,21 @@ def decoder_factory(
     """
     if callable(decoder):
         return _FromUser.checked("decoder", decoder, latent_dim, n_features)
-    kind = _resolve(decoder, image_shape)
+    return _convolutional(ConvDecoder, decoder, image_shape, latent_dim, hidden_dim)
+
+
+def _convolutional(
+    network: type[nn.Module],
+    kind: str,
+    image_shape: tuple[int, ...] | None,
+    *widths: int,
+) -> Factory | None:
+    """Return what makes a network of convolutions; None, if it is to have none."""
+    kind = _resolve(kind, image_shape)
     if kind == "mlp":
         return None
     layout = ImageLayout.of(image_shape)
-    residual = kind == "resnet"
-    return partial(ConvDecoder, layout, latent_dim, hidden_dim, residual=residual)
+    return partial(network, layout, *widths, residual=kind == "resnet")
 
 
 def _resolve(kind: str, image_shape: tuple[int, ...] | None) -> str:
