@@ -133,13 +133,7 @@ class TreeVAE(nn.Module):
         noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
             Draws the latents; without it they are the posterior means.
         """
-        return self.infer_from(self.feature_map(x), x, noise)
-
-    def infer_from(
-        self, features: Tensor, x: Tensor, noise: Tensor | None = None
-    ) -> Posterior:
-        """Infer latents and paths from what `feature_map` makes of a batch, and it."""
-        embeddings = self.bottom_up(features)
+        embeddings = self.bottom_up(self.feature_map(x))
         return self.infer_with(embeddings, self.evidence(embeddings, x), noise)
 
     def evidence(self, embeddings: list[Tensor], x: Tensor) -> list[Tensor]:

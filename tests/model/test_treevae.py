@@ -118,7 +118,9 @@ def test_a_model_infers_from_its_feature_map(generator):
     model.double()
     x = make_data(4, generator)
     actual = model.infer(x).leaf_log_path
-    expected = model.infer_from(feature_map(x), x).leaf_log_path
+    embeddings = model.bottom_up(feature_map(x))
+    evidence = model.evidence(embeddings, x)
+    expected = model.infer_with(embeddings, evidence).leaf_log_path
     assert torch.equal(actual, expected)
 
 
@@ -555,8 +557,11 @@ def test_latents_see_the_image_and_routers_the_features(generator):
     model = make_image_model(balanced(2), "cnn")
     x = make_data(4, generator, 16 * 17)
     features = model.feature_map(x)
-    before = model.infer_from(features, x)
-    after = model.infer_from(features, x.flip(1))
+    embeddings = model.bottom_up(features)
+    before, after = (
+        model.infer_with(embeddings, model.evidence(embeddings, rows))
+        for rows in (x, x.flip(1))
+    )
     assert torch.equal(after.leaf_log_path, before.leaf_log_path)
     for one, two in zip(before.levels, after.levels, strict=True):
         assert not torch.isclose(one.q.mean, two.q.mean).all(-1).any()

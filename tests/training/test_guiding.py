@@ -5,7 +5,8 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.model import Topology, TreeVAE
+from sktreevae.model import Topology
+from sktreevae.model.networks import BottomUp
 from sktreevae.training import (
     ContrastOptions,
     GraphClustering,
@@ -214,18 +215,14 @@ def test_noise_is_only_for_learning(monkeypatch):
     )
     rows = {tuple(row) for row in growth.features.tolist()}
     seen = {True: [], False: []}
-    bottom_up = TreeVAE.route_from, TreeVAE.infer_from
+    forward = BottomUp.forward
 
-    def record(function):
-        def recorded(model, features, *noise):
-            known = [tuple(row) in rows or not any(row) for row in features.tolist()]
-            seen[torch.is_grad_enabled()].append(np.mean(known))
-            return function(model, features, *noise)
+    def recorded(bottom_up, features):
+        known = [tuple(row) in rows or not any(row) for row in features.tolist()]
+        seen[torch.is_grad_enabled()].append(np.mean(known))
+        return forward(bottom_up, features)
 
-        return recorded
-
-    for name, function in zip(("route_from", "infer_from"), bottom_up, strict=True):
-        monkeypatch.setattr(TreeVAE, name, record(function))
+    monkeypatch.setattr(BottomUp, "forward", recorded)
     growth.grow(hierarchy)
     assert set(seen[True]) == {0.0}
     assert set(seen[False]) == {1.0}
