@@ -420,22 +420,7 @@ class TreeVAEClustering(
         self._check_shapes(X)
         likelihood = resolve_likelihood(X, self.likelihood)
         center, scale = standardisation(X, likelihood, self.image_shape is not None)
-        networks = {
-            "n_features": X.shape[1],
-            "hidden_dim": self.hidden_dim,
-            "latent_dim": self.latent_dim,
-            "likelihood": likelihood,
-            "encoder": encoder_factory(
-                self.encoder, self.image_shape, X.shape[1], self.hidden_dim
-            ),
-            "decoder": decoder_factory(
-                self.decoder,
-                self.image_shape,
-                X.shape[1],
-                self.hidden_dim,
-                self.latent_dim,
-            ),
-        }
+        networks = self._networks(X.shape[1], likelihood)
         generator = self._make_generator(device)
         seed = torch.randint(2**31, (), generator=generator, device=device)
         rng = np.random.default_rng(seed.item())
@@ -459,8 +444,13 @@ class TreeVAEClustering(
             views = self._make_views(
                 X, samples, feature_map, features, train, generator
             )
+            contrast = None
+            if views is not None:
+                contrast = ContrastOptions(
+                    views, self.contrastive_weight, self.temperature
+                )
             module, history = self._grow(
-                samples, features, train, validation, networks, views, generator, rng
+                samples, features, train, validation, networks, contrast, generator, rng
             )
         # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
@@ -504,6 +494,25 @@ class TreeVAEClustering(
                 f"features, but X has {n_features}."
             )
 
+    def _networks(self, n_features: int, likelihood: str) -> dict[str, object]:
+        """Return arguments of `TreeVAE`; a user's networks are checked."""
+        return {
+            "n_features": n_features,
+            "hidden_dim": self.hidden_dim,
+            "latent_dim": self.latent_dim,
+            "likelihood": likelihood,
+            "encoder": encoder_factory(
+                self.encoder, self.image_shape, n_features, self.hidden_dim
+            ),
+            "decoder": decoder_factory(
+                self.decoder,
+                self.image_shape,
+                n_features,
+                self.hidden_dim,
+                self.latent_dim,
+            ),
+        }
+
     def _warn_of_few_clusters(
         self, features: NDArray[np.float32], rng: np.random.Generator
     ) -> None:
@@ -538,7 +547,7 @@ class TreeVAEClustering(
         train: Tensor,
         validation: Tensor,
         networks: dict[str, object],
-        views: Views | None,
+        contrast: ContrastOptions | None,
         generator: torch.Generator,
         rng: np.random.Generator,
     ) -> tuple[TreeVAE, History]:
@@ -574,9 +583,7 @@ class TreeVAEClustering(
                 n_iter_no_change=self.n_iter_no_change,
                 tol=self.tol,
             ),
-            contrast=None
-            if views is None
-            else ContrastOptions(views, self.contrastive_weight, self.temperature),
+            contrast=contrast,
             generator=generator,
             history=history,
         )
