@@ -4,7 +4,7 @@ from .features import FeatureMap
 from .gaussians import Gaussian
 from .images import MIN_SIDE, ImageLayout
 from .networks import decoder_factory, encoder_factory
-from .posterior import ElboTerms, Posterior
+from .posterior import ElboTerms, Posterior, Routing
 from .topdown import TopDown
 from .topology import Topology
 from .treevae import TreeVAE
@@ -16,6 +16,7 @@ __all__ = [
     "ImageLayout",
     "MIN_SIDE",
     "Posterior",
+    "Routing",
     "TopDown",
     "Topology",
     "TreeVAE",

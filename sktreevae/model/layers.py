@@ -12,10 +12,22 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
-__all__ = ["SLOPE", "StackedMLP", "StackedModules", "conv", "linear", "mlp"]
+__all__ = [
+    "SLOPE",
+    "StackedMLP",
+    "StackedModules",
+    "activate",
+    "conv",
+    "linear",
+    "mlp",
+]
 
 SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
+
+MOST_PADDING = 8
+"""Batched products may compute so many times as many rows as there are; beyond, groups
+are computed one by one."""
 
 RIDGE = 1e-3
 """Penalty of a regression, relative to the number of samples."""
@@ -93,12 +105,24 @@ class StackedMLP(nn.Module):
         sizes : sequence of n_nodes ints
             Rows of each.
         """
+        if max(sizes) * len(sizes) <= MOST_PADDING * len(x):
+            return self._forward_padded(x, sizes)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             if weight is not self.weights[0]:
-                x = _activate(x)
+                x = activate(x)
             groups = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
             x = torch.cat([torch.addmm(b, rows, w) for rows, w, b in groups])
         return x
+
+    def _forward_padded(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Do so in batched products, in which all have as many rows as the largest."""
+        n_rows = torch.tensor(sizes, device=x.device)
+        start = n_rows.cumsum(0) - n_rows
+        rank = torch.arange(max(sizes), device=x.device)
+        taken = rank < n_rows[:, None]
+        row = torch.where(taken, start[:, None] + rank, 0)
+        padded = x.index_select(0, row.flatten()).unflatten(0, row.shape)
+        return self(padded)[taken]
 
     @torch.no_grad()
     def start(self, node: int, output: Tensor) -> None:
@@ -139,21 +163,21 @@ class StackedModules(nn.Module):
 
     Parameters
     ----------
-    n_nodes : int
-        Number of networks. Every parameter has this as its first dimension.
     n_outputs : int
         Width of their output.
     make : callable
         Makes a network, with the keyword argument `generator`.
+    n_nodes : int
+        Number of networks. Every parameter has this as its first dimension.
     generator : torch.Generator
         Source of the initial weights.
     """
 
     def __init__(
         self,
-        n_nodes: int,
         n_outputs: int,
         make: Callable[..., nn.Module],
+        n_nodes: int,
         *,
         generator: torch.Generator,
     ) -> None:
@@ -222,11 +246,12 @@ def _stacked_hidden(
 ) -> Tensor:
     """Apply all layers but the last."""
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = _activate(torch.baddbmm(bias, x, weight))
+        x = activate(torch.baddbmm(bias, x, weight))
     return x
 
 
-def _activate(x: Tensor) -> Tensor:
+def activate(x: Tensor) -> Tensor:
+    """Normalise over the features, and rectify."""
     return F.leaky_relu(F.layer_norm(x, x.shape[-1:]), SLOPE)
 
 
@@ -240,12 +265,14 @@ def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def linear(fan_in: int, fan_out: int, *, generator: torch.Generator) -> nn.Linear:
+def linear(
+    fan_in: int, fan_out: int, *, gain: float = 1.0, generator: torch.Generator
+) -> nn.Linear:
     """Return a linear layer with initial weights from an explicit generator."""
     # `skip_init` leaves the global generator alone, which nn.Linear would draw from.
     layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, device=generator.device)
     with torch.no_grad():
-        _init_weight(layer.weight, fan_in, generator)
+        _init_weight(layer.weight, fan_in, generator, gain)
         layer.bias.zero_()
     return layer
 

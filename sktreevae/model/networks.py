@@ -13,12 +13,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .decoders import LeafDecoders
 from .images import ImageLayout
-from .layers import SLOPE, conv, linear, mlp
+from .layers import SLOPE, StackedModules, conv, linear, mlp
 
 __all__ = [
     "BottomUp",
-    "ConvDecoder",
+    "ConvReadout",
     "ConvEncoder",
     "Factory",
     "decoder_factory",
@@ -139,17 +140,15 @@ class ConvEncoder(nn.Module):
         return self.head(self.convolutions(self.layout.images(x)).flatten(1))
 
 
-class ConvDecoder(nn.Module):
-    """A perceptron that gives a small image, then convolutions that double it.
+class ConvReadout(nn.Module):
+    """A linear layer that gives a small image, then convolutions that double it.
 
     Parameters
     ----------
     layout : ImageLayout
         Shape of the images that rows are.
-    latent_dim : int
-        Width of the latents.
-    hidden_dim : int
-        Width of the first hidden layer; the second has twice as much.
+    n_inputs : int
+        Width of the hidden units.
     residual : bool, default=False
         Whether a residual block precedes each doubling.
     generator : torch.Generator
@@ -159,8 +158,7 @@ class ConvDecoder(nn.Module):
     def __init__(
         self,
         layout: ImageLayout,
-        latent_dim: int,
-        hidden_dim: int,
+        n_inputs: int,
         *,
         residual: bool = False,
         generator: torch.Generator,
@@ -170,10 +168,8 @@ class ConvDecoder(nn.Module):
         *finer, (height, width) = _grids(layout)
         self.sizes = finer[::-1]
         coarsest = DECODER_CHANNELS * 2 ** max(len(finer) - 1, 0)
-        widths = (latent_dim, hidden_dim, 2 * hidden_dim)
-        self.hidden = nn.Sequential(
-            mlp(widths, generator=generator),
-            linear(widths[-1], coarsest * height * width, generator=generator),
+        self.smallest = nn.Sequential(
+            linear(n_inputs, coarsest * height * width, generator=generator),
             nn.Unflatten(1, (coarsest, height, width)),
         )
         self.doublings = nn.ModuleList()
@@ -189,9 +185,9 @@ class ConvDecoder(nn.Module):
             )
             self.doublings.append(nn.Sequential(*layers))
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map (batch, latent_dim) to (batch, n_features)."""
-        image = self.hidden(z)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (batch, n_inputs) to (batch, n_features)."""
+        image = self.smallest(hidden)
         for double, (height, width) in zip(self.doublings, self.sizes, strict=True):
             image = double(image)[..., :height, :width]
         return self.layout.rows(image)
@@ -237,7 +233,11 @@ def encoder_factory(
     """
     if callable(encoder):
         return _FromUser.checked("encoder", encoder, n_features, hidden_dim)
-    return _convolutional(ConvEncoder, encoder, image_shape, hidden_dim)
+    kind = _resolve(encoder, image_shape)
+    if kind == "mlp":
+        return None
+    layout = ImageLayout.of(image_shape)
+    return partial(ConvEncoder, layout, hidden_dim, residual=kind == "resnet")
 
 
 def decoder_factory(
@@ -246,28 +246,21 @@ def decoder_factory(
     n_features: int,
     hidden_dim: int,
     latent_dim: int,
-) -> Factory | None:
-    """Return what makes a leaf's decoder, None for a perceptron.
+) -> Callable[..., LeafDecoders | StackedModules]:
+    """Return what makes the decoders of some leaves, with their number and `generator`.
 
     Arguments are those of `TreeVAEClustering`.
     """
     if callable(decoder):
-        return _FromUser.checked("decoder", decoder, latent_dim, n_features)
-    return _convolutional(ConvDecoder, decoder, image_shape, latent_dim, hidden_dim)
-
-
-def _convolutional(
-    network: type[nn.Module],
-    kind: str,
-    image_shape: tuple[int, ...] | None,
-    *widths: int,
-) -> Factory | None:
-    """Return what makes a network of convolutions; None, if it is to have none."""
-    kind = _resolve(kind, image_shape)
-    if kind == "mlp":
-        return None
-    layout = ImageLayout.of(image_shape)
-    return partial(network, layout, *widths, residual=kind == "resnet")
+        make = _FromUser.checked("decoder", decoder, latent_dim, n_features)
+        return partial(StackedModules, n_features, make)
+    readout = None
+    kind = _resolve(decoder, image_shape)
+    if kind != "mlp":
+        layout = ImageLayout.of(image_shape)
+        residual = kind == "resnet"
+        readout = partial(ConvReadout, layout, 2 * hidden_dim, residual=residual)
+    return partial(LeafDecoders, n_features, latent_dim, hidden_dim, readout=readout)
 
 
 def _resolve(kind: str, image_shape: tuple[int, ...] | None) -> str:

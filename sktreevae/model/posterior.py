@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .gaussians import Gaussian
 
-__all__ = ["Decisions", "ElboTerms", "Level", "Posterior"]
+__all__ = ["Decisions", "ElboTerms", "Level", "Posterior", "Routing"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Decisions:
 
     Parameters
     ----------
-    q_logit : Tensor of shape (n_branchings, batch)
+    q_logit : Tensor of shape (n_branchings, n_slots)
         The inference model's, q(c_i | x).
-    p_logit : Tensor of shape (n_branchings, batch)
+    p_logit : Tensor of shape (n_branchings, n_slots)
         The generative model's, p(c_i | z_i).
     """
 
@@ -36,17 +36,36 @@ class Decisions:
 
 
 @dataclass(frozen=True)
+class Routing:
+    """Where samples go, by the q-routers alone.
+
+    Parameters
+    ----------
+    q_logits : list of Tensor of shape (n_branchings, batch)
+        Logits of "left" at each level but the deepest.
+    log_paths : list of Tensor of shape (n_nodes, batch)
+        log P(i | x), the log-probabilities of reaching the nodes of each level.
+    leaf_log_path : Tensor of shape (n_leaves, batch)
+        log P(l | x), those of the leaves.
+    """
+
+    q_logits: list[Tensor]
+    log_paths: list[Tensor]
+    leaf_log_path: Tensor
+
+
+@dataclass(frozen=True)
 class Level:
     """What is inferred at the nodes of one depth, stacked on the first dimension.
+
+    The second has all samples or, in a sparse bound, as many slots as a node needs.
 
     Parameters
     ----------
     q, p : Gaussian
-        q(z_i | x, z_pa(i)) and p(z_i | z_pa(i)), (n_nodes, batch, latent_dim).
-    z : Tensor of shape (n_nodes, batch, latent_dim)
+        q(z_i | x, z_pa(i)) and p(z_i | z_pa(i)), (n_nodes, n_slots, latent_dim).
+    z : Tensor of shape (n_nodes, n_slots, latent_dim)
         The latents drawn from q.
-    log_path : Tensor of shape (n_nodes, batch)
-        log P(i | x), the log-probability of reaching the node.
     decisions : Decisions or None
         Those of the level's branching nodes; None on the deepest level.
     """
@@ -54,7 +73,6 @@ class Level:
     q: Gaussian
     p: Gaussian
     z: Tensor
-    log_path: Tensor
     decisions: Decisions | None
 
 
@@ -65,16 +83,21 @@ class Posterior:
     Parameters
     ----------
     levels : list of Level
-        Latents, paths and decisions at each depth.
+        Latents and decisions at each depth.
+    routing : Routing
+        Ways down the tree.
     leaf_z : Tensor of shape (n_leaves, batch, latent_dim)
         Latents of the leaves.
-    leaf_log_path : Tensor of shape (n_leaves, batch)
-        log P(l | x), the log-probabilities of the leaves.
     """
 
     levels: list[Level]
+    routing: Routing
     leaf_z: Tensor
-    leaf_log_path: Tensor
+
+    @property
+    def leaf_log_path(self) -> Tensor:
+        """Log P(l | x), the log-probabilities of the leaves, (n_leaves, batch)."""
+        return self.routing.leaf_log_path
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .decoders import LeafDecoders
 from .gaussians import Gaussian
-from .layers import StackedMLP, StackedModules
+from .layers import StackedMLP
 from .likelihoods import LIKELIHOODS
 from .networks import Factory
-from .posterior import Decisions, ElboTerms, Level, Posterior
+from .placement import Everyone, Slots, allocate
+from .posterior import Decisions, ElboTerms, Level, Posterior, Routing
 from .topology import Restructuring, Topology
 
 __all__ = ["TopDown"]
 
+import os
+
+QW=int(os.environ.get('QW','32'))
 NEGLIGIBLE = 0.01
-"""Probability of a leaf, relative to the most probable one, that isn't decoded."""
+"""Probability of a leaf, beside the most probable one, that a sample leaves out."""
+
+SHARED = "decoders.readout"
+"""Prefix of the parameters that don't belong to a node."""
 
 START_LOGIT = 3.0
 """Logit of the way to its leaf that a sample starts from."""
@@ -41,9 +51,9 @@ class TopDown(nn.Module):
         Widths of the bottom-up embeddings and of a node's latent.
     likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}
         Distribution of the data given a leaf's latent.
-    decoder : Factory, default=None
-        Makes a leaf's network from (batch, latent_dim) to (batch, n_features); a
-        perceptron by default.
+    decoder : callable, default=None
+        Makes the decoders of some leaves, with their number and `generator`: a
+        `LeafDecoders` or a `StackedModules`. Perceptrons by default.
     generator : torch.Generator
         Source of the initial weights.
     """
@@ -78,14 +88,12 @@ class TopDown(nn.Module):
             n_nodes, (latent_dim, narrow, 2 * latent_dim), gain=0.1, **new
         )
         # The branching nodes.
-        self.q_routers = StackedMLP(n_branchings, (hidden_dim, hidden_dim, 1), **new)
+        self.q_routers = StackedMLP(n_branchings, (hidden_dim, QW, 1), **new)
         self.p_routers = StackedMLP(n_branchings, (latent_dim, narrow, 1), **new)
         # The leaves.
         if decoder is None:
-            widths = (latent_dim, hidden_dim, 2 * hidden_dim, n_features)
-            self.decoders = StackedMLP(n_leaves, widths, gain=0.1, **new)
-        else:
-            self.decoders = StackedModules(n_leaves, n_features, decoder, **new)
+            decoder = partial(LeafDecoders, n_features, latent_dim, hidden_dim)
+        self.decoders = decoder(n_leaves, **new)
         self.likelihood = LIKELIHOODS[likelihood](n_leaves, n_features)
         self._register_steps()
 
@@ -97,6 +105,10 @@ class TopDown(nn.Module):
         tree = self.topology
         self._level_sizes = [len(level) for level in tree.levels]
         self._branching_sizes = []
+        ancestry = torch.zeros(tree.n_nodes, len(tree.leaves))
+        for position, leaf in enumerate(tree.leaves):
+            ancestry[list(tree.path(leaf)), position] = 1.0
+        self.register_buffer("_ancestry", ancestry, persistent=False)
 
         def register(name: str, positions: Sequence[int]) -> None:
             tensor = torch.tensor(positions, dtype=torch.long)
@@ -106,12 +118,12 @@ class TopDown(nn.Module):
             branchings = [i for i in level if len(tree.children[i]) == 2]
             self._branching_sizes.append(len(branchings))
             register(f"_branching_{depth}", [level.index(i) for i in branchings])
+            above = tree.levels[max(depth - 1, 0)]
+            parents = [above.index(tree.parent[i]) for i in level if i > 0]
+            register(f"_parent_{depth}", parents)
             if depth == tree.depth:
                 break
             below = tree.levels[depth + 1]
-            register(
-                f"_parent_{depth + 1}", [level.index(tree.parent[i]) for i in below]
-            )
             # Rows of [left at each branching, right at each branching, sure].
             routes = []
             for node in below:
@@ -123,6 +135,7 @@ class TopDown(nn.Module):
                 routes.append(row)
             register(f"_route_{depth}", routes)
         register("_leaves", tree.leaves)
+        register("_parent", [0, *tree.parent[1:]])
 
     def infer(
         self,
@@ -151,50 +164,58 @@ class TopDown(nn.Module):
             Standard normal noise that draws the latents. Without it, they are the
             posterior means.
         """
+        routing = self.route(embeddings, root_log_path)
+        noises = None if noise is None else noise.split(self._level_sizes)
+        levels = self._descend(
+            self._everyone, routing, evidence, root, root_prior, noises
+        )
+        leaf_z = self.at_leaves([level.z for level in levels])
+        return Posterior(levels, routing, leaf_z)
+
+    @property
+    def _everyone(self) -> list[Everyone]:
+        """All nodes, evaluated for all samples."""
+        depths = range(self.topology.depth + 1)
+        return [Everyone(getattr(self, f"_parent_{depth}")) for depth in depths]
+
+    def _descend(
+        self,
+        places: Sequence[Everyone | Slots],
+        routing: Routing,
+        evidence: list[Tensor],
+        root: Gaussian,
+        root_prior: Gaussian,
+        noises: Sequence[Tensor] | None,
+    ) -> list[Level]:
+        """Infer the latents of each level, at the places that its samples have."""
         heads = self.heads.split(self._level_sizes[1:])
         transformations = self.transformations.split(self._level_sizes[1:])
         p_routers = self.p_routers.split(self._branching_sizes)
-        noises = None if noise is None else noise.split(self._level_sizes)
-
-        q_logits, log_paths = self.route(embeddings, root_log_path)
         levels: list[Level] = []
         q = Gaussian(root.mean[None], root.variance[None])
         p = Gaussian(root_prior.mean[None], root_prior.variance[None])
-        for depth, log_path in enumerate(log_paths):
+        for depth, place in enumerate(places):
             if depth > 0:
-                above = self.pass_down(levels[-1].z, depth)
-                p = _transform(transformations[depth - 1], above)
-                q = Gaussian.from_raw(heads[depth - 1](_at(evidence, depth))).merge(p)
+                p = _transform(transformations[depth - 1], place.pass_down(levels[-1].z))
+                head = heads[depth - 1](place.of(_at(evidence, depth)))
+                q = Gaussian.from_raw(head).merge(p)
             z = q.mean if noises is None else q.sample(noises[depth])
             decisions = None
             if depth < self.topology.depth:
-                z_branching = z.index_select(0, self.branchings(depth))
-                decisions = Decisions(
-                    q_logits[depth], p_routers[depth](z_branching).squeeze(-1)
-                )
-            levels.append(Level(q, p, z, log_path, decisions))
-        return Posterior(
-            levels,
-            self.at_leaves([level.z for level in levels]),
-            self.at_leaves(log_paths),
-        )
+                branchings = self.branchings(depth)
+                p_logit = p_routers[depth](z.index_select(0, branchings)).squeeze(-1)
+                q_logit = place.pick(routing.q_logits[depth], branchings)
+                decisions = Decisions(q_logit, p_logit)
+            levels.append(Level(q, p, z, decisions))
+        return levels
 
-    def route(
-        self, embeddings: list[Tensor], root_log_path: Tensor
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def route(self, embeddings: list[Tensor], root_log_path: Tensor) -> Routing:
         """Go down the tree by the decisions of the q-routers: these need no latents.
 
         Parameters
         ----------
         embeddings, root_log_path
             As for `infer`.
-
-        Returns
-        -------
-        q_logits : list of Tensor of shape (n_branchings, batch)
-            Logits of "left" at each level but the deepest.
-        log_paths : list of Tensor of shape (n_nodes, batch)
-            log P(i | x) of the nodes of each level.
         """
         q_routers = self.q_routers.split(self._branching_sizes)
         q_logits: list[Tensor] = []
@@ -204,11 +225,9 @@ class TopDown(nn.Module):
             above = self.pass_down(log_paths[-1], depth + 1)
             q_logits.append(logit)
             log_paths.append(above + self.routes(logit, depth))
-        return q_logits, log_paths
+        return Routing(q_logits, log_paths, self.at_leaves(log_paths))
 
-    def elbo(
-        self, posterior: Posterior, x: Tensor, n_decoded: int | None = None
-    ) -> ElboTerms:
+    def elbo(self, posterior: Posterior, x: Tensor) -> ElboTerms:
         """Compute the terms of the bound, weighted by the P(i | x) of their nodes.
 
         Parameters
@@ -217,29 +236,96 @@ class TopDown(nn.Module):
             What `infer` returns for x.
         x : Tensor of shape (batch, n_features)
             Data.
-        n_decoded : int, default=None
-            Most leaves that decode a sample: the most probable ones, and none that
-            is `NEGLIGIBLE` beside the first, with probabilities that sum to 1. This
-            makes the reconstruction an approximation whose cost doesn't grow with the
-            number of leaves. All decode, exactly, by default.
         """
-        if n_decoded is None:
-            log_prob = self.leaf_log_prob(posterior, x)
-            reconstruction = (posterior.leaf_log_path.exp() * log_prob).sum(0)
-        else:
-            reconstruction = self._sparse_reconstruction(posterior, x, n_decoded)
+        log_prob = self.leaf_log_prob(posterior, x)
+        reconstruction = (posterior.leaf_log_path.exp() * log_prob).sum(0)
+        weights = [log_path.exp() for log_path in posterior.routing.log_paths]
+        return self._terms(posterior.levels, self._everyone, weights, reconstruction)
+
+    def sparse_elbo(
+        self,
+        routing: Routing,
+        evidence: list[Tensor],
+        root: Gaussian,
+        x: Tensor,
+        *,
+        root_prior: Gaussian,
+        n_leaves: int,
+        generator: torch.Generator | None = None,
+    ) -> ElboTerms:
+        """Compute the terms of the bound from the leaves that matter to each sample.
+
+        These are the most probable ones, none of which is `NEGLIGIBLE` beside the
+        first; their probabilities are scaled to sum to 1. Only they decode, and only
+        on the way to them are latents inferred. So the cost hardly grows with the
+        number of leaves; terms, and gradients, are off by the share of the
+        probability that is left out. All routers were heard in `routing`: a leaf that
+        decodes nothing can still win a sample.
+
+        Parameters
+        ----------
+        routing : Routing
+            What `route` returns for x.
+        evidence, root, root_prior
+            As for `infer`.
+        x : Tensor of shape (batch, n_features)
+            Data.
+        n_leaves : int
+            Most leaves of a sample.
+        generator : torch.Generator, default=None
+            Draws the latents; without it they are the posterior means.
+        """
+        kept = _keep_probable(routing.leaf_log_path, n_leaves)
+        places = allocate(
+            self._ancestry @ kept, self._level_sizes, self._parent, self._leaves
+        )
+        noises = None
+        if generator is not None:
+            noises = [
+                torch.empty(*weight.shape, root.mean.shape[1]).to(root.mean)
+                for weight in places.weights
+            ]
+            for noise in noises:
+                noise.normal_(generator=generator)
+        levels = self._descend(
+            places.levels, routing, evidence, root, root_prior, noises
+        )
+        z = torch.cat([level.z.flatten(0, 1) for level in levels])
+        z = z.index_select(0, places.slot)
+        n_of_leaf = places.leaf.bincount(minlength=len(self._leaves)).tolist()
+        output = self.decoders.forward_groups(z, n_of_leaf)
+        rows = x.index_select(0, places.sample)
+        log_prob = self.likelihood.log_prob(output, rows, places.leaf)
+        weighted = kept[places.leaf, places.sample] * log_prob
+        reconstruction = weighted.new_zeros(len(x)).index_add(
+            0, places.sample, weighted
+        )
+        return self._terms(levels, places.levels, places.weights, reconstruction)
+
+    def _terms(
+        self,
+        levels: list[Level],
+        places: Sequence[Everyone | Slots],
+        weights: Sequence[Tensor],
+        reconstruction: Tensor,
+    ) -> ElboTerms:
+        """Sum the divergences of each sample's way down the tree."""
         kl_nodes = torch.zeros_like(reconstruction)
         kl_decisions = torch.zeros_like(reconstruction)
-        for depth, level in enumerate(posterior.levels):
-            path = level.log_path.exp()
-            kl = (path * level.q.kl(level.p)).sum(0)
+        n_samples = len(reconstruction)
+        for depth, (level, place, weight) in enumerate(
+            zip(levels, places, weights, strict=True)
+        ):
+            kl = place.total(weight * level.q.kl(level.p), n_samples)
             if depth == 0:
                 kl_root = kl
             else:
                 kl_nodes = kl_nodes + kl
             if level.decisions is not None:
-                path = path.index_select(0, self.branchings(depth))
-                kl_decisions = kl_decisions + (path * level.decisions.kl()).sum(0)
+                kl = torch.zeros_like(weight).index_add(
+                    0, self.branchings(depth), level.decisions.kl()
+                )
+                kl_decisions = kl_decisions + place.total(weight * kl, n_samples)
         return ElboTerms(reconstruction, kl_root, kl_nodes, kl_decisions)
 
     def generate(self, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -275,24 +361,6 @@ class TopDown(nn.Module):
     def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
         return self.likelihood.log_prob(self.decoders(posterior.leaf_z), x)
-
-    def _sparse_reconstruction(
-        self, posterior: Posterior, x: Tensor, n_decoded: int
-    ) -> Tensor:
-        """Mean of log p(x | z_l) over the leaves that matter to each sample."""
-        n_leaves = len(self.topology.leaves)
-        log_path, leaves = posterior.leaf_log_path.topk(min(n_decoded, n_leaves), dim=0)
-        matters = log_path > log_path[0] + math.log(NEGLIGIBLE)
-        log_path = log_path.masked_fill(~matters, -torch.inf)
-        rank, sample = matters.nonzero(as_tuple=True)
-        leaf, order = leaves[rank, sample].sort(stable=True)
-        rank, sample = rank[order], sample[order]
-        z = posterior.leaf_z.flatten(0, 1).index_select(0, leaf * len(x) + sample)
-        n_of_leaf = leaf.bincount(minlength=n_leaves).tolist()
-        output = self.decoders.forward_groups(z, n_of_leaf)
-        log_prob = self.likelihood.log_prob(output, x.index_select(0, sample), leaf)
-        weighted = log_path.softmax(0)[rank, sample] * log_prob
-        return torch.zeros_like(log_path[0]).index_add(0, sample, weighted)
 
     def draw(self, leaf_z: Tensor, leaf: Tensor, generator: torch.Generator) -> Tensor:
         """Draw x from p(x | z_l), (batch, n_features).
@@ -357,6 +425,19 @@ class TopDown(nn.Module):
             shape, generator=generator, device=like.device, dtype=like.dtype
         )
 
+    def sprout(self, generator: torch.Generator) -> TopDown:
+        """Return a root and two leaves, to be trained alone and then grafted.
+
+        What all leaves share, they take from this tree, as it is.
+        """
+        cherry = Topology.single_leaf().split(0).topology
+        children = TopDown(cherry, **self.config, generator=generator)
+        children.to(next(self.parameters()))
+        if isinstance(self.decoders, LeafDecoders):
+            readout = copy.deepcopy(self.decoders.readout)
+            children.decoders.readout = readout.requires_grad_(False)
+        return children
+
     def graft(self, leaf: int, cherry: TopDown) -> TopDown:
         """Return the tree with `cherry`, a root and two leaves, in the place of a leaf.
 
@@ -398,12 +479,30 @@ class TopDown(nn.Module):
         added = new.state_dict()
         result = TopDown(tree, **self.config, generator=torch.Generator())
         state = {
-            name: torch.cat([value, added[name]])[rows[name.partition(".")[0]]]
+            name: value
+            if name.startswith(SHARED)
+            else torch.cat([value, added[name]])[rows[name.partition(".")[0]]]
             for name, value in self.state_dict().items()
         }
         result.to(next(self.parameters()))
         result.load_state_dict(state)
         return result
+
+
+def _keep_probable(log_path: Tensor, n_leaves: int) -> Tensor:
+    """Keep the most probable leaves of each sample, and let them sum to 1.
+
+    Parameters
+    ----------
+    log_path : Tensor of shape (n_leaves, batch)
+        log P(l | x).
+    n_leaves : int
+        Most that are kept. Others, and negligible ones, have 0 in the result.
+    """
+    best, leaves = log_path.topk(min(n_leaves, len(log_path)), dim=0)
+    negligible = best < best[0] + math.log(NEGLIGIBLE)
+    proba = best.masked_fill(negligible, -torch.inf).softmax(0)
+    return torch.zeros_like(log_path).scatter(0, leaves, proba)
 
 
 def _at(embeddings: list[Tensor], depth: int) -> Tensor:

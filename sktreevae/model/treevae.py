@@ -11,7 +11,7 @@ from .features import FeatureMap
 from .gaussians import Gaussian
 from .layers import linear
 from .networks import BottomUp, Factory
-from .posterior import ElboTerms, Posterior
+from .posterior import ElboTerms, Posterior, Routing
 from .topdown import TopDown
 from .topology import Topology
 
@@ -160,6 +160,26 @@ class TreeVAE(nn.Module):
             noise=noise,
         )
 
+    def sparse_elbo(
+        self,
+        routing: Routing,
+        evidence: list[Tensor],
+        x: Tensor,
+        n_leaves: int,
+        generator: torch.Generator | None = None,
+    ) -> ElboTerms:
+        """Bound log p(x) by way of few leaves; see `TopDown.sparse_elbo`."""
+        root = Gaussian.from_raw(self.root_head(evidence[0]))
+        return self.top_down.sparse_elbo(
+            routing,
+            evidence,
+            root,
+            x,
+            root_prior=Gaussian.standard(root.mean),
+            n_leaves=n_leaves,
+            generator=generator,
+        )
+
     def route(self, x: Tensor) -> Tensor:
         """Return log P(l | x) of each leaf, (n_leaves, batch): `infer` without latents.
 
@@ -172,9 +192,13 @@ class TreeVAE(nn.Module):
 
     def route_from(self, features: Tensor) -> Tensor:
         """Return log P(l | x) from what `feature_map` makes of a batch."""
-        root_log_path = features.new_zeros(len(features))
-        _, log_paths = self.top_down.route(self.bottom_up(features), root_log_path)
-        return self.top_down.at_leaves(log_paths)
+        return self.route_with(self.bottom_up(features)).leaf_log_path
+
+    def route_with(self, embeddings: list[Tensor]) -> Routing:
+        """Return the ways down the tree that a batch of embeddings takes."""
+        return self.top_down.route(
+            embeddings, embeddings[0].new_zeros(len(embeddings[0]))
+        )
 
     def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
         """Bound log p(x) from below (section 2.4); arguments as for `infer`."""

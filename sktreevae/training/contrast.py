@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..model import Posterior, TreeVAE
+from ..model import Routing, TreeVAE
 from ..model.layers import StackedMLP
 from .views import Views
 
@@ -64,7 +64,7 @@ class Contrast(nn.Module):
         self,
         model: TreeVAE,
         embeddings: list[Tensor],
-        posterior: Posterior,
+        routing: Routing,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Compare what a model makes of samples and of a variant of each.
@@ -73,7 +73,7 @@ class Contrast(nn.Module):
         ----------
         model : TreeVAE
             The model, of any tree.
-        embeddings, posterior : list of Tensor, Posterior
+        embeddings, routing : list of Tensor, Routing
             What it makes of the samples.
         index : Tensor of int of shape (batch,)
             Which samples these are.
@@ -86,22 +86,18 @@ class Contrast(nn.Module):
             log P(l | variant).
         """
         others = model.bottom_up(self.variants(index))
-        root_log_path = others[0].new_zeros(len(index))
-        logits, log_paths = model.top_down.route(others, root_log_path)
+        other_routing = model.route_with(others)
         pairs = zip(self.project(embeddings), self.project(others), strict=True)
         losses = [nt_xent(a, b, self.options.temperature) for a, b in pairs]
         loss = torch.stack(losses).mean()
-        if logits:
-            decisions = [
-                level.decisions.q_logit for level in posterior.levels[: len(logits)]
-            ]
+        if routing.q_logits:
             loss = loss + router_contrast(
-                torch.cat(decisions),
-                torch.cat(logits),
-                self._reach(model, [level.log_path for level in posterior.levels]),
-                self._reach(model, log_paths),
+                torch.cat(routing.q_logits),
+                torch.cat(other_routing.q_logits),
+                self._reach(model, routing.log_paths),
+                self._reach(model, other_routing.log_paths),
             )
-        return self.options.weight * loss, model.top_down.at_leaves(log_paths)
+        return self.options.weight * loss, other_routing.leaf_log_path
 
     @staticmethod
     def _reach(model: TreeVAE, log_paths: list[Tensor]) -> Tensor:

@@ -22,6 +22,9 @@ for each feature, as the bound grows with these too, but no less than this.
 Without it the leaf whose decoder happens to be ahead takes all samples: the ELBO gains
 little from a good split, and only once the decoders have specialised."""
 
+N_LEAVES = 2
+"""Leaves of a sample while training: the most probable ones."""
+
 N_STATISTICS = 10_000
 """Most samples that a mean or a variance is taken from."""
 
@@ -109,7 +112,6 @@ class Gardener:
         self,
         phase: Phase,
         target: Tensor | None = None,
-        n_decoded: int | None = None,
     ) -> None:
         """Train everything.
 
@@ -120,12 +122,10 @@ class Gardener:
         target : Tensor of int of shape (n_samples,), default=None
             Positions of the leaves that samples are guided to; by default those where
             they are.
-        n_decoded : int, default=None
-            Leaves that decode a sample, the most probable ones; all by default.
         """
         if target is None:
             target = self.leaf_log_path().argmax(1)
-        part = _WholeTree(self, target, n_decoded)
+        part = _WholeTree(self, target)
         self.run(phase, part, self.train)
 
     def run(
@@ -171,15 +171,12 @@ class Gardener:
 class _WholeTree:
     """The whole model, as a part to train."""
 
-    def __init__(
-        self, gardener: Gardener, target: Tensor, n_decoded: int | None
-    ) -> None:
+    def __init__(self, gardener: Gardener, target: Tensor) -> None:
         self.model = gardener.model
         self.contrast = gardener.contrast
         self.samples = gardener.samples
         self.inputs = gardener.inputs
         self.target = target
-        self.n_decoded = n_decoded
         self.generator = gardener.generator
         self.n_leaves = len(self.model.topology.leaves)
 
@@ -189,16 +186,15 @@ class _WholeTree:
             yield from self.contrast.parameters()
 
     def evaluate(self, index: Tensor) -> Evaluation:
-        noise = self.model.draw_noise(len(index), self.generator)
         x, target = self.samples[index], self.target[index]
         embeddings = self.model.bottom_up(self.inputs(index))
         evidence = self.model.evidence(embeddings, x)
-        posterior = self.model.infer_with(embeddings, evidence, noise)
-        terms = self.model.top_down.elbo(posterior, x, self.n_decoded)
-        distance = surprise(posterior.leaf_log_path, target)
+        routing = self.model.route_with(embeddings)
+        terms = self.model.sparse_elbo(routing, evidence, x, N_LEAVES, self.generator)
+        distance = surprise(routing.leaf_log_path, target)
         if self.contrast is None:
             return Evaluation(terms, distance)
-        loss, others = self.contrast(self.model, embeddings, posterior, index)
+        loss, others = self.contrast(self.model, embeddings, routing, index)
         return Evaluation(terms, (distance + surprise(others, target)) / 2, loss)
 
 

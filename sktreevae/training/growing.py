@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..model import Gaussian, Posterior, TopDown, Topology, TreeVAE
+from ..model import Gaussian, Routing, TopDown, Topology, TreeVAE
 from .batches import Samples, map_blocks
 from .contrast import router_contrast
 from .gardener import Gardener, surprise
@@ -123,8 +123,7 @@ class IterativeGrowth(Gardener):
         index = torch.cat([train, validation])
         activations = self._activations(leaf, index)
         before = self.model.top_down
-        children = TopDown(CHERRY, **before.config, generator=self.generator)
-        children.to(self.generator.device)
+        children = before.sprout(self.generator)
         target = torch.zeros_like(index)
         target[: len(train)] = self._propose(train)
         embedding = activations.embedding[: len(train)]
@@ -174,19 +173,19 @@ class IterativeGrowth(Gardener):
             x = self.samples[rows]
             embeddings = self.model.bottom_up(features)
             evidence = self.model.evidence(embeddings, x)
-            level = self.model.infer_with(embeddings, evidence, noise).levels[depth]
+            posterior = self.model.infer_with(embeddings, evidence, noise)
+            q = posterior.levels[depth].q
             last = len(embeddings) - 1
             part = [
                 embeddings[min(depth, last)],
                 evidence[min(depth + 1, last)],
-                level.q.mean[row],
-                level.q.variance[row],
-                level.log_path[row],
+                q.mean[row],
+                q.variance[row],
+                posterior.routing.log_paths[depth][row],
             ]
             if self.contrast is not None:
                 variants = self.model.bottom_up(self.contrast.variants(rows))
-                start = features.new_zeros(len(rows))
-                _, log_paths = self.model.top_down.route(variants, start)
+                log_paths = self.model.route_with(variants).log_paths
                 part += [variants[min(depth, last)], log_paths[depth][row]]
             parts.append(part)
         return _Activations(*map(torch.cat, zip(*parts, strict=True)))
@@ -243,7 +242,8 @@ class _NewLeaves:
         self.n_leaves = n_leaves
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        return self.children.parameters()
+        # What the new leaves share with others is frozen.
+        return (p for p in self.children.parameters() if p.requires_grad)
 
     def evaluate(self, index: Tensor) -> Evaluation:
         a = self.activations
@@ -257,21 +257,21 @@ class _NewLeaves:
             noise=self.children.draw_noise(len(index), self.generator),
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
-        root = posterior.levels[0]
-        distance = surprise(posterior.leaf_log_path - root.log_path, self.target[index])
-        return Evaluation(terms, distance, self._contrast(index, posterior))
+        routing = posterior.routing
+        way = routing.leaf_log_path - routing.log_paths[0]
+        distance = surprise(way, self.target[index])
+        return Evaluation(terms, distance, self._contrast(index, routing))
 
-    def _contrast(self, index: Tensor, posterior: Posterior) -> Tensor | None:
+    def _contrast(self, index: Tensor, routing: Routing) -> Tensor | None:
         """Return the loss of the new router for a variant of each sample."""
         a = self.activations
         if a.variant is None:
             return None
-        (logit,), _ = self.children.route([a.variant[index]], a.variant_log_path[index])
-        root = posterior.levels[0]
+        other = self.children.route([a.variant[index]], a.variant_log_path[index])
         loss = router_contrast(
-            root.decisions.q_logit,
-            logit,
-            root.log_path.exp(),
-            a.variant_log_path[index][None].exp(),
+            routing.q_logits[0],
+            other.q_logits[0],
+            routing.log_paths[0].exp(),
+            other.log_paths[0].exp(),
         )
         return self.contrast_weight * loss

@@ -50,9 +50,6 @@ MAX_CLUSTERS = 64
 MIN_CLUSTER_SIZE = 8
 """Most clusters, and mean size of the smallest, where their number is looked for."""
 
-N_DECODED = 2
-"""Leaves that decode a sample while training."""
-
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -195,7 +192,7 @@ class GuidedGrowth(Gardener):
             self._start_routers(target, min(N_ROUTER_STEPS, MAX_EPOCHS * n_batches))
         min_steps = min(MIN_STEPS, MAX_EPOCHS * n_batches)
         phase = Phase("joint", (0.0, 1.0), self.guidance, min_steps)
-        self.train_whole(phase, target, N_DECODED)
+        self.train_whole(phase, target)
         self.prune()
         return self.model
 
