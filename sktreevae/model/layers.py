@@ -140,9 +140,8 @@ class StackedMLP(nn.Module):
         target : Tensor of shape (batch, out)
             What each should give.
         """
-        hidden = _stacked_hidden(
-            x.expand(len(self.weights[0]), *x.shape), self.weights, self.biases
-        )
+        hidden = _stacked_hidden(x, self.weights, self.biases)
+        hidden = hidden.expand(len(self.weights[0]), -1, -1)
         # The last column is that of the bias.
         design = F.pad(hidden, (0, 1), value=1.0)
         penalty = RIDGE * len(x) * torch.eye(design.shape[2]).to(design)
@@ -235,10 +234,8 @@ def _stacked_forward(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
 ) -> Tensor:
-    if x.ndim == 2:
-        x = x.expand(len(weights[0]), *x.shape)
     x = _stacked_hidden(x, weights, biases)
-    return torch.baddbmm(biases[-1], x, weights[-1])
+    return _stacked_linear(x, weights[-1], biases[-1])
 
 
 def _stacked_hidden(
@@ -246,8 +243,17 @@ def _stacked_hidden(
 ) -> Tensor:
     """Apply all layers but the last."""
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = activate(torch.baddbmm(bias, x, weight))
+        x = activate(_stacked_linear(x, weight, bias))
     return x
+
+
+def _stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if x.ndim == 3:
+        return torch.baddbmm(bias, x, weight)
+    # All nodes take the same input, so that it is a single product.
+    n_nodes, n_in, n_out = weight.shape
+    flat = x @ weight.transpose(0, 1).reshape(n_in, n_nodes * n_out)
+    return flat.view(len(x), n_nodes, n_out).transpose(0, 1) + bias
 
 
 def activate(x: Tensor) -> Tensor:

@@ -13,18 +13,14 @@ from torch.nn import functional as F
 
 from .decoders import LeafDecoders
 from .gaussians import Gaussian
-from .layers import StackedMLP
+from .layers import StackedMLP, StackedModules
 from .likelihoods import LIKELIHOODS
-from .networks import Factory
 from .placement import Everyone, Slots, allocate
 from .posterior import Decisions, ElboTerms, Level, Posterior, Routing
 from .topology import Restructuring, Topology
 
 __all__ = ["TopDown"]
 
-import os
-
-QW=int(os.environ.get('QW','32'))
 NEGLIGIBLE = 0.01
 """Probability of a leaf, beside the most probable one, that a sample leaves out."""
 
@@ -49,6 +45,8 @@ class TopDown(nn.Module):
         Features of the data.
     hidden_dim, latent_dim : int
         Widths of the bottom-up embeddings and of a node's latent.
+    router_dim : int, default=0
+        Width of the hidden layer of each q-router; 0 for none.
     likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}
         Distribution of the data given a leaf's latent.
     decoder : callable, default=None
@@ -65,8 +63,9 @@ class TopDown(nn.Module):
         *,
         hidden_dim: int,
         latent_dim: int,
+        router_dim: int = 0,
         likelihood: str,
-        decoder: Factory | None = None,
+        decoder: Callable[..., LeafDecoders | StackedModules] | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -75,6 +74,7 @@ class TopDown(nn.Module):
             "n_features": n_features,
             "hidden_dim": hidden_dim,
             "latent_dim": latent_dim,
+            "router_dim": router_dim,
             "likelihood": likelihood,
             "decoder": decoder,
         }
@@ -88,7 +88,8 @@ class TopDown(nn.Module):
             n_nodes, (latent_dim, narrow, 2 * latent_dim), gain=0.1, **new
         )
         # The branching nodes.
-        self.q_routers = StackedMLP(n_branchings, (hidden_dim, QW, 1), **new)
+        hidden = (router_dim,) if router_dim else ()
+        self.q_routers = StackedMLP(n_branchings, (hidden_dim, *hidden, 1), **new)
         self.p_routers = StackedMLP(n_branchings, (latent_dim, narrow, 1), **new)
         # The leaves.
         if decoder is None:
@@ -196,7 +197,8 @@ class TopDown(nn.Module):
         p = Gaussian(root_prior.mean[None], root_prior.variance[None])
         for depth, place in enumerate(places):
             if depth > 0:
-                p = _transform(transformations[depth - 1], place.pass_down(levels[-1].z))
+                above = place.pass_down(levels[-1].z)
+                p = _transform(transformations[depth - 1], above)
                 head = heads[depth - 1](place.of(_at(evidence, depth)))
                 q = Gaussian.from_raw(head).merge(p)
             z = q.mean if noises is None else q.sample(noises[depth])

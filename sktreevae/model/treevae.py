@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from .decoders import LeafDecoders
 from .features import FeatureMap
 from .gaussians import Gaussian
-from .layers import linear
+from .layers import StackedModules, linear
 from .networks import BottomUp, Factory
 from .posterior import ElboTerms, Posterior, Routing
 from .topdown import TopDown
@@ -38,6 +39,9 @@ class TreeVAE(nn.Module):
         Width of the bottom-up embeddings.
     latent_dim : int, default=8
         Width of the latent of each node.
+    router_dim : int, default=0
+        Width of the hidden layer of each q-router; 0 for none: they are linear in the
+        embeddings.
     n_steps : int, default=4
         Steps of the bottom-up chain; nodes at depth k read embedding min(k, n_steps).
     likelihood : str, default="gaussian"
@@ -49,9 +53,8 @@ class TreeVAE(nn.Module):
         Makes a network from (batch, n_features) to (batch, hidden_dim). Its output for
         the data is added to the embeddings that latents are inferred from; the routers
         do with those of the features, which tell neighbours.
-    decoder : Factory, default=None
-        Makes a leaf's network from (batch, latent_dim) to (batch, n_features); a
-        perceptron by default.
+    decoder : callable, default=None
+        Makes the decoders of some leaves; see `TopDown`.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -73,11 +76,12 @@ class TreeVAE(nn.Module):
         *,
         hidden_dim: int = 128,
         latent_dim: int = 8,
+        router_dim: int = 0,
         n_steps: int = 4,
         likelihood: str = "gaussian",
         feature_map: FeatureMap | None = None,
         encoder: Factory | None = None,
-        decoder: Factory | None = None,
+        decoder: Callable[..., LeafDecoders | StackedModules] | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -98,6 +102,7 @@ class TreeVAE(nn.Module):
             n_features,
             hidden_dim=hidden_dim,
             latent_dim=latent_dim,
+            router_dim=router_dim,
             likelihood=likelihood,
             decoder=decoder,
             generator=generator,

@@ -64,6 +64,10 @@ class Gardener:
         Gets a record for each epoch.
     """
 
+    router_dim = 0
+    """Width of the hidden layer of the routers. None is needed where the encoder is
+    trained with them."""
+
     def __init__(
         self,
         samples: Samples,
@@ -93,7 +97,12 @@ class Gardener:
 
     def plant(self, topology: Topology) -> None:
         """Begin with a new model."""
-        self.model = TreeVAE(topology, generator=self.generator, **self.networks)
+        self.model = TreeVAE(
+            topology,
+            router_dim=self.router_dim,
+            generator=self.generator,
+            **self.networks,
+        )
         self.model.to(self.generator.device)
         self.model.bottom_up.standardise(self.features[self.train[:N_STATISTICS]])
         self.contrast = None

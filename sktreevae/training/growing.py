@@ -30,6 +30,9 @@ CHERRY = Topology.single_leaf().split(0).topology
 class IterativeGrowth(Gardener):
     """Grow a tree by splitting leaves, and train it."""
 
+    router_dim = 32
+    """What tells new leaves may be far from linear in a frozen encoder's embeddings."""
+
     def grow(self) -> TreeVAE:
         """Return a model with `n_clusters` leaves, or fewer where no more are found."""
         distinct = self._are_distinct(self.train)

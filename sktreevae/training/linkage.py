@@ -90,7 +90,7 @@ def partition(groups: Groups, n_clusters: int) -> NDArray[np.int64]:
         _cut(_graph_linkage(groups.flow, gain), n_clusters)
         for gain in (_modularity_by_smaller, _modularity, _average)
     ]
-    proposals += [_refine(groups.flow, proposal) for proposal in proposals]
+    proposals += list(_refine(groups.flow, np.stack(proposals)))
     return min(proposals, key=lambda cluster: cost(groups.flow, cluster))
 
 
@@ -250,10 +250,9 @@ def _cut(merges: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
 
 def _volumes(flow: Array, cluster: NDArray[np.int64]) -> tuple[Array, Array]:
     """Share of a walk's time in each cluster, and of its steps that leave it."""
-    member = np.eye(cluster.max() + 1)[cluster]
-    between = member.T @ flow @ member
-    volume = between.sum(axis=1)
-    return volume, volume - between.diagonal()
+    inside = np.where(cluster[:, None] == cluster, flow, 0.0)
+    volume = np.bincount(cluster, flow.sum(axis=1))
+    return volume, volume - np.bincount(cluster, inside.sum(axis=1))
 
 
 def _cluster_code(volume: Array, leaving: Array) -> Array:
@@ -265,44 +264,54 @@ def _plogp(p: Array) -> Array:
     return xlogy(p, p) / LN_2
 
 
-def _refine(flow: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Move groups, one at a time, to where the code is shortest."""
-    cluster = cluster.copy()
-    n_clusters = cluster.max() + 1
-    volume, leaving = _volumes(flow, cluster)
-    count = np.bincount(cluster)
-    to_cluster = flow @ np.eye(n_clusters)[cluster]
+def _refine(flow: Array, clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Move groups, one at a time, to where the code is shortest.
+
+    Parameters
+    ----------
+    flow : ndarray of shape (n_groups, n_groups)
+        Weights between groups.
+    clusters : ndarray of int of shape (n_partitions, n_groups)
+        Partitions into as many clusters each. They are refined side by side.
+    """
+    clusters = clusters.copy()
+    n_clusters = clusters.max() + 1
+    partitions = np.arange(len(clusters))
+    volume, leaving = np.stack([_volumes(flow, c) for c in clusters], axis=1)
+    count = np.stack([np.bincount(c, minlength=n_clusters) for c in clusters])
+    to_cluster = np.stack([flow @ np.eye(n_clusters)[c] for c in clusters])
     group_volume = flow.sum(axis=1)
     outward = group_volume - flow.diagonal()
     for _ in range(N_SWEEPS):
         n_moves = 0
         for i in _by_size(group_volume):
-            old = cluster[i]
-            if count[old] == 1:
-                continue
-            links = to_cluster[i].copy()
-            links[old] -= flow[i, i]
-            volume[old] -= group_volume[i]
-            leaving[old] += 2 * links[old] - outward[i]
+            at = partitions, clusters[:, i]
+            links = to_cluster[:, i].copy()
+            links[at] -= flow[i, i]
+            volume[at] -= group_volume[i]
+            leaving[at] += 2 * links[at] - outward[i]
             # What becomes of each cluster, if the group joins it.
             joined = volume + group_volume[i]
             left = np.maximum(leaving + outward[i] - 2 * links, 0)
-            code = _plogp(leaving.sum() - leaving + left)
+            code = _plogp(leaving.sum(axis=1, keepdims=True) - leaving + left)
             code += _cluster_code(joined, left) - _cluster_code(volume, leaving)
-            new = code.argmin()
-            if code[new] > code[old] - 1e-12:
-                new = old
-            volume[new], leaving[new] = joined[new], left[new]
-            if new != old:
-                cluster[i] = new
-                count[old] -= 1
-                count[new] += 1
-                to_cluster[:, old] -= flow[:, i]
-                to_cluster[:, new] += flow[:, i]
+            new = code.argmin(axis=1)
+            # A cluster's last group stays.
+            stays = (code[partitions, new] > code[at] - 1e-12) | (count[at] == 1)
+            new = np.where(stays, clusters[:, i], new)
+            volume[partitions, new] = joined[partitions, new]
+            leaving[partitions, new] = left[partitions, new]
+            for k in np.flatnonzero(~stays):
+                old = clusters[k, i]
+                clusters[k, i] = new[k]
+                count[k, old] -= 1
+                count[k, new[k]] += 1
+                to_cluster[k, :, old] -= flow[:, i]
+                to_cluster[k, :, new[k]] += flow[:, i]
                 n_moves += 1
         if not n_moves:
             break
-    return cluster
+    return clusters
 
 
 def _by_size(volume: Array) -> Iterator[int]:

@@ -25,6 +25,14 @@ def perceptron(stack, i, x):
     return x @ weights[-1] + biases[-1]
 
 
+def decode(decoders, i, z):
+    """Apply the i-th leaf's decoder to one vector."""
+    readout = decoders.readout
+    hidden = rectify(perceptron(decoders.hidden, i, z))
+    output = readout.weight.numpy(force=True) @ hidden + readout.bias.numpy(force=True)
+    return output + decoders.constant[i, 0].numpy(force=True)
+
+
 def sequential(layers, x):
     """Apply linear, normalising and rectifying layers to one vector."""
     for linear, norm, _ in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
@@ -100,7 +108,7 @@ def elbo_terms(model, x, noise):
         children = tree.children[node]
         if not children:
             position = tree.leaves.index(node)
-            output = perceptron(top_down.decoders, position, z)
+            output = decode(top_down.decoders, position, z)
             terms["reconstruction"] += probability * log_likelihood(
                 model, position, output, x
             )

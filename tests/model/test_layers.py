@@ -6,7 +6,7 @@ from torch import nn
 
 from sktreevae.model import ImageLayout
 from sktreevae.model.layers import StackedMLP, StackedModules, conv, linear, mlp
-from sktreevae.model.networks import ConvDecoder
+from sktreevae.model.networks import ConvReadout
 
 
 @pytest.mark.parametrize("widths", [(4, 2), (4, 8, 2), (4, 8, 8, 2)])
@@ -96,7 +96,7 @@ def make_scaled(generator):
 
 def make_convolution(generator):
     layout = ImageLayout(16, 18)
-    return ConvDecoder(layout, 4, 6, residual=True, generator=generator)
+    return ConvReadout(layout, 4, residual=True, generator=generator)
 
 
 @pytest.fixture(params=[(make_scaled, 2), (make_convolution, 288)])
@@ -104,7 +104,7 @@ def stack(request):
     """Return stacked networks, with constants, and what each computes."""
     make, n_outputs = request.param
     generator, same = (torch.Generator().manual_seed(3) for _ in range(2))
-    stacked = StackedModules(3, n_outputs, make, generator=generator)
+    stacked = StackedModules(n_outputs, make, 3, generator=generator)
     networks = [make(generator=same) for _ in range(3)]
     for node in range(3):
         stacked.start(node, torch.arange(n_outputs) + 10.0 * node)
@@ -143,7 +143,7 @@ def test_networks_do_not_share_parameters(stack, generator):
 
 
 def test_a_network_begins_with_the_output_given(generator):
-    stacked = StackedModules(2, 288, make_convolution, generator=generator)
+    stacked = StackedModules(288, make_convolution, 2, generator=generator)
     output = torch.rand(288, generator=generator)
     z = torch.randn(2, 5, 4, generator=generator)
     before = stacked(z)
@@ -154,7 +154,7 @@ def test_a_network_begins_with_the_output_given(generator):
 
 
 def test_every_number_of_a_network_is_stacked_and_frozen_ones_stay_so(generator):
-    stacked = StackedModules(3, 2, make_scaled, generator=generator)
+    stacked = StackedModules(2, make_scaled, 3, generator=generator)
     # Two of the linear layer, two of the normalisation, two others, and the constant.
     assert len(list(stacked.parameters())) == 7
     assert sum(p.requires_grad for p in stacked.parameters()) == 6
@@ -163,7 +163,7 @@ def test_every_number_of_a_network_is_stacked_and_frozen_ones_stay_so(generator)
 
 
 def test_networks_can_be_evaluated_in_threads(generator):
-    stacked = StackedModules(5, 288, make_convolution, generator=generator)
+    stacked = StackedModules(288, make_convolution, 5, generator=generator)
     z = torch.randn(5, 20, 4, generator=generator)
     with torch.no_grad(), ThreadPoolExecutor(4) as pool:
         expected = stacked(z)
@@ -179,7 +179,7 @@ class Zeros(nn.Module):
 
 
 def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
-    stacked = StackedModules(2, 4, lambda generator: Zeros(), generator=generator)
+    stacked = StackedModules(4, lambda generator: Zeros(), 2, generator=generator)
     stacked.start(1, torch.arange(4.0))
     rows = stacked.forward_groups(torch.ones(3, 4), (0, 3))
     assert torch.equal(rows, torch.arange(4.0).expand(3, 4))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sktreevae.model import ImageLayout, decoder_factory, encoder_factory
-from sktreevae.model.layers import StackedModules
-from sktreevae.model.networks import BottomUp, ConvDecoder, ConvEncoder
+from sktreevae.model.decoders import LeafDecoders
+from sktreevae.model.networks import BottomUp, ConvEncoder, ConvReadout
 
 KINDS = ["cnn", "resnet"]
 
@@ -18,10 +18,10 @@ def seeded(seed=0):
 
 
 def both(layout, *, residual=False, seed=0):
-    """Return a small encoder and a small decoder."""
+    """Return a small encoder and a small read-out."""
     encoder = ConvEncoder(layout, 6, residual=residual, generator=seeded(seed))
-    decoder = ConvDecoder(layout, 3, 5, residual=residual, generator=seeded(seed))
-    return encoder, decoder
+    readout = ConvReadout(layout, 3, residual=residual, generator=seeded(seed))
+    return encoder, readout
 
 
 layouts = st.builds(
@@ -37,12 +37,12 @@ layouts = st.builds(
 @settings(max_examples=25)
 @torch.no_grad()
 def test_images_of_any_sides_are_encoded_and_decoded(layout, residual):
-    encoder, decoder = both(layout, residual=residual)
+    encoder, readout = both(layout, residual=residual)
     x = torch.randn(2, layout.n_features, generator=seeded())
     code = encoder(x)
     assert code.shape == (2, 6)
     assert not torch.allclose(code[0], code[1])
-    output = decoder(code[:, :3])
+    output = readout(code[:, :3])
     assert output.shape == (2, layout.n_features)
     assert output.isfinite().all()
     # Of every pixel, borders included.
@@ -58,9 +58,9 @@ def test_channels_first_and_last_are_the_same_to_the_networks(residual):
     z = torch.randn(2, 3, generator=seeded())
     codes, outputs = [], []
     for layout in (first, last):
-        encoder, decoder = both(layout, residual=residual)
+        encoder, readout = both(layout, residual=residual)
         codes.append(encoder(layout.rows(images)))
-        outputs.append(layout.images(decoder(z)))
+        outputs.append(layout.images(readout(z)))
     # Other memory layouts have other rounding errors.
     torch.testing.assert_close(*codes, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-4)
@@ -70,8 +70,8 @@ def test_channels_first_and_last_are_the_same_to_the_networks(residual):
 @torch.no_grad()
 def test_rows_do_not_depend_on_the_others(residual):
     layout = ImageLayout(16, 19, 3)
-    encoder, decoder = both(layout, residual=residual)
-    for network, width in ((encoder, layout.n_features), (decoder, 3)):
+    encoder, readout = both(layout, residual=residual)
+    for network, width in ((encoder, layout.n_features), (readout, 3)):
         x = torch.randn(4, width, generator=seeded())
         whole = network(x)
         changed = network(torch.cat([x[:2], 9.0 + torch.zeros(2, width)]))
@@ -82,10 +82,10 @@ def test_rows_do_not_depend_on_the_others(residual):
 @pytest.mark.parametrize("residual", [False, True])
 def test_gradients_reach_every_parameter_of_a_network(residual):
     layout = ImageLayout(16, 19, 3)
-    encoder, decoder = both(layout, residual=residual)
+    encoder, readout = both(layout, residual=residual)
     code = encoder(torch.randn(4, layout.n_features, generator=seeded()))
-    decoder(code[:, :3]).square().sum().backward()
-    for network in (encoder, decoder):
+    readout(code[:, :3]).square().sum().backward()
+    for network in (encoder, readout):
         for name, parameter in network.named_parameters():
             assert parameter.grad.abs().sum() > 0, name
 
@@ -104,10 +104,11 @@ def test_initial_weights_come_from_the_generator(residual):
 
 
 @torch.no_grad()
-def test_a_decoder_begins_close_to_zero():
-    layout = ImageLayout(28, 28)
-    decoder = ConvDecoder(layout, 8, 128, generator=seeded())
-    output = decoder(torch.randn(50, 8, generator=seeded()))
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "resnet"])
+def test_a_decoder_begins_close_to_zero(kind):
+    factory = decoder_factory(kind, (28, 28), 784, 128, 8)
+    decoders = factory(2, generator=seeded())
+    output = decoders(torch.randn(2, 50, 8, generator=seeded()))
     assert 0.01 < output.std() < 0.3
 
 
@@ -144,7 +145,9 @@ def test_standardised_features_have_the_scale_that_the_perceptron_expects():
 def test_auto_depends_on_the_images(image_shape, expected):
     encoder = encoder_factory("auto", image_shape, 7, 6)
     decoder = decoder_factory("auto", image_shape, 7, 6, 3)
-    for factory, kind in ((encoder, ConvEncoder), (decoder, ConvDecoder)):
+    assert decoder.func is LeafDecoders
+    readout = decoder.keywords["readout"]
+    for factory, kind in ((encoder, ConvEncoder), (readout, ConvReadout)):
         if expected is None:
             assert factory is None
         else:
@@ -158,12 +161,14 @@ def test_networks_are_chosen_by_name_for_images_of_any_size(kind):
         layout = ImageLayout.of(image_shape)
         encoder = encoder_factory(kind, image_shape, layout.n_features, 6)
         decoder = decoder_factory(kind, image_shape, layout.n_features, 6, 3)
+        z = torch.zeros(5, 2, 3)
+        shape = (5, 2, layout.n_features)
+        assert decoder(5, generator=seeded())(z).shape == shape
         if kind == "mlp":
-            assert encoder is decoder is None
+            assert encoder is None
             continue
         x = torch.zeros(2, layout.n_features)
-        code = encoder(generator=seeded())(x)
-        assert decoder(generator=seeded())(code[:, :3]).shape == x.shape
+        assert encoder(generator=seeded())(x).shape == (2, 6)
 
 
 # Factories of users
@@ -180,7 +185,7 @@ def make_both(make):
 def test_a_factory_gets_the_widths():
     encoder, decoder = make_both(perceptron)
     assert encoder(generator=seeded())(torch.zeros(2, 7)).shape == (2, 6)
-    assert decoder(generator=seeded())(torch.zeros(2, 3)).shape == (2, 7)
+    assert decoder(4, generator=seeded())(torch.zeros(4, 2, 3)).shape == (4, 2, 7)
 
 
 def weights(factory, seed):
@@ -266,7 +271,7 @@ def test_a_users_own_module_is_copied():
     network = nn.Linear(3, 7)
     before = network.weight.detach().clone()
     factory = decoder_factory(lambda n_in, n_out: network, None, 7, 6, 3)
-    stacked = StackedModules(2, 7, factory, generator=seeded())
+    stacked = factory(2, generator=seeded())
     with torch.no_grad():
         for parameter in stacked.parameters():
             parameter.zero_()

@@ -1,4 +1,6 @@
 from collections import Counter
+from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -74,41 +76,140 @@ def test_elbo_terms_are_those_of_the_oracle(tree, likelihood, n_steps, seed):
             assert actual == pytest.approx(expected[name], rel=1e-10, abs=1e-10)
 
 
+def sparse_terms(model, x, n_leaves, generator=None):
+    embeddings = model.bottom_up(model.feature_map(x))
+    evidence = model.evidence(embeddings, x)
+    routing = model.route_with(embeddings)
+    return model.sparse_elbo(routing, evidence, x, n_leaves, generator)
+
+
+def gradients(model, loss):
+    """Return the gradient of every parameter; zeros where there is none."""
+    parameters = list(model.parameters())
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [
+        torch.zeros_like(p) if g is None else g
+        for p, g in zip(parameters, found, strict=True)
+    ]
+
+
 @given(topologies(), st.sampled_from(LIKELIHOODS), st.integers(0, 99))
-def test_decoding_all_leaves_that_matter_is_exact(tree, likelihood, seed):
+def test_a_sparse_bound_of_all_leaves_is_the_bound(tree, likelihood, seed):
     model = make_model(tree, seed=seed, likelihood=likelihood)
-    generator = torch.Generator().manual_seed(seed)
-    x = make_data(6, generator)
-    posterior = model.infer(x, model.draw_noise(6, generator))
-    exact = model.top_down.elbo(posterior, x)
-    path = posterior.leaf_log_path.exp()
-    matters = path > topdown.NEGLIGIBLE * path.max(0).values
-    expected = (path * matters * model.top_down.leaf_log_prob(posterior, x)).sum(0)
-    expected = expected / (path * matters).sum(0)
-    sparse = model.top_down.elbo(posterior, x, n_decoded=len(tree.leaves))
-    torch.testing.assert_close(sparse.reconstruction, expected)
-    torch.testing.assert_close(sparse.kl, exact.kl)
+    x = make_data(6, torch.Generator().manual_seed(seed))
+    exact = model.elbo(x)
+    with mock.patch.object(topdown, "NEGLIGIBLE", 1e-300):
+        sparse = sparse_terms(model, x, len(tree.leaves))
+    for term in TERMS:
+        torch.testing.assert_close(getattr(sparse, term), getattr(exact, term))
+    for a, b in zip(
+        gradients(model, sparse.elbo().sum()),
+        gradients(model, exact.elbo().sum()),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-6)
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_one_decoded_leaf_is_the_most_probable(likelihood, generator):
-    model = make_model(balanced(3), likelihood=likelihood)
-    x = make_data(6, generator)
+@given(topologies(), st.sampled_from(LIKELIHOODS), st.integers(1, 4), st.integers(0, 9))
+def test_a_sparse_bound_has_the_terms_of_the_leaves_kept(tree, likelihood, n, seed):
+    model = make_model(tree, seed=seed, likelihood=likelihood)
+    x = make_data(6, torch.Generator().manual_seed(seed))
+    sparse = sparse_terms(model, x, n)
     posterior = model.infer(x)
-    sparse = model.top_down.elbo(posterior, x, n_decoded=1).reconstruction
-    leaf = posterior.leaf_log_path.argmax(0)
-    expected = model.top_down.leaf_log_prob(posterior, x)[leaf, torch.arange(6)]
-    torch.testing.assert_close(sparse, expected)
+    path = posterior.leaf_log_path.exp()
+    ranks = path.argsort(0, descending=True).argsort(0)
+    kept = path * (path > topdown.NEGLIGIBLE * path.max(0).values) * (ranks < n)
+    kept = kept / kept.sum(0)
+    log_prob = model.top_down.leaf_log_prob(posterior, x)
+    torch.testing.assert_close(sparse.reconstruction, (kept * log_prob).sum(0))
+    for node, depth in enumerate(tree.node_depths):
+        below = [node in tree.path(leaf) for leaf in tree.leaves]
+        level = posterior.levels[depth]
+        position = tree.levels[depth].index(node)
+        kl = level.q.kl(level.p)[position] * kept[below].sum(0)
+        term = "kl_nodes" if node else "kl_root"
+        found = getattr(sparse, term) - kl
+        sparse = replace(sparse, **{term: found})
+    zero = torch.zeros(6).double()
+    torch.testing.assert_close(sparse.kl_root, zero)
+    torch.testing.assert_close(sparse.kl_nodes, zero)
+
+
+@given(topologies(), st.integers(0, 99))
+def test_what_a_sparse_bound_leaves_out_bounds_its_error(tree, seed):
+    # Terms are means over leaves: off by twice the largest times what is dropped.
+    model = make_model(tree, seed=seed, likelihood="bernoulli", scale=3.0)
+    x = make_data(6, torch.Generator().manual_seed(seed))
+    posterior = model.infer(x)
+    path, log_prob = posterior.leaf_log_path.exp(), None
+    log_prob = model.top_down.leaf_log_prob(posterior, x)
+    kept = path.topk(min(2, len(path)), dim=0).values
+    kept = kept * (kept > topdown.NEGLIGIBLE * kept[0])
+    dropped = 1.0 - kept.sum(0)
+    exact = model.elbo(x).reconstruction
+    error = (sparse_terms(model, x, 2).reconstruction - exact).abs()
+    assert (error <= 2.0 * dropped * log_prob.abs().max(0).values + 1e-9).all()
+
+
+def test_the_gradient_of_a_sparse_bound_is_off_by_what_is_dropped(generator):
+    # As routers get surer, the difference vanishes with the probability dropped.
+    model = make_model(balanced(3), likelihood="bernoulli")
+    x = make_data(20, generator)
+    errors, dropped = [], []
+    for sureness in (0.0, 4.0, 8.0, 12.0):
+        with torch.no_grad():
+            model.top_down.q_routers.biases[-1].fill_(sureness)
+        leaf_path = model.route(x).exp()
+        kept = leaf_path.topk(2, dim=0).values
+        kept = kept * (kept > topdown.NEGLIGIBLE * kept[0])
+        dropped.append(1.0 - kept.sum(0).mean().item())
+        decoders = list(model.top_down.decoders.parameters())
+        one, two = (
+            torch.autograd.grad(terms.reconstruction.mean(), decoders)
+            for terms in (sparse_terms(model, x, 2), model.elbo(x))
+        )
+        errors.append(
+            max((a - b).norm() / b.norm() for a, b in zip(one, two, strict=True))
+        )
+    assert dropped == sorted(dropped, reverse=True)
+    assert dropped[-1] < 1e-4 < 0.3 < dropped[0]
+    for error, share in zip(errors, dropped, strict=True):
+        assert error <= 4.0 * share
+
+
+def test_routers_hear_of_leaves_that_decode_nothing(generator):
+    model = make_model(balanced(2), likelihood="bernoulli")
+    with torch.no_grad():  # nobody goes right
+        model.top_down.q_routers.biases[-1].fill_(30.0)
+    x = make_data(20, generator)
+    embeddings = model.bottom_up(x)
+    routing = model.route_with(embeddings)
+    assert routing.leaf_log_path[1:].max() < np.log(topdown.NEGLIGIBLE)
+    loss = -routing.leaf_log_path[3].mean()
+    (gradient,) = torch.autograd.grad(loss, [model.top_down.q_routers.biases[-1]])
+    assert (gradient[[0, 2]].abs() > 0.5).all()
 
 
 def test_every_leaf_that_decodes_gets_a_gradient(generator):
     model = make_model(balanced(2), likelihood="gaussian")
     x = make_data(50, generator)
-    posterior = model.infer(x, model.draw_noise(50, generator))
-    model.top_down.elbo(posterior, x, n_decoded=4).elbo().sum().backward()
+    sparse_terms(model, x, 4, generator).elbo().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_levels_that_no_sample_reaches_cost_nothing(generator):
+    model = make_model(caterpillar(6), likelihood="gaussian")
+    with torch.no_grad():  # all stop at the first leaf
+        model.top_down.q_routers.biases[-1].fill_(30.0)
+    x = make_data(7, generator)
+    terms = sparse_terms(model, x, 2, generator)
+    terms.elbo().sum().backward()
+    assert terms.elbo().isfinite().all()
+    assert all(
+        p.grad.isfinite().all() for p in model.parameters() if p.grad is not None
+    )
 
 
 def test_a_model_infers_from_its_feature_map(generator):
@@ -152,7 +253,7 @@ def test_identical_children_gain_nothing(generator):
     model = make_model(Topology((-1, 0, 0)), likelihood="gaussian")
     with torch.no_grad():
         for name, parameter in model.top_down.named_parameters():
-            if not name.startswith(("q_routers", "p_routers")):
+            if not name.startswith(("q_routers", "p_routers", topdown.SHARED)):
                 parameter[1] = parameter[0]
         for left, right in zip(
             model.top_down.q_routers.parameters(),
@@ -266,7 +367,7 @@ def test_log_likelihood_of_a_mixture_is_exact(generator):
     model = make_model(balanced(2), likelihood="gaussian")
     set_posterior(model)
     with torch.no_grad():
-        model.top_down.decoders.weights[-1].zero_()
+        model.top_down.decoders.readout.weight.zero_()
         model.top_down.p_routers.weights[-1].zero_()
     left = model.top_down.p_routers.biases[-1][:, 0, 0].sigmoid()
     weights = torch.stack(
@@ -279,7 +380,8 @@ def test_log_likelihood_of_a_mixture_is_exact(generator):
     )
     x = make_data(3, generator)
     components = torch.distributions.Normal(
-        model.top_down.decoders.biases[-1], model.top_down.likelihood.variance.sqrt()
+        model.top_down.decoders.constant + model.top_down.decoders.readout.bias,
+        model.top_down.likelihood.variance.sqrt(),
     )
     expected = (weights.log()[:, None] + components.log_prob(x).sum(-1)).logsumexp(0)
     torch.testing.assert_close(
@@ -533,8 +635,7 @@ def test_config_makes_a_model_of_the_same_shape(generator):
 def test_gradients_reach_every_parameter_of_every_network(kind, generator):
     model = make_image_model(balanced(2), kind)
     x = make_data(50, generator, 16 * 17)
-    posterior = model.infer(x, model.draw_noise(50, generator))
-    model.top_down.elbo(posterior, x, n_decoded=4).elbo().sum().backward()
+    sparse_terms(model, x, 4, generator).elbo().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -547,7 +648,7 @@ def test_sparse_decoding_by_other_networks_is_exact(kind, generator):
     posterior = model.infer(x)
     leaf = posterior.leaf_log_path.argmax(0)
     assert leaf.unique().numel() < 4  # some leaves have no rows
-    sparse = model.top_down.elbo(posterior, x, n_decoded=1).reconstruction
+    sparse = sparse_terms(model, x, 1).reconstruction
     log_prob = model.top_down.leaf_log_prob(posterior, x)
     torch.testing.assert_close(sparse, log_prob[leaf, torch.arange(6)])
 

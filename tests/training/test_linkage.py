@@ -59,7 +59,9 @@ def test_code_lengths_differ_as_those_of_the_map_equation(n, seed):
 def test_refined_partitions_have_no_better_neighbour(n, seed):
     flow = random_flow(n, seed)
     start = np.arange(n) % 3
-    refined = linkages._refine(flow, start)
+    other = np.roll(start, 1)
+    refined, beside = linkages._refine(flow, np.stack([start, other]))
+    assert np.array_equal(beside, linkages._refine(flow, other[None])[0])
     best = code_length(flow, refined)
     assert best <= code_length(flow, start) + 1e-12
     for i, c in itertools.product(range(n), range(3)):
