@@ -8,6 +8,7 @@ from .guiding import GraphClustering, GuidedGrowth
 from .loop import History, LoopOptions
 from .neighbors import nearest_neighbors
 from .selection import count_supported
+from .streaming import train_further
 from .views import (
     ImageViews,
     NeighborViews,
@@ -35,4 +36,5 @@ __all__ = [
     "count_supported",
     "map_blocks",
     "nearest_neighbors",
+    "train_further",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from .batches import Samples, map_blocks
 from .contrast import Contrast, ContrastOptions
 from .loop import Evaluation, History, LoopOptions, Part, Phase, run_phase
 
-__all__ = ["Gardener", "GrowthOptions", "surprise"]
+__all__ = ["Gardener", "GrowthOptions", "WholeTree", "guidance_for", "surprise"]
 
 MIN_GUIDANCE = 20.0
 """Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
@@ -92,7 +92,7 @@ class Gardener:
         self.contrast_options = contrast
         self.generator = generator
         self.history = history
-        self.guidance = max(MIN_GUIDANCE, samples.n_features)
+        self.guidance = guidance_for(samples)
         self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
 
     def plant(self, topology: Topology) -> None:
@@ -134,7 +134,14 @@ class Gardener:
         """
         if target is None:
             target = self.leaf_log_path().argmax(1)
-        part = _WholeTree(self, target)
+        part = WholeTree(
+            self.model,
+            self.samples,
+            self.inputs,
+            target,
+            contrast=self.contrast,
+            generator=self.generator,
+        )
         self.run(phase, part, self.train)
 
     def run(
@@ -177,24 +184,51 @@ class Gardener:
         return pruned
 
 
-class _WholeTree:
-    """The whole model, as a part to train."""
+class WholeTree:
+    """The whole model, as a part to train.
 
-    def __init__(self, gardener: Gardener, target: Tensor) -> None:
-        self.model = gardener.model
-        self.contrast = gardener.contrast
-        self.samples = gardener.samples
-        self.inputs = gardener.inputs
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    samples : Samples
+        The data.
+    inputs : callable
+        Returns what the encoder sees of some samples.
+    target : Tensor of int of shape (n_samples,)
+        Positions of the leaves that samples are guided to.
+    contrast : Contrast or None
+        What asks the model to treat variants of a sample alike.
+    generator : torch.Generator
+        Draws the latents.
+    """
+
+    def __init__(
+        self,
+        model: TreeVAE,
+        samples: Samples,
+        inputs: Callable[[Tensor], Tensor],
+        target: Tensor,
+        *,
+        contrast: Contrast | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.inputs = inputs
         self.target = target
-        self.generator = gardener.generator
-        self.n_leaves = len(self.model.topology.leaves)
+        self.contrast = contrast
+        self.generator = generator
+        self.n_leaves = len(model.topology.leaves)
 
     def parameters(self) -> Iterable[nn.Parameter]:
+        """Return those of the model and, if there is one, of the contrast."""
         yield from self.model.parameters()
         if self.contrast is not None:
             yield from self.contrast.parameters()
 
     def evaluate(self, index: Tensor) -> Evaluation:
+        """Return the bound of some samples, by way of few leaves."""
         x, target = self.samples[index], self.target[index]
         embeddings = self.model.bottom_up(self.inputs(index))
         evidence = self.model.evidence(embeddings, x)
@@ -205,6 +239,11 @@ class _WholeTree:
             return Evaluation(terms, distance)
         loss, others = self.contrast(self.model, embeddings, routing, index)
         return Evaluation(terms, (distance + surprise(others, target)) / 2, loss)
+
+
+def guidance_for(samples: Samples) -> float:
+    """Return the weight of the way to the target leaves, in nats for each nat."""
+    return max(MIN_GUIDANCE, samples.n_features)
 
 
 def surprise(leaf_log_path: Tensor, target: Tensor) -> Tensor:
