@@ -2,13 +2,12 @@
 
 from .batches import Samples, map_blocks
 from .contrast import ContrastOptions
-from .gardener import GrowthOptions
+from .gardener import GrowthOptions, train_further
 from .growing import IterativeGrowth
 from .guiding import GraphClustering, GuidedGrowth
 from .loop import History, LoopOptions
 from .neighbors import nearest_neighbors
 from .selection import count_supported
-from .streaming import train_further
 from .views import (
     ImageViews,
     NeighborViews,

@@ -1,9 +1,9 @@
-"""What both ways to grow a tree share: training the whole of it, and pruning."""
+"""What all ways to a tree share: training the whole of it, and pruning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from .batches import Samples, map_blocks
 from .contrast import Contrast, ContrastOptions
 from .loop import Evaluation, History, LoopOptions, Part, Phase, run_phase
 
-__all__ = ["Gardener", "GrowthOptions", "WholeTree", "guidance_for", "surprise"]
+__all__ = ["Gardener", "GrowthOptions", "surprise", "train_further"]
 
 MIN_GUIDANCE = 20.0
 """Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
@@ -27,6 +27,15 @@ N_LEAVES = 2
 
 N_STATISTICS = 10_000
 """Most samples that a mean or a variance is taken from."""
+
+PACE = 0.25
+"""Learning rate of `train_further`, relative to the largest one of a fit. A call starts
+a new optimiser: one that lived on, with its momentum, would lose clusters to many small
+batches."""
+
+LOYALTY = 0.1
+"""Weight of the way to the leaves where samples are, relative to that of a fit. More
+would leave small batches little to learn but that."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Gardener:
         self.contrast_options = contrast
         self.generator = generator
         self.history = history
-        self.guidance = guidance_for(samples)
+        self.guidance = _guidance(samples)
         self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
 
     def plant(self, topology: Topology) -> None:
@@ -134,7 +143,7 @@ class Gardener:
         """
         if target is None:
             target = self.leaf_log_path().argmax(1)
-        part = WholeTree(
+        part = _WholeTree(
             self.model,
             self.samples,
             self.inputs,
@@ -184,7 +193,69 @@ class Gardener:
         return pruned
 
 
-class WholeTree:
+def train_further(
+    model: TreeVAE,
+    samples: Samples,
+    features: Tensor,
+    *,
+    options: LoopOptions,
+    contrast: ContrastOptions | None,
+    generator: torch.Generator,
+    history: History,
+) -> None:
+    """Train the whole of a model for one pass over new samples.
+
+    Samples are guided to the leaves where they are. Rate and weights are constant, as
+    a next call may follow, or not.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model, changed in place.
+    samples : Samples
+        The data.
+    features : Tensor of shape (n_samples, n_outputs)
+        What the feature map makes of them.
+    options : LoopOptions
+        Optimiser; all but the number of epochs and the stopping rule.
+    contrast : ContrastOptions or None
+        Variants of samples that should go the same way.
+    generator : torch.Generator
+        The only source of randomness.
+    history : History
+        Gets one record.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is no longer finite.
+    """
+    log_path = map_blocks(lambda x: model.route_from(x).T, features)
+    part = _WholeTree(
+        model,
+        samples,
+        inputs=lambda index: features[index],
+        target=log_path.argmax(1),
+        contrast=None if contrast is None else Contrast(contrast, model, generator),
+        generator=generator,
+    )
+    phase = Phase(
+        "stream", (1.0, 1.0), LOYALTY * _guidance(samples), min_steps=1, steady=True
+    )
+    everyone = torch.arange(len(samples), device=features.device)
+    rate = PACE * options.learning_rate
+    run_phase(
+        phase,
+        part,
+        train=everyone,
+        validation=everyone[:0],
+        options=replace(options, max_iter=1, learning_rate=rate),
+        generator=generator,
+        history=history,
+    )
+
+
+class _WholeTree:
     """The whole model, as a part to train.
 
     Parameters
@@ -241,7 +312,7 @@ class WholeTree:
         return Evaluation(terms, (distance + surprise(others, target)) / 2, loss)
 
 
-def guidance_for(samples: Samples) -> float:
+def _guidance(samples: Samples) -> float:
     """Return the weight of the way to the target leaves, in nats for each nat."""
     return max(MIN_GUIDANCE, samples.n_features)
 
