@@ -73,6 +73,12 @@ class LoopOptions:
     weight_decay: float
     n_iter_no_change: int
     tol: float
+    dtype: torch.dtype = torch.float32
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return a context in which networks are evaluated in `dtype`."""
+        reduced = self.dtype != torch.float32
+        return torch.autocast(device.type, dtype=self.dtype, enabled=reduced)
 
     def learning_rate_at(self, progress: float) -> float:
         """Learning rate after a fraction of a phase."""
@@ -222,7 +228,8 @@ def run_phase(
         total = torch.zeros(len(TERMS) + 1, device=train.device)
         for step, batch in enumerate(batches):
             progress = phase.progress((epoch + step / n_batches) / n_epochs)
-            found = part.evaluate(train[batch])
+            with options.autocast(train.device):
+                found = part.evaluate(train[batch])
             loss = -found.terms.elbo(phase.kl_weight(progress)).mean()
             loss = loss + phase.guidance(progress) * found.distance
             contrast = loss.new_tensor(math.nan)
