@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -27,9 +28,10 @@ from sklearn.utils.validation import (
 )
 from torch import Tensor, nn
 
-from .devices import resolve_device
+from .dendrogram import Dendrogram
+from .devices import resolve_device, resolve_precision
 from .features import fit_feature_map
-from .hierarchy import build_dendrogram
+from .hierarchy import build_dendrogram, update_dendrogram
 from .model import (
     FeatureMap,
     ImageLayout,
@@ -65,6 +67,7 @@ from .training import (
     count_supported,
     map_blocks,
     nearest_neighbors,
+    train_further,
 )
 from .validation import (
     Allowed,
@@ -217,12 +220,18 @@ class TreeVAEClustering(
         Above 0, progress is written to standard error.
     device : str, torch.device or None, default=None
         Where to compute; None is the best device available.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Type in which networks are evaluated while they train. bfloat16 is faster on
+        hardware made for it; weights, probabilities, divergences and losses are in
+        float32 all the same, as all predictions are. "auto" is "bfloat16" on CUDA
+        devices made for it, and "float32" elsewhere.
 
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
         Cluster of each training sample, 0 to ``n_clusters_ - 1``; clusters are
-        numbered from left to right in the tree.
+        numbered from left to right in the tree. Those of the last `partial_fit`, if
+        there was one.
     n_clusters_ : int
         Number of clusters, the leaves of the tree.
     dendrogram_ : Dendrogram
@@ -238,6 +247,8 @@ class TreeVAEClustering(
         Number of leaves of the tree over the samples.
     n_iter_ : int
         Number of epochs, over all phases.
+    n_samples_seen_ : int
+        Number of samples in all calls of `partial_fit`, or in that of `fit`.
     history_ : dict of lists
         One entry for each epoch: "phase", "epoch", "n_leaves", "learning_rate",
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
@@ -314,6 +325,7 @@ class TreeVAEClustering(
         ],
         "verbose": [Number(Integral, 0), Boolean()],
         "device": [Instance(str), Instance(torch.device), Options((None,))],
+        "precision": [Options(("auto", "float32", "bfloat16"))],
     }
 
     def __init__(
@@ -344,6 +356,7 @@ class TreeVAEClustering(
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         device: str | torch.device | None = None,
+        precision: str = "auto",
     ) -> None:
         self.n_clusters = n_clusters
         self.growth = growth
@@ -370,6 +383,7 @@ class TreeVAEClustering(
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
+        self.precision = precision
 
     def __sklearn_tags__(self) -> Tags:
         """Describe what the estimator can do, for scikit-learn."""
@@ -416,14 +430,14 @@ class TreeVAEClustering(
         """
         check_parameters(self, self._allowed)
         device = resolve_device(self.device)
+        options = self._loop_options(device)
         X = self._validate(X, reset=True)
         self._check_shapes(X)
         likelihood = resolve_likelihood(X, self.likelihood)
         center, scale = standardisation(X, likelihood, self.image_shape is not None)
         networks = self._networks(X.shape[1], likelihood)
         generator = self._make_generator(device)
-        seed = torch.randint(2**31, (), generator=generator, device=device)
-        rng = np.random.default_rng(seed.item())
+        rng = np.random.default_rng(_draw_seed(generator))
         # Whatever the caller's mode, gradients are needed here.
         with torch.inference_mode(False), torch.enable_grad():
             samples = Samples(X, center, scale, device)
@@ -441,16 +455,19 @@ class TreeVAEClustering(
             features = samples.map(feature_map)
             networks["feature_map"] = feature_map
             train, validation = self._hold_out(len(samples), generator)
-            views = self._make_views(
+            contrast = self._make_contrast(
                 X, samples, feature_map, features, train, generator
             )
-            contrast = None
-            if views is not None:
-                contrast = ContrastOptions(
-                    views, self.contrastive_weight, self.temperature
-                )
             module, history = self._grow(
-                samples, features, train, validation, networks, contrast, generator, rng
+                samples,
+                features,
+                train,
+                validation,
+                networks,
+                options,
+                contrast,
+                generator,
+                rng,
             )
         # Nothing is set before: a fit that fails leaves the estimator as it was.
         self.device_ = device
@@ -459,10 +476,114 @@ class TreeVAEClustering(
         self.history_ = history.as_lists()
         self.n_iter_ = len(history.records)
         self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
-        self._read_tree(samples, features)
+        self._set_tree(*self._read_tree(module, samples, features))
+        self.n_samples_seen_ = len(samples)
+        self._seed = _draw_seed(generator)
         self._n_features_out = self.hidden_dim
         if self.n_clusters is not None:
             self._warn_of_few_clusters(features.numpy(force=True), rng)
+        return self
+
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Keep training a fitted tree on new samples; grow one on the first.
+
+        Without a tree this is `fit`: the first batch must show all the clusters. Later
+        calls train the whole model for one pass over the rows given, at a quarter of
+        `learning_rate`, and ask samples a little to stay in their leaf. The tree
+        itself, features, scales and the likelihood remain those of the first batch. A
+        call starts a new optimiser, and doesn't stop early. The same calls in the same
+        order give the same result, also if the estimator is pickled in between.
+
+        Afterwards, `labels_`, ``children_`` and the numbers of samples in
+        `dendrogram_` are of the rows just passed: leaves can be empty, and
+        ``n_clusters_`` stays. Weights and heights in `dendrogram_` are means over the
+        rows of all calls, as the model was then; the height of a node changes with
+        rows on both of its sides. `history_` and `n_iter_` continue, with an epoch for
+        each call.
+
+        With ``views="image"`` or a callable, variants take part; "neighbors" don't,
+        as a batch may be too small to have any. With ``random_state=None``, only the
+        first call draws a fresh seed.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            New data, from one row upwards; as much as `fit` needs, the first time.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : TreeVAEClustering
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X isn't valid, or X isn't what the likelihood needs; see
+            `fit` for the first call. The estimator stays as it was.
+        FloatingPointError
+            If training diverges. The estimator stays as it was.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_blobs
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
+        >>> model = TreeVAEClustering(n_clusters=3, random_state=0)
+        >>> for start in range(0, 120, 60):
+        ...     model = model.partial_fit(X[start : start + 60])
+        >>> model.labels_.shape
+        (60,)
+        >>> model.n_samples_seen_
+        120
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X)
+        check_parameters(self, self._allowed)
+        options = self._loop_options(self.device_)
+        X = self._validate(X, reset=False)
+        self._check_images(X.shape[1])
+        resolve_likelihood(X, self.module_.config["likelihood"])
+        generator = torch.Generator(self.device_).manual_seed(self._seed)
+        progress = ProgressLine(self.n_clusters_) if self.verbose else None
+        history = History(on_epoch=progress)
+        with torch.inference_mode(False), torch.enable_grad():
+            samples = Samples(X, self._center, self._scale, self.device_)
+            if callable(self.views):
+                check_view(self.views, samples)
+            module = copy.deepcopy(self.module_)
+            features = samples.map(module.feature_map)
+            contrast = None
+            if self.views != "neighbors":
+                everyone = torch.arange(len(samples), device=self.device_)
+                contrast = self._make_contrast(
+                    X, samples, module.feature_map, features, everyone, generator
+                )
+            train_further(
+                module,
+                samples,
+                features,
+                options=options,
+                contrast=contrast,
+                generator=generator,
+                history=history,
+            )
+        if progress is not None:
+            progress.close()
+        new, leaf_order = self._read_tree(module, samples, features)
+        dendrogram = update_dendrogram(self.dendrogram_, self.n_samples_seen_, new)
+        # Nothing is set before: a call that fails leaves the estimator as it was.
+        self.module_ = module
+        self._set_tree(dendrogram, leaf_order)
+        self.n_samples_seen_ += len(samples)
+        self._seed = _draw_seed(generator)
+        self.history_ = {
+            name: [*values, *history.as_lists()[name]]
+            for name, values in self.history_.items()
+        }
+        self.n_iter_ += len(history.records)
+        self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
         return self
 
     def _check_shapes(self, X: Matrix) -> None:
@@ -472,6 +593,10 @@ class TreeVAEClustering(
             raise ValueError(
                 f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
             )
+        self._check_images(n_features)
+
+    def _check_images(self, n_features: int) -> None:
+        """Check the parameters that say, or ask, that rows are images."""
         images = "cnn", "resnet"
         for name in ("encoder", "decoder"):
             if self.image_shape is None and getattr(self, name) in images:
@@ -547,6 +672,7 @@ class TreeVAEClustering(
         train: Tensor,
         validation: Tensor,
         networks: dict[str, object],
+        options: LoopOptions,
         contrast: ContrastOptions | None,
         generator: torch.Generator,
         rng: np.random.Generator,
@@ -575,14 +701,7 @@ class TreeVAEClustering(
                 split_criterion=self.split_criterion,
                 min_cluster_fraction=self._least_fraction(n_clusters),
             ),
-            options=LoopOptions(
-                max_iter=self.max_iter,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                n_iter_no_change=self.n_iter_no_change,
-                tol=self.tol,
-            ),
+            options=options,
             contrast=contrast,
             generator=generator,
             history=history,
@@ -592,6 +711,24 @@ class TreeVAEClustering(
             progress.close()
         return module.eval(), history
 
+    def _loop_options(self, device: torch.device) -> LoopOptions:
+        return LoopOptions(
+            max_iter=self.max_iter,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+            dtype=resolve_precision(self.precision, device),
+        )
+
+    def _make_contrast(self, *args: Any) -> ContrastOptions | None:
+        """Return what variants there are; arguments as for `_make_views`."""
+        if self.views is None:
+            return None
+        views = self._make_views(*args)
+        return ContrastOptions(views, self.contrastive_weight, self.temperature)
+
     def _make_views(
         self,
         X: Matrix,
@@ -600,10 +737,8 @@ class TreeVAEClustering(
         features: Tensor,
         train: Tensor,
         generator: torch.Generator,
-    ) -> Views | None:
+    ) -> Views:
         """Return what gives features of variants of samples."""
-        if self.views is None:
-            return None
         if self.views == "neighbors":
             # Held-out samples are no one's variants. Without neighbours, a sample is
             # its own variant.
@@ -664,26 +799,31 @@ class TreeVAEClustering(
         train, validation = order[n_validation:], order[:n_validation]
         return train.sort().values, validation.sort().values
 
-    def _read_tree(self, samples: Samples, features: Tensor) -> None:
-        """Set everything that follows from the module and the training samples."""
-        topology = self.module_.topology
-        path = map_blocks(lambda x: self.module_.route_from(x).T.exp(), features)
+    def _read_tree(
+        self, module: TreeVAE, samples: Samples, features: Tensor
+    ) -> tuple[Dendrogram, NDArray[np.int64]]:
+        """Return what `build_dendrogram` makes of a module and some samples."""
+        path = map_blocks(lambda x: module.route_from(x).T.exp(), features)
         positions = path.argmax(1)
         subset = _some_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
         leaf_elbo = samples.map(
-            lambda x: self.module_.leaf_elbo(x).T,
-            torch.from_numpy(subset).to(self.device_),
+            lambda x: module.leaf_elbo(x).T,
+            torch.from_numpy(subset).to(features.device),
         )
-        self.dendrogram_, self._leaf_order = build_dendrogram(
-            topology,
+        return build_dendrogram(
+            module.topology,
             leaf_mass=self._to_numpy(path, np.float64).mean(axis=0),
             labels=positions.numpy(force=True),
             leaf_elbo=self._to_numpy(leaf_elbo, np.float64),
             elbo_labels=positions.numpy(force=True)[subset],
         )
-        self.labels_ = self.dendrogram_.labels
-        self.n_clusters_ = self.dendrogram_.n_leaves
-        self.linkage_matrix_ = self.dendrogram_.to_linkage()
+
+    def _set_tree(self, dendrogram: Dendrogram, leaf_order: NDArray[np.int64]) -> None:
+        """Set the tree, and all that follows from it."""
+        self.dendrogram_, self._leaf_order = dendrogram, leaf_order
+        self.labels_ = dendrogram.labels
+        self.n_clusters_ = dendrogram.n_leaves
+        self.linkage_matrix_ = dendrogram.to_linkage()
 
     @property
     def children_(self) -> NDArray[np.int64]:
@@ -1037,6 +1177,10 @@ class TreeVAEClustering(
 def _check_count(name: str, value: object) -> None:
     if not Number(Integral, 1).accepts(value):
         raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
+
+
+def _draw_seed(generator: torch.Generator) -> int:
+    return torch.randint(2**31, (), generator=generator, device=generator.device).item()
 
 
 def _some_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:

@@ -1,10 +1,10 @@
-"""Where tensors live."""
+"""Where tensors live, and how precisely they are multiplied."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["resolve_device"]
+__all__ = ["resolve_device", "resolve_precision"]
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -34,3 +34,33 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
             f"'cpu' or 'cuda:0', or be None. Got {device!r}: {error}"
         ) from error
     return resolved
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Return the type in which networks are evaluated while they train.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}
+        The wish of a user; "auto" is bfloat16 on CUDA devices that are made for it.
+    device : torch.device
+        Where to compute.
+
+    Raises
+    ------
+    ValueError
+        If bfloat16 is asked for where torch has no automatic casts.
+    """
+    if precision == "auto":
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
+        return torch.bfloat16 if half else torch.float32
+    if precision == "float32":
+        return torch.float32
+    if not torch.amp.is_autocast_available(device.type):
+        raise ValueError(
+            "precision='bfloat16' needs a device with automatic casts, such as 'cpu' "
+            f"or 'cuda', but device is {str(device)!r}. Use 'float32'."
+        )
+    return torch.bfloat16

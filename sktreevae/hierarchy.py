@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from .dendrogram import Dendrogram
 from .model import Topology
 
-__all__ = ["build_dendrogram"]
+__all__ = ["build_dendrogram", "update_dendrogram"]
 
 
 def build_dendrogram(
@@ -66,6 +66,40 @@ def build_dendrogram(
     leaf_order = np.array([below[node][0] for node in shape.leaves])
     leaf_label = np.argsort(leaf_order)
     return Dendrogram(parent, height, leaf_label[labels], weight), leaf_order
+
+
+def update_dendrogram(old: Dendrogram, n_old: int, new: Dendrogram) -> Dendrogram:
+    """Let the dendrogram of new samples remember earlier ones.
+
+    Weights, and the heights of the decisions that new samples take both ways, become
+    means over all samples below a node; other heights stay. A leaf that no new sample
+    is in so keeps its place and its size.
+
+    Parameters
+    ----------
+    old : Dendrogram
+        The tree before.
+    n_old : int
+        Samples that its weights and heights are means of.
+    new : Dendrogram
+        The same tree, as the new samples alone show it.
+
+    Returns
+    -------
+    dendrogram : Dendrogram
+        With the labels of the new samples.
+    """
+    n_new = len(new.labels)
+    before, now = n_old * old.weight, n_new * new.weight
+    height = old.height.copy()
+    for node in new.internal_nodes:
+        children = [new.children_left[node], new.children_right[node]]
+        if new.n_node_samples[children].all():
+            height[node] = np.average(
+                [old.height[node], new.height[node]], weights=[before[node], now[node]]
+            )
+    weight = (before + now) / (n_old + n_new)
+    return Dendrogram(new.parent, height, new.labels, weight)
 
 
 def _contract(topology: Topology) -> tuple[list[int], list[int]]:

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.hierarchy import build_dendrogram
+from sktreevae.dendrogram import Dendrogram
+from sktreevae.hierarchy import build_dendrogram, update_dendrogram
 from sktreevae.model import Topology
 
 from .model.strategies import topologies
@@ -86,3 +87,29 @@ def test_branches_are_mixtures_of_their_leaves():
     ratio = np.log(left) - np.log(right)
     expected = ratio[below].mean() - ratio[~below].mean()
     assert dendrogram.height[0] == pytest.approx(expected)
+
+
+@given(topologies(), st.integers(0, 99))
+def test_an_update_without_news_changes_nothing(tree, seed):
+    dendrogram, *_ = build(tree, seed)
+    updated = update_dendrogram(dendrogram, 7, dendrogram)
+    np.testing.assert_allclose(updated.weight, dendrogram.weight)
+    np.testing.assert_allclose(updated.height, dendrogram.height)
+
+
+def test_an_update_weighs_by_samples():
+    old = Dendrogram([-1, 0, 0, 1, 1], [8, 4, 0, 0, 0], labels=[0] * 4 + [1] * 2 + [2])
+    new = Dendrogram([-1, 0, 0, 1, 1], [9, 7, 0, 0, 0], labels=[0] * 3 + [1] * 3 + [2])
+    updated = update_dendrogram(old, 14, new)
+    np.testing.assert_array_equal(updated.labels, new.labels)
+    np.testing.assert_allclose(updated.height[:2], [25 / 3, 5])
+    np.testing.assert_allclose(
+        updated.weight[updated.leaves], [11 / 21, 7 / 21, 3 / 21]
+    )
+
+
+def test_heights_wait_for_samples_on_both_sides():
+    old = Dendrogram([-1, 0, 0, 1, 1], [8, 4, 0, 0, 0], labels=[0, 1, 2])
+    new = Dendrogram([-1, 0, 0, 1, 1], [10, 2, 0, 0, 0], labels=[0, 0, 2])
+    updated = update_dendrogram(old, 3, new)
+    np.testing.assert_allclose(updated.height[:2], [9, 4])

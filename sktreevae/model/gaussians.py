@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .precision import full
+
 __all__ = ["VARIANCE_FLOOR", "Gaussian"]
 
 VARIANCE_FLOOR = 1e-4
@@ -24,7 +26,7 @@ class Gaussian:
     @classmethod
     def from_raw(cls, raw: Tensor) -> Gaussian:
         """Read a network's output: means, then variances before the softplus."""
-        mean, raw_variance = raw.chunk(2, dim=-1)
+        mean, raw_variance = full(raw).chunk(2, dim=-1)
         return cls(mean, F.softplus(raw_variance) + VARIANCE_FLOOR)
 
     def merge(self, other: Gaussian) -> Gaussian:

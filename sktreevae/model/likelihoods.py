@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import full_precision
+
 __all__ = ["Bernoulli", "Gaussian", "LIKELIHOODS", "NegativeBinomial", "Poisson"]
 
 LARGEST_COUNT = 2**24
@@ -40,7 +42,8 @@ class Bernoulli(nn.Module):
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Log p(x | z) in nats; arguments as for `Gaussian.log_prob`."""
-        linear = torch.linalg.vecdot(output, x.clamp(0.0, 1.0))
+        with full_precision(x):
+            linear = torch.linalg.vecdot(output, x.clamp(0.0, 1.0))
         return linear - F.softplus(output).sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:
@@ -96,7 +99,8 @@ class Gaussian(nn.Module):
             Leaves of the rows in the latter case.
         """
         variance = _of_leaves(self.variance, leaf)
-        squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
+        with full_precision(x):
+            squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
         return -0.5 * (squares + (2 * torch.pi * variance).log().sum(-1))
 
     def mean(self, output: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from .layers import StackedMLP, StackedModules
 from .likelihoods import LIKELIHOODS
 from .placement import Everyone, Slots, allocate
 from .posterior import Decisions, ElboTerms, Level, Posterior, Routing
+from .precision import full, full_precision
 from .topology import Restructuring, Topology
 
 __all__ = ["TopDown"]
@@ -205,7 +206,8 @@ class TopDown(nn.Module):
             decisions = None
             if depth < self.topology.depth:
                 branchings = self.branchings(depth)
-                p_logit = p_routers[depth](z.index_select(0, branchings)).squeeze(-1)
+                p_logit = full(p_routers[depth](z.index_select(0, branchings)))
+                p_logit = p_logit.squeeze(-1)
                 q_logit = place.pick(routing.q_logits[depth], branchings)
                 decisions = Decisions(q_logit, p_logit)
             levels.append(Level(q, p, z, decisions))
@@ -223,7 +225,7 @@ class TopDown(nn.Module):
         q_logits: list[Tensor] = []
         log_paths = [root_log_path[None]]
         for depth in range(self.topology.depth):
-            logit = q_routers[depth](_at(embeddings, depth)).squeeze(-1)
+            logit = full(q_routers[depth](_at(embeddings, depth))).squeeze(-1)
             above = self.pass_down(log_paths[-1], depth + 1)
             q_logits.append(logit)
             log_paths.append(above + self.routes(logit, depth))
@@ -278,9 +280,9 @@ class TopDown(nn.Module):
             Draws the latents; without it they are the posterior means.
         """
         kept = _keep_probable(routing.leaf_log_path, n_leaves)
-        places = allocate(
-            self._ancestry @ kept, self._level_sizes, self._parent, self._leaves
-        )
+        with full_precision(kept):
+            reach = self._ancestry @ kept
+        places = allocate(reach, self._level_sizes, self._parent, self._leaves)
         noises = None
         if generator is not None:
             noises = [
@@ -295,7 +297,7 @@ class TopDown(nn.Module):
         z = torch.cat([level.z.flatten(0, 1) for level in levels])
         z = z.index_select(0, places.slot)
         n_of_leaf = places.leaf.bincount(minlength=len(self._leaves)).tolist()
-        output = self.decoders.forward_groups(z, n_of_leaf)
+        output = full(self.decoders.forward_groups(z, n_of_leaf))
         rows = x.index_select(0, places.sample)
         log_prob = self.likelihood.log_prob(output, rows, places.leaf)
         weighted = kept[places.leaf, places.sample] * log_prob
@@ -362,7 +364,7 @@ class TopDown(nn.Module):
 
     def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
-        return self.likelihood.log_prob(self.decoders(posterior.leaf_z), x)
+        return self.likelihood.log_prob(full(self.decoders(posterior.leaf_z)), x)
 
     def draw(self, leaf_z: Tensor, leaf: Tensor, generator: torch.Generator) -> Tensor:
         """Draw x from p(x | z_l), (batch, n_features).

@@ -2,7 +2,7 @@
 
 from .batches import Samples, map_blocks
 from .contrast import ContrastOptions
-from .gardener import GrowthOptions
+from .gardener import GrowthOptions, train_further
 from .growing import IterativeGrowth
 from .guiding import GraphClustering, GuidedGrowth
 from .loop import History, LoopOptions
@@ -35,4 +35,5 @@ __all__ = [
     "count_supported",
     "map_blocks",
     "nearest_neighbors",
+    "train_further",
 ]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..model import Routing, TreeVAE
 from ..model.layers import StackedMLP
+from ..model.precision import full, full_precision
 from .views import Views
 
 __all__ = ["Contrast", "ContrastOptions", "Projections", "nt_xent", "router_contrast"]
@@ -58,7 +59,8 @@ class Contrast(nn.Module):
 
     def variants(self, index: Tensor) -> Tensor:
         """Return features of a variant of each sample, (len(index), n_outputs)."""
-        return self.options.views(index, self.generator)
+        with full_precision(self.project.nets.biases[0]):
+            return self.options.views(index, self.generator)
 
     def forward(
         self,
@@ -168,8 +170,9 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     >>> bool(nt_xent(a, a, 0.5) < nt_xent(a, a.roll(1, 0), 0.5))
     True
     """
-    views = F.normalize(torch.cat([a, b]), dim=1)
-    logits = views @ views.T / temperature
+    views = F.normalize(full(torch.cat([a, b])), dim=1)
+    with full_precision(views):
+        logits = views @ views.T / temperature
     logits = logits.masked_fill(
         torch.eye(len(logits), dtype=torch.bool, device=logits.device), -math.inf
     )

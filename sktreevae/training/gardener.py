@@ -1,9 +1,9 @@
-"""What both ways to grow a tree share: training the whole of it, and pruning."""
+"""What all ways to a tree share: training the whole of it, and pruning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from .batches import Samples, map_blocks
 from .contrast import Contrast, ContrastOptions
 from .loop import Evaluation, History, LoopOptions, Part, Phase, run_phase
 
-__all__ = ["Gardener", "GrowthOptions", "surprise"]
+__all__ = ["Gardener", "GrowthOptions", "surprise", "train_further"]
 
 MIN_GUIDANCE = 20.0
 """Weight of the way to a sample's target leaf, in nats for each nat of surprise: one
@@ -27,6 +27,15 @@ N_LEAVES = 2
 
 N_STATISTICS = 10_000
 """Most samples that a mean or a variance is taken from."""
+
+PACE = 0.25
+"""Learning rate of `train_further`, relative to the largest one of a fit. A call starts
+a new optimiser: one that lived on, with its momentum, would lose clusters to many small
+batches."""
+
+LOYALTY = 0.1
+"""Weight of the way to the leaves where samples are, relative to that of a fit. More
+would leave small batches little to learn but that."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Gardener:
         self.contrast_options = contrast
         self.generator = generator
         self.history = history
-        self.guidance = max(MIN_GUIDANCE, samples.n_features)
+        self.guidance = _guidance(samples)
         self.min_samples = max(1, round(growth.min_cluster_fraction * len(samples)))
 
     def plant(self, topology: Topology) -> None:
@@ -134,7 +143,14 @@ class Gardener:
         """
         if target is None:
             target = self.leaf_log_path().argmax(1)
-        part = _WholeTree(self, target)
+        part = _WholeTree(
+            self.model,
+            self.samples,
+            self.inputs,
+            target,
+            contrast=self.contrast,
+            generator=self.generator,
+        )
         self.run(phase, part, self.train)
 
     def run(
@@ -177,24 +193,113 @@ class Gardener:
         return pruned
 
 
-class _WholeTree:
-    """The whole model, as a part to train."""
+def train_further(
+    model: TreeVAE,
+    samples: Samples,
+    features: Tensor,
+    *,
+    options: LoopOptions,
+    contrast: ContrastOptions | None,
+    generator: torch.Generator,
+    history: History,
+) -> None:
+    """Train the whole of a model for one pass over new samples.
 
-    def __init__(self, gardener: Gardener, target: Tensor) -> None:
-        self.model = gardener.model
-        self.contrast = gardener.contrast
-        self.samples = gardener.samples
-        self.inputs = gardener.inputs
+    Samples are guided to the leaves where they are. Rate and weights are constant, as
+    a next call may follow, or not.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model, changed in place.
+    samples : Samples
+        The data.
+    features : Tensor of shape (n_samples, n_outputs)
+        What the feature map makes of them.
+    options : LoopOptions
+        Optimiser; all but the number of epochs and the stopping rule.
+    contrast : ContrastOptions or None
+        Variants of samples that should go the same way.
+    generator : torch.Generator
+        The only source of randomness.
+    history : History
+        Gets one record.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is no longer finite.
+    """
+    log_path = map_blocks(lambda x: model.route_from(x).T, features)
+    part = _WholeTree(
+        model,
+        samples,
+        inputs=lambda index: features[index],
+        target=log_path.argmax(1),
+        contrast=None if contrast is None else Contrast(contrast, model, generator),
+        generator=generator,
+    )
+    phase = Phase(
+        "stream", (1.0, 1.0), LOYALTY * _guidance(samples), min_steps=1, steady=True
+    )
+    everyone = torch.arange(len(samples), device=features.device)
+    rate = PACE * options.learning_rate
+    run_phase(
+        phase,
+        part,
+        train=everyone,
+        validation=everyone[:0],
+        options=replace(options, max_iter=1, learning_rate=rate),
+        generator=generator,
+        history=history,
+    )
+
+
+class _WholeTree:
+    """The whole model, as a part to train.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    samples : Samples
+        The data.
+    inputs : callable
+        Returns what the encoder sees of some samples.
+    target : Tensor of int of shape (n_samples,)
+        Positions of the leaves that samples are guided to.
+    contrast : Contrast or None
+        What asks the model to treat variants of a sample alike.
+    generator : torch.Generator
+        Draws the latents.
+    """
+
+    def __init__(
+        self,
+        model: TreeVAE,
+        samples: Samples,
+        inputs: Callable[[Tensor], Tensor],
+        target: Tensor,
+        *,
+        contrast: Contrast | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.inputs = inputs
         self.target = target
-        self.generator = gardener.generator
-        self.n_leaves = len(self.model.topology.leaves)
+        self.contrast = contrast
+        self.generator = generator
+        self.n_leaves = len(model.topology.leaves)
 
     def parameters(self) -> Iterable[nn.Parameter]:
+        """Return those of the model and, if there is one, of the contrast."""
         yield from self.model.parameters()
         if self.contrast is not None:
             yield from self.contrast.parameters()
 
     def evaluate(self, index: Tensor) -> Evaluation:
+        """Return the bound of some samples, by way of few leaves."""
         x, target = self.samples[index], self.target[index]
         embeddings = self.model.bottom_up(self.inputs(index))
         evidence = self.model.evidence(embeddings, x)
@@ -205,6 +310,11 @@ class _WholeTree:
             return Evaluation(terms, distance)
         loss, others = self.contrast(self.model, embeddings, routing, index)
         return Evaluation(terms, (distance + surprise(others, target)) / 2, loss)
+
+
+def _guidance(samples: Samples) -> float:
+    """Return the weight of the way to the target leaves, in nats for each nat."""
+    return max(MIN_GUIDANCE, samples.n_features)
 
 
 def surprise(leaf_log_path: Tensor, target: Tensor) -> Tensor:

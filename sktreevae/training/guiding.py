@@ -237,7 +237,8 @@ class GuidedGrowth(Gardener):
                 inputs = [self.inputs(index)]
                 if self.contrast is not None:
                     inputs.append(self.contrast.variants(index))
-                log_path = self.model.route_from(torch.cat(inputs))
+                with self.options.autocast(index.device):
+                    log_path = self.model.route_from(torch.cat(inputs))
                 loss = surprise(log_path, target[index].repeat(len(inputs)))
                 descent.step(loss, step / n_steps)
                 total += loss.detach()

@@ -73,6 +73,12 @@ class LoopOptions:
     weight_decay: float
     n_iter_no_change: int
     tol: float
+    dtype: torch.dtype = torch.float32
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return a context in which networks are evaluated in `dtype`."""
+        reduced = self.dtype != torch.float32
+        return torch.autocast(device.type, dtype=self.dtype, enabled=reduced)
 
     def learning_rate_at(self, progress: float) -> float:
         """Learning rate after a fraction of a phase."""
@@ -87,7 +93,7 @@ class Phase:
 
     Parameters
     ----------
-    name : {"initial", "split", "refresh", "finetune", "joint"}
+    name : {"initial", "split", "refresh", "finetune", "joint", "stream"}
         Its name in the history.
     kl_weights : tuple of two floats
         Weight of the divergences in the first step, and from the middle on.
@@ -95,12 +101,20 @@ class Phase:
         Weight of the way to the target leaves up to the middle; 0 at the end.
     min_steps : int, default=20
         Least update steps, for data with few batches an epoch.
+    steady : bool, default=False
+        Whether rate and weights stay what they are in the middle of a phase, for one
+        that follows others and will be followed.
     """
 
     name: str
     kl_weights: tuple[float, float]
     guidance_weight: float
     min_steps: int = 20
+    steady: bool = False
+
+    def progress(self, elapsed: float) -> float:
+        """Where the schedules are after a fraction of the phase."""
+        return 0.5 if self.steady else elapsed
 
     def kl_weight(self, progress: float) -> float:
         """Weight of the divergences after a fraction of the phase."""
@@ -213,8 +227,9 @@ def run_phase(
         batches = shuffled_batches(len(train), options.batch_size, generator)
         total = torch.zeros(len(TERMS) + 1, device=train.device)
         for step, batch in enumerate(batches):
-            progress = (epoch + step / n_batches) / n_epochs
-            found = part.evaluate(train[batch])
+            progress = phase.progress((epoch + step / n_batches) / n_epochs)
+            with options.autocast(train.device):
+                found = part.evaluate(train[batch])
             loss = -found.terms.elbo(phase.kl_weight(progress)).mean()
             loss = loss + phase.guidance(progress) * found.distance
             contrast = loss.new_tensor(math.nan)

@@ -1,0 +1,286 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_equal
+from scipy.cluster.hierarchy import is_valid_linkage
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae import TreeVAEClustering
+from sktreevae.metrics import dendrogram_purity
+
+QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
+FITTED = [
+    "labels_",
+    "n_clusters_",
+    "linkage_matrix_",
+    "history_",
+    "n_iter_",
+    "n_samples_seen_",
+    "lower_bound_",
+]
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:800], y[:800]
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
+    return make_blobs(200, centers=centers, cluster_std=0.5, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    return fit_blobs(blobs[0])
+
+
+@pytest.fixture
+def model(fitted):
+    return copy.deepcopy(fitted)
+
+
+def fit_blobs(X, **settings):
+    return TreeVAEClustering(4, **QUICK, **settings).fit(X)
+
+
+def assert_same(one, other, X):
+    for name in FITTED:
+        assert_equal(getattr(one, name), getattr(other, name))
+    assert_equal(one.dendrogram_.weight, other.dendrogram_.weight)
+    assert_equal(one.transform(X), other.transform(X))
+    assert_equal(one.score_samples(X), other.score_samples(X))
+
+
+# What it learns
+
+
+def test_first_call_is_a_fit(blobs):
+    X, _ = blobs
+    assert_same(TreeVAEClustering(4, **QUICK).partial_fit(X), fit_blobs(X), X)
+
+
+def test_clusters_survive_many_calls(digits):
+    X, y = digits
+    model = TreeVAEClustering(10, random_state=0).fit(X)
+    before = dendrogram_purity(y, model)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        model.partial_fit(X[rng.permutation(len(X))[:400]])
+    assert dendrogram_purity(y, model, model.predict(X)) > before - 0.02
+
+
+def test_single_rows_leave_clusters_alone(model, blobs):
+    X, y = blobs
+    for row in X[:30]:
+        model.partial_fit(row[None])
+    assert adjusted_rand_score(y, model.predict(X)) == 1.0
+
+
+def test_score_of_shifted_data_rises(digits):
+    X, _ = digits
+    model = TreeVAEClustering(5, **QUICK).fit(X[:400])
+    new = 0.7 * X[400:] + 3.0
+    scores = [model.score(new)]
+    for _ in range(4):
+        scores.append(model.partial_fit(new).score(new))
+    assert (np.diff(scores) > 0).all()
+
+
+def test_predictions_of_a_memmap_streamed_by_chunks(tmp_path, blobs):
+    X, y = blobs
+    np.save(tmp_path / "X.npy", X)
+    stream = np.load(tmp_path / "X.npy", mmap_mode="r")
+    model = TreeVAEClustering(4, **QUICK)
+    for start in range(0, 200, 50):
+        model.partial_fit(stream[start : start + 50])
+    assert model.n_samples_seen_ == 200
+    assert adjusted_rand_score(y, model.predict(stream)) == 1.0
+
+
+# What is kept, and what changes
+
+
+def test_labels_are_those_of_the_last_rows(model, blobs):
+    X, _ = blobs
+    model.partial_fit(X[:30])
+    assert_equal(model.labels_, model.predict(X[:30]))
+    assert_equal(model.dendrogram_.labels, model.labels_)
+    assert model.dendrogram_.n_node_samples[0] == model.n_leaves_ == 30
+    assert model.children_.shape == (29, 2)
+
+
+def test_an_empty_leaf_keeps_its_place(model, blobs):
+    X, y = blobs
+    before = model.dendrogram_
+    model.partial_fit(X[y == 0])
+    after = model.dendrogram_
+    assert model.n_clusters_ == 4
+    assert len(set(model.labels_)) == 1
+    assert is_valid_linkage(model.linkage_matrix_)
+    assert_equal(after.parent, before.parent)
+    # No decision had rows on both sides.
+    assert_equal(after.height, before.height)
+    assert model.children_.shape == (len(model.labels_) - 1, 2)
+    assert adjusted_rand_score(y, model.predict(X)) == 1.0
+
+
+def test_weights_are_means_over_all_rows(model, blobs):
+    X, y = blobs
+    tree = model.dendrogram_
+    weights = 200 * tree.weight[tree.leaves]
+    for rows in (X[y == 0], X[:30]):
+        tree = model.partial_fit(rows).dendrogram_
+        weights = weights + model.predict_proba(rows).sum(axis=0)
+    assert_allclose(tree.weight[tree.leaves], weights / 280)
+    assert_allclose(tree.weight[0], 1.0)
+
+
+def test_heights_are_means_over_all_rows(model, blobs):
+    before = model.dendrogram_.height
+    after = model.partial_fit(blobs[0]).dendrogram_.height
+    samples, _ = model._samples(blobs[0])
+    features = samples.map(model.module_.feature_map)
+    tree, _ = model._read_tree(model.module_, samples, features)
+    inner = tree.internal_nodes
+    assert_allclose(after[inner], (before[inner] + tree.height[inner]) / 2, rtol=1e-2)
+    assert not np.allclose(after[inner], before[inner])
+
+
+def test_history_goes_on(blobs):
+    X, _ = blobs
+    model = fit_blobs(X, batch_size=32)
+    before, n_iter = model.history_, model.n_iter_
+    model.partial_fit(X).partial_fit(X)
+    assert model.n_iter_ == n_iter + 2
+    for name, values in model.history_.items():
+        assert len(values) == model.n_iter_
+        assert_equal(values[:n_iter], before[name])
+    assert model.history_["phase"][-2:] == ["stream", "stream"]
+    assert model.history_["learning_rate"][-1] == 0.25 * model.learning_rate
+    assert model.history_["kl_weight"][-1] == 1.0
+    shift = np.log(X.std(axis=0)).sum()
+    assert_allclose(model.lower_bound_, model.history_["elbo"][-1] - shift)
+
+
+def test_a_fit_starts_anew(model, blobs):
+    X, _ = blobs
+    model.partial_fit(X[:50])
+    assert_same(model.fit(X), fit_blobs(X), X)
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
+def test_every_growth_and_likelihood_goes_on(digits, growth, likelihood):
+    X = digits[0][:200] > 8 if likelihood == "bernoulli" else digits[0][:200]
+    settings = {"growth": growth, "likelihood": likelihood, "early_stopping": True}
+    model = TreeVAEClustering(2, **QUICK, **settings).fit(X)
+    bound = model.lower_bound_
+    for _ in range(10):
+        model.partial_fit(X)
+    assert model.lower_bound_ > bound
+
+
+def test_variants_take_part_but_for_neighbors(digits):
+    X = digits[0][:200]
+    contrast = {}
+    for views in ("image", "neighbors"):
+        model = TreeVAEClustering(2, views=views, image_shape=(8, 8), **QUICK).fit(X)
+        contrast[views] = model.partial_fit(X[:1]).history_["contrast"][-1]
+    assert np.isfinite(contrast["image"])
+    assert np.isnan(contrast["neighbors"])
+
+
+# Determinism
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_a_pickle_continues_as_the_original(blobs, random_state):
+    X, _ = blobs
+    settings = {**QUICK, "random_state": random_state}
+    model = TreeVAEClustering(4, **settings).partial_fit(X).partial_fit(X[:70])
+    other = pickle.loads(pickle.dumps(model))
+    for rows in (slice(70, 140), slice(0, 100)):
+        model.partial_fit(X[rows])
+        other.partial_fit(X[rows])
+    assert_same(model, other, X)
+
+
+def test_calls_draw_different_noise(model, blobs):
+    X, _ = blobs
+    seeds = [model._seed, *(model.partial_fit(X[:9])._seed for _ in range(3))]
+    assert len(set(seeds)) == 4
+
+
+def test_global_random_states_are_left_alone(model, blobs):
+    X, _ = blobs
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    model.partial_fit(X)
+    assert_equal(torch.get_rng_state().numpy(), before[0].numpy())
+    assert_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+# What can go wrong
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X: np.where(X == X[3, 1], np.nan, X), "NaN"),
+        (lambda X: X[:, :1], "X has 1 features, but TreeVAEClustering is expecting 2"),
+        (lambda X: X[:0], "0 sample"),
+        (lambda X: 1e200 * X, "too large to standardise"),
+    ],
+)
+def test_rows_that_are_refused_change_nothing(model, blobs, spoil, message):
+    X, _ = blobs
+    untouched = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(spoil(X))
+    assert_same(model, untouched, X)
+    assert_same(model.partial_fit(X), untouched.partial_fit(X), X)
+
+
+def test_a_call_that_diverges_changes_nothing(model, blobs, monkeypatch):
+    X, _ = blobs
+    untouched = copy.deepcopy(model)
+    # As if the last step had gone wrong.
+    monkeypatch.setattr("torch.nn.utils.get_total_norm", lambda _: torch.tensor(np.nan))
+    with pytest.raises(FloatingPointError, match="diverged in phase 'stream'"):
+        model.partial_fit(X)
+    assert_same(model, untouched, X)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [("bernoulli", "between 0 and 1"), ("poisson", "needs counts")],
+)
+def test_rows_that_the_likelihood_cannot_have(likelihood, message):
+    X = np.random.default_rng(0).integers(0, 2, (60, 5)).astype(float)
+    model = TreeVAEClustering(2, likelihood=likelihood, **QUICK).fit(X)
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X - 0.5)
+
+
+def test_parameters_are_checked(model, blobs):
+    X, _ = blobs
+    model.set_params(batch_size=0)
+    with pytest.raises(ValueError, match="'batch_size' parameter"):
+        model.partial_fit(X)
+    model.set_params(batch_size=8, views="image")
+    with pytest.raises(ValueError, match="views='image' needs an image_shape"):
+        model.partial_fit(X)
+    model.set_params(views=lambda rows, generator: rows[:, :1])
+    with pytest.raises(ValueError, match="views must return a tensor of the shape"):
+        model.partial_fit(X)

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_equal
+from sklearn.datasets import load_digits
+
+from sktreevae import TreeVAEClustering
+from sktreevae.metrics import dendrogram_purity
+from sktreevae.model.likelihoods import LIKELIHOODS
+from sktreevae.training import gardener, growing
+
+QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:500], y[:500]
+
+
+def purities(digits, device):
+    X, y = digits
+    for precision in ("float32", "bfloat16"):
+        model = TreeVAEClustering(
+            10, precision=precision, device=device, random_state=0
+        ).fit(X)
+        assert model.transform(X[:5].astype(np.float32)).dtype == np.float32
+        yield dendrogram_purity(y, model)
+
+
+def test_bfloat16_finds_clusters_as_good(digits):
+    assert_allclose(*purities(digits, "cpu"), atol=0.03)
+
+
+def test_predictions_do_not_depend_on_the_precision(digits):
+    X, _ = digits
+    model = TreeVAEClustering(3, precision="bfloat16", **QUICK).fit(X)
+    before = model.score_samples(X)
+    assert_equal(model.set_params(precision="float32").score_samples(X), before)
+
+
+def test_auto_is_float32_on_the_cpu(digits):
+    X, _ = digits
+    scores = [
+        TreeVAEClustering(2, precision=precision, device="cpu", **QUICK).fit(X).score(X)
+        for precision in ("auto", "float32", "bfloat16")
+    ]
+    assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.mark.parametrize("likelihood", sorted(LIKELIHOODS))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"views": "neighbors", "growth": "iterative"},
+        {"views": "image", "image_shape": (8, 8), "encoder": "cnn", "decoder": "cnn"},
+    ],
+    ids=["plain", "iterative", "images"],
+)
+def test_sums_are_in_float32(digits, likelihood, settings, monkeypatch):
+    X = digits[0][:120]
+    if likelihood == "bernoulli":
+        X = X / 16
+    seen = []
+    for part in (gardener._WholeTree, growing._NewLeaves):
+        evaluate = part.evaluate
+
+        def spy(self, index, evaluate=evaluate):
+            found = evaluate(self, index)
+            seen.extend(
+                [*vars(found.terms).values(), found.distance, found.contrast][
+                    : None if settings else -1
+                ]
+            )
+            return found
+
+        monkeypatch.setattr(part, "evaluate", spy)
+    model = TreeVAEClustering(
+        2, likelihood=likelihood, precision="bfloat16", **QUICK, **settings
+    ).fit(X)
+    assert {value.dtype for value in seen} == {torch.float32}
+    assert all(value.isfinite().all() for value in seen)
+    assert {p.dtype for p in model.module_.parameters()} == {torch.float32}
+    model.partial_fit(X)
+    assert np.isfinite(model.lower_bound_)
+
+
+@pytest.mark.parametrize("precision", ["float16", None, 32])
+def test_other_precisions_are_refused(digits, precision):
+    message = "'precision' parameter .* 'auto', 'float32', 'bfloat16'"
+    with pytest.raises(ValueError, match=message):
+        TreeVAEClustering(2, precision=precision).fit(digits[0])
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@gpu
+def test_same_seed_gives_the_same_result_on_a_gpu(digits):
+    X, _ = digits
+    one, two = (
+        TreeVAEClustering(4, device="cuda", random_state=0).fit(X) for _ in range(2)
+    )
+    assert_equal(one.labels_, two.labels_)
+    assert_equal(one.score_samples(X), two.score_samples(X))
+
+
+@gpu
+def test_precisions_agree_on_a_gpu(digits):
+    assert_allclose(*purities(digits, "cuda"), atol=0.03)
