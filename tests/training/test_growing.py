@@ -133,14 +133,24 @@ def test_samples_and_variants_are_guided_alike():
     )
     gardener.plant(growing.CHERRY)
     index, target = torch.arange(160), torch.arange(160) % 2
-    found = gardening._WholeTree(gardener, target).evaluate(index)
+
+    def whole_tree(contrast):
+        return gardening._WholeTree(
+            gardener.model,
+            gardener.samples,
+            gardener.inputs,
+            target,
+            contrast=contrast,
+            generator=gardener.generator,
+        )
+
+    found = whole_tree(gardener.contrast).evaluate(index)
     expected = sum(
         gardening.surprise(gardener.model.route_from(features), target) / 2
         for features in (gardener.features, mirrored(gardener))
     )
     torch.testing.assert_close(found.distance, expected)
-    gardener.contrast = None
-    alone = gardening._WholeTree(gardener, target).evaluate(index)
+    alone = whole_tree(None).evaluate(index)
     expected = gardening.surprise(gardener.leaf_log_path().T, target)
     torch.testing.assert_close(alone.distance, expected)
     assert alone.contrast is None
