@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import Topology, TreeVAE
-from .batches import Samples, map_blocks
+from .batches import Features, Samples, map_blocks
 from .contrast import Contrast, ContrastOptions
 from .loop import Evaluation, History, LoopOptions, Part, Phase, run_phase
 
@@ -46,8 +46,9 @@ class Gardener:
     ----------
     samples : Samples
         The data.
-    features : Tensor of shape (n_samples, n_outputs)
-        What the feature map makes of them: nothing trains it, so it is applied once.
+    features : Tensor or Features of shape (n_samples, n_outputs)
+        What the feature map makes of them: nothing trains it, so it is applied once,
+        or to each batch where there is no place for the results.
     train, validation : Tensor of int
         Samples to train on, and to end phases by; the latter may be empty.
     networks : dict
@@ -71,7 +72,7 @@ class Gardener:
     def __init__(
         self,
         samples: Samples,
-        features: Tensor,
+        features: Tensor | Features,
         train: Tensor,
         validation: Tensor,
         *,
@@ -133,7 +134,7 @@ class Gardener:
             they are.
         """
         if target is None:
-            target = self.leaf_log_path().argmax(1)
+            target = self.positions()
         part = _WholeTree(self, target)
         self.run(phase, part, self.train)
 
@@ -159,10 +160,14 @@ class Gardener:
         """Log P(l | x) of all samples, (n_samples, n_leaves)."""
         return map_blocks(lambda x: self.model.route_from(x).T, self.features)
 
+    def positions(self) -> Tensor:
+        """Position of the most probable leaf of every sample, (n_samples,)."""
+        return map_blocks(lambda x: self.model.route_from(x).T.argmax(1), self.features)
+
     def leaf_counts(self) -> Tensor:
         """Count the samples whose most probable leaf each is."""
         n_leaves = len(self.model.topology.leaves)
-        return self.leaf_log_path().argmax(1).bincount(minlength=n_leaves)
+        return self.positions().bincount(minlength=n_leaves)
 
     def prune(self) -> bool:
         """Prune leaves with too few samples, the smallest first; tell if any was."""
