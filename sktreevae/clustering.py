@@ -647,7 +647,7 @@ class TreeVAEClustering(
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32, *integers],
+            dtype=[np.float64, np.float32, np.float16, *integers],
         )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
