@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import Gaussian, Routing, TopDown, Topology, TreeVAE
+from ..sources import row_slices
 from .batches import Features, Samples, map_blocks, subset
 from .contrast import router_contrast
 from .gardener import Gardener, surprise
@@ -65,13 +66,12 @@ class IterativeGrowth(Gardener):
         refused: set[int] = set()
         n_splits = 0
         while len(self.model.topology.leaves) < self.growth.n_clusters:
-            log_path = self.leaf_log_path()
-            leaf = self._choose_leaf(log_path, refused)
+            leaf = self._choose_leaf(refused)
             # Pruning takes leaves away again, so the number of splits is bounded.
             if leaf is None or n_splits == 2 * self.growth.n_clusters:
                 break
             change = self.model.topology.split(leaf)
-            if not self._split(leaf, log_path):
+            if not self._split(leaf):
                 refused.add(leaf)
                 continue
             n_splits += 1
@@ -82,36 +82,46 @@ class IterativeGrowth(Gardener):
                 if self.prune():
                     refused = set()
 
-    def _choose_leaf(self, log_path: Tensor, refused: set[int]) -> int | None:
+    def _choose_leaf(self, refused: set[int]) -> int | None:
         """Choose the leaf to split, or none."""
+        positions = self.positions()
         tree = self.model.topology
         max_depth = self.growth.max_depth
         if max_depth is None:
             max_depth = tree.n_nodes
-        counts = log_path.argmax(1).bincount(minlength=len(tree.leaves)).tolist()
+        counts = positions.bincount(minlength=len(tree.leaves)).tolist()
         candidates = [
             position
             for position, leaf in enumerate(tree.leaves)
             if leaf not in refused
             and tree.node_depths[leaf] < max_depth
             and counts[position] >= 2 * self.min_samples
-            and self._are_distinct(torch.nonzero(log_path.argmax(1) == position)[:, 0])
+            and self._are_distinct(torch.nonzero(positions == position)[:, 0])
         ]
         if not candidates:
             return None
-        priorities = self._priorities(log_path)
+        priorities = self._priorities()
         return tree.leaves[max(candidates, key=lambda position: priorities[position])]
 
-    def _priorities(self, log_path: Tensor) -> list[float]:
+    def _priorities(self) -> list[float]:
         """How much each leaf calls for a split, by the criterion chosen."""
-        path = log_path.exp()
-        if self.growth.split_criterion == "n_samples":
-            return (path >= self._threshold()).sum(0).tolist()
-        if self.growth.split_criterion == "reconstruction":
-            quality = self.samples.map(self._leaf_reconstruction)
-        else:
-            quality = self.samples.map(lambda x: self.model.leaf_elbo(x).T)
-        return (-(path * quality).sum(0)).tolist()
+        total = torch.zeros(len(self.model.topology.leaves), device=self.train.device)
+        for rows in row_slices(*self.samples.shape):
+            path = map_blocks(self._leaf_path, self.features[rows])
+            if self.growth.split_criterion == "n_samples":
+                total += (path >= self._threshold()).sum(0)
+                continue
+            quality = self._leaf_elbo
+            if self.growth.split_criterion == "reconstruction":
+                quality = self._leaf_reconstruction
+            total -= (path * map_blocks(quality, self.samples[rows])).sum(0)
+        return total.tolist()
+
+    def _leaf_path(self, features: Tensor) -> Tensor:
+        return self.model.route_from(features).T.exp()
+
+    def _leaf_elbo(self, x: Tensor) -> Tensor:
+        return self.model.leaf_elbo(x).T
 
     def _leaf_reconstruction(self, x: Tensor) -> Tensor:
         top_down = self.model.top_down
@@ -121,10 +131,13 @@ class IterativeGrowth(Gardener):
         """Least P(l | x) of the samples that take part in the split of a leaf."""
         return min(1.0 / len(self.model.topology.leaves), 0.5)
 
-    def _split(self, leaf: int, log_path: Tensor) -> bool:
+    def _split(self, leaf: int) -> bool:
         """Split a leaf, but for a dead split: tell if both children have samples."""
         position = self.model.topology.leaves.index(leaf)
-        member = log_path[:, position].exp() >= self._threshold()
+        member = map_blocks(
+            lambda x: self._leaf_path(x)[:, position] >= self._threshold(),
+            self.features,
+        )
         train = self.train[member[self.train]]
         validation = self.validation[member[self.validation]]
         if len(train) < 2:

@@ -70,9 +70,8 @@ def test_a_split_trains_the_new_part_alone(with_views):
     gardener.grow()
     model = gardener.model
     before = {name: p.clone() for name, p in model.named_parameters()}
-    log_path = gardener.leaf_log_path()
-    leaf = gardener._choose_leaf(log_path, set())
-    assert gardener._split(leaf, log_path)
+    leaf = gardener._choose_leaf(set())
+    assert gardener._split(leaf)
     after = dict(model.named_parameters())
     for name, value in before.items():
         part = name.removeprefix("top_down.").partition(".")[0]
@@ -191,7 +190,7 @@ def test_dead_splits_are_refused(monkeypatch):
     before = gardener.model.top_down
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)
-    monkeypatch.setattr(gardener, "_start", start_dead)
+    monkeypatch.setattr(gardener, "_start_leaves", start_dead)
     gardener._split_leaves()
     assert gardener.model.top_down is before
 
