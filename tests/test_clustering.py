@@ -496,7 +496,7 @@ def test_auto_networks_depend_on_the_images(image_model):
     if model.encoder == "auto":
         residual = model.image_shape == (3, 16, 16)
         assert encoder.keywords["residual"] is residual
-        assert decoder.keywords["residual"] is residual
+        assert decoder.keywords["readout"].keywords["residual"] is residual
     else:
         assert isinstance(model.module_.encoder, Perceptron)
 
@@ -505,7 +505,7 @@ def test_tables_and_small_images_have_perceptrons(model, digits):
     small = TreeVAEClustering(2, image_shape=(8, 8), **TINY).fit(digits[0][:100])
     for fitted in (model, small):
         assert fitted.module_.encoder is None
-        assert fitted.module_.config["decoder"] is None
+        assert isinstance(fitted.module_.top_down.decoders.readout, torch.nn.Linear)
 
 
 def test_a_network_can_be_chosen_by_name():
@@ -513,7 +513,7 @@ def test_a_network_can_be_chosen_by_name():
     settings = {"image_shape": (16, 16), "encoder": "resnet", "decoder": "mlp"}
     module = TreeVAEClustering(2, **TINY, **settings).fit(X).module_
     assert module.config["encoder"].keywords["residual"]
-    assert module.config["decoder"] is None
+    assert isinstance(module.top_down.decoders.readout, torch.nn.Linear)
 
 
 @pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])

@@ -65,8 +65,9 @@ class LeafDecoders(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (n_leaves, batch, latent_dim) to (n_leaves, batch, n_features)."""
-        rows = self.readout(activate(self.hidden(z)).flatten(0, 1))
-        return rows.unflatten(0, z.shape[:2]) + self.constant
+        hidden = activate(self.hidden(z))
+        rows = self.readout(hidden.flatten(0, 1))
+        return rows.unflatten(0, hidden.shape[:2]) + self.constant
 
     def forward_groups(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
         """Map rows by a leaf each: the first `sizes[0]` by the first, and so on."""

@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -86,7 +86,7 @@ def sparse_terms(model, x, n_leaves, generator=None):
 def gradients(model, loss):
     """Return the gradient of every parameter; zeros where there is none."""
     parameters = list(model.parameters())
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
     return [
         torch.zeros_like(p) if g is None else g
         for p, g in zip(parameters, found, strict=True)
@@ -135,46 +135,39 @@ def test_a_sparse_bound_has_the_terms_of_the_leaves_kept(tree, likelihood, n, se
     torch.testing.assert_close(sparse.kl_nodes, zero)
 
 
-@given(topologies(), st.integers(0, 99))
-def test_what_a_sparse_bound_leaves_out_bounds_its_error(tree, seed):
-    # Terms are means over leaves: off by twice the largest times what is dropped.
-    model = make_model(tree, seed=seed, likelihood="bernoulli", scale=3.0)
-    x = make_data(6, torch.Generator().manual_seed(seed))
-    posterior = model.infer(x)
-    path, log_prob = posterior.leaf_log_path.exp(), None
-    log_prob = model.top_down.leaf_log_prob(posterior, x)
-    kept = path.topk(min(2, len(path)), dim=0).values
-    kept = kept * (kept > topdown.NEGLIGIBLE * kept[0])
-    dropped = 1.0 - kept.sum(0)
-    exact = model.elbo(x).reconstruction
-    error = (sparse_terms(model, x, 2).reconstruction - exact).abs()
-    assert (error <= 2.0 * dropped * log_prob.abs().max(0).values + 1e-9).all()
+def flat_gradient(model, value):
+    return torch.cat([g.flatten() for g in gradients(model, value)])
 
 
-def test_the_gradient_of_a_sparse_bound_is_off_by_what_is_dropped(generator):
-    # As routers get surer, the difference vanishes with the probability dropped.
-    model = make_model(balanced(3), likelihood="bernoulli")
-    x = make_data(20, generator)
-    errors, dropped = [], []
-    for sureness in (0.0, 4.0, 8.0, 12.0):
-        with torch.no_grad():
-            model.top_down.q_routers.biases[-1].fill_(sureness)
-        leaf_path = model.route(x).exp()
-        kept = leaf_path.topk(2, dim=0).values
-        kept = kept * (kept > topdown.NEGLIGIBLE * kept[0])
-        dropped.append(1.0 - kept.sum(0).mean().item())
-        decoders = list(model.top_down.decoders.parameters())
-        one, two = (
-            torch.autograd.grad(terms.reconstruction.mean(), decoders)
-            for terms in (sparse_terms(model, x, 2), model.elbo(x))
-        )
-        errors.append(
-            max((a - b).norm() / b.norm() for a, b in zip(one, two, strict=True))
-        )
-    assert dropped == sorted(dropped, reverse=True)
-    assert dropped[-1] < 1e-4 < 0.3 < dropped[0]
-    for error, share in zip(errors, dropped, strict=True):
-        assert error <= 4.0 * share
+@given(
+    topologies().filter(lambda tree: tree.branchings),
+    st.sampled_from([1.0, 3.0]),
+    st.integers(0, 99),
+)
+@settings(max_examples=25)
+def test_what_is_dropped_bounds_the_error_and_that_of_the_gradient(tree, scale, seed):
+    model = make_model(tree, seed=seed, likelihood="bernoulli", scale=scale)
+    x = make_data(1, torch.Generator().manual_seed(seed))
+    log_path = model.route(x)[:, 0]
+    log_prob = model.top_down.leaf_log_prob(model.infer(x), x)[:, 0]
+    kept = log_path.exp().topk(min(2, len(log_path))).values
+    dropped = 1.0 - kept[kept > topdown.NEGLIGIBLE * kept[0]].sum().item()
+    exact, sparse = model.elbo(x), sparse_terms(model, x, 2)
+    exact, sparse = exact.reconstruction[0], sparse.reconstruction[0]
+    largest = log_prob.abs().max().item()
+    assert abs(sparse - exact) <= 2.0 * dropped * largest + 1e-9
+    # The gradient of sum_l P_l f_l is sum_l P_l (f_l grad log P_l + grad f_l).
+    of_path = [flat_gradient(model, value) for value in log_path]
+    terms = [
+        value.detach() * path + flat_gradient(model, value)
+        for value, path in zip(log_prob, of_path, strict=True)
+    ]
+    error = flat_gradient(model, sparse) - flat_gradient(model, exact)
+    bound = 2.0 * dropped * max(map(torch.linalg.norm, terms))
+    # Scaled probabilities change less than they do, by the mean over those kept.
+    scaling = dropped / (1.0 - dropped)
+    bound = bound + scaling * largest * max(map(torch.linalg.norm, of_path))
+    assert torch.linalg.norm(error) <= bound + 1e-9
 
 
 def test_routers_hear_of_leaves_that_decode_nothing(generator):
@@ -255,13 +248,9 @@ def test_identical_children_gain_nothing(generator):
         for name, parameter in model.top_down.named_parameters():
             if not name.startswith(("q_routers", "p_routers", topdown.SHARED)):
                 parameter[1] = parameter[0]
-        for left, right in zip(
-            model.top_down.q_routers.parameters(),
-            model.top_down.p_routers.parameters(),
-            strict=True,
-        ):
-            left.zero_()
-            right.zero_()
+        for routers in (model.top_down.q_routers, model.top_down.p_routers):
+            for parameter in routers.parameters():
+                parameter.zero_()
     x = make_data(4, generator)
     noise = model.draw_noise(4, generator)
     noise[2] = noise[1]
@@ -324,7 +313,7 @@ def test_operations_do_not_grow_with_the_nodes_of_a_level():
     wide = wide.split(wide.leaves[0]).topology.prune(wide.leaves[-1] + 2).topology
     assert len(wide.leaves) == 64
     assert wide.depth == caterpillar(8).depth == 7
-    assert count_operations(wide, 4) == count_operations(caterpillar(8), 4)
+    assert count_operations(wide, 4) <= count_operations(caterpillar(8), 4)
 
 
 def test_operations_per_level_are_as_many_for_8_as_for_64_leaves():
@@ -521,19 +510,18 @@ def test_grafting_changes_nothing_above(generator):
 
 def test_grafted_children_compute_what_they_did_alone(generator):
     model = make_model(Topology((-1, 0, 0)))
-    children = TopDown(
-        Topology((-1, 0, 0)), **model.top_down.config, generator=generator
-    ).double()
+    children = model.top_down.sprout(generator)
     x = make_data(4, generator)
     embeddings = model.bottom_up(x)
-    level = model.infer(x).levels[1]
+    posterior = model.infer(x)
+    level = posterior.levels[1]
     parent = Gaussian(level.q.mean[1], level.q.variance[1])
     alone = children.infer(
         embeddings[1:],
         embeddings[1:],
         parent,
         root_prior=parent,
-        root_log_path=level.log_path[1],
+        root_log_path=posterior.routing.log_paths[1][1],
     )
     model.top_down = model.top_down.graft(2, children)
     whole = model.infer(x)
@@ -695,7 +683,7 @@ def test_rows_do_not_depend_on_the_others(kind, generator):
 def test_decoders_of_leaves_survive_pruning_and_grafting(kind, generator):
     model = make_image_model(caterpillar(3), kind)
     old, leaf = model.top_down, model.topology.leaves[1]
-    cherry = TopDown(CHERRY, **old.config, generator=generator).double()
+    cherry = old.sprout(generator)
     z = torch.randn(1, 4, 3, generator=generator).double()
 
     def decode(top_down):
@@ -710,6 +698,21 @@ def test_decoders_of_leaves_survive_pruning_and_grafting(kind, generator):
         next(new) if i < 0 else before[model.topology.leaves.index(i)] for i in sources
     ]
     torch.testing.assert_close(decode(old.graft(leaf, cherry)), torch.stack(expected))
+
+
+@pytest.mark.parametrize("kind", ["mlp", *NETWORKS])
+def test_what_leaves_share_is_frozen_in_a_sprout_alone(kind, generator):
+    model = make_image_model(caterpillar(3), kind)
+    cherry = model.top_down.sprout(generator)
+    grafted = model.top_down.graft(model.topology.leaves[1], cherry)
+    for name, parameter in cherry.named_parameters():
+        shared = name.startswith(topdown.SHARED)
+        assert parameter.requires_grad == (not shared), name
+        if shared:
+            for tree in (model.top_down, grafted):
+                assert torch.equal(tree.get_parameter(name), parameter)
+                assert tree.get_parameter(name) is not parameter
+    assert all(p.requires_grad for p in grafted.parameters())
 
 
 @torch.no_grad()

@@ -234,7 +234,8 @@ def make_contrast(tree=PRUNED, n=12, weight=1.0, variants=None):
         variants = torch.randn(n, 3, generator=source)
     options = ContrastOptions(lambda index, _: variants[index], weight, 0.5)
     contrast = Contrast(options, model, source)
-    arguments = model, model.bottom_up(x), model.infer(x), torch.arange(n)
+    embeddings = model.bottom_up(x)
+    arguments = model, embeddings, model.route_with(embeddings), torch.arange(n)
     return contrast, arguments, variants
 
 
@@ -258,7 +259,7 @@ def test_leaves_of_variants_are_those_that_the_model_finds(tree):
 @pytest.mark.parametrize("tree", TREES)
 def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
     contrast, arguments, variants = make_contrast(TREES[tree])
-    model, embeddings, posterior, _ = arguments
+    model, embeddings, _, _ = arguments
     pairs = zip(
         contrast.project(embeddings),
         contrast.project(model.bottom_up(variants)),
@@ -266,20 +267,23 @@ def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
     )
     expected = torch.stack([nt_xent(a, b, 0.5) for a, b in pairs]).mean()
     if model.topology.branchings:
-        logit_a, reach_a = at_branchings(model.topology, posterior)
-        logit_b, reach_b = at_branchings(model.topology, model.infer(variants))
+        logit_a, reach_a = at_branchings(model, embeddings)
+        logit_b, reach_b = at_branchings(model, model.bottom_up(variants))
         expected = expected + router_contrast(logit_a, logit_b, reach_a, reach_b)
     torch.testing.assert_close(contrast(*arguments)[0], expected)
 
 
-def at_branchings(tree, posterior):
+def at_branchings(model, embeddings):
     """Return log-odds at the branching nodes, and the probabilities to get there."""
-    logits, weights = [], []
-    for level, nodes in zip(posterior.levels, tree.levels, strict=True):
+    posterior = model.infer_with(embeddings, embeddings)
+    tree, logits, weights = model.topology, [], []
+    for depth, (level, nodes) in enumerate(
+        zip(posterior.levels, tree.levels, strict=True)
+    ):
         if level.decisions is not None:
             logits.append(level.decisions.q_logit)
         rows = [row for row, node in enumerate(nodes) if len(tree.children[node]) == 2]
-        weights.append(level.log_path[rows].exp())
+        weights.append(posterior.routing.log_paths[depth][rows].exp())
     return torch.cat(logits), torch.cat(weights)
 
 
@@ -296,7 +300,8 @@ def test_the_loss_is_weighted_and_the_leaves_are_not():
 def test_equal_variants_cost_less_than_random_ones():
     x = torch.randn(12, 3, generator=generator(5))
     model = make_contrast()[1][0]
-    arguments = model, model.bottom_up(x), model.infer(x), torch.arange(12)
+    embeddings = model.bottom_up(x)
+    arguments = model, embeddings, model.route_with(embeddings), torch.arange(12)
     equal, random = (
         make_contrast(variants=variants)[0](*arguments)[0] for variants in (x, None)
     )

@@ -108,11 +108,9 @@ def test_a_split_contrasts_the_new_router_alone():
     model.top_down = model.top_down.graft(leaf, children)
     logits, reach = [], []
     for features in (gardener.features[some], mirrored(gardener)[some]):
-        embeddings = model.bottom_up(features)
-        start = torch.zeros(len(some))
-        q_logits, log_paths = model.top_down.route(embeddings, start)
-        logits.append(q_logits[1])
-        reach.append(log_paths[1][1:].exp())
+        routing = model.route_with(model.bottom_up(features))
+        logits.append(routing.q_logits[1])
+        reach.append(routing.log_paths[1][1:].exp())
     expected = 2.0 * router_contrast(*logits, *reach)
     torch.testing.assert_close(loss, expected)
     loss.backward()
@@ -134,14 +132,14 @@ def test_samples_and_variants_are_guided_alike():
     )
     gardener.plant(growing.CHERRY)
     index, target = torch.arange(160), torch.arange(160) % 2
-    found = gardening._WholeTree(gardener, target, None).evaluate(index)
+    found = gardening._WholeTree(gardener, target).evaluate(index)
     expected = sum(
         gardening.surprise(gardener.model.route_from(features), target) / 2
         for features in (gardener.features, mirrored(gardener))
     )
     torch.testing.assert_close(found.distance, expected)
     gardener.contrast = None
-    alone = gardening._WholeTree(gardener, target, None).evaluate(index)
+    alone = gardening._WholeTree(gardener, target).evaluate(index)
     expected = gardening.surprise(gardener.leaf_log_path().T, target)
     torch.testing.assert_close(alone.distance, expected)
     assert alone.contrast is None

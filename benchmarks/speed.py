@@ -1,0 +1,378 @@
+"""What a tree costs: a step, a fit, a prediction, by leaves and by samples.
+
+    python benchmarks/speed.py --data-dir DIR --only steps fits leaves samples predict
+
+appends lines of JSON to --out and prints a Markdown table for each part:
+
+steps    milliseconds of an update step of the joint training, for trees of 2 to 200
+         leaves beside a plain VAE with the same encoder and a decoder of the same size,
+         784 features, batches of 256 and 1024. The data has as many clusters as there
+         are leaves, and routers have been started as a fit starts them. "read" is how
+         many leaves decode a sample, the mean.
+fits     seconds of whole fits by phase, beside other clusterings
+leaves   seconds of a fit of MNIST by the number of leaves, and the exponent
+samples  seconds of a fit of generated rows of 50 features by their number, and the
+         exponent
+predict  rows per second of `predict`, beside the bare forward pass of the encoder
+
+Steps and predictions are medians of interleaved repetitions, in seconds of the CPU, so
+ratios hold on a busy machine; fits have those of the clock beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+# Small networks crawl where idle threads wait busily; must be set before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+from quality import METHODS, Data, fit_tree_vae, load
+from records import append, publish
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sktreevae import TreeVAEClustering
+from sktreevae.model import Gaussian, Topology, TreeVAE
+from sktreevae.model.layers import linear, mlp
+from sktreevae.training import guiding
+from sktreevae.training.gardener import N_LEAVES, Gardener, surprise
+from sktreevae.training.loop import Descent, LoopOptions
+
+N_FEATURES = 784
+WIDTHS = (N_FEATURES, 512, 256, 128)
+HIDDEN, LATENT = 128, 8
+N_ROWS = 20_000
+ROUNDS, STEPS_A_ROUND = 15, 5
+OPTIONS = LoopOptions(
+    max_iter=1,
+    batch_size=256,
+    learning_rate=2e-3,
+    weight_decay=1e-5,
+    n_iter_no_change=1,
+    tol=0.0,
+)
+
+
+class PlainVAE(nn.Module):
+    """The encoder of a tree, and a decoder of the size of a leaf's."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.encoder = mlp(WIDTHS, generator=generator)
+        self.head = linear(HIDDEN, 2 * LATENT, generator=generator)
+        self.decoder = nn.Sequential(
+            mlp((LATENT, HIDDEN, 2 * HIDDEN), generator=generator),
+            linear(2 * HIDDEN, N_FEATURES, generator=generator),
+        )
+        self.generator = generator
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Return the negative bound, the mean over rows in [0, 1]."""
+        q = Gaussian.from_raw(self.head(self.encoder(x)))
+        z = q.sample(torch.empty_like(q.mean).normal_(generator=self.generator))
+        logits = self.decoder(z)
+        log_prob = torch.linalg.vecdot(logits, x) - F.softplus(logits).sum(1)
+        return (q.kl(Gaussian.standard(q.mean)) - log_prob).mean()
+
+
+def clusters(n_clusters: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Generate rows in [0, 1], and their clusters."""
+    centers = torch.rand(n_clusters, N_FEATURES, generator=generator)
+    y = torch.randint(n_clusters, (N_ROWS,), generator=generator)
+    noise = torch.rand(N_ROWS, N_FEATURES, generator=generator)
+    return 0.7 * centers[y] + 0.3 * noise, y
+
+
+def balanced(n_leaves: int) -> Topology:
+    """Return a tree whose leaves are as near to the root as can be."""
+    tree = Topology.single_leaf()
+    while len(tree.leaves) < n_leaves:
+        tree = tree.split(min(tree.leaves, key=tree.node_depths.__getitem__)).topology
+    return tree
+
+
+def plain_step(batch_size: int) -> Callable[[], int]:
+    """Return what takes a step of the plain VAE, and says how often it decoded."""
+    generator = torch.Generator().manual_seed(0)
+    model, (x, _) = PlainVAE(generator), clusters(10, generator)
+    descent = Descent(model.parameters(), OPTIONS)
+
+    def step() -> int:
+        rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
+        descent.step(model.loss(x[rows]), 0.5)
+        return batch_size
+
+    return step
+
+
+def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
+    """Return the same for a tree, whose routers know the clusters."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = clusters(n_leaves, generator)
+    model = TreeVAE(
+        balanced(n_leaves),
+        N_FEATURES,
+        n_steps=int(np.ceil(np.log2(n_leaves))),
+        likelihood="bernoulli",
+        generator=generator,
+    )
+    model.bottom_up.standardise(x)
+    descent = Descent(model.parameters(), OPTIONS)
+    guidance = float(N_FEATURES)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
+        return x[rows], y[rows]
+
+    for _ in range(guiding.N_ROUTER_STEPS):
+        batch, target = draw()
+        loss = surprise(model.route_from(batch), target)
+        descent.step(loss, 0.5)
+        if loss < guiding.SURE:
+            break
+    n_decoded = []
+    forward = model.top_down.decoders.forward_groups
+
+    def step() -> int:
+        batch, target = draw()
+        embeddings = model.bottom_up(batch)
+        evidence = model.evidence(embeddings, batch)
+        routing = model.route_with(embeddings)
+        terms = model.sparse_elbo(routing, evidence, batch, N_LEAVES, generator)
+        loss = guidance * surprise(routing.leaf_log_path, target)
+        descent.step(loss - terms.elbo().mean(), 0.5)
+        return n_decoded.pop()
+
+    def spy(z: Tensor, sizes: list[int]) -> Tensor:
+        n_decoded.append(len(z))
+        return forward(z, sizes)
+
+    model.top_down.decoders.forward_groups = spy
+    return step
+
+
+def interleave(tasks: dict[str, Callable[[], int]]) -> dict[str, tuple[float, float]]:
+    """Return median CPU seconds of a call, and the mean of what calls return."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    values: dict[str, list[int]] = {name: [] for name in tasks}
+    for task in tasks.values():
+        for _ in range(STEPS_A_ROUND):
+            task()
+    for _ in range(ROUNDS):
+        for name, task in tasks.items():
+            start = time.process_time()
+            found = [task() for _ in range(STEPS_A_ROUND)]
+            seconds[name].append((time.process_time() - start) / STEPS_A_ROUND)
+            values[name] += found
+    return {
+        name: (float(np.median(seconds[name])), float(np.mean(values[name])))
+        for name in tasks
+    }
+
+
+def steps(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Time update steps."""
+    for batch_size in (256, 1024):
+        tasks = {"plain VAE": plain_step(batch_size)}
+        for n_leaves in arguments.leaves:
+            tasks[str(n_leaves)] = tree_step(n_leaves, batch_size)
+        found = interleave(tasks)
+        plain, ten = found["plain VAE"][0], found.get("10", (np.nan,))[0]
+        for name, (seconds, n_decoded) in found.items():
+            yield {
+                "batch": batch_size,
+                "leaves": name,
+                "ms": 1e3 * seconds,
+                "of plain VAE": seconds / plain,
+                "of 10 leaves": seconds / ten,
+                "read": n_decoded / batch_size,
+            }
+
+
+@contextmanager
+def stopwatches(**places: tuple[object, str]) -> Iterator[dict[str, float]]:
+    """Collect the CPU seconds that methods take, by the names given."""
+    totals = dict.fromkeys(places, 0.0)
+    with ExitStack() as stack:
+        for name, (owner, attribute) in places.items():
+            method = getattr(owner, attribute)
+
+            def timed(*args, method=method, name=name, **kwargs):
+                start = time.process_time()
+                result = method(*args, **kwargs)
+                totals[name] += time.process_time() - start
+                return result
+
+            stack.enter_context(mock.patch.object(owner, attribute, timed))
+        yield totals
+
+
+def timed_fit(fit: Callable[[], object]) -> dict:
+    """Return the seconds of a fit: by phase, of the CPU and of the clock."""
+    with stopwatches(
+        graph=(guiding.GraphClustering, "__init__"),
+        tree=(guiding.GraphClustering, "hierarchy"),
+        routers=(guiding.GuidedGrowth, "_start_routers"),
+        joint=(Gardener, "train_whole"),
+    ) as phases:
+        clock, cpu = time.perf_counter(), time.process_time()
+        fit()
+        clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    rest = cpu - sum(phases.values())
+    return {"CPU-s": cpu, "s": clock, **phases, "rest": rest}
+
+
+PEERS = ("Ward", "BisectingKMeans + Ward", "HDBSCAN")
+MOST_ROWS = {"Ward": 20_000, "HDBSCAN": 20_000}
+"""Beyond, these would take all memory, or hours."""
+
+
+def fits(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Time whole fits by phase, beside peers that run on the same rows."""
+    # What libraries set up on first use isn't part of a fit.
+    TreeVAEClustering(2, max_iter=1).fit(np.random.default_rng(0).random((200, 5)))
+    for name in arguments.datasets:
+        data = load(name, arguments.data_dir)
+        for seed in arguments.seeds:
+            found = timed_fit(lambda d=data, s=seed: fit_tree_vae(d, 10, s))
+            yield {"data": name, "method": "TreeVAE", "seed": seed, **found}
+        own = Data(data.X, data.y_train, data.X, data.y_train, data.image_shape)
+        for peer in PEERS:
+            if data.X.shape[0] > MOST_ROWS.get(peer, np.inf):
+                continue
+            clock, cpu = time.perf_counter(), time.process_time()
+            METHODS[peer](own, 10, 0)
+            cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+            yield {"data": name, "method": peer, "seed": 0, "CPU-s": cpu, "s": clock}
+
+
+def exponent(found: list[tuple[int, float]]) -> float:
+    """Return the slope of a line through logarithms of sizes and seconds."""
+    if len(found) < 2:
+        return np.nan
+    sizes, seconds = np.log(found).T
+    return float(np.polyfit(sizes, seconds, 1)[0])
+
+
+def leaves(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Time fits of MNIST by the number of leaves."""
+    data = load("mnist", arguments.data_dir)
+    found = []
+    for n_leaves in (10, 20, 50, 100):
+        row = timed_fit(lambda n=n_leaves: fit_tree_vae(data, n, 0))
+        found.append((n_leaves, row["CPU-s"]))
+        yield {"leaves": n_leaves, **row, "exponent": exponent(found)}
+
+
+def mixture(n_rows: int, seed: int = 0) -> np.ndarray:
+    """Generate rows of 50 features from 20 Gaussians."""
+    rng = np.random.default_rng(seed)
+    centers = 3.0 * rng.standard_normal((20, 50), dtype=np.float32)
+    noise = rng.standard_normal((n_rows, 50), dtype=np.float32)
+    return centers[rng.integers(20, size=n_rows)] + noise
+
+
+def samples(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Time fits by the number of rows."""
+    found = []
+    for n_rows in arguments.rows:
+        X = mixture(n_rows)
+        row = timed_fit(lambda X=X: TreeVAEClustering(20, random_state=0).fit(X))
+        found.append((n_rows, row["CPU-s"]))
+        slope = [pair for pair in found if pair[0] >= 10_000]
+        yield {
+            "rows": n_rows,
+            **row,
+            "exponent": exponent(slope),
+        }
+
+
+def predict(arguments: argparse.Namespace) -> Iterator[dict]:
+    """Time predictions beside the encoder alone."""
+    generator = torch.Generator().manual_seed(0)
+    for n_leaves in (10, 100):
+        x, _ = clusters(n_leaves, generator)
+        X = x.numpy()
+        model = TreeVAEClustering(n_leaves, max_iter=1, random_state=0).fit(X)
+        encoder = model.module_.bottom_up.perceptron
+        features = torch.empty(len(X), encoder[0].in_features)
+
+        @torch.no_grad()
+        def encode(encoder=encoder, features=features) -> int:
+            for block in features.split(256):
+                encoder(block)
+            return 0
+
+        def cluster(model=model, X=X) -> int:
+            model.predict(X)
+            return 0
+
+        found = interleave({"predict": cluster, "encoder": encode})
+        yield {
+            "leaves": n_leaves,
+            "features of the encoder": encoder[0].in_features,
+            "predict, rows a second": len(X) / found["predict"][0],
+            "encoder": len(X) / found["encoder"][0],
+            "ratio": found["encoder"][0] / found["predict"][0],
+        }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict]]] = {
+    "steps": steps,
+    "fits": fits,
+    "leaves": leaves,
+    "samples": samples,
+    "predict": predict,
+}
+
+
+def show(value: object) -> str:
+    """Return a cell of a table."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def main() -> None:
+    """Run the parts that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--leaves", nargs="+", type=int, default=[2, 5, 10, 20, 50, 100, 200]
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", default=["digits", "mnist-10k", "mnist"]
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        type=int,
+        default=[1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("speed.jsonl"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for name in arguments.only:
+        rows = []
+        for row in PARTS[name](arguments):
+            rows.append(row)
+            append(arguments.out, {"part": name, **row})
+        head = list(dict.fromkeys(key for row in rows for key in row))
+        cells = [[show(row.get(key, "")) for key in head] for row in rows]
+        print(f"\n{name}\n")
+        publish([head, *cells])
+
+
+if __name__ == "__main__":
+    main()
