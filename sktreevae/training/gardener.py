@@ -156,10 +156,6 @@ class Gardener:
             history=self.history,
         )
 
-    def leaf_log_path(self) -> Tensor:
-        """Log P(l | x) of all samples, (n_samples, n_leaves)."""
-        return map_blocks(lambda x: self.model.route_from(x).T, self.features)
-
     def positions(self) -> Tensor:
         """Position of the most probable leaf of every sample, (n_samples,)."""
         return map_blocks(lambda x: self.model.route_from(x).T.argmax(1), self.features)
