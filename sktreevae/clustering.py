@@ -21,12 +21,9 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import (
-    check_is_fitted,
-    check_non_negative,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from .dendrogram import Dendrogram
 from .devices import resolve_device, resolve_precision
@@ -43,14 +40,15 @@ from .model import (
 from .model.likelihoods import LIKELIHOODS
 from .preprocessing import (
     COUNT_LIKELIHOODS,
-    Matrix,
     resolve_likelihood,
     standardisation,
     value_range,
 )
 from .progress import ProgressLine
+from .sources import Matrix, Rows, as_matrix, row_slices
 from .training import (
     ContrastOptions,
+    Features,
     GraphClustering,
     GrowthOptions,
     GuidedGrowth,
@@ -67,6 +65,7 @@ from .training import (
     count_supported,
     map_blocks,
     nearest_neighbors,
+    subset,
     train_further,
 )
 from .validation import (
@@ -398,13 +397,19 @@ class TreeVAEClustering(
 
     # Fitting
 
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: ArrayLike | Dataset, y: object = None) -> Self:
         """Grow and train a tree.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Data. Memory-mapped and sparse matrices are read batch by batch.
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
+            Data. Only a dense array in memory is kept there: all others are read batch
+            by batch. A `torch.utils.data.Dataset` has a length and an index; its items
+            are rows, arrays or tensors of any shape, or tuples that begin with one,
+            whose labels are ignored. Each batch of a Dask array computes all chunks
+            that its rows are in: where these are slow to come by, store the rows once
+            as a `numpy.memmap`, or read a zarr store through a Dataset.
         y : None
             Ignored.
 
@@ -452,7 +457,7 @@ class TreeVAEClustering(
                 rng,
                 counts=likelihood in COUNT_LIKELIHOODS,
             ).to(device)
-            features = samples.map(feature_map)
+            features = self._features(samples, feature_map)
             networks["feature_map"] = feature_map
             train, validation = self._hold_out(len(samples), generator)
             contrast = self._make_contrast(
@@ -481,10 +486,10 @@ class TreeVAEClustering(
         self._seed = _draw_seed(generator)
         self._n_features_out = self.hidden_dim
         if self.n_clusters is not None:
-            self._warn_of_few_clusters(features.numpy(force=True), rng)
+            self._warn_of_few_clusters(features, rng)
         return self
 
-    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+    def partial_fit(self, X: ArrayLike | Dataset, y: object = None) -> Self:
         """Keep training a fitted tree on new samples; grow one on the first.
 
         Without a tree this is `fit`: the first batch must show all the clusters. Later
@@ -507,7 +512,8 @@ class TreeVAEClustering(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             New data, from one row upwards; as much as `fit` needs, the first time.
         y : None
             Ignored.
@@ -553,7 +559,7 @@ class TreeVAEClustering(
             if callable(self.views):
                 check_view(self.views, samples)
             module = copy.deepcopy(self.module_)
-            features = samples.map(module.feature_map)
+            features = self._features(samples, module.feature_map)
             contrast = None
             if self.views != "neighbors":
                 everyone = torch.arange(len(samples), device=self.device_)
@@ -639,7 +645,7 @@ class TreeVAEClustering(
         }
 
     def _warn_of_few_clusters(
-        self, features: NDArray[np.float32], rng: np.random.Generator
+        self, features: Tensor | Features, rng: np.random.Generator
     ) -> None:
         """Say if there are fewer clusters than asked for, or if fewer would do."""
         merges = self.linkage_matrix_[:, :2].astype(np.int64)
@@ -668,7 +674,7 @@ class TreeVAEClustering(
     def _grow(
         self,
         samples: Samples,
-        features: Tensor,
+        features: Tensor | Features,
         train: Tensor,
         validation: Tensor,
         networks: dict[str, object],
@@ -680,7 +686,7 @@ class TreeVAEClustering(
         """Hand the parameters on to where they belong."""
         n_clusters = self.n_clusters
         if n_clusters is None or self.growth == "guided":
-            graph = GraphClustering(features[train], generator, n_clusters)
+            graph = GraphClustering(subset(features, train), generator, n_clusters)
             if n_clusters is None:
                 n_clusters = graph.find_n_clusters(rng)
             hierarchy = graph.hierarchy(n_clusters, self.max_depth)
@@ -722,6 +728,13 @@ class TreeVAEClustering(
             dtype=resolve_precision(self.precision, device),
         )
 
+    @staticmethod
+    def _features(samples: Samples, feature_map: FeatureMap) -> Tensor | Features:
+        """Return what a map makes of samples: computed, if these are in memory."""
+        if samples.is_resident:
+            return samples.map(feature_map)
+        return Features(samples, feature_map)
+
     def _make_contrast(self, *args: Any) -> ContrastOptions | None:
         """Return what variants there are; arguments as for `_make_views`."""
         if self.views is None:
@@ -734,7 +747,7 @@ class TreeVAEClustering(
         X: Matrix,
         samples: Samples,
         feature_map: FeatureMap,
-        features: Tensor,
+        features: Tensor | Features,
         train: Tensor,
         generator: torch.Generator,
     ) -> Views:
@@ -746,7 +759,9 @@ class TreeVAEClustering(
             own = torch.arange(len(features), device=train.device)
             index = own[:, None].repeat(1, max(1, n_neighbors))
             if n_neighbors > 0:
-                found, _ = nearest_neighbors(features[train], n_neighbors, generator)
+                found, _ = nearest_neighbors(
+                    subset(features, train), n_neighbors, generator
+                )
                 index[train] = train[found]
             return NeighborViews(features, index)
         vary = self.views
@@ -760,8 +775,12 @@ class TreeVAEClustering(
             return min(LEAST_SHARE / n_clusters, LEAST_FRACTION)
         return self.min_cluster_fraction
 
-    def _validate(self, X: ArrayLike, *, reset: bool) -> Matrix:
+    def _validate(self, X: ArrayLike | Dataset, *, reset: bool) -> Matrix:
         """Check X, without a copy of a numeric matrix."""
+        X = as_matrix(X)
+        if isinstance(X, Rows):
+            # Their values are checked whenever they are read.
+            return validate_data(self, X, reset=reset, skip_check_array=True)
         # Integers stay as they are: batches are converted, the whole never is.
         integers = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
         X = validate_data(
@@ -769,7 +788,7 @@ class TreeVAEClustering(
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32, *integers],
+            dtype=[np.float64, np.float32, np.float16, *integers],
         )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()
@@ -800,22 +819,25 @@ class TreeVAEClustering(
         return train.sort().values, validation.sort().values
 
     def _read_tree(
-        self, module: TreeVAE, samples: Samples, features: Tensor
+        self, module: TreeVAE, samples: Samples, features: Tensor | Features
     ) -> tuple[Dendrogram, NDArray[np.int64]]:
         """Return what `build_dendrogram` makes of a module and some samples."""
-        path = map_blocks(lambda x: module.route_from(x).T.exp(), features)
-        positions = path.argmax(1)
-        subset = _some_of_each(positions.numpy(force=True), N_HEIGHT_SAMPLES)
+        positions = np.empty(len(samples), dtype=np.int64)
+        mass = np.zeros(len(module.topology.leaves))
+        for rows in row_slices(*samples.shape):
+            path = map_blocks(lambda x: module.route_from(x).T.exp(), features[rows])
+            positions[rows] = path.argmax(1).numpy(force=True)
+            mass += self._to_numpy(path, np.float64).sum(axis=0)
+        some = _some_of_each(positions, N_HEIGHT_SAMPLES)
         leaf_elbo = samples.map(
-            lambda x: module.leaf_elbo(x).T,
-            torch.from_numpy(subset).to(features.device),
+            lambda x: module.leaf_elbo(x).T, torch.from_numpy(some).to(samples.device)
         )
         return build_dendrogram(
             module.topology,
-            leaf_mass=self._to_numpy(path, np.float64).mean(axis=0),
-            labels=positions.numpy(force=True),
+            leaf_mass=mass / len(samples),
+            labels=positions,
             leaf_elbo=self._to_numpy(leaf_elbo, np.float64),
-            elbo_labels=positions.numpy(force=True)[subset],
+            elbo_labels=positions[some],
         )
 
     def _set_tree(self, dendrogram: Dendrogram, leaf_order: NDArray[np.int64]) -> None:
@@ -845,12 +867,15 @@ class TreeVAEClustering(
 
     # Clusters
 
-    def predict(self, X: ArrayLike, n_clusters: int | None = None) -> NDArray[np.int64]:
+    def predict(
+        self, X: ArrayLike | Dataset, n_clusters: int | None = None
+    ) -> NDArray[np.int64]:
         """Return the most probable cluster of each sample.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             Data.
         n_clusters : int, default=None
             Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
@@ -862,16 +887,17 @@ class TreeVAEClustering(
             of a coarser one. On the training data they are `labels_`.
         """
         samples, _ = self._samples(X)
-        return self._proba(samples, n_clusters).argmax(axis=1)
+        proba = self._proba(n_clusters)
+        return samples.map(lambda x: proba(x).argmax(1)).numpy(force=True)
 
     def predict_proba(
-        self, X: ArrayLike, n_clusters: int | None = None
+        self, X: ArrayLike | Dataset, n_clusters: int | None = None
     ) -> NDArray[np.floating]:
         """Return the probability of each cluster, P(leaf | x) in the paper.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, Dataset or Dask array of shape (n_samples, n_features)
             Data. Of all methods, only this one takes no sparse matrix: the checks of
             scikit-learn take an estimator with sparse input and probabilities for a
             classifier. Pass ``X.toarray()``, in batches if it is large.
@@ -894,24 +920,30 @@ class TreeVAEClustering(
                 "of X will do."
             )
         samples, dtype = self._samples(X)
-        return self._proba(samples, n_clusters).astype(dtype, copy=False)
+        return self._to_numpy(samples.map(self._proba(n_clusters)), dtype)
 
-    def _proba(self, samples: Samples, n_clusters: int | None) -> NDArray[np.float64]:
-        cluster = None if n_clusters is None else self.dendrogram_.cut(n_clusters)
-        path = self._to_numpy(samples.map(self._leaf_path), np.float64)
-        proba = path[:, self._leaf_order]
-        if cluster is not None:
+    def _proba(self, n_clusters: int | None) -> Callable[[Tensor], Tensor]:
+        """Return what gives the probabilities of the clusters of a cut."""
+        starts = np.arange(self.n_clusters_)
+        if n_clusters is not None:
             # The leaves of a cluster are neighbours.
+            cluster = self.dendrogram_.cut(n_clusters)
             starts = np.searchsorted(cluster, np.arange(n_clusters))
-            proba = np.maximum.reduceat(proba, starts, axis=1)
-        return proba / proba.sum(axis=1, keepdims=True)
 
-    def _leaf_path(self, x: Tensor) -> Tensor:
-        return self.module_.route(x).T.exp()
+        def proba(x: Tensor) -> Tensor:
+            path = self._leaf_path_from(self.module_.feature_map(x))
+            path = self._to_numpy(path, np.float64)[:, self._leaf_order]
+            path = np.maximum.reduceat(path, starts, axis=1)
+            return torch.from_numpy(path / path.sum(axis=1, keepdims=True))
+
+        return proba
+
+    def _leaf_path_from(self, features: Tensor) -> Tensor:
+        return self.module_.route_from(features).T.exp()
 
     # Embedding and density
 
-    def transform(self, X: ArrayLike) -> NDArray[np.floating]:
+    def transform(self, X: ArrayLike | Dataset) -> NDArray[np.floating]:
         """Embed samples: d_0, the bottom-up embedding that the root reads.
 
         All that the model infers about a sample passes through the embeddings; this
@@ -919,7 +951,8 @@ class TreeVAEClustering(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             Data.
 
         Returns
@@ -930,7 +963,7 @@ class TreeVAEClustering(
         samples, dtype = self._samples(X)
         return self._to_numpy(samples.map(self.module_.embed), dtype)
 
-    def score_samples(self, X: ArrayLike) -> NDArray[np.floating]:
+    def score_samples(self, X: ArrayLike | Dataset) -> NDArray[np.floating]:
         """Return the ELBO of each sample, a lower bound of log p(x) in nats.
 
         The latents are drawn a few times, with the same noise for every sample, so
@@ -938,7 +971,8 @@ class TreeVAEClustering(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             Data.
 
         Returns
@@ -959,12 +993,13 @@ class TreeVAEClustering(
 
         return self._to_numpy(samples.map(elbo), dtype) - dtype.type(self._log_scale())
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: ArrayLike | Dataset, y: object = None) -> float:
         """Return the mean ELBO in nats, as `score_samples` gives it.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             Data.
         y : None
             Ignored.
@@ -977,7 +1012,7 @@ class TreeVAEClustering(
         return float(self.score_samples(X).mean(dtype=np.float64))
 
     def log_likelihood(
-        self, X: ArrayLike, n_importance_samples: int = 1000
+        self, X: ArrayLike | Dataset, n_importance_samples: int = 1000
     ) -> NDArray[np.floating]:
         """Return an estimate of log p(x) for each sample, in nats.
 
@@ -993,7 +1028,8 @@ class TreeVAEClustering(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             Data.
         n_importance_samples : int, default=1000
             Draws of the latents.
@@ -1098,7 +1134,7 @@ class TreeVAEClustering(
         labels = cut[np.argsort(self._leaf_order)[positions.numpy(force=True)]]
         return self._to_user(x, np.dtype(np.float64)), labels
 
-    def reconstruct(self, X: ArrayLike) -> NDArray[np.floating]:
+    def reconstruct(self, X: ArrayLike | Dataset) -> NDArray[np.floating]:
         """Return what the model makes of samples: E[x | z] over the leaves.
 
         The mean over leaves, by P(leaf | x), of what each decodes from the posterior
@@ -1106,7 +1142,8 @@ class TreeVAEClustering(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, Dataset or Dask array of shape \
+                (n_samples, n_features)
             Data.
 
         Returns
@@ -1119,13 +1156,16 @@ class TreeVAEClustering(
 
     # Between numpy and torch
 
-    def _samples(self, X: ArrayLike) -> tuple[Samples, np.dtype]:
+    def _samples(self, X: ArrayLike | Dataset) -> tuple[Samples, np.dtype]:
         """Check X; return it for the module, and the float type of results."""
         check_is_fitted(self)
         X = self._validate(X, reset=False)
         likelihood = self.module_.config["likelihood"]
-        if likelihood in COUNT_LIKELIHOODS:
-            check_non_negative(X, f"TreeVAEClustering with likelihood={likelihood!r}")
+        if likelihood in COUNT_LIKELIHOODS and value_range(X)[0] < 0:
+            raise ValueError(
+                "Negative values in data passed to TreeVAEClustering with "
+                f"likelihood={likelihood!r}."
+            )
         dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
         return Samples(X, self._center, self._scale, self.device_), dtype
 

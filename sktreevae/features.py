@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import normalize
 
 from .model import FeatureMap
-from .preprocessing import Matrix
+from .preprocessing import chunks_of_values
+from .sources import Matrix, row_slices
 from .training import Samples
 
 __all__ = ["fit_feature_map"]
@@ -36,6 +37,9 @@ TOTAL_WEIGHT = 0.2
 
 FEW_FEATURES = 0.25
 """Least fraction of the features that should decide on distances."""
+
+N_TOPIC_ROWS = 100_000
+"""Most rows that topics are found on."""
 
 N_TRAINING_ROWS = 20_000
 N_TRAINING_VALUES = 1 << 25
@@ -73,7 +77,7 @@ def fit_feature_map(
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or Rows of shape (n_samples, n_features)
         Data in the user's units.
     samples : Samples
         The same, standardised.
@@ -176,7 +180,13 @@ def _n_topics(X: Matrix) -> int:
 
 
 def _topics(X: Matrix, rng: np.random.Generator) -> NDArray[np.float64]:
-    roots = sparse.csr_array(X, dtype=np.float64).sqrt()
+    n_samples, n_features = X.shape
+    index = np.arange(n_samples)
+    if n_samples > N_TOPIC_ROWS:
+        index = np.sort(rng.permutation(n_samples)[:N_TOPIC_ROWS])
+    chunks = (X[index[rows]] for rows in row_slices(len(index), n_features))
+    some = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
+    roots = some.tocsr().sqrt()
     svd = TruncatedSVD(_n_topics(X) + 1, random_state=int(rng.integers(2**31)))
     return svd.fit(normalize(roots)).components_[1:].T
 
@@ -184,10 +194,11 @@ def _topics(X: Matrix, rng: np.random.Generator) -> NDArray[np.float64]:
 def _is_text_like(X: Matrix) -> bool:
     if X.shape[1] <= MAX_PLAIN_FEATURES or min(X.shape) < 3:
         return False
-    values = X.data if sparse.issparse(X) else X
-    if values.size == 0 or values.min() < 0 or values.max() > LARGEST_COUNT:
-        return False
-    n_nonzero = X.nnz if sparse.issparse(X) else np.count_nonzero(X)
+    n_nonzero = 0
+    for values in chunks_of_values(X):
+        if values.min() < 0 or values.max() > LARGEST_COUNT:
+            return False
+        n_nonzero += np.count_nonzero(values)
     return 0 < n_nonzero < TEXT_DENSITY * X.shape[0] * X.shape[1]
 
 

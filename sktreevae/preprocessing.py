@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import gen_batches
 
 from .model.likelihoods import LARGEST_COUNT
+from .sources import Matrix, row_slices
 from .validation import InvalidParameterError
 
-__all__ = ["COUNT_LIKELIHOODS", "Matrix", "resolve_likelihood", "standardisation"]
-
-Matrix = NDArray[np.number] | sparse.csr_matrix | sparse.csr_array
-
-CHUNK_SIZE = 1 << 14
-"""Rows that are looked at at a time: the whole is never copied."""
+__all__ = [
+    "COUNT_LIKELIHOODS",
+    "chunks_of_values",
+    "resolve_likelihood",
+    "standardisation",
+    "value_range",
+]
 
 COUNT_LIKELIHOODS = ("poisson", "negative_binomial")
 
@@ -31,7 +32,7 @@ def resolve_likelihood(X: Matrix, likelihood: str) -> str:
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or Rows of shape (n_samples, n_features)
         Data.
     likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}
         The wish of a user.
@@ -74,7 +75,7 @@ def standardisation(
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or Rows of shape (n_samples, n_features)
         Data.
     likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}
         Only values of a Gaussian likelihood don't stay as they are.
@@ -102,7 +103,7 @@ def standardisation(
 
 def _check_counts(X: Matrix, likelihood: str) -> None:
     """Raise if a value isn't a whole number from 0 to the largest possible."""
-    for values in _chunks(_values(X)):
+    for values in chunks_of_values(X):
         wrong = (values < 0) | (values > LARGEST_COUNT) | (values != np.floor(values))
         if wrong.any():
             raise InvalidParameterError(
@@ -114,16 +115,19 @@ def _check_counts(X: Matrix, likelihood: str) -> None:
 
 def value_range(X: Matrix) -> tuple[float, float]:
     """Return the least and the largest value."""
-    chunks = _chunks(_values(X))
-    extremes = [(float(chunk.min()), float(chunk.max())) for chunk in chunks]
+    extremes = [(float(v.min()), float(v.max())) for v in chunks_of_values(X)]
     lows, highs = zip(*extremes, strict=True)
     return min(lows), max(highs)
 
 
-def _values(X: Matrix) -> NDArray[np.number]:
-    """Return the values of a matrix; of a sparse one those stored, and a zero."""
-    return np.append(X.data, 0) if sparse.issparse(X) else X
+def chunks_of_values(X: Matrix) -> Iterator[NDArray[np.number]]:
+    """Yield the values of a matrix; of a sparse one those stored, and a zero."""
+    if sparse.issparse(X):
+        yield np.zeros(1, dtype=X.dtype)
+        X = X.data[:, None]
+    # Maybe there are none.
+    yield from (chunk for chunk in _chunks(X) if chunk.size)
 
 
 def _chunks(X: Matrix) -> Iterator[Matrix]:
-    return (X[rows] for rows in gen_batches(X.shape[0], CHUNK_SIZE))
+    return (X[rows] for rows in row_slices(*X.shape))

@@ -91,6 +91,7 @@ def test_sparse_and_dense_rows_have_the_same_features():
 
 def test_text_of_many_terms_is_not_made_dense(monkeypatch):
     X = sparse.random_array((300, 20_000), density=0.001, rng=0).tocsr()
+    monkeypatch.setattr("sktreevae.sources.CHUNK_VALUES", 1 << 20)
     largest = []
     convert = Samples._convert
     monkeypatch.setattr(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sktreevae import preprocessing
+from sktreevae import sources
 from sktreevae.preprocessing import (
     COUNT_LIKELIHOODS,
     resolve_likelihood,
@@ -15,7 +15,7 @@ from sktreevae.validation import InvalidParameterError
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(preprocessing, "CHUNK_SIZE", 7)
+    monkeypatch.setattr(sources, "CHUNK_SIZE", 7)
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, sparse.csr_matrix])

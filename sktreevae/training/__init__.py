@@ -1,6 +1,6 @@
 """How a model comes to fit data: knows the model, but not scikit-learn."""
 
-from .batches import Samples, map_blocks
+from .batches import Features, Samples, map_blocks, subset
 from .contrast import ContrastOptions
 from .gardener import GrowthOptions, train_further
 from .growing import IterativeGrowth
@@ -19,6 +19,7 @@ from .views import (
 
 __all__ = [
     "ContrastOptions",
+    "Features",
     "GraphClustering",
     "GrowthOptions",
     "GuidedGrowth",
@@ -35,5 +36,6 @@ __all__ = [
     "count_supported",
     "map_blocks",
     "nearest_neighbors",
+    "subset",
     "train_further",
 ]

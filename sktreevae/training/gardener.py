@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import Topology, TreeVAE
-from .batches import Samples, map_blocks
+from .batches import Features, Samples, map_blocks
 from .contrast import Contrast, ContrastOptions
 from .loop import Evaluation, History, LoopOptions, Part, Phase, run_phase
 
@@ -55,8 +55,9 @@ class Gardener:
     ----------
     samples : Samples
         The data.
-    features : Tensor of shape (n_samples, n_outputs)
-        What the feature map makes of them: nothing trains it, so it is applied once.
+    features : Tensor or Features of shape (n_samples, n_outputs)
+        What the feature map makes of them: nothing trains it, so it is applied once,
+        or to each batch where there is no place for the results.
     train, validation : Tensor of int
         Samples to train on, and to end phases by; the latter may be empty.
     networks : dict
@@ -80,7 +81,7 @@ class Gardener:
     def __init__(
         self,
         samples: Samples,
-        features: Tensor,
+        features: Tensor | Features,
         train: Tensor,
         validation: Tensor,
         *,
@@ -142,7 +143,7 @@ class Gardener:
             they are.
         """
         if target is None:
-            target = self.leaf_log_path().argmax(1)
+            target = self.positions()
         part = _WholeTree(
             self.model,
             self.samples,
@@ -171,14 +172,14 @@ class Gardener:
             history=self.history,
         )
 
-    def leaf_log_path(self) -> Tensor:
-        """Log P(l | x) of all samples, (n_samples, n_leaves)."""
-        return map_blocks(lambda x: self.model.route_from(x).T, self.features)
+    def positions(self) -> Tensor:
+        """Position of the most probable leaf of every sample, (n_samples,)."""
+        return _positions(self.model, self.features)
 
     def leaf_counts(self) -> Tensor:
         """Count the samples whose most probable leaf each is."""
         n_leaves = len(self.model.topology.leaves)
-        return self.leaf_log_path().argmax(1).bincount(minlength=n_leaves)
+        return self.positions().bincount(minlength=n_leaves)
 
     def prune(self) -> bool:
         """Prune leaves with too few samples, the smallest first; tell if any was."""
@@ -196,7 +197,7 @@ class Gardener:
 def train_further(
     model: TreeVAE,
     samples: Samples,
-    features: Tensor,
+    features: Tensor | Features,
     *,
     options: LoopOptions,
     contrast: ContrastOptions | None,
@@ -214,7 +215,7 @@ def train_further(
         The model, changed in place.
     samples : Samples
         The data.
-    features : Tensor of shape (n_samples, n_outputs)
+    features : Tensor or Features of shape (n_samples, n_outputs)
         What the feature map makes of them.
     options : LoopOptions
         Optimiser; all but the number of epochs and the stopping rule.
@@ -230,12 +231,11 @@ def train_further(
     FloatingPointError
         If the loss is no longer finite.
     """
-    log_path = map_blocks(lambda x: model.route_from(x).T, features)
     part = _WholeTree(
         model,
         samples,
         inputs=lambda index: features[index],
-        target=log_path.argmax(1),
+        target=_positions(model, features),
         contrast=None if contrast is None else Contrast(contrast, model, generator),
         generator=generator,
     )
@@ -310,6 +310,11 @@ class _WholeTree:
             return Evaluation(terms, distance)
         loss, others = self.contrast(self.model, embeddings, routing, index)
         return Evaluation(terms, (distance + surprise(others, target)) / 2, loss)
+
+
+def _positions(model: TreeVAE, features: Tensor | Features) -> Tensor:
+    """Position of the most probable leaf of every sample, (n_samples,)."""
+    return map_blocks(lambda x: model.route_from(x).T.argmax(1), features)
 
 
 def _guidance(samples: Samples) -> float:

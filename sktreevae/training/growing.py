@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..model import Gaussian, Routing, TopDown, Topology, TreeVAE
-from .batches import Samples, map_blocks
+from ..sources import row_slices
+from .batches import Features, Samples, map_blocks, subset
 from .contrast import router_contrast
 from .gardener import Gardener, surprise
 from .loop import Evaluation, Phase
@@ -22,6 +24,9 @@ KL_GROWING = 0.15
 almost an autoencoder, which is what lets clusters form."""
 
 SPLITS_PER_REFRESH = 3
+
+N_START_ROWS = 100_000
+"""Most samples that a new router begins with."""
 
 CHERRY = Topology.single_leaf().split(0).topology
 """A root and two leaves."""
@@ -43,10 +48,12 @@ class IterativeGrowth(Gardener):
             target = torch.zeros(len(self.samples), dtype=torch.long)
             target = target.to(self.train.device)
             target[self.train] = self._propose(self.train)
+            some = self.train[_some(len(self.train)).to(self.train.device)]
             root = map_blocks(
-                lambda x: self.model.bottom_up(x)[0], self.features[self.train]
+                lambda x: self.model.bottom_up(x)[0], subset(self.features, some)
             )
-            self._start(self.model.top_down, root, self.train, target[self.train])
+            self.model.top_down.start_router(root, target[some])
+            self._start_leaves(self.model.top_down, self.train, target[self.train])
             self.train_whole(Phase("initial", (0.0, KL_GROWING), self.guidance), target)
             self.prune()
             self._split_leaves()
@@ -59,13 +66,12 @@ class IterativeGrowth(Gardener):
         refused: set[int] = set()
         n_splits = 0
         while len(self.model.topology.leaves) < self.growth.n_clusters:
-            log_path = self.leaf_log_path()
-            leaf = self._choose_leaf(log_path, refused)
+            leaf = self._choose_leaf(refused)
             # Pruning takes leaves away again, so the number of splits is bounded.
             if leaf is None or n_splits == 2 * self.growth.n_clusters:
                 break
             change = self.model.topology.split(leaf)
-            if not self._split(leaf, log_path):
+            if not self._split(leaf):
                 refused.add(leaf)
                 continue
             n_splits += 1
@@ -76,36 +82,46 @@ class IterativeGrowth(Gardener):
                 if self.prune():
                     refused = set()
 
-    def _choose_leaf(self, log_path: Tensor, refused: set[int]) -> int | None:
+    def _choose_leaf(self, refused: set[int]) -> int | None:
         """Choose the leaf to split, or none."""
+        positions = self.positions()
         tree = self.model.topology
         max_depth = self.growth.max_depth
         if max_depth is None:
             max_depth = tree.n_nodes
-        counts = log_path.argmax(1).bincount(minlength=len(tree.leaves)).tolist()
+        counts = positions.bincount(minlength=len(tree.leaves)).tolist()
         candidates = [
             position
             for position, leaf in enumerate(tree.leaves)
             if leaf not in refused
             and tree.node_depths[leaf] < max_depth
             and counts[position] >= 2 * self.min_samples
-            and self._are_distinct(torch.nonzero(log_path.argmax(1) == position)[:, 0])
+            and self._are_distinct(torch.nonzero(positions == position)[:, 0])
         ]
         if not candidates:
             return None
-        priorities = self._priorities(log_path)
+        priorities = self._priorities()
         return tree.leaves[max(candidates, key=lambda position: priorities[position])]
 
-    def _priorities(self, log_path: Tensor) -> list[float]:
+    def _priorities(self) -> list[float]:
         """How much each leaf calls for a split, by the criterion chosen."""
-        path = log_path.exp()
-        if self.growth.split_criterion == "n_samples":
-            return (path >= self._threshold()).sum(0).tolist()
-        if self.growth.split_criterion == "reconstruction":
-            quality = self.samples.map(self._leaf_reconstruction)
-        else:
-            quality = self.samples.map(lambda x: self.model.leaf_elbo(x).T)
-        return (-(path * quality).sum(0)).tolist()
+        total = torch.zeros(len(self.model.topology.leaves), device=self.train.device)
+        for rows in row_slices(*self.samples.shape):
+            path = map_blocks(self._leaf_path, self.features[rows])
+            if self.growth.split_criterion == "n_samples":
+                total += (path >= self._threshold()).sum(0)
+                continue
+            quality = self._leaf_elbo
+            if self.growth.split_criterion == "reconstruction":
+                quality = self._leaf_reconstruction
+            total -= (path * map_blocks(quality, self.samples[rows])).sum(0)
+        return total.tolist()
+
+    def _leaf_path(self, features: Tensor) -> Tensor:
+        return self.model.route_from(features).T.exp()
+
+    def _leaf_elbo(self, x: Tensor) -> Tensor:
+        return self.model.leaf_elbo(x).T
 
     def _leaf_reconstruction(self, x: Tensor) -> Tensor:
         top_down = self.model.top_down
@@ -115,22 +131,29 @@ class IterativeGrowth(Gardener):
         """Least P(l | x) of the samples that take part in the split of a leaf."""
         return min(1.0 / len(self.model.topology.leaves), 0.5)
 
-    def _split(self, leaf: int, log_path: Tensor) -> bool:
+    def _split(self, leaf: int) -> bool:
         """Split a leaf, but for a dead split: tell if both children have samples."""
         position = self.model.topology.leaves.index(leaf)
-        member = log_path[:, position].exp() >= self._threshold()
+        member = map_blocks(
+            lambda x: self._leaf_path(x)[:, position] >= self._threshold(),
+            self.features,
+        )
         train = self.train[member[self.train]]
         validation = self.validation[member[self.validation]]
         if len(train) < 2:
             return False
         index = torch.cat([train, validation])
-        activations = self._activations(leaf, index)
+        activate = partial(self._activations, leaf)
+        activations = _ActivationsByBatch(activate, index)
+        if not isinstance(self.features, Features):
+            activations = activate(index)
         before = self.model.top_down
         children = before.sprout(self.generator)
         target = torch.zeros_like(index)
         target[: len(train)] = self._propose(train)
-        embedding = activations.embedding[: len(train)]
-        self._start(children, embedding, train, target[: len(train)])
+        some = _some(len(train)).to(index.device)
+        children.start_router(activations[some].embedding, target[some])
+        self._start_leaves(children, train, target[: len(train)])
         part = _NewLeaves(
             children,
             activations,
@@ -153,14 +176,12 @@ class IterativeGrowth(Gardener):
     def _propose(self, index: Tensor) -> Tensor:
         """Propose a leaf for each sample: 0, the left one, or 1."""
         min_fraction = min(self.min_samples / len(index), 0.5)
-        left = propose_split(self.features[index], min_fraction, self.generator)
+        features = subset(self.features, index)
+        left = propose_split(features, min_fraction, self.generator)
         return (~left).long()
 
-    def _start(
-        self, top_down: TopDown, embedding: Tensor, index: Tensor, target: Tensor
-    ) -> None:
-        """Let a root and two leaves begin with the leaves proposed for samples."""
-        top_down.start_router(embedding, target)
+    def _start_leaves(self, top_down: TopDown, index: Tensor, target: Tensor) -> None:
+        """Let two leaves begin with the samples that they are proposed for."""
         for leaf in target.unique().tolist():
             top_down.start_leaf(leaf, self.mean_of(index[target == leaf]))
 
@@ -219,6 +240,27 @@ class _Activations:
     variant: Tensor | None = None
     variant_log_path: Tensor | None = None
 
+    def __getitem__(self, index: Tensor) -> _Activations:
+        """Return those of some samples."""
+        tensors = (getattr(self, field.name) for field in fields(self))
+        return _Activations(*(t if t is None else t[index] for t in tensors))
+
+
+@dataclass(frozen=True)
+class _ActivationsByBatch:
+    """The same, computed for each batch where there is no place for those of all."""
+
+    compute: Callable[[Tensor], _Activations]
+    index: Tensor
+
+    def __getitem__(self, rows: Tensor) -> _Activations:
+        return self.compute(self.index[rows])
+
+
+def _some(n: int) -> Tensor:
+    """Return all of n positions, or as many as a router begins with, evenly spaced."""
+    return torch.arange(0, n, max(1, -(-n // N_START_ROWS)))
+
 
 class _NewLeaves:
     """A router and two leaves below a frozen tree, as a part to train."""
@@ -226,7 +268,7 @@ class _NewLeaves:
     def __init__(
         self,
         children: TopDown,
-        activations: _Activations,
+        activations: _Activations | _ActivationsByBatch,
         samples: Samples,
         index: Tensor,
         target: Tensor,
@@ -249,28 +291,27 @@ class _NewLeaves:
         return (p for p in self.children.parameters() if p.requires_grad)
 
     def evaluate(self, index: Tensor) -> Evaluation:
-        a = self.activations
-        parent = Gaussian(a.mean[index], a.variance[index])
+        a = self.activations[index]
+        parent = Gaussian(a.mean, a.variance)
         posterior = self.children.infer(
-            [a.embedding[index]],
-            [a.evidence_below[index]],
+            [a.embedding],
+            [a.evidence_below],
             parent,
             root_prior=parent,
-            root_log_path=a.log_path[index],
+            root_log_path=a.log_path,
             noise=self.children.draw_noise(len(index), self.generator),
         )
         terms = self.children.elbo(posterior, self.samples[self.index[index]])
         routing = posterior.routing
         way = routing.leaf_log_path - routing.log_paths[0]
         distance = surprise(way, self.target[index])
-        return Evaluation(terms, distance, self._contrast(index, routing))
+        return Evaluation(terms, distance, self._contrast(a, routing))
 
-    def _contrast(self, index: Tensor, routing: Routing) -> Tensor | None:
+    def _contrast(self, a: _Activations, routing: Routing) -> Tensor | None:
         """Return the loss of the new router for a variant of each sample."""
-        a = self.activations
         if a.variant is None:
             return None
-        other = self.children.route([a.variant[index]], a.variant_log_path[index])
+        other = self.children.route([a.variant], a.variant_log_path)
         loss = router_contrast(
             routing.q_logits[0],
             other.q_logits[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model import Topology, TreeVAE
-from .batches import shuffled_batches
+from .batches import Features, map_blocks, shuffled_batches
 from .gardener import Gardener, surprise
 from .layout import fuzzy_graph, layout
 from .linkage import Groups, average_linkage, cost, partition
@@ -79,7 +80,7 @@ class GraphClustering:
 
     Parameters
     ----------
-    features : Tensor of shape (n_samples, n_features)
+    features : Tensor or Features of shape (n_samples, n_features)
         Data, scaled so that distances mean something.
     generator : torch.Generator
         The source of randomness, on the device of the features.
@@ -89,22 +90,23 @@ class GraphClustering:
 
     def __init__(
         self,
-        features: Tensor,
+        features: Tensor | Features,
         generator: torch.Generator,
         max_clusters: int | None = None,
     ) -> None:
         self.features = features
-        self.landmarks = features
+        chosen = slice(None)
         if len(features) > N_LANDMARKS:
             order = torch.randperm(
                 len(features), generator=generator, device=features.device
             )
-            self.landmarks = features[order[:N_LANDMARKS]]
+            chosen = order[:N_LANDMARKS]
+        self.landmarks = features[chosen]
         n = len(self.landmarks)
         if n < 2:
             group = np.zeros(n, dtype=np.int64)
             self.groupings = [(group, Groups.single())]
-            self.spacing = features.new_zeros(n)
+            self.spacing = self.landmarks.new_zeros(n)
             return
         n_neighbors = min(max(MIN_NEIGHBORS, round(np.log2(n))), n - 1)
         index, distance = nearest_neighbors(self.landmarks, n_neighbors, generator)
@@ -141,17 +143,21 @@ class GraphClustering:
         _, labels, merges = best
         cluster = torch.from_numpy(labels).to(self.features.device)
         spacing = self.spacing
-        if self.landmarks is not self.features:
-            nearest = nearest_of(self.features, self.landmarks)
-            cluster, spacing = cluster[nearest], spacing[nearest]
+        if len(self.landmarks) < len(self.features):
+            cluster, spacing = cluster[self._nearest], spacing[self._nearest]
         return Hierarchy(cluster, merges, spacing)
+
+    @cached_property
+    def _nearest(self) -> Tensor:
+        """The landmark that each sample follows, (n_samples,)."""
+        return map_blocks(lambda x: nearest_of(x, self.landmarks), self.features)
 
     def find_n_clusters(self, rng: np.random.Generator) -> int:
         """Find how many clusters held-out samples support; see `count_supported`."""
         n = len(self.features)
         fine = self.hierarchy(max(1, min(MAX_CLUSTERS, n // MIN_CLUSTER_SIZE)))
-        features, cluster = (t.numpy(force=True) for t in (self.features, fine.cluster))
-        return count_supported(features, cluster, fine.merges, rng)
+        cluster = fine.cluster.numpy(force=True)
+        return count_supported(self.features, cluster, fine.merges, rng)
 
 
 def _micro_clusters(

@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..sources import row_slices
+from .batches import Features
+
 __all__ = ["lloyd", "nearest_neighbors", "nearest_of"]
 
 EXACT_LIMIT = 1 << 16
@@ -22,22 +25,23 @@ BLOCK_SIZE = 128
 
 
 def nearest_neighbors(
-    x: Tensor, n_neighbors: int, generator: torch.Generator
+    x: Tensor | Features, n_neighbors: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest other rows of each row.
 
     Beyond `EXACT_LIMIT` rows, an inverted-file index is used: rows are put in lists,
     one for each of sqrt(n) centres, and the neighbours of a row are looked for in the
-    lists of the `N_PROBES` centres nearest to that of its own list.
+    lists of the `N_PROBES` centres nearest to that of its own list. Rows that aren't in
+    memory have their nearest neighbours among `EXACT_LIMIT` random ones instead.
 
     Parameters
     ----------
-    x : Tensor of shape (n_samples, n_features)
+    x : Tensor or Features of shape (n_samples, n_features)
         Rows, more than `n_neighbors`.
     n_neighbors : int
         How many.
     generator : torch.Generator
-        Draws the first centres.
+        Draws the first centres, or the random rows.
 
     Returns
     -------
@@ -48,21 +52,30 @@ def nearest_neighbors(
     """
     everyone = torch.arange(len(x), device=x.device)
     if len(x) <= EXACT_LIMIT:
-        return _search(x, everyone, everyone, n_neighbors)
+        x = x[:]
+        return _search(x, everyone, x, everyone, n_neighbors)
+    index = torch.empty(len(x), n_neighbors, dtype=torch.long, device=x.device)
+    distance = torch.empty(len(x), n_neighbors, device=x.device)
+    if isinstance(x, Features):
+        order = torch.randperm(len(x), generator=generator, device=x.device)
+        chosen = order[:EXACT_LIMIT]
+        base = x[chosen]
+        for rows in row_slices(*x.shape):
+            found = _search(x[rows], everyone[rows], base, chosen, n_neighbors)
+            index[rows], distance[rows] = found
+        return index, distance
     n_lists = math.isqrt(len(x))
     drawn = torch.randperm(len(x), generator=generator, device=x.device)
     centers = lloyd(x[drawn[:N_TRAINING_ROWS]], n_lists, generator)
     own = nearest_of(x, centers)
     members = list(own.argsort(stable=True).split(own.bincount().tolist()))
     probes = torch.cdist(centers, centers).argsort(1)[:, :N_PROBES].tolist()
-    index = torch.empty(len(x), n_neighbors, dtype=torch.long, device=x.device)
-    distance = x.new_empty(len(x), n_neighbors)
     for queries, near in zip(members, probes, strict=True):
         # The nearest lists, and further ones where these are too short.
         candidates = torch.cat([members[i] for i in near])
         if len(candidates) <= n_neighbors:
             candidates = everyone
-        found = _search(x, queries, candidates, n_neighbors)
+        found = _search(x[queries], queries, x[candidates], candidates, n_neighbors)
         index[queries], distance[queries] = found
     return index, distance
 
@@ -89,22 +102,24 @@ def lloyd(
 
 
 def _search(
-    x: Tensor, queries: Tensor, candidates: Tensor, n_neighbors: int
+    x: Tensor, queries: Tensor, base: Tensor, candidates: Tensor, n_neighbors: int
 ) -> tuple[Tensor, Tensor]:
-    """Find the nearest candidates of each query but itself; both are rows of x."""
+    """Find the nearest rows of `base` for each row of x, but for itself.
+
+    `queries` and `candidates` say which samples these are.
+    """
     indices, distances = [], []
-    base = x[candidates]
     norm = base.square().sum(1)
-    for rows in queries.split(BLOCK_SIZE):
+    for q, rows in zip(x.split(BLOCK_SIZE), queries.split(BLOCK_SIZE), strict=True):
         # But for the norm of the query, which doesn't matter to the order.
-        square = torch.addmm(norm, x[rows], base.T, alpha=-2)
+        square = torch.addmm(norm, q, base.T, alpha=-2)
         nearest = square.topk(n_neighbors + 1, largest=False)
         index = candidates[nearest.indices]
         # A row is its own nearest neighbour, or one among duplicates.
         own = (index == rows[:, None]).to(torch.uint8)
         own[:, -1] += own.sum(1, dtype=torch.uint8) == 0
         others = own.argsort(dim=1, stable=True)[:, :-1]
-        square = nearest.values.gather(1, others) + x[rows].square().sum(1)[:, None]
+        square = nearest.values.gather(1, others) + q.square().sum(1)[:, None]
         indices.append(index.gather(1, others))
         distances.append(square.clamp(min=0).sqrt())
     return torch.cat(indices), torch.cat(distances)

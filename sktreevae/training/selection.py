@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from torch import Tensor
+
+from .batches import Features
 
 __all__ = ["count_supported"]
 
@@ -22,7 +26,7 @@ Array = NDArray[np.float64]
 
 
 def count_supported(
-    x: Array,
+    x: Tensor | Features,
     cluster: NDArray[np.int64],
     merges: NDArray[np.int64],
     rng: np.random.Generator,
@@ -36,8 +40,8 @@ def count_supported(
 
     Parameters
     ----------
-    x : ndarray of shape (n_samples, n_features)
-        Data; the first 20 principal components are used.
+    x : Tensor of shape (n_samples, n_features)
+        Data. Of at most 10 000 rows, the first 20 principal components are used.
     cluster : ndarray of int of shape (n_samples,)
         Leaf of each sample, 0 to n_leaves - 1.
     merges : ndarray of int of shape (n_leaves - 1, 2)
@@ -51,7 +55,8 @@ def count_supported(
         From 1 to the number of leaves.
     """
     order = rng.permutation(len(x))[:N_ROWS]
-    x, cluster = _principal_components(x[order]), cluster[order]
+    rows = x[torch.from_numpy(order).to(x.device)].numpy(force=True)
+    x, cluster = _principal_components(rows), cluster[order]
     fold = np.arange(len(x)) % N_FOLDS
     n_leaves = len(merges) + 1
     below = [np.array([leaf]) for leaf in range(n_leaves)]

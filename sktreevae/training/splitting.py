@@ -7,7 +7,7 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from .batches import map_blocks
+from .batches import Features, map_blocks
 
 __all__ = ["propose_split"]
 
@@ -19,7 +19,9 @@ BACKGROUND = 0.001
 """Total weight of all pairs that are no neighbours, relative to the neighbours'."""
 
 
-def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) -> Tensor:
+def propose_split(
+    x: Tensor | Features, min_fraction: float, generator: torch.Generator
+) -> Tensor:
     """Propose which samples go left and which go right.
 
     The sets are those of the smallest normalised cut (Shi and Malik 2000) along the
@@ -42,7 +44,7 @@ def propose_split(x: Tensor, min_fraction: float, generator: torch.Generator) ->
         Which of them go left: all, where nothing tells them apart.
     """
     if len(x) <= N_LANDMARKS:
-        return _cut_distinct(x, min_fraction)
+        return _cut_distinct(x[:], min_fraction)
     order = torch.randperm(len(x), generator=generator, device=x.device)
     landmarks = x[order[:N_LANDMARKS]]
     left = _cut_distinct(landmarks, min_fraction).to(landmarks)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model import FeatureMap, ImageLayout
-from .batches import Samples
+from .batches import Features, Samples
 
 __all__ = [
     "ImageViews",
@@ -340,7 +340,7 @@ class NeighborViews:
 
     Parameters
     ----------
-    features : Tensor of shape (n_samples, n_outputs)
+    features : Tensor or Features of shape (n_samples, n_outputs)
         Features of the samples.
     index : Tensor of int of shape (n_samples, n_neighbors)
         The neighbours of each sample.
@@ -353,7 +353,7 @@ class NeighborViews:
             [1., 0., 0.]])
     """
 
-    features: Tensor
+    features: Tensor | Features
     index: Tensor
 
     def __call__(self, index: Tensor, generator: torch.Generator) -> Tensor:

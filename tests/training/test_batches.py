@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sktreevae.training import Samples
+from sktreevae.training import Features, Samples, map_blocks, subset
 from sktreevae.training.batches import BLOCK_SIZE, shuffled_batches
 
 
@@ -82,3 +82,63 @@ def test_the_matrix_is_not_changed(rng):
     samples = Samples(X, np.zeros(2), np.ones(2))
     samples[torch.arange(5)].zero_()
     assert np.array_equal(X, copy)
+
+
+@pytest.mark.parametrize("chunk_size", [4, 1000])
+def test_rows_are_read_in_any_order(chunk_size, rng, tmp_path, monkeypatch):
+    monkeypatch.setattr("sktreevae.sources.CHUNK_SIZE", chunk_size)
+    X = rng.standard_normal((40, 2))
+    for rows in ([5, 6, 7, 8], [8, 6, 5, 7], [3, 3, 5], [39, 0, 20, 21, 22, 0], []):
+        for matrix in make_inputs(X, tmp_path):
+            found = Samples(matrix, np.zeros(2), np.ones(2))[torch.tensor(rows).long()]
+            assert np.array_equal(found.numpy(), X[rows].astype(np.float32))
+
+
+def test_only_dense_matrices_in_memory_are_resident(rng, tmp_path):
+    inputs = make_inputs(rng.standard_normal((4, 2)), tmp_path)
+    found = [Samples(X, np.zeros(2), np.ones(2)).is_resident for X in inputs]
+    assert found == [True, False, False]
+
+
+def test_rows_on_disk_are_converted_in_chunks(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr("sktreevae.sources.CHUNK_SIZE", 7)
+    sizes = []
+    convert = Samples._convert
+    monkeypatch.setattr(
+        Samples,
+        "_convert",
+        lambda s, rows: sizes.append(rows.shape[0]) or convert(s, rows),
+    )
+    for matrix in make_inputs(rng.standard_normal((40, 2)), tmp_path):
+        samples = Samples(matrix, np.zeros(2), np.ones(2))
+        samples.map(lambda x: x)
+        samples[torch.arange(0, 40, 2)]
+    assert max(sizes) == 7
+
+
+class Halves(torch.nn.Module):
+    """A map from two features to one."""
+
+    n_outputs = 1
+
+    def forward(self, x):
+        return x.sum(1, keepdim=True) / 2
+
+
+def test_features_by_batch_are_those_of_all(rng, tmp_path):
+    X = rng.standard_normal((BLOCK_SIZE + 9, 2))
+    index = torch.tensor([7, 2, 260, 7])
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, np.zeros(2), np.ones(2))
+        features = Features(samples, Halves())
+        expected = samples.map(Halves())
+        assert features.shape == expected.shape == (len(X), 1)
+        assert len(features) == len(X)
+        assert torch.equal(features[:], expected)
+        assert torch.equal(features[index], expected[index])
+        some = features.subset(index)
+        assert len(some) == 4
+        assert torch.equal(some[1:3], expected[index[1:3]])
+        nested = subset(some, torch.tensor([3, 2]))
+        assert torch.equal(nested[:], subset(expected, index[[3, 2]]))
+        assert torch.equal(map_blocks(torch.neg, features), -expected)

@@ -70,9 +70,8 @@ def test_a_split_trains_the_new_part_alone(with_views):
     gardener.grow()
     model = gardener.model
     before = {name: p.clone() for name, p in model.named_parameters()}
-    log_path = gardener.leaf_log_path()
-    leaf = gardener._choose_leaf(log_path, set())
-    assert gardener._split(leaf, log_path)
+    leaf = gardener._choose_leaf(set())
+    assert gardener._split(leaf)
     after = dict(model.named_parameters())
     for name, value in before.items():
         part = name.removeprefix("top_down.").partition(".")[0]
@@ -151,7 +150,7 @@ def test_samples_and_variants_are_guided_alike():
     )
     torch.testing.assert_close(found.distance, expected)
     alone = whole_tree(None).evaluate(index)
-    expected = gardening.surprise(gardener.leaf_log_path().T, target)
+    expected = gardening.surprise(gardener.model.route_from(gardener.features), target)
     torch.testing.assert_close(alone.distance, expected)
     assert alone.contrast is None
 
@@ -177,10 +176,9 @@ def test_activations_are_computed_once_a_split(monkeypatch):
         "forward",
         lambda x: calls.append(torch.is_grad_enabled()) or forward(x),
     )
-    log_path = gardener.leaf_log_path()
-    leaf = gardener._choose_leaf(log_path, set())
+    leaf = gardener._choose_leaf(set())
     calls.clear()
-    gardener._split(leaf, log_path)
+    gardener._split(leaf)
     n_steps = len(gardener.history.records)
     assert not any(calls)  # nothing above is differentiated
     assert len(calls) < n_steps
@@ -199,7 +197,7 @@ def test_dead_splits_are_refused(monkeypatch):
     before = gardener.model.top_down
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)
-    monkeypatch.setattr(gardener, "_start", start_dead)
+    monkeypatch.setattr(gardener, "_start_leaves", start_dead)
     gardener._split_leaves()
     assert gardener.model.top_down is before
 
@@ -227,11 +225,11 @@ def grown():
 def priorities(gardener, criterion):
     growth = dataclasses.replace(gardener.growth, split_criterion=criterion)
     gardener.growth = growth
-    return gardener._priorities(gardener.leaf_log_path())
+    return gardener._priorities()
 
 
 def test_n_samples_counts_those_that_take_part_in_a_split(grown):
-    path = grown.leaf_log_path().exp()
+    path = grown.model.route_from(grown.features).T.exp()
     expected = [int((path[:, leaf] >= 1 / 3).sum()) for leaf in range(3)]
     assert priorities(grown, "n_samples") == expected
 
@@ -258,19 +256,18 @@ def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
     leaves = grown.model.topology.leaves
     for position, leaf in enumerate(leaves):
         order = [float(i == position) for i in range(3)]
-        monkeypatch.setattr(grown, "_priorities", lambda _, order=order: order)
-        assert grown._choose_leaf(grown.leaf_log_path(), set()) == leaf
+        monkeypatch.setattr(grown, "_priorities", lambda order=order: order)
+        assert grown._choose_leaf(set()) == leaf
 
 
 def test_refused_and_deep_leaves_are_not_chosen():
     gardener = make_gardener(n_clusters=2, max_depth=1)
     gardener.grow()
-    log_path = gardener.leaf_log_path()
-    assert gardener._choose_leaf(log_path, set()) is None
+    assert gardener._choose_leaf(set()) is None
     gardener.growth = dataclasses.replace(gardener.growth, max_depth=None)
-    assert gardener._choose_leaf(log_path, set()) in (1, 2)
-    assert gardener._choose_leaf(log_path, {1}) == 2
-    assert gardener._choose_leaf(log_path, {1, 2}) is None
+    assert gardener._choose_leaf(set()) in (1, 2)
+    assert gardener._choose_leaf({1}) == 2
+    assert gardener._choose_leaf({1, 2}) is None
 
 
 def test_members_of_a_split_pass_the_threshold_of_the_paper():

@@ -3,9 +3,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from sktreevae.training import neighbors
+from sktreevae.model import FeatureMap
+from sktreevae.training import Features, Samples, neighbors
 from sktreevae.training.neighbors import lloyd, nearest_neighbors, nearest_of
 
 
@@ -72,3 +74,21 @@ def test_lloyd_finds_separate_groups():
 def test_centres_without_rows_go():
     centers = lloyd(torch.zeros(20, 3), 5, generator())
     assert centers.shape == (1, 3)
+
+
+def test_neighbours_of_rows_on_disk_are_the_nearest_of_random_ones(rng, monkeypatch):
+    X = sparse.csr_array(rng.standard_normal((300, 3)))
+    features = Features(Samples(X, np.zeros(3), np.ones(3)), FeatureMap(3))
+    exact, _ = nearest_neighbors(features[:], 4, generator())
+    found, _ = nearest_neighbors(features, 4, generator())
+    assert torch.equal(found, exact)
+    monkeypatch.setattr(neighbors, "EXACT_LIMIT", 50)
+    index, distance = nearest_neighbors(features, 4, generator())
+    chosen = index.unique()
+    assert len(chosen) <= 50
+    assert (index != torch.arange(300)[:, None]).all()
+    x = features[:]
+    others = torch.cdist(x, x[chosen])
+    others[torch.arange(300)[:, None] == chosen] = torch.inf
+    expected = others.topk(4, largest=False).values
+    torch.testing.assert_close(distance, expected, rtol=1e-3, atol=1e-3)

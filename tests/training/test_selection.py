@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.stats import multivariate_normal
 
@@ -17,26 +18,31 @@ def ward_tree(X, n_leaves):
 @pytest.mark.parametrize("n_leaves", [2, 5, 20])
 def test_one_gaussian_supports_one_cluster(n_leaves, rng):
     X = rng.standard_normal((600, 5))
-    assert count_supported(X, *ward_tree(X, n_leaves), rng) == 1
+    assert count_supported(torch.from_numpy(X), *ward_tree(X, n_leaves), rng) == 1
 
 
 @pytest.mark.parametrize("n_leaves", [4, 6, 12])
 def test_four_gaussians_support_four(n_leaves, rng):
     X = rng.standard_normal((600, 3))
     X[:, :2] += 10 * np.stack([np.arange(600) % 2, np.arange(600) // 2 % 2], axis=1)
-    assert count_supported(X, *ward_tree(X, n_leaves), rng) == 4
+    assert count_supported(torch.from_numpy(X), *ward_tree(X, n_leaves), rng) == 4
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6])
 def test_few_rows_support_one(n, rng):
     X = rng.standard_normal((n, 2))
     k = min(n, 2)
-    assert count_supported(X, np.arange(n) % k, np.array([[0, 1]])[: k - 1], rng) == 1
+    assert (
+        count_supported(
+            torch.from_numpy(X), np.arange(n) % k, np.array([[0, 1]])[: k - 1], rng
+        )
+        == 1
+    )
 
 
 def test_constant_rows_support_one(rng):
     labels = np.arange(40) % 2
-    assert count_supported(np.ones((40, 3)), labels, np.array([[0, 1]]), rng) == 1
+    assert count_supported(torch.ones(40, 3), labels, np.array([[0, 1]]), rng) == 1
 
 
 def test_log_density_is_that_of_a_gaussian(rng):

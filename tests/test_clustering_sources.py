@@ -1,0 +1,230 @@
+"""Fits and predictions of data that isn't a dense array in memory."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+from torch.utils.data import Dataset
+
+from sktreevae import TreeVAEClustering
+from sktreevae.training import Features, Samples
+from sktreevae.training.batches import BLOCK_SIZE
+
+QUICK = {"max_iter": 1, "hidden_dim": 16, "random_state": 0}
+METHODS = ["predict", "transform", "score_samples", "reconstruct", "predict_proba"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_steps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+        patch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 20)
+        yield
+
+
+class Labelled(Dataset):
+    """Rows, in a shape of their own, with labels."""
+
+    def __init__(self, X, shape=(-1,)):
+        self.X = X
+        self.shape = shape
+        self.n_reads = 0
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        self.n_reads += 1
+        return torch.from_numpy(self.X[i].reshape(self.shape)), i % 2
+
+
+def as_memmap(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+def as_dask(X, folder):
+    return pytest.importorskip("dask.array").from_array(X, chunks=(101, 17))
+
+
+MAKERS = {
+    "memmap": as_memmap,
+    "csr": lambda X, folder: sparse.csr_array(X),
+    "dataset": lambda X, folder: Labelled(X),
+    "dask": as_dask,
+}
+
+
+@pytest.fixture(scope="module", name="X")
+def digits():
+    return load_digits().data[:300]
+
+
+@pytest.fixture(scope="module")
+def model(X):
+    return TreeVAEClustering(4, **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_source_gives_the_same_results(kind, X, model, tmp_path):
+    source = MAKERS[kind](X, tmp_path)
+    other = TreeVAEClustering(4, **QUICK).fit(source)
+    assert other.n_features_in_ == 64
+    assert np.array_equal(other.labels_, model.labels_)
+    for method in METHODS:
+        if (kind, method) == ("csr", "predict_proba"):
+            continue  # takes no sparse matrix
+        expected = getattr(model, method)(X)
+        for fitted in (other, model):
+            actual = getattr(fitted, method)(source)
+            if kind == "csr":
+                # Moments of sparse features are summed in another order.
+                np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+            else:
+                assert np.array_equal(actual, expected)
+    assert other.score(source) == pytest.approx(model.score(X), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_float_type_is_that_of_the_rows(kind, X, model, tmp_path):
+    source = MAKERS[kind](X.astype(np.float32), tmp_path)
+    assert model.transform(source).dtype == np.float32
+
+
+@pytest.mark.parametrize("views", ["neighbors", lambda x, generator: x + 0.1])
+def test_views_of_rows_on_disk_are_those_in_memory(views, X, tmp_path):
+    settings = {**QUICK, "views": views, "early_stopping": True}
+    X = X[:150]
+    in_memory, on_disk = (
+        TreeVAEClustering(3, **settings).fit(data)
+        for data in (X, as_memmap(X, tmp_path))
+    )
+    assert np.array_equal(on_disk.transform(X), in_memory.transform(X))
+
+
+@pytest.mark.parametrize("criterion", ["n_samples", "elbo"])
+@pytest.mark.parametrize("views", [None, "neighbors"])
+def test_trees_grow_one_split_after_the_other_on_disk(criterion, views, tmp_path):
+    centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
+    X, y = make_blobs(300, centers=centers, cluster_std=0.5, random_state=0)
+    model = TreeVAEClustering(
+        4, growth="iterative", split_criterion=criterion, views=views, **QUICK
+    ).fit(as_memmap(X, tmp_path))
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_the_number_of_clusters_is_found_on_disk(X, tmp_path):
+    X = X[:150]
+    in_memory, on_disk = (
+        TreeVAEClustering(None, **QUICK).fit(data)
+        for data in (X, as_memmap(X, tmp_path))
+    )
+    assert on_disk.n_clusters_ == in_memory.n_clusters_
+
+
+def test_images_of_a_dataset_are_images(X):
+    images = X[:100].astype(np.uint8)
+    settings = {**QUICK, "image_shape": (8, 8), "encoder": "mlp", "decoder": "mlp"}
+    in_memory, read = (
+        TreeVAEClustering(3, views="image", **settings).fit(data)
+        for data in (images, Labelled(images, (1, 8, 8)))
+    )
+    assert read.module_.feature_map.kind == "image"
+    assert np.array_equal(read.transform(images), in_memory.transform(images))
+
+
+def test_counts_of_a_dataset_are_counts(X):
+    counts = X[:100].astype(np.int32)
+    settings = {**QUICK, "likelihood": "poisson"}
+    in_memory, read = (
+        TreeVAEClustering(3, **settings).fit(data)
+        for data in (counts, Labelled(counts))
+    )
+    assert np.array_equal(read.labels_, in_memory.labels_)
+    with pytest.raises(ValueError, match=r"Negative values.*likelihood="):
+        read.predict(Labelled(-counts))
+
+
+def test_text_of_a_dataset_is_text(rng):
+    share = rng.dirichlet(np.full(500, 0.02), 3)
+    X = np.stack([rng.multinomial(30, share[i % 3]) for i in range(150)])
+    model = TreeVAEClustering(3, **QUICK).fit(Labelled(X))
+    assert model.module_.feature_map.kind == "text"
+    assert np.array_equal(model.labels_, TreeVAEClustering(3, **QUICK).fit(X).labels_)
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_no_more_than_a_chunk_is_read_or_mapped_at_once(growth, monkeypatch):
+    """Whatever looks at a bounded number of rows, looks at few."""
+    X, _ = make_blobs(1500, 5, centers=3, random_state=0)
+    monkeypatch.setattr("sktreevae.sources.CHUNK_SIZE", BLOCK_SIZE)
+    for name in (
+        "features.N_TRAINING_ROWS",
+        "clustering.N_HEIGHT_SAMPLES",
+        "training.gardener.N_STATISTICS",
+        "training.growing.N_START_ROWS",
+        "training.guiding.N_LANDMARKS",
+        "training.selection.N_ROWS",
+        "training.splitting.N_LANDMARKS",
+    ):
+        monkeypatch.setattr(f"sktreevae.{name}", 100)
+    sizes = {Samples: [], Features: []}
+    for kind, found in sizes.items():
+        monkeypatch.setattr(kind, "__getitem__", recorded(kind.__getitem__, found))
+    dataset = Labelled(X)
+    model = TreeVAEClustering(3, growth=growth, **QUICK).fit(dataset)
+    assert np.array_equal(model.predict(dataset), model.labels_)
+    # The most are the samples of all leaves that heights are estimated on.
+    assert max(sizes[Samples]) <= 300
+    assert max(sizes[Features]) <= BLOCK_SIZE
+
+
+def recorded(method, sizes):
+    def wrapper(self, rows):
+        result = method(self, rows)
+        sizes.append(len(result))
+        return result
+
+    return wrapper
+
+
+def test_a_batch_is_read_once_for_all_that_see_it(X):
+    dataset = Labelled(X[:100])
+    settings = {**QUICK, "views": lambda x, generator: x, "tol": 0.0}
+    n_iter, n_reads = [], []
+    for max_iter in (20, 25):
+        settings["max_iter"] = max_iter
+        n_iter.append(TreeVAEClustering(3, **settings).fit(dataset).n_iter_)
+        n_reads.append(dataset.n_reads)
+        dataset.n_reads = 0
+    assert n_iter[1] > n_iter[0]
+    assert n_reads[1] - n_reads[0] == 100 * (n_iter[1] - n_iter[0])
+
+
+@pytest.mark.parametrize("kind", ["dataset", "dask"])
+def test_values_that_are_not_finite_are_found_before_training(
+    kind, X, model, tmp_path, monkeypatch
+):
+    X = X.copy()
+    X[200, 7] = np.nan
+    source = MAKERS[kind](X, tmp_path)
+    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+        model.predict(source)
+    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
+    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+        TreeVAEClustering(2).fit(source)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "dask"])
+@pytest.mark.parametrize("method", METHODS)
+def test_other_features_are_refused(kind, method, X, model, tmp_path):
+    source = MAKERS[kind](np.ascontiguousarray(X[:, :9]), tmp_path)
+    with pytest.raises(ValueError, match=r"X has 9 features.* expecting 64"):
+        getattr(model, method)(source)
+
+
+def test_fewer_rows_than_clusters_are_refused(X):
+    with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=8"):
+        TreeVAEClustering().fit(Labelled(X[:3]))
