@@ -95,6 +95,10 @@ N_SCORE_DRAWS = 8
 N_NEIGHBOR_VIEWS = 5
 """Nearest neighbours that are taken for variants of a sample."""
 
+BATCH_SIZE = 256
+MOST_STEPS = 1000
+"""Samples of an update step, by default; more, where an epoch had more steps."""
+
 N_HEIGHT_SAMPLES = 200
 """Samples of each leaf that the heights are estimated on."""
 
@@ -195,8 +199,9 @@ class TreeVAEClustering(
         Most epochs of each phase of training: of the joint training, which has at
         least 150 update steps (in up to 100 epochs), or of each phase of the iterative
         growth, at least 20.
-    batch_size : int, default=256
-        Samples of an update step.
+    batch_size : int or "auto", default="auto"
+        Samples of an update step. "auto" is 256, or a thousandth of the samples if
+        that is more: larger steps cost less a sample, and there are enough of them.
     learning_rate : float, default=2e-3
         Largest learning rate of AdamW; it falls to 0 in the second half of a phase.
     weight_decay : float, default=1e-5
@@ -310,7 +315,7 @@ class TreeVAEClustering(
         "latent_dim": [Number(Integral, 1)],
         "hidden_dim": [Number(Integral, 2)],
         "max_iter": [Number(Integral, 1)],
-        "batch_size": [Number(Integral, 1)],
+        "batch_size": [Number(Integral, 1), Options(("auto",))],
         "learning_rate": [Number(Real, 0, closed="neither")],
         "weight_decay": [Number(Real, 0)],
         "early_stopping": [Boolean()],
@@ -345,7 +350,7 @@ class TreeVAEClustering(
         latent_dim: int = 8,
         hidden_dim: int = 128,
         max_iter: int = 6,
-        batch_size: int = 256,
+        batch_size: int | str = "auto",
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-5,
         early_stopping: bool = False,
@@ -435,8 +440,9 @@ class TreeVAEClustering(
         """
         check_parameters(self, self._allowed)
         device = resolve_device(self.device)
-        options = self._loop_options(device)
+        dtype = resolve_precision(self.precision, device)
         X = self._validate(X, reset=True)
+        options = self._loop_options(dtype, X.shape[0])
         self._check_shapes(X)
         likelihood = resolve_likelihood(X, self.likelihood)
         center, scale = standardisation(X, likelihood, self.image_shape is not None)
@@ -547,8 +553,9 @@ class TreeVAEClustering(
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
         check_parameters(self, self._allowed)
-        options = self._loop_options(self.device_)
+        dtype = resolve_precision(self.precision, self.device_)
         X = self._validate(X, reset=False)
+        options = self._loop_options(dtype, X.shape[0])
         self._check_images(X.shape[1])
         resolve_likelihood(X, self.module_.config["likelihood"])
         generator = torch.Generator(self.device_).manual_seed(self._seed)
@@ -717,15 +724,18 @@ class TreeVAEClustering(
             progress.close()
         return module.eval(), history
 
-    def _loop_options(self, device: torch.device) -> LoopOptions:
+    def _loop_options(self, dtype: torch.dtype, n_samples: int) -> LoopOptions:
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            batch_size = max(BATCH_SIZE, math.ceil(n_samples / MOST_STEPS))
         return LoopOptions(
             max_iter=self.max_iter,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
-            dtype=resolve_precision(self.precision, device),
+            dtype=dtype,
         )
 
     @staticmethod

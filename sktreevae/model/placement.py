@@ -35,10 +35,6 @@ class Everyone:
         """Pick the values of some nodes, which (len(nodes), batch) are given for."""
         return values
 
-    def total(self, values: Tensor, n_samples: int) -> Tensor:
-        """Sum the nodes' values, (n_nodes, batch), for each sample, (n_samples,)."""
-        return values.sum(0)
-
 
 @dataclass(frozen=True)
 class Slots:
@@ -68,11 +64,6 @@ class Slots:
     def pick(self, values: Tensor, nodes: Tensor) -> Tensor:
         """Pick the values of some nodes, which (len(nodes), batch) are given for."""
         return values.gather(1, self.sample.index_select(0, nodes))
-
-    def total(self, values: Tensor, n_samples: int) -> Tensor:
-        """Sum the nodes' values, (n_nodes, n_slots), for each sample, (n_samples,)."""
-        zeros = values.new_zeros(n_samples)
-        return zeros.index_add(0, self.sample.flatten(), values.flatten())
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,9 @@ class TopDown(nn.Module):
         log_prob = self.leaf_log_prob(posterior, x)
         reconstruction = (posterior.leaf_log_path.exp() * log_prob).sum(0)
         weights = [log_path.exp() for log_path in posterior.routing.log_paths]
-        return self._terms(posterior.levels, self._everyone, weights, reconstruction)
+        everyone = torch.arange(len(x), device=x.device)
+        samples = [everyone.expand_as(weight) for weight in weights]
+        return self._terms(posterior.levels, weights, samples, reconstruction)
 
     def sparse_elbo(
         self,
@@ -285,12 +287,7 @@ class TopDown(nn.Module):
         places = allocate(reach, self._level_sizes, self._parent, self._leaves)
         noises = None
         if generator is not None:
-            noises = [
-                torch.empty(*weight.shape, root.mean.shape[1]).to(root.mean)
-                for weight in places.weights
-            ]
-            for noise in noises:
-                noise.normal_(generator=generator)
+            noises = self._draw_noises(places.weights, generator)
         levels = self._descend(
             places.levels, routing, evidence, root, root_prior, noises
         )
@@ -304,33 +301,62 @@ class TopDown(nn.Module):
         reconstruction = weighted.new_zeros(len(x)).index_add(
             0, places.sample, weighted
         )
-        return self._terms(levels, places.levels, places.weights, reconstruction)
+        samples = [place.sample for place in places.levels]
+        return self._terms(levels, places.weights, samples, reconstruction)
+
+    def _draw_noises(
+        self, like: Sequence[Tensor], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Draw standard normal noise for the latents of slots, by level."""
+        sizes = [values.numel() for values in like]
+        shape = sum(sizes), self.config["latent_dim"]
+        noise = like[0].new_empty(shape).normal_(generator=generator)
+        return [
+            rows.unflatten(0, values.shape)
+            for rows, values in zip(noise.split(sizes), like, strict=True)
+        ]
 
     def _terms(
         self,
         levels: list[Level],
-        places: Sequence[Everyone | Slots],
         weights: Sequence[Tensor],
+        samples: Sequence[Tensor],
         reconstruction: Tensor,
     ) -> ElboTerms:
-        """Sum the divergences of each sample's way down the tree."""
-        kl_nodes = torch.zeros_like(reconstruction)
-        kl_decisions = torch.zeros_like(reconstruction)
-        n_samples = len(reconstruction)
-        for depth, (level, place, weight) in enumerate(
-            zip(levels, places, weights, strict=True)
-        ):
-            kl = place.total(weight * level.q.kl(level.p), n_samples)
-            if depth == 0:
-                kl_root = kl
-            else:
-                kl_nodes = kl_nodes + kl
-            if level.decisions is not None:
-                kl = torch.zeros_like(weight).index_add(
-                    0, self.branchings(depth), level.decisions.kl()
+        """Sum the divergences of each sample's way down the tree.
+
+        They are computed for all levels at once. `samples` says whose `weights` are.
+        """
+        q, p = (
+            Gaussian(
+                torch.cat([g.mean.flatten(0, 1) for g in by_level]),
+                torch.cat([g.variance.flatten(0, 1) for g in by_level]),
+            )
+            for by_level in ([lv.q for lv in levels], [lv.p for lv in levels])
+        )
+        weight = torch.cat([w.flatten() for w in weights])
+        kl = weight * q.kl(p)
+        zeros = torch.zeros_like(reconstruction)
+        n = len(zeros)  # the root has all samples, in their order
+        below = torch.cat([s.flatten() for s in samples])[n:]
+        kl_nodes = zeros.index_add(0, below, kl[n:])
+        kl_decisions = zeros
+        if len(levels) > 1:
+            decisions = Decisions(
+                torch.cat([lv.decisions.q_logit.flatten() for lv in levels[:-1]]),
+                torch.cat([lv.decisions.p_logit.flatten() for lv in levels[:-1]]),
+            )
+            weight, sample = (
+                torch.cat(
+                    [
+                        values.index_select(0, self.branchings(depth)).flatten()
+                        for depth, values in enumerate(by_level[:-1])
+                    ]
                 )
-                kl_decisions = kl_decisions + place.total(weight * kl, n_samples)
-        return ElboTerms(reconstruction, kl_root, kl_nodes, kl_decisions)
+                for by_level in (weights, samples)
+            )
+            kl_decisions = zeros.index_add(0, sample, weight * decisions.kl())
+        return ElboTerms(reconstruction, kl[:n], kl_nodes, kl_decisions)
 
     def generate(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the latents of all nodes from the prior, and route them.

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model import Topology, TreeVAE
-from .batches import Features, map_blocks, shuffled_batches
+from ..sources import row_slices
+from .batches import Features, shuffled_batches
 from .gardener import Gardener, surprise
 from .layout import fuzzy_graph, layout
 from .linkage import Groups, average_linkage, cost, partition
 from .loop import Descent, Phase
-from .neighbors import lloyd, nearest_neighbors, nearest_of
+from .neighbors import InvertedLists, lloyd, nearest_neighbors, nearest_of
 from .selection import count_supported
 
 __all__ = ["GraphClustering", "GuidedGrowth", "Hierarchy"]
@@ -39,7 +40,7 @@ MIN_NEIGHBORS = 3
 N_ROUTER_STEPS = 400
 """Most update steps of the encoder and the routers alone."""
 
-SURE = 0.05
+SURE = 0.1
 """Mean surprise in nats about the leaves of samples at which the routers are good."""
 
 MIN_STEPS = 150
@@ -95,6 +96,7 @@ class GraphClustering:
         max_clusters: int | None = None,
     ) -> None:
         self.features = features
+        self._generator = generator
         chosen = slice(None)
         if len(features) > N_LANDMARKS:
             order = torch.randperm(
@@ -150,7 +152,13 @@ class GraphClustering:
     @cached_property
     def _nearest(self) -> Tensor:
         """The landmark that each sample follows, (n_samples,)."""
-        return map_blocks(lambda x: nearest_of(x, self.landmarks), self.features)
+        lists = InvertedLists(self.landmarks, self._generator)
+        return torch.cat(
+            [
+                lists.nearest(self.features[rows])
+                for rows in row_slices(*self.features.shape)
+            ]
+        )
 
     def find_n_clusters(self, rng: np.random.Generator) -> int:
         """Find how many clusters held-out samples support; see `count_supported`."""

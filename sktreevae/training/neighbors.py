@@ -10,13 +10,16 @@ from torch import Tensor
 from ..sources import row_slices
 from .batches import Features
 
-__all__ = ["lloyd", "nearest_neighbors", "nearest_of"]
+__all__ = ["InvertedLists", "lloyd", "nearest_neighbors", "nearest_of"]
 
 EXACT_LIMIT = 1 << 16
 """Most rows that are all compared with each other."""
 
 N_PROBES = 48
 """Lists that are searched for the neighbours of a row; there are sqrt(n) of them."""
+
+N_PROBES_OF_ONE = 16
+"""Lists that are searched for the row nearest to another."""
 
 N_TRAINING_ROWS = 20_000
 """Most rows that the centres of the lists are found on."""
@@ -64,20 +67,60 @@ def nearest_neighbors(
             found = _search(x[rows], everyone[rows], base, chosen, n_neighbors)
             index[rows], distance[rows] = found
         return index, distance
-    n_lists = math.isqrt(len(x))
-    drawn = torch.randperm(len(x), generator=generator, device=x.device)
-    centers = lloyd(x[drawn[:N_TRAINING_ROWS]], n_lists, generator)
-    own = nearest_of(x, centers)
-    members = list(own.argsort(stable=True).split(own.bincount().tolist()))
-    probes = torch.cdist(centers, centers).argsort(1)[:, :N_PROBES].tolist()
-    for queries, near in zip(members, probes, strict=True):
+    lists = InvertedLists(x, generator)
+    for own, queries in enumerate(lists.members):
         # The nearest lists, and further ones where these are too short.
-        candidates = torch.cat([members[i] for i in near])
+        candidates = lists.candidates(own, N_PROBES)
         if len(candidates) <= n_neighbors:
             candidates = everyone
         found = _search(x[queries], queries, x[candidates], candidates, n_neighbors)
         index[queries], distance[queries] = found
     return index, distance
+
+
+class InvertedLists:
+    """Rows in lists, one for each of sqrt(n) centres: near ones are found among few.
+
+    Parameters
+    ----------
+    base : Tensor of shape (n_rows, n_features)
+        The rows.
+    generator : torch.Generator
+        Draws the first centres.
+    """
+
+    def __init__(self, base: Tensor, generator: torch.Generator) -> None:
+        self._base = base
+        drawn = torch.randperm(len(base), generator=generator, device=base.device)
+        some = base[drawn[:N_TRAINING_ROWS]]
+        self._centers = lloyd(some, math.isqrt(len(base)), generator)
+        own = nearest_of(base, self._centers)
+        counts = own.bincount(minlength=len(self._centers)).tolist()
+        self.members = own.argsort(stable=True).split(counts)
+        """Rows of each list, (n_members,) each."""
+        self._near = torch.cdist(self._centers, self._centers).argsort(1).tolist()
+
+    def candidates(self, own: int, n_probes: int) -> Tensor:
+        """Return the rows in the lists nearest to one, itself included."""
+        return torch.cat([self.members[i] for i in self._near[own][:n_probes]])
+
+    def nearest(self, queries: Tensor) -> Tensor:
+        """Return the row nearest to each query, or nearly so, (n_queries,).
+
+        Parameters
+        ----------
+        queries : Tensor of shape (n_queries, n_features)
+            Best thousands at a time: those of a list are searched for together.
+        """
+        own = nearest_of(queries, self._centers)
+        order = own.argsort(stable=True)
+        result = torch.empty_like(own)
+        counts = own.bincount(minlength=len(self._centers)).tolist()
+        for i, rows in enumerate(order.split(counts)):
+            if len(rows):
+                near = self.candidates(i, N_PROBES_OF_ONE)
+                result[rows] = near[nearest_of(queries[rows], self._base[near])]
+        return result
 
 
 def nearest_of(queries: Tensor, base: Tensor) -> Tensor:

@@ -313,7 +313,9 @@ def test_operations_do_not_grow_with_the_nodes_of_a_level():
     wide = wide.split(wide.leaves[0]).topology.prune(wide.leaves[-1] + 2).topology
     assert len(wide.leaves) == 64
     assert wide.depth == caterpillar(8).depth == 7
-    assert count_operations(wide, 4) <= count_operations(caterpillar(8), 4)
+    # But for copies of a few views.
+    expected = count_operations(caterpillar(8), 4)
+    assert count_operations(wide, 4) == pytest.approx(expected, rel=0.01)
 
 
 def test_operations_per_level_are_as_many_for_8_as_for_64_leaves():

@@ -8,7 +8,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from sktreevae.model import FeatureMap
 from sktreevae.training import Features, Samples, neighbors
-from sktreevae.training.neighbors import lloyd, nearest_neighbors, nearest_of
+from sktreevae.training.neighbors import (
+    InvertedLists,
+    lloyd,
+    nearest_neighbors,
+    nearest_of,
+)
 
 
 def generator(seed=0):
@@ -61,6 +66,25 @@ def test_nearest_of_is_the_nearest(rng):
     queries = torch.from_numpy(rng.standard_normal((300, 4)))
     expected = torch.cdist(queries, base).argmin(1)
     assert torch.equal(nearest_of(queries, base), expected)
+
+
+@pytest.mark.parametrize(("n_features", "recall"), [(3, 0.99), (10, 0.7)])
+def test_inverted_lists_find_a_row_that_is_nearest_or_nearly_so(n_features, recall):
+    base = torch.randn(5000, n_features, generator=generator())
+    queries = torch.randn(3000, n_features, generator=generator(1))
+    found = InvertedLists(base, generator()).nearest(queries)
+    exact = nearest_of(queries, base)
+    assert (found == exact).float().mean() > recall
+    far, near = ((queries - base[i]).norm(dim=1) for i in (found, exact))
+    assert (far / near).mean() < 1.05
+
+
+def test_inverted_lists_hold_every_row_once():
+    base = torch.randn(500, 3, generator=generator())
+    lists = InvertedLists(base, generator())
+    assert torch.equal(torch.cat(list(lists.members)).sort().values, torch.arange(500))
+    everything = lists.candidates(0, len(lists.members))
+    assert torch.equal(everything.sort().values, torch.arange(500))
 
 
 def test_lloyd_finds_separate_groups():
