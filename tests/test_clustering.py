@@ -508,6 +508,16 @@ def test_tables_and_small_images_have_perceptrons(model, digits):
         assert isinstance(fitted.module_.top_down.decoders.readout, torch.nn.Linear)
 
 
+@pytest.mark.parametrize(
+    ("n_samples", "expected"), [(100, 256), (256_000, 256), (1_000_000, 1000)]
+)
+def test_automatic_steps_grow_with_the_samples(n_samples, expected):
+    options = TreeVAEClustering()._loop_options(torch.float32, n_samples)
+    assert options.batch_size == expected
+    options = TreeVAEClustering(batch_size=7)._loop_options(torch.float32, n_samples)
+    assert options.batch_size == 7
+
+
 def test_a_network_can_be_chosen_by_name():
     X = make_images(1)[0].reshape(90, -1)
     settings = {"image_shape": (16, 16), "encoder": "resnet", "decoder": "mlp"}
