@@ -2,7 +2,7 @@
 
     python benchmarks/ablations.py --data-dir DIR
 
-"leaf_decoders" gives all leaves of a tree the same decoder, beside one for each.
+"leaf_decoders" gives leaves nothing in common, or all, beside a read-out.
 "views" weighs the contrastive losses differently, with their temperature and with the
 strength of the variants: what does it do to clusters, density and samples?
 "split_criterion" grows trees of the digits iteratively, by each of the criteria.
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -34,31 +36,45 @@ from torch import Tensor, nn
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity
-from sktreevae.model import topdown
+from sktreevae.model import ImageLayout, networks
+from sktreevae.model.decoders import LeafDecoders
+from sktreevae.model.layers import mlp
+from sktreevae.model.networks import ConvReadout
 from sktreevae.training import GuidedGrowth, ImageViews
 
 N_CLUSTERS = 10
 MAX_ITER = 8
+HIDDEN_DIM = 128
 N_SAMPLES = 3000
 
 
-class SharedDecoder(nn.Module):
-    """One network for all leaves, in the place of `StackedModules`."""
+class OneForAll(LeafDecoders):
+    """One decoder for all leaves, without constants of their own."""
 
-    def __init__(self, n_nodes: int, n_outputs: int, make: Callable, *, generator):
-        super().__init__()
-        self.network = make(generator=generator)
+    def __init__(self, *widths: int, n_leaves: int = 1, **options) -> None:
+        super().__init__(*widths[:3], n_leaves=1, **options)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n_nodes, batch, in) to (n_nodes, batch, out)."""
-        return self.network(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (n_leaves, batch, in) to (n_leaves, batch, out)."""
+        return super().forward(z.flatten(0, 1)[None]).unflatten(1, z.shape[:2])[0]
 
-    def forward_groups(self, x: Tensor, sizes: list[int]) -> Tensor:
+    def forward_groups(self, z: Tensor, sizes: list[int]) -> Tensor:
         """Map rows, whatever their leaves."""
-        return self.network(x)
+        return super().forward(z[None])[0]
 
-    def start(self, node: int, output: Tensor) -> None:
+    def start(self, leaf: int, output: Tensor) -> None:
         """Begin anywhere: leaves have no means of their own."""
+
+
+def whole_decoder(latent_dim: int, n_features: int) -> nn.Module:
+    """Return a network like that of a leaf, with a read-out of its own."""
+    seed = torch.randint(2**31, ()).item()
+    generator = torch.Generator().manual_seed(seed)
+    layers = mlp((latent_dim, HIDDEN_DIM, 2 * HIDDEN_DIM), generator=generator)
+    layout = ImageLayout.of((28, 28))
+    return nn.Sequential(
+        layers, ConvReadout(layout, 2 * HIDDEN_DIM, generator=generator)
+    )
 
 
 def quality(model: TreeVAEClustering, data: Data) -> tuple[float, ...]:
@@ -74,27 +90,32 @@ def quality(model: TreeVAEClustering, data: Data) -> tuple[float, ...]:
 
 def summaries(found: list[tuple[float, ...]]) -> list[str]:
     """Return a cell for each of the columns of `quality`."""
-    columns = zip(zip(*found, strict=True), (3, 3, 1, 3), strict=True)
+    digits = (3, 3, 1, 3, 0)
+    columns = zip(zip(*found, strict=True), digits, strict=False)
     return [summary(list(values), digits) for values, digits in columns]
 
 
 def leaf_decoders(seeds: list[int], data_dir: Path) -> list[list[str]]:
-    """Compare a decoder for each leaf with one for all."""
-    rows = [["decoders", "parameters", "DP", "ACC", "ELBO", "AUROC"]]
+    """Compare what leaves may have in common in their decoders."""
+    rows = [["decoders", "parameters", "DP", "ACC", "ELBO", "AUROC", "CPU-s"]]
     data = load("mnist-10k-images", data_dir)
-    for name, decoders in (
-        ("one for each leaf", topdown.StackedModules),
-        ("one for all", SharedDecoder),
+    for name, decoders, options in (
+        ("hidden layers of their own, one read-out", LeafDecoders, {}),
+        ("nothing in common", LeafDecoders, {"decoder": whole_decoder}),
+        ("one for all", OneForAll, {}),
     ):
         found = []
-        with (
-            mock.patch.object(topdown, "StackedModules", decoders),
-            # It would look for the parameters of each leaf.
-            mock.patch.object(GuidedGrowth, "prune"),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(networks, "LeafDecoders", decoders))
+            if decoders is OneForAll:  # pruning would look for those of each leaf
+                stack.enter_context(mock.patch.object(GuidedGrowth, "prune"))
             for seed in seeds:
-                model = fit_tree_vae(data, N_CLUSTERS, seed, max_iter=MAX_ITER)
-                found.append(quality(model, data))
+                start = time.process_time()
+                model = fit_tree_vae(
+                    data, N_CLUSTERS, seed, max_iter=MAX_ITER, **options
+                )
+                seconds = time.process_time() - start
+                found.append((*quality(model, data), seconds))
         n_parameters = count_parameters(model.module_)
         rows.append([name, str(n_parameters), *summaries(found)])
     return rows

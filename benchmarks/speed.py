@@ -13,7 +13,9 @@ fits     seconds of whole fits by phase, beside other clusterings
 leaves   seconds of a fit of MNIST by the number of leaves, and the exponent
 samples  seconds of a fit of generated rows of 50 features by their number, and the
          exponent
-predict  rows per second of `predict`, beside the bare forward pass of the encoder
+predict  rows per second of `predict`, beside the bare forward pass of the encoder, from
+         784 features to the deepest embedding, and with the chain to those of the other
+         depths, in the same blocks
 
 Steps and predictions are medians of interleaved repetitions, in seconds of the CPU, so
 ratios hold on a busy machine; fits have those of the clock beside them.
@@ -26,6 +28,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -43,6 +46,7 @@ from sktreevae import TreeVAEClustering
 from sktreevae.model import Gaussian, Topology, TreeVAE
 from sktreevae.model.layers import linear, mlp
 from sktreevae.training import guiding
+from sktreevae.training.batches import BLOCK_SIZE
 from sktreevae.training.gardener import N_LEAVES, Gardener, surprise
 from sktreevae.training.loop import Descent, LoopOptions
 
@@ -302,26 +306,33 @@ def predict(arguments: argparse.Namespace) -> Iterator[dict]:
         x, _ = clusters(n_leaves, generator)
         X = x.numpy()
         model = TreeVAEClustering(n_leaves, max_iter=1, random_state=0).fit(X)
-        encoder = model.module_.bottom_up.perceptron
-        features = torch.empty(len(X), encoder[0].in_features)
+        bottom_up = model.module_.bottom_up
+        encoder = nn.Sequential(model.module_.feature_map, bottom_up.perceptron)
+        with_chain = nn.Sequential(model.module_.feature_map, bottom_up)
 
         @torch.no_grad()
-        def encode(encoder=encoder, features=features) -> int:
-            for block in features.split(256):
-                encoder(block)
+        def embed(network: nn.Module, x: Tensor = x) -> int:
+            for block in x.split(BLOCK_SIZE):
+                network(block)
             return 0
 
         def cluster(model=model, X=X) -> int:
             model.predict(X)
             return 0
 
-        found = interleave({"predict": cluster, "encoder": encode})
+        found = interleave(
+            {
+                "predict": cluster,
+                "encoder": partial(embed, encoder),
+                "encoder and chain": partial(embed, with_chain),
+            }
+        )
+        seconds = {name: median for name, (median, _) in found.items()}
         yield {
             "leaves": n_leaves,
-            "features of the encoder": encoder[0].in_features,
-            "predict, rows a second": len(X) / found["predict"][0],
-            "encoder": len(X) / found["encoder"][0],
-            "ratio": found["encoder"][0] / found["predict"][0],
+            **{f"{name}, rows/s": len(X) / t for name, t in seconds.items()},
+            "of encoder": seconds["encoder"] / seconds["predict"],
+            "of both": seconds["encoder and chain"] / seconds["predict"],
         }
 
 

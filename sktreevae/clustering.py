@@ -147,9 +147,11 @@ class TreeVAEClustering(
         (batch, hidden_dim); it takes the place of the convolutions. No layer may mix
         rows, as batch normalisation does, or be random, as dropout is.
     decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
-        The network of each leaf, likewise. A callable takes `latent_dim` and
-        `n_features`, and returns a module that maps (batch, latent_dim) to
-        (batch, n_features), logits if the likelihood is Bernoulli.
+        The network of each leaf, likewise: hidden layers and a constant of its own,
+        below a read-out that all leaves share. A callable takes `latent_dim` and
+        `n_features`, and returns the whole network of a leaf, a module that maps
+        (batch, latent_dim) to (batch, n_features), logits if the likelihood is
+        Bernoulli.
     max_depth : int, default=None
         Largest depth of a leaf; the root has depth 0. No limit by default.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
@@ -897,8 +899,15 @@ class TreeVAEClustering(
             of a coarser one. On the training data they are `labels_`.
         """
         samples, _ = self._samples(X)
-        proba = self._proba(n_clusters)
-        return samples.map(lambda x: proba(x).argmax(1)).numpy(force=True)
+        cluster = np.arange(self.n_clusters_)
+        if n_clusters is not None:
+            cluster = self.dendrogram_.cut(n_clusters)
+        order = torch.from_numpy(self._leaf_order).to(samples.device)
+
+        def leaf(x: Tensor) -> Tensor:
+            return self.module_.route(x).exp().index_select(0, order).argmax(0)
+
+        return cluster[samples.map(leaf).numpy(force=True)]
 
     def predict_proba(
         self, X: ArrayLike | Dataset, n_clusters: int | None = None
@@ -941,15 +950,12 @@ class TreeVAEClustering(
             starts = np.searchsorted(cluster, np.arange(n_clusters))
 
         def proba(x: Tensor) -> Tensor:
-            path = self._leaf_path_from(self.module_.feature_map(x))
+            path = self.module_.route(x).T.exp()
             path = self._to_numpy(path, np.float64)[:, self._leaf_order]
             path = np.maximum.reduceat(path, starts, axis=1)
             return torch.from_numpy(path / path.sum(axis=1, keepdims=True))
 
         return proba
-
-    def _leaf_path_from(self, features: Tensor) -> Tensor:
-        return self.module_.route_from(features).T.exp()
 
     # Embedding and density
 

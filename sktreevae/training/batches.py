@@ -50,6 +50,7 @@ class Samples:
         self._X = X
         self._center = center
         self._scale = scale
+        self._is_standard = not center.any() and (scale == 1).all()
         self._device = device
         self._center_tensor, self._scale_tensor = (
             torch.from_numpy(values.astype(np.float32)).to(device)
@@ -137,6 +138,8 @@ class Samples:
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
         if sparse.issparse(rows):
             rows = rows.toarray()
+        if self._is_standard:
+            return np.clip(rows, -LARGEST, LARGEST).astype(np.float32, copy=False)
         # In float64, where 1e30 and 1e-30 are as good as one.
         standardised = rows.astype(np.float64)
         standardised -= self._center
