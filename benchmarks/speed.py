@@ -372,6 +372,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("speed.jsonl"))
+    parser.add_argument("--csv", type=Path, help="folder for a table of each part")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.only:
@@ -382,7 +383,8 @@ def main() -> None:
         head = list(dict.fromkeys(key for row in rows for key in row))
         cells = [[show(row.get(key, "")) for key in head] for row in rows]
         print(f"\n{name}\n")
-        publish([head, *cells])
+        path = arguments.csv and arguments.csv / f"speed_{name}.csv"
+        publish([head, *cells], path)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -261,10 +262,12 @@ class TreeVAEClustering(
         "kl_decisions" (nats per sample, of the standardised data, while training; in
         a "split" phase, of the new leaves alone), "contrast" (the contrastive loss,
         weighted; nan without `views`), and "validation_elbo" (weighted by "kl_weight";
-        nan without early stopping). The steps of the routers alone have none. What the
-        guided growth learns from has noise, and so lower bounds than `score` gives.
+        nan without early stopping). The steps of the routers alone have none. Only
+        the leaves that matter to a sample count, two at most, so where routes are
+        uncertain these are not strictly bounds, as `score` is. What the guided growth
+        learns from has noise, and so lower values than `score` gives.
     lower_bound_ : float
-        Mean ELBO of the training samples in the course of the last epoch, in nats.
+        Mean "elbo" of the training samples in the course of the last epoch, in nats.
     module_ : TreeVAE
         The torch model.
     device_ : torch.device
@@ -561,9 +564,11 @@ class TreeVAEClustering(
         self._check_images(X.shape[1])
         resolve_likelihood(X, self.module_.config["likelihood"])
         generator = torch.Generator(self.device_).manual_seed(self._seed)
-        progress = ProgressLine(self.n_clusters_) if self.verbose else None
-        history = History(on_epoch=progress)
-        with torch.inference_mode(False), torch.enable_grad():
+        with (
+            self._open_history(self.n_clusters_) as history,
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             samples = Samples(X, self._center, self._scale, self.device_)
             if callable(self.views):
                 check_view(self.views, samples)
@@ -584,8 +589,6 @@ class TreeVAEClustering(
                 generator=generator,
                 history=history,
             )
-        if progress is not None:
-            progress.close()
         new, leaf_order = self._read_tree(module, samples, features)
         dendrogram = update_dendrogram(self.dendrogram_, self.n_samples_seen_, new)
         # Nothing is set before: a call that fails leaves the estimator as it was.
@@ -699,32 +702,41 @@ class TreeVAEClustering(
             if n_clusters is None:
                 n_clusters = graph.find_n_clusters(rng)
             hierarchy = graph.hierarchy(n_clusters, self.max_depth)
-        progress = ProgressLine(n_clusters) if self.verbose else None
-        history = History(on_epoch=progress)
-        grower = (GuidedGrowth if self.growth == "guided" else IterativeGrowth)(
-            samples,
-            features,
-            train,
-            validation,
-            networks={
-                **networks,
-                "n_steps": math.ceil(math.log2(max(n_clusters, 2))),
-            },
-            growth=GrowthOptions(
-                n_clusters=n_clusters,
-                max_depth=self.max_depth,
-                split_criterion=self.split_criterion,
-                min_cluster_fraction=self._least_fraction(n_clusters),
-            ),
-            options=options,
-            contrast=contrast,
-            generator=generator,
-            history=history,
-        )
-        module = grower.grow(hierarchy) if self.growth == "guided" else grower.grow()
-        if progress is not None:
-            progress.close()
+        with self._open_history(n_clusters) as history:
+            grower = (GuidedGrowth if self.growth == "guided" else IterativeGrowth)(
+                samples,
+                features,
+                train,
+                validation,
+                networks={
+                    **networks,
+                    "n_steps": math.ceil(math.log2(max(n_clusters, 2))),
+                },
+                growth=GrowthOptions(
+                    n_clusters=n_clusters,
+                    max_depth=self.max_depth,
+                    split_criterion=self.split_criterion,
+                    min_cluster_fraction=self._least_fraction(n_clusters),
+                ),
+                options=options,
+                contrast=contrast,
+                generator=generator,
+                history=history,
+            )
+            module = (
+                grower.grow(hierarchy) if self.growth == "guided" else grower.grow()
+            )
         return module.eval(), history
+
+    @contextmanager
+    def _open_history(self, n_clusters: int) -> Iterator[History]:
+        """Give a history, whose progress is shown if that is asked for."""
+        progress = ProgressLine(n_clusters) if self.verbose else None
+        try:
+            yield History(on_epoch=progress)
+        finally:
+            if progress is not None:
+                progress.close()
 
     def _loop_options(self, dtype: torch.dtype, n_samples: int) -> LoopOptions:
         batch_size = self.batch_size
@@ -795,12 +807,14 @@ class TreeVAEClustering(
             return validate_data(self, X, reset=reset, skip_check_array=True)
         # Integers stay as they are: batches are converted, the whole never is.
         integers = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
+        floats = [np.dtype(code) for code in (np.float64, np.float32, np.float16)]
+        floats += [dtype.newbyteorder() for dtype in floats]
         X = validate_data(
             self,
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=[np.float64, np.float32, np.float16, *integers],
+            dtype=[*floats, *integers],
         )
         if sparse.issparse(X) and not X.has_canonical_format:
             X = X.copy()

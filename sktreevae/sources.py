@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
@@ -183,9 +184,12 @@ def row_slices(n_rows: int, n_columns: int) -> Iterator[slice]:
 
 def _row(item: object) -> NDArray[np.number]:
     """Return an item of a dataset as a flat array, without labels."""
-    if isinstance(item, tuple):
+    labelled = isinstance(item, list) and isinstance(item[0], np.ndarray | Tensor)
+    if labelled or isinstance(item, tuple):
         item = item[0]
     if isinstance(item, Tensor):
+        if item.dtype == torch.bfloat16:  # which numpy doesn't know
+            item = item.float()
         item = item.numpy(force=True)
     return np.asarray(item).ravel()
 

@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch.utils.data import Dataset
 
 from sktreevae import TreeVAEClustering
+from sktreevae.sources import as_matrix
 from sktreevae.training import Features, Samples
 from sktreevae.training.batches import BLOCK_SIZE
 
@@ -228,3 +229,64 @@ def test_other_features_are_refused(kind, method, X, model, tmp_path):
 def test_fewer_rows_than_clusters_are_refused(X):
     with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=8"):
         TreeVAEClustering().fit(Labelled(X[:3]))
+
+
+def test_bfloat16_trains_on_features_as_precise_as_those_in_memory(X):
+    settings = {**QUICK, "precision": "bfloat16"}
+    expected = TreeVAEClustering(3, **settings).fit(X)
+    model = TreeVAEClustering(3, **settings).fit(Labelled(X))
+    assert np.array_equal(model.transform(X), expected.transform(X))
+
+
+def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
+    swapped = X.astype(np.float32).astype(np.dtype(np.float32).newbyteorder())
+    on_disk = as_memmap(swapped, tmp_path)
+    model = TreeVAEClustering(3, **QUICK)
+    assert np.shares_memory(model._validate(on_disk, reset=True), on_disk)
+    expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
+    assert np.array_equal(model.fit(on_disk).labels_, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8])
+def test_short_numbers_are_clipped_without_a_warning(dtype, recwarn):
+    X = np.ones((3, 2), dtype)
+    samples = Samples(X, np.zeros(2), np.ones(2))
+    assert torch.equal(samples[torch.arange(3)], torch.ones(3, 2))
+    assert not recwarn.list
+
+
+class Items(Dataset):
+    """Whatever items are given."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda row: [row, 1],
+        lambda row: (row,),
+        lambda row: row.tolist(),
+        lambda row: torch.from_numpy(row).bfloat16(),
+    ],
+    ids=["list", "tuple", "numbers", "bfloat16"],
+)
+def test_items_of_a_dataset_can_be_many_things(wrap):
+    X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+    rows = as_matrix(Items([wrap(row) for row in X]))
+    assert np.array_equal(rows[np.array([3, 1])], X[[3, 1]])
+
+
+def test_a_batch_is_read_anew_when_its_index_changes():
+    samples = Samples(as_matrix(Labelled(np.eye(5))), np.zeros(5), np.ones(5))
+    index = torch.tensor([0, 1])
+    samples[index]
+    index.add_(3)
+    assert torch.equal(samples[index], torch.eye(5)[3:])

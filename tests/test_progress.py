@@ -1,8 +1,11 @@
 import io
 
+import numpy as np
 import pytest
 
+from sktreevae import TreeVAEClustering
 from sktreevae.progress import ProgressLine
+from sktreevae.training import GuidedGrowth
 
 
 class Terminal(io.StringIO):
@@ -34,3 +37,16 @@ def test_each_phase_ends_with_a_line(stream, monkeypatch):
 def test_nothing_is_shown_where_nothing_happens(capsys):
     ProgressLine(n_clusters=3).close()
     assert capsys.readouterr().err == ""
+
+
+def test_the_line_is_finished_where_a_fit_fails(monkeypatch, capsys):
+    def fail(self, hierarchy):
+        record = {"phase": "joint", "n_leaves": 2, "epoch": 0, "elbo": 1.0}
+        self.history.append(record)
+        raise FloatingPointError("diverged")
+
+    monkeypatch.setattr(GuidedGrowth, "grow", fail)
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    with pytest.raises(FloatingPointError, match="diverged"):
+        TreeVAEClustering(2, verbose=1, random_state=0).fit(X)
+    assert capsys.readouterr().err.endswith("elbo 1.00\n")

@@ -125,11 +125,6 @@ class StackedMLP(nn.Module):
         return self(padded)[taken]
 
     @torch.no_grad()
-    def start(self, node: int, output: Tensor) -> None:
-        """Let a perceptron begin with a constant output, (out,), more or less."""
-        self.biases[-1][node] = output
-
-    @torch.no_grad()
     def fit_last_layer(self, x: Tensor, target: Tensor) -> None:
         """Fit the last layer, for a head start, by ridge regression.
 

@@ -228,7 +228,8 @@ class NegativeBinomial(Poisson):
 
 def _of_leaves(table: Tensor, leaf: Tensor | None) -> Tensor:
     """Rows of (n_leaves, 1, n_features) for the leaves named; the table, if none is."""
-    return table if leaf is None else table.squeeze(1).index_select(0, leaf)
+    # Indexing, unlike `index_select`, has gradients that CUDA sums in a fixed order.
+    return table if leaf is None else table.squeeze(1)[leaf]
 
 
 def _stirling_rest(x: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def allocate(
     sizes = torch.tensor(level_sizes)
     node, sample = weight.nonzero(as_tuple=True)
     n_pairs = node.bincount(minlength=len(weight))
-    # The only word to the host: shapes depend on it.
+    # The host has to know these: shapes depend on them.
     most = torch.stack([n.max() for n in n_pairs.cpu().split(list(level_sizes))])
     n_slots, begin = most * sizes, most.repeat_interleave(sizes).cumsum(0)
     begin = (begin - most.repeat_interleave(sizes)).to(node.device)

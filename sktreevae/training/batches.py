@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..model import FeatureMap
+from ..model.precision import full_precision
 from ..sources import Matrix, is_resident, row_slices
 
 __all__ = ["Features", "Samples", "map_blocks", "shuffled_batches", "subset"]
@@ -90,7 +91,7 @@ class Samples:
             return self._read(rows)
         # The encoder, the decoders and views ask for the same batch in turn.
         if self._last is None or not torch.equal(rows, self._last[0]):
-            self._last = rows, self._read(rows.numpy(force=True))
+            self._last = rows.clone(), self._read(rows.numpy(force=True))
         return self._last[1]
 
     @torch.no_grad()
@@ -139,6 +140,7 @@ class Samples:
         if sparse.issparse(rows):
             rows = rows.toarray()
         if self._is_standard:
+            rows = rows.astype(np.promote_types(rows.dtype, np.float32), copy=False)
             return np.clip(rows, -LARGEST, LARGEST).astype(np.float32, copy=False)
         # In float64, where 1e30 and 1e-30 are as good as one.
         standardised = rows.astype(np.float64)
@@ -185,11 +187,16 @@ class Features:
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         """Return features of some samples, (len(rows), n_outputs)."""
-        return self._samples.map(self._feature_map, self._positions(rows))
+        return self._samples.map(self._compute, self._positions(rows))
 
     def subset(self, index: Tensor) -> Features:
         """Return the features of some samples, not computed yet."""
         return Features(self._samples, self._feature_map, self._positions(index))
+
+    def _compute(self, x: Tensor) -> Tensor:
+        # As precisely as for a tensor, which is computed before any training.
+        with full_precision(x):
+            return self._feature_map(x)
 
     def _positions(self, rows: Tensor | slice) -> Tensor:
         if self._index is not None:
