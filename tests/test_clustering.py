@@ -29,6 +29,7 @@ METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruc
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
     monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 200)
 
 
 @pytest.fixture(scope="module")
@@ -482,6 +483,7 @@ def image_model(request):
     X = make_images(3 if request.param == "resnet" else 1)[0].reshape(90, -1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+        patch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 200)
         return TreeVAEClustering(3, **TINY, **settings).fit(X), X
 
 

@@ -15,12 +15,13 @@ QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
     monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
+    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 100)
 
 
 @pytest.fixture(scope="module")
 def digits():
     X, y = load_digits(return_X_y=True)
-    return X[:500], y[:500]
+    return X[:300], y[:300]
 
 
 def purities(digits, device):
