@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["resolve_device", "resolve_precision"]
+__all__ = ["has_room", "resolve_device", "resolve_precision"]
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -64,3 +64,22 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
             f"or 'cuda', but device is {str(device)!r}. Use 'float32'."
         )
     return torch.bfloat16
+
+
+def has_room(n_bytes: int, device: torch.device | None) -> bool:
+    """Tell whether data may stay on a device while a model trains there.
+
+    On CUDA devices, they may take half of what is free. Elsewhere there is always room:
+    data in memory already share it with the model, or torch doesn't tell.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Size of the data.
+    device : torch.device or None
+        Where they would be; None is the CPU.
+    """
+    if device is None or device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes <= free // 2

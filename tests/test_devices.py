@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sktreevae.devices import resolve_device, resolve_precision
+from sktreevae.devices import has_room, resolve_device, resolve_precision
 
 
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
@@ -41,3 +41,14 @@ def test_bfloat16_needs_automatic_casts():
     message = "precision='bfloat16' needs .* but device is 'meta'. Use 'float32'."
     with pytest.raises(ValueError, match=message):
         resolve_precision("bfloat16", torch.device("meta"))
+
+
+def test_data_may_take_half_of_what_is_free_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    assert has_room(500, torch.device("cuda"))
+    assert not has_room(501, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_there_is_room_where_the_data_are_already(device):
+    assert has_room(1 << 60, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..devices import has_room
 from ..model import FeatureMap
 from ..model.precision import full_precision
 from ..sources import Matrix, is_resident, row_slices
@@ -28,8 +30,8 @@ Those of training samples are smaller: at most the root of the number of all val
 class Samples:
     """Rows of a matrix, standardised, as float32 tensors.
 
-    A dense matrix in memory becomes one tensor, and a batch an index into it. Rows of
-    all others are read, and made dense, when asked for.
+    A dense matrix in memory becomes one tensor, if the device has room for it, and a
+    batch an index into it. Rows of all others are read, and made dense, when asked for.
 
     Parameters
     ----------
@@ -58,7 +60,11 @@ class Samples:
             for values in (center, scale)
         )
         self._last: tuple[Tensor, Tensor] | None = None
-        self._resident = self._read(slice(None)) if is_resident(X) else None
+        n_bytes = torch.float32.itemsize * math.prod(X.shape)
+        stays = is_resident(X) and has_room(n_bytes, device)
+        # From locked pages, a batch goes to a GPU while that works on the one before.
+        self._pins = not stays and device is not None and device.type == "cuda"
+        self._resident = self._read(slice(None)) if stays else None
 
     def __len__(self) -> int:
         return self._X.shape[0]
@@ -130,11 +136,12 @@ class Samples:
             # In the order of the file: neighbours share a page, or a chunk.
             place = rows.argsort(kind="stable")
             positions = rows[place]
-        values = np.empty((len(positions), self.n_features), dtype=np.float32)
+        result = torch.empty(len(positions), self.n_features, pin_memory=self._pins)
+        values = result.numpy()
         for chunk in row_slices(*values.shape):
             found = self._convert(self._X[_tight(positions[chunk])])
             values[chunk if place is None else place[chunk]] = found
-        return torch.from_numpy(values).to(self._device)
+        return result.to(self._device, non_blocking=self._pins)
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
         if sparse.issparse(rows):

@@ -100,6 +100,30 @@ def test_only_dense_matrices_in_memory_are_resident(rng, tmp_path):
     assert found == [True, False, False]
 
 
+def test_rows_are_read_by_batch_where_a_device_has_no_room(rng, monkeypatch):
+    X = rng.standard_normal((8, 2))
+    monkeypatch.setattr(
+        "sktreevae.training.batches.has_room", lambda n_bytes, device: n_bytes < 64
+    )
+    samples = Samples(X, np.zeros(2), np.ones(2))
+    assert not samples.is_resident
+    assert np.array_equal(samples[torch.tensor([5, 2])], X[[5, 2]].astype(np.float32))
+    assert Samples(X[:7], np.zeros(2), np.ones(2)).is_resident
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_without_room_gets_the_same_rows(rng, monkeypatch):
+    X = rng.standard_normal((2000, 3))
+    device = torch.device("cuda")
+    resident = Samples(X, np.zeros(3), np.ones(3), device)
+    monkeypatch.setattr(
+        "sktreevae.training.batches.has_room", lambda n_bytes, device: False
+    )
+    read = Samples(X, np.zeros(3), np.ones(3), device)
+    for rows in torch.randperm(2000, device=device).split(64):
+        assert torch.equal(read[rows], resident[rows])
+
+
 def test_rows_on_disk_are_converted_in_chunks(rng, tmp_path, monkeypatch):
     monkeypatch.setattr("sktreevae.sources.CHUNK_SIZE", 7)
     sizes = []
