@@ -36,6 +36,7 @@ from sktreevae.training import (
     LoopOptions,
     Samples,
     guiding,
+    proposals,
 )
 
 
@@ -66,7 +67,7 @@ def evaluate(data: Data, n_leaves: int, seed: int, *, noise: bool, start: bool):
         generator=generator,
         history=History(),
     )
-    proposal = guiding.Hierarchy(
+    proposal = proposals.Hierarchy(
         hierarchy.cluster[train], hierarchy.merges, noise * hierarchy.spacing[train]
     )
     n_steps = guiding.N_ROUTER_STEPS if start else 0

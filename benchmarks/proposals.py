@@ -32,16 +32,16 @@ class _Unguided(IterativeGrowth):
 
 
 class _RandomStart(_Unguided):
-    """Routers and leaves start at random."""
+    """Routers and leaves start from sides that are drawn at random."""
 
-    def _start(self, *arguments: object) -> None:
-        pass
+    def _propose(self, index: torch.Tensor) -> torch.Tensor:
+        return torch.randint(2, (len(index),), generator=self.generator)
 
 
 VARIANTS = {
     "proposed and guided, the default": IterativeGrowth,
     "proposed, not guided": _Unguided,
-    "random routers, not guided": _RandomStart,
+    "drawn at random, not guided": _RandomStart,
 }
 
 

@@ -67,6 +67,9 @@ BUNDLED = {
     "breast_cancer": load_breast_cancer,
 }
 
+DEEP_ECT_VISITS = 300_000
+"""Samples, with repetitions, that the autoencoder of DeepECT sees at most."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -240,9 +243,10 @@ def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
 
 
 def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
-    """DeepECT by clustpy: 5 epochs for the autoencoder, and one for each leaf.
+    """DeepECT by clustpy, with as many of its epochs as an hour of a CPU has room for.
 
-    Its defaults, 100 and 150 epochs with a leaf every other, take hours without a GPU.
+    Its defaults are 100 epochs for the autoencoder, and 150 for the tree, which gets a
+    leaf every other. They stay in that proportion; at least one there is for each leaf.
     """
     try:
         from clustpy.deep import DeepECT
@@ -251,11 +255,13 @@ def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
             "DeepECT needs clustpy and a torchvision built for the torch that is "
             "installed: pip install clustpy"
         ) from error
+    pretrain_epochs = min(100, -(-DEEP_ECT_VISITS // data.X.shape[0]))
+    clustering_epochs = max(3 * pretrain_epochs // 2, n_leaves)
     model = DeepECT(
         n_leaves,
-        pretrain_epochs=5,
-        clustering_epochs=n_leaves,
-        grow_interval=1,
+        pretrain_epochs=pretrain_epochs,
+        clustering_epochs=clustering_epochs,
+        grow_interval=min(2, clustering_epochs // n_leaves),
         random_state=seed,
     ).fit(dense(data.X).astype(np.float32))
     # Its own linkage matrix takes for granted that nothing was pruned.

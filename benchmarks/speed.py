@@ -45,7 +45,7 @@ from torch.nn import functional as F
 from sktreevae import TreeVAEClustering
 from sktreevae.model import Gaussian, Topology, TreeVAE
 from sktreevae.model.layers import linear, mlp
-from sktreevae.training import guiding
+from sktreevae.training import guiding, proposals
 from sktreevae.training.batches import BLOCK_SIZE
 from sktreevae.training.gardener import N_LEAVES, Gardener, surprise
 from sktreevae.training.loop import Descent, LoopOptions
@@ -222,8 +222,8 @@ def stopwatches(**places: tuple[object, str]) -> Iterator[dict[str, float]]:
 def timed_fit(fit: Callable[[], object]) -> dict:
     """Return the seconds of a fit: by phase, of the CPU and of the clock."""
     with stopwatches(
-        graph=(guiding.GraphClustering, "__init__"),
-        tree=(guiding.GraphClustering, "hierarchy"),
+        graph=(proposals.GraphClustering, "__init__"),
+        tree=(proposals.GraphClustering, "hierarchy"),
         routers=(guiding.GuidedGrowth, "_start_routers"),
         joint=(Gardener, "train_whole"),
     ) as phases:

@@ -166,9 +166,8 @@ def test_no_more_than_a_chunk_is_read_or_mapped_at_once(growth, monkeypatch):
         "clustering.N_HEIGHT_SAMPLES",
         "training.gardener.N_STATISTICS",
         "training.growing.N_START_ROWS",
-        "training.guiding.N_LANDMARKS",
+        "training.proposals.N_LANDMARKS",
         "training.selection.N_ROWS",
-        "training.splitting.N_LANDMARKS",
     ):
         monkeypatch.setattr(f"sktreevae.{name}", 100)
     sizes = {Samples: [], Features: []}

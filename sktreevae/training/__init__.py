@@ -4,9 +4,10 @@ from .batches import Features, Samples, map_blocks, subset
 from .contrast import ContrastOptions
 from .gardener import GrowthOptions, train_further
 from .growing import IterativeGrowth
-from .guiding import GraphClustering, GuidedGrowth
+from .guiding import GuidedGrowth
 from .loop import History, LoopOptions
 from .neighbors import nearest_neighbors
+from .proposals import GraphClustering
 from .selection import count_supported
 from .views import (
     ImageViews,

@@ -15,7 +15,7 @@ from .batches import Features, Samples, map_blocks, subset
 from .contrast import router_contrast
 from .gardener import Gardener, surprise
 from .loop import Evaluation, Phase
-from .splitting import propose_split
+from .proposals import GraphClustering
 
 __all__ = ["IterativeGrowth"]
 
@@ -175,10 +175,8 @@ class IterativeGrowth(Gardener):
 
     def _propose(self, index: Tensor) -> Tensor:
         """Propose a leaf for each sample: 0, the left one, or 1."""
-        min_fraction = min(self.min_samples / len(index), 0.5)
         features = subset(self.features, index)
-        left = propose_split(features, min_fraction, self.generator)
-        return (~left).long()
+        return GraphClustering(features, self.generator, 2).hierarchy(2).cluster
 
     def _start_leaves(self, top_down: TopDown, index: Tensor, target: Tensor) -> None:
         """Let two leaves begin with the samples that they are proposed for."""

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
@@ -16,99 +15,14 @@ from sktreevae.training import (
     LoopOptions,
     Samples,
     guiding,
+    proposals,
 )
+
+from .cases import nested_gaussians
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def nested_gaussians(n=480, seed=0):
-    """Eight Gaussians in pairs of pairs."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 8
-    bits = np.stack([y & 4, 3 * (y & 2), 20 * (y & 1)], axis=1).astype(float)
-    return bits * [3.0, 3.0, 3.0] + rng.standard_normal((n, 3)), y
-
-
-def cluster(X, n_clusters, seed=0):
-    X = torch.tensor(X, dtype=torch.float32)
-    return GraphClustering(X, generator(seed), n_clusters).hierarchy(n_clusters)
-
-
-@pytest.mark.parametrize("limit", [100, 1000])
-def test_clusters_and_their_nesting_are_found(limit, monkeypatch):
-    monkeypatch.setattr(guiding, "N_GROUPS", limit)
-    X, y = nested_gaussians()
-    hierarchy = cluster(X, 8)
-    assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
-    # The last merge joins the two halves.
-    below = [{i} for i in range(8)]
-    for left, right in hierarchy.merges:
-        below.append(below[left] | below[right])
-    top = np.isin(hierarchy.cluster, list(below[hierarchy.merges[-1, 0]]))
-    assert adjusted_rand_score(y & 1, top) == 1.0
-
-
-def test_samples_beyond_the_landmarks_follow_the_nearest(monkeypatch):
-    monkeypatch.setattr(guiding, "N_LANDMARKS", 100)
-    X, y = nested_gaussians()
-    hierarchy = cluster(X, 8)
-    assert len(hierarchy.cluster) == len(X)
-    assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
-
-
-@pytest.mark.parametrize("ratio", [1, 10, 100])
-def test_classes_of_unequal_size_are_found(ratio):
-    sizes = [500, max(5, 500 // ratio), 500]
-    X, y = make_blobs(sizes, centers=[[0, 0], [30, 0], [0, 30]], random_state=0)
-    assert adjusted_rand_score(y, cluster(X, 3).cluster) == 1.0
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
-def test_few_samples_have_a_hierarchy(n, rng):
-    for n_clusters in range(1, n + 1):
-        hierarchy = cluster(rng.standard_normal((n, 2)), n_clusters)
-        assert hierarchy.cluster.unique().tolist() == list(range(n_clusters))
-        assert hierarchy.merges.shape == (n_clusters - 1, 2)
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((50, 3)),
-        np.repeat(np.eye(3), [30, 20, 10], axis=0),
-        np.concatenate([np.zeros((30, 2)), np.full((1, 2), 1e6)]),
-        np.linspace(0, 1, 200)[:, None],
-    ],
-    ids=["constant", "duplicates", "outlier", "line"],
-)
-def test_degenerate_data_has_a_hierarchy(X):
-    hierarchy = cluster(X, 3)
-    assert set(hierarchy.cluster.tolist()) == {0, 1, 2}
-
-
-def test_same_generator_same_hierarchy(rng):
-    X = rng.standard_normal((400, 4))
-    one, two = (cluster(X, 6, seed=3) for _ in range(2))
-    assert torch.equal(one.cluster, two.cluster)
-    assert (one.merges == two.merges).all()
-
-
-@pytest.mark.parametrize(("max_depth", "n_clusters"), [(0, 1), (2, 4), (3, 8), (6, 8)])
-def test_trees_have_a_largest_depth(max_depth, n_clusters):
-    X, y = nested_gaussians()
-    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator())
-    hierarchy = graph.hierarchy(8, max_depth)
-    tree = Topology.from_merges(hierarchy.merges.tolist()).topology
-    assert tree.depth <= max_depth
-    assert len(tree.leaves) == n_clusters
-
-
-def test_the_number_of_clusters_is_found():
-    X, _ = nested_gaussians()
-    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator())
-    assert graph.find_n_clusters(np.random.default_rng(0)) == 8
 
 
 def make_growth(n_clusters, min_fraction=0.01, views=None):
@@ -196,7 +110,7 @@ def test_routers_are_trained_until_they_are_sure(sure, n_steps, monkeypatch):
 
 @pytest.mark.parametrize("n_landmarks", [480, 100])
 def test_noise_reaches_as_far_as_a_samples_neighbours(n_landmarks, monkeypatch):
-    monkeypatch.setattr(guiding, "N_LANDMARKS", n_landmarks)
+    monkeypatch.setattr(proposals, "N_LANDMARKS", n_landmarks)
     growth, hierarchy, _ = make_growth(2)
     growth.grow(hierarchy)
     x = growth.features
@@ -210,7 +124,7 @@ def test_noise_reaches_as_far_as_a_samples_neighbours(n_landmarks, monkeypatch):
 def test_noise_is_only_for_learning(monkeypatch):
     growth, hierarchy, _ = make_growth(2)
     growth.train, growth.validation = growth.train[:400], growth.train[400:]
-    hierarchy = guiding.Hierarchy(
+    hierarchy = proposals.Hierarchy(
         hierarchy.cluster[:400], hierarchy.merges, hierarchy.spacing[:400]
     )
     rows = {tuple(row) for row in growth.features.tolist()}
@@ -237,12 +151,6 @@ def test_dense_clusters_near_each_other_stay_apart(rng):
     X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [800, 100, 100])
     model = TreeVAEClustering(3, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
-
-
-def test_clusters_have_enough_micro_clusters(monkeypatch, rng):
-    monkeypatch.setattr(guiding, "N_GROUPS", 10)
-    hierarchy = cluster(rng.random((200, 2)), 30)
-    assert hierarchy.cluster.unique().tolist() == list(range(30))
 
 
 def test_leaves_with_too_few_samples_are_pruned():
