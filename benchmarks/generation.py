@@ -52,6 +52,7 @@ KEYS = {
     "method": "method",
     "n_leaves": "leaves",
     "max_iter": "epochs",
+    "weight_decay": "decay",
 }
 METRICS = {
     "n_parameters": ("parameters", 0),
@@ -188,33 +189,36 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-leaves", type=int, default=10)
     parser.add_argument("--max-iter", type=int, default=6)
+    parser.add_argument("--weight-decay", type=float, default=1e-5)
     parser.add_argument("--n-likelihood", type=int, default=1000, help="rows for LL")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("generation.jsonl"))
     parser.add_argument("--csv", type=Path, help="also write the table there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    n_leaves, max_iter = arguments.n_leaves, arguments.max_iter
+    training = {"max_iter": arguments.max_iter, "weight_decay": arguments.weight_decay}
     records = read(arguments.out)
     # The three are of the same run: they are there together or not at all.
-    done = {(r["dataset"], r["n_leaves"], r["max_iter"], r["seed"]) for r in records}
+    done = [
+        {key: r[key] for key in (*KEYS, "seed") if key != "method"} for r in records
+    ]
     for name, seed in product(arguments.datasets, arguments.seeds):
-        if (name, n_leaves, max_iter, seed) in done:
+        run = {
+            "dataset": name,
+            "n_leaves": arguments.n_leaves,
+            **training,
+            "seed": seed,
+        }
+        if run in done:
             continue
         data = load_unit(name, arguments.data_dir)
-        fit = partial(fit_tree_vae, data, seed=seed, max_iter=max_iter)
+        fit = partial(fit_tree_vae, data, seed=seed, **training)
         score = partial(evaluate, X=data.X_test, n=arguments.n_likelihood)
-        tree, found = score(partial(fit, n_leaves=n_leaves))
+        tree, found = score(partial(fit, n_leaves=arguments.n_leaves))
         rows = {"TreeVAE": found}
         rows["VAE, same latents"] = score(partial(fit, n_leaves=1))[1]
         wide = partial(fit, n_leaves=1, hidden_dim=width_of_equal(tree))
         rows["VAE, same parameters"] = score(wide)[1]
-        run = {
-            "dataset": name,
-            "n_leaves": n_leaves,
-            "max_iter": max_iter,
-            "seed": seed,
-        }
         for method, row in rows.items():
             records.append({**run, "method": method, **row})
             append(arguments.out, records[-1])

@@ -130,9 +130,9 @@ class TreeVAEClustering(
         standard errors of the mean log-density (five folds, 20 principal components).
     growth : {"guided", "iterative"}, default="guided"
         How the tree is found. "guided": the graph of nearest neighbours proposes all
-        of it, see `training.guiding`. "iterative": section 2.5 of the paper, by
+        of it, see `training.proposals`. "iterative": section 2.5 of the paper, by
         splitting one leaf after the other; with one departure, that the decisions of a
-        new split start from a cut of the neighbour graph of the leaf's samples.
+        new split start from two clusters of the graph of the leaf's samples.
     image_shape : tuple of int, default=None
         Says that rows are images, as ``images.reshape(n, -1)`` gives them: height and
         width, at least 8 pixels each, or those with the channels first or last.

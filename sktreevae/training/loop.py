@@ -129,6 +129,8 @@ class Phase:
 class Descent:
     """AdamW, with the learning rate of `LoopOptions.learning_rate_at`.
 
+    Weights decay, but not the constants that start from data, nor biases.
+
     Parameters
     ----------
     parameters : iterable of Parameter
@@ -142,8 +144,10 @@ class Descent:
     ) -> None:
         self.parameters = [p for p in parameters if p.numel()]
         self._options = options
+        matrices = [p for p in self.parameters if _is_matrix(p)]
+        others = [p for p in self.parameters if not _is_matrix(p)]
         self._optimizer = torch.optim.AdamW(
-            self.parameters,
+            [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
             lr=options.learning_rate,
             weight_decay=options.weight_decay,
             fused=True,
@@ -151,10 +155,16 @@ class Descent:
 
     def step(self, loss: Tensor, progress: float) -> None:
         """Go down the gradient of a loss, after a fraction of the way."""
-        self._optimizer.param_groups[0]["lr"] = self._options.learning_rate_at(progress)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._options.learning_rate_at(progress)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
+
+
+def _is_matrix(parameter: Tensor) -> bool:
+    """Tell a matrix, or a stack of them, from a vector: a stacked bias has one row."""
+    return parameter.ndim > 1 and parameter.shape[-2] > 1
 
 
 @dataclass

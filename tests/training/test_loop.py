@@ -6,6 +6,7 @@ from torch import nn
 
 from sktreevae.model import ElboTerms
 from sktreevae.training.loop import (
+    Descent,
     Evaluation,
     History,
     LoopOptions,
@@ -72,6 +73,24 @@ def test_finds_the_maximum():
     history = run(part, max_iter=40)
     assert part.weight.item() == pytest.approx(2.0, abs=0.05)
     assert history.records[-1]["elbo"] > history.records[0]["elbo"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "decays"),
+    [
+        ((), False),
+        ((5,), False),
+        ((3, 1, 5), False),  # biases of a stack
+        ((4, 5), True),
+        ((3, 4, 5), True),
+        ((8, 1, 4, 4), True),
+    ],
+)
+def test_matrices_decay_and_vectors_do_not(shape, decays):
+    weight = torch.nn.Parameter(torch.ones(shape))
+    descent = Descent([weight], LoopOptions(1, 1, 0.1, 0.5, 1, 0.0))
+    descent.step(0.0 * weight.sum(), progress=0.5)
+    assert torch.allclose(weight, torch.tensor(0.95 if decays else 1.0))
 
 
 def test_every_sample_is_seen_once_an_epoch():
