@@ -35,7 +35,8 @@ class _RandomStart(_Unguided):
     """Routers and leaves start from sides that are drawn at random."""
 
     def _propose(self, index: torch.Tensor) -> torch.Tensor:
-        return torch.randint(2, (len(index),), generator=self.generator)
+        n, device = len(index), index.device
+        return torch.randint(2, (n,), generator=self.generator, device=device)
 
 
 VARIANTS = {

@@ -208,7 +208,8 @@ class TreeVAEClustering(
     learning_rate : float, default=2e-3
         Largest learning rate of AdamW; it falls to 0 in the second half of a phase.
     weight_decay : float, default=1e-5
-        Weight decay of AdamW.
+        Weight decay of AdamW, for matrices: not for biases and the leaves' constants,
+        if not those of a `decoder` of your own. Long training gains from 0.1 to 1.
     early_stopping : bool, default=False
         Whether to set a part of the samples aside, and to end a phase when the ELBO
         of these, rather than that of the training samples, no longer improves.
@@ -701,7 +702,6 @@ class TreeVAEClustering(
             graph = GraphClustering(subset(features, train), generator, n_clusters)
             if n_clusters is None:
                 n_clusters = graph.find_n_clusters(rng)
-            hierarchy = graph.hierarchy(n_clusters, self.max_depth)
         with self._open_history(n_clusters) as history:
             grower = (GuidedGrowth if self.growth == "guided" else IterativeGrowth)(
                 samples,
@@ -723,9 +723,10 @@ class TreeVAEClustering(
                 generator=generator,
                 history=history,
             )
-            module = (
-                grower.grow(hierarchy) if self.growth == "guided" else grower.grow()
-            )
+            if self.growth == "guided":
+                module = grower.grow(graph.hierarchy(n_clusters, self.max_depth))
+            else:
+                module = grower.grow()
         return module.eval(), history
 
     @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from .batches import Features, Samples, map_blocks, subset
 from .contrast import router_contrast
 from .gardener import Gardener, surprise
 from .loop import Evaluation, Phase
-from .proposals import GraphClustering
+from .proposals import GraphClustering, Hierarchy
 
 __all__ = ["IterativeGrowth"]
 
@@ -24,6 +25,9 @@ KL_GROWING = 0.15
 almost an autoencoder, which is what lets clusters form."""
 
 SPLITS_PER_REFRESH = 3
+
+MOST_PIECES = 8
+"""Clusters among which two are looked for that are large enough to be leaves."""
 
 N_START_ROWS = 100_000
 """Most samples that a new router begins with."""
@@ -174,9 +178,18 @@ class IterativeGrowth(Gardener):
         return True
 
     def _propose(self, index: Tensor) -> Tensor:
-        """Propose a leaf for each sample: 0, the left one, or 1."""
+        """Propose a leaf for each sample: 0, the left one, or 1.
+
+        These are two clusters of the graph, or as many more as it takes to find two
+        that are large enough to be leaves.
+        """
         features = subset(self.features, index)
-        return GraphClustering(features, self.generator, 2).hierarchy(2).cluster
+        graph = GraphClustering(features, self.generator, MOST_PIECES)
+        for n_clusters in range(2, MOST_PIECES + 1):
+            side = _two_sides(graph.hierarchy(n_clusters), self.min_samples)
+            if side is not None:
+                return side
+        return graph.hierarchy(2).cluster
 
     def _start_leaves(self, top_down: TopDown, index: Tensor, target: Tensor) -> None:
         """Let two leaves begin with the samples that they are proposed for."""
@@ -258,6 +271,28 @@ class _ActivationsByBatch:
 def _some(n: int) -> Tensor:
     """Return all of n positions, or as many as a router begins with, evenly spaced."""
     return torch.arange(0, n, max(1, -(-n // N_START_ROWS)))
+
+
+def _two_sides(hierarchy: Hierarchy, min_samples: int) -> Tensor | None:
+    """Split samples where both sides are large enough: 0, or 1 on the right.
+
+    Smaller groups that part above go with the larger side. None if there is no place.
+    """
+    n_clusters = len(hierarchy.merges) + 1
+    below = list(np.eye(n_clusters, dtype=bool))
+    for left, right in hierarchy.merges:
+        below.append(below[left] | below[right])
+    size = np.bincount(hierarchy.cluster.numpy(force=True), minlength=n_clusters)
+    node = len(below) - 1
+    while node >= n_clusters:
+        left, right = hierarchy.merges[node - n_clusters]
+        n_left, n_right = size[below[left]].sum(), size[below[right]].sum()
+        if min(n_left, n_right) >= min_samples:
+            is_right = below[right] if n_right <= n_left else ~below[left]
+            side = torch.from_numpy(is_right).to(hierarchy.cluster)
+            return side[hierarchy.cluster]
+        node = left if n_left > n_right else right
+    return None
 
 
 class _NewLeaves:

@@ -129,7 +129,7 @@ class Phase:
 class Descent:
     """AdamW, with the learning rate of `LoopOptions.learning_rate_at`.
 
-    Weights decay, but not the constants that start from data, nor biases.
+    Matrices decay, but neither biases nor constants, which start from data.
 
     Parameters
     ----------

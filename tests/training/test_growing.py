@@ -1,9 +1,12 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
 
+from sktreevae import TreeVAEClustering
 from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import (
     ContrastOptions,
@@ -18,6 +21,7 @@ from sktreevae.training import (
     gardener as gardening,
 )
 from sktreevae.training.contrast import router_contrast
+from sktreevae.training.proposals import Hierarchy
 
 NETWORKS = {
     "n_features": 3,
@@ -200,6 +204,40 @@ def test_dead_splits_are_refused(monkeypatch):
     monkeypatch.setattr(gardener, "_start_leaves", start_dead)
     gardener._split_leaves()
     assert gardener.model.top_down is before
+
+
+@pytest.mark.parametrize(
+    ("merges", "sizes", "expected"),
+    [
+        ([[0, 1]], [50, 50], [0, 1]),
+        ([[0, 1]], [5, 95], None),
+        # The small one parts first, and goes with the larger side: left, then right.
+        ([[0, 1], [2, 3]], [60, 30, 5], [0, 1, 0]),
+        ([[0, 1], [2, 3]], [30, 60, 5], [0, 1, 1]),
+        # Two small ones, on both sides of the way down.
+        ([[1, 2], [0, 4], [3, 5]], [5, 40, 50, 6], [1, 0, 1, 1]),
+        ([[0, 1], [2, 3], [4, 5]], [30, 60, 4, 5], [0, 1, 1, 1]),
+        ([], [100], None),
+    ],
+)
+def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, expected):
+    cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
+    hierarchy = Hierarchy(cluster, merges, torch.zeros(len(cluster)))
+    side = growing._two_sides(hierarchy, min_samples=10)
+    if expected is None:
+        assert side is None
+    else:
+        assert torch.equal(side, torch.tensor(expected)[cluster])
+
+
+def test_a_small_group_far_away_ends_no_growth():
+    X, y = make_blobs([300] * 3, 5, random_state=0)
+    far = 60 + np.random.default_rng(0).standard_normal((12, 5))
+    model = TreeVAEClustering(
+        3, growth="iterative", min_cluster_fraction=0.05, max_iter=2, random_state=0
+    ).fit(np.concatenate([X, far]))
+    assert adjusted_rand_score(y, model.labels_[: len(y)]) > 0.95
 
 
 def test_empty_leaves_are_pruned():
