@@ -243,7 +243,7 @@ def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
 
 
 def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
-    """DeepECT by clustpy, with as many of its epochs as an hour of a CPU has room for.
+    """DeepECT by clustpy, with fewer epochs where these would take a CPU hours.
 
     Its defaults are 100 epochs for the autoencoder, and 150 for the tree, which gets a
     leaf every other. They stay in that proportion; at least one there is for each leaf.

@@ -208,8 +208,9 @@ class TreeVAEClustering(
     learning_rate : float, default=2e-3
         Largest learning rate of AdamW; it falls to 0 in the second half of a phase.
     weight_decay : float, default=1e-5
-        Weight decay of AdamW, for matrices: not for biases and the leaves' constants,
-        if not those of a `decoder` of your own. Long training gains from 0.1 to 1.
+        Weight decay of AdamW, for matrices, but not for biases and the constants of
+        leaves. Networks of a `decoder` of your own, stacked, decay as a whole. Long
+        training gains from 0.1 to 1.
     early_stopping : bool, default=False
         Whether to set a part of the samples aside, and to end a phase when the ELBO
         of these, rather than that of the training samples, no longer improves.
