@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from .batches import Features, Samples, map_blocks, subset
 from .contrast import router_contrast
 from .gardener import Gardener, surprise
 from .loop import Evaluation, Phase
-from .proposals import GraphClustering, Hierarchy
+from .proposals import GraphClustering
 
 __all__ = ["IterativeGrowth"]
 
@@ -186,7 +185,7 @@ class IterativeGrowth(Gardener):
         features = subset(self.features, index)
         graph = GraphClustering(features, self.generator, MOST_PIECES)
         for n_clusters in range(2, MOST_PIECES + 1):
-            side = _two_sides(graph.hierarchy(n_clusters), self.min_samples)
+            side = graph.hierarchy(n_clusters).sides(self.min_samples)
             if side is not None:
                 return side
         return graph.hierarchy(2).cluster
@@ -271,28 +270,6 @@ class _ActivationsByBatch:
 def _some(n: int) -> Tensor:
     """Return all of n positions, or as many as a router begins with, evenly spaced."""
     return torch.arange(0, n, max(1, -(-n // N_START_ROWS)))
-
-
-def _two_sides(hierarchy: Hierarchy, min_samples: int) -> Tensor | None:
-    """Split samples where both sides are large enough: 0, or 1 on the right.
-
-    Smaller groups that part above go with the larger side. None if there is no place.
-    """
-    n_clusters = len(hierarchy.merges) + 1
-    below = list(np.eye(n_clusters, dtype=bool))
-    for left, right in hierarchy.merges:
-        below.append(below[left] | below[right])
-    size = np.bincount(hierarchy.cluster.numpy(force=True), minlength=n_clusters)
-    node = len(below) - 1
-    while node >= n_clusters:
-        left, right = hierarchy.merges[node - n_clusters]
-        n_left, n_right = size[below[left]].sum(), size[below[right]].sum()
-        if min(n_left, n_right) >= min_samples:
-            is_right = below[right] if n_right <= n_left else ~below[left]
-            side = torch.from_numpy(is_right).to(hierarchy.cluster)
-            return side[hierarchy.cluster]
-        node = left if n_left > n_right else right
-    return None
 
 
 class _NewLeaves:

@@ -56,6 +56,27 @@ class Hierarchy:
     merges: NDArray[np.int64]
     spacing: Tensor
 
+    def sides(self, min_samples: int) -> Tensor | None:
+        """Return who goes left, 0, and right, 1, where both sides are large enough.
+
+        Smaller groups that part above go with the larger side. None if there is no
+        such place in the tree.
+        """
+        n_clusters = len(self.merges) + 1
+        below = list(np.eye(n_clusters, dtype=bool))
+        for left, right in self.merges:
+            below.append(below[left] | below[right])
+        size = np.bincount(self.cluster.numpy(force=True), minlength=n_clusters)
+        node = len(below) - 1
+        while node >= n_clusters:
+            left, right = self.merges[node - n_clusters]
+            n_left, n_right = size[below[left]].sum(), size[below[right]].sum()
+            if min(n_left, n_right) >= min_samples:
+                is_right = below[right] if n_right <= n_left else ~below[left]
+                return torch.from_numpy(is_right).to(self.cluster)[self.cluster]
+            node = left if n_left > n_right else right
+        return None
+
 
 class GraphClustering:
     """Hierarchies of the graph of nearest neighbours.

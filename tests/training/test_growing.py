@@ -21,7 +21,6 @@ from sktreevae.training import (
     gardener as gardening,
 )
 from sktreevae.training.contrast import router_contrast
-from sktreevae.training.proposals import Hierarchy
 
 NETWORKS = {
     "n_features": 3,
@@ -204,31 +203,6 @@ def test_dead_splits_are_refused(monkeypatch):
     monkeypatch.setattr(gardener, "_start_leaves", start_dead)
     gardener._split_leaves()
     assert gardener.model.top_down is before
-
-
-@pytest.mark.parametrize(
-    ("merges", "sizes", "expected"),
-    [
-        ([[0, 1]], [50, 50], [0, 1]),
-        ([[0, 1]], [5, 95], None),
-        # The small one parts first, and goes with the larger side: left, then right.
-        ([[0, 1], [2, 3]], [60, 30, 5], [0, 1, 0]),
-        ([[0, 1], [2, 3]], [30, 60, 5], [0, 1, 1]),
-        # Two small ones, on both sides of the way down.
-        ([[1, 2], [0, 4], [3, 5]], [5, 40, 50, 6], [1, 0, 1, 1]),
-        ([[0, 1], [2, 3], [4, 5]], [30, 60, 4, 5], [0, 1, 1, 1]),
-        ([], [100], None),
-    ],
-)
-def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, expected):
-    cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
-    hierarchy = Hierarchy(cluster, merges, torch.zeros(len(cluster)))
-    side = growing._two_sides(hierarchy, min_samples=10)
-    if expected is None:
-        assert side is None
-    else:
-        assert torch.equal(side, torch.tensor(expected)[cluster])
 
 
 def test_a_small_group_far_away_ends_no_growth():

@@ -116,3 +116,28 @@ def test_groups_without_common_neighbours_are_joined_by_distance():
     centers = [[0, 0], [0, 3], [50, 0], [50, 3]]
     X, y = make_blobs(200, centers=centers, cluster_std=0.1, random_state=0)
     assert adjusted_rand_score(y // 2, cluster(X, 2).cluster) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("merges", "sizes", "expected"),
+    [
+        ([[0, 1]], [50, 50], [0, 1]),
+        ([[0, 1]], [5, 95], None),
+        # The small one parts first, and goes with the larger side: left, then right.
+        ([[0, 1], [2, 3]], [60, 30, 5], [0, 1, 0]),
+        ([[0, 1], [2, 3]], [30, 60, 5], [0, 1, 1]),
+        # Two small ones, on both sides of the way down.
+        ([[1, 2], [0, 4], [3, 5]], [5, 40, 50, 6], [1, 0, 1, 1]),
+        ([[0, 1], [2, 3], [4, 5]], [30, 60, 4, 5], [0, 1, 1, 1]),
+        ([], [100], None),
+    ],
+)
+def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, expected):
+    cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
+    hierarchy = proposals.Hierarchy(cluster, merges, torch.zeros(len(cluster)))
+    side = hierarchy.sides(min_samples=10)
+    if expected is None:
+        assert side is None
+    else:
+        assert torch.equal(side, torch.tensor(expected)[cluster])
