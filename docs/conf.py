@@ -23,6 +23,6 @@ numpydoc_class_members_toctree = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # Those of MNIST and of blood cells need data; the others run without a network.
+    # The other examples need data, which the build does not download.
     "filename_pattern": r"plot_(digits|pipeline)",
 }

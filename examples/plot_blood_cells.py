@@ -1,13 +1,13 @@
 """
-Types of blood cells, and how they nest
-=======================================
+Hierarchy of blood cell types
+=============================
 
-700 blood cells, each with the activity of 765 genes, and no label: does the tree know
-that B cells differ from T cells more than the kinds of T cells do among themselves?
+The data has 700 blood cells with the expression of 765 genes each. A good tree
+separates B cells from T cells before it separates the types of T cells.
 
-Looks for ``sc_pbmc68k_reduced.npz``, the reduced 68k PBMC data of scanpy with labels
-``y_train`` (ten types) and ``y_coarse_train`` (five groups), in the folder that
-``SKTREEVAE_DATA`` names.
+The example reads ``sc_pbmc68k_reduced.npz``, the reduced 68k PBMC data of scanpy with
+the labels ``y_train`` (ten types) and ``y_coarse_train`` (five groups), from the folder
+in the environment variable ``SKTREEVAE_DATA``.
 """
 
 # %%
@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sktreevae import TreeVAEClustering
-from sktreevae.plotting import plot_dendrogram
+from sktreevae.display import plot_dendrogram
 
 with np.load(Path(os.environ["SKTREEVAE_DATA"]) / "sc_pbmc68k_reduced.npz") as data:
     X, coarse = data["X_train"], data["y_coarse_train"]
@@ -31,9 +31,9 @@ model = TreeVAEClustering(n_clusters=10, random_state=0).fit(X)
 # %%
 # Coarse groups are subtrees
 # --------------------------
-# Below each cluster, the group that most of its cells belong to, and how many do. The
-# labels were not seen by the fit. Myeloid cells and lymphocytes part at the top; the NK
-# cells are among the T cells, which they resemble.
+# Each cluster is named after its most frequent group, with the number of cells of this
+# group. The fit did not see these labels. The first split separates myeloid cells from
+# lymphocytes. The NK cells are among the T cells, which they resemble.
 names = []
 for cluster in range(model.n_clusters_):
     groups = coarse[model.labels_ == cluster]
@@ -42,7 +42,7 @@ for cluster in range(model.n_clusters_):
 print(*names, sep="\n\n")
 
 fig, ax = plt.subplots(figsize=(10, 4.5), layout="constrained")
-plot_dendrogram(model.dendrogram_, ax=ax, cluster_names=names)
+plot_dendrogram(model, ax=ax, cluster_names=names)
 ax.set_ylabel("Jeffreys divergence (nats)")
 
 parser = argparse.ArgumentParser()

@@ -1,17 +1,16 @@
 """
-A tree of handwritten digits
-============================
+Tree of handwritten digits
+==========================
 
-The first thing to try: 1797 digits of 8 by 8 pixels, grown into a tree of ten leaves,
-beside Ward's tree and k-means. This is also what ``make demo`` runs.
+This example fits a tree with ten leaves to 1797 digits of 8 by 8 pixels, and compares
+it with Ward's method and k-means. ``make demo`` runs it.
 """
 
 # %%
 # Fit
 # ---
-# Pixels are rows of numbers for the estimator, and nothing need be scaled. With
-# ``verbose=1`` it says what it does: the neighbour graph proposes the tree at once, and
-# one phase of training follows.
+# The pixels need no scaling. ``verbose=1`` prints the progress: the neighbor graph
+# proposes the whole tree, then the model is trained in one phase.
 import argparse
 
 import matplotlib.pyplot as plt
@@ -22,8 +21,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 
 from sktreevae import TreeVAEClustering
+from sktreevae.display import plot_image_tree
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
-from sktreevae.plotting import plot_image_tree
 
 X, y = load_digits(return_X_y=True)
 model = TreeVAEClustering(n_clusters=10, random_state=0, verbose=1).fit(X)
@@ -31,16 +30,17 @@ model = TreeVAEClustering(n_clusters=10, random_state=0, verbose=1).fit(X)
 # %%
 # The tree
 # --------
-# Heights are Jeffreys divergences: how many nats the model would lose if it took the
-# samples of one branch for those of the other.
+# The height of a node is the Jeffreys divergence between its two branches: the loss of
+# log-density, in nats, if the samples of each branch are explained by the other branch.
 print("cluster sizes:", np.bincount(model.labels_))
 print(model.dendrogram_.export_text())
 
 # %%
-# Beside Ward and k-means
-# -----------------------
-# Labels serve to evaluate, never to fit. Dendrogram purity asks: for two samples of a
-# class, how pure is the smallest subtree that holds both? All trees have ten leaves.
+# Comparison with Ward and k-means
+# --------------------------------
+# Labels are used for evaluation only. Dendrogram purity is the mean purity of the
+# smallest subtree that contains two samples of a class, over all such pairs. All trees
+# have ten leaves.
 ward = AgglomerativeClustering(10, compute_full_tree=True).fit(X)
 kmeans = KMeans(10, n_init=10, random_state=0).fit(X)
 kmeans_tree = linkage(kmeans.cluster_centers_, "ward")
@@ -61,16 +61,16 @@ for name, (purity, labels) in rows.items():
     )
 
 # %%
-# A picture
-# ---------
-# The mean image of the samples below each node, and their number.
-plot_image_tree(model.dendrogram_, X.reshape(-1, 8, 8), cmap="gray_r")
+# Mean images
+# -----------
+# Each node shows the mean image and the number of the samples below it.
+plot_image_tree(model, X.reshape(-1, 8, 8), cmap="gray_r")
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--save", help="write the picture to this file")
+parser.add_argument("--save", help="file to save the figure to")
 save = parser.parse_known_args()[0].save
 if save:
     plt.savefig(save, dpi=120)
-    print("The picture is in", save)
+    print("Figure saved to", save)
 else:
     plt.show()

@@ -1,18 +1,18 @@
 """
-The structure of MNIST in four leaves
-=====================================
+Structure of MNIST in four leaves
+=================================
 
-The first experiment of the paper: a tree of four leaves at depth two. Which digits end
-up together, what does the model draw at each leaf, and how are its nodes related?
+The first experiment of the paper fits a tree with four leaves at depth two. This
+example shows which digits share a leaf, and what the model generates at each leaf.
 
-Looks for ``mnist.npz`` in the folder that ``SKTREEVAE_DATA`` names, and asks OpenML
-otherwise.
+The example reads ``mnist.npz`` from the folder in the environment variable
+``SKTREEVAE_DATA``. Without this variable, it downloads the data from OpenML.
 """
 
 # %%
 # Fit
 # ---
-# 3000 images are enough to see the structure, and take seconds.
+# 3000 images show the structure, and the fit takes seconds.
 import os
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ import numpy as np
 
 from sktreevae import TreeVAEClustering
 from sktreevae.datasets import load_mnist
-from sktreevae.plotting import plot_image_tree
+from sktreevae.display import plot_image_tree
 
 X, y, X_test, y_test = load_mnist(os.environ.get("SKTREEVAE_DATA"))
 X, y = X[:3000], y[:3000]
@@ -29,10 +29,10 @@ tree = model.dendrogram_
 print(tree.export_text())
 
 # %%
-# Who goes where
-# --------------
-# Digits that are written alike share a leaf, and leaves that are alike share a parent.
-# The labels were not seen: they are from the test part, which was not seen either.
+# Digits in each cluster
+# ----------------------
+# Similar digits share a leaf, and similar leaves share a parent. The table counts
+# images of the test part. The fit saw neither these images nor any label.
 labels = model.predict(X_test)
 counts = np.zeros((4, 10), dtype=int)
 np.add.at(counts, (labels, y_test), 1)
@@ -41,22 +41,23 @@ for cluster in range(model.n_clusters_):
     print(f"cluster {cluster}", *(f"{count:5d}" for count in counts[cluster]))
 
 # %%
-# The learned structure
-# ---------------------
-# The mean image of each node, with the digits that make up most of it.
-below = np.zeros((tree.n_nodes, 10), dtype=int)
-below[tree.leaves] = counts
+# The tree
+# --------
+# Each node shows the mean image of its samples, and the digits that have more than half
+# of their images below it.
+node_counts = np.zeros((tree.n_nodes, 10), dtype=int)
+node_counts[tree.leaves] = counts
 for node in range(tree.n_nodes - 1, 0, -1):
-    below[tree.parent[node]] += below[node]
-digits = [np.flatnonzero(row > 0.5 * counts.sum(axis=0)) for row in below]
+    node_counts[tree.parent[node]] += node_counts[node]
+digits = [np.flatnonzero(row > 0.5 * counts.sum(axis=0)) for row in node_counts]
 titles = [", ".join(map(str, d)) if len(d) < 10 else "all digits" for d in digits]
-plot_image_tree(tree, X.reshape(-1, 28, 28), cmap="gray_r", titles=titles)
+plot_image_tree(model, X.reshape(-1, 28, 28), cmap="gray_r", titles=titles)
 plt.show()
 
 # %%
-# New digits from every leaf
-# --------------------------
-# The model is generative: each row below is drawn from one leaf.
+# Generated digits
+# ----------------
+# Each row shows samples from one leaf.
 n_columns = 10
 fig, axes = plt.subplots(4, n_columns, figsize=(n_columns, 4.2), layout="constrained")
 for cluster, row in enumerate(axes):

@@ -1,20 +1,20 @@
 """
-New digits from every leaf, and the nearest that were seen
-==========================================================
+Generated digits and their nearest training images
+==================================================
 
-A tree of convolutional networks draws digits from each of its ten leaves. Beside each
-is the training image nearest to it: what is drawn isn't a copy. And it is recognised:
-``predict`` sends nearly all of it back to the leaf that it was drawn from.
+A tree with convolutional networks generates digits from each of its ten leaves. The
+nearest training images show that the samples are not copies. ``predict`` assigns nearly
+all samples to the leaf that they were drawn from.
 
-Looks for ``mnist.npz`` in the folder that ``SKTREEVAE_DATA`` names, and asks OpenML
-otherwise.
+The example reads ``mnist.npz`` from the folder in the environment variable
+``SKTREEVAE_DATA``. Without this variable, it downloads the data from OpenML.
 """
 
 # %%
 # Fit
 # ---
-# ``image_shape`` says that rows are images: convolutional networks see and draw them.
-# 4000 images take less than half a minute; all 60 000 draw sharper ones.
+# With ``image_shape``, encoder and decoders are convolutional networks. A fit of 4000
+# images takes less than half a minute. A fit of all 60 000 generates sharper images.
 import os
 
 import matplotlib.pyplot as plt
@@ -29,9 +29,10 @@ X, X_unseen = X[:4000], X[4000:8000]
 model = TreeVAEClustering(10, image_shape=(28, 28), random_state=0).fit(X)
 
 # %%
-# Draw
-# ----
-# Each pair is a new image and, on grey, its nearest neighbour among all 4000.
+# Samples
+# -------
+# Each pair is a sample and, on gray, its nearest neighbor among all 4000 training
+# images.
 n_columns = 6
 search = NearestNeighbors(n_neighbors=1).fit(X)
 fig, axes = plt.subplots(
@@ -50,28 +51,28 @@ for cluster, row in enumerate(axes):
 plt.show()
 
 # %%
-# No copies
-# ---------
-# If the model repeated its training images, what it draws would be nearer to them than
-# to as many others that it hasn't seen.
+# Samples are not copies
+# ----------------------
+# If the model reproduced its training images, samples would be closer to these images
+# than to as many unseen images.
 drawn, labels = model.sample(1000)
 for name, images in (("training", X), ("unseen", X_unseen)):
     distance, _ = NearestNeighbors(n_neighbors=1).fit(images).kneighbors(drawn)
     print(f"median distance to the nearest {name} image: {np.median(distance):.2f}")
 
 # %%
-# The way back
-# ------------
-# The samples of a leaf belong there, and the whole tree visits its leaves as often as
-# the data does.
+# Consistency of samples and clusters
+# -----------------------------------
+# Samples of a leaf are assigned to this leaf. The frequencies of the leaves are nearly
+# the same among samples from the whole tree and in the data.
 back = [
     np.mean(model.predict(model.sample(200, cluster=cluster)[0]) == cluster)
     for cluster in range(model.n_clusters_)
 ]
-of_samples, of_data = (
-    np.bincount(found, minlength=model.n_clusters_) / len(found)
-    for found in (labels, model.labels_)
+sample_frequency, data_frequency = (
+    np.bincount(assignment, minlength=model.n_clusters_) / len(assignment)
+    for assignment in (labels, model.labels_)
 )
-variation = np.abs(of_samples - of_data).sum() / 2
-print(f"sent back to their leaf: {np.mean(back):.3f}, at least {min(back):.3f}")
-print(f"total variation of the leaves' frequencies: {variation:.3f}")
+variation = np.abs(sample_frequency - data_frequency).sum() / 2
+print(f"share assigned to its leaf: mean {np.mean(back):.3f}, minimum {min(back):.3f}")
+print(f"total variation distance of the leaf frequencies: {variation:.3f}")

@@ -1,20 +1,20 @@
 """
-Outliers: digits against clothes
-================================
+Outlier detection: digits and clothes
+=====================================
 
-A model of digits should find a boot improbable. ``score_samples`` bounds the
-log-density of a sample from below, so low scores mark outliers. TreeVAE and
-IsolationForest see 10 000 digits of MNIST, and then score digits and clothes that
-neither has seen.
+``score_samples`` is a lower bound on the log-density of a sample. Low scores indicate
+outliers. TreeVAE and IsolationForest are fitted to 10 000 digits of MNIST, and score
+unseen digits (inliers) and images of clothes (outliers).
 
-Looks for ``mnist.npz`` and ``fashion_mnist.npz`` in the folder that ``SKTREEVAE_DATA``
-names, and asks OpenML otherwise.
+The example reads ``mnist.npz`` and ``fashion_mnist.npz`` from the folder in the
+environment variable ``SKTREEVAE_DATA``. Without this variable, it downloads the data
+from OpenML.
 """
 
 # %%
 # Fit
 # ---
-# Neither method sees a label, or an outlier.
+# The training data has no labels and no outliers.
 import os
 
 import matplotlib.pyplot as plt
@@ -54,19 +54,19 @@ axes[0].legend(loc="upper left")
 plt.show()
 
 # %%
-# At the edges
-# ------------
-# The least probable digits are bold or oddly written. The most probable clothes are
-# flat shoes, with few dark pixels. The other way round, a model of clothes doesn't find
-# digits improbable; the user guide has figures.
+# Errors
+# ------
+# The least probable digits have bold strokes or unusual shapes. The most probable
+# clothes are flat shoes, with few dark pixels. The reverse task fails: a model of
+# clothes does not give digits low scores (see the user guide).
 order = np.argsort(scores["TreeVAE"])
 rows = {
-    "the least probable digits": order[is_digit[order]][:10],
-    "the most probable clothes": order[~is_digit[order]][::-1][:10],
+    "least probable digits": order[is_digit[order]][:10],
+    "most probable clothes": order[~is_digit[order]][::-1][:10],
 }
 fig, axes = plt.subplots(2, 10, figsize=(10, 2.4), layout="constrained")
-for row, (title, chosen) in zip(axes, rows.items(), strict=True):
-    for ax, i in zip(row, chosen, strict=True):
+for row, (title, index) in zip(axes, rows.items(), strict=True):
+    for ax, i in zip(row, index, strict=True):
         ax.imshow(images[i].reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
         ax.set_axis_off()
     row[0].set_title(title, loc="left", fontsize=9)

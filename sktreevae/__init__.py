@@ -3,5 +3,6 @@
 from ._version import __version__
 from .clustering import TreeVAEClustering
 from .dendrogram import Dendrogram
+from .training import ImageAugmentation
 
-__all__ = ["Dendrogram", "TreeVAEClustering", "__version__"]
+__all__ = ["Dendrogram", "ImageAugmentation", "TreeVAEClustering", "__version__"]

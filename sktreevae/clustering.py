@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-import math
+import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -20,88 +21,57 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .dendrogram import Dendrogram
-from .devices import resolve_device, resolve_precision
-from .features import fit_feature_map
-from .hierarchy import build_dendrogram, update_dendrogram
-from .model import (
-    FeatureMap,
-    ImageLayout,
-    Topology,
-    TreeVAE,
-    decoder_factory,
-    encoder_factory,
+from ._cache import Cache
+from ._fit_context import fit_context
+from ._options import (
+    check_views,
+    contrast_options,
+    data_options,
+    growth_options,
+    model_config,
+    training_options,
 )
-from .model.likelihoods import LIKELIHOODS
-from .preprocessing import (
-    COUNT_LIKELIHOODS,
-    resolve_likelihood,
-    standardisation,
-    value_range,
-)
-from .progress import ProgressLine
-from .sources import Matrix, Rows, as_matrix, row_slices
-from .training import (
-    ContrastOptions,
-    Features,
-    GraphClustering,
-    GrowthOptions,
-    GuidedGrowth,
-    History,
-    ImageViews,
-    IterativeGrowth,
-    LoopOptions,
-    NeighborViews,
-    Samples,
-    SampleViews,
-    View,
-    Views,
-    check_view,
-    count_supported,
-    map_blocks,
-    nearest_neighbors,
-    subset,
-    train_further,
-)
-from .validation import (
+from ._parameters import (
     Allowed,
     Boolean,
     Function,
     ImageShape,
     Instance,
-    InvalidParameterError,
     Number,
     Options,
+    check_count,
     check_parameters,
+)
+from ._random import draw_seed, make_generator
+from ._validation import validate_rows
+from .data import Samples, TrainingData
+from .dendrogram import Dendrogram
+from .devices import resolve_device
+from .diagnostics import diagnose_fit
+from .hierarchy import cut_proba, read_tree, update_dendrogram
+from .model import LIKELIHOODS, TreeVAE
+from .persistence import from_state, to_state
+from .training import (
+    Augmentation,
+    ProgressLine,
+    Trainer,
+    continue_training,
+    fit_tree,
 )
 
 __all__ = ["TreeVAEClustering"]
 
 NETWORKS = ("auto", "mlp", "cnn", "resnet")
 
-LEAST_FRACTION = 0.01
-LEAST_SHARE = 0.05
-"""Fraction of all samples, and of the mean over clusters, below which a leaf is pruned
-by default: the smaller of the two."""
-
 N_SCORE_DRAWS = 8
 """Draws of the latents that estimate the ELBO of a sample."""
 
-N_NEIGHBOR_VIEWS = 5
-"""Nearest neighbours that are taken for variants of a sample."""
-
-BATCH_SIZE = 256
-MOST_STEPS = 1000
-"""Samples of an update step, by default; more, where an epoch had more steps."""
-
-N_HEIGHT_SAMPLES = 200
-"""Samples of each leaf that the heights are estimated on."""
+DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
@@ -109,175 +79,175 @@ class TreeVAEClustering(
 ):
     """Hierarchical clustering by a tree variational autoencoder.
 
-    A generative model whose latent variables form a binary tree [1]_: each sample goes
-    down the tree, deciding left or right at every node, and is decoded at the leaf it
-    reaches. The leaves are the clusters; the tree says how they nest.
+    A generative model whose latent variables form a binary tree [1]_. Each sample goes
+    down the tree: at every node a router decides between left and right, and the
+    decoder of the leaf that is reached generates the data. The leaves are the clusters,
+    and the tree is their hierarchy.
 
-    By default the graph of nearest neighbours proposes the tree, and all of the model
-    is then trained together to maximise the evidence lower bound (ELBO). So it is the
-    graph that finds the clusters, and the model that makes them predict, explain and
-    generate.
+    By default the graph of nearest neighbors proposes the tree, and the model is then
+    trained on it by maximizing the evidence lower bound (ELBO). The graph finds the
+    clusters; the model predicts, explains and generates.
 
-    Read more in the :ref:`user guide <user_guide>`.
+    Read more in the :ref:`User Guide <user_guide>`.
 
     Parameters
     ----------
     n_clusters : int or None, default=8
-        Number of leaves of the tree. There can be fewer in the end, with a warning.
-        A warning also tells if the data supports fewer. None finds the number: from a
-        tree of up to 64 leaves upwards, a split is kept if two Gaussians, one for each
-        branch, predict held-out samples better than one Gaussian, by more than two
-        standard errors of the mean log-density (five folds, 20 principal components).
+        Number of leaves of the tree. A warning is raised if the model keeps fewer, or
+        if held-out samples support fewer. None estimates the number: a split of a tree
+        of up to 64 leaves is kept if two Gaussians predict held-out samples better than
+        one, by more than two standard errors of the mean log-density.
     growth : {"guided", "iterative"}, default="guided"
-        How the tree is found. "guided": the graph of nearest neighbours proposes all
-        of it, see `training.proposals`. "iterative": section 2.5 of the paper, by
-        splitting one leaf after the other; with one departure, that the decisions of a
-        new split start from two clusters of the graph of the leaf's samples.
+        Method that finds the tree. "guided": the neighbor graph proposes the whole
+        tree, and all parts of the model are trained together. "iterative": one leaf
+        after the other is split and trained (section 2.5 of the paper). One departure
+        from the paper: the router of a new split is initialized from two clusters of
+        the neighbor graph of the leaf's samples.
     image_shape : tuple of int, default=None
-        Says that rows are images, as ``images.reshape(n, -1)`` gives them: height and
-        width, at least 8 pixels each, or those with the channels first or last.
-        Neighbours are then found, and encoders helped, by histograms of oriented
-        gradients, which is prior knowledge about images.
+        Shape of the images that the rows of X are: (height, width), at least 8 pixels
+        each, or with channels first or last. If given, histograms of oriented gradients
+        (HOG) are used as features, for the neighbor graph and as encoder input.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
-        What latents are inferred from. "mlp": from embeddings of the features that
-        neighbours are found by, as clusters are. "cnn": from these and convolutions of
-        the images; "resnet" has residual blocks among these. "auto" is "cnn" for grey
-        images from 16 pixels a side, "resnet" for colour, and "mlp" for all other data.
-        A callable takes `n_features` and `hidden_dim`, and returns a `torch.nn.Module`
-        that maps (batch, n_features), the data as standardised inside, to
-        (batch, hidden_dim); it takes the place of the convolutions. No layer may mix
-        rows, as batch normalisation does, or be random, as dropout is.
+        Encoder network. "mlp": a multi-layer perceptron on the features that the
+        neighbor graph is built from. "cnn": also a convolutional network on the images.
+        "resnet": the same with residual blocks. "auto": "cnn" for gray images from 16
+        pixels a side, "resnet" for color images, and "mlp" otherwise. A callable takes
+        `n_features` and `hidden_dim` and returns a `torch.nn.Module` that maps
+        standardized data (batch, n_features) to (batch, hidden_dim), and replaces the
+        convolutional network. The module must map each row independently (no batch
+        normalization) and deterministically (no dropout).
     decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
-        The network of each leaf, likewise: hidden layers and a constant of its own,
-        below a read-out that all leaves share. A callable takes `latent_dim` and
-        `n_features`, and returns the whole network of a leaf, a module that maps
-        (batch, latent_dim) to (batch, n_features), logits if the likelihood is
-        Bernoulli.
+        Decoder network of the leaves. Each leaf has hidden layers and a constant; the
+        output layers are shared by all leaves. A callable takes `latent_dim` and
+        `n_features` and returns the network of one leaf, which maps (batch, latent_dim)
+        to (batch, n_features): means, logits (Bernoulli) or log-rates (counts).
     max_depth : int, default=None
-        Largest depth of a leaf; the root has depth 0. No limit by default.
+        Maximum depth of a leaf; the root has depth 0. None means no limit.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
-        Which leaf the iterative growth splits next: the one with the most samples, or
-        the one that adds most to the reconstruction loss, or to the negative ELBO, of
-        all samples.
-    min_cluster_fraction : float, default=None
-        Leaves with a smaller fraction of the samples are pruned. In [0, 0.5). By
-        default a twentieth of the mean over clusters, ``1 / (20 * n_clusters)``, and
-        no more than the 1% of the paper.
+        Criterion by which the iterative growth chooses the next leaf to split: the
+        number of samples, or the share of the leaf in the reconstruction loss or in the
+        negative ELBO of all samples. Ignored by the guided growth.
+    min_cluster_size : int or float, default=None
+        Leaves with fewer samples are pruned. An int is a number of samples; a float in
+        [0, 0.5) is a fraction of the samples. None means ``1 / (20 * n_clusters)``, at
+        most the 0.01 of the paper.
     likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}, \
             default="auto"
         Distribution of the data given a leaf.
 
-        - "bernoulli": values in [0, 1], where those between are soft targets.
-        - "gaussian": real values, with a learned variance for each feature and leaf,
-          at least 1% of the feature's own. Features are standardised inside; images as
-          a whole.
-        - "poisson": counts, whole numbers up to 2**24, as they are. The model learns
-          rates, from 1e-6 to 2**25.
-        - "negative_binomial": counts that vary more than that, as those of genes and
-          words do: their variance is ``rate + dispersion * rate**2``, with a learned
-          dispersion for each feature and leaf, at least 1e-4.
-        - "auto": "bernoulli" if all values lie in [0, 1], and "gaussian" otherwise,
-          for whole numbers too: they may be codes or grey levels.
+        - "bernoulli": values in [0, 1]; values between are soft targets.
+        - "gaussian": real values, with a learned variance for each feature and leaf, at
+          least 1% of the variance of the feature. Features are standardized inside;
+          images are standardized as a whole.
+        - "poisson": counts, whole numbers up to 2**24. Rates range from 1e-6 to 2**25.
+        - "negative_binomial": overdispersed counts, with the variance
+          ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
+          each feature and leaf.
+        - "auto": "bernoulli" if all values lie in [0, 1], up to rounding errors of
+          1e-6, and "gaussian" otherwise. Counts are never guessed.
     views : {"image", "neighbors"} or callable, default=None
-        Variants of samples that should go the same way (section 2.6 of the paper): a
-        contrastive loss asks for similar embeddings at every depth and for the same
-        decisions, and the guided growth sends variants where the samples go. "image":
-        grey images are turned, moved and scaled a little, never flipped; colour images
-        are also cropped, flipped and recoloured, see `training.ImageViews`, which can
-        be made stronger or weaker. "neighbors": one of the five nearest neighbours, for
-        data without variants. A callable takes rows as a torch.Tensor
-        of shape (batch, n_features), in the units of X, and a torch.Generator, to draw
-        from, and returns a variant of each row. By default there are none.
+        Augmentations for contrastive learning (section 2.6 of the paper): a sample and
+        its augmentation should have similar embeddings at every depth and the same
+        routing. "image": random transformations of gray or color images, see
+        :class:`ImageAugmentation`. "neighbors": one of the five nearest neighbors. A
+        callable takes rows as a `torch.Tensor` of shape (batch, n_features), in the
+        units of X, and a `torch.Generator`, and returns an augmentation of each row.
     contrastive_weight : float, default=10.0
-        Weight of the contrastive loss beside the ELBO. Only used with `views`.
+        Weight of the contrastive loss relative to the ELBO. Only used with `views`.
     temperature : float, default=0.5
-        Unit of the cosines between embeddings in the contrastive loss: the smaller, the
-        more the nearest other samples matter. Only used with `views`.
+        Temperature of the NT-Xent loss. Lower values emphasize hard negatives. Only
+        used with `views`.
     latent_dim : int, default=8
-        Width of the latent variable of each node.
+        Number of latent variables of each node.
     hidden_dim : int, default=128
         Width of the bottom-up embeddings. The encoder narrows to it from four times
-        as much; decoders have hidden layers of as much and of twice as much.
-    max_iter : int, default=6
-        Most epochs of each phase of training: of the joint training, which has at
-        least 150 update steps (in up to 100 epochs), or of each phase of the iterative
-        growth, at least 20.
+        this width; decoders have hidden layers of this width and of twice this width.
+    max_iter : int or "auto", default="auto"
+        Maximum number of epochs of each phase of training. The guided growth has one
+        phase, the joint training; the iterative growth has one for each split, for each
+        refresh of the whole tree, and for the final fine-tuning. "auto" means 6 epochs,
+        or more on small data: at least 150 update steps of the joint training, in up to
+        100 epochs, and 20 steps of other phases. The initialization of the routers, up
+        to 400 steps, isn't counted.
     batch_size : int or "auto", default="auto"
-        Samples of an update step. "auto" is 256, or a thousandth of the samples if
-        that is more: larger steps cost less a sample, and there are enough of them.
+        Samples of an update step. "auto" is 256, or a thousandth of the samples if that
+        is more.
     learning_rate : float, default=2e-3
-        Largest learning rate of AdamW; it falls to 0 in the second half of a phase.
+        Maximum learning rate of AdamW. It falls to 0 in the second half of a phase.
     weight_decay : float, default=1e-5
-        Weight decay of AdamW, for matrices, but not for biases and the constants of
-        leaves. Networks of a `decoder` of your own, stacked, decay as a whole. Long
-        training gains from 0.1 to 1.
+        Weight decay of AdamW for matrices; biases and constants of leaves don't decay.
+        Networks of a callable `decoder` decay as a whole. Long training gains from 0.1
+        to 1.
     early_stopping : bool, default=False
-        Whether to set a part of the samples aside, and to end a phase when the ELBO
-        of these, rather than that of the training samples, no longer improves.
+        Whether to hold out samples, to end a phase when their ELBO hasn't improved by
+        0.01 nats in three epochs, and to restore the best parameters. Only the second
+        half of a phase is considered, since the weight of the divergences is annealed
+        in the first. False applies the same rule to the ELBO of the training samples,
+        and keeps the last parameters.
     validation_fraction : float, default=0.1
-        Fraction to set aside. Only used if `early_stopping` is True.
-    n_iter_no_change : int, default=3
-        Epochs without improvement that end a phase, in its second half.
-    tol : float, default=1e-2
-        Least improvement of the ELBO in nats per sample.
+        Fraction of the samples to hold out. Only used if `early_stopping` is True.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, batches and latents. The same int gives the same
-        result, bit for bit, on the same machine with as many threads. None draws a
-        fresh seed; the global random states of numpy and torch are neither read nor
-        changed.
+        result, bit for bit, on the same machine with the same number of threads. None
+        draws a fresh seed. The global random states of numpy and torch are neither read
+        nor changed.
     verbose : int, default=0
-        Above 0, progress is written to standard error.
+        Whether to write progress to standard error.
     device : str, torch.device or None, default=None
-        Where to compute; None is the best device available.
+        Device to compute on. None is the best available device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Type in which networks are evaluated while they train. bfloat16 is faster on
-        hardware made for it; weights, probabilities, divergences and losses are in
-        float32 all the same, as all predictions are. "auto" is "bfloat16" on CUDA
-        devices made for it, and "float32" elsewhere.
+        Type in which networks are evaluated in training. Weights, probabilities, losses
+        and predictions are always in float32. "auto" is "bfloat16" on CUDA devices that
+        support it, and "float32" elsewhere.
+    memory : str, path-like or joblib.Memory, default=None
+        Cache for the features, the neighbor graph and the proposed trees of data in
+        memory. A fit of the same data with the same `random_state` and other training
+        options reuses all of them; with another `n_clusters` up to 64, features and
+        graph. By default nothing is cached.
 
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
-        Cluster of each training sample, 0 to ``n_clusters_ - 1``; clusters are
-        numbered from left to right in the tree. Those of the last `partial_fit`, if
-        there was one.
+        Cluster of each training sample, 0 to ``n_clusters_ - 1``, numbered from left to
+        right in the tree. After `partial_fit`, the clusters of its samples.
     n_clusters_ : int
         Number of clusters, the leaves of the tree.
     dendrogram_ : Dendrogram
-        The tree of the clusters. Heights are Jeffreys divergences in nats.
-    linkage_matrix_ : ndarray of shape (`n_clusters_` - 1, 4)
-        The tree over the clusters, for `scipy.cluster.hierarchy`.
+        Tree over the clusters. Heights are Jeffreys divergences in nats.
+    linkage_matrix_ : ndarray of shape (n_clusters_ - 1, 4)
+        Tree over the clusters, for `scipy.cluster.hierarchy`.
     children_ : ndarray of int of shape (n_samples - 1, 2)
-        The tree over the samples, as that of AgglomerativeClustering. Merges inside
-        a cluster are balanced.
+        Tree over the samples, as in AgglomerativeClustering. Merges inside a cluster
+        are balanced.
     distances_ : ndarray of shape (n_samples - 1,)
-        Heights of these merges in nats; 0 inside a cluster.
+        Heights of the merges in `children_` in nats; 0 inside a cluster.
     n_leaves_ : int
-        Number of leaves of the tree over the samples.
+        Number of leaves of the tree over the samples: the number of samples, as in
+        AgglomerativeClustering. ``dendrogram_.n_leaves`` is the number of clusters.
+    likelihood_ : str
+        Likelihood in use, with "auto" resolved.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
-        Number of samples in all calls of `partial_fit`, or in that of `fit`.
+        Number of samples in `fit`, or in all calls of `partial_fit`.
     history_ : dict of lists
         One entry for each epoch: "phase", "epoch", "n_leaves", "learning_rate",
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
-        "kl_decisions" (nats per sample, of the standardised data, while training; in
-        a "split" phase, of the new leaves alone), "contrast" (the contrastive loss,
-        weighted; nan without `views`), and "validation_elbo" (weighted by "kl_weight";
-        nan without early stopping). The steps of the routers alone have none. Only
-        the leaves that matter to a sample count, two at most, so where routes are
-        uncertain these are not strictly bounds, as `score` is. What the guided growth
-        learns from has noise, and so lower values than `score` gives.
+        "kl_decisions" (means over the samples in nats, of standardized data; in a
+        "split" phase, of the new leaves only), "contrast" (weighted contrastive loss;
+        nan without `views`) and "validation_elbo" (weighted by "kl_weight"; nan without
+        `early_stopping`). The ELBO is that of the two most probable leaves, with noise
+        on the encoder's input, and lower than `score`.
     lower_bound_ : float
-        Mean "elbo" of the training samples in the course of the last epoch, in nats.
+        Mean "elbo" of the training samples in the last epoch, in nats, in units of X.
     module_ : TreeVAE
         The torch model.
     device_ : torch.device
-        Where it lives.
+        Device of the model.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
-        Names of the features, if X had string column names.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the features, if X has string column names.
 
     See Also
     --------
@@ -304,8 +274,6 @@ class TreeVAEClustering(
     (2, 4)
     """
 
-    _doc_link_module = "sktreevae"
-
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), Options((None,))],
         "growth": [Options(("guided", "iterative"))],
@@ -314,21 +282,23 @@ class TreeVAEClustering(
         "decoder": [Options(NETWORKS), Function()],
         "max_depth": [Number(Integral, 0), Options((None,))],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
-        "min_cluster_fraction": [Number(Real, 0, 0.5), Options((None,))],
+        "min_cluster_size": [
+            Number(Integral, 1),
+            Number(Real, 0, 0.5),
+            Options((None,)),
+        ],
         "likelihood": [Options(("auto", *LIKELIHOODS))],
         "views": [Options(("image", "neighbors", None)), Function()],
         "contrastive_weight": [Number(Real, 0)],
         "temperature": [Number(Real, 0, closed="neither")],
         "latent_dim": [Number(Integral, 1)],
         "hidden_dim": [Number(Integral, 2)],
-        "max_iter": [Number(Integral, 1)],
+        "max_iter": [Number(Integral, 1), Options(("auto",))],
         "batch_size": [Number(Integral, 1), Options(("auto",))],
         "learning_rate": [Number(Real, 0, closed="neither")],
         "weight_decay": [Number(Real, 0)],
         "early_stopping": [Boolean()],
         "validation_fraction": [Number(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Number(Integral, 1)],
-        "tol": [Number(Real, 0)],
         "random_state": [
             Number(Integral, 0, 2**32 - 1, closed="both"),
             Instance(np.random.RandomState),
@@ -337,6 +307,12 @@ class TreeVAEClustering(
         "verbose": [Number(Integral, 0), Boolean()],
         "device": [Instance(str), Instance(torch.device), Options((None,))],
         "precision": [Options(("auto", "float32", "bfloat16"))],
+        "memory": [
+            Instance(str),
+            Instance(os.PathLike),
+            Instance(joblib.Memory),
+            Options((None,)),
+        ],
     }
 
     def __init__(
@@ -349,25 +325,24 @@ class TreeVAEClustering(
         decoder: str | Callable[[int, int], nn.Module] = "auto",
         max_depth: int | None = None,
         split_criterion: str = "n_samples",
-        min_cluster_fraction: float | None = None,
+        min_cluster_size: int | float | None = None,
         likelihood: str = "auto",
-        views: str | View | None = None,
+        views: str | Augmentation | None = None,
         contrastive_weight: float = 10.0,
         temperature: float = 0.5,
         latent_dim: int = 8,
         hidden_dim: int = 128,
-        max_iter: int = 6,
+        max_iter: int | str = "auto",
         batch_size: int | str = "auto",
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-5,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 3,
-        tol: float = 1e-2,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         device: str | torch.device | None = None,
         precision: str = "auto",
+        memory: str | os.PathLike | joblib.Memory | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.growth = growth
@@ -376,7 +351,7 @@ class TreeVAEClustering(
         self.decoder = decoder
         self.max_depth = max_depth
         self.split_criterion = split_criterion
-        self.min_cluster_fraction = min_cluster_fraction
+        self.min_cluster_size = min_cluster_size
         self.likelihood = likelihood
         self.views = views
         self.contrastive_weight = contrastive_weight
@@ -389,160 +364,126 @@ class TreeVAEClustering(
         self.weight_decay = weight_decay
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
         self.precision = precision
+        self.memory = memory
 
     def __sklearn_tags__(self) -> Tags:
-        """Describe what the estimator can do, for scikit-learn."""
+        """Return the capabilities of the estimator."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether a fit has come to its end."""
+        """Tell whether a fit has succeeded."""
         return hasattr(self, "n_clusters_")
 
     # Fitting
 
-    def fit(self, X: ArrayLike | Dataset, y: object = None) -> Self:
-        """Grow and train a tree.
+    def fit(self, X: DataLike, y: object = None) -> Self:
+        """Find a tree and train the model on it.
+
+        If the fit fails or is interrupted, the estimator stays as it was.
 
         Parameters
         ----------
         X : array-like, sparse matrix, Dataset or Dask array of shape \
                 (n_samples, n_features)
-            Data. Only a dense array in memory is kept there: all others are read batch
-            by batch. A `torch.utils.data.Dataset` has a length and an index; its items
-            are rows, arrays or tensors of any shape, or tuples that begin with one,
-            whose labels are ignored. Each batch of a Dask array computes all chunks
-            that its rows are in: where these are slow to come by, store the rows once
-            as a `numpy.memmap`, or read a zarr store through a Dataset.
+            Data; with `image_shape`, also images of that shape. A dense array in memory
+            is kept there as float32; all other data is read batch by batch. A
+            `torch.utils.data.Dataset` must have a length. Its items are rows, arrays or
+            tensors of any shape, or tuples that start with one; labels are ignored.
+            Each batch of a Dask array computes all chunks that contain its rows.
         y : None
             Ignored.
 
         Returns
         -------
         self : TreeVAEClustering
-            Fitted.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
             If a parameter or X isn't valid, there are fewer samples than clusters, or
-            a user's encoder, decoder or views aren't what they should be.
+            the result of a user's encoder, decoder or views isn't valid.
         FloatingPointError
             If training diverges.
 
         Warns
         -----
         ConvergenceWarning
-            If there are fewer clusters in the end than asked for.
+            If there are fewer clusters than asked for, or training did not converge.
         UserWarning
-            If the data supports fewer clusters than there are.
+            If held-out samples support fewer clusters.
         """
-        check_parameters(self, self._allowed)
-        device = resolve_device(self.device)
-        dtype = resolve_precision(self.precision, device)
-        X = self._validate(X, reset=True)
-        options = self._loop_options(dtype, X.shape[0])
-        self._check_shapes(X)
-        likelihood = resolve_likelihood(X, self.likelihood)
-        center, scale = standardisation(X, likelihood, self.image_shape is not None)
-        networks = self._networks(X.shape[1], likelihood)
-        generator = self._make_generator(device)
-        rng = np.random.default_rng(_draw_seed(generator))
-        # Whatever the caller's mode, gradients are needed here.
-        with torch.inference_mode(False), torch.enable_grad():
-            samples = Samples(X, center, scale, device)
-            if callable(self.views):
-                check_view(self.views, samples)
-            feature_map = fit_feature_map(
-                X,
-                samples,
-                center,
-                scale,
-                self.image_shape,
-                rng,
-                counts=likelihood in COUNT_LIKELIHOODS,
-            ).to(device)
-            features = self._features(samples, feature_map)
-            networks["feature_map"] = feature_map
-            train, validation = self._hold_out(len(samples), generator)
-            contrast = self._make_contrast(
-                X, samples, feature_map, features, train, generator
-            )
-            module, history = self._grow(
-                samples,
-                features,
-                train,
-                validation,
-                networks,
-                options,
-                contrast,
-                generator,
-                rng,
-            )
-        # Nothing is set before: a fit that fails leaves the estimator as it was.
-        self.device_ = device
-        self.module_ = module
-        self._center, self._scale = center, scale
-        self.history_ = history.as_lists()
-        self.n_iter_ = len(history.records)
-        self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
-        self._set_tree(*self._read_tree(module, samples, features))
-        self.n_samples_seen_ = len(samples)
-        self._seed = _draw_seed(generator)
-        self._n_features_out = self.hidden_dim
-        if self.n_clusters is not None:
-            self._warn_of_few_clusters(features, rng)
+        with fit_context(self):
+            check_parameters(self, self._allowed)
+            device = resolve_device(self.device)
+            X = validate_rows(self, X, reset=True)
+            if self.n_clusters is not None and X.shape[0] < self.n_clusters:
+                raise ValueError(
+                    f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
+                )
+            options = training_options(self, X.shape[0], device)
+            config = model_config(self, X.shape[1])
+            check_views(self, X, device)
+            generator = make_generator(self.random_state, device)
+            rng = np.random.default_rng(draw_seed(generator))
+            cache = Cache(self.memory)
+            data = TrainingData.prepare(X, data_options(self), generator, rng, cache)
+            contrast = contrast_options(self, data, generator)
+            growth = growth_options(self)
+            callbacks = [ProgressLine(self.n_clusters)] if self.verbose else []
+            with Trainer(options, generator, callbacks) as trainer:
+                model = fit_tree(
+                    data,
+                    replace(config, likelihood=data.likelihood),
+                    growth,
+                    trainer,
+                    contrast=contrast,
+                    rng=rng,
+                    cache=cache,
+                )
+            self._store(model, data, read_tree(model, data), trainer.history.as_lists())
+            self.n_samples_seen_ = len(data.samples)
+            self._seed = draw_seed(generator)
+            findings = diagnose_fit(self, data, growth, rng)
+        for finding in findings:
+            warnings.warn(finding.message, finding.category, stacklevel=2)
         return self
 
-    def partial_fit(self, X: ArrayLike | Dataset, y: object = None) -> Self:
-        """Keep training a fitted tree on new samples; grow one on the first.
+    def partial_fit(self, X: DataLike, y: object = None) -> Self:
+        """Continue to train a fitted tree on new samples; the first call is a `fit`.
 
-        Without a tree this is `fit`: the first batch must show all the clusters. Later
-        calls train the whole model for one pass over the rows given, at a quarter of
-        `learning_rate`, and ask samples a little to stay in their leaf. The tree
-        itself, features, scales and the likelihood remain those of the first batch. A
-        call starts a new optimiser, and doesn't stop early. The same calls in the same
-        order give the same result, also if the estimator is pickled in between.
+        The first batch determines the tree, the features, the standardization and the
+        likelihood, so it must contain all clusters. Each later call trains the whole
+        model for one pass over its rows, at a quarter of `learning_rate`. ``views``
+        augment the new rows, except for "neighbors".
 
-        Afterwards, `labels_`, ``children_`` and the numbers of samples in
-        `dendrogram_` are of the rows just passed: leaves can be empty, and
-        ``n_clusters_`` stays. Weights and heights in `dendrogram_` are means over the
-        rows of all calls, as the model was then; the height of a node changes with
-        rows on both of its sides. `history_` and `n_iter_` continue, with an epoch for
-        each call.
-
-        With ``views="image"`` or a callable, variants take part; "neighbors" don't,
-        as a batch may be too small to have any. With ``random_state=None``, only the
-        first call draws a fresh seed.
+        `labels_` and the sample counts of `dendrogram_` are then those of the new rows;
+        leaves can be empty. Weights and heights of `dendrogram_` are means over all
+        calls. `history_` grows by one epoch for each call.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            New data, from one row upwards; as much as `fit` needs, the first time.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            New data, as for `fit`, at least one row.
         y : None
             Ignored.
 
         Returns
         -------
         self : TreeVAEClustering
-            Fitted.
+            The fitted estimator.
 
         Raises
         ------
-        ValueError
-            If a parameter or X isn't valid, or X isn't what the likelihood needs; see
-            `fit` for the first call. The estimator stays as it was.
-        FloatingPointError
-            If training diverges. The estimator stays as it was.
+        ValueError, FloatingPointError
+            As in `fit`. The estimator stays as it was.
 
         Examples
         --------
@@ -559,325 +500,56 @@ class TreeVAEClustering(
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
-        check_parameters(self, self._allowed)
-        dtype = resolve_precision(self.precision, self.device_)
-        X = self._validate(X, reset=False)
-        options = self._loop_options(dtype, X.shape[0])
-        self._check_images(X.shape[1])
-        resolve_likelihood(X, self.module_.config["likelihood"])
-        generator = torch.Generator(self.device_).manual_seed(self._seed)
-        with (
-            self._open_history(self.n_clusters_) as history,
-            torch.inference_mode(False),
-            torch.enable_grad(),
-        ):
-            samples = Samples(X, self._center, self._scale, self.device_)
-            if callable(self.views):
-                check_view(self.views, samples)
-            module = copy.deepcopy(self.module_)
-            features = self._features(samples, module.feature_map)
+        with fit_context(self):
+            check_parameters(self, self._allowed)
+            X = validate_rows(self, X, reset=False)
+            options = training_options(self, X.shape[0], self.device_).single_pass()
+            generator = torch.Generator(self.device_).manual_seed(self._seed)
+            check_views(self, X, self.device_)
+            model = copy.deepcopy(self.module_)
+            data = TrainingData.reuse(
+                X, self._standardizer, model.feature_map, self.likelihood_, self.device_
+            )
             contrast = None
             if self.views != "neighbors":
-                everyone = torch.arange(len(samples), device=self.device_)
-                contrast = self._make_contrast(
-                    X, samples, module.feature_map, features, everyone, generator
-                )
-            train_further(
-                module,
-                samples,
-                features,
-                options=options,
-                contrast=contrast,
-                generator=generator,
-                history=history,
+                contrast = contrast_options(self, data, generator)
+            callbacks = [ProgressLine(self.n_clusters_)] if self.verbose else []
+            with Trainer(options, generator, callbacks) as trainer:
+                continue_training(model, data, trainer, contrast)
+            dendrogram = update_dendrogram(
+                self.dendrogram_, self.n_samples_seen_, read_tree(model, data)
             )
-        new, leaf_order = self._read_tree(module, samples, features)
-        dendrogram = update_dendrogram(self.dendrogram_, self.n_samples_seen_, new)
-        # Nothing is set before: a call that fails leaves the estimator as it was.
-        self.module_ = module
-        self._set_tree(dendrogram, leaf_order)
-        self.n_samples_seen_ += len(samples)
-        self._seed = _draw_seed(generator)
-        self.history_ = {
-            name: [*values, *history.as_lists()[name]]
-            for name, values in self.history_.items()
-        }
-        self.n_iter_ += len(history.records)
-        self.lower_bound_ = self.history_["elbo"][-1] - self._log_scale()
+            new = trainer.history.as_lists()
+            history = {name: [*old, *new[name]] for name, old in self.history_.items()}
+            self._store(model, data, dendrogram, history)
+            self.n_samples_seen_ += len(data.samples)
+            self._seed = draw_seed(generator)
         return self
 
-    def _check_shapes(self, X: Matrix) -> None:
-        """Check what must agree with the shape of X."""
-        n_samples, n_features = X.shape
-        if self.n_clusters is not None and n_samples < self.n_clusters:
-            raise ValueError(
-                f"n_samples={n_samples} should be >= n_clusters={self.n_clusters}."
-            )
-        self._check_images(n_features)
-
-    def _check_images(self, n_features: int) -> None:
-        """Check the parameters that say, or ask, that rows are images."""
-        images = "cnn", "resnet"
-        for name in ("encoder", "decoder"):
-            if self.image_shape is None and getattr(self, name) in images:
-                raise InvalidParameterError(
-                    f"{name}={getattr(self, name)!r} needs an image_shape, got None."
-                )
-        if self.views == "image":
-            if self.image_shape is None:
-                raise InvalidParameterError(
-                    "views='image' needs an image_shape, got None."
-                )
-            if ImageLayout.of(self.image_shape).channels not in (1, 3):
-                raise InvalidParameterError(
-                    "views='image' needs images of 1 or 3 channels, but image_shape is "
-                    f"{self.image_shape!r}. Pass a callable."
-                )
-        if self.image_shape is not None and math.prod(self.image_shape) != n_features:
-            raise InvalidParameterError(
-                f"image_shape={self.image_shape!r} means {math.prod(self.image_shape)} "
-                f"features, but X has {n_features}."
-            )
-
-    def _networks(self, n_features: int, likelihood: str) -> dict[str, object]:
-        """Return arguments of `TreeVAE`; a user's networks are checked."""
-        return {
-            "n_features": n_features,
-            "hidden_dim": self.hidden_dim,
-            "latent_dim": self.latent_dim,
-            "likelihood": likelihood,
-            "encoder": encoder_factory(
-                self.encoder, self.image_shape, n_features, self.hidden_dim
-            ),
-            "decoder": decoder_factory(
-                self.decoder,
-                self.image_shape,
-                n_features,
-                self.hidden_dim,
-                self.latent_dim,
-            ),
-        }
-
-    def _warn_of_few_clusters(
-        self, features: Tensor | Features, rng: np.random.Generator
+    def _store(
+        self,
+        model: TreeVAE,
+        data: TrainingData,
+        dendrogram: Dendrogram,
+        history: dict[str, list],
     ) -> None:
-        """Say if there are fewer clusters than asked for, or if fewer would do."""
-        merges = self.linkage_matrix_[:, :2].astype(np.int64)
-        n_supported = count_supported(features, self.labels_, merges, rng)
-        if n_supported < self.n_clusters_:
-            warnings.warn(
-                f"Held-out samples support {n_supported} of the {self.n_clusters_} "
-                "clusters: the other splits don't make them more probable. "
-                "n_clusters=None finds the number.",
-                UserWarning,
-                stacklevel=3,
-            )
-        if self.n_clusters_ < self.n_clusters:
-            warnings.warn(
-                f"Number of clusters found ({self.n_clusters_}) is smaller than "
-                f"n_clusters ({self.n_clusters}): the other splits left a side with "
-                f"less than {self._least_fraction(self.n_clusters):g} of the samples "
-                "(min_cluster_fraction), or max_depth was reached. Are there "
-                "duplicates in X or, with a Bernoulli likelihood, only tiny values? "
-                "Ask for fewer clusters, lower min_cluster_fraction, or set "
-                "likelihood='gaussian'.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-
-    def _grow(
-        self,
-        samples: Samples,
-        features: Tensor | Features,
-        train: Tensor,
-        validation: Tensor,
-        networks: dict[str, object],
-        options: LoopOptions,
-        contrast: ContrastOptions | None,
-        generator: torch.Generator,
-        rng: np.random.Generator,
-    ) -> tuple[TreeVAE, History]:
-        """Hand the parameters on to where they belong."""
-        n_clusters = self.n_clusters
-        if n_clusters is None or self.growth == "guided":
-            graph = GraphClustering(subset(features, train), generator, n_clusters)
-            if n_clusters is None:
-                n_clusters = graph.find_n_clusters(rng)
-        with self._open_history(n_clusters) as history:
-            grower = (GuidedGrowth if self.growth == "guided" else IterativeGrowth)(
-                samples,
-                features,
-                train,
-                validation,
-                networks={
-                    **networks,
-                    "n_steps": math.ceil(math.log2(max(n_clusters, 2))),
-                },
-                growth=GrowthOptions(
-                    n_clusters=n_clusters,
-                    max_depth=self.max_depth,
-                    split_criterion=self.split_criterion,
-                    min_cluster_fraction=self._least_fraction(n_clusters),
-                ),
-                options=options,
-                contrast=contrast,
-                generator=generator,
-                history=history,
-            )
-            if self.growth == "guided":
-                module = grower.grow(graph.hierarchy(n_clusters, self.max_depth))
-            else:
-                module = grower.grow()
-        return module.eval(), history
-
-    @contextmanager
-    def _open_history(self, n_clusters: int) -> Iterator[History]:
-        """Give a history, whose progress is shown if that is asked for."""
-        progress = ProgressLine(n_clusters) if self.verbose else None
-        try:
-            yield History(on_epoch=progress)
-        finally:
-            if progress is not None:
-                progress.close()
-
-    def _loop_options(self, dtype: torch.dtype, n_samples: int) -> LoopOptions:
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = max(BATCH_SIZE, math.ceil(n_samples / MOST_STEPS))
-        return LoopOptions(
-            max_iter=self.max_iter,
-            batch_size=batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            dtype=dtype,
-        )
-
-    @staticmethod
-    def _features(samples: Samples, feature_map: FeatureMap) -> Tensor | Features:
-        """Return what a map makes of samples: computed, if these are in memory."""
-        if samples.is_resident:
-            return samples.map(feature_map)
-        return Features(samples, feature_map)
-
-    def _make_contrast(self, *args: Any) -> ContrastOptions | None:
-        """Return what variants there are; arguments as for `_make_views`."""
-        if self.views is None:
-            return None
-        views = self._make_views(*args)
-        return ContrastOptions(views, self.contrastive_weight, self.temperature)
-
-    def _make_views(
-        self,
-        X: Matrix,
-        samples: Samples,
-        feature_map: FeatureMap,
-        features: Tensor | Features,
-        train: Tensor,
-        generator: torch.Generator,
-    ) -> Views:
-        """Return what gives features of variants of samples."""
-        if self.views == "neighbors":
-            # Held-out samples are no one's variants. Without neighbours, a sample is
-            # its own variant.
-            n_neighbors = min(N_NEIGHBOR_VIEWS, len(train) - 1)
-            own = torch.arange(len(features), device=train.device)
-            index = own[:, None].repeat(1, max(1, n_neighbors))
-            if n_neighbors > 0:
-                found, _ = nearest_neighbors(
-                    subset(features, train), n_neighbors, generator
-                )
-                index[train] = train[found]
-            return NeighborViews(features, index)
-        vary = self.views
-        if self.views == "image":
-            vary = ImageViews(self.image_shape, *value_range(X))
-        return SampleViews(samples, feature_map, vary)
-
-    def _least_fraction(self, n_clusters: int) -> float:
-        """Smallest fraction of the samples that a cluster may have."""
-        if self.min_cluster_fraction is None:
-            return min(LEAST_SHARE / n_clusters, LEAST_FRACTION)
-        return self.min_cluster_fraction
-
-    def _validate(self, X: ArrayLike | Dataset, *, reset: bool) -> Matrix:
-        """Check X, without a copy of a numeric matrix."""
-        X = as_matrix(X)
-        if isinstance(X, Rows):
-            # Their values are checked whenever they are read.
-            return validate_data(self, X, reset=reset, skip_check_array=True)
-        # Integers stay as they are: batches are converted, the whole never is.
-        integers = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
-        floats = [np.dtype(code) for code in (np.float64, np.float32, np.float16)]
-        floats += [dtype.newbyteorder() for dtype in floats]
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[*floats, *integers],
-        )
-        if sparse.issparse(X) and not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        return X
-
-    def _make_generator(self, device: torch.device) -> torch.Generator:
-        """Return the source of all randomness of a call."""
-        if self.random_state is None:
-            # Not numpy's global state, which is nobody's to use here.
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
-        else:
-            state = check_random_state(self.random_state)
-            seed = state.randint(np.iinfo(np.int32).max)
-        return torch.Generator(device).manual_seed(seed)
-
-    def _hold_out(
-        self, n_samples: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Split the samples into those to train on and those to stop by."""
-        n_validation = 0
-        if self.early_stopping:
-            n_validation = min(
-                math.ceil(self.validation_fraction * n_samples), n_samples - 1
-            )
-        order = torch.randperm(n_samples, generator=generator, device=generator.device)
-        train, validation = order[n_validation:], order[:n_validation]
-        return train.sort().values, validation.sort().values
-
-    def _read_tree(
-        self, module: TreeVAE, samples: Samples, features: Tensor | Features
-    ) -> tuple[Dendrogram, NDArray[np.int64]]:
-        """Return what `build_dendrogram` makes of a module and some samples."""
-        positions = np.empty(len(samples), dtype=np.int64)
-        mass = np.zeros(len(module.topology.leaves))
-        for rows in row_slices(*samples.shape):
-            path = map_blocks(lambda x: module.route_from(x).T.exp(), features[rows])
-            positions[rows] = path.argmax(1).numpy(force=True)
-            mass += self._to_numpy(path, np.float64).sum(axis=0)
-        some = _some_of_each(positions, N_HEIGHT_SAMPLES)
-        leaf_elbo = samples.map(
-            lambda x: module.leaf_elbo(x).T, torch.from_numpy(some).to(samples.device)
-        )
-        return build_dendrogram(
-            module.topology,
-            leaf_mass=mass / len(samples),
-            labels=positions,
-            leaf_elbo=self._to_numpy(leaf_elbo, np.float64),
-            elbo_labels=positions[some],
-        )
-
-    def _set_tree(self, dendrogram: Dendrogram, leaf_order: NDArray[np.int64]) -> None:
-        """Set the tree, and all that follows from it."""
-        self.dendrogram_, self._leaf_order = dendrogram, leaf_order
+        """Set the fitted attributes that `fit` and `partial_fit` share."""
+        self.module_ = model
+        self.device_ = data.samples.device
+        self.likelihood_ = data.likelihood
+        self._standardizer = data.standardizer
+        self.history_ = history
+        self.n_iter_ = len(history["epoch"])
+        self.lower_bound_ = history["elbo"][-1] - data.standardizer.log_det
+        self.dendrogram_ = dendrogram
         self.labels_ = dendrogram.labels
         self.n_clusters_ = dendrogram.n_leaves
         self.linkage_matrix_ = dendrogram.to_linkage()
+        self._n_features_out = model.config.hidden_dim
 
     @property
     def children_(self) -> NDArray[np.int64]:
-        """The tree over the samples, (n_samples - 1, 2)."""
+        """Tree over the samples, (n_samples - 1, 2)."""
         check_is_fitted(self)
         return self.dendrogram_.to_linkage("samples")[:, :2].astype(np.int64)
 
@@ -889,150 +561,118 @@ class TreeVAEClustering(
 
     @property
     def n_leaves_(self) -> int:
-        """Number of leaves of the tree over the samples."""
+        """Number of leaves of the tree over the samples: the number of samples."""
         check_is_fitted(self)
         return len(self.labels_)
 
     # Clusters
 
-    def predict(
-        self, X: ArrayLike | Dataset, n_clusters: int | None = None
-    ) -> NDArray[np.int64]:
+    def predict(self, X: DataLike, n_clusters: int | None = None) -> NDArray[np.int64]:
         """Return the most probable cluster of each sample.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            Data.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
         n_clusters : int, default=None
-            Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
+            Cut the tree into this many clusters, from 1 to ``n_clusters_``.
 
         Returns
         -------
         labels : ndarray of int of shape (n_samples,)
-            Clusters, numbered from left to right. Those of a finer cut refine those
-            of a coarser one. On the training data they are `labels_`.
+            Clusters, numbered from left to right; finer cuts refine coarser ones. For
+            the training data, `labels_`.
         """
-        samples, _ = self._samples(X)
-        cluster = np.arange(self.n_clusters_)
+        model, samples = self._model_and_samples(X)
+        clusters = np.arange(self.n_clusters_)
         if n_clusters is not None:
-            cluster = self.dendrogram_.cut(n_clusters)
-        order = torch.from_numpy(self._leaf_order).to(samples.device)
-
-        def leaf(x: Tensor) -> Tensor:
-            return self.module_.route(x).exp().index_select(0, order).argmax(0)
-
-        return cluster[samples.map(leaf).numpy(force=True)]
+            clusters = self.dendrogram_.cut(n_clusters)
+        leaves = samples.map(lambda x: model.assign_leaves(model.feature_map(x)))
+        return clusters[leaves.numpy(force=True)]
 
     def predict_proba(
-        self, X: ArrayLike | Dataset, n_clusters: int | None = None
+        self, X: DataLike, n_clusters: int | None = None
     ) -> NDArray[np.floating]:
         """Return the probability of each cluster, P(leaf | x) in the paper.
 
         Parameters
         ----------
-        X : array-like, Dataset or Dask array of shape (n_samples, n_features)
-            Data. Of all methods, only this one takes no sparse matrix: the checks of
-            scikit-learn take an estimator with sparse input and probabilities for a
-            classifier. Pass ``X.toarray()``, in batches if it is large.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`, but no sparse matrix: the checks of scikit-learn take an
+            estimator with sparse input and probabilities for a classifier. Pass
+            ``X.toarray()``, in batches if it is large.
         n_clusters : int, default=None
-            Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
-            The probability of a cluster is then proportional to that of its most
-            probable leaf, so that the cuts nest: a sum over leaves could favour a
-            cluster without the most probable leaf.
+            Cut the tree into this many clusters, from 1 to ``n_clusters_``. The
+            probability of a cluster is then proportional to that of its most probable
+            leaf, so that cuts nest.
 
         Returns
         -------
         proba : ndarray of shape (n_samples, n_clusters)
-            Rows sum to 1; the largest entry is that of `predict`.
+            Rows sum to 1, and are largest at the cluster that `predict` returns.
         """
         check_is_fitted(self)
         if sparse.issparse(X):
             raise TypeError(
                 "predict_proba takes no sparse input. Use predict, or pass "
-                "X.toarray(): a row's result doesn't depend on the others, so batches "
-                "of X will do."
+                "X.toarray(), in batches if it is large."
             )
-        samples, dtype = self._samples(X)
-        return self._to_numpy(samples.map(self._proba(n_clusters)), dtype)
-
-    def _proba(self, n_clusters: int | None) -> Callable[[Tensor], Tensor]:
-        """Return what gives the probabilities of the clusters of a cut."""
-        starts = np.arange(self.n_clusters_)
-        if n_clusters is not None:
-            # The leaves of a cluster are neighbours.
-            cluster = self.dendrogram_.cut(n_clusters)
-            starts = np.searchsorted(cluster, np.arange(n_clusters))
-
-        def proba(x: Tensor) -> Tensor:
-            path = self.module_.route(x).T.exp()
-            path = self._to_numpy(path, np.float64)[:, self._leaf_order]
-            path = np.maximum.reduceat(path, starts, axis=1)
-            return torch.from_numpy(path / path.sum(axis=1, keepdims=True))
-
-        return proba
+        model, samples = self._model_and_samples(X)
+        log_proba = samples.map(lambda x: model.leaf_log_proba(model.feature_map(x)))
+        proba = cut_proba(self.dendrogram_, log_proba.numpy(force=True), n_clusters)
+        return proba.astype(_float_type(samples), copy=False)
 
     # Embedding and density
 
-    def transform(self, X: ArrayLike | Dataset) -> NDArray[np.floating]:
-        """Embed samples: d_0, the bottom-up embedding that the root reads.
-
-        All that the model infers about a sample passes through the embeddings; this
-        is the last of their chain. The user guide compares it with others.
+    def transform(self, X: DataLike) -> NDArray[np.floating]:
+        """Return the bottom-up embedding d_0 of each sample, the input of the root.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            Data.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, hidden_dim)
-            Embedding.
+            Embeddings.
         """
-        samples, dtype = self._samples(X)
-        return self._to_numpy(samples.map(self.module_.embed), dtype)
+        model, samples = self._model_and_samples(X)
+        return _to_numpy(samples.map(model.embed), _float_type(samples))
 
-    def score_samples(self, X: ArrayLike | Dataset) -> NDArray[np.floating]:
+    def score_samples(self, X: DataLike) -> NDArray[np.floating]:
         """Return the ELBO of each sample, a lower bound of log p(x) in nats.
 
-        The latents are drawn a few times, with the same noise for every sample, so
-        that a sample's score depends on it alone.
+        All samples share the same eight draws of the latents.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            Data.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
 
         Returns
         -------
         elbo : ndarray of shape (n_samples,)
             Nats, in the units of X.
         """
-        samples, dtype = self._samples(X)
+        model, samples = self._model_and_samples(X)
         generator = torch.Generator(self.device_).manual_seed(0)
-        draws = [
-            self.module_.draw_noise(1, generator) for _ in range(N_SCORE_DRAWS // 2)
-        ]
+        draws = [model.sample_noise(1, generator) for _ in range(N_SCORE_DRAWS // 2)]
 
         def elbo(x: Tensor) -> Tensor:
             # Each draw and its mirror image: odd errors cancel.
             noises = [sign * noise for noise in draws for sign in (1, -1)]
-            return sum(self.module_.elbo(x, n).elbo() for n in noises) / len(noises)
+            return sum(model.elbo(x, noise).elbo() for noise in noises) / len(noises)
 
-        return self._to_numpy(samples.map(elbo), dtype) - dtype.type(self._log_scale())
+        return self._to_density(samples.map(elbo), _float_type(samples))
 
-    def score(self, X: ArrayLike | Dataset, y: object = None) -> float:
-        """Return the mean ELBO in nats, as `score_samples` gives it.
+    def score(self, X: DataLike, y: object = None) -> float:
+        """Return the mean ELBO in nats, the mean of `score_samples`.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            Data.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
         y : None
             Ignored.
 
@@ -1044,27 +684,22 @@ class TreeVAEClustering(
         return float(self.score_samples(X).mean(dtype=np.float64))
 
     def log_likelihood(
-        self, X: ArrayLike | Dataset, n_importance_samples: int = 1000
+        self, X: DataLike, n_importance_samples: int = 1000
     ) -> NDArray[np.floating]:
         """Return an estimate of log p(x) for each sample, in nats.
 
-        The importance-weighted bound: the latents are sampled from the inference
-        model, and the paths through the tree are summed over. ``exp`` of the result is
-        an unbiased estimate of the likelihood p(x). The result itself is a lower bound
-        of log p(x) on average, which rises from above the ELBO (`score_samples`) to
-        log p(x) as `n_importance_samples` grows.
-
-        As in `score_samples`, the draws are always the same, for every sample: its
-        result depends on it alone. The time is in proportion to their number; the
-        memory doesn't depend on it.
+        The importance-weighted bound: latents are drawn from the inference model, and
+        paths through the tree are summed over. ``exp`` of the result is an unbiased
+        estimate of p(x). In expectation the result is a lower bound of log p(x) that is
+        tighter than the ELBO, and approaches log p(x) with the number of draws.
+        All samples share the same draws. Time is proportional to their number.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            Data.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
         n_importance_samples : int, default=1000
-            Draws of the latents.
+            Number of draws of the latents.
 
         Returns
         -------
@@ -1089,19 +724,14 @@ class TreeVAEClustering(
         True
         """
         check_is_fitted(self)
-        _check_count("n_importance_samples", n_importance_samples)
-        samples, dtype = self._samples(X)
+        check_count("n_importance_samples", n_importance_samples)
+        model, samples = self._model_and_samples(X)
 
         def estimate(x: Tensor) -> Tensor:
             generator = torch.Generator(self.device_).manual_seed(0)
-            return self.module_.log_likelihood(x, n_importance_samples, generator)
+            return model.log_likelihood(x, n_importance_samples, generator)
 
-        log_likelihood = self._to_numpy(samples.map(estimate), dtype)
-        return log_likelihood - dtype.type(self._log_scale())
-
-    def _log_scale(self) -> float:
-        """Log-determinant of the standardisation: densities are of X, not of that."""
-        return float(np.log(self._scale).sum())
+        return self._to_density(samples.map(estimate), _float_type(samples))
 
     # Generation
 
@@ -1111,27 +741,27 @@ class TreeVAEClustering(
         cluster: int | None = None,
         n_clusters: int | None = None,
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-        """Draw new samples from the generative model, section 2.2 of the paper.
+        """Draw samples from the generative model, section 2.2 of the paper.
 
         Parameters
         ----------
         n_samples : int, default=1
-            How many.
+            Number of samples.
         cluster : int, default=None
-            The cluster to draw from: a leaf or, with `n_clusters`, the subtree that
-            the cut makes one cluster. The decisions above it lead there, whatever the
-            routers say; those below are drawn. The whole tree by default.
+            Cluster to draw from: a leaf or, with `n_clusters`, the subtree that the cut
+            merges into one cluster. Decisions above it are fixed, and decisions below
+            it are drawn. The whole tree by default.
         n_clusters : int, default=None
-            Cut the tree higher, into this many clusters, from 1 to ``n_clusters_``.
-            `cluster` and the labels returned are then those of the cut.
+            Cut the tree into this many clusters, from 1 to ``n_clusters_``. `cluster`
+            and the returned labels then refer to the cut.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the units of the training data. With a Bernoulli likelihood, the
-            probabilities, as grey levels are; whole numbers with one of counts.
+            Samples in the units of the training data: probabilities with a Bernoulli
+            likelihood, whole numbers with one of counts.
         labels : ndarray of int of shape (n_samples,)
-            Their clusters.
+            Cluster of each sample.
 
         Raises
         ------
@@ -1151,115 +781,81 @@ class TreeVAEClustering(
         array([1, 1, 1, 1, 1])
         """
         check_is_fitted(self)
-        _check_count("n_samples", n_samples)
+        check_count("n_samples", n_samples)
         n_cut = self.n_clusters_ if n_clusters is None else n_clusters
         cut = self.dendrogram_.cut(n_cut)
         if cluster is not None and not Number(Integral, 0, n_cut).accepts(cluster):
             raise ValueError(
                 f"cluster must be an int from 0 to {n_cut - 1}, got {cluster!r}."
             )
-        leaves = (
-            self._leaf_order if cluster is None else self._leaf_order[cut == cluster]
-        )
-        generator = self._make_generator(self.device_)
-        x, positions = self.module_.sample(n_samples, generator, leaves)
-        labels = cut[np.argsort(self._leaf_order)[positions.numpy(force=True)]]
-        return self._to_user(x, np.dtype(np.float64)), labels
+        leaves = np.flatnonzero(cut == cluster) if cluster is not None else None
+        generator = make_generator(self.random_state, self.device_)
+        x, leaf = self.module_.sample(n_samples, generator, leaves)
+        rows = self._standardizer.inverse_transform(_to_numpy(x, np.float64))
+        return rows, cut[leaf.numpy(force=True)]
 
-    def reconstruct(self, X: ArrayLike | Dataset) -> NDArray[np.floating]:
-        """Return what the model makes of samples: E[x | z] over the leaves.
+    def reconstruct(self, X: DataLike) -> NDArray[np.floating]:
+        """Return the reconstruction E[x | z] of each sample.
 
-        The mean over leaves, by P(leaf | x), of what each decodes from the posterior
-        mean of its latent.
+        The mean over the leaves, weighted by P(leaf | x), of the decoded posterior mean
+        of the latent.
 
         Parameters
         ----------
-        X : array-like, sparse matrix, Dataset or Dask array of shape \
-                (n_samples, n_features)
-            Data.
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
             In the units of X.
         """
-        samples, dtype = self._samples(X)
-        return self._to_user(samples.map(self.module_.reconstruct), dtype)
+        model, samples = self._model_and_samples(X)
+        rows = _to_numpy(samples.map(model.reconstruct), np.float64)
+        rows = self._standardizer.inverse_transform(rows)
+        return rows.astype(_float_type(samples), copy=False)
 
     # Between numpy and torch
 
-    def _samples(self, X: ArrayLike | Dataset) -> tuple[Samples, np.dtype]:
-        """Check X; return it for the module, and the float type of results."""
+    def _model_and_samples(self, X: DataLike) -> tuple[TreeVAE, Samples]:
+        """Return the model, and new data as its input."""
         check_is_fitted(self)
-        X = self._validate(X, reset=False)
-        likelihood = self.module_.config["likelihood"]
-        if likelihood in COUNT_LIKELIHOODS and value_range(X)[0] < 0:
-            raise ValueError(
-                "Negative values in data passed to TreeVAEClustering with "
-                f"likelihood={likelihood!r}."
-            )
-        dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
-        return Samples(X, self._center, self._scale, self.device_), dtype
+        X = validate_rows(self, X, reset=False)
+        samples = Samples(
+            X, self._standardizer, self.device_, likelihood=self.likelihood_
+        )
+        return self.module_, samples
 
-    def _to_user(self, x: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
-        values = self._to_numpy(x, np.float64) * self._scale + self._center
-        return values.astype(dtype, copy=False)
-
-    @staticmethod
-    def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:
-        return x.numpy(force=True).astype(dtype, copy=False)
+    def _to_density(self, density: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
+        """Return log-densities of standardized data as log-densities of X."""
+        return _to_numpy(density, dtype) - dtype.type(self._standardizer.log_det)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state with the module as numpy arrays, whatever its device."""
+        """Return the state with the model as numpy arrays, whatever its device."""
         state = super().__getstate__().copy()
         if "module_" in state:
-            module = state["module_"]
-            config = {
-                **module.config,
-                "topology": module.topology.parent,
-                "feature_map": module.feature_map.config,
-            }
-            arrays = {k: v.numpy(force=True) for k, v in module.state_dict().items()}
-            state["module_"] = (config, arrays)
+            state["module_"] = to_state(state["module_"])
             del state["device_"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the module again, on the best device there is for it."""
+        """Build the model again, on the best available device."""
         state = dict(state)
         if "module_" in state:
-            config, arrays = state["module_"]
             try:
                 device = resolve_device(state["device"])
             except ValueError as error:
                 warnings.warn(f"{error} The model is on the CPU.", stacklevel=2)
                 device = torch.device("cpu")
-            config = {
-                **config,
-                "topology": Topology(config["topology"]),
-                "feature_map": FeatureMap(**config["feature_map"]),
-            }
-            module = TreeVAE(generator=torch.Generator(), **config)
-            module.load_state_dict({k: torch.tensor(v) for k, v in arrays.items()})
-            state["module_"] = module.to(device).eval()
+            state["module_"] = from_state(state["module_"], device)
             state["device_"] = device
         super().__setstate__(state)
 
 
-def _check_count(name: str, value: object) -> None:
-    if not Number(Integral, 1).accepts(value):
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
+def _float_type(samples: Samples) -> np.dtype:
+    """Return the type of results: the float type of X, float64 for other types."""
+    return np.dtype(np.float32 if samples.X.dtype == np.float32 else np.float64)
 
 
-def _draw_seed(generator: torch.Generator) -> int:
-    return torch.randint(2**31, (), generator=generator, device=generator.device).item()
-
-
-def _some_of_each(positions: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return the indices of n samples of each leaf, evenly spaced, or of all."""
-    chosen = []
-    for leaf in np.unique(positions):
-        members = np.flatnonzero(positions == leaf)
-        spaced = np.linspace(0, len(members) - 1, min(n, len(members)))
-        chosen.append(members[spaced.astype(np.int64)])
-    return np.concatenate(chosen)
+def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:
+    return x.numpy(force=True).astype(dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Loaders for the datasets of the paper: a local folder first, the network second."""
+"""Loaders for datasets, from a local folder or from OpenML."""
 
 from __future__ import annotations
 
@@ -18,57 +18,75 @@ N_TRAIN = 60_000
 
 
 def load_mnist(data_dir: str | Path | None = None) -> Split:
-    """Load MNIST: 70 000 grey images of handwritten digits, 28 by 28 pixels.
+    """Load MNIST: 70 000 gray images of handwritten digits, 28 by 28 pixels.
 
     Parameters
     ----------
     data_dir : str or Path, default=None
-        Folder with ``mnist.npz``. Without it, or where it has no such file, the data
-        is fetched from OpenML and cached by scikit-learn.
+        Folder with the file ``mnist.npz``. If the file is missing or no folder is
+        given, the data are downloaded from OpenML and cached by scikit-learn.
 
     Returns
     -------
-    X_train, y_train, X_test, y_test : ndarrays
-        Rows of 784 grey levels in [0, 1], and digits; 60 000 and 10 000 of them.
+    X_train : ndarray of float32 of shape (60000, 784)
+        Gray levels in [0, 1].
+    y_train : ndarray of int of shape (60000,)
+        Digits.
+    X_test : ndarray of float32 of shape (10000, 784)
+        Gray levels in [0, 1].
+    y_test : ndarray of int of shape (10000,)
+        Digits.
     """
     return _load(data_dir, "mnist.npz", "mnist_784")
 
 
 def load_fashion_mnist(data_dir: str | Path | None = None) -> Split:
-    """Load Fashion-MNIST: 70 000 grey images of clothes, 28 by 28 pixels.
+    """Load Fashion-MNIST: 70 000 gray images of clothes, 28 by 28 pixels.
 
     Parameters
     ----------
     data_dir : str or Path, default=None
-        Folder with ``fashion_mnist.npz``. Without it, or where it has no such file,
-        the data is fetched from OpenML and cached by scikit-learn.
+        Folder with the file ``fashion_mnist.npz``. If the file is missing or no folder
+        is given, the data are downloaded from OpenML and cached by scikit-learn.
 
     Returns
     -------
-    X_train, y_train, X_test, y_test : ndarrays
-        Rows of 784 grey levels in [0, 1], and classes; 60 000 and 10 000 of them.
+    X_train : ndarray of float32 of shape (60000, 784)
+        Gray levels in [0, 1].
+    y_train : ndarray of int of shape (60000,)
+        Classes, 0 to 9.
+    X_test : ndarray of float32 of shape (10000, 784)
+        Gray levels in [0, 1].
+    y_test : ndarray of int of shape (10000,)
+        Classes, 0 to 9.
     """
     return _load(data_dir, "fashion_mnist.npz", "Fashion-MNIST")
 
 
 def load_npz(path: str | Path) -> Split:
-    """Load images from an archive of numpy arrays.
+    """Load images from an archive of NumPy arrays.
 
     Parameters
     ----------
     path : str or Path
-        File with the arrays ``X_train``, ``y_train``, ``X_test`` and ``y_test``;
-        images as unsigned bytes, of any shape.
+        File with the arrays ``X_train``, ``y_train``, ``X_test`` and ``y_test``. Images
+        may have any shape and must have dtype uint8.
 
     Returns
     -------
-    X_train, y_train, X_test, y_test : ndarrays
-        Rows of grey levels in [0, 1], and classes.
+    X_train : ndarray of float32 of shape (n_train, n_features)
+        Values in [0, 1].
+    y_train : ndarray of int of shape (n_train,)
+        Classes.
+    X_test : ndarray of float32 of shape (n_test, n_features)
+        Values in [0, 1].
+    y_test : ndarray of int of shape (n_test,)
+        Classes.
 
     Raises
     ------
     ValueError
-        If an array is missing, or images aren't unsigned bytes.
+        If an array is missing, or images are not of dtype uint8.
     """
     with np.load(path, allow_pickle=False) as archive:
         missing = {"X_train", "y_train", "X_test", "y_test"} - set(archive.files)
@@ -87,6 +105,7 @@ def load_npz(path: str | Path) -> Split:
 
 
 def _load(data_dir: str | Path | None, file: str, openml_name: str) -> Split:
+    """Load a dataset from a file if it exists, and from OpenML otherwise."""
     if data_dir is not None and (Path(data_dir) / file).exists():
         return load_npz(Path(data_dir) / file)
     X, y = fetch_openml(

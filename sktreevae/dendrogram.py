@@ -1,4 +1,4 @@
-"""The learned hierarchy as plain numpy arrays, usable without torch."""
+"""Hierarchy of clusters as plain NumPy arrays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._dendrogram_export import (
+    balanced_merges,
+    check_cluster_names,
+    format_newick,
+    format_text,
+    linkage_matrix,
+    to_networkx,
+    to_pandas,
+)
+
 if TYPE_CHECKING:
     import networkx
     import pandas
@@ -18,18 +28,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Dendrogram", "DendrogramPlotData"]
 
-_RISE = 1e-6
-"""Least height of an internal node in nats, and least relative rise to its parent."""
+MIN_HEIGHT = 1e-6
+"""Minimum height of an internal node, in nats."""
+
+MIN_RELATIVE_RISE = 1e-6
+"""Minimum rise from a node to its parent, relative to the height of the node."""
+
+NODE_ATTRIBUTES = (
+    "parent",
+    "children_left",
+    "children_right",
+    "depth",
+    "height",
+    "n_node_samples",
+    "weight",
+    "leaf_label",
+)
 
 
 @dataclass(frozen=True)
 class DendrogramPlotData:
-    """Coordinates of a drawn dendrogram.
+    """Coordinates of the drawing of a dendrogram.
 
     Attributes
     ----------
     x : ndarray of shape (n_nodes,)
-        Horizontal positions: the label of a leaf, the middle of two children.
+        Horizontal positions. A leaf is at its label, an internal node halfway between
+        its children.
     y : ndarray of shape (n_nodes,)
         Heights in nats.
     links : ndarray of shape (n_leaves - 1, 4, 2)
@@ -43,10 +68,10 @@ class DendrogramPlotData:
 
 
 class Dendrogram:
-    """A binary tree of clusters.
+    """Binary tree of clusters.
 
-    Nodes are numbered breadth first from the root, node 0. Leaves are labelled 0, 1,
-    ... from left to right. All attributes have one entry for each node.
+    Nodes are numbered breadth first from the root, node 0. Leaves are labeled 0, 1, ...
+    from left to right.
 
     Parameters
     ----------
@@ -54,26 +79,29 @@ class Dendrogram:
         Parent of each node, non-decreasing; -1 for the root. Every node has two
         children or none.
     height : array-like of float of shape (n_nodes,)
-        How different the two branches of a node are, in nats. Entries of leaves are
-        ignored; others are raised where they are not above those of their children.
+        Dissimilarity of the two branches of each node, in nats. Entries of leaves are
+        ignored. Heights that are not above the heights of both children are raised.
     labels : array-like of int of shape (n_samples,)
         Leaf label of each sample.
     weight : array-like of float of shape (n_nodes,), default=None
-        Share of the probability mass that reaches each node, where it is soft. The
-        share of the samples by default.
+        Probability mass that reaches each node, up to a common factor. By default the
+        number of samples below each node.
 
     Attributes
     ----------
-    parent, children_left, children_right : ndarray of int of shape (n_nodes,)
-        Neighbours in the tree; -1 where there is none.
+    parent : ndarray of int of shape (n_nodes,)
+        Parent of each node; -1 for the root.
+    children_left, children_right : ndarray of int of shape (n_nodes,)
+        Children of each node; -1 for leaves.
     depth : ndarray of int of shape (n_nodes,)
-        Steps from the root.
+        Number of edges between each node and the root.
     height : ndarray of float of shape (n_nodes,)
-        Nats; 0 for the leaves, strictly increasing towards the root.
+        Height of each node in nats; 0 for leaves, strictly increasing towards the root.
     n_node_samples : ndarray of int of shape (n_nodes,)
-        Samples below each node.
+        Number of samples below each node.
     weight : ndarray of float of shape (n_nodes,)
-        Share of the probability mass.
+        Share of the probability mass that reaches each node; exactly 1 for the root.
+        All zeros if there are neither weights nor samples.
     leaf_label : ndarray of int of shape (n_nodes,)
         Label of each leaf; -1 for internal nodes.
     labels : ndarray of int of shape (n_samples,)
@@ -82,7 +110,7 @@ class Dendrogram:
     Raises
     ------
     ValueError
-        If the arrays don't describe such a tree.
+        If the arrays do not describe a binary tree.
 
     Examples
     --------
@@ -112,9 +140,9 @@ class Dendrogram:
         self.children_left = np.full(n_nodes, -1)
         self.children_right = np.full(n_nodes, -1)
         self.depth = np.zeros(n_nodes, dtype=np.int64)
-        self._link()
+        self._set_children()
         self.leaf_label = self._label_leaves()
-        self.height = self._raise(np.array(height, dtype=np.float64))
+        self.height = self._make_monotonic(np.array(height, dtype=np.float64))
         self.labels = np.array(labels, dtype=np.int64)
         if len(self.labels) and not (
             0 <= self.labels.min() and self.labels.max() < self.n_leaves
@@ -122,16 +150,12 @@ class Dendrogram:
             raise ValueError(f"labels must lie between 0 and {self.n_leaves - 1}.")
         self.n_node_samples = self._count_samples()
         if weight is None:
-            weight = self.n_node_samples / max(len(self.labels), 1)
-        self.weight = np.array(weight, dtype=np.float64)
-        if self.weight.shape != self.parent.shape:
-            raise ValueError(
-                f"weight must have one entry for each of the {n_nodes} nodes, "
-                f"got shape {self.weight.shape}."
-            )
+            self.weight = self.n_node_samples / max(len(self.labels), 1)
+        else:
+            self.weight = self._normalize(np.array(weight, dtype=np.float64))
 
-    def _link(self) -> None:
-        """Fill in the children and the depths."""
+    def _set_children(self) -> None:
+        """Check the parents, and compute the children and the depths."""
         parent = self.parent
         if len(parent) == 0 or parent[0] != -1 or (np.diff(parent) < 0).any():
             raise ValueError(
@@ -165,8 +189,8 @@ class Dendrogram:
                 stack += [self.children_right[node], self.children_left[node]]
         return leaf_label
 
-    def _raise(self, height: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Make the heights strictly increase towards the root."""
+    def _make_monotonic(self, height: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raise heights until they strictly increase towards the root."""
         if height.shape != self.parent.shape or not np.isfinite(height).all():
             raise ValueError(
                 f"height must have one finite entry for each of the {self.n_nodes} "
@@ -174,13 +198,30 @@ class Dendrogram:
             )
         height[self.leaf_label >= 0] = 0.0
         for node in self.internal_nodes[::-1]:
-            below = max(
+            child_height = max(
                 height[self.children_left[node]], height[self.children_right[node]]
             )
-            height[node] = max(height[node], below * (1 + _RISE), _RISE)
+            height[node] = max(
+                height[node], child_height * (1 + MIN_RELATIVE_RISE), MIN_HEIGHT
+            )
         return height
 
+    def _normalize(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scale weights so that the weight of the root is exactly 1."""
+        if weight.shape != self.parent.shape:
+            raise ValueError(
+                f"weight must have one entry for each of the {self.n_nodes} nodes, "
+                f"got shape {weight.shape}."
+            )
+        if not (np.isfinite(weight).all() and (weight >= 0).all() and weight[0] > 0):
+            raise ValueError(
+                "weight must be finite and non-negative, and positive for the root, "
+                f"got {weight!r}."
+            )
+        return weight / weight[0]
+
     def _count_samples(self) -> NDArray[np.int64]:
+        """Count the samples below each node."""
         counts = np.zeros(self.n_nodes, dtype=np.int64)
         counts[self.leaves] = np.bincount(self.labels, minlength=self.n_leaves)
         for node in range(self.n_nodes - 1, 0, -1):
@@ -194,19 +235,22 @@ class Dendrogram:
 
     @property
     def n_leaves(self) -> int:
-        """Number of leaves, the clusters of the finest cut."""
+        """Number of leaves of the tree, which are the clusters of the finest cut.
+
+        `TreeVAEClustering.n_leaves_` differs: as in AgglomerativeClustering, it is the
+        number of leaves of the tree over the samples, hence the number of samples.
+        """
         return (self.n_nodes + 1) // 2
 
     @property
     def leaves(self) -> NDArray[np.int64]:
         """Node of each leaf label, (n_leaves,)."""
-        return np.argsort(self.leaf_label, kind="stable")[
-            self.n_nodes - self.n_leaves :
-        ]
+        by_label = np.argsort(self.leaf_label, kind="stable")
+        return by_label[self.n_nodes - self.n_leaves :]
 
     @property
     def internal_nodes(self) -> NDArray[np.int64]:
-        """Nodes with children, in the order of their numbers, (n_leaves - 1,)."""
+        """Nodes with children, in increasing order, (n_leaves - 1,)."""
         return np.flatnonzero(self.leaf_label < 0)
 
     def __repr__(self) -> str:
@@ -223,21 +267,21 @@ class Dendrogram:
         Parameters
         ----------
         n_clusters : int, default=None
-            Number of clusters, from 1 to `n_leaves`: the lowest nodes are merged
-            first. A cut into more clusters refines a cut into fewer.
+            Number of clusters, from 1 to `n_leaves`. The lowest nodes are merged first,
+            so a cut into more clusters refines a cut into fewer clusters.
         height : float, default=None
-            Merge everything below this height in nats, instead.
+            Height in nats up to which nodes are merged, as an alternative.
 
         Returns
         -------
         cluster : ndarray of int of shape (n_leaves,)
-            Cluster of each leaf label; clusters are numbered from left to right.
-            ``tree.cut(4)[labels]`` gives the clusters of samples.
+            Cluster of each leaf label. Clusters are numbered from left to right.
+            ``tree.cut(4)[tree.labels]`` gives the clusters of the samples.
 
         Raises
         ------
         ValueError
-            If not exactly one of the two is given, or there is no such cut.
+            If both or no arguments are given, or the value is out of range.
         """
         if (n_clusters is None) == (height is None):
             raise ValueError("Give either n_clusters or height.")
@@ -245,38 +289,35 @@ class Dendrogram:
         if height is not None:
             if not isinstance(height, Real) or not height >= 0:
                 raise ValueError(f"height must be a number >= 0, got {height!r}.")
-            opened = self.height[internal] > height
+            is_split = self.height[internal] > height
         else:
-            self._check_n_clusters(n_clusters)
-            opened = np.zeros(len(internal), dtype=bool)
-            # Stable, so that among equals a parent's sibling comes before later ones.
+            is_int = isinstance(n_clusters, Integral) and n_clusters is not True
+            if not is_int or not 1 <= n_clusters <= self.n_leaves:
+                raise ValueError(
+                    f"n_clusters must be an int from 1 to {self.n_leaves}, the number "
+                    f"of leaves of the tree, got {n_clusters!r}."
+                )
+            # The sort is stable: among equal heights, lower node numbers come first.
             highest = np.argsort(-self.height[internal], kind="stable")
-            opened[highest[: n_clusters - 1]] = True
-        # A leaf belongs to its lowest ancestor that hangs from an opened node.
+            is_split = np.zeros(len(internal), dtype=bool)
+            is_split[highest[: n_clusters - 1]] = True
+        # The cluster of a leaf is its lowest ancestor whose parent is split.
         cluster_node = np.arange(self.n_nodes)
-        is_open = np.zeros(self.n_nodes, dtype=bool)
-        is_open[internal[opened]] = True
+        split_nodes = set(internal[is_split].tolist())
         for node in range(1, self.n_nodes):
-            if not is_open[self.parent[node]]:
+            if int(self.parent[node]) not in split_nodes:
                 cluster_node[node] = cluster_node[self.parent[node]]
         return _number_in_order(cluster_node[self.leaves])
 
-    def _check_n_clusters(self, n_clusters: object) -> None:
-        valid = isinstance(n_clusters, Integral) and not isinstance(n_clusters, bool)
-        if not valid or not 1 <= n_clusters <= self.n_leaves:
-            raise ValueError(
-                f"n_clusters must be an int from 1 to {self.n_leaves}, the number of "
-                f"leaves of the tree, got {n_clusters!r}."
-            )
-
     def to_linkage(self, over: str = "leaves") -> NDArray[np.float64]:
-        """Return the tree as a linkage matrix of `scipy.cluster.hierarchy`.
+        """Return the tree as a linkage matrix for `scipy.cluster.hierarchy`.
 
         Parameters
         ----------
         over : {"leaves", "samples"}, default="leaves"
-            What the original observations are: the leaves by their labels, or the
-            samples. Merges of samples inside a leaf have height 0 and are balanced.
+            Original observations of the matrix. With "leaves", observation i is the
+            leaf with label i. With "samples", merges of samples inside a leaf have
+            height 0 and form a balanced tree; leaves without samples are left out.
 
         Returns
         -------
@@ -286,188 +327,118 @@ class Dendrogram:
         Raises
         ------
         ValueError
-            If `over` is neither of the two.
+            If `over` is neither "leaves" nor "samples".
         """
         if over == "leaves":
-            return self._linkage(list(range(self.n_leaves)), self.n_leaves, [])
+            n_leaves = self.n_leaves
+            return linkage_matrix(self._nodes(), n_leaves, [], range(n_leaves))
         if over != "samples":
             raise ValueError(f"over must be 'leaves' or 'samples', got {over!r}.")
         return self._sample_linkage.copy()
 
     @cached_property
     def _sample_linkage(self) -> NDArray[np.float64]:
-        n_samples = len(self.labels)
-        merges: list[tuple[int, int]] = []
-        roots: list[int | None] = []
-        order = np.argsort(self.labels, kind="stable")
-        sizes = np.bincount(self.labels, minlength=self.n_leaves)
-        for members in np.split(order, np.cumsum(sizes)[:-1]):
-            queue = members.tolist()
-            while len(queue) > 1:
-                pairs = list(zip(queue[::2], queue[1::2], strict=False))
-                odd = queue[len(queue) - len(queue) % 2 :]
-                first = n_samples + len(merges)
-                queue = [*range(first, first + len(pairs)), *odd]
-                merges += pairs
-            roots.append(queue[0] if queue else None)
-        return self._linkage(roots, n_samples, merges)
+        merges, clusters = balanced_merges(self.labels, self.n_leaves)
+        return linkage_matrix(self._nodes(), len(self.labels), merges, clusters)
 
-    def _linkage(
-        self, roots: Sequence[int | None], n: int, merges: list[tuple[int, int]]
-    ) -> NDArray[np.float64]:
-        """Continue the `merges` of `n` observations up to the root.
+    def _nodes(self) -> dict[str, NDArray[Any]]:
+        """Return the attributes of the nodes by name."""
+        return {name: getattr(self, name) for name in NODE_ATTRIBUTES}
 
-        `roots` has the cluster that each leaf has become, or None for an empty one.
+    def to_newick(self, cluster_names: Sequence[str] | None = None) -> str:
+        """Return the tree in Newick format, with branch lengths in nats.
+
+        Parameters
+        ----------
+        cluster_names : sequence of str of length n_leaves, default=None
+            Names of the leaves, by default their labels. Names with characters other
+            than letters, digits, ".", "+" and "-" are quoted.
+
+        Raises
+        ------
+        ValueError
+            If there is not exactly one name for each leaf.
         """
-        cluster: dict[int, int | None] = dict(
-            zip(self.leaves.tolist(), roots, strict=True)
-        )
-        merges = list(merges)
-        heights = [0.0] * len(merges)
-        internal = self.internal_nodes
-        # Among equal heights the deeper nodes come first: children before parents.
-        for node in internal[::-1][
-            np.argsort(self.height[internal][::-1], kind="stable")
-        ]:
-            left = cluster[self.children_left[node]]
-            right = cluster[self.children_right[node]]
-            if left is None or right is None:
-                cluster[node] = right if left is None else left
-                continue
-            cluster[node] = n + len(merges)
-            merges.append((left, right))
-            heights.append(self.height[node])
-        Z = np.zeros((len(merges), 4))
-        counts = [1] * n
-        for row, (left, right) in enumerate(merges):
-            counts.append(counts[left] + counts[right])
-            Z[row] = min(left, right), max(left, right), heights[row], counts[-1]
-        return Z
-
-    def to_newick(self) -> str:
-        """Return the tree in Newick format; leaves by label, lengths in nats."""
-        text: dict[int, str] = {}
-        for node in range(self.n_nodes - 1, -1, -1):
-            if self.leaf_label[node] >= 0:
-                name = str(self.leaf_label[node])
-            else:
-                name = (
-                    f"({text[self.children_left[node]]},"
-                    f"{text[self.children_right[node]]})"
-                )
-            parent = self.parent[node]
-            length = self.height[parent] - self.height[node]
-            text[node] = name if parent < 0 else f"{name}:{length:.6g}"
-        return text[0] + ";"
+        if cluster_names is None:
+            cluster_names = range(self.n_leaves)
+        names = check_cluster_names(cluster_names, self.n_leaves)
+        return format_newick(self._nodes(), names)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each node and the attributes as columns.
+        """Return a table with a row for each node and its attributes as columns.
 
         Raises
         ------
         ImportError
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_pandas needs pandas. Install it with: pip install pandas"
-            ) from error
-        table = pandas.DataFrame(self._node_attributes())
-        table.index.name = "node"
-        return table
+        return to_pandas(self._nodes())
 
     def to_networkx(self) -> networkx.DiGraph:
-        """Return a directed graph, from parents to children, with node attributes.
+        """Return a directed graph from parents to children, with node attributes.
 
         Raises
         ------
         ImportError
             If networkx is not installed.
         """
-        try:
-            import networkx
-        except ImportError as error:
-            raise ImportError(
-                "to_networkx needs networkx. Install it with: pip install networkx"
-            ) from error
-        graph = networkx.DiGraph()
-        attributes = self._node_attributes()
-        for node in range(self.n_nodes):
-            graph.add_node(node, **{k: v[node].item() for k, v in attributes.items()})
-        graph.add_edges_from(
-            (int(parent), node) for node, parent in enumerate(self.parent) if node
-        )
-        return graph
-
-    def _node_attributes(self) -> dict[str, NDArray[Any]]:
-        names = (
-            "parent",
-            "children_left",
-            "children_right",
-            "depth",
-            "height",
-            "n_node_samples",
-            "weight",
-            "leaf_label",
-        )
-        return {name: getattr(self, name) for name in names}
+        return to_networkx(self._nodes())
 
     def export_text(self, cluster_names: Sequence[str] | None = None) -> str:
-        """Return the tree as text, one line for each node.
+        """Return the tree as text with one line for each node.
 
         Parameters
         ----------
         cluster_names : sequence of str of length n_leaves, default=None
-            Names of the leaves; "cluster 0" and so on by default.
+            Names of the leaves, by default "cluster 0", "cluster 1", ...
+
+        Raises
+        ------
+        ValueError
+            If there is not exactly one name for each leaf.
         """
-        lines = []
-        stack = [(0, "", "", "")]
-        while stack:
-            node, lead, branch, indent = stack.pop()
-            label = self.leaf_label[node]
-            samples = f"{self.n_node_samples[node]} samples"
-            if label >= 0:
-                name = cluster_names[label] if cluster_names else f"cluster {label}"
-                lines.append(f"{lead}{branch}{name}: {samples}")
-                continue
-            height = f"height {self.height[node]:.3g}"
-            lines.append(f"{lead}{branch}node {node}: {height}, {samples}")
-            below = lead + indent
-            stack.append((int(self.children_right[node]), below, "`-- ", "    "))
-            stack.append((int(self.children_left[node]), below, "|-- ", "|   "))
-        return "\n".join(lines)
+        if cluster_names is None:
+            cluster_names = [f"cluster {label}" for label in range(self.n_leaves)]
+        names = check_cluster_names(cluster_names, self.n_leaves)
+        return format_text(self._nodes(), names)
 
     def get_plot_data(self) -> DendrogramPlotData:
-        """Return the coordinates of a drawing, without matplotlib."""
-        x = self.leaf_label.astype(np.float64)
-        links = []
-        for node in self.internal_nodes[::-1]:
-            left, right = self.children_left[node], self.children_right[node]
-            x[node] = (x[left] + x[right]) / 2
-            top = self.height[node]
-            links.append(
-                [
-                    (x[left], self.height[left]),
-                    (x[left], top),
-                    (x[right], top),
-                    (x[right], self.height[right]),
-                ]
-            )
-        return DendrogramPlotData(
-            x, self.height.copy(), np.array(links[::-1]).reshape(-1, 4, 2)
+        """Return the coordinates of a drawing. Matplotlib is not needed."""
+        x, y = self.leaf_label.astype(np.float64), self.height.copy()
+        internal = self.internal_nodes
+        left, right = self.children_left[internal], self.children_right[internal]
+        for i in range(len(internal) - 1, -1, -1):
+            x[internal[i]] = (x[left[i]] + x[right[i]]) / 2
+        corners = np.array(
+            [
+                [x[left], x[left], x[right], x[right]],
+                [y[left], y[internal], y[internal], y[right]],
+            ]
         )
+        return DendrogramPlotData(x, y, links=corners.transpose(2, 1, 0))
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the tree; see `sktreevae.plotting.plot_dendrogram` for the arguments.
+        """Draw the tree with `sktreevae.display.plot_dendrogram`.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on, by default the current axes.
+        **kwargs : dict
+            Further arguments of `sktreevae.display.plot_dendrogram`.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+            Axes with the drawing.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         """
-        from .plotting import plot_dendrogram
+        # Imported here so that this module does not depend on the drawings.
+        from .display import plot_dendrogram
 
         return plot_dendrogram(self, ax=ax, **kwargs)
 

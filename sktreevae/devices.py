@@ -1,61 +1,83 @@
-"""Where tensors live, and how precisely they are multiplied."""
+"""Choice of the device, of the precision and of what fits on the device."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["has_room", "resolve_device", "resolve_precision"]
+__all__ = ["fits_on", "resolve_device", "resolve_precision"]
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return a device that works.
+    """Return the requested device, or the best one that is available.
 
     Parameters
     ----------
     device : str, torch.device or None
-        The wish of a user; None is the best one available: an accelerator that torch
-        knows (CUDA, ROCm, XPU, MPS), or else the CPU.
+        Requested device. None is an accelerator that torch supports (CUDA, ROCm, XPU,
+        MPS) if there is one, and the CPU otherwise.
+
+    Returns
+    -------
+    device : torch.device
+        Device on which tensors and random generators can be created.
 
     Raises
     ------
     ValueError
-        If there is no such device, or it isn't available.
+        If the requested device does not exist or is not available.
     """
     if device is None:
         best = torch.accelerator.current_accelerator(check_available=True)
         return best or torch.device("cpu")
     try:
         resolved = torch.device(device)
+        # In this order: without CUDA, the error of the generator is about linkers.
+        torch.empty(0, dtype=torch.float32, device=resolved)
         torch.Generator(resolved)
-        torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
+        names = ", ".join(map(repr, _available_devices()))
         raise ValueError(
-            f"The 'device' parameter must name an available torch device, such as "
-            f"'cpu' or 'cuda:0', or be None. Got {device!r}: {error}"
+            "The 'device' parameter must name an available torch device "
+            f"({names}) or be None, got {str(device)!r}."
         ) from error
     return resolved
 
 
+def _available_devices() -> list[str]:
+    """Return the names of the devices of this machine."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return ["cpu"]
+    n_devices = torch.accelerator.device_count()
+    return ["cpu", *(f"{accelerator.type}:{index}" for index in range(n_devices))]
+
+
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Return the type in which networks are evaluated while they train.
+    """Return the type in which networks are evaluated during training.
 
     Parameters
     ----------
     precision : {"auto", "float32", "bfloat16"}
-        The wish of a user; "auto" is bfloat16 on CUDA devices that are made for it.
+        Requested type. "auto" is bfloat16 on CUDA devices with native support for it,
+        and float32 elsewhere.
     device : torch.device
-        Where to compute.
+        Device of the computation.
+
+    Returns
+    -------
+    dtype : torch.dtype
+        Either `torch.float32` or `torch.bfloat16`.
 
     Raises
     ------
     ValueError
-        If bfloat16 is asked for where torch has no automatic casts.
+        If bfloat16 is requested on a device without automatic casts.
     """
     if precision == "auto":
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported(
+        is_native = device.type == "cuda" and torch.cuda.is_bf16_supported(
             including_emulation=False
         )
-        return torch.bfloat16 if half else torch.float32
+        return torch.bfloat16 if is_native else torch.float32
     if precision == "float32":
         return torch.float32
     if not torch.amp.is_autocast_available(device.type):
@@ -66,18 +88,19 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def has_room(n_bytes: int, device: torch.device | None) -> bool:
-    """Tell whether data may stay on a device while a model trains there.
+def fits_on(n_bytes: int, device: torch.device | None) -> bool:
+    """Tell whether data may stay on a device during training.
 
-    On CUDA devices, they may take half of what is free. Elsewhere there is always room:
-    data in memory already share it with the model, or torch doesn't tell.
+    On CUDA devices, data may take half of the free memory. On other devices the result
+    is True: data in memory are on the CPU already, and torch does not tell how much
+    memory other devices have.
 
     Parameters
     ----------
     n_bytes : int
         Size of the data.
     device : torch.device or None
-        Where they would be; None is the CPU.
+        Device of the data; None is the CPU.
     """
     if device is None or device.type != "cuda":
         return True

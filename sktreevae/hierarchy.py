@@ -1,25 +1,112 @@
-"""From a fitted model to its dendrogram: contraction, and heights."""
+"""From a trained model and data to a dendrogram: contraction and heights."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from .data import TrainingData, row_slices
 from .dendrogram import Dendrogram
-from .model import Topology
+from .model import Topology, TreeVAE
 
-__all__ = ["build_dendrogram", "update_dendrogram"]
+__all__ = [
+    "LeafStatistics",
+    "build_dendrogram",
+    "cut_proba",
+    "read_tree",
+    "update_dendrogram",
+]
+
+MAX_HEIGHT_SAMPLES = 200
+"""Maximum number of samples of each leaf that heights are estimated from."""
 
 
-def build_dendrogram(
-    topology: Topology,
-    leaf_mass: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    leaf_elbo: NDArray[np.float64],
-    elbo_labels: NDArray[np.int64],
-) -> tuple[Dendrogram, NDArray[np.int64]]:
-    """Contract a tree to its leaves and decisions, and give the decisions a height.
+@dataclass(frozen=True)
+class LeafStatistics:
+    """Statistics of samples at the leaves of a tree.
+
+    Parameters
+    ----------
+    mass : ndarray of shape (n_leaves,)
+        Share of the probability mass at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    subset : ndarray of int of shape (n_subset,)
+        Samples that `leaf_elbo` is computed for.
+    leaf_elbo : ndarray of shape (n_subset, n_leaves)
+        Lower bounds of log p(x | leaf), in nats.
+    """
+
+    mass: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    subset: NDArray[np.int64]
+    leaf_elbo: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, model: TreeVAE, data: TrainingData, max_samples: int = MAX_HEIGHT_SAMPLES
+    ) -> LeafStatistics:
+        """Compute the statistics in one pass over the features.
+
+        Parameters
+        ----------
+        model : TreeVAE
+            The model.
+        data : TrainingData
+            Samples and features.
+        max_samples : int, default=200
+            Maximum number of samples of each leaf in `subset`.
+        """
+        labels = np.empty(len(data.samples), dtype=np.int64)
+        mass = np.zeros(len(model.topology.leaves))
+        for rows in row_slices(*data.features.shape):
+            log_proba = data.features.map(model.leaf_log_proba, rows)
+            labels[rows] = log_proba.argmax(1).numpy(force=True)
+            proba = log_proba.exp().numpy(force=True).astype(np.float64)
+            mass += proba.sum(axis=0)
+        subset = _sample_each(labels, max_samples)
+        index = torch.from_numpy(subset).to(data.samples.device)
+        leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
+        return cls(mass / len(labels), labels, subset, leaf_elbo.astype(np.float64))
+
+    def jeffreys_divergence(self, left: list[int], right: list[int]) -> float:
+        """Return the Jeffreys divergence between two sets of leaves, in nats."""
+        counts = np.bincount(self.labels, minlength=len(self.mass))
+
+        def log_density(leaves: list[int], x: NDArray[np.bool_]) -> NDArray[np.float64]:
+            # One is added so that a leaf without samples keeps a density.
+            share = (counts[leaves] + 1.0) / (counts[leaves] + 1.0).sum()
+            return logsumexp(self.leaf_elbo[x][:, leaves], axis=1, b=share)
+
+        divergence = 0.0
+        for branch, other in ((left, right), (right, left)):
+            x = np.isin(self.labels[self.subset], branch)
+            if x.any():
+                divergence += np.mean(log_density(branch, x) - log_density(other, x))
+        return float(divergence)
+
+
+def _sample_each(labels: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return the indices of up to n evenly spaced samples of each leaf."""
+    chosen = []
+    for leaf in np.unique(labels):
+        members = np.flatnonzero(labels == leaf)
+        spaced = np.linspace(0, len(members) - 1, min(n, len(members)))
+        chosen.append(members[spaced.astype(np.int64)])
+    return np.concatenate(chosen)
+
+
+def read_tree(model: TreeVAE, data: TrainingData) -> Dendrogram:
+    """Return the dendrogram of a model, with the labels of some samples."""
+    return build_dendrogram(model.topology, LeafStatistics.of(model, data))
+
+
+def build_dendrogram(topology: Topology, statistics: LeafStatistics) -> Dendrogram:
+    """Contract a tree to its leaves and splits, and compute the heights of the splits.
 
     The height of a node is the Jeffreys divergence between its branches A and B,
 
@@ -31,58 +118,41 @@ def build_dendrogram(
     ----------
     topology : Topology
         The tree; nodes with one child are contracted away.
-    leaf_mass : ndarray of shape (n_leaves,)
-        Share of the probability mass at each leaf, in the order of the topology.
-    labels : ndarray of int of shape (n_samples,)
-        Position of each sample's leaf in the order of the topology.
-    leaf_elbo : ndarray of shape (n_subsample, n_leaves)
-        Bounds of log p(x | leaf) in nats, for some samples.
-    elbo_labels : ndarray of int of shape (n_subsample,)
-        Positions of these samples' leaves.
-
-    Returns
-    -------
-    dendrogram : Dendrogram
-        Its leaves are labelled from left to right.
-    leaf_order : ndarray of int of shape (n_leaves,)
-        Position, in the order of the topology, of the leaf with each label.
+    statistics : LeafStatistics
+        Samples at the leaves.
     """
     parent, nodes = _contract(topology)
-    position = {leaf: i for i, leaf in enumerate(topology.leaves)}
-    # Leaves below each node, as positions in the order of the topology.
-    below: list[list[int]] = [[position[n]] if n in position else [] for n in nodes]
+    leaf_of_node = {node: leaf for leaf, node in enumerate(topology.leaves)}
+    below: list[list[int]] = [
+        [leaf_of_node[node]] if node in leaf_of_node else [] for node in nodes
+    ]
     for node in range(len(parent) - 1, 0, -1):
         below[parent[node]] += below[node]
-    weight = np.array([leaf_mass[leaves].sum() for leaves in below])
-    counts = np.bincount(labels, minlength=len(position))
+    weight = np.array([statistics.mass[leaves].sum() for leaves in below])
     height = np.zeros(len(parent))
     for node in range(len(parent)):
         children = [i for i in range(1, len(parent)) if parent[i] == node]
         if children:
             left, right = (below[child] for child in children)
-            height[node] = _jeffreys(left, right, counts, leaf_elbo, elbo_labels)
-    # Labels are needed to make the dendrogram, which is what numbers them.
-    shape = Dendrogram(parent, height, labels=[])
-    leaf_order = np.array([below[node][0] for node in shape.leaves])
-    leaf_label = np.argsort(leaf_order)
-    return Dendrogram(parent, height, leaf_label[labels], weight), leaf_order
+            height[node] = statistics.jeffreys_divergence(left, right)
+    return Dendrogram(parent, height, statistics.labels, weight)
 
 
 def update_dendrogram(old: Dendrogram, n_old: int, new: Dendrogram) -> Dendrogram:
-    """Let the dendrogram of new samples remember earlier ones.
+    """Combine the dendrogram of new samples with that of earlier samples.
 
-    Weights, and the heights of the decisions that new samples take both ways, become
-    means over all samples below a node; other heights stay. A leaf that no new sample
-    is in so keeps its place and its size.
+    Weights become means over all samples below a node. So do the heights of nodes with
+    new samples in both branches; other heights stay. A leaf without new samples keeps
+    its weight.
 
     Parameters
     ----------
     old : Dendrogram
         The tree before.
     n_old : int
-        Samples that its weights and heights are means of.
+        Number of samples that its weights and heights are means of.
     new : Dendrogram
-        The same tree, as the new samples alone show it.
+        The same tree with statistics of the new samples.
 
     Returns
     -------
@@ -90,21 +160,56 @@ def update_dendrogram(old: Dendrogram, n_old: int, new: Dendrogram) -> Dendrogra
         With the labels of the new samples.
     """
     n_new = len(new.labels)
-    before, now = n_old * old.weight, n_new * new.weight
+    old_mass, new_mass = n_old * old.weight, n_new * new.weight
     height = old.height.copy()
     for node in new.internal_nodes:
         children = [new.children_left[node], new.children_right[node]]
         if new.n_node_samples[children].all():
             height[node] = np.average(
-                [old.height[node], new.height[node]], weights=[before[node], now[node]]
+                [old.height[node], new.height[node]],
+                weights=[old_mass[node], new_mass[node]],
             )
-    weight = (before + now) / (n_old + n_new)
+    weight = (old_mass + new_mass) / (n_old + n_new)
     return Dendrogram(new.parent, height, new.labels, weight)
+
+
+def cut_proba(
+    dendrogram: Dendrogram,
+    leaf_log_proba: NDArray[np.floating],
+    n_clusters: int | None,
+) -> NDArray[np.float64]:
+    """Return the probabilities of the clusters of a cut.
+
+    The probability of a cluster is proportional to that of its most probable leaf, so
+    that cuts nest.
+
+    Parameters
+    ----------
+    dendrogram : Dendrogram
+        The tree.
+    leaf_log_proba : ndarray of shape (n_samples, n_leaves)
+        log P(l | x).
+    n_clusters : int or None
+        Number of clusters of the cut; all leaves if None.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_clusters)
+        Rows sum to 1.
+    """
+    starts = np.arange(dendrogram.n_leaves)
+    if n_clusters is not None:
+        # The leaves of a cluster have consecutive numbers.
+        starts = np.searchsorted(dendrogram.cut(n_clusters), np.arange(n_clusters))
+    # In float64, different log-probabilities keep their order.
+    proba = np.exp(leaf_log_proba.astype(np.float64))
+    proba = np.maximum.reduceat(proba, starts, axis=1)
+    return proba / proba.sum(axis=1, keepdims=True)
 
 
 def _contract(topology: Topology) -> tuple[list[int], list[int]]:
     """Drop nodes with one child; return parents, and the nodes that are kept."""
-    nodes = [i for i, c in enumerate(topology.children) if len(c) != 1]
+    nodes = [i for i, children in enumerate(topology.children) if len(children) != 1]
     kept = set(nodes)
     ancestor = {}
     for node in nodes:
@@ -112,31 +217,9 @@ def _contract(topology: Topology) -> tuple[list[int], list[int]]:
         while parent != -1 and parent not in kept:
             parent = topology.parent[parent]
         ancestor[node] = parent
-    # Contraction changes depths: number the kept nodes breadth first again.
+    # Contraction changes depths, so the kept nodes are numbered breadth first again.
     order = [node for node in nodes if ancestor[node] == -1]
     for node in order:
         order.extend(child for child in nodes if ancestor[child] == node)
     number = {node: i for i, node in enumerate(order)} | {-1: -1}
     return [number[ancestor[node]] for node in order], order
-
-
-def _jeffreys(
-    left: list[int],
-    right: list[int],
-    counts: NDArray[np.int64],
-    leaf_elbo: NDArray[np.float64],
-    elbo_labels: NDArray[np.int64],
-) -> float:
-    """Jeffreys divergence in nats between two sets of leaves."""
-
-    def log_density(leaves: list[int], x: NDArray[np.bool_]) -> NDArray[np.float64]:
-        # One is added so that a leaf without samples keeps a density.
-        share = (counts[leaves] + 1.0) / (counts[leaves] + 1.0).sum()
-        return logsumexp(leaf_elbo[x][:, leaves], axis=1, b=share)
-
-    divergence = 0.0
-    for own, other in ((left, right), (right, left)):
-        x = np.isin(elbo_labels, own)
-        if x.any():
-            divergence += np.mean(log_density(own, x) - log_density(other, x))
-    return float(divergence)

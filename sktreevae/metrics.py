@@ -1,7 +1,7 @@
-"""How well clusters and hierarchies agree with classes.
+"""Agreement of clusters and hierarchies with classes.
 
-All functions take the classes first, as those of `sklearn.metrics` do. The scorers
-take an estimator, for ``GridSearchCV(scoring=...)``.
+All metrics take the classes first, as in `sklearn.metrics`. The scorers take an
+estimator and can be passed to ``GridSearchCV(scoring=...)``.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = [
 
 
 def clustering_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Share of samples in the right cluster, under the best matching.
+    """Fraction of correctly clustered samples under the best matching.
 
-    Each class is matched with at most one cluster, by the Hungarian algorithm.
+    The Hungarian algorithm matches each class with at most one cluster.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Classes.
+        Class labels.
     y_pred : array-like of shape (n_samples,)
-        Clusters.
+        Cluster labels.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def clustering_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the two differ in length or are empty.
+        If the lengths differ or are 0.
 
     Examples
     --------
@@ -62,24 +62,24 @@ def clustering_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def leaf_purity(y_true: ArrayLike, y_pred: ArrayLike) -> float:
-    """Share of samples that belong to the most frequent class of their cluster.
+    """Fraction of samples that belong to the most frequent class of their cluster.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Classes.
+        Class labels.
     y_pred : array-like of shape (n_samples,)
-        Clusters: the leaves of a tree.
+        Cluster labels, such as the leaves of a tree.
 
     Returns
     -------
     purity : float
-        Between 0 and 1. It grows with the number of clusters.
+        Between 0 and 1. Purity tends to grow with the number of clusters.
 
     Raises
     ------
     ValueError
-        If the two differ in length or are empty.
+        If the lengths differ or are 0.
 
     Examples
     --------
@@ -98,36 +98,37 @@ def dendrogram_purity(
     *,
     n_leaves: int | None = None,
 ) -> float:
-    """Mean purity of the smallest subtree around two samples of a class.
+    """Mean purity of the lowest common ancestors of samples of the same class.
 
-    For every pair of samples of the same class, the share of that class among the
-    samples below their lowest common ancestor (Heller and Ghahramani 2005; Kobren et
-    al. 2017). Computed exactly, from class counts, in O(n_nodes * n_classes).
+    The mean is over all pairs of samples of the same class. The purity of a pair is the
+    fraction of that class among the samples below their lowest common ancestor (Heller
+    and Ghahramani 2005; Kobren et al. 2017). The result is exact and is computed from
+    class counts in O(n_nodes * n_classes).
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
-        Classes.
+        Class labels.
     tree : Dendrogram, ndarray of shape (n_leaves - 1, 4), or fitted estimator
-        The hierarchy: of this package, as a scipy linkage matrix, or that of an
-        estimator with ``dendrogram_`` (`TreeVAEClustering`) or ``children_``
+        Hierarchy. The ndarray is a SciPy linkage matrix; the estimator has an attribute
+        ``dendrogram_`` (`TreeVAEClustering`) or ``children_``
         (`sklearn.cluster.AgglomerativeClustering`).
     labels : array-like of int of shape (n_samples,), default=None
-        Leaf of the tree that each sample belongs to. By default those of the
-        samples that a Dendrogram was fitted on; otherwise each sample is a leaf.
+        Leaf of each sample. By default the labels of a Dendrogram; in all other
+        hierarchies, sample i is leaf i by default.
     n_leaves : int, default=None
-        Cut the tree to this many leaves first, so that trees of different size can
-        be compared. Small leaves make purity easy.
+        If given, cut the tree to this number of leaves first. Purity is higher for
+        trees with more leaves, so trees of different size should be cut to be compared.
 
     Returns
     -------
     purity : float
-        Between 0 and 1, where every class is a subtree.
+        Between 0 and 1; 1 if every class is a subtree.
 
     Raises
     ------
     ValueError
-        If the tree is none or not complete, the lengths don't match, or no class has
+        If `tree` is not a tree or is incomplete, the lengths differ, or no class has
         two samples.
 
     Examples
@@ -140,9 +141,9 @@ def dendrogram_purity(
     >>> round(dendrogram_purity(["a", "b", "a", "b"], Z), 3)
     0.5
     """
-    merges, n_tree_leaves, fitted_labels = _read_tree(tree)
+    merges, n_tree_leaves, default_labels = _read_tree(tree)
     if labels is None:
-        labels = fitted_labels
+        labels = default_labels
     labels = column_or_1d(labels)
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
@@ -153,14 +154,14 @@ def dendrogram_purity(
     classes, y = np.unique(y_true, return_inverse=True)
     counts = np.zeros((n_tree_leaves + len(merges), len(classes)))
     np.add.at(counts, (labels, y), 1.0)
-    n_inside = 0 if n_leaves is None else _n_merges_inside(n_leaves, n_tree_leaves)
-    # Pairs whose lowest common ancestor is each node, by class.
+    n_cut = 0 if n_leaves is None else _n_merges_below_cut(n_leaves, n_tree_leaves)
+    # Number of pairs of each class whose lowest common ancestor is each node.
     pairs = counts * (counts - 1.0) / 2.0
     for row, (left, right) in enumerate(merges):
         node = n_tree_leaves + row
         counts[node] = counts[left] + counts[right]
-        if row < n_inside:
-            # The node becomes a leaf, which takes over all pairs below it.
+        if row < n_cut:
+            # The node becomes a leaf. All pairs below it now belong to it.
             pairs[node] = counts[node] * (counts[node] - 1.0) / 2.0
             pairs[left] = pairs[right] = 0.0
         else:
@@ -172,7 +173,8 @@ def dendrogram_purity(
     return float((pairs * share).sum() / n_pairs)
 
 
-def _n_merges_inside(n_leaves: int, n_tree_leaves: int) -> int:
+def _n_merges_below_cut(n_leaves: int, n_tree_leaves: int) -> int:
+    """Return the number of merges inside the leaves of a cut to `n_leaves` leaves."""
     if not isinstance(n_leaves, Integral) or not 1 <= n_leaves <= n_tree_leaves:
         raise ValueError(
             f"n_leaves must be an int from 1 to {n_tree_leaves}, the number of leaves "
@@ -184,7 +186,7 @@ def _n_merges_inside(n_leaves: int, n_tree_leaves: int) -> int:
 def _read_tree(
     tree: Dendrogram | ArrayLike | BaseEstimator,
 ) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
-    """Return merges (lowest first), the number of leaves, and a leaf per sample."""
+    """Return the merges (lowest first), the number of leaves and each sample's leaf."""
     tree = getattr(tree, "dendrogram_", tree)
     if isinstance(tree, Dendrogram):
         return tree.to_linkage()[:, :2].astype(int), tree.n_leaves, tree.labels
@@ -198,8 +200,8 @@ def _read_tree(
         return merges, n, np.arange(n)
     if isinstance(tree, BaseEstimator):
         raise ValueError(
-            f"{tree!r} has no tree: it is not fitted, or its hierarchy isn't public. "
-            "dendrogram_purity needs a dendrogram_ or children_ attribute."
+            f"{tree!r} has no tree: it is not fitted, or it has no dendrogram_ or "
+            "children_ attribute."
         )
     Z = np.asarray(tree)
     if Z.dtype.kind not in "fiu" or not is_valid_linkage(Z.astype(np.float64)):
@@ -212,6 +214,7 @@ def _read_tree(
 
 
 def _contingency(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.int64]:
+    """Count the samples of each class (rows) in each cluster (columns)."""
     y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred)
     check_consistent_length(y_true, y_pred)
     if len(y_true) == 0:
@@ -222,9 +225,9 @@ def _contingency(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.int64]:
 def _labels_for(
     estimator: BaseEstimator, X: ArrayLike
 ) -> tuple[BaseEstimator, NDArray[np.int64]]:
-    """Return an estimator with a tree, and the clusters that it gives to X.
+    """Return a fitted estimator and the clusters it assigns to X.
 
-    One that can't predict, like AgglomerativeClustering, is fitted to X anew.
+    An estimator without `predict`, such as AgglomerativeClustering, is refitted on X.
     """
     if hasattr(estimator, "predict"):
         return estimator, estimator.predict(X)
@@ -238,20 +241,20 @@ def _labels_for(
 def dendrogram_purity_scorer(
     estimator: BaseEstimator, X: ArrayLike, y: ArrayLike
 ) -> float:
-    """Score a fitted estimator by its `dendrogram_purity`, for ``scoring=``.
+    """Score a fitted estimator by its `dendrogram_purity`.
 
-    An estimator that predicts is scored on the leaves it predicts for X. One that
-    can't, as AgglomerativeClustering, is fitted to X anew, and its tree is cut at
-    ``n_clusters`` leaves so that the two can be compared.
+    The leaves of the samples are predicted. An estimator without `predict`, such as
+    AgglomerativeClustering, is refitted on X, and its tree is cut to ``n_clusters``
+    leaves for comparability.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted.
+        Fitted estimator, or a Pipeline that ends with it.
     X : array-like of shape (n_samples, n_features)
-        Samples to score on.
+        Samples to score.
     y : array-like of shape (n_samples,)
-        Their classes.
+        Class labels of the samples.
 
     Returns
     -------
@@ -271,18 +274,18 @@ def _final_step(estimator: BaseEstimator) -> BaseEstimator:
 
 
 def leaf_purity_scorer(estimator: BaseEstimator, X: ArrayLike, y: ArrayLike) -> float:
-    """Score a fitted estimator by its `leaf_purity`, for ``scoring=``.
+    """Score a fitted estimator by its `leaf_purity`.
 
-    One that can't predict, as AgglomerativeClustering, is fitted to X anew.
+    An estimator without `predict`, such as AgglomerativeClustering, is refitted on X.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted.
+        Fitted estimator, or a Pipeline that ends with it.
     X : array-like of shape (n_samples, n_features)
-        Samples to score on.
+        Samples to score.
     y : array-like of shape (n_samples,)
-        Their classes.
+        Class labels of the samples.
 
     Returns
     -------
@@ -295,18 +298,18 @@ def leaf_purity_scorer(estimator: BaseEstimator, X: ArrayLike, y: ArrayLike) -> 
 def clustering_accuracy_scorer(
     estimator: BaseEstimator, X: ArrayLike, y: ArrayLike
 ) -> float:
-    """Score a fitted estimator by its `clustering_accuracy`, for ``scoring=``.
+    """Score a fitted estimator by its `clustering_accuracy`.
 
-    One that can't predict, as AgglomerativeClustering, is fitted to X anew.
+    An estimator without `predict`, such as AgglomerativeClustering, is refitted on X.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted.
+        Fitted estimator, or a Pipeline that ends with it.
     X : array-like of shape (n_samples, n_features)
-        Samples to score on.
+        Samples to score.
     y : array-like of shape (n_samples,)
-        Their classes.
+        Class labels of the samples.
 
     Returns
     -------

@@ -1,6 +1,7 @@
-"""Imports point one way, and private names stay where they belong."""
+"""Direction of imports, absence of circles, and sizes of modules and functions."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -10,37 +11,191 @@ import sktreevae
 PACKAGE = Path(sktreevae.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
+BASE = {"exceptions", "devices", "_random", "_cache"}
+
+MAY_IMPORT = {
+    # Subpackages, from the bottom to the top.
+    "model": {"_random"},
+    "data": BASE | {"model"},
+    "graph": BASE | {"data"},
+    "training": BASE | {"data", "graph", "model"},
+    "display": {"_dendrogram_export"},
+    # Modules of the top level.
+    "exceptions": set(),
+    "_random": set(),
+    "_cache": {"_random"},
+    "devices": {"exceptions"},
+    "datasets": {"exceptions"},
+    "_dendrogram_export": set(),
+    "dendrogram": {"_dendrogram_export"},
+    "metrics": {"dendrogram"},
+    "_parameters": {"exceptions", "model"},
+    "hierarchy": BASE | {"data", "dendrogram", "model"},
+}
+"""Modules and subpackages that each module or subpackage may import, besides itself.
+Modules without an entry may import everything that does not lead to a circle."""
+
+MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}}
+
+MUST_NOT_IMPORT = {
+    "model": {"joblib", "matplotlib", "pandas", "sklearn"},
+    "graph": {"matplotlib", "pandas", "sklearn"},
+    "training": {"matplotlib", "pandas", "sklearn"},
+    "display": {"torch"},
+    "dendrogram": {"torch"},
+    "_dendrogram_export": {"torch"},
+    "metrics": {"torch"},
+    "exceptions": {"torch", "sklearn"},
+}
+"""Other packages that a module or subpackage does not import."""
+
+MAX_LINES = 450
+MAX_LINES_BY_MODULE = {"sktreevae.clustering": 850}
+MAX_CODE_LINES = 60
+MAX_PARAMETERS = 7
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def place(module):
+    """Return the subpackage, or the module of the top level, that a module is in."""
+    return "__init__" if module == PACKAGE.name else module.split(".")[1]
+
+
+def imported_names(node, path):
+    """Return the full names in an import statement: `a.b.c` for `from a.b import c`."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    base = []
+    if node.level:
+        parts = module_name(path).split(".")
+        base = parts[: len(parts) - node.level + (path.name == "__init__.py")]
+    if node.module:
+        base = [*base, node.module]
+    return [".".join([*base, alias.name]) for alias in node.names]
+
+
+def imports(path):
+    """Yield the full names that a file imports, and whether inside a function.
+
+    Imports for annotations count as all others do.
+    """
+    in_functions = {
+        child
+        for function in ast.walk(TREES[path])
+        if isinstance(function, FUNCTION)
+        for child in ast.walk(function)
+    }
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name in imported_names(node, path):
+                yield name, node in in_functions
+
 
 def imported_modules(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+    """Yield the imported modules of this package, and whether inside a function."""
+    for name, in_function in imports(path):
+        if name.split(".")[0] == PACKAGE.name:
+            while name not in MODULES:
+                name = name.rpartition(".")[0]
+            yield name, in_function
 
 
-FORBIDDEN = {
-    "model": ("sklearn", "..training", "..clustering", "joblib"),
-    "training": ("sklearn", "..clustering"),
-    "dendrogram.py": ("torch", ".model", ".training", ".clustering"),
-    "metrics.py": ("torch", ".model", ".training", ".clustering"),
-    "plotting.py": ("torch", ".model", ".training", ".clustering"),
-}
+def files(places=None):
+    """Parametrize a test by the files in some places, or by all files."""
+    paths = [p for p in FILES if places is None or place(module_name(p)) in places]
+    return pytest.mark.parametrize("path", paths, ids=module_name)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_one_way(path):
-    place = path.relative_to(PACKAGE).parts[0]
-    for module in imported_modules(path):
-        for forbidden in FORBIDDEN.get(place, ()):
-            assert module != forbidden
-            assert not module.startswith(forbidden + ".")
+def test_every_subpackage_has_a_layer():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= MAY_IMPORT.keys()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@files(MAY_IMPORT)
+def test_imports_point_down(path):
+    importer = place(module_name(path))
+    for module, in_function in imported_modules(path):
+        target = place(module)
+        allowed = MAY_IMPORT[importer] | {importer}
+        if in_function:
+            allowed |= MAY_IMPORT_IN_FUNCTIONS.get(importer, set())
+        has_layer = target in MAY_IMPORT or target in ("__init__", "clustering")
+        assert target in allowed or not has_layer, f"{importer} imports {module}"
+
+
+@files()
+def test_only_the_package_itself_imports_the_estimator(path):
+    modules = {module for module, _ in imported_modules(path)}
+    assert path.parent == PACKAGE or f"{PACKAGE.name}.clustering" not in modules
+
+
+def test_no_circle_of_imports():
+    graph = {
+        name: {module for module, _ in imported_modules(path)} - {name}
+        for name, path in MODULES.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("circle of imports: " + " <- ".join(error.args[1]))
+
+
+@files(MUST_NOT_IMPORT)
+def test_other_packages_stay_where_they_are_needed(path):
+    packages = {name.split(".")[0] for name, _ in imports(path)}
+    assert not packages & MUST_NOT_IMPORT[place(module_name(path))]
+
+
+@files()
 def test_no_private_names_of_other_packages(path):
-    for module in imported_modules(path):
-        if not module.startswith((".", "__future__")):
-            assert not any(part.startswith("_") for part in module.split("."))
+    for name, _ in imports(path):
+        if name.split(".")[0] not in (PACKAGE.name, "__future__"):
+            assert not any(part.startswith("_") for part in name.split(".")), name
+
+
+@files()
+def test_modules_are_short(path):
+    n_lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert n_lines <= MAX_LINES_BY_MODULE.get(module_name(path), MAX_LINES)
+
+
+def functions(path):
+    return [node for node in ast.walk(TREES[path]) if isinstance(node, FUNCTION)]
+
+
+def count_code_lines(function, lines):
+    """Count the lines of a function, without its docstring and blank lines."""
+    numbers = set(range(function.lineno, function.end_lineno + 1))
+    if ast.get_docstring(function) is not None:
+        docstring = function.body[0]
+        numbers -= set(range(docstring.lineno, docstring.end_lineno + 1))
+    return sum(bool(lines[number - 1].strip()) for number in numbers)
+
+
+@files()
+def test_functions_are_short(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    n_lines = [(f.name, count_code_lines(f, lines)) for f in functions(path)]
+    assert not [(name, n) for name, n in n_lines if n > MAX_CODE_LINES]
+
+
+@files({place(name) for name in MODULES} - {"clustering"})
+def test_functions_have_few_parameters(path):
+    too_many = []
+    for function in functions(path):
+        arguments = function.args
+        names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        names += filter(None, [arguments.vararg, arguments.kwarg])
+        n_parameters = sum(name.arg not in ("self", "cls") for name in names)
+        if n_parameters > MAX_PARAMETERS:
+            too_many.append((function.name, n_parameters))
+    assert not too_many

@@ -10,9 +10,11 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
+from sktreevae.data import TrainingData
+from sktreevae.hierarchy import read_tree
 from sktreevae.metrics import dendrogram_purity
 
-QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
+QUICK = {"max_iter": 20, "hidden_dim": 16, "random_state": 0}
 FITTED = [
     "labels_",
     "n_clusters_",
@@ -22,11 +24,6 @@ FITTED = [
     "n_samples_seen_",
     "lower_bound_",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
-    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +147,14 @@ def test_weights_are_means_over_all_rows(model, blobs):
 def test_heights_are_means_over_all_rows(model, blobs):
     before = model.dendrogram_.height
     after = model.partial_fit(blobs[0]).dendrogram_.height
-    samples, _ = model._samples(blobs[0])
-    features = samples.map(model.module_.feature_map)
-    tree, _ = model._read_tree(model.module_, samples, features)
+    data = TrainingData.reuse(
+        blobs[0],
+        model._standardizer,
+        model.module_.feature_map,
+        model.likelihood_,
+        model.device_,
+    )
+    tree = read_tree(model.module_, data)
     inner = tree.internal_nodes
     assert_allclose(after[inner], (before[inner] + tree.height[inner]) / 2, rtol=1e-2)
     assert not np.allclose(after[inner], before[inner])
@@ -240,7 +242,7 @@ def test_global_random_states_are_left_alone(model, blobs):
         (lambda X: np.where(X == X[3, 1], np.nan, X), "NaN"),
         (lambda X: X[:, :1], "X has 1 features, but TreeVAEClustering is expecting 2"),
         (lambda X: X[:0], "0 sample"),
-        (lambda X: 1e200 * X, "too large to standardise"),
+        (lambda X: 1e200 * X, "too large to standardize"),
     ],
 )
 def test_rows_that_are_refused_change_nothing(model, blobs, spoil, message):
@@ -257,7 +259,7 @@ def test_a_call_that_diverges_changes_nothing(model, blobs, monkeypatch):
     untouched = copy.deepcopy(model)
     # As if the last step had gone wrong.
     monkeypatch.setattr("torch.nn.utils.get_total_norm", lambda _: torch.tensor(np.nan))
-    with pytest.raises(FloatingPointError, match="diverged in phase 'stream'"):
+    with pytest.raises(FloatingPointError, match="diverged in phase 'partial_fit'"):
         model.partial_fit(X)
     assert_same(model, untouched, X)
 

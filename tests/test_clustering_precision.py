@@ -6,16 +6,10 @@ from sklearn.datasets import load_digits
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
-from sktreevae.model.likelihoods import LIKELIHOODS
-from sktreevae.training import gardener, growing
+from sktreevae.model import LIKELIHOODS
+from sktreevae.training.objectives import SplitObjective, TreeObjective
 
-QUICK = {"max_iter": 2, "hidden_dim": 16, "random_state": 0}
-
-
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
-    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
-    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 100)
+QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +63,16 @@ def test_sums_are_in_float32(digits, likelihood, settings, monkeypatch):
     if likelihood == "bernoulli":
         X = X / 16
     seen = []
-    for part in (gardener._WholeTree, growing._NewLeaves):
-        evaluate = part.evaluate
+    for objective in (TreeObjective, SplitObjective):
+        evaluate = objective.evaluate
 
         def spy(self, index, evaluate=evaluate):
-            found = evaluate(self, index)
-            seen.extend(
-                [*vars(found.terms).values(), found.distance, found.contrast][
-                    : None if settings else -1
-                ]
-            )
-            return found
+            terms = evaluate(self, index)
+            values = [*vars(terms.elbo).values(), terms.routing_loss, terms.contrast]
+            seen.extend(value for value in values if value is not None)
+            return terms
 
-        monkeypatch.setattr(part, "evaluate", spy)
+        monkeypatch.setattr(objective, "evaluate", spy)
     model = TreeVAEClustering(
         2, likelihood=likelihood, precision="bfloat16", **QUICK, **settings
     ).fit(X)

@@ -9,23 +9,14 @@ from sklearn.metrics import adjusted_rand_score
 from torch.utils.data import Dataset
 
 from sktreevae import TreeVAEClustering
-from sktreevae.sources import as_matrix
-from sktreevae.training import Features, Samples
-from sktreevae.training.batches import BLOCK_SIZE
+from sktreevae._validation import validate_rows
+from sktreevae.data import Samples, Standardizer, TrainingData, as_matrix
 
-QUICK = {"max_iter": 1, "hidden_dim": 16, "random_state": 0}
+QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
 METHODS = ["predict", "transform", "score_samples", "reconstruct", "predict_proba"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _few_steps():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
-        patch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 20)
-        yield
-
-
-class Labelled(Dataset):
+class Labeled(Dataset):
     """Rows, in a shape of their own, with labels."""
 
     def __init__(self, X, shape=(-1,)):
@@ -53,7 +44,7 @@ def as_dask(X, folder):
 MAKERS = {
     "memmap": as_memmap,
     "csr": lambda X, folder: sparse.csr_array(X),
-    "dataset": lambda X, folder: Labelled(X),
+    "dataset": lambda X, folder: Labeled(X),
     "dask": as_dask,
 }
 
@@ -130,7 +121,7 @@ def test_images_of_a_dataset_are_images(X):
     settings = {**QUICK, "image_shape": (8, 8), "encoder": "mlp", "decoder": "mlp"}
     in_memory, read = (
         TreeVAEClustering(3, views="image", **settings).fit(data)
-        for data in (images, Labelled(images, (1, 8, 8)))
+        for data in (images, Labeled(images, (1, 8, 8)))
     )
     assert read.module_.feature_map.kind == "image"
     assert np.array_equal(read.transform(images), in_memory.transform(images))
@@ -140,59 +131,24 @@ def test_counts_of_a_dataset_are_counts(X):
     counts = X[:100].astype(np.int32)
     settings = {**QUICK, "likelihood": "poisson"}
     in_memory, read = (
-        TreeVAEClustering(3, **settings).fit(data)
-        for data in (counts, Labelled(counts))
+        TreeVAEClustering(3, **settings).fit(data) for data in (counts, Labeled(counts))
     )
     assert np.array_equal(read.labels_, in_memory.labels_)
     with pytest.raises(ValueError, match=r"Negative values.*likelihood="):
-        read.predict(Labelled(-counts))
+        read.predict(Labeled(-counts))
 
 
 def test_text_of_a_dataset_is_text(rng):
     share = rng.dirichlet(np.full(500, 0.02), 3)
     X = np.stack([rng.multinomial(30, share[i % 3]) for i in range(150)])
-    model = TreeVAEClustering(3, **QUICK).fit(Labelled(X))
+    model = TreeVAEClustering(3, **QUICK).fit(Labeled(X))
     assert model.module_.feature_map.kind == "text"
     assert np.array_equal(model.labels_, TreeVAEClustering(3, **QUICK).fit(X).labels_)
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
-def test_no_more_than_a_chunk_is_read_or_mapped_at_once(growth, monkeypatch):
-    """Whatever looks at a bounded number of rows, looks at few."""
-    X, _ = make_blobs(1500, 5, centers=3, random_state=0)
-    monkeypatch.setattr("sktreevae.sources.CHUNK_SIZE", BLOCK_SIZE)
-    for name in (
-        "features.N_TRAINING_ROWS",
-        "clustering.N_HEIGHT_SAMPLES",
-        "training.gardener.N_STATISTICS",
-        "training.growing.N_START_ROWS",
-        "training.proposals.N_LANDMARKS",
-        "training.selection.N_ROWS",
-    ):
-        monkeypatch.setattr(f"sktreevae.{name}", 100)
-    sizes = {Samples: [], Features: []}
-    for kind, found in sizes.items():
-        monkeypatch.setattr(kind, "__getitem__", recorded(kind.__getitem__, found))
-    dataset = Labelled(X)
-    model = TreeVAEClustering(3, growth=growth, **QUICK).fit(dataset)
-    assert np.array_equal(model.predict(dataset), model.labels_)
-    # The most are the samples of all leaves that heights are estimated on.
-    assert max(sizes[Samples]) <= 300
-    assert max(sizes[Features]) <= BLOCK_SIZE
-
-
-def recorded(method, sizes):
-    def wrapper(self, rows):
-        result = method(self, rows)
-        sizes.append(len(result))
-        return result
-
-    return wrapper
-
-
 def test_a_batch_is_read_once_for_all_that_see_it(X):
-    dataset = Labelled(X[:100])
-    settings = {**QUICK, "views": lambda x, generator: x, "tol": 0.0}
+    dataset = Labeled(X[:100])
+    settings = {**QUICK, "views": lambda x, generator: x}
     n_iter, n_reads = [], []
     for max_iter in (20, 25):
         settings["max_iter"] = max_iter
@@ -212,7 +168,7 @@ def test_values_that_are_not_finite_are_found_before_training(
     source = MAKERS[kind](X, tmp_path)
     with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
         model.predict(source)
-    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
+    monkeypatch.setattr("sktreevae.data.training_data.fit_feature_map", None)
     with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
         TreeVAEClustering(2).fit(source)
 
@@ -227,13 +183,13 @@ def test_other_features_are_refused(kind, method, X, model, tmp_path):
 
 def test_fewer_rows_than_clusters_are_refused(X):
     with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=8"):
-        TreeVAEClustering().fit(Labelled(X[:3]))
+        TreeVAEClustering().fit(Labeled(X[:3]))
 
 
 def test_bfloat16_trains_on_features_as_precise_as_those_in_memory(X):
     settings = {**QUICK, "precision": "bfloat16"}
     expected = TreeVAEClustering(3, **settings).fit(X)
-    model = TreeVAEClustering(3, **settings).fit(Labelled(X))
+    model = TreeVAEClustering(3, **settings).fit(Labeled(X))
     assert np.array_equal(model.transform(X), expected.transform(X))
 
 
@@ -241,7 +197,7 @@ def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     swapped = X.astype(np.float32).astype(np.dtype(np.float32).newbyteorder())
     on_disk = as_memmap(swapped, tmp_path)
     model = TreeVAEClustering(3, **QUICK)
-    assert np.shares_memory(model._validate(on_disk, reset=True), on_disk)
+    assert np.shares_memory(validate_rows(model, on_disk, reset=True), on_disk)
     expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
     assert np.array_equal(model.fit(on_disk).labels_, expected)
 
@@ -249,7 +205,7 @@ def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
 @pytest.mark.parametrize("dtype", [np.float16, np.uint8])
 def test_short_numbers_are_clipped_without_a_warning(dtype, recwarn):
     X = np.ones((3, 2), dtype)
-    samples = Samples(X, np.zeros(2), np.ones(2))
+    samples = Samples(X, Standardizer(np.zeros(2), np.ones(2)))
     assert torch.equal(samples[torch.arange(3)], torch.ones(3, 2))
     assert not recwarn.list
 
@@ -284,7 +240,9 @@ def test_items_of_a_dataset_can_be_many_things(wrap):
 
 
 def test_a_batch_is_read_anew_when_its_index_changes():
-    samples = Samples(as_matrix(Labelled(np.eye(5))), np.zeros(5), np.ones(5))
+    samples = Samples(
+        as_matrix(Labeled(np.eye(5))), Standardizer(np.zeros(5), np.ones(5))
+    )
     index = torch.tensor([0, 1])
     samples[index]
     index.add_(3)

@@ -1,6 +1,5 @@
-"""Fits with views: variants of samples that should go the same way."""
+"""Fits with views: augmentations of samples for contrastive learning."""
 
-import functools
 import pickle
 import warnings
 
@@ -14,21 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.training.loop import Phase
+from sktreevae.data import TrainingData
 
-TINY = {"max_iter": 1, "hidden_dim": 16, "batch_size": 64, "random_state": 0}
+TINY = {"max_iter": 10, "hidden_dim": 16, "batch_size": 64, "random_state": 0}
 PHASES = {
     "guided": ["joint"],
     "iterative": ["initial", "split", "finetune"],
 }
-
-
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
-    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 10)
-    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 50)
-    short = functools.partial(Phase, min_steps=8)
-    monkeypatch.setattr("sktreevae.training.growing.Phase", short)
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +72,14 @@ def ink(rows, generator):
     return rows + 4.0 * torch.empty_like(rows[:, :1]).normal_(generator=generator)
 
 
-def test_samples_go_where_their_variants_go(growth, monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.setattr("sktreevae.training.guiding.MIN_STEPS", 20)
-    monkeypatch.setattr("sktreevae.training.guiding.N_ROUTER_STEPS", 200)
+def test_samples_go_where_their_augmentations_go(growth):
     X, _ = load_digits(return_X_y=True)
     train, test = X[:500], X[500:1000]
     generator = torch.Generator().manual_seed(1)
     varied = ink(torch.from_numpy(test).float(), generator).numpy()
     agreement = {}
     for views in (None, ink):
-        settings = {**TINY, "hidden_dim": 32, "max_iter": 2, "views": views}
+        settings = {**TINY, "hidden_dim": 32, "max_iter": 4, "views": views}
         model = TreeVAEClustering(6, growth=growth, **settings).fit(train)
         agreement[views is None] = np.mean(model.predict(test) == model.predict(varied))
     assert agreement[False] > 0.95
@@ -123,27 +111,6 @@ def test_held_out_samples_stop_a_fit_with_views(blobs, growth, views):
     history = TreeVAEClustering(3, **settings).fit(blobs[0]).history_
     assert np.isfinite(history["validation_elbo"]).all()
     assert np.isfinite(history["contrast"]).all()
-
-
-@pytest.mark.parametrize("n_train", [1, 2, 4, 40])
-def test_held_out_samples_are_no_ones_variants(blobs, n_train):
-    features = torch.from_numpy(blobs[0]).float()
-    generator = torch.Generator().manual_seed(0)
-    train = torch.randperm(60, generator=generator)[:n_train].sort().values
-    index = (
-        TreeVAEClustering(views="neighbors")
-        ._make_views(None, None, None, features, train, generator)
-        .index
-    )
-    assert index.shape == (60, min(5, max(1, n_train - 1)))
-    for sample, neighbors in enumerate(index.tolist()):
-        others = set(train.tolist()) - {sample}
-        if sample in train and others:
-            distance = (features - features[sample]).norm(dim=1).tolist()
-            nearest = sorted(others, key=lambda other, d=distance: d[other])
-            assert neighbors == nearest[:5]
-        else:
-            assert set(neighbors) == {sample}
 
 
 # Invariants
@@ -252,7 +219,7 @@ def test_views_of_sparse_input_are_those_of_dense_input(blobs, views):
     ],
     ids=["one", "two", "constant", "duplicates"],
 )
-def test_degenerate_data_can_have_neighbours(X, growth):
+def test_degenerate_data_can_have_neighbors(X, growth):
     model = TreeVAEClustering(min(len(X), 3), growth=growth, views="neighbors", **TINY)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -288,12 +255,12 @@ def test_images_have_views(n_channels, growth):
 
 
 def test_views_of_images_have_the_range_of_the_data(monkeypatch):
-    from sktreevae.training import ImageViews
+    from sktreevae import ImageAugmentation
 
     made = []
     monkeypatch.setattr(
-        "sktreevae.clustering.ImageViews",
-        lambda *arguments: made.append(arguments) or ImageViews(*arguments),
+        "sktreevae.training.fitting.ImageAugmentation",
+        lambda *arguments: made.append(arguments) or ImageAugmentation(*arguments),
     )
     X = 7 * make_images(1)[0].reshape(60, -1) - 2
     settings = {**TINY, "encoder": "mlp", "decoder": "mlp"}
@@ -305,8 +272,8 @@ def test_views_of_images_have_the_range_of_the_data(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8), (8, 8, 2)])
-def test_views_of_images_need_grey_or_colour(shape, monkeypatch):
-    monkeypatch.setattr("sktreevae.clustering.resolve_likelihood", None)
+def test_views_of_images_need_gray_or_color(shape, monkeypatch):
+    monkeypatch.setattr(TrainingData, "prepare", None)
     message = rf"views='image' needs images of 1 or 3 channels.*\({shape[0]}, 8, \d\)"
     for error in (ValueError, TypeError):
         with pytest.raises(error, match=message):
@@ -314,7 +281,7 @@ def test_views_of_images_need_grey_or_colour(shape, monkeypatch):
 
 
 def test_views_of_images_need_their_shape(monkeypatch):
-    monkeypatch.setattr("sktreevae.clustering.resolve_likelihood", None)
+    monkeypatch.setattr(TrainingData, "prepare", None)
     for error in (ValueError, TypeError):
         with pytest.raises(error, match="views='image' needs an image_shape, got None"):
             TreeVAEClustering(2, views="image").fit(np.eye(64))
@@ -329,7 +296,7 @@ def test_views_of_images_need_their_shape(monkeypatch):
     ],
 )
 def test_callables_are_checked_before_any_work(blobs, views, message, monkeypatch):
-    monkeypatch.setattr("sktreevae.clustering.fit_feature_map", None)
+    monkeypatch.setattr(TrainingData, "prepare", None)
     model = TreeVAEClustering(3, views=views, **TINY)
     with pytest.raises(ValueError, match=message):
         model.fit(blobs[0])

@@ -34,15 +34,15 @@ def test_local_files_come_first(load, file, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("data_dir", [None, "missing"])
 def test_the_network_comes_second(data_dir, monkeypatch):
-    asked = []
+    names = []
 
     def fetch(name, **arguments):
-        asked.append(name)
+        names.append(name)
         return np.full((70_000, 1), 51.0), np.full(70_000, "7")
 
     monkeypatch.setattr(datasets, "fetch_openml", fetch)
     X, y, X_test, y_test = load_mnist(data_dir)
-    assert asked == ["mnist_784"]
+    assert names == ["mnist_784"]
     assert (len(X), len(X_test)) == (60_000, 10_000)
     assert X[0, 0] == np.float32(0.2)
     assert set(y) | set(y_test) == {7}

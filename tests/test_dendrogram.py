@@ -1,4 +1,5 @@
 import builtins
+import re
 
 import networkx
 import numpy as np
@@ -46,19 +47,19 @@ def test_heights_strictly_increase_towards_the_root(tree):
 
 
 @given(dendrograms())
-def test_leaves_are_labelled_from_left_to_right(tree):
-    found = []
+def test_leaves_are_labeled_from_left_to_right(tree):
+    labels = []
 
     def visit(node):
         if tree.children_left[node] < 0:
-            found.append(tree.leaf_label[node])
+            labels.append(tree.leaf_label[node])
         else:
             visit(tree.children_left[node])
             visit(tree.children_right[node])
 
     visit(0)
-    assert found == list(range(tree.n_leaves))
-    assert tree.leaf_label[tree.leaves].tolist() == found
+    assert labels == list(range(tree.n_leaves))
+    assert tree.leaf_label[tree.leaves].tolist() == labels
 
 
 @given(dendrograms())
@@ -71,7 +72,7 @@ def test_samples_are_counted_upwards(tree):
 
 
 @given(dendrograms())
-def test_cuts_have_the_clusters_asked_for_and_nest(tree):
+def test_cuts_have_the_requested_number_of_clusters_and_nest(tree):
     finer = tree.cut(tree.n_leaves)
     assert finer.tolist() == list(range(tree.n_leaves))
     for n_clusters in range(tree.n_leaves - 1, 0, -1):
@@ -84,7 +85,7 @@ def test_cuts_have_the_clusters_asked_for_and_nest(tree):
 
 
 @given(dendrograms(min_splits=1))
-def test_cut_by_height_merges_what_is_below(tree):
+def test_cut_by_height_merges_the_nodes_below(tree):
     order = np.sort(tree.height[tree.internal_nodes])
     assert (tree.cut(height=order[-1]) == 0).all()
     below_all = np.nextafter(order[0], 0)
@@ -92,7 +93,7 @@ def test_cut_by_height_merges_what_is_below(tree):
 
 
 @given(dendrograms(min_splits=1))
-def test_cuts_agree_with_those_of_scipy(tree):
+def test_cuts_agree_with_scipy(tree):
     if len(np.unique(tree.height[tree.internal_nodes])) < tree.n_leaves - 1:
         return  # scipy doesn't cut between ties
     Z = tree.to_linkage()
@@ -155,6 +156,52 @@ def test_newick_lists_the_leaves_in_order(tree):
     assert [int(n) for n in names if n] == list(range(tree.n_leaves))
 
 
+def parse_newick(text):
+    """Return the names of the leaves and the nested tuples of their positions."""
+    tokens = iter(re.findall(r"'(?:[^']|'')*'|[^(),:;']+|[(),:;]", text))
+    names, stack, length_follows = [], [[]], False
+    for token in tokens:
+        if token == "(":
+            stack.append([])
+        elif token == ")":
+            inner = tuple(stack.pop())
+            stack[-1].append(inner)
+        elif token == ":":
+            length_follows = True
+        elif length_follows:
+            float(token)
+            length_follows = False
+        elif token not in ",;":
+            if token.startswith("'"):
+                name = token[1:-1].replace("''", "'")
+            else:
+                name = token.replace("_", " ")
+            stack[-1].append(len(names))
+            names.append(name)
+    return names, stack[0][0]
+
+
+def nested_tuples(tree, node=0):
+    if tree.leaf_label[node] >= 0:
+        return int(tree.leaf_label[node])
+    children = tree.children_left[node], tree.children_right[node]
+    return tuple(nested_tuples(tree, child) for child in children)
+
+
+@given(dendrograms(), st.data())
+def test_newick_can_be_read_back_with_any_names(tree, data):
+    n = tree.n_leaves
+    names = data.draw(st.lists(st.text(" _'()[]:;,aB1é\"", max_size=5), min_size=n))[:n]
+    assert parse_newick(tree.to_newick(names)) == (names, nested_tuples(tree))
+    labels = [str(label) for label in range(n)]
+    assert parse_newick(tree.to_newick()) == (labels, nested_tuples(tree))
+
+
+def test_newick_quotes_names_only_if_needed():
+    text = example().to_newick(["ant", "it's a bee", "cow_2"])
+    assert text == "((ant:4,'it''s a bee':4):5,'cow_2':9);"
+
+
 @given(dendrograms())
 def test_networkx_has_the_same_edges(tree):
     graph = tree.to_networkx()
@@ -190,6 +237,38 @@ def test_text_can_name_the_clusters():
     text = example().export_text(["ant", "bee", "cow"])
     assert "|-- ant: 2 samples" in text.splitlines()[2]
     assert text.splitlines()[-1] == "`-- cow: 1 samples"
+
+
+@pytest.mark.parametrize("method", ["export_text", "to_newick"])
+@pytest.mark.parametrize("convert", [list, tuple, np.array, iter])
+def test_cluster_names_can_be_any_sequence(method, convert):
+    names = ["ant", "bee", "cow"]
+    export = getattr(example(), method)
+    assert export(convert(names)) == export(names)
+    assert all(name in export(names) for name in names)
+
+
+def test_text_can_have_names_that_are_not_str():
+    assert "|-- 7: 2 samples" in example().export_text([7, 8, 9])
+
+
+@pytest.mark.parametrize("method", ["export_text", "to_newick"])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a"], "one name for each of the 3 clusters, got 1"),
+        ([], "one name for each of the 3 clusters, got 0"),
+        (list("abcd"), "one name for each of the 3 clusters, got 4"),
+        (np.array(["a", "b"]), "one name for each of the 3 clusters, got 2"),
+        ("abc", "a sequence of 3 names, one for each cluster, got 'abc'"),
+        (3, "a sequence of 3 names, one for each cluster, got 3"),
+        (np.array("a"), "a sequence of 3 names, one for each cluster"),
+        (np.zeros((3, 2)), "a sequence of 3 names, one for each cluster"),
+    ],
+)
+def test_invalid_cluster_names_are_refused(method, names, message):
+    with pytest.raises(ValueError, match=f"cluster_names must .*{message}"):
+        getattr(example(), method)(names)
 
 
 def test_text_of_deep_trees_needs_no_recursion():
@@ -245,6 +324,27 @@ def test_invalid_labels_are_refused():
 def test_invalid_weights_are_refused():
     with pytest.raises(ValueError, match="weight must have one entry"):
         Dendrogram([-1, 0, 0], [1, 0, 0], [0, 1], weight=[1.0])
+
+
+@pytest.mark.parametrize("weight", [[1, np.nan, 0], [0, 0, 0], [1, 2, -1]])
+def test_impossible_weights_are_refused(weight):
+    with pytest.raises(ValueError, match="weight must be finite and non-negative"):
+        Dendrogram([-1, 0, 0], [1, 0, 0], [0, 1], weight)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=2))
+def test_weights_are_normalized(leaf_weight):
+    weight = [sum(leaf_weight), *leaf_weight]
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], [0, 1], weight)
+    assert tree.weight[0] == 1.0
+    np.testing.assert_allclose(tree.weight, np.divide(weight, weight[0]))
+
+
+def test_the_weight_of_the_root_is_one_despite_rounding():
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], [0, 1], [1.0000000011874903, 0.5, 0.5])
+    assert tree.weight[0] == 1.0
+    assert Dendrogram([-1, 0, 0], [1, 0, 0], [0, 1]).weight[0] == 1.0
+    assert Dendrogram([-1, 0, 0], [1, 0, 0], []).weight.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("n_clusters", [0, -1, 4, 2.0, "2", True])

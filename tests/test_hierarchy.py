@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.dendrogram import Dendrogram
-from sktreevae.hierarchy import build_dendrogram, update_dendrogram
+from sktreevae.hierarchy import (
+    LeafStatistics,
+    build_dendrogram,
+    cut_proba,
+    update_dendrogram,
+)
 from sktreevae.model import Topology
 
 from .model.strategies import topologies
@@ -16,25 +21,24 @@ def build(tree, seed=0, n=40):
     labels = np.r_[np.arange(n_leaves), rng.integers(0, n_leaves, n)]
     leaf_elbo = rng.standard_normal((len(labels), n_leaves))
     mass = rng.dirichlet(np.ones(n_leaves))
-    dendrogram, order = build_dendrogram(tree, mass, labels, leaf_elbo, labels)
-    return dendrogram, order, labels, mass
+    statistics = LeafStatistics(mass, labels, np.arange(len(labels)), leaf_elbo)
+    return build_dendrogram(tree, statistics), statistics
 
 
 @given(topologies(), st.integers(0, 99))
 def test_leaves_and_samples_are_kept(tree, seed):
-    dendrogram, order, labels, mass = build(tree, seed)
+    dendrogram, statistics = build(tree, seed)
     assert dendrogram.n_leaves == len(tree.leaves)
-    assert (order[dendrogram.labels] == labels).all()
-    np.testing.assert_allclose(dendrogram.weight[dendrogram.leaves], mass[order])
+    assert (dendrogram.labels == statistics.labels).all()
+    np.testing.assert_allclose(dendrogram.weight[dendrogram.leaves], statistics.mass)
     assert dendrogram.weight[0] == pytest.approx(1.0)
 
 
 @given(topologies(), st.integers(0, 99))
 def test_leaves_that_share_an_ancestor_still_do(tree, seed):
-    dendrogram, order, _, _ = build(tree, seed)
-    for node in tree.branchings:
-        below = {i for i, leaf in enumerate(tree.leaves) if node in tree.path(leaf)}
-        labels = {i for i, position in enumerate(order) if position in below}
+    dendrogram, _ = build(tree, seed)
+    for node in tree.splits:
+        labels = {i for i, leaf in enumerate(tree.leaves) if node in tree.path(leaf)}
         found = []
         for internal in dendrogram.internal_nodes:
             stack, leaves = [internal], set()
@@ -57,33 +61,32 @@ def test_height_is_the_jeffreys_divergence():
     x = np.r_[rng.normal(0.0, 1.0, 20_000), rng.normal(3.0, 1.0, 20_000)]
     log_density = -0.5 * (x[:, None] - [0.0, 3.0]) ** 2
     labels = np.repeat([0, 1], 20_000)
-    dendrogram, _ = build_dendrogram(
-        Topology((-1, 0, 0)), np.array([0.5, 0.5]), labels, log_density, labels
-    )
+    mass = np.array([0.5, 0.5])
+    statistics = LeafStatistics(mass, labels, np.arange(40_000), log_density)
+    dendrogram = build_dendrogram(Topology((-1, 0, 0)), statistics)
     assert dendrogram.height[0] == pytest.approx(9.0, abs=0.1)
 
 
 def test_branches_are_mixtures_of_their_leaves():
-    labels = np.array([0, 0, 0, 1, 2])
+    labels = np.array([2, 2, 2, 0, 1])
     leaf_elbo = np.log(
         [
-            [0.9, 0.1, 0.2],
-            [0.9, 0.1, 0.2],
-            [0.9, 0.1, 0.2],
-            [0.1, 0.5, 0.4],
-            [0.1, 0.3, 0.4],
+            [0.1, 0.2, 0.9],
+            [0.1, 0.2, 0.9],
+            [0.1, 0.2, 0.9],
+            [0.5, 0.4, 0.1],
+            [0.3, 0.4, 0.1],
         ]
     )
+    # Leaves 0 and 1 are the children of node 1, and leaf 2 is a child of the root.
     tree = Topology((-1, 0, 0, 1, 1))
-    dendrogram, order = build_dendrogram(
-        tree, np.full(3, 1 / 3), labels, leaf_elbo, labels
-    )
-    # In the order of the topology: leaf 2 hangs from the root, 3 and 4 from node 1.
-    assert order.tolist() == [1, 2, 0]
+    mass = np.full(3, 1 / 3)
+    statistics = LeafStatistics(mass, labels, np.arange(5), leaf_elbo)
+    dendrogram = build_dendrogram(tree, statistics)
     density = np.exp(leaf_elbo)
-    right = density[:, 0]
-    left = density[:, 1:] @ [0.5, 0.5]
-    below = np.isin(labels, [1, 2])
+    right = density[:, 2]
+    left = density[:, :2] @ [0.5, 0.5]
+    below = np.isin(labels, [0, 1])
     ratio = np.log(left) - np.log(right)
     expected = ratio[below].mean() - ratio[~below].mean()
     assert dendrogram.height[0] == pytest.approx(expected)
@@ -113,3 +116,23 @@ def test_heights_wait_for_samples_on_both_sides():
     new = Dendrogram([-1, 0, 0, 1, 1], [10, 2, 0, 0, 0], labels=[0, 0, 2])
     updated = update_dendrogram(old, 3, new)
     np.testing.assert_allclose(updated.height[:2], [9, 4])
+
+
+@given(topologies(), st.integers(0, 99))
+def test_probabilities_of_cuts_nest(tree, seed):
+    dendrogram, _ = build(tree, seed)
+    rng = np.random.default_rng(seed)
+    log_proba = np.log(rng.dirichlet(np.ones(dendrogram.n_leaves), 20))
+    leaf = log_proba.argmax(axis=1)
+    for n_clusters in range(1, dendrogram.n_leaves + 1):
+        proba = cut_proba(dendrogram, log_proba, n_clusters)
+        np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+        assert (proba.argmax(axis=1) == dendrogram.cut(n_clusters)[leaf]).all()
+
+
+def test_the_order_of_close_probabilities_is_kept():
+    dendrogram = Dendrogram([-1, 0, 0], [1.0, 0.0, 0.0], labels=[])
+    low = np.float32(-0.6931472)
+    log_proba = np.array([[low, np.nextafter(low, np.float32(0))]], np.float32)
+    proba = cut_proba(dendrogram, log_proba, None)
+    assert proba.argmax() == log_proba.argmax() == 1

@@ -158,7 +158,7 @@ def test_labels_must_match_in_length(metric):
 
 
 @pytest.mark.parametrize("tree", [[[0, 1]], [["a", "b", 1, 2]], 3])
-def test_what_is_no_tree_is_refused(tree):
+def test_other_objects_than_trees_are_refused(tree):
     with pytest.raises(ValueError, match="tree must be a Dendrogram"):
         dendrogram_purity([0, 0], tree)
 

@@ -1,25 +1,32 @@
-"""The probabilistic model: torch only, no training, no scikit-learn."""
+"""The probabilistic model, in torch. It knows neither training nor scikit-learn."""
 
-from .features import FeatureMap
-from .gaussians import Gaussian
+from .config import ModelConfig
+from .feature_map import FeatureMap
+from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
-from .networks import decoder_factory, encoder_factory
-from .posterior import ElboTerms, Posterior, Routing
+from .likelihoods import LIKELIHOODS
+from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
+from .surgery import attach, new_split, prune
 from .topdown import TopDown
 from .topology import Topology
 from .treevae import TreeVAE
 
 __all__ = [
-    "ElboTerms",
-    "FeatureMap",
-    "Gaussian",
-    "ImageLayout",
+    "LIKELIHOODS",
     "MIN_SIDE",
+    "DiagonalGaussian",
+    "ElboTerms",
+    "Encoding",
+    "FeatureMap",
+    "ImageLayout",
+    "ModelConfig",
     "Posterior",
     "Routing",
     "TopDown",
     "Topology",
     "TreeVAE",
-    "decoder_factory",
-    "encoder_factory",
+    "at_depth",
+    "attach",
+    "new_split",
+    "prune",
 ]

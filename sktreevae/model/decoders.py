@@ -1,4 +1,4 @@
-"""Decoders of the leaves: what each has of its own, and what all of them share."""
+"""Decoders of the leaves."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["LeafDecoders"]
 
 
 class LeafDecoders(nn.Module):
-    """Hidden layers and a constant for each leaf, below a read-out for all.
+    """Hidden layers and a constant for each leaf, and a readout shared by all leaves.
 
-    Leaves so have latent spaces of their own. What turns hidden units into features
-    has most of a decoder's parameters, and is much the same everywhere: shared, it
-    learns from all samples, and costs no more for 100 leaves than for one.
+    Each leaf therefore has its own latent space. The readout, from hidden units to
+    features, has most of a decoder's parameters. Since it is shared, it learns from all
+    samples, and its size doesn't depend on the number of leaves.
 
     Parameters
     ----------
     n_features, latent_dim, hidden_dim : int
-        Widths of the output, of the input and of the first hidden layer; the second is
-        twice as wide.
+        Width of the output, of the input and of the first hidden layer. The second
+        hidden layer is twice as wide as the first.
     n_leaves : int
         Number of leaves.
     readout : callable, default=None
-        Makes a network from (batch, 2 * hidden_dim) to (batch, n_features), with the
+        Builds a network from (batch, 2 * hidden_dim) to (batch, n_features), given the
         keyword argument `generator`; a linear layer by default.
     generator : torch.Generator
         Source of the initial weights.
@@ -41,6 +41,9 @@ class LeafDecoders(nn.Module):
     >>> decoders.forward_groups(torch.zeros(10, 2), [4, 0, 6]).shape
     torch.Size([10, 6])
     """
+
+    shared: tuple[str, ...] = ("readout",)
+    """Names of submodules that all leaves share."""
 
     def __init__(
         self,
@@ -56,10 +59,12 @@ class LeafDecoders(nn.Module):
         widths = (latent_dim, hidden_dim, 2 * hidden_dim)
         self.hidden = StackedMLP(n_leaves, widths, generator=generator)
         self.constant = nn.Parameter(
-            torch.zeros(n_leaves, 1, n_features, device=generator.device)
+            torch.zeros(
+                n_leaves, 1, n_features, dtype=torch.float32, device=generator.device
+            )
         )
         if readout is None:
-            # Close to zero: leaves start from their constants.
+            # Small weights: the initial output of a leaf is near its constant.
             readout = partial(linear, widths[-1], n_features, gain=0.1)
         self.readout = readout(generator=generator)
 
@@ -70,7 +75,7 @@ class LeafDecoders(nn.Module):
         return rows.unflatten(0, hidden.shape[:2]) + self.constant
 
     def forward_groups(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Map rows by a leaf each: the first `sizes[0]` by the first, and so on."""
+        """Decode each row by one leaf; arguments as `StackedMLP.forward_groups`."""
         rows = self.readout(activate(self.hidden.forward_groups(z, sizes)))
         constants = [
             constant.expand(size, -1)
@@ -79,6 +84,6 @@ class LeafDecoders(nn.Module):
         return rows + torch.cat(constants)
 
     @torch.no_grad()
-    def start(self, leaf: int, output: Tensor) -> None:
-        """Let a leaf begin with a constant output, (n_features,), more or less."""
+    def init_output(self, leaf: int, output: Tensor) -> None:
+        """Initialize a decoder so that its output is near a constant, (n_features,)."""
         self.constant[leaf] = output

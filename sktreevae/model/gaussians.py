@@ -1,4 +1,4 @@
-"""Diagonal Gaussians: the distribution of every latent variable."""
+"""Diagonal Gaussian distributions of the latent variables."""
 
 from __future__ import annotations
 
@@ -8,51 +8,63 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .precision import full
+from .precision import to_float32
 
-__all__ = ["VARIANCE_FLOOR", "Gaussian"]
+__all__ = ["MIN_VARIANCE", "DiagonalGaussian"]
 
-VARIANCE_FLOOR = 1e-4
-"""Smallest variance of a latent variable; keeps every divergence finite."""
+MIN_VARIANCE = 1e-4
+"""Lower bound of the variance of a latent variable. It keeps divergences finite."""
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """Independent normal distributions, one for each entry of the arrays."""
+class DiagonalGaussian:
+    """A batch of Gaussian distributions with diagonal covariance.
+
+    Parameters
+    ----------
+    mean, variance : Tensor of shape (..., n_dims)
+        Mean and variance of each coordinate.
+
+    Examples
+    --------
+    >>> prior = DiagonalGaussian.standard(torch.zeros(3, 2))
+    >>> prior.kl(prior)
+    tensor([0., 0., 0.])
+    """
 
     mean: Tensor
     variance: Tensor
 
     @classmethod
-    def from_raw(cls, raw: Tensor) -> Gaussian:
-        """Read a network's output: means, then variances before the softplus."""
-        mean, raw_variance = full(raw).chunk(2, dim=-1)
-        return cls(mean, F.softplus(raw_variance) + VARIANCE_FLOOR)
+    def from_raw(cls, raw: Tensor) -> DiagonalGaussian:
+        """Build from a network output: means, then variances before the softplus."""
+        mean, raw_variance = to_float32(raw).chunk(2, dim=-1)
+        return cls(mean, F.softplus(raw_variance) + MIN_VARIANCE)
 
-    def merge(self, other: Gaussian) -> Gaussian:
+    @classmethod
+    def standard(cls, like: Tensor) -> DiagonalGaussian:
+        """Return N(0, I) with the shape, dtype and device of `like`."""
+        return cls(torch.zeros_like(like), torch.ones_like(like))
+
+    def merge(self, other: DiagonalGaussian) -> DiagonalGaussian:
         """Return the precision-weighted product of the two (Sonderby et al. 2016)."""
         total = self.variance + other.variance
         # Equal to 1 / (1 / a + 1 / b) and its mean, with a single division.
         share = other.variance / total
         mean = torch.lerp(other.mean, self.mean, share)
-        return Gaussian(mean, share * self.variance)
+        return DiagonalGaussian(mean, share * self.variance)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Move standard normal noise to this distribution (reparameterisation)."""
+        """Transform standard normal noise into a sample (reparameterization trick)."""
         return torch.addcmul(self.mean, self.variance.sqrt(), noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density in nats, summed over the last dimension."""
+        """Return the log-density in nats, summed over the last dimension."""
         squares = (z - self.mean).square() / self.variance
         return -0.5 * (squares + (2 * torch.pi * self.variance).log()).sum(-1)
 
-    def kl(self, prior: Gaussian) -> Tensor:
-        """KL(self || prior) in nats, summed over the last dimension."""
+    def kl(self, prior: DiagonalGaussian) -> Tensor:
+        """Return KL(self || prior) in nats, summed over the last dimension."""
         ratio = self.variance / prior.variance
         squares = (self.mean - prior.mean).square() / prior.variance
         return 0.5 * (ratio + squares - ratio.log() - 1.0).sum(-1)
-
-    @classmethod
-    def standard(cls, like: Tensor) -> Gaussian:
-        """Return N(0, I) in the shape, type and place of `like`."""
-        return cls(torch.zeros_like(like), torch.ones_like(like))

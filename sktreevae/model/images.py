@@ -1,4 +1,4 @@
-"""How an image lies in a row of numbers."""
+"""Layout of an image in a row of X."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from torch import Tensor
 __all__ = ["MIN_SIDE", "ImageLayout"]
 
 MIN_SIDE = 8
-"""Least height and width. A first axis shorter than this is that of the channels."""
+"""Minimum height and width. A shorter first axis is read as the channel axis."""
 
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """Height, width and channels of images, and where in a row their pixels are.
+    """Height, width, channels and axis order of the images in the rows of X.
+
+    Parameters
+    ----------
+    height, width : int
+        Size in pixels.
+    channels : int, default=1
+        Number of channels.
+    channels_first : bool, default=False
+        Whether the channel axis is the first one instead of the last one.
 
     Examples
     --------
@@ -33,8 +42,8 @@ class ImageLayout:
 
     @classmethod
     def of(cls, image_shape: tuple[int, ...]) -> ImageLayout:
-        """Read a user's shape: height and width, with channels first or last."""
-        sizes = tuple(map(int, image_shape))  # torch takes none of numpy's
+        """Parse an `image_shape`: height and width, with channels first or last."""
+        sizes = tuple(map(int, image_shape))  # torch refuses numpy integers
         if len(sizes) == 3 and sizes[0] < MIN_SIDE:
             channels, height, width = sizes
             return cls(height, width, channels, channels_first=True)
@@ -42,11 +51,11 @@ class ImageLayout:
 
     @property
     def n_features(self) -> int:
-        """Numbers in a row."""
+        """Number of values in a row."""
         return self.height * self.width * self.channels
 
     def images(self, rows: Tensor) -> Tensor:
-        """Turn rows (batch, n_features) into (batch, channels, height, width)."""
+        """Reshape rows (batch, n_features) to (batch, channels, height, width)."""
         if self.channels_first:
             return rows.unflatten(1, (self.channels, self.height, self.width))
         return rows.unflatten(1, (self.height, self.width, self.channels)).permute(
@@ -54,7 +63,7 @@ class ImageLayout:
         )
 
     def rows(self, images: Tensor) -> Tensor:
-        """Turn (batch, channels, height, width) into rows; the inverse of `images`."""
+        """Reshape (batch, channels, height, width) to rows; inverse of `images`."""
         if not self.channels_first:
             images = images.permute(0, 2, 3, 1)
         return images.flatten(1)

@@ -1,4 +1,4 @@
-"""Layers for many nodes at once: parameters stacked on their first dimension."""
+"""Layers, and stacks of networks that are evaluated for many nodes at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from textwrap import indent
 
 import torch
 from torch import Tensor, nn
@@ -13,37 +14,68 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
 __all__ = [
-    "SLOPE",
+    "MLP",
+    "NEGATIVE_SLOPE",
     "StackedMLP",
     "StackedModules",
     "activate",
     "conv",
     "linear",
-    "mlp",
 ]
 
-SLOPE = 0.3
+NEGATIVE_SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 
-MOST_PADDING = 8
-"""Batched products may compute so many times as many rows as there are; beyond, groups
-are computed one by one."""
+MAX_PADDING = 8
+"""Groups of rows are padded to equal size, unless padding multiplies the number of rows
+by more than this factor. Otherwise groups are computed one by one."""
 
 RIDGE = 1e-3
-"""Penalty of a regression, relative to the number of samples."""
+"""L2 penalty of the ridge regression, relative to the number of samples."""
+
+
+class MLP(nn.Sequential):
+    """A multi-layer perceptron whose layers are all normalized and rectified.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Width of the input and of each layer.
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Examples
+    --------
+    >>> MLP((8, 32, 2), generator=torch.Generator())
+    MLP(widths=(8, 32, 2))
+    """
+
+    def __init__(self, widths: Sequence[int], *, generator: torch.Generator) -> None:
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(widths):
+            layer = linear(fan_in, fan_out, generator=generator)
+            _init_hidden_bias(layer.bias, generator)
+            norm = nn.LayerNorm(fan_out, dtype=torch.float32)
+            layers += [layer, norm, nn.LeakyReLU(NEGATIVE_SLOPE)]
+        super().__init__(*layers)
+        self.widths = tuple(widths)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(widths={self.widths})"
 
 
 class StackedMLP(nn.Module):
     """One multi-layer perceptron per node, evaluated together as batched products.
 
-    Hidden layers are normalised over their features and rectified.
+    Hidden layers are normalized over their features and rectified. The output layer is
+    linear.
 
     Parameters
     ----------
     n_nodes : int
-        Number of perceptrons. Every parameter has this as its first dimension.
+        Number of perceptrons. It is the first dimension of every parameter.
     widths : sequence of int
-        Features of the input, of each hidden layer and of the output.
+        Width of the input, of each hidden layer and of the output.
     generator : torch.Generator
         Source of the initial weights.
     gain : float, default=1.0
@@ -51,11 +83,13 @@ class StackedMLP(nn.Module):
 
     Examples
     --------
-    >>> nets = StackedMLP(5, (8, 32, 2), generator=torch.Generator())
-    >>> first, second = nets.split((2, 3))  # the perceptrons of two levels
-    >>> first(torch.zeros(10, 8)).shape  # one input for all
+    >>> stack = StackedMLP(5, (8, 32, 2), generator=torch.Generator())
+    >>> stack
+    StackedMLP(n_nodes=5, widths=(8, 32, 2))
+    >>> first, second = stack.split((2, 3))  # the perceptrons of two levels
+    >>> first(torch.zeros(10, 8)).shape  # the same input for all perceptrons
     torch.Size([2, 10, 2])
-    >>> second(torch.zeros(3, 10, 8)).shape  # an input for each
+    >>> second(torch.zeros(3, 10, 8)).shape  # one input for each perceptron
     torch.Size([3, 10, 2])
     """
 
@@ -68,104 +102,137 @@ class StackedMLP(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
+        self.n_nodes = n_nodes
+        self.widths = tuple(widths)
+        options = {"dtype": torch.float32, "device": generator.device}
+        weights, biases = [], []
         for layer, (fan_in, fan_out) in enumerate(pairwise(widths), start=2):
             last = layer == len(widths)
-            # A generator only fills tensors of its own device.
-            weight = torch.empty(n_nodes, fan_in, fan_out, device=generator.device)
+            weight = torch.empty(n_nodes, fan_in, fan_out, **options)
             _init_weight(weight, fan_in, generator, gain if last else 1.0)
-            bias = torch.zeros(n_nodes, 1, fan_out, device=generator.device)
+            bias = torch.zeros(n_nodes, 1, fan_out, **options)
             if not last:
                 _init_hidden_bias(bias, generator)
-            self.weights.append(weight)
-            self.biases.append(bias)
+            weights.append(weight)
+            biases.append(bias)
+        for layer, weight in enumerate(weights):
+            self.register_parameter(f"weight_{layer}", nn.Parameter(weight))
+        for layer, bias in enumerate(biases):
+            self.register_parameter(f"bias_{layer}", nn.Parameter(bias))
+
+    def extra_repr(self) -> str:
+        """Describe the stack in one line."""
+        return f"n_nodes={self.n_nodes}, widths={self.widths}"
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """Weight of each layer, (n_nodes, n_in, n_out)."""
+        layers = range(len(self.widths) - 1)
+        return [self.get_parameter(f"weight_{layer}") for layer in layers]
+
+    @property
+    def biases(self) -> list[nn.Parameter]:
+        """Bias of each layer, (n_nodes, 1, n_out)."""
+        layers = range(len(self.widths) - 1)
+        return [self.get_parameter(f"bias_{layer}") for layer in layers]
 
     def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
-        """Return the perceptrons as groups of consecutive ones, one callable a group.
+        """Split into groups of consecutive perceptrons; return a callable for each.
 
-        The split is a view, and a single operation for each parameter.
+        Groups are views of the parameters, from one operation for each parameter.
         """
         groups = [
             list(zip(*(p.split(list(sizes)) for p in parameters), strict=True))
             for parameters in (self.weights, self.biases)
         ]
         return [
-            lambda x, parts=parts: _stacked_forward(x, *parts)
-            for parts in zip(*groups, strict=True)
+            lambda x, group=group: _stacked_forward(x, *group)
+            for group in zip(*groups, strict=True)
         ]
 
     def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Map rows by a perceptron each: the first `sizes[0]` by the first, and so on.
+        """Apply one perceptron to each row of a batch.
 
         Parameters
         ----------
-        x : Tensor of shape (sum(sizes), in)
-            Rows, sorted by their perceptrons.
+        x : Tensor of shape (sum(sizes), n_in)
+            Rows, sorted by perceptron.
         sizes : sequence of n_nodes ints
-            Rows of each.
+            Number of rows of each perceptron.
         """
-        if max(sizes) * len(sizes) <= MOST_PADDING * len(x):
+        if max(sizes) * len(sizes) <= MAX_PADDING * len(x):
             return self._forward_padded(x, sizes)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            if weight is not self.weights[0]:
+        layers = zip(self.weights, self.biases, strict=True)
+        for layer, (weight, bias) in enumerate(layers):
+            if layer > 0:
                 x = activate(x)
             groups = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
             x = torch.cat([torch.addmm(b, rows, w) for rows, w, b in groups])
         return x
 
     def _forward_padded(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Do so in batched products, in which all have as many rows as the largest."""
+        """Pad all groups to the size of the largest, and use batched products."""
         n_rows = torch.tensor(sizes, device=x.device)
         start = n_rows.cumsum(0) - n_rows
         rank = torch.arange(max(sizes), device=x.device)
-        taken = rank < n_rows[:, None]
-        row = torch.where(taken, start[:, None] + rank, 0)
+        used = rank < n_rows[:, None]
+        row = torch.where(used, start[:, None] + rank, 0)
         padded = x.index_select(0, row.flatten()).unflatten(0, row.shape)
-        return self(padded)[taken]
+        return self(padded)[used]
 
     @torch.no_grad()
     def fit_last_layer(self, x: Tensor, target: Tensor) -> None:
-        """Fit the last layer, for a head start, by ridge regression.
+        """Initialize the last layer by ridge regression.
 
         Parameters
         ----------
-        x : Tensor of shape (batch, in)
+        x : Tensor of shape (batch, n_in)
             Input of all perceptrons.
-        target : Tensor of shape (batch, out)
-            What each should give.
+        target : Tensor of shape (batch, n_out)
+            Target output of all perceptrons.
         """
         hidden = _stacked_hidden(x, self.weights, self.biases)
-        hidden = hidden.expand(len(self.weights[0]), -1, -1)
-        # The last column is that of the bias.
+        hidden = hidden.expand(self.n_nodes, -1, -1)
+        # The last column is the constant input of the bias.
         design = F.pad(hidden, (0, 1), value=1.0)
-        penalty = RIDGE * len(x) * torch.eye(design.shape[2]).to(design)
+        eye = torch.eye(design.shape[2], dtype=design.dtype, device=design.device)
+        penalty = RIDGE * len(x) * eye
         solution = torch.linalg.solve(design.mT @ design + penalty, design.mT @ target)
         self.weights[-1].copy_(solution[:, :-1])
         self.biases[-1].copy_(solution[:, -1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, in) or (n_nodes, batch, in) to (n_nodes, batch, out)."""
+        """Map (batch, n_in) or (n_nodes, batch, n_in) to (n_nodes, batch, n_out)."""
         return _stacked_forward(x, self.weights, self.biases)
 
 
 class StackedModules(nn.Module):
-    """One network of any kind per node, with a constant of its own added.
+    """One network of any kind per node, plus one constant per node.
 
-    Networks are evaluated one after the other: those that are worth it are large
-    enough to keep a processor busy.
+    Networks are evaluated one after the other: custom networks are assumed large enough
+    that looping over nodes costs little.
 
     Parameters
     ----------
     n_outputs : int
-        Width of their output.
+        Width of the output.
     make : callable
-        Makes a network, with the keyword argument `generator`.
+        Builds a network, given the keyword argument `generator`.
     n_nodes : int
-        Number of networks. Every parameter has this as its first dimension.
+        Number of networks. It is the first dimension of every parameter.
     generator : torch.Generator
         Source of the initial weights.
+
+    Attributes
+    ----------
+    constant : Parameter of shape (n_nodes, 1, n_outputs)
+        Constants that are added to the outputs.
+    stacked : Module
+        Stacked parameters and buffers, under the names they have in the networks.
     """
+
+    shared: tuple[str, ...] = ()
+    """Names of submodules that all nodes share."""
 
     def __init__(
         self,
@@ -177,41 +244,54 @@ class StackedModules(nn.Module):
     ) -> None:
         super().__init__()
         networks = [make(generator=generator) for _ in range(n_nodes)]
-        shape = (n_nodes, 1, n_outputs)
-        self.constant = nn.Parameter(torch.zeros(shape, device=generator.device))
+        self.constant = nn.Parameter(
+            torch.zeros(
+                n_nodes, 1, n_outputs, dtype=torch.float32, device=generator.device
+            )
+        )
+        self.stacked = nn.Module()
         parameters, buffers = stack_module_state(networks)
-        self._names = [*parameters, *buffers]
-        # It only says what to compute: in a tuple, so that it isn't registered.
-        self._network = (networks[0].to("meta"),)
         for name, value in parameters.items():
-            stacked = nn.Parameter(value.detach(), value.requires_grad)
-            self.register_parameter(_dotless(name), stacked)
+            owner, last = _owner(self.stacked, name)
+            parameter = nn.Parameter(value.detach(), value.requires_grad)
+            owner.register_parameter(last, parameter)
         for name, value in buffers.items():
-            self.register_buffer(_dotless(name), value)
+            owner, last = _owner(self.stacked, name)
+            owner.register_buffer(last, value)
+        # The network without its values. The tuple keeps it from being registered.
+        self._network = (networks[0].to("meta"),)
+
+    def __repr__(self) -> str:
+        network = indent(repr(self._network[0]), "  ")
+        return f"{type(self).__name__}(\n  n_nodes={len(self.constant)}\n{network}\n)"
 
     def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Map rows by a network each; arguments as for `StackedMLP.forward_groups`."""
+        """Apply one network to each row; arguments as `StackedMLP.forward_groups`."""
         return torch.cat(self._evaluate(x.split(sizes)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n_nodes, batch, in) to (n_nodes, batch, out)."""
+        """Map (n_nodes, batch, n_in) to (n_nodes, batch, n_out)."""
         return torch.stack(self._evaluate(x.unbind()))
 
     @torch.no_grad()
-    def start(self, node: int, output: Tensor) -> None:
-        """Let a network begin with a constant output, (out,), more or less."""
+    def init_output(self, node: int, output: Tensor) -> None:
+        """Initialize a network so that its output is near a constant, (n_out,)."""
         self.constant[node] = output
 
     def _evaluate(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Map some rows by each of the networks."""
-        # A call swaps parameters in and out: threads would get in each other's way.
+        """Apply each network to its rows."""
+        # `functional_call` swaps parameters in and out. Threads need their own copies.
         network = copy.deepcopy(self._network[0])
-        values = {name: getattr(self, _dotless(name)).unbind() for name in self._names}
+        values = {
+            name: value.unbind()
+            for named in (self.stacked.named_parameters(), self.stacked.named_buffers())
+            for name, value in named
+        }
         outputs = []
         for node, (rows, constant) in enumerate(
             zip(inputs, self.constant.unbind(), strict=True)
         ):
-            if len(rows) == 0:  # which not all networks take
+            if len(rows) == 0:  # not all networks accept an empty batch
                 outputs.append(constant[:0])
                 continue
             state = {name: value[node] for name, value in values.items()}
@@ -219,15 +299,21 @@ class StackedModules(nn.Module):
         return outputs
 
 
-def _dotless(name: str) -> str:
-    """Name a parameter of all networks: without dots, and unlike any attribute."""
-    return "of/" + name.replace(".", "/")
+def _owner(root: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Return the module that owns a dotted name, and the last part of the name.
+
+    Modules on the way that don't exist are created.
+    """
+    *path, last = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    return root, last
 
 
 def _stacked_forward(
-    x: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> Tensor:
     x = _stacked_hidden(x, weights, biases)
     return _stacked_linear(x, weights[-1], biases[-1])
@@ -245,33 +331,25 @@ def _stacked_hidden(
 def _stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.ndim == 3:
         return torch.baddbmm(bias, x, weight)
-    # All nodes take the same input, so that it is a single product.
+    # All nodes have the same input, so this is a single matrix product.
     n_nodes, n_in, n_out = weight.shape
     flat = x @ weight.transpose(0, 1).reshape(n_in, n_nodes * n_out)
     return flat.view(len(x), n_nodes, n_out).transpose(0, 1) + bias
 
 
 def activate(x: Tensor) -> Tensor:
-    """Normalise over the features, and rectify."""
-    return F.leaky_relu(F.layer_norm(x, x.shape[-1:]), SLOPE)
-
-
-def mlp(widths: Sequence[int], *, generator: torch.Generator) -> nn.Sequential:
-    """Return one perceptron whose layers are all normalised and rectified."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layer = linear(fan_in, fan_out, generator=generator)
-        _init_hidden_bias(layer.bias, generator)
-        layers += [layer, nn.LayerNorm(fan_out), nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*layers)
+    """Normalize over the features, and rectify."""
+    return F.leaky_relu(F.layer_norm(x, x.shape[-1:]), NEGATIVE_SLOPE)
 
 
 def linear(
     fan_in: int, fan_out: int, *, gain: float = 1.0, generator: torch.Generator
 ) -> nn.Linear:
     """Return a linear layer with initial weights from an explicit generator."""
-    # `skip_init` leaves the global generator alone, which nn.Linear would draw from.
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, device=generator.device)
+    # nn.Linear would draw from the global generator; `skip_init` doesn't.
+    layer = nn.utils.skip_init(
+        nn.Linear, fan_in, fan_out, device=generator.device, dtype=torch.float32
+    )
     with torch.no_grad():
         _init_weight(layer.weight, fan_in, generator, gain)
         layer.bias.zero_()
@@ -283,7 +361,7 @@ def conv(
     n_out: int,
     *,
     stride: int = 1,
-    doubling: bool = False,
+    upsample: bool = False,
     gain: float = 1.0,
     generator: torch.Generator,
 ) -> nn.Module:
@@ -292,23 +370,25 @@ def conv(
     Parameters
     ----------
     n_in, n_out : int
-        Channels.
+        Number of channels.
     stride : int, default=1
-        Step of windows of three pixels, around every pixel that there is a step to.
-    doubling : bool, default=False
-        Whether to double height and width instead, by a transposed convolution.
+        Stride of the 3 x 3 windows.
+    upsample : bool, default=False
+        Whether to double height and width by a transposed convolution instead.
     gain : float, default=1.0
         Factor on the initial weights.
     generator : torch.Generator
         Source of the initial weights.
     """
-    if doubling:
-        kind, window, n_terms = nn.ConvTranspose2d, (4, 2, 1), 4 * n_in
+    if upsample:
+        kind, window, fan_in = nn.ConvTranspose2d, (4, 2, 1), 4 * n_in
     else:
-        kind, window, n_terms = nn.Conv2d, (3, stride, 1), 9 * n_in
-    layer = nn.utils.skip_init(kind, n_in, n_out, *window, device=generator.device)
+        kind, window, fan_in = nn.Conv2d, (3, stride, 1), 9 * n_in
+    layer = nn.utils.skip_init(
+        kind, n_in, n_out, *window, device=generator.device, dtype=torch.float32
+    )
     with torch.no_grad():
-        _init_weight(layer.weight, n_terms, generator, gain)
+        _init_weight(layer.weight, fan_in, generator, gain)
         layer.bias.zero_()
     return layer
 
@@ -316,17 +396,16 @@ def conv(
 def _init_weight(
     weight: Tensor, fan_in: int, generator: torch.Generator, gain: float = 1.0
 ) -> None:
-    """Fill with uniform values that keep the variance of unit inputs."""
+    """Fill with uniform values that preserve the variance of unit inputs."""
     bound = gain * math.sqrt(3.0 / max(fan_in, 1))
     with torch.no_grad():
         weight.uniform_(-bound, bound, generator=generator)
 
 
 def _init_hidden_bias(bias: Tensor, generator: torch.Generator) -> None:
-    """Fill the bias in front of a normalisation.
+    """Fill the bias of a layer that is normalized.
 
-    With none, the normalisation would hide how large the input is: half a unit makes
-    a difference to inputs of unit size.
+    Without a bias, the normalization would remove the scale of the input.
     """
     with torch.no_grad():
         bias.uniform_(-0.5, 0.5, generator=generator)

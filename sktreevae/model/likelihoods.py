@@ -1,241 +1,290 @@
-"""p(x | z): what a leaf's decoder says about the data."""
+"""Likelihoods p(x | z): distributions of the data given a decoder's output."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .precision import full_precision
+from .._random import draw_seed
+from .precision import no_autocast
 
-__all__ = ["Bernoulli", "Gaussian", "LIKELIHOODS", "NegativeBinomial", "Poisson"]
+__all__ = [
+    "LIKELIHOODS",
+    "MAX_COUNT",
+    "BernoulliLikelihood",
+    "GaussianLikelihood",
+    "Likelihood",
+    "NegativeBinomialLikelihood",
+    "PoissonLikelihood",
+]
 
-LARGEST_COUNT = 2**24
-"""Larger counts aren't whole in single precision."""
+MAX_COUNT = 2**24
+"""Maximum count. Single precision can't represent all larger whole numbers."""
 
-PACE = 10.0
-"""Steps of Adam are as large for a single number as for each of a network's, which
-add up: a factor lets variances and dispersions keep pace with the means."""
+RAW_SCALE = 10.0
+"""Scale of raw variances and dispersions. Adam moves every scalar by about the same
+step; the factor lets variances move as fast as network outputs."""
 
 
-class Bernoulli(nn.Module):
-    """Data in [0, 1]; the decoder gives logits. Values between are soft targets.
-
-    With soft targets the likelihood isn't a normalised density. Values outside, which
-    unseen data may have, count as the nearest inside.
+class Likelihood(nn.Module, ABC):
+    """Base class of the likelihoods.
 
     Parameters
     ----------
     n_leaves, n_features : int
-        Unused: this likelihood has no parameters of its own.
+        Shape of the tables of parameters, in subclasses that have any.
+
+    Attributes
+    ----------
+    support : {"unit_interval", "real", "counts"}
+        Values that the data may have.
+    standardize : bool
+        Whether the data are standardized before they are modeled.
     """
+
+    support: ClassVar[str]
+    standardize: ClassVar[bool] = False
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__()
+        self.n_leaves = n_leaves
+        self.n_features = n_features
 
-    def output(self, mean: Tensor) -> Tensor:
-        """Invert `mean`, short of certainty."""
+    def extra_repr(self) -> str:
+        """Describe the likelihood in one line."""
+        return f"n_leaves={self.n_leaves}, n_features={self.n_features}"
+
+    @abstractmethod
+    def link(self, mean: Tensor) -> Tensor:
+        """Return the decoder output that has the given mean."""
+
+    @abstractmethod
+    def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
+        """Return log p(x | z) in nats, summed over the features.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_leaves, batch, n_features) or (batch, n_features)
+            Output of the decoders of all leaves, or of one leaf for each row.
+        x : Tensor of shape (batch, n_features)
+            Data.
+        leaf : Tensor of int of shape (batch,), default=None
+            Leaf of each row, if there is one leaf for each row.
+        """
+
+    @abstractmethod
+    def mean(self, output: Tensor) -> Tensor:
+        """Return E[x | z], with the shape of the decoder output."""
+
+    @abstractmethod
+    def sample(
+        self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
+    ) -> Tensor:
+        """Draw x from p(x | z); `output` and `leaf` as for `log_prob`."""
+
+
+class BernoulliLikelihood(Likelihood):
+    """Bernoulli likelihood; the decoder gives logits.
+
+    Values between 0 and 1 are soft targets, for which the likelihood isn't a normalized
+    density. Values outside [0, 1] are clipped.
+    """
+
+    support = "unit_interval"
+
+    def link(self, mean: Tensor) -> Tensor:
+        """Return the logits of the means, clipped to [0.01, 0.99]."""
         return mean.clamp(0.01, 0.99).logit()
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
-        """Log p(x | z) in nats; arguments as for `Gaussian.log_prob`."""
-        with full_precision(x):
+        """Return log p(x | z) in nats; see `Likelihood.log_prob`."""
+        with no_autocast(x):
             linear = torch.linalg.vecdot(output, x.clamp(0.0, 1.0))
         return linear - F.softplus(output).sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:
-        """E[x | z], in the shape of the decoder's output."""
+        """Return the probabilities."""
         return output.sigmoid()
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
-        """Return the probabilities: grey levels, as the soft targets are."""
+        """Return the probabilities: gray levels, like the soft targets."""
         return self.mean(output)
 
 
-class Gaussian(nn.Module):
-    """Real values; the decoder gives means, each leaf has a variance per feature.
+class GaussianLikelihood(Likelihood):
+    """Gaussian likelihood; the decoder gives means.
 
-    The variances are learned, and never below `VARIANCE_FLOOR`, a standard deviation
-    of a tenth of the feature's own: a feature that is constant in a leaf adds 1.4 nats
-    at most, and can't drown the others.
-
-    Parameters
-    ----------
-    n_leaves, n_features : int
-        Shape of the table of variances.
+    Each leaf has a variance per feature. Variances are learned, and at least
+    `MIN_VARIANCE`: a standard deviation of a tenth of the feature's own. This bounds
+    the log-density that a feature adds if it is constant in a leaf to 1.4 nats.
     """
 
-    VARIANCE_FLOOR = 1e-2
+    support = "real"
+    standardize = True
+
+    MIN_VARIANCE: ClassVar[float] = 1e-2
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
-        super().__init__()
-        one = math.log(math.expm1(1.0)) / PACE  # of a variance of one
-        self.raw_variance = nn.Parameter(torch.full((n_leaves, 1, n_features), one))
-
-    def output(self, mean: Tensor) -> Tensor:
-        """Invert `mean`."""
-        return mean
+        super().__init__(n_leaves, n_features)
+        self.raw_variance = _raw_table(n_leaves, n_features, initial=1.0)
 
     @property
     def variance(self) -> Tensor:
         """Variance of each feature at each leaf, (n_leaves, 1, n_features)."""
-        return F.softplus(PACE * self.raw_variance) + self.VARIANCE_FLOOR
+        return F.softplus(RAW_SCALE * self.raw_variance) + self.MIN_VARIANCE
+
+    def link(self, mean: Tensor) -> Tensor:
+        """Return the means."""
+        return mean
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
-        """Log p(x | z) in nats.
-
-        Parameters
-        ----------
-        output : Tensor of shape (n_leaves, batch, n_features) or (batch, n_features)
-            What the decoders give; the latter if each row has a leaf of its own.
-        x : Tensor of shape (batch, n_features)
-            Data.
-        leaf : Tensor of int of shape (batch,), default=None
-            Leaves of the rows in the latter case.
-        """
-        variance = _of_leaves(self.variance, leaf)
-        with full_precision(x):
+        """Return log p(x | z) in nats; see `Likelihood.log_prob`."""
+        variance = _rows_of(self.variance, leaf)
+        with no_autocast(x):
             squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
         return -0.5 * (squares + (2 * torch.pi * variance).log().sum(-1))
 
     def mean(self, output: Tensor) -> Tensor:
-        """E[x | z], in the shape of the decoder's output."""
+        """Return the means."""
         return output
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
-        """Draw x from p(x | z); `output` and `leaf` as for `log_prob`."""
+        """Draw x from p(x | z); see `Likelihood.sample`."""
         noise = torch.empty_like(output).normal_(generator=generator)
-        return torch.addcmul(output, _of_leaves(self.variance, leaf).sqrt(), noise)
+        return torch.addcmul(output, _rows_of(self.variance, leaf).sqrt(), noise)
 
 
-class Poisson(nn.Module):
-    """Counts; the decoder gives the logarithms of their rates.
+class PoissonLikelihood(Likelihood):
+    """Poisson likelihood of counts; the decoder gives the logarithms of the rates.
 
-    Rates are kept between 1e-6 and twice the `LARGEST_COUNT` of 2**24, so that no
-    exponential overflows and no count is impossible.
-
-    Parameters
-    ----------
-    n_leaves, n_features : int
-        Unused: this likelihood has no parameters of its own.
+    Rates are clipped to [1e-6, 2 * MAX_COUNT], so that exponentials don't overflow and
+    no count has probability 0.
     """
 
-    LOG_RATE_RANGE = math.log(1e-6), math.log(2.0 * LARGEST_COUNT)
+    support = "counts"
 
-    START_FLOOR = 1e-3
-    """Least rate that a leaf starts from: gradients vanish with the rate."""
+    LOG_RATE_RANGE: ClassVar[tuple[float, float]] = (
+        math.log(1e-6),
+        math.log(2.0 * MAX_COUNT),
+    )
 
-    def __init__(self, n_leaves: int, n_features: int) -> None:
-        super().__init__()
+    MIN_INITIAL_RATE: ClassVar[float] = 1e-3
+    """Minimum rate given by `link`. Gradients vanish with the rate."""
 
-    def output(self, mean: Tensor) -> Tensor:
-        """Invert `mean`, short of rates of zero."""
-        return mean.clamp(min=self.START_FLOOR).log()
+    def link(self, mean: Tensor) -> Tensor:
+        """Return the logarithms of the rates, clipped to be at least 1e-3."""
+        return mean.clamp(min=self.MIN_INITIAL_RATE).log()
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
-        """Log p(x | z) in nats; arguments as for `Gaussian.log_prob`.
+        """Return log p(x | z) in nats; see `Likelihood.log_prob`.
 
-        In the form of Loader (2000): a deviance, and what Stirling's formula leaves.
-        The terms of the plain form cancel, and single precision with them, where
-        counts are large.
+        The formula is Loader's (2000): a deviance, and the remainder of Stirling's
+        formula. For large counts, the terms of the textbook formula nearly cancel,
+        which costs most digits in single precision.
         """
-        base, log_ratio = self._compare(output, x)
+        base, log_ratio = self._log_rate_ratio(output, x)
         excess = (x - base) - base * log_ratio.expm1()  # x - rate
-        return (x * log_ratio + excess - _stirling_rest(x)).sum(-1)
+        return (x * log_ratio + excess - _stirling_remainder(x)).sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:
-        """E[x | z], in the shape of the decoder's output."""
+        """Return the rates."""
         return output.clamp(*self.LOG_RATE_RANGE).exp()
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
-        """Draw x from p(x | z): whole numbers."""
+        """Draw counts from p(x | z); see `Likelihood.sample`."""
         return torch.poisson(self.mean(output), generator=generator)
 
-    def _compare(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return counts, or one instead of zero, and log(rate / count) for these."""
+    def _log_rate_ratio(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the counts, with 1 in place of 0, and log(rate / count) for them."""
         base = torch.where(x > 0, x, 1.0)
         return base, output.clamp(*self.LOG_RATE_RANGE) - base.log()
 
 
-class NegativeBinomial(Poisson):
-    """Counts that vary more than Poisson's: the rate itself is gamma distributed.
+class NegativeBinomialLikelihood(PoissonLikelihood):
+    """Negative binomial likelihood of overdispersed counts.
 
-    The variance is ``rate + dispersion * rate**2``. The decoder gives the logarithms
-    of the rates, within the same bounds as for `Poisson`; each leaf has a dispersion
-    per feature. Dispersions are learned, and never below `DISPERSION_FLOOR`, which
-    means rates that vary by 1%: for rates far below 1e4 this is as good as Poisson.
-
-    Parameters
-    ----------
-    n_leaves, n_features : int
-        Shape of the table of dispersions.
+    The variance is ``rate + dispersion * rate**2``. The decoder gives the logarithms of
+    the rates, clipped as for `PoissonLikelihood`; each leaf has a dispersion per
+    feature. Dispersions are learned, and at least `MIN_DISPERSION`, which means rates
+    that vary by 1%. For rates far below 1e4, this is close to a Poisson distribution.
     """
 
-    DISPERSION_FLOOR = 1e-4
+    MIN_DISPERSION: ClassVar[float] = 1e-4
 
-    START_DISPERSION = 0.3
+    INITIAL_DISPERSION: ClassVar[float] = 0.3
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__(n_leaves, n_features)
-        start = math.log(math.expm1(self.START_DISPERSION)) / PACE
-        self.raw_dispersion = nn.Parameter(torch.full((n_leaves, 1, n_features), start))
+        self.raw_dispersion = _raw_table(
+            n_leaves, n_features, initial=self.INITIAL_DISPERSION
+        )
 
     @property
     def dispersion(self) -> Tensor:
         """Dispersion of each feature at each leaf, (n_leaves, 1, n_features)."""
-        return F.softplus(PACE * self.raw_dispersion) + self.DISPERSION_FLOOR
+        return F.softplus(RAW_SCALE * self.raw_dispersion) + self.MIN_DISPERSION
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
-        """Log p(x | z) in nats; arguments as for `Gaussian.log_prob`.
+        """Return log p(x | z) in nats; see `Likelihood.log_prob`.
 
-        In Loader's form, as that of `Poisson`.
+        The formula is Loader's, as in `PoissonLikelihood.log_prob`.
         """
-        size = 1.0 / _of_leaves(self.dispersion, leaf)
-        base, log_ratio = self._compare(output, x)
+        size = 1.0 / _rows_of(self.dispersion, leaf)
+        base, log_ratio = self._log_rate_ratio(output, x)
         total = x + size
         log_share = (total / (size + base * log_ratio.exp())).log()
-        rest = _stirling_rest(total) - _stirling_rest(x)
-        terms = x * log_ratio + total * log_share + rest - total.log()
-        return (terms + (size.log() - _stirling_rest(size))).sum(-1)
+        remainder = _stirling_remainder(total) - _stirling_remainder(x)
+        terms = x * log_ratio + total * log_share + remainder - total.log()
+        return (terms + (size.log() - _stirling_remainder(size))).sum(-1)
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
-        """Draw x from p(x | z): whole numbers.
+        """Draw counts from p(x | z); see `Likelihood.sample`.
 
-        They are drawn by numpy, seeded from the generator: torch has no public gamma
-        sampler that takes one.
+        They are drawn by a numpy generator, seeded from the torch generator: torch has
+        no public gamma sampler that accepts a generator.
         """
-        largest = torch.iinfo(torch.int64).max
-        seed = torch.randint(largest, (), generator=generator, device=output.device)
-        rng = np.random.default_rng(seed.item())
+        rng = np.random.default_rng(
+            draw_seed(generator, high=torch.iinfo(torch.int64).max)
+        )
         rate, size = (
-            t.cpu().double().numpy(force=True)
-            for t in (self.mean(output), 1.0 / _of_leaves(self.dispersion, leaf))
+            values.double().numpy(force=True)
+            for values in (self.mean(output), 1.0 / _rows_of(self.dispersion, leaf))
         )
         counts = rng.negative_binomial(size, size / (size + rate))
         return torch.from_numpy(counts).to(output)
 
 
-def _of_leaves(table: Tensor, leaf: Tensor | None) -> Tensor:
-    """Rows of (n_leaves, 1, n_features) for the leaves named; the table, if none is."""
+def _raw_table(n_leaves: int, n_features: int, initial: float) -> nn.Parameter:
+    """Return raw parameters whose scaled softplus is `initial`."""
+    raw = math.log(math.expm1(initial)) / RAW_SCALE
+    return nn.Parameter(torch.full((n_leaves, 1, n_features), raw, dtype=torch.float32))
+
+
+def _rows_of(table: Tensor, leaf: Tensor | None) -> Tensor:
+    """Select rows of (n_leaves, 1, n_features) by leaf, or return the whole table."""
     # Indexing, unlike `index_select`, has gradients that CUDA sums in a fixed order.
     return table if leaf is None else table.squeeze(1)[leaf]
 
 
-def _stirling_rest(x: Tensor) -> Tensor:
-    """log(x!) - x log(x) + x for x >= 0, whose terms nearly cancel if x is large.
+def _stirling_remainder(x: Tensor) -> Tensor:
+    """Return log(x!) - x log(x) + x for x >= 0.
 
-    Three terms of the series are exact in single precision from 8 on.
+    The terms nearly cancel if x is large. From 8 on, the first terms of the asymptotic
+    series are exact in single precision.
     """
     small, large = x.clamp(max=8.0), x.clamp(min=8.0)
     exact = torch.lgamma(small + 1.0) - torch.xlogy(small, small) + small
@@ -244,10 +293,10 @@ def _stirling_rest(x: Tensor) -> Tensor:
     return torch.where(x < 8.0, exact, 0.5 * (2 * torch.pi * large).log() + series)
 
 
-LIKELIHOODS: dict[str, type[nn.Module]] = {
-    "bernoulli": Bernoulli,
-    "gaussian": Gaussian,
-    "poisson": Poisson,
-    "negative_binomial": NegativeBinomial,
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "gaussian": GaussianLikelihood,
+    "poisson": PoissonLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
 }
-"""The likelihoods by the names that a user gives."""
+"""Likelihoods by the values of the estimator's parameter."""

@@ -1,4 +1,4 @@
-"""Encoders, decoders, and the bottom-up side: from data to an embedding per depth."""
+"""Encoders, readouts of decoders, and networks built by a user's callable."""
 
 from __future__ import annotations
 
@@ -6,81 +6,78 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .decoders import LeafDecoders
+from .._random import draw_seed
 from .images import ImageLayout
-from .layers import SLOPE, StackedModules, conv, linear, mlp
+from .layers import MLP, NEGATIVE_SLOPE, conv, linear
 
 __all__ = [
     "BottomUp",
-    "ConvReadout",
     "ConvEncoder",
-    "Factory",
-    "decoder_factory",
-    "encoder_factory",
+    "ConvReadout",
+    "CustomNetwork",
+    "build_custom",
+    "check_custom",
 ]
 
-Factory = Callable[..., nn.Module]
-"""Makes a network, with the keyword argument `generator` for its initial weights."""
+CustomNetwork = Callable[[int, int], nn.Module]
+"""A user's callable, from the widths of input and output to a network."""
 
-SMALLEST_GRID = 7
-"""Images are halved until their shorter side is no longer than this."""
-
-MIN_CONV_SIDE = 16
-"""Smaller images have no need of convolutions."""
+MAX_COARSE_SIDE = 7
+"""Images are halved until their shorter side is at most this long."""
 
 ENCODER_CHANNELS = 16
+"""Channels of the encoder at the finest grid. Each coarser grid has twice as many."""
+
 DECODER_CHANNELS = 8
-"""At the finest grid; each coarser one has twice as many."""
+"""Channels of the readout at the finest grid. Each coarser grid has twice as many."""
 
 _GLOBAL_STATE = threading.Lock()
 
 
 class BottomUp(nn.Module):
-    """Encoder and chain of the inference model (section 2.3 of the paper).
+    """Bottom-up chain of the inference model (section 2.3 of the paper).
 
-    Inputs, the features of samples, are centred and scaled by fitted buffers. The
-    perceptron's output is the deepest embedding, d_D; each step of the chain gives the
-    embedding one level nearer to the root, down to d_0.
+    Features are centered and scaled by fitted buffers. The output of the perceptron is
+    the deepest embedding, d_D. Each further layer gives the embedding of the next level
+    up, until d_0.
 
     Parameters
     ----------
     n_inputs : int
-        Width of the features.
+        Number of features.
     hidden_dim : int
-        Width of every embedding. The perceptron narrows to it from four times as much.
-    n_steps : int
-        Steps of the chain, D: there are ``n_steps + 1`` embeddings.
+        Width of every embedding. The perceptron narrows from four times this width.
+    depth : int
+        Number of layers after the perceptron, D. There are ``depth + 1`` embeddings.
     generator : torch.Generator
         Source of the initial weights.
     """
 
     def __init__(
-        self,
-        n_inputs: int,
-        *,
-        hidden_dim: int,
-        n_steps: int,
-        generator: torch.Generator,
+        self, n_inputs: int, *, hidden_dim: int, depth: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.register_buffer("center", torch.zeros(n_inputs))
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("center", torch.zeros(n_inputs, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float32))
         widths = (n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
-        self.perceptron = mlp(widths, generator=generator)
+        self.perceptron = MLP(widths, generator=generator)
         self.chain = nn.ModuleList(
-            mlp((hidden_dim, hidden_dim), generator=generator) for _ in range(n_steps)
+            MLP((hidden_dim, hidden_dim), generator=generator) for _ in range(depth)
         )
 
+    def extra_repr(self) -> str:
+        """Describe the chain in one line."""
+        n_inputs, *_, hidden_dim = self.perceptron.widths
+        return f"n_inputs={n_inputs}, hidden_dim={hidden_dim}, depth={len(self.chain)}"
+
     @torch.no_grad()
-    def standardise(self, features: Tensor) -> None:
-        """Center like some features, (n_samples, n_inputs), and scale as a whole."""
+    def standardize(self, features: Tensor) -> None:
+        """Fit the center, and a single scale, to features (n_samples, n_inputs)."""
         self.center.copy_(features.mean(0))
         scale = (features - self.center).square().mean().sqrt()
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
@@ -88,23 +85,23 @@ class BottomUp(nn.Module):
     def forward(self, features: Tensor) -> list[Tensor]:
         """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
         embeddings = [self.perceptron((features - self.center) / self.scale)]
-        for step in self.chain:
-            embeddings.append(step(embeddings[-1]))
+        for layer in self.chain:
+            embeddings.append(layer(embeddings[-1]))
         return embeddings[::-1]
 
 
 class ConvEncoder(nn.Module):
     """Convolutions that halve an image until it is small, then a linear layer.
 
-    Every layer is normalised over all of an image, so that the result doesn't depend
-    on other images of a batch.
+    Normalization is over one image (group normalization with a single group), so the
+    result doesn't depend on the other images of a batch.
 
     Parameters
     ----------
     layout : ImageLayout
-        Shape of the images that rows are.
+        Layout of the images in the rows.
     hidden_dim : int
-        Width of the result.
+        Width of the output.
     residual : bool, default=False
         Whether a residual block follows each convolution (He et al. 2016).
     generator : torch.Generator
@@ -129,11 +126,11 @@ class ConvEncoder(nn.Module):
         for n_in, n_out in pairwise(channels):
             layers += [conv(n_in, n_out, stride=2, generator=generator), *_norm(n_out)]
             if residual:
-                layers.append(_Residual(n_out, generator=generator))
+                layers.append(_ResidualBlock(n_out, generator=generator))
         self.convolutions = nn.Sequential(*layers)
         height, width = grids[-1]
         n_last = channels[-1] * height * width
-        self.head = mlp((n_last, hidden_dim), generator=generator)
+        self.head = MLP((n_last, hidden_dim), generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_features) to (batch, hidden_dim)."""
@@ -146,11 +143,11 @@ class ConvReadout(nn.Module):
     Parameters
     ----------
     layout : ImageLayout
-        Shape of the images that rows are.
+        Layout of the images in the rows.
     n_inputs : int
         Width of the hidden units.
     residual : bool, default=False
-        Whether a residual block precedes each doubling.
+        Whether a residual block precedes each upsampling.
     generator : torch.Generator
         Source of the initial weights.
     """
@@ -167,170 +164,134 @@ class ConvReadout(nn.Module):
         self.layout = layout
         *finer, (height, width) = _grids(layout)
         self.sizes = finer[::-1]
-        coarsest = DECODER_CHANNELS * 2 ** max(len(finer) - 1, 0)
-        self.smallest = nn.Sequential(
-            linear(n_inputs, coarsest * height * width, generator=generator),
-            nn.Unflatten(1, (coarsest, height, width)),
+        n_coarsest = DECODER_CHANNELS * 2 ** max(len(finer) - 1, 0)
+        self.coarsest = nn.Sequential(
+            linear(n_inputs, n_coarsest * height * width, generator=generator),
+            nn.Unflatten(1, (n_coarsest, height, width)),
         )
-        self.doublings = nn.ModuleList()
-        channels = [coarsest // 2**level for level in range(len(finer))]
+        self.upsampling = nn.ModuleList()
+        channels = [n_coarsest // 2**level for level in range(len(finer))]
         for n_in, n_out in pairwise([*channels, layout.channels]):
             layers: list[nn.Module] = _norm(n_in)
             if residual:
-                layers.append(_Residual(n_in, generator=generator))
-            # A first guess close to zero: the leaf's mean image is added to it.
+                layers.append(_ResidualBlock(n_in, generator=generator))
+            # Small weights: the initial output is close to zero, and the leaf's mean
+            # image is added to it.
             gain = 0.1 if n_out == layout.channels else 1.0
             layers.append(
-                conv(n_in, n_out, doubling=True, gain=gain, generator=generator)
+                conv(n_in, n_out, upsample=True, gain=gain, generator=generator)
             )
-            self.doublings.append(nn.Sequential(*layers))
+            self.upsampling.append(nn.Sequential(*layers))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (batch, n_inputs) to (batch, n_features)."""
-        image = self.smallest(hidden)
-        for double, (height, width) in zip(self.doublings, self.sizes, strict=True):
-            image = double(image)[..., :height, :width]
+        image = self.coarsest(hidden)
+        for upsample, (height, width) in zip(self.upsampling, self.sizes, strict=True):
+            image = upsample(image)[..., :height, :width]
         return self.layout.rows(image)
 
 
-class _Residual(nn.Module):
+class _ResidualBlock(nn.Module):
     """Two convolutions whose result is added to their input."""
 
     def __init__(self, n_channels: int, *, generator: torch.Generator) -> None:
         super().__init__()
-        self.change = nn.Sequential(
+        self.convolutions = nn.Sequential(
             conv(n_channels, n_channels, generator=generator),
             *_norm(n_channels),
             conv(n_channels, n_channels, gain=0.1, generator=generator),
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        return image + self.change(image)
+        return image + self.convolutions(image)
 
 
 def _grids(layout: ImageLayout) -> list[tuple[int, int]]:
-    """Heights and widths from that of the image to the coarsest, halved each time."""
+    """Return heights and widths from the image to the coarsest grid."""
     grids = [(layout.height, layout.width)]
-    while min(grids[-1]) > SMALLEST_GRID:
+    while min(grids[-1]) > MAX_COARSE_SIDE:
         grids.append(tuple(-(-side // 2) for side in grids[-1]))
     return grids
 
 
 def _norm(n_channels: int) -> list[nn.Module]:
-    """Normalise over all of an image, with a gain for each channel; then rectify."""
-    return [nn.GroupNorm(1, n_channels), nn.LeakyReLU(SLOPE)]
+    """Return a normalization over one image, with a gain per channel; a rectifier."""
+    norm = nn.GroupNorm(1, n_channels, dtype=torch.float32)
+    return [norm, nn.LeakyReLU(NEGATIVE_SLOPE)]
 
 
-def encoder_factory(
-    encoder: str | Callable[[int, int], nn.Module],
-    image_shape: tuple[int, ...] | None,
-    n_features: int,
-    hidden_dim: int,
-) -> Factory | None:
-    """Return what makes the encoder of the data; None, if features are enough.
+def build_custom(
+    make: CustomNetwork, n_in: int, n_out: int, *, generator: torch.Generator
+) -> nn.Module:
+    """Return a network of a user's callable, in float32.
 
-    Arguments are those of `TreeVAEClustering`.
+    The callable draws initial weights from torch's global generator, which is seeded
+    from `generator` meanwhile.
     """
-    if callable(encoder):
-        return _FromUser.checked("encoder", encoder, n_features, hidden_dim)
-    kind = _resolve(encoder, image_shape)
-    if kind == "mlp":
-        return None
-    layout = ImageLayout.of(image_shape)
-    return partial(ConvEncoder, layout, hidden_dim, residual=kind == "resnet")
+    with _seeded_global_state(generator):
+        network = make(n_in, n_out)
+    # The callable may return the same module at every call.
+    return copy.deepcopy(network).to(generator.device).float()
 
 
-def decoder_factory(
-    decoder: str | Callable[[int, int], nn.Module],
-    image_shape: tuple[int, ...] | None,
-    n_features: int,
-    hidden_dim: int,
-    latent_dim: int,
-) -> Callable[..., LeafDecoders | StackedModules]:
-    """Return what makes the decoders of some leaves, with their number and `generator`.
+def check_custom(name: str, make: CustomNetwork, n_in: int, n_out: int) -> None:
+    """Check a user's callable by building a network and applying it.
 
-    Arguments are those of `TreeVAEClustering`.
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for error messages.
+    make : callable
+        The user's callable.
+    n_in, n_out : int
+        Width of the input and of the output.
+
+    Raises
+    ------
+    ValueError
+        If `make` is a module or doesn't return one, or if the network fails, returns
+        another shape or values that aren't finite, mixes rows or is random.
     """
-    if callable(decoder):
-        make = _FromUser.checked("decoder", decoder, latent_dim, n_features)
-        return partial(StackedModules, n_features, make)
-    readout = None
-    kind = _resolve(decoder, image_shape)
-    if kind != "mlp":
-        layout = ImageLayout.of(image_shape)
-        residual = kind == "resnet"
-        readout = partial(ConvReadout, layout, 2 * hidden_dim, residual=residual)
-    return partial(LeafDecoders, n_features, latent_dim, hidden_dim, readout=readout)
-
-
-def _resolve(kind: str, image_shape: tuple[int, ...] | None) -> str:
-    """Choose networks for "auto": by what is known of images."""
-    if kind != "auto":
-        return kind
-    layout = None if image_shape is None else ImageLayout.of(image_shape)
-    if layout is None or min(layout.height, layout.width) < MIN_CONV_SIDE:
-        return "mlp"
-    return "cnn" if layout.channels == 1 else "resnet"
-
-
-@dataclass(frozen=True)
-class _FromUser:
-    """A factory of a user's, which knows nothing of generators."""
-
-    make: Callable[[int, int], nn.Module]
-    n_in: int
-    n_out: int
-
-    @classmethod
-    def checked(
-        cls, name: str, make: Callable[[int, int], nn.Module], n_in: int, n_out: int
-    ) -> _FromUser:
-        """Return the factory, if what it makes can be used."""
-        if isinstance(make, nn.Module):
+    if isinstance(make, nn.Module):
+        raise ValueError(
+            f"{name} must be a callable that makes a torch.nn.Module for each call, "
+            f"got a module: {make!r}."
+        )
+    call = f"{name}({n_in}, {n_out})"
+    with _seeded_global_state(torch.Generator()), torch.no_grad():
+        network = make(n_in, n_out)
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"{call} must return a torch.nn.Module, got {network!r}.")
+        network = copy.deepcopy(network).float()
+        rows = torch.randn(3, n_in, dtype=torch.float32)
+        duty = f"The network of {call} must map (3, {n_in}) to (3, {n_out})"
+        try:
+            output = network(rows)
+        except RuntimeError as error:
+            raise ValueError(f"{duty}, but fails: {error}") from error
+        if not isinstance(output, Tensor) or output.shape != (3, n_out):
+            result = tuple(output.shape) if isinstance(output, Tensor) else output
+            raise ValueError(f"{duty}, got {result!r}.")
+        if not output.isfinite().all():
+            kind = "NaN" if output.isnan().any() else "infinite values"
             raise ValueError(
-                f"{name} must be a callable that makes a torch.nn.Module for each "
-                f"call, got a module: {make!r}."
+                f"The network of {call} returns {kind} for standard normal input: its "
+                "values must be finite."
             )
-        call = f"{name}({n_in}, {n_out})"
-        with _seeded(torch.Generator()), torch.no_grad():
-            network = make(n_in, n_out)
-            if not isinstance(network, nn.Module):
-                raise ValueError(
-                    f"{call} must return a torch.nn.Module, got {network!r}."
-                )
-            duty = f"The network of {call} must map (3, {n_in}) to (3, {n_out})"
-            rows = torch.randn(3, n_in)
-            try:
-                output = network(rows)
-            except RuntimeError as error:
-                raise ValueError(f"{duty}, but fails: {error}") from error
-            if not isinstance(output, Tensor) or output.shape != (3, n_out):
-                got = tuple(output.shape) if isinstance(output, Tensor) else output
-                raise ValueError(f"{duty}, got {got!r}.")
-            if not torch.allclose(output[:2], network(rows[:2]), rtol=1e-3, atol=1e-4):
-                raise ValueError(
-                    f"The network of {call} must map each row by itself, and "
-                    "always alike: it may have no batch normalisation and no dropout."
-                )
-        return cls(make, n_in, n_out)
-
-    def __call__(self, *, generator: torch.Generator) -> nn.Module:
-        """Make the network; its initial weights follow from the generator."""
-        with _seeded(generator):
-            network = self.make(self.n_in, self.n_out)
-        # What the user made is theirs: it may be the same at every call.
-        return copy.deepcopy(network).to(generator.device)
+        if not torch.allclose(output[:2], network(rows[:2]), rtol=1e-3, atol=1e-4):
+            raise ValueError(
+                f"The network of {call} must map each row independently of the others, "
+                "without randomness: batch normalization and dropout are not allowed."
+            )
 
 
 @contextmanager
-def _seeded(generator: torch.Generator) -> Iterator[None]:
-    """Let torch's global state follow from a generator, for code that draws from it.
+def _seeded_global_state(generator: torch.Generator) -> Iterator[None]:
+    """Seed torch's global generator from `generator`, and restore its state after.
 
-    The state is as before in the end. One at a time: fits in other threads may get
-    here, too.
+    A lock lets one thread at a time do so.
     """
-    device = generator.device
-    seed = torch.randint(2**31, (), generator=generator, device=device).item()
+    seed = draw_seed(generator)
     with _GLOBAL_STATE, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

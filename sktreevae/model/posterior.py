@@ -1,4 +1,4 @@
-"""What a model infers from a batch, and the bound that follows, as typed results."""
+"""Results of inference and the terms of the ELBO, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -7,28 +7,60 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from .gaussians import Gaussian
+from .gaussians import DiagonalGaussian
 
-__all__ = ["Decisions", "ElboTerms", "Level", "Posterior", "Routing"]
+__all__ = [
+    "Decisions",
+    "ElboTerms",
+    "Encoding",
+    "Level",
+    "Posterior",
+    "Routing",
+    "at_depth",
+]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Deterministic encoding of a batch, one tensor for each depth of the tree.
+
+    Nodes that are deeper than the last tensor read the last tensor.
+
+    Parameters
+    ----------
+    embeddings : list of Tensor of shape (batch, hidden_dim)
+        Bottom-up embeddings d_0, d_1, ...; the input of the q-routers.
+    posterior_inputs : list of Tensor of shape (batch, hidden_dim)
+        Input of the posterior heads: the embeddings, plus the encoder's output if the
+        model has an encoder.
+    """
+
+    embeddings: list[Tensor]
+    posterior_inputs: list[Tensor]
+
+
+def at_depth(by_depth: list[Tensor], depth: int) -> Tensor:
+    """Return the tensor that nodes at a depth read, from tensors of an `Encoding`."""
+    return by_depth[min(depth, len(by_depth) - 1)]
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """The Bernoulli decisions of a level's branching nodes, as logits of "left".
+    """Bernoulli decisions at the splits of a level, as logits of "left".
 
     Parameters
     ----------
-    q_logit : Tensor of shape (n_branchings, n_slots)
-        The inference model's, q(c_i | x).
-    p_logit : Tensor of shape (n_branchings, n_slots)
-        The generative model's, p(c_i | z_i).
+    q_logit : Tensor of shape (n_splits, n_slots)
+        Logits of q(c_i | x), from the inference model.
+    p_logit : Tensor of shape (n_splits, n_slots)
+        Logits of p(c_i | z_i), from the generative model.
     """
 
     q_logit: Tensor
     p_logit: Tensor
 
     def kl(self) -> Tensor:
-        """KL(q(c) || p(c)) in nats, from logits: nothing saturates."""
+        """Return KL(q(c) || p(c)) in nats, from logits: nothing saturates."""
         # With s the logistic function, log (1 - s(x)) = log s(x) - x joins the terms.
         log_ratio = F.softplus(-self.p_logit) - F.softplus(-self.q_logit)
         right = (-self.q_logit).sigmoid()
@@ -37,72 +69,68 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Routing:
-    """Where samples go, by the q-routers alone.
+    """Routing probabilities of a batch, computed by the q-routers.
 
     Parameters
     ----------
-    q_logits : list of Tensor of shape (n_branchings, batch)
-        Logits of "left" at each level but the deepest.
-    log_paths : list of Tensor of shape (n_nodes, batch)
-        log P(i | x), the log-probabilities of reaching the nodes of each level.
-    leaf_log_path : Tensor of shape (n_leaves, batch)
-        log P(l | x), those of the leaves.
+    q_logits : list of Tensor of shape (n_splits, batch)
+        Logits of "left" at the splits of each level but the deepest.
+    node_log_proba : list of Tensor of shape (n_nodes, batch)
+        log P(i | x), the log-probability of reaching each node, by level.
+    leaf_log_proba : Tensor of shape (n_leaves, batch)
+        log P(l | x), the log-probability of each leaf.
     """
 
     q_logits: list[Tensor]
-    log_paths: list[Tensor]
-    leaf_log_path: Tensor
+    node_log_proba: list[Tensor]
+    leaf_log_proba: Tensor
 
 
 @dataclass(frozen=True)
 class Level:
-    """What is inferred at the nodes of one depth, stacked on the first dimension.
+    """Latent variables and decisions of the nodes of one depth.
 
-    The second has all samples or, in a sparse bound, as many slots as a node needs.
+    Tensors have one slot for each sample of the batch. In a sparse ELBO, they have one
+    slot for each sample that is evaluated at the node.
 
     Parameters
     ----------
-    q, p : Gaussian
-        q(z_i | x, z_pa(i)) and p(z_i | z_pa(i)), (n_nodes, n_slots, latent_dim).
+    q, p : DiagonalGaussian of shape (n_nodes, n_slots, latent_dim)
+        q(z_i | x, z_pa(i)) and p(z_i | z_pa(i)).
     z : Tensor of shape (n_nodes, n_slots, latent_dim)
-        The latents drawn from q.
+        Samples of q, or its means.
     decisions : Decisions or None
-        Those of the level's branching nodes; None on the deepest level.
+        Decisions at the level's splits; None on the deepest level.
     """
 
-    q: Gaussian
-    p: Gaussian
+    q: DiagonalGaussian
+    p: DiagonalGaussian
     z: Tensor
     decisions: Decisions | None
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What is inferred in a whole tree.
+    """Inferred latent variables and routing probabilities of a batch.
 
     Parameters
     ----------
     levels : list of Level
-        Latents and decisions at each depth.
+        Latent variables and decisions of each depth.
     routing : Routing
-        Ways down the tree.
+        Routing probabilities.
     leaf_z : Tensor of shape (n_leaves, batch, latent_dim)
-        Latents of the leaves.
+        Latent variables of the leaves.
     """
 
     levels: list[Level]
     routing: Routing
     leaf_z: Tensor
 
-    @property
-    def leaf_log_path(self) -> Tensor:
-        """Log P(l | x), the log-probabilities of the leaves, (n_leaves, batch)."""
-        return self.routing.leaf_log_path
-
 
 @dataclass(frozen=True)
 class ElboTerms:
-    """The terms of the evidence lower bound in nats, (batch,) each (section 2.4).
+    """Terms of the evidence lower bound in nats, (batch,) each (section 2.4).
 
     Parameters
     ----------
@@ -111,9 +139,10 @@ class ElboTerms:
     kl_root : Tensor
         KL(q(z_0 | x) || p(z_0)).
     kl_nodes : Tensor
-        sum_i P(i | x) E[KL(q(z_i | x, z_pa(i)) || p(z_i | z_pa(i)))], i not the root.
+        sum_i P(i | x) E[KL(q(z_i | x, z_pa(i)) || p(z_i | z_pa(i)))], over all nodes i
+        but the root.
     kl_decisions : Tensor
-        sum_i P(i | x) E[KL(q(c_i | x) || p(c_i | z_i))], i branching.
+        sum_i P(i | x) E[KL(q(c_i | x) || p(c_i | z_i))], over all splits i.
     """
 
     reconstruction: Tensor
@@ -127,5 +156,5 @@ class ElboTerms:
         return self.kl_root + self.kl_nodes + self.kl_decisions
 
     def elbo(self, kl_weight: float = 1.0) -> Tensor:
-        """Return the bound or, with a weight below 1, what annealing maximises."""
+        """Return the ELBO; with a weight below 1, the objective of KL annealing."""
         return self.reconstruction - kl_weight * self.kl

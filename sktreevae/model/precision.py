@@ -1,22 +1,22 @@
-"""What is computed in float32 where networks are evaluated in less."""
+"""Computations that stay in float32 under automatic mixed precision."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["full", "full_precision"]
+__all__ = ["no_autocast", "to_float32"]
 
 
-def full(x: Tensor) -> Tensor:
-    """Return a network's output in float32 at least."""
+def to_float32(x: Tensor) -> Tensor:
+    """Cast a tensor of lower precision to float32; float64 stays float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def full_precision(x: Tensor) -> torch.autocast:
-    """Return a context in which products on the device of x are as precise as x is.
+def no_autocast(x: Tensor) -> torch.autocast:
+    """Return a context without automatic casts on the device of `x`.
 
-    Automatic casts suit the layers of networks. Sums of log-probabilities and of
-    divergences, which are products to torch, would lose most of their digits.
+    Autocast suits the layers of networks. It also applies to the products in a
+    log-probability or a divergence, which would lose most of their digits.
     """
     return torch.autocast(x.device.type, enabled=False)

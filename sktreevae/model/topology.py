@@ -1,4 +1,4 @@
-"""The shape of a tree: which nodes there are and how they hang together."""
+"""Shape of a tree: its nodes, levels, leaves and splits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Restructuring", "Topology"]
 class Topology:
     """An immutable rooted tree whose nodes have at most two children.
 
-    Nodes are numbered breadth first, left to right, so the nodes of a level are
-    consecutive and the siblings adjacent. The sequence of parents is then
-    non-decreasing, and describes the tree completely.
+    Nodes are numbered breadth first, left to right. The nodes of a level are therefore
+    consecutive and siblings are adjacent. The sequence of parents is non-decreasing
+    and describes the tree completely.
 
-    A node with a single child is what pruning its sibling leaves behind: it keeps its
-    latent variable, but there is nothing left to decide.
+    Pruning a leaf leaves its parent with a single child. Such a node keeps its latent
+    variable, but has no decision.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Topology:
 
     Examples
     --------
-    >>> tree = Topology.single_leaf().split(0).topology.split(1).topology
+    >>> tree = Topology.stump().split_leaf(0).topology
     >>> tree.parent
     (-1, 0, 0, 1, 1)
     >>> tree.leaves
@@ -55,27 +55,32 @@ class Topology:
 
     @classmethod
     def single_leaf(cls) -> Topology:
-        """Return the tree that is nothing but a root."""
+        """Return the tree whose root is its only node."""
         return cls((-1,))
 
     @classmethod
+    def stump(cls) -> Topology:
+        """Return the tree of a root and two leaves."""
+        return cls((-1, 0, 0))
+
+    @classmethod
     def from_merges(cls, merges: Sequence[Sequence[int]]) -> Restructuring:
-        """Build a tree bottom-up.
+        """Build a tree from a sequence of merges.
 
         Parameters
         ----------
         merges : sequence of pairs of int
-            What is merged, numbered as in `scipy.cluster.hierarchy.linkage`: 0 to n
-            for the leaves, and one more for the result of each merge.
+            Nodes merged at each step, numbered as in `scipy.cluster.hierarchy.linkage`:
+            0 to n - 1 for the leaves, then one number for the result of each merge.
 
         Returns
         -------
         restructuring : Restructuring
-            The tree; the source of a leaf is its number in `merges`.
+            The tree. The source of a leaf is its number in `merges`.
         """
         n_leaves = len(merges) + 1
         root = 2 * n_leaves - 2
-        # Numbered from the root, as the nodes of a tree are.
+        # Reverse the numbers: `merges` ends with the root, a tree begins with it.
         parents = [-1] * (root + 1)
         for step, pair in enumerate(merges):
             for child in pair:
@@ -102,8 +107,8 @@ class Topology:
         return tuple(i for i, c in enumerate(self.children) if not c)
 
     @cached_property
-    def branchings(self) -> tuple[int, ...]:
-        """Nodes with two children: those where a decision is taken."""
+    def splits(self) -> tuple[int, ...]:
+        """Nodes with two children. Each has a decision."""
         return tuple(i for i, c in enumerate(self.children) if len(c) == 2)
 
     @cached_property
@@ -121,7 +126,7 @@ class Topology:
 
     @cached_property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """The nodes of each depth, from the root downwards."""
+        """Nodes of each depth, from the root down."""
         levels: list[list[int]] = [[] for _ in range(self.depth + 1)]
         for node, depth in enumerate(self.node_depths):
             levels[depth].append(node)
@@ -134,44 +139,58 @@ class Topology:
             path.append(self.parent[path[-1]])
         return tuple(reversed(path))
 
-    def split(self, leaf: int) -> Restructuring:
-        """Attach two children to a leaf; they have no counterpart in the old tree."""
-        self._check_leaf(leaf)
+    def split_leaf(self, leaf: int) -> Restructuring:
+        """Attach two children to a leaf. Their source is -1.
+
+        Parameters
+        ----------
+        leaf : int
+            Position in `leaves`.
+        """
+        node = self._leaf_node(leaf)
         n = self.n_nodes
-        return _renumber((*self.parent, leaf, leaf), sources=(*range(n), -1, -1))
+        return _renumber((*self.parent, node, node), sources=(*range(n), -1, -1))
 
     def prune(self, leaf: int) -> Restructuring:
-        """Remove a leaf, and every ancestor that it leaves without children."""
-        self._check_leaf(leaf)
-        removed = {leaf}
-        node = self.parent[leaf]
+        """Remove a leaf, and every ancestor that is left without children.
+
+        Parameters
+        ----------
+        leaf : int
+            Position in `leaves`.
+        """
+        node = self._leaf_node(leaf)
+        removed = set()
         while node != -1 and set(self.children[node]) <= removed:
             removed.add(node)
             node = self.parent[node]
         if 0 in removed:
             raise ValueError("The last leaf of a tree can't be pruned.")
         kept = [i for i in range(self.n_nodes) if i not in removed]
-        position = {old: new for new, old in enumerate(kept)} | {-1: -1}
-        parents = [position[self.parent[i]] for i in kept]
+        new_number = {old: new for new, old in enumerate(kept)} | {-1: -1}
+        parents = [new_number[self.parent[i]] for i in kept]
         return _renumber(parents, sources=kept)
 
-    def _check_leaf(self, leaf: int) -> None:
-        if leaf not in self.leaves:
+    def _leaf_node(self, leaf: int) -> int:
+        """Return the node of the leaf at a position, which is checked."""
+        if not 0 <= leaf < len(self.leaves):
             raise ValueError(
-                f"Node {leaf} is not a leaf; the leaves are {self.leaves}."
+                f"leaf must be the position of one of the {len(self.leaves)} leaves, "
+                f"0 to {len(self.leaves) - 1}; got {leaf!r}."
             )
+        return self.leaves[leaf]
 
 
 @dataclass(frozen=True)
 class Restructuring:
-    """A new topology, and where each of its nodes comes from.
+    """A new topology and the source of each of its nodes.
 
     Parameters
     ----------
     topology : Topology
         The tree after the change.
     source : tuple of int
-        For each new node its number before the change, or -1 for a node without one.
+        Number of each new node before the change; -1 for an added node.
     """
 
     topology: Topology
@@ -179,12 +198,12 @@ class Restructuring:
 
 
 def _renumber(parents: Sequence[int], sources: Sequence[int]) -> Restructuring:
-    """Give a tree breadth-first numbers, keeping the order of siblings."""
+    """Renumber the nodes breadth first, keeping the order of siblings."""
     children: dict[int, list[int]] = {}
     for node, parent in enumerate(parents):
         children.setdefault(parent, []).append(node)
     order = [0]
-    for node in order:  # grows while it is walked through: a queue
+    for node in order:  # a queue: it grows while it is iterated over
         order.extend(children.get(node, ()))
     number = {old: new for new, old in enumerate(order)} | {-1: -1}
     return Restructuring(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from .decoders import LeafDecoders
-from .features import FeatureMap
-from .gaussians import Gaussian
-from .layers import StackedModules, linear
-from .networks import BottomUp, Factory
-from .posterior import ElboTerms, Posterior, Routing
+from .config import ModelConfig
+from .feature_map import FeatureMap
+from .gaussians import DiagonalGaussian
+from .layers import linear
+from .networks import BottomUp
+from .posterior import ElboTerms, Encoding, Posterior, Routing
+from .sparse import MIN_LEAF_PROB, select_leaves
 from .topdown import TopDown
 from .topology import Topology
 
 __all__ = ["TreeVAE"]
 
-SAMPLE_BLOCK = 1024
-"""Samples drawn at a time: latents are drawn at all nodes."""
+SAMPLE_BLOCK_SIZE = 1024
+"""Number of samples generated at a time. Latent variables are sampled at all nodes."""
 
 
 class TreeVAE(nn.Module):
@@ -33,196 +34,209 @@ class TreeVAE(nn.Module):
     ----------
     topology : Topology
         The tree.
-    n_features : int
-        Features of the data.
-    hidden_dim : int, default=128
-        Width of the bottom-up embeddings.
-    latent_dim : int, default=8
-        Width of the latent of each node.
-    router_dim : int, default=0
-        Width of the hidden layer of each q-router; 0 for none: they are linear in the
-        embeddings.
-    n_steps : int, default=4
-        Steps of the bottom-up chain; nodes at depth k read embedding min(k, n_steps).
-    likelihood : str, default="gaussian"
-        Distribution of the data given the latent of a leaf: "bernoulli", "gaussian",
-        "poisson" or "negative_binomial".
+    config : ModelConfig
+        Settings of the model.
     feature_map : FeatureMap, default=None
-        Features of the data that the bottom-up side sees; the data by default.
-    encoder : Factory, default=None
-        Makes a network from (batch, n_features) to (batch, hidden_dim). Its output for
-        the data is added to the embeddings that latents are inferred from; the routers
-        do with those of the features, which tell neighbours.
-    decoder : callable, default=None
-        Makes the decoders of some leaves; see `TopDown`.
+        Features of the data that the bottom-up chain reads; the data by default.
     generator : torch.Generator
         Source of the initial weights.
 
+    Attributes
+    ----------
+    encoder : Module or None
+        Network whose output for the data is added to the embeddings that the posterior
+        heads read. Routers read the embeddings of the features only.
+    bottom_up : BottomUp
+        Network from features to an embedding per depth.
+    root_head : Linear
+        Posterior head of the root.
+    top_down : TopDown
+        Networks of the nodes.
+
     Examples
     --------
-    >>> tree = Topology.single_leaf().split(0).topology
-    >>> model = TreeVAE(tree, n_features=5, generator=torch.Generator())
+    >>> config = ModelConfig(n_features=5, hidden_dim=16, latent_dim=2)
+    >>> model = TreeVAE(Topology.stump(), config, generator=torch.Generator())
+    >>> print(model)
+    TreeVAE(
+      (feature_map): FeatureMap(n_features=5, n_outputs=5, kind='plain')
+      (bottom_up): BottomUp(
+        n_inputs=5, hidden_dim=16, depth=4
+        (perceptron): MLP(widths=(5, 64, 32, 16))
+        (chain): ModuleList(
+          (0-3): 4 x MLP(widths=(16, 16))
+        )
+      )
+      (root_head): Linear(in_features=16, out_features=4, bias=True)
+      (top_down): TopDown(
+        (index): TreeIndex(n_nodes=3, n_leaves=2, depth=1)
+        (heads): StackedMLP(n_nodes=2, widths=(16, 4))
+        (transformations): StackedMLP(n_nodes=2, widths=(2, 8, 4))
+        (q_routers): StackedMLP(n_nodes=1, widths=(16, 1))
+        (p_routers): StackedMLP(n_nodes=1, widths=(2, 8, 1))
+        (decoders): LeafDecoders(
+          (hidden): StackedMLP(n_nodes=2, widths=(2, 16, 32))
+          (readout): Linear(in_features=32, out_features=5, bias=True)
+        )
+        (likelihood): GaussianLikelihood(n_leaves=2, n_features=5)
+      )
+    )
     >>> x = torch.zeros(3, 5)
-    >>> model.infer(x).leaf_log_path.exp().sum(0)
-    tensor([1., 1., 1.], grad_fn=<SumBackward1>)
     >>> model.elbo(x).elbo().shape
     torch.Size([3])
+    >>> model.leaf_log_proba(model.feature_map(x)).shape
+    torch.Size([3, 2])
     """
 
     def __init__(
         self,
         topology: Topology,
-        n_features: int,
+        config: ModelConfig,
         *,
-        hidden_dim: int = 128,
-        latent_dim: int = 8,
-        router_dim: int = 0,
-        n_steps: int = 4,
-        likelihood: str = "gaussian",
         feature_map: FeatureMap | None = None,
-        encoder: Factory | None = None,
-        decoder: Callable[..., LeafDecoders | StackedModules] | None = None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.feature_map = (
-            FeatureMap(n_features) if feature_map is None else feature_map
-        )
-        self._encoder = encoder
-        self.encoder = None if encoder is None else encoder(generator=generator)
+        if feature_map is None:
+            feature_map = FeatureMap(config.n_features)
+        self.config = config
+        self.feature_map = feature_map
+        self.encoder = config.build_encoder(generator)
         self.bottom_up = BottomUp(
-            self.feature_map.n_outputs,
-            hidden_dim=hidden_dim,
-            n_steps=n_steps,
+            feature_map.n_outputs,
+            hidden_dim=config.hidden_dim,
+            depth=config.bottom_up_depth,
             generator=generator,
         )
-        self.root_head = linear(hidden_dim, 2 * latent_dim, generator=generator)
-        self.top_down = TopDown(
-            topology,
-            n_features,
-            hidden_dim=hidden_dim,
-            latent_dim=latent_dim,
-            router_dim=router_dim,
-            likelihood=likelihood,
-            decoder=decoder,
-            generator=generator,
+        self.root_head = linear(
+            config.hidden_dim, 2 * config.latent_dim, generator=generator
         )
+        self.top_down = TopDown(topology, config, generator=generator)
 
     @property
     def topology(self) -> Topology:
         """The tree."""
         return self.top_down.topology
 
-    @property
-    def config(self) -> dict[str, object]:
-        """Arguments that make a model of the same shape, but for the generator."""
-        return {
-            "topology": self.topology,
-            "n_steps": len(self.bottom_up.chain),
-            "feature_map": self.feature_map,
-            "encoder": self._encoder,
-            **self.top_down.config,
-        }
-
-    def draw_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        """Draw the noise that samples the latents: (n_nodes, n_samples, latent_dim)."""
-        return self.top_down.draw_noise(n_samples, generator)
-
-    def infer(self, x: Tensor, noise: Tensor | None = None) -> Posterior:
-        """Infer latents and paths of a batch (section 2.3).
+    def encode(self, x: Tensor, features: Tensor | None = None) -> Encoding:
+        """Encode a batch.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
             Data.
-        noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
-            Draws the latents; without it they are the posterior means.
+        features : Tensor of shape (batch, n_outputs), default=None
+            Features of x; computed by `feature_map` by default.
         """
-        embeddings = self.bottom_up(self.feature_map(x))
-        return self.infer_with(embeddings, self.evidence(embeddings, x), noise)
-
-    def evidence(self, embeddings: list[Tensor], x: Tensor) -> list[Tensor]:
-        """Return what latents are inferred from: embeddings, plus what x says."""
+        embeddings = self.bottom_up(
+            self.feature_map(x) if features is None else features
+        )
         if self.encoder is None:
-            return embeddings
+            return Encoding(embeddings, embeddings)
         code = self.encoder(x)
-        return [embedding + code for embedding in embeddings]
+        return Encoding(embeddings, [embedding + code for embedding in embeddings])
 
-    def infer_with(
-        self,
-        embeddings: list[Tensor],
-        evidence: list[Tensor],
-        noise: Tensor | None = None,
-    ) -> Posterior:
-        """Infer latents and paths from embeddings and evidence of a batch."""
-        root = Gaussian.from_raw(self.root_head(evidence[0]))
-        return self.top_down.infer(
-            embeddings,
-            evidence,
+    def route(self, embeddings: list[Tensor]) -> Routing:
+        """Compute routing probabilities from the embeddings of a batch."""
+        root_log_proba = embeddings[0].new_zeros(len(embeddings[0]))
+        return self.top_down.route(embeddings, root_log_proba)
+
+    def leaf_log_proba(self, features: Tensor) -> Tensor:
+        """Return log P(l | x), (batch, n_leaves), from the features of a batch."""
+        return self.route(self.bottom_up(features)).leaf_log_proba.T
+
+    def assign_leaves(self, features: Tensor) -> Tensor:
+        """Return the most probable leaf, (batch,), from the features of a batch."""
+        return self.leaf_log_proba(features).argmax(1)
+
+    def posterior(self, encoding: Encoding, noise: Tensor | None = None) -> Posterior:
+        """Infer the latent variables and routing probabilities (section 2.3).
+
+        Parameters
+        ----------
+        encoding : Encoding
+            Encoding of the batch.
+        noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
+            Standard normal noise that latent variables are sampled with. Without it,
+            they are the posterior means.
+        """
+        root, root_prior = self._root(encoding)
+        return self.top_down.posterior(
+            encoding,
             root,
-            root_prior=Gaussian.standard(root.mean),
-            root_log_path=root.mean.new_zeros(len(root.mean)),
+            root_prior=root_prior,
+            root_log_proba=root.mean.new_zeros(len(root.mean)),
             noise=noise,
         )
 
+    def _root(self, encoding: Encoding) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+        """Return q(z_0 | x) and p(z_0)."""
+        root = DiagonalGaussian.from_raw(self.root_head(encoding.posterior_inputs[0]))
+        return root, DiagonalGaussian.standard(root.mean)
+
+    def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
+        """Compute the terms of the ELBO (section 2.4); `noise` as for `posterior`."""
+        return self.top_down.elbo(self.posterior(self.encode(x), noise), x)
+
     def sparse_elbo(
         self,
+        encoding: Encoding,
         routing: Routing,
-        evidence: list[Tensor],
         x: Tensor,
-        n_leaves: int,
+        max_leaves: int,
         generator: torch.Generator | None = None,
+        *,
+        min_leaf_prob: float = MIN_LEAF_PROB,
     ) -> ElboTerms:
-        """Bound log p(x) by way of few leaves; see `TopDown.sparse_elbo`."""
-        root = Gaussian.from_raw(self.root_head(evidence[0]))
-        return self.top_down.sparse_elbo(
-            routing,
-            evidence,
-            root,
-            x,
-            root_prior=Gaussian.standard(root.mean),
-            n_leaves=n_leaves,
-            generator=generator,
-        )
-
-    def route(self, x: Tensor) -> Tensor:
-        """Return log P(l | x) of each leaf, (n_leaves, batch): `infer` without latents.
+        """Compute the terms of the ELBO from the most probable leaves of each sample.
 
         Parameters
         ----------
+        encoding, routing : Encoding, Routing
+            Encoding and routing probabilities of the batch.
         x : Tensor of shape (batch, n_features)
             Data.
+        max_leaves : int
+            Maximum number of leaves per sample. Their probabilities are scaled to sum
+            to 1.
+        generator : torch.Generator, default=None
+            Source of the noise that latent variables are sampled with. Without it,
+            they are the posterior means.
+        min_leaf_prob : float, default=0.01
+            Leaves with a smaller probability are skipped, relative to the sample's
+            most probable leaf.
         """
-        return self.route_from(self.feature_map(x))
-
-    def route_from(self, features: Tensor) -> Tensor:
-        """Return log P(l | x) from what `feature_map` makes of a batch."""
-        return self.route_with(self.bottom_up(features)).leaf_log_path
-
-    def route_with(self, embeddings: list[Tensor]) -> Routing:
-        """Return the ways down the tree that a batch of embeddings takes."""
-        return self.top_down.route(
-            embeddings, embeddings[0].new_zeros(len(embeddings[0]))
+        root, root_prior = self._root(encoding)
+        return self.top_down.sparse_elbo(
+            encoding,
+            root,
+            routing,
+            x,
+            root_prior=root_prior,
+            leaf_weight=select_leaves(
+                routing.leaf_log_proba, max_leaves, min_leaf_prob
+            ),
+            generator=generator,
         )
 
-    def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
-        """Bound log p(x) from below (section 2.4); arguments as for `infer`."""
-        return self.top_down.elbo(self.infer(x, noise), x)
-
     def leaf_elbo(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Bound log p(x | leaf) for every leaf, (n_leaves, batch), in nats.
+        """Return the ELBO of log p(x | leaf) in nats, (batch, n_leaves).
 
-        This is the bound without its decision terms, had x gone to that leaf.
+        It is the ELBO without its decision terms, if x were routed to that leaf.
         """
-        posterior = self.infer(x, noise)
+        posterior = self.posterior(self.encode(x), noise)
         path_kls: list[Tensor] = []
         for depth, level in enumerate(posterior.levels):
             kl = level.q.kl(level.p)
             if depth > 0:
-                kl = kl + self.top_down.pass_down(path_kls[-1], depth)
+                kl = kl + self.top_down.index.pass_down(path_kls[-1], depth)
             path_kls.append(kl)
         log_prob = self.top_down.leaf_log_prob(posterior, x)
-        return log_prob - self.top_down.at_leaves(path_kls)
+        return (log_prob - self.top_down.index.at_leaves(path_kls)).T
+
+    def leaf_reconstruction(self, x: Tensor) -> Tensor:
+        """Return log p(x | z_l) in nats at posterior means, (batch, n_leaves)."""
+        return self.top_down.leaf_log_prob(self.posterior(self.encode(x)), x).T
 
     @torch.no_grad()
     def log_likelihood(
@@ -230,59 +244,63 @@ class TreeVAE(nn.Module):
     ) -> Tensor:
         """Estimate log p(x) in nats by importance sampling, (batch,).
 
-        Latents are drawn from q, with the same noise for every row, and paths are
-        summed over. So the likelihood itself, ``exp`` of the estimate, is unbiased.
+        Latent variables are sampled from q, with the same noise for every row, and
+        leaves are summed over. The estimate of p(x) itself is unbiased.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
             Data.
         n_importance_samples : int
-            Draws of the latents. Memory doesn't grow with them.
+            Number of importance samples. Memory doesn't grow with it.
         generator : torch.Generator
-            The source of the draws.
+            Source of the noise.
         """
-        embeddings = self.bottom_up(self.feature_map(x))
-        evidence = self.evidence(embeddings, x)
+        encoding = self.encode(x)
         # The sum of the weights so far is `total * exp(peak)`. A running logsumexp
-        # in float32 would lose what is small beside the sum.
+        # in float32 would lose terms that are small beside the sum.
         peak = x.new_full((len(x),), torch.finfo(x.dtype).min)
         total = torch.zeros_like(peak)
         for _ in range(n_importance_samples):
-            noise = self.draw_noise(1, generator)
-            posterior = self.infer_with(embeddings, evidence, noise)
-            log_weight = self._log_importance_weight(posterior, x)
+            noise = self.sample_noise(1, generator)
+            log_weight = self._log_importance_weight(self.posterior(encoding, noise), x)
             higher = torch.maximum(peak, log_weight)
             total = total * (peak - higher).exp() + (log_weight - higher).exp()
             peak = higher
         return peak + (total / n_importance_samples).log()
 
     def _log_importance_weight(self, posterior: Posterior, x: Tensor) -> Tensor:
-        """Log of sum_l p(x, z, l) / q(z | x) at the latents drawn, (batch,)."""
+        """Return log of sum_l p(x, z, l) / q(z | x) at the sampled z, (batch,)."""
+        index = self.top_down.index
         log_ratios: list[Tensor] = []
         for depth, level in enumerate(posterior.levels):
             log_ratio = level.p.log_prob(level.z) - level.q.log_prob(level.z)
             if depth > 0:
-                above = posterior.levels[depth - 1].decisions
+                decisions = posterior.levels[depth - 1].decisions
                 log_ratio = (
                     log_ratio
-                    + self.top_down.pass_down(log_ratios[-1], depth)
-                    + self.top_down.routes(above.p_logit, depth - 1)
+                    + index.pass_down(log_ratios[-1], depth)
+                    + index.child_log_probs(decisions.p_logit, depth - 1)
                 )
             log_ratios.append(log_ratio)
         log_prob = self.top_down.leaf_log_prob(posterior, x)
-        return (log_prob + self.top_down.at_leaves(log_ratios)).logsumexp(0)
+        return (log_prob + index.at_leaves(log_ratios)).logsumexp(0)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return d_0, the embedding that the root reads, (batch, hidden_dim)."""
+        """Return d_0, the embedding of the root's router, (batch, hidden_dim)."""
         return self.bottom_up(self.feature_map(x))[0]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return sum_l P(l | x) E[x | z_l] at posterior means, (batch, n_features)."""
-        posterior = self.infer(x)
+        posterior = self.posterior(self.encode(x))
         output = self.top_down.decoders(posterior.leaf_z)
         mean = self.top_down.likelihood.mean(output)
-        return (posterior.leaf_log_path.exp()[..., None] * mean).sum(0)
+        proba = posterior.routing.leaf_log_proba.exp()
+        return (proba[..., None] * mean).sum(0)
+
+    def sample_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw standard normal noise; see `TopDown.sample_noise`."""
+        return self.top_down.sample_noise(n_samples, generator)
 
     @torch.no_grad()
     def sample(
@@ -290,44 +308,47 @@ class TreeVAE(nn.Module):
         n_samples: int,
         generator: torch.Generator,
         leaves: Sequence[int] | None = None,
+        *,
+        block_size: int = SAMPLE_BLOCK_SIZE,
     ) -> tuple[Tensor, Tensor]:
-        """Draw samples from the generative model (section 2.2).
+        """Sample from the generative model (section 2.2).
 
         Parameters
         ----------
         n_samples : int
-            How many.
+            Number of samples.
         generator : torch.Generator
-            The source of randomness.
+            Source of randomness.
         leaves : sequence of int, default=None
-            Positions of the leaves of a subtree: the decisions above it lead there,
-            whatever the routers say, and those below are drawn. The whole tree by
-            default.
+            Positions of the leaves of a subtree. Samples are conditioned on reaching
+            the subtree, however improbable it is. The whole tree by default.
+        block_size : int, default=1024
+            Number of samples generated at a time.
 
         Returns
         -------
         x : Tensor of shape (n_samples, n_features)
             Data.
-        positions : Tensor of int of shape (n_samples,)
-            Positions of their leaves.
+        leaf : Tensor of int of shape (n_samples,)
+            Position of the leaf of each sample.
         """
         if leaves is None:
             leaves = range(len(self.topology.leaves))
         blocks = [
-            self._sample_block(min(SAMPLE_BLOCK, n_samples - start), generator, leaves)
-            for start in range(0, n_samples, SAMPLE_BLOCK)
+            self._sample_block(min(block_size, n_samples - start), generator, leaves)
+            for start in range(0, n_samples, block_size)
         ]
-        x, positions = map(torch.cat, zip(*blocks, strict=True))
-        return x, positions
+        x, leaf = map(torch.cat, zip(*blocks, strict=True))
+        return x, leaf
 
     def _sample_block(
         self, n_samples: int, generator: torch.Generator, leaves: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        noise = self.draw_noise(n_samples, generator)
-        leaf_z, leaf_log_path = self.top_down.generate(noise)
+        noise = self.sample_noise(n_samples, generator)
+        leaf_z, leaf_log_proba = self.top_down.sample_latents(noise)
         leaves = torch.as_tensor(leaves, device=noise.device)
-        # The way to the subtree is common to its leaves, so that the softmax drops it.
-        proba = leaf_log_path[leaves].T.softmax(1)
-        chosen = torch.multinomial(proba, 1, generator=generator).squeeze(1)
-        positions = leaves[chosen]
-        return self.top_down.draw(leaf_z, positions, generator), positions
+        # The path to the subtree is common to its leaves, so the softmax cancels it.
+        proba = leaf_log_proba[leaves].T.softmax(1)
+        choice = torch.multinomial(proba, 1, generator=generator).squeeze(1)
+        leaf = leaves[choice]
+        return self.top_down.sample_data(leaf_z, leaf, generator), leaf

@@ -1,42 +1,28 @@
-"""How a model comes to fit data: knows the model, but not scikit-learn."""
+"""Training: growths of the tree, objectives, and the loop that optimizes them."""
 
-from .batches import Features, Samples, map_blocks, subset
-from .contrast import ContrastOptions
-from .gardener import GrowthOptions, train_further
-from .growing import IterativeGrowth
-from .guiding import GuidedGrowth
-from .loop import History, LoopOptions
-from .neighbors import nearest_neighbors
-from .proposals import GraphClustering
-from .selection import count_supported
-from .views import (
-    ImageViews,
-    NeighborViews,
-    SampleViews,
-    View,
-    Views,
-    check_view,
-)
+from .augmentation import Augmentation, ImageAugmentation, check_augmentation
+from .callbacks import Callback, ProgressLine
+from .contrastive import ContrastOptions
+from .fitting import continue_training, fit_tree, make_pairs
+from .growth import GrowthOptions
+from .guided import GuidedGrowth
+from .iterative import IterativeGrowth
+from .trainer import History, Trainer, TrainingOptions
 
 __all__ = [
+    "Augmentation",
+    "Callback",
     "ContrastOptions",
-    "Features",
-    "GraphClustering",
     "GrowthOptions",
     "GuidedGrowth",
     "History",
-    "ImageViews",
+    "ImageAugmentation",
     "IterativeGrowth",
-    "LoopOptions",
-    "NeighborViews",
-    "SampleViews",
-    "Samples",
-    "View",
-    "Views",
-    "check_view",
-    "count_supported",
-    "map_blocks",
-    "nearest_neighbors",
-    "subset",
-    "train_further",
+    "ProgressLine",
+    "Trainer",
+    "TrainingOptions",
+    "check_augmentation",
+    "continue_training",
+    "fit_tree",
+    "make_pairs",
 ]

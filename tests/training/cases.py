@@ -1,6 +1,21 @@
-"""Data that several modules are tested on."""
+"""Data and objects that several modules are tested on."""
+
+from dataclasses import replace
 
 import numpy as np
+import torch
+
+from sktreevae.data import Standardizer, TrainingData
+from sktreevae.model import FeatureMap, ModelConfig
+from sktreevae.training import Trainer, TrainingOptions
+
+CONFIG = ModelConfig(
+    n_features=3,
+    hidden_dim=16,
+    latent_dim=2,
+    bottom_up_depth=3,
+    likelihood="gaussian",
+)
 
 
 def nested_gaussians(n=480, seed=0):
@@ -9,3 +24,24 @@ def nested_gaussians(n=480, seed=0):
     y = np.arange(n) % 8
     bits = np.stack([y & 4, 3 * (y & 2), 20 * (y & 1)], axis=1).astype(float)
     return bits * [3.0, 3.0, 3.0] + rng.standard_normal((n, 3)), y
+
+
+def make_data(X, n_validation=0):
+    """Return training data whose features are the standardized rows."""
+    data = TrainingData.reuse(
+        X,
+        Standardizer(X.mean(axis=0), X.std(axis=0)),
+        FeatureMap(X.shape[1]),
+        "gaussian",
+        torch.device("cpu"),
+    )
+    rows = torch.arange(len(X))
+    train, validation = rows[: len(X) - n_validation], rows[len(X) - n_validation :]
+    return replace(data, train=train, validation=validation)
+
+
+def make_trainer(seed=0, **options):
+    """Return a trainer without regularization."""
+    options = {"learning_rate": 5e-3, "weight_decay": 0.0, "tol": 0.0, **options}
+    generator = torch.Generator().manual_seed(seed)
+    return Trainer(TrainingOptions(n_iter_no_change=10, **options), generator)

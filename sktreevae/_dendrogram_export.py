@@ -1,0 +1,208 @@
+"""Conversion of a dendrogram to text, tables, graphs and linkage matrices.
+
+The functions take the attributes of the nodes as a mapping of names to arrays, with one
+entry for each node, as documented in `Dendrogram`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+
+__all__ = [
+    "balanced_merges",
+    "check_cluster_names",
+    "format_newick",
+    "format_text",
+    "linkage_matrix",
+    "to_networkx",
+    "to_pandas",
+]
+
+UNQUOTED_NEWICK = re.compile(r"[A-Za-z0-9.+-]+")
+"""Names that Newick takes without quotes. An unquoted underscore is read as a blank."""
+
+Nodes = Mapping[str, NDArray[Any]]
+
+
+def check_cluster_names(cluster_names: Iterable[object], n_leaves: int) -> list[str]:
+    """Return the names as a list of str.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one name for each leaf.
+    """
+    is_text = isinstance(cluster_names, str | bytes)
+    is_flat = getattr(cluster_names, "ndim", 1) == 1
+    if is_text or not is_flat or not isinstance(cluster_names, Iterable):
+        raise ValueError(
+            f"cluster_names must be a sequence of {n_leaves} names, one for each "
+            f"cluster, got {cluster_names!r}."
+        )
+    names = [str(name) for name in cluster_names]
+    if len(names) != n_leaves:
+        raise ValueError(
+            f"cluster_names must have one name for each of the {n_leaves} clusters, "
+            f"got {len(names)}."
+        )
+    return names
+
+
+def format_newick(nodes: Nodes, names: Sequence[str]) -> str:
+    """Return the tree in Newick format, with the names of the leaves."""
+    text: dict[int, str] = {}
+    for node in range(len(nodes["parent"]) - 1, -1, -1):
+        label, parent = nodes["leaf_label"][node], nodes["parent"][node]
+        if label >= 0:
+            text[node] = _quote_newick(names[label])
+        else:
+            left = text.pop(nodes["children_left"][node])
+            right = text.pop(nodes["children_right"][node])
+            text[node] = f"({left},{right})"
+        if parent >= 0:
+            length = nodes["height"][parent] - nodes["height"][node]
+            text[node] += f":{length:.6g}"
+    return text[0] + ";"
+
+
+def _quote_newick(name: str) -> str:
+    """Quote a name if it has characters with a meaning in Newick."""
+    if UNQUOTED_NEWICK.fullmatch(name):
+        return name
+    return "'" + name.replace("'", "''") + "'"
+
+
+def format_text(nodes: Nodes, names: Sequence[str]) -> str:
+    """Return the tree as text with one line for each node."""
+    lines = []
+    stack = [(0, "", "", "")]
+    while stack:
+        node, lead, branch, indent = stack.pop()
+        label = nodes["leaf_label"][node]
+        samples = f"{nodes['n_node_samples'][node]} samples"
+        if label >= 0:
+            lines.append(f"{lead}{branch}{names[label]}: {samples}")
+            continue
+        height = f"height {nodes['height'][node]:.3g}"
+        lines.append(f"{lead}{branch}node {node}: {height}, {samples}")
+        left, right = nodes["children_left"][node], nodes["children_right"][node]
+        stack.append((int(right), lead + indent, "`-- ", "    "))
+        stack.append((int(left), lead + indent, "|-- ", "|   "))
+    return "\n".join(lines)
+
+
+def to_pandas(nodes: Nodes) -> pandas.DataFrame:
+    """Return a table with a row for each node."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "to_pandas needs pandas. Install it with: pip install pandas"
+        ) from error
+    table = pandas.DataFrame(nodes)
+    table.index.name = "node"
+    return table
+
+
+def to_networkx(nodes: Nodes) -> networkx.DiGraph:
+    """Return a directed graph from parents to children."""
+    try:
+        import networkx
+    except ImportError as error:
+        raise ImportError(
+            "to_networkx needs networkx. Install it with: pip install networkx"
+        ) from error
+    graph = networkx.DiGraph()
+    parents = nodes["parent"].tolist()
+    for node in range(len(parents)):
+        attributes = {name: values[node].item() for name, values in nodes.items()}
+        graph.add_node(node, **attributes)
+    graph.add_edges_from((parents[node], node) for node in range(1, len(parents)))
+    return graph
+
+
+def balanced_merges(
+    labels: NDArray[np.int64], n_leaves: int
+) -> tuple[list[tuple[int, int]], list[int | None]]:
+    """Merge the samples of each leaf into one cluster, in a balanced tree.
+
+    Returns
+    -------
+    merges : list of (int, int)
+        Pairs of clusters, numbered as in scipy's linkage matrices.
+    clusters : list of (int or None) of length n_leaves
+        Cluster that each leaf has become; None for a leaf without samples.
+    """
+    merges: list[tuple[int, int]] = []
+    clusters: list[int | None] = []
+    order = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels, minlength=n_leaves)
+    for members in np.split(order, np.cumsum(sizes)[:-1]):
+        queue = members.tolist()
+        while len(queue) > 1:
+            pairs = list(zip(queue[::2], queue[1::2], strict=False))
+            unpaired = queue[len(queue) - len(queue) % 2 :]
+            first = len(labels) + len(merges)
+            queue = [*range(first, first + len(pairs)), *unpaired]
+            merges += pairs
+        clusters.append(queue[0] if queue else None)
+    return merges, clusters
+
+
+def linkage_matrix(
+    nodes: Nodes,
+    n_observations: int,
+    merges: Sequence[tuple[int, int]],
+    leaf_clusters: Sequence[int | None],
+) -> NDArray[np.float64]:
+    """Return the linkage matrix of merges inside leaves, and then of the leaves.
+
+    Parameters
+    ----------
+    nodes : mapping of str to ndarray of shape (n_nodes,)
+        Attributes of the nodes.
+    n_observations : int
+        Number of original observations.
+    merges : sequence of (int, int)
+        Pairs of clusters that are merged at height 0 inside the leaves.
+    leaf_clusters : sequence of (int or None) of length n_leaves
+        Cluster that each leaf has become; None for an empty leaf, which is skipped.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_observations - 1, 4)
+        Sorted by height.
+    """
+    leaf_label, height = nodes["leaf_label"], nodes["height"]
+    cluster = {
+        int(node): leaf_clusters[leaf_label[node]]
+        for node in np.flatnonzero(leaf_label >= 0)
+    }
+    merges, heights = list(merges), [0.0] * len(merges)
+    # Among equal heights the deeper nodes come first: children before parents.
+    deepest_first = np.flatnonzero(leaf_label < 0)[::-1]
+    by_height = np.argsort(height[deepest_first], kind="stable")
+    for node in deepest_first[by_height].tolist():
+        left = cluster[int(nodes["children_left"][node])]
+        right = cluster[int(nodes["children_right"][node])]
+        if left is None or right is None:
+            cluster[node] = right if left is None else left
+            continue
+        cluster[node] = n_observations + len(merges)
+        merges.append((left, right))
+        heights.append(height[node])
+    Z = np.zeros((len(merges), 4))
+    counts = [1] * n_observations
+    for row, (left, right) in enumerate(merges):
+        counts.append(counts[left] + counts[right])
+        Z[row] = min(left, right), max(left, right), heights[row], counts[-1]
+    return Z

@@ -1,0 +1,28 @@
+"""Context of `fit` and `partial_fit`: gradients, and no change on failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from sklearn.base import BaseEstimator
+
+__all__ = ["fit_context"]
+
+
+@contextmanager
+def fit_context(estimator: BaseEstimator) -> Iterator[None]:
+    """Enable gradients, and restore the estimator if a fit fails or is interrupted.
+
+    The caller may be inside `torch.no_grad()` or `torch.inference_mode()`, and training
+    needs gradients.
+    """
+    before = vars(estimator).copy()
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

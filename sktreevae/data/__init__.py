@@ -1,0 +1,23 @@
+"""From a user's matrix to standardized samples and features."""
+
+from .samples import FeatureTable, Samples, n_batches, shuffled_batches
+from .scaling import DataSummary, Standardizer, resolve_likelihood
+from .sources import LazyRows, Matrix, as_matrix, is_in_memory, row_slices
+from .training_data import DataOptions, TrainingData
+
+__all__ = [
+    "DataOptions",
+    "DataSummary",
+    "FeatureTable",
+    "LazyRows",
+    "Matrix",
+    "Samples",
+    "Standardizer",
+    "TrainingData",
+    "as_matrix",
+    "is_in_memory",
+    "n_batches",
+    "resolve_likelihood",
+    "row_slices",
+    "shuffled_batches",
+]

@@ -1,0 +1,284 @@
+"""Unsupervised choice and fit of the features that neighbors are found by."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.linalg import block_diag
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.preprocessing import normalize
+
+from ..model import FeatureMap
+from ..model.likelihoods import LIKELIHOODS
+from .samples import Samples
+from .scaling import DataSummary
+from .sources import Matrix, row_slices
+
+__all__ = ["choose_kind", "fit_feature_map"]
+
+MAX_PLAIN_FEATURES = 64
+"""Data with more features than this are reduced to principal components."""
+
+N_COMPONENTS = 50
+"""Number of principal components."""
+
+MAX_COMPONENT_ROWS = 20_000
+"""Maximum number of rows that principal components are computed from."""
+
+MAX_COMPONENT_VALUES = 1 << 25
+"""Maximum number of values that principal components are computed from, if these are
+at least `N_COMPONENTS` rows."""
+
+N_TOPICS = 200
+"""Number of components of text."""
+
+MAX_TOPIC_ROWS = 100_000
+"""Maximum number of rows that topics are computed from."""
+
+MAX_TEXT_DENSITY = 0.1
+"""Fraction of nonzero entries below which data without negative values are text."""
+
+MAX_TEXT_VALUE = 1e30
+"""Largest value of text: sums of larger ones overflow in float32."""
+
+PIXEL_WEIGHT = 0.5
+"""Weight of the pixels, relative to the oriented gradients."""
+
+TOTAL_WEIGHT = 0.2
+"""Weight of the total of a row of counts, relative to the shares."""
+
+MIN_EFFECTIVE_FRACTION = 0.25
+"""Features are only standardized if the effective number of features is below this
+fraction of their number; see `_scales_differ`."""
+
+MAX_TRIAL_ROWS = 1000
+"""Maximum number of rows that scalings are compared on."""
+
+N_TRIAL_FOLDS = 8
+"""Number of groups of features that are predicted to compare scalings."""
+
+MIN_STD = 1e-30
+"""Lower bound of a standard deviation that is divided by."""
+
+
+def fit_feature_map(
+    samples: Samples,
+    summary: DataSummary,
+    image_shape: tuple[int, ...] | None,
+    rng: np.random.Generator,
+) -> FeatureMap:
+    """Choose and fit features whose Euclidean distances tell neighbors.
+
+    - Images: histograms of oriented gradients, reduced to 50 principal components, and
+      50 components of the pixels at half the weight. This is prior knowledge about
+      images.
+    - Counts, according to the likelihood: square roots of up to 64 features. Of more
+      features, 50 principal components of the logarithms of their shares, scaled to
+      the median total, and the logarithm of the total at a fifth of the weight. The
+      total is the sequencing depth of a cell or the length of a text, which says
+      little about its kind.
+    - Other text-like data, which aren't negative and mostly zero: square roots, scaled
+      to unit length, reduced by truncated SVD without the first component, which
+      approximates the mean, and scaled to unit length again. Never made dense.
+    - Other data: 50 principal components, or all of up to 64 features. Features are
+      standardized if their scales seem to be of different units.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data.
+    summary : DataSummary
+        Statistics of the data in the user's units.
+    image_shape : tuple of int or None
+        Height, width and optionally channels of images. Counts in images are gray
+        levels.
+    rng : numpy.random.Generator
+        Draws rows and starting points of the decompositions.
+
+    Returns
+    -------
+    feature_map : FeatureMap
+        On the CPU. Features have a mean squared length of 1.
+    """
+    kind = choose_kind(samples, summary, image_shape)
+    if kind == "text":
+        return _fit_text(samples, rng)
+    x = _draw_rows(samples, rng)
+    if kind == "image":
+        return _fit_image(x, image_shape, rng)
+    if kind == "roots":
+        return _fit_roots(x, rng)
+    if kind == "log_shares":
+        return _fit_log_shares(x, rng)
+    return _fit_plain(x, samples, rng)
+
+
+def choose_kind(
+    samples: Samples, summary: DataSummary, image_shape: tuple[int, ...] | None
+) -> str:
+    """Return the kind of `FeatureMap` that suits the data."""
+    if image_shape is not None:
+        return "image"
+    if LIKELIHOODS[samples.likelihood].support == "counts":
+        return "roots" if samples.n_features <= MAX_PLAIN_FEATURES else "log_shares"
+    return "text" if _is_text_like(summary) else "plain"
+
+
+def _is_text_like(summary: DataSummary) -> bool:
+    n_samples, n_features = summary.n_samples, summary.n_features
+    if n_features <= MAX_PLAIN_FEATURES or min(n_samples, n_features) < 3:
+        return False
+    if summary.low < 0 or summary.high > MAX_TEXT_VALUE:
+        return False
+    return 0 < summary.n_nonzero < MAX_TEXT_DENSITY * n_samples * n_features
+
+
+def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
+    standardizer = samples.standardizer
+    max_scale = standardizer.scale.max()
+    feature_map = FeatureMap(samples.n_features, _n_topics(samples.X), "text")
+    return feature_map.set_buffers(
+        # The user's units up to a factor: the data may be huge or tiny.
+        unit=standardizer.scale / max_scale,
+        origin=standardizer.center / max_scale,
+        projection=_topics(samples.X, rng),
+    )
+
+
+def _fit_image(
+    x: NDArray[np.float32], image_shape: tuple[int, ...], rng: np.random.Generator
+) -> FeatureMap:
+    n_features = x.shape[1]
+    identity = FeatureMap(n_features, 1, "image", image_shape)
+    raw = identity.raw(torch.from_numpy(x)).numpy()
+    n_gradients = raw.shape[1] - n_features
+    gradients, pixels = raw[:, :n_gradients], raw[:, n_gradients:]
+    mean = raw.mean(axis=0)
+    projection = block_diag(
+        _components(gradients, rng), PIXEL_WEIGHT * _components(pixels, rng)
+    )
+    feature_map = FeatureMap(n_features, projection.shape[1], "image", image_shape)
+    return feature_map.set_buffers(mean=mean, projection=projection)
+
+
+def _fit_roots(x: NDArray[np.float32], rng: np.random.Generator) -> FeatureMap:
+    raw = np.sqrt(x)
+    return FeatureMap(x.shape[1], kind="roots").set_buffers(
+        mean=raw.mean(axis=0), projection=_components(raw, rng)
+    )
+
+
+def _fit_log_shares(x: NDArray[np.float32], rng: np.random.Generator) -> FeatureMap:
+    depth = max(np.median(x.sum(axis=1)), 1.0)
+    identity = FeatureMap(x.shape[1], 1, "log_shares").set_buffers(depth=depth)
+    raw = identity.raw(torch.from_numpy(x)).numpy()
+    shares, total = raw[:, :-1], raw[:, -1:]
+    projection = block_diag(
+        _components(shares, rng), TOTAL_WEIGHT * _components(total, rng)
+    )
+    feature_map = FeatureMap(x.shape[1], projection.shape[1], "log_shares")
+    return feature_map.set_buffers(
+        depth=depth, mean=raw.mean(axis=0), projection=projection
+    )
+
+
+def _fit_plain(
+    x: NDArray[np.float32], samples: Samples, rng: np.random.Generator
+) -> FeatureMap:
+    # The user's units up to a factor: the data may be huge or tiny.
+    unit = samples.standardizer.scale / samples.standardizer.scale.max()
+    trial = x[:MAX_TRIAL_ROWS].astype(np.float64)
+    if _scales_differ(trial * unit, rng):
+        std = x.std(axis=0)
+        unit = np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0)
+    raw = x * unit.astype(np.float32)
+    projection = _components(raw, rng)
+    return FeatureMap(x.shape[1], projection.shape[1]).set_buffers(
+        unit=unit, mean=raw.mean(axis=0), projection=projection
+    )
+
+
+def _draw_rows(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return random standardized rows to compute principal components from."""
+    n_rows = max(MAX_COMPONENT_VALUES // samples.n_features, N_COMPONENTS)
+    order = rng.permutation(len(samples))[: min(MAX_COMPONENT_ROWS, n_rows)]
+    index = torch.from_numpy(order).to(samples.device)
+    return samples[index].numpy(force=True)
+
+
+def _components(
+    x: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return a projection to principal components, with a mean squared length of 1."""
+    total = x.var(axis=0).sum()
+    if x.shape[1] <= MAX_PLAIN_FEATURES or total == 0:
+        projection = np.eye(x.shape[1], dtype=np.float32)
+    else:
+        seed = int(rng.integers(2**31))
+        pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed).fit(x)
+        projection, total = pca.components_.T, pca.explained_variance_.sum()
+    return projection / np.sqrt(total if total > 0 else 1.0)
+
+
+def _n_topics(X: Matrix) -> int:
+    return max(1, min(N_TOPICS, *X.shape) - 1)
+
+
+def _topics(X: Matrix, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a projection to the components of text, without the first."""
+    n_samples, n_features = X.shape
+    index = np.arange(n_samples)
+    if n_samples > MAX_TOPIC_ROWS:
+        index = np.sort(rng.permutation(n_samples)[:MAX_TOPIC_ROWS])
+    chunks = (X[index[rows]] for rows in row_slices(len(index), n_features))
+    subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
+    roots = subset.tocsr().sqrt()
+    svd = TruncatedSVD(_n_topics(X) + 1, random_state=int(rng.integers(2**31)))
+    return svd.fit(normalize(roots)).components_[1:].T
+
+
+def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:
+    """Return whether features seem to have different units, and need standardization.
+
+    Two conditions must hold. First, few features dominate all distances: the effective
+    number of features, (sum of variances)^2 / sum of squared variances, is below a
+    quarter of their number. Second, neighbors by standardized features predict features
+    that they weren't found by better than neighbors by the plain ones do. Otherwise the
+    features of small variance are noise.
+    """
+    x = x - x.mean(axis=0)
+    variance = x.var(axis=0)
+    x, variance = x[:, variance > 0], variance[variance > 0]
+    if len(variance) < 2 or len(x) < 4:
+        return False
+    effective = variance.sum() ** 2 / np.square(variance).sum()
+    if not effective < MIN_EFFECTIVE_FRACTION * len(variance):
+        return False
+    standardized = x / x.std(axis=0)
+    folds = np.array_split(rng.permutation(len(variance)), N_TRIAL_FOLDS)
+    plain_error = _prediction_error(x, standardized, folds)
+    return _prediction_error(standardized, standardized, folds) < plain_error
+
+
+def _prediction_error(
+    x: NDArray[np.float64],
+    target: NDArray[np.float64],
+    folds: list[NDArray[np.int64]],
+) -> float:
+    """Return the mean squared error of predictions by the mean of the neighbors.
+
+    The features of a fold are predicted from neighbors that are found by the others.
+    """
+    n_neighbors = min(max(3, round(np.log2(len(x)))), len(x) - 1)
+    gram = x @ x.T
+    error = 0.0
+    for fold in folds:
+        rest = gram - x[:, fold] @ x[:, fold].T
+        square = rest.diagonal() - 2 * rest
+        np.fill_diagonal(square, np.inf)
+        nearest = np.argpartition(square, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        predicted = target[:, fold][nearest].mean(axis=1)
+        error += np.square(predicted - target[:, fold]).sum()
+    return error / target.size

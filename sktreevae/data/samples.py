@@ -1,0 +1,367 @@
+"""Rows as tensors: standardized samples, and features computed from them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..devices import fits_on
+from ..model import FeatureMap
+from ..model.likelihoods import LIKELIHOODS
+from ..model.precision import no_autocast
+from .scaling import Standardizer, check_support
+from .sources import MAX_CHUNK_ROWS, Matrix, is_in_memory, row_slices
+
+__all__ = ["FeatureTable", "Samples", "n_batches", "shuffled_batches"]
+
+BLOCK_SIZE = 256
+"""Rows that a function is applied to at a time. The number is constant, so that the
+result of a row doesn't depend on the other rows."""
+
+MAX_STANDARDIZED = 1e12
+"""Standardized values are clipped to this absolute value, so that they don't overflow
+in the networks. Values of training samples are smaller: at most the square root of the
+number of samples."""
+
+
+class _Table(ABC):
+    """Rows that are read by an index, and functions of them that are computed by block.
+
+    Attributes
+    ----------
+    chunk_size : int
+        Maximum number of rows that are read at a time.
+    block_size : int
+        Number of rows that a function is applied to at a time.
+    """
+
+    chunk_size: int = MAX_CHUNK_ROWS
+    block_size: int = BLOCK_SIZE
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and number of columns."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+
+    @abstractmethod
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Return rows, shape (len(rows), n_columns), by their indices or a slice."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @torch.no_grad()
+    def map(
+        self,
+        function: Callable[[Tensor], Tensor],
+        index: Tensor | slice | None = None,
+    ) -> Tensor:
+        """Apply a function to rows, in blocks of constant size.
+
+        The last block is padded with zeros, whose results are dropped.
+
+        Parameters
+        ----------
+        function : callable
+            Maps (block_size, n_columns) to (block_size, ...).
+        index : Tensor of int or slice, default=None
+            The rows; all of them by default.
+        """
+        if not isinstance(index, Tensor):
+            index = range(len(self))[slice(None) if index is None else index]
+        n_rows = len(index)
+        result = None
+        for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
+            blocks = self[_as_index(index[chunk])].split(self.block_size)
+            for i, block in enumerate(blocks):
+                padding = (0, 0, 0, self.block_size - len(block))
+                values = function(F.pad(block, padding))[: len(block)]
+                if result is None:
+                    result = values.new_empty(n_rows, *values.shape[1:])
+                start = chunk.start + i * self.block_size
+                result[start : start + len(block)] = values
+        return result
+
+
+class Samples(_Table):
+    """Standardized rows of a matrix, as float32 tensors.
+
+    A dense matrix in memory becomes one tensor, if the device has room for it, and a
+    batch is an index into it. Rows of other matrices are read and made dense on each
+    access. Values are checked against the support of the likelihood as they are read.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+        Data in the user's units.
+    standardizer : Standardizer
+        Maps rows to the units of the model.
+    device : torch.device, default=None
+        Device of the tensors; the CPU by default.
+    likelihood : str, default="gaussian"
+        Name of the likelihood that has to support the values.
+    chunk_size : int, default=MAX_CHUNK_ROWS
+        Maximum number of rows that are read at a time.
+    block_size : int, default=BLOCK_SIZE
+        Number of rows that a function is applied to at a time.
+
+    Raises
+    ------
+    ValueError
+        If a value isn't supported by the likelihood: on construction if the matrix is
+        dense and in memory, and on access otherwise.
+    """
+
+    def __init__(
+        self,
+        X: Matrix,
+        standardizer: Standardizer,
+        device: torch.device | None = None,
+        *,
+        likelihood: str = "gaussian",
+        chunk_size: int = MAX_CHUNK_ROWS,
+        block_size: int = BLOCK_SIZE,
+    ) -> None:
+        self.X = X
+        self.standardizer = standardizer
+        self.likelihood = likelihood
+        self.chunk_size = chunk_size
+        self.block_size = block_size
+        self._device = torch.device("cpu") if device is None else device
+        self._tensors = standardizer.to_tensors(device)
+        self._last: tuple[Tensor, Tensor] | None = None
+        n_bytes = torch.float32.itemsize * math.prod(X.shape)
+        stays = is_in_memory(X) and fits_on(n_bytes, device)
+        # Copies from pinned memory to a GPU run while it works on the batch before.
+        self._pins = not stays and self._device.type == "cuda"
+        self._tensor = self._read(slice(None)) if stays else None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+        return self._device
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all rows are in memory, as one tensor."""
+        return self._tensor is not None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of samples and number of features."""
+        return self.X.shape
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self.shape[1]
+
+    @property
+    def cache_key(self) -> tuple:
+        """Plain values and arrays that determine the samples; see `Cache`."""
+        X = self.X
+        if sparse.issparse(X):
+            # Sparse matrices store flags, which their methods set as a side effect.
+            X = (X.data, X.indices, X.indptr, X.shape)
+        center, scale = self.standardizer.center, self.standardizer.scale
+        return X, center, scale, self.likelihood, str(self.device)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Return rows, shape (len(rows), n_features), by their indices or a slice."""
+        if self._tensor is not None:
+            return self._tensor[rows]
+        if isinstance(rows, slice):
+            return self._read(rows)
+        # The encoder, the likelihood and augmentations ask for the same batch in turn.
+        if self._last is None or not torch.equal(rows, self._last[0]):
+            self._last = rows.clone(), self._read(rows.numpy(force=True))
+        return self._last[1]
+
+    def standardize(self, rows: Tensor) -> Tensor:
+        """Standardize rows in the user's units."""
+        return self._tensors.transform(rows)
+
+    def restore(self, rows: Tensor) -> Tensor:
+        """Return standardized rows in the user's units."""
+        return self._tensors.inverse_transform(rows)
+
+    def _read(self, rows: slice | NDArray[np.int64]) -> Tensor:
+        """Read rows, chunk by chunk."""
+        if isinstance(rows, slice):
+            positions, order = range(len(self))[rows], None
+        else:
+            # In the order of the file: rows nearby share a page or a chunk.
+            order = rows.argsort(kind="stable")
+            positions = rows[order]
+        result = torch.empty(
+            (len(positions), self.n_features),
+            dtype=torch.float32,
+            pin_memory=self._pins,
+        )
+        values = result.numpy()
+        for chunk in row_slices(*values.shape, self.chunk_size):
+            converted = self._convert(self.X[_as_slice(positions[chunk])])
+            values[chunk if order is None else order[chunk]] = converted
+        return result.to(self._device, non_blocking=self._pins)
+
+    def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
+        """Check and standardize rows in the user's units."""
+        if sparse.issparse(rows):
+            rows = rows.toarray()
+        check_support(rows, self.likelihood)
+        low, high = -MAX_STANDARDIZED, MAX_STANDARDIZED
+        if LIKELIHOODS[self.likelihood].support == "unit_interval":
+            low, high = 0.0, 1.0
+        if self.standardizer.is_identity:
+            rows = rows.astype(np.promote_types(rows.dtype, np.float32), copy=False)
+            return np.clip(rows, low, high).astype(np.float32, copy=False)
+        # In float64, which represents values of any unit.
+        values = self.standardizer.transform(rows)
+        np.clip(values, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=values)
+        return values.astype(np.float32)
+
+
+class FeatureTable(_Table):
+    """Features of samples, by which neighbors are found and which the encoder reads.
+
+    If the samples are in memory, the features are computed once. Otherwise each access
+    computes them, with the same result to the bit.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data.
+    feature_map : FeatureMap
+        Maps samples to features.
+    index : Tensor of int, default=None
+        The rows of `samples`; all of them by default.
+    """
+
+    def __init__(
+        self, samples: Samples, feature_map: FeatureMap, index: Tensor | None = None
+    ) -> None:
+        self.chunk_size = samples.chunk_size
+        self.block_size = samples.block_size
+        self._samples = samples
+        self._feature_map = feature_map
+        self._index = index
+        self._tensor = None
+        if samples.is_in_memory:
+            self._tensor = samples.map(self._compute, index)
+
+    @classmethod
+    def from_tensor(cls, tensor: Tensor) -> Self:
+        """Return a table of features that are computed already.
+
+        Examples
+        --------
+        >>> table = FeatureTable.from_tensor(torch.arange(6).reshape(3, 2))
+        >>> table.map(lambda rows: rows.sum(1))
+        tensor([1, 5, 9])
+        """
+        table = cls.__new__(cls)
+        table._tensor = tensor
+        return table
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of samples and number of features."""
+        if self._tensor is not None:
+            return tuple(self._tensor.shape)
+        rows = self._samples if self._index is None else self._index
+        return len(rows), self._feature_map.n_outputs
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+        return self._samples.device if self._tensor is None else self._tensor.device
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the features are in memory, as one tensor."""
+        return self._tensor is not None
+
+    @property
+    def cache_key(self) -> tuple:
+        """Plain values and arrays that determine the features; see `Cache`."""
+        if self._tensor is None:
+            raise TypeError("Features that aren't in memory have no key.")
+        return self._tensor.numpy(force=True), str(self.device)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Return features, shape (len(rows), n_outputs), by indices or a slice."""
+        if self._tensor is not None:
+            return self._tensor[rows]
+        return self._samples.map(self._compute, self._positions(rows))
+
+    def subset(self, index: Tensor) -> FeatureTable:
+        """Return the table of some rows."""
+        if self._tensor is None:
+            positions = self._positions(index)
+            return FeatureTable(self._samples, self._feature_map, positions)
+        table = FeatureTable.from_tensor(self._tensor[index])
+        table.chunk_size, table.block_size = self.chunk_size, self.block_size
+        return table
+
+    def _compute(self, x: Tensor) -> Tensor:
+        # In float32, also if a network that trains in less asks for a batch.
+        with no_autocast(x):
+            return self._feature_map(x)
+
+    def _positions(self, rows: Tensor | slice) -> Tensor:
+        """Return the indices of rows in `samples`."""
+        if self._index is not None:
+            return self._index[rows]
+        if isinstance(rows, slice):
+            return torch.arange(*rows.indices(len(self)), device=self.device)
+        return rows
+
+
+def n_batches(n_samples: int, batch_size: int) -> int:
+    """Return the number of batches of `shuffled_batches`.
+
+    Examples
+    --------
+    >>> n_batches(10, 4)
+    3
+    """
+    return math.ceil(n_samples / batch_size)
+
+
+def shuffled_batches(
+    n_samples: int, batch_size: int, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Return the indices 0 to n_samples - 1, shuffled, in batches of equal size.
+
+    Sizes differ by at most one: no batch is tiny, and no sample is dropped.
+    """
+    order = torch.randperm(n_samples, generator=generator, device=generator.device)
+    return order.tensor_split(n_batches(n_samples, batch_size))
+
+
+def _as_index(index: Tensor | range) -> Tensor | slice:
+    """Return a range as a slice."""
+    if isinstance(index, range):
+        return slice(index.start, index.stop, index.step)
+    return index
+
+
+def _as_slice(positions: range | NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Return sorted positions without a gap as a slice, which is read faster."""
+    if isinstance(positions, range) or (np.diff(positions) == 1).all():
+        return slice(positions[0], positions[-1] + 1) if len(positions) else slice(0)
+    return positions

@@ -1,0 +1,304 @@
+"""Statistics of the data, the choice of the likelihood, and standardization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from ..exceptions import InvalidParameterError
+from ..model.likelihoods import LIKELIHOODS, MAX_COUNT
+from .sources import MAX_CHUNK_ROWS, Matrix, row_slices
+
+__all__ = [
+    "UNIT_INTERVAL_TOLERANCE",
+    "DataSummary",
+    "Standardizer",
+    "check_support",
+    "resolve_likelihood",
+]
+
+MAX_VALUE = 1e150
+"""Largest absolute value of X: squares of larger ones overflow."""
+
+UNIT_INTERVAL_TOLERANCE = 1e-6
+"""Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class DataSummary:
+    """Statistics of a matrix.
+
+    Parameters
+    ----------
+    n_samples, n_features : int
+        Shape.
+    low, high : float
+        Smallest and largest value.
+    mean, var, std : ndarray of shape (n_features,)
+        Mean, variance and standard deviation of each feature. The standard deviation
+        of a constant feature is 1.
+    n_nonzero : int
+        Number of values that aren't zero.
+    fractional_value : float or None
+        The first value that isn't a whole number, if there is one.
+    """
+
+    n_samples: int
+    n_features: int
+    low: float
+    high: float
+    mean: NDArray[np.float64]
+    var: NDArray[np.float64]
+    std: NDArray[np.float64]
+    n_nonzero: int
+    fractional_value: float | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        return self.fractional_value is None
+
+    @classmethod
+    def of(cls, X: Matrix, chunk_size: int = MAX_CHUNK_ROWS) -> Self:
+        """Compute the statistics in one pass over X.
+
+        Parameters
+        ----------
+        X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+            Data in the user's units.
+        chunk_size : int, default=MAX_CHUNK_ROWS
+            Maximum number of rows that are read at a time.
+
+        Raises
+        ------
+        ValueError
+            If X has values whose squares overflow.
+        """
+        # The scaler doesn't center sparse features, but it computes their means.
+        is_sparse = sparse.issparse(X)
+        scaler = StandardScaler(with_mean=not is_sparse)
+        low, high = (0.0, 0.0) if is_sparse else (np.inf, -np.inf)
+        n_nonzero = 0
+        fractional_value = None
+        for rows in row_slices(*X.shape, chunk_size):
+            chunk = X[rows]
+            values = chunk.data if is_sparse else chunk
+            if values.size:
+                low = min(low, float(values.min()))
+                high = max(high, float(values.max()))
+                n_nonzero += int(np.count_nonzero(values))
+                if fractional_value is None:
+                    fractional_value = _fractional_value(values)
+            if max(-low, high) > MAX_VALUE:
+                raise ValueError(
+                    "X has values too large to standardize: their squares overflow. "
+                    f"Scale X to at most {MAX_VALUE:g}."
+                )
+            scaler.partial_fit(chunk.astype(np.float64))
+        return cls(
+            n_samples=X.shape[0],
+            n_features=X.shape[1],
+            low=low,
+            high=high,
+            mean=scaler.mean_,
+            var=scaler.var_,
+            std=scaler.scale_,
+            n_nonzero=n_nonzero,
+            fractional_value=fractional_value,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Standardizer:
+    """Affine map between the units of the user and those of the model.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (n_features,)
+        A row x becomes (x - center) / scale.
+
+    Examples
+    --------
+    >>> standardizer = Standardizer(np.array([1.0]), np.array([2.0]))
+    >>> standardizer.transform(np.array([[5.0]]))
+    array([[2.]])
+    >>> standardizer.inverse_transform(torch.tensor([[2.0]]))
+    tensor([[5.]])
+    """
+
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def fit(
+        cls, summary: DataSummary, likelihood: str, as_a_whole: bool = False
+    ) -> Self:
+        """Return the standardizer of some data.
+
+        Parameters
+        ----------
+        summary : DataSummary
+            Statistics of the data.
+        likelihood : str
+            Name of the likelihood. Many of them don't standardize: the center is then
+            0 and the scale 1.
+        as_a_whole : bool, default=False
+            Whether all features share a center and a scale, as pixels of images do.
+        """
+        n_features = summary.n_features
+        if not LIKELIHOODS[likelihood].standardize:
+            return cls(np.zeros(n_features), np.ones(n_features))
+        if not as_a_whole:
+            return cls(summary.mean, summary.std)
+        mean = summary.mean.mean()
+        variance = np.mean(summary.var + np.square(summary.mean - mean))
+        scale = np.sqrt(variance) if variance > 0 else 1.0
+        return cls(np.full(n_features, mean), np.full(n_features, scale))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether rows stay as they are."""
+        return not self.center.any() and bool((self.scale == 1).all())
+
+    @property
+    def log_det(self) -> float:
+        """Log-density of standardized rows minus that of rows in the user's units."""
+        return float(np.log(self.scale).sum())
+
+    def transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
+        """Standardize rows: arrays in float64, tensors in their own dtype."""
+        if isinstance(rows, Tensor):
+            center, scale = self._as_tensors(rows)
+            return (rows - center) / scale
+        # One copy, whatever the size of the chunk.
+        values = rows.astype(np.float64)
+        values -= self.center
+        values /= self.scale
+        return values
+
+    def inverse_transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
+        """Return standardized rows in the user's units."""
+        if isinstance(rows, Tensor):
+            center, scale = self._as_tensors(rows)
+            return rows * scale + center
+        values = rows.astype(np.float64)
+        values *= self.scale
+        values += self.center
+        return values
+
+    def to_tensors(self, device: torch.device | None = None) -> Self:
+        """Return a standardizer of float32 tensors, to save copies to a device."""
+        example = torch.empty(0, dtype=torch.float32, device=device)
+        return type(self)(*self._as_tensors(example))
+
+    def _as_tensors(self, example: Tensor) -> tuple[Tensor, Tensor]:
+        """Return center and scale with the dtype and the device of a tensor."""
+        center, scale = (
+            torch.as_tensor(values).to(example) for values in (self.center, self.scale)
+        )
+        return center, scale
+
+
+def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
+    """Choose the likelihood for "auto", and check that it supports the data.
+
+    Parameters
+    ----------
+    summary : DataSummary
+        Statistics of the data.
+    likelihood : str
+        "auto" or the name of a likelihood.
+
+    Returns
+    -------
+    likelihood : str
+        For "auto", "bernoulli" if all values lie in [0, 1] up to rounding errors, and
+        "gaussian" otherwise. Whole numbers may be codes or gray levels, so a
+        likelihood of counts is never chosen.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the likelihood doesn't support a value of the data.
+    """
+    if likelihood == "auto":
+        # Relative to the range: of data around zero, tiny values aren't rounding errors.
+        margin = UNIT_INTERVAL_TOLERANCE * min(max(summary.high, 0.0), 1.0)
+        fits = summary.low >= -margin and summary.high <= 1 + margin
+        return "bernoulli" if fits else "gaussian"
+    violation = _support_violation(
+        likelihood, summary.low, summary.high, summary.fractional_value
+    )
+    if violation is not None:
+        raise InvalidParameterError(violation)
+    return likelihood
+
+
+def _support_violation(
+    likelihood: str, low: float, high: float, fractional_value: float | None
+) -> str | None:
+    """Return the message of an error if a likelihood doesn't support some data.
+
+    Parameters
+    ----------
+    likelihood : str
+        Name of the likelihood.
+    low, high : float
+        Range of the data.
+    fractional_value : float or None
+        A value that isn't a whole number, if there is one.
+
+    Returns
+    -------
+    message : str or None
+        Names the likelihood, a value and what is allowed; None if all is supported.
+    """
+    support = LIKELIHOODS[likelihood].support
+    if support == "unit_interval":
+        margin = UNIT_INTERVAL_TOLERANCE
+        value = low if low < -margin else high if high > 1 + margin else None
+        allowed = "values between 0 and 1"
+        remedy = "Scale X to [0, 1], or fit a model with likelihood='gaussian'."
+    elif support == "counts":
+        value = low if low < 0 else high if high > MAX_COUNT else fractional_value
+        allowed = f"counts, whole numbers from 0 to {MAX_COUNT}"
+        remedy = (
+            "Pass counts that aren't normalized or transformed, or fit a model with "
+            "likelihood='gaussian'."
+        )
+    else:
+        return None
+    if value is None:
+        return None
+    return (
+        f"likelihood={likelihood!r} needs {allowed}, but X has the value {value:.17g}. "
+        f"{remedy}"
+    )
+
+
+def check_support(values: NDArray[np.number], likelihood: str) -> None:
+    """Raise ValueError if a likelihood doesn't support values in the user's units."""
+    support = LIKELIHOODS[likelihood].support
+    if support == "real" or not values.size:
+        return
+    fractional_value = _fractional_value(values) if support == "counts" else None
+    violation = _support_violation(
+        likelihood, float(values.min()), float(values.max()), fractional_value
+    )
+    if violation is not None:
+        raise ValueError(violation)
+
+
+def _fractional_value(values: NDArray[np.number]) -> float | None:
+    """Return the first value that isn't a whole number, or None."""
+    if values.dtype.kind != "f":
+        return None
+    is_fraction = values != np.floor(values)
+    return float(values[is_fraction][0]) if is_fraction.any() else None

@@ -1,0 +1,210 @@
+"""All that training needs to know about the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from .._cache import Cache
+from ..model import FeatureMap
+from .feature_maps import fit_feature_map
+from .samples import FeatureTable, Samples
+from .scaling import DataSummary, Standardizer, resolve_likelihood
+from .sources import Matrix
+
+__all__ = ["DataOptions", "TrainingData"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of `TrainingData.prepare`.
+
+    Parameters
+    ----------
+    likelihood : str
+        "auto" or the name of a likelihood.
+    image_shape : tuple of int or None
+        Height, width and optionally channels of images.
+    validation_fraction : float
+        Fraction of the samples that is held out, to stop training by; at most all
+        samples but one.
+    """
+
+    likelihood: str = "auto"
+    image_shape: tuple[int, ...] | None = None
+    validation_fraction: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Samples, their features and the split into training and validation samples.
+
+    Parameters
+    ----------
+    samples : Samples
+        Standardized samples.
+    feature_map : FeatureMap
+        Maps samples to features.
+    features : FeatureTable
+        Features of all samples.
+    train, validation : Tensor of int
+        Indices of the samples to train on and of those held out, in ascending order.
+    summary : DataSummary
+        Statistics of the data in the user's units.
+    """
+
+    samples: Samples
+    feature_map: FeatureMap
+    features: FeatureTable
+    train: Tensor
+    validation: Tensor
+    summary: DataSummary
+
+    @property
+    def likelihood(self) -> str:
+        """Name of the likelihood."""
+        return self.samples.likelihood
+
+    @property
+    def standardizer(self) -> Standardizer:
+        """Map between the units of the user and those of the model."""
+        return self.samples.standardizer
+
+    @classmethod
+    def prepare(
+        cls,
+        X: Matrix,
+        options: DataOptions,
+        generator: torch.Generator,
+        rng: np.random.Generator,
+        cache: Cache | None = None,
+    ) -> Self:
+        """Choose likelihood, scaling and features, and hold samples out.
+
+        Parameters
+        ----------
+        X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+            Data in the user's units. They are read once for their statistics, before
+            anything else is computed.
+        options : DataOptions
+            Options.
+        generator : torch.Generator
+            Draws the validation samples. All tensors are on its device.
+        rng : numpy.random.Generator
+            Fits the feature map.
+        cache : Cache, default=None
+            Stores the feature map of data in memory, dense or sparse, and the features
+            of dense data.
+
+        Raises
+        ------
+        ValueError
+            If the likelihood doesn't support the data, or values are too large.
+        """
+        summary = DataSummary.of(X)
+        likelihood = resolve_likelihood(summary, options.likelihood)
+        is_image = options.image_shape is not None
+        standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
+        device = generator.device
+        samples = Samples(X, standardizer, device, likelihood=likelihood)
+        if cache is None or not (samples.is_in_memory or sparse.issparse(X)):
+            cache = Cache(None)
+        config, buffers, values = cache(
+            _fit_features, samples, summary, options.image_shape, rng=rng
+        )
+        feature_map = FeatureMap(**config)
+        tensors = {name: _tensor(array) for name, array in buffers.items()}
+        feature_map.load_state_dict(tensors)
+        feature_map.to(device)
+        features = (
+            FeatureTable(samples, feature_map)
+            if values is None
+            else FeatureTable.from_tensor(_tensor(values).to(device))
+        )
+        train, validation = _hold_out(
+            len(samples), options.validation_fraction, generator
+        )
+        return cls(samples, feature_map, features, train, validation, summary)
+
+    @classmethod
+    def reuse(
+        cls,
+        X: Matrix,
+        standardizer: Standardizer,
+        feature_map: FeatureMap,
+        likelihood: str,
+        device: torch.device | None = None,
+    ) -> Self:
+        """Prepare new data for a fitted model, and hold no samples out.
+
+        Parameters
+        ----------
+        X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+            Data in the user's units. They are read once, and so checked, before
+            anything else is computed.
+        standardizer : Standardizer
+            The standardizer of the model.
+        feature_map : FeatureMap
+            The feature map of the model, on `device`.
+        likelihood : str
+            Name of the likelihood of the model.
+        device : torch.device, default=None
+            Device of all tensors; the CPU by default.
+
+        Raises
+        ------
+        ValueError
+            If the likelihood doesn't support the data, or values are too large.
+        """
+        summary = DataSummary.of(X)
+        resolve_likelihood(summary, likelihood)
+        samples = Samples(X, standardizer, device, likelihood=likelihood)
+        features = FeatureTable(samples, feature_map)
+        train = torch.arange(len(samples), device=samples.device)
+        return cls(samples, feature_map, features, train, train[:0], summary)
+
+
+def _fit_features(
+    samples: Samples,
+    summary: DataSummary,
+    image_shape: tuple[int, ...] | None,
+    rng: np.random.Generator,
+) -> tuple[dict, dict[str, NDArray], NDArray[np.float32] | None]:
+    """Fit a feature map, and apply it to samples in memory.
+
+    Returns
+    -------
+    config, buffers : dict
+        Constructor arguments of the feature map, and its state.
+    values : ndarray of shape (n_samples, n_outputs) or None
+        Features of all samples; None if these aren't in memory.
+    """
+    feature_map = fit_feature_map(samples, summary, image_shape, rng)
+    buffers = {name: b.numpy() for name, b in feature_map.state_dict().items()}
+    feature_map.to(samples.device)
+    values = None
+    if samples.is_in_memory:
+        values = FeatureTable(samples, feature_map)[:].numpy(force=True)
+    return feature_map.config, buffers, values
+
+
+def _tensor(array: NDArray) -> Tensor:
+    """Return an array as a tensor, and a read-only one as a copy."""
+    return torch.from_numpy(np.require(array, requirements="W"))
+
+
+def _hold_out(
+    n_samples: int, fraction: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Split samples at random into those to train on and those to stop by."""
+    n_validation = min(math.ceil(fraction * n_samples), n_samples - 1)
+    order = torch.randperm(n_samples, generator=generator, device=generator.device)
+    train, validation = order[n_validation:], order[:n_validation]
+    return train.sort().values, validation.sort().values

@@ -1,0 +1,129 @@
+"""Findings about a fit: what looks wrong, the likely cause, and the remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+
+from .data import TrainingData
+from .graph import estimate_n_clusters
+from .model import LIKELIHOODS
+from .training import GrowthOptions
+
+__all__ = ["Finding", "diagnose_fit"]
+
+MAX_LOSS = 10.0
+"""Maximum negative ELBO of a converged model, in nats, without its features."""
+
+MAX_LOSS_PER_FEATURE = 4.0
+"""Maximum that each feature adds. A normal distribution fitted to a standardized
+feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
+
+MIN_SAMPLES_PER_CLUSTER = 20
+"""Fewer samples for each cluster asked for are named as a cause of missing clusters."""
+
+MIN_HIDDEN_DIM = 8
+"""A smaller `hidden_dim` is named as a cause of missing clusters."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem of a fit.
+
+    Parameters
+    ----------
+    category : type
+        Class of the warning.
+    message : str
+        The problem, its likely cause and the remedy.
+    """
+
+    category: type[Warning]
+    message: str
+
+
+def diagnose_fit(
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    rng: np.random.Generator,
+) -> list[Finding]:
+    """Return what looks wrong with a fitted estimator.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted to `data`.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
+    rng : numpy Generator
+        Draws the folds that clusters are compared on.
+    """
+    findings = []
+    has_diverged = _has_diverged(estimator, data)
+    if has_diverged:
+        findings.append(
+            Finding(
+                ConvergenceWarning,
+                "Training did not converge: the ELBO is "
+                f"{estimator.lower_bound_:.3g} nats per sample, far below that of "
+                "independent features. A learning_rate below "
+                f"{estimator.learning_rate:g} usually helps.",
+            )
+        )
+    if estimator.n_clusters is None:
+        return findings
+    merges = estimator.linkage_matrix_[:, :2].astype(np.int64)
+    n_supported = estimate_n_clusters(data.features, estimator.labels_, merges, rng)
+    if n_supported < estimator.n_clusters_:
+        findings.append(
+            Finding(
+                UserWarning,
+                f"Held-out samples support {n_supported} of the "
+                f"{estimator.n_clusters_} clusters: the other splits don't make them "
+                "more probable. n_clusters=None finds the number.",
+            )
+        )
+    if estimator.n_clusters_ < estimator.n_clusters and not has_diverged:
+        min_samples = options.min_samples(len(data.samples))
+        findings.append(
+            Finding(
+                ConvergenceWarning,
+                f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
+                f"n_clusters ({estimator.n_clusters}). Leaves with fewer than "
+                f"{min_samples} samples (min_cluster_size) were pruned, or could not "
+                f"be split. Possible causes: {_causes(estimator, data)}.",
+            )
+        )
+    return findings
+
+
+def _has_diverged(estimator: BaseEstimator, data: TrainingData) -> bool:
+    """Tell whether the ELBO is too low for a trained model."""
+    if LIKELIHOODS[data.likelihood].support == "counts":
+        # Log-probabilities of counts have no common scale.
+        return False
+    loss = -estimator.history_["elbo"][-1]
+    return loss > MAX_LOSS + MAX_LOSS_PER_FEATURE * estimator.n_features_in_
+
+
+def _causes(estimator: BaseEstimator, data: TrainingData) -> str:
+    """Return the possible causes of missing clusters, the likely ones first."""
+    causes = []
+    n_train, depth = len(data.train), estimator.max_depth
+    if depth is not None and estimator.n_clusters > 2**depth:
+        causes.append(f"max_depth={depth} has room for {2**depth} leaves")
+    if estimator.hidden_dim < MIN_HIDDEN_DIM:
+        causes.append(f"hidden_dim={estimator.hidden_dim} is small")
+    if n_train < MIN_SAMPLES_PER_CLUSTER * estimator.n_clusters:
+        held_out = ", without the validation_fraction" * estimator.early_stopping
+        causes.append(f"there are only {n_train} training samples{held_out}")
+    causes.append("X has duplicates or outliers")
+    if data.likelihood == "bernoulli":
+        causes.append("most values of X are tiny (set likelihood='gaussian')")
+    return "; ".join(causes)

@@ -1,0 +1,296 @@
+"""The graph of nearest neighbors, and the trees of clusters that it proposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .._cache import Cache
+from ..data import FeatureTable, row_slices
+from .linkage import average_linkage, leaves_below
+from .n_clusters import estimate_n_clusters
+from .neighbors import (
+    EXACT_LIMIT,
+    N_PROBES,
+    InvertedLists,
+    lloyd,
+    nearest_neighbors,
+    nearest_of,
+)
+from .partition import MicroClusters, partition, partition_cost
+from .umap import DENSE_LIMIT, embed_graph, fuzzy_graph
+
+__all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
+
+MIN_NEIGHBORS = 3
+"""Minimum number of neighbors of a sample in the graph; log2 of the number of samples
+if that is larger."""
+
+MicroClustering = tuple[NDArray[np.int64], MicroClusters]
+"""Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """Options of `NeighborGraph`.
+
+    Parameters
+    ----------
+    max_landmarks : int
+        Maximum number of samples in the graph. Others join the cluster of the nearest.
+    n_micro_clusters : int
+        Minimum number of micro-clusters.
+    n_micro_clusters_per_cluster : int
+        Minimum number of micro-clusters relative to the number of clusters.
+    n_restarts : int
+        Number of random starts of the micro-clusters, if there are `n_micro_clusters`
+        of them. The partition of minimum cost is used. More micro-clusters take longer
+        and vary less, so they have one start.
+    max_clusters : int
+        Maximum number of clusters, if their number is estimated.
+    min_mean_cluster_size : int
+        Minimum of the mean number of samples per cluster, if their number is estimated.
+    exact_limit, n_probes : int
+        See `nearest_neighbors`.
+    dense_limit : int
+        See `embed_graph`.
+    """
+
+    max_landmarks: int = 100_000
+    n_micro_clusters: int = 320
+    n_micro_clusters_per_cluster: int = 5
+    n_restarts: int = 10
+    max_clusters: int = 64
+    min_mean_cluster_size: int = 8
+    exact_limit: int = EXACT_LIMIT
+    n_probes: int = N_PROBES
+    dense_limit: int = DENSE_LIMIT
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A tree of clusters.
+
+    Parameters
+    ----------
+    cluster : Tensor of int of shape (n_samples,)
+        Cluster of each sample.
+    merges : ndarray of int of shape (n_clusters - 1, 2)
+        The pairs that are merged, numbered as in `scipy.cluster.hierarchy.linkage`.
+    spacing : Tensor of shape (n_samples,)
+        Median distance of each sample to its neighbors.
+    """
+
+    cluster: Tensor
+    merges: NDArray[np.int64]
+    spacing: Tensor
+
+    def sides(self, min_samples: int) -> Tensor | None:
+        """Assign each sample to the left (0) or right (1) branch of a split.
+
+        The split is the highest one with at least `min_samples` on both sides. Smaller
+        groups that are split off above it join the larger branch.
+
+        Parameters
+        ----------
+        min_samples : int
+            Minimum number of samples of a branch.
+
+        Returns
+        -------
+        side : Tensor of int of shape (n_samples,) or None
+            None if there is no such split.
+        """
+        n_clusters = len(self.merges) + 1
+        is_below = leaves_below(self.merges)
+        size = np.bincount(self.cluster.numpy(force=True), minlength=n_clusters)
+        n_below = is_below @ size
+        node = len(is_below) - 1
+        while node >= n_clusters:
+            left, right = self.merges[node - n_clusters]
+            n_left, n_right = n_below[left], n_below[right]
+            if min(n_left, n_right) >= min_samples:
+                is_right = is_below[right] if n_right <= n_left else ~is_below[left]
+                return torch.from_numpy(is_right).to(self.cluster)[self.cluster]
+            node = left if n_left > n_right else right
+        return None
+
+
+class NeighborGraph:
+    """A graph of nearest neighbors that proposes trees of clusters.
+
+    K-means in an embedding of the graph gives micro-clusters. Several linkages and a
+    local search partition them into the clusters that a random walk on the graph rarely
+    leaves. Average linkage on the graph builds the tree of these clusters.
+
+    Parameters
+    ----------
+    features : FeatureTable of shape (n_samples, n_features)
+        Data, scaled so that Euclidean distances are meaningful.
+    generator : torch.Generator
+        The source of randomness, on the device of the features.
+    max_clusters : int, default=None
+        Maximum number of clusters that will be asked for; ``options.max_clusters`` by
+        default.
+    options : GraphOptions, default=GraphOptions()
+        Sizes and limits.
+    cache : Cache, default=None
+        Stores the micro-clusters and the proposals.
+    """
+
+    def __init__(
+        self,
+        features: FeatureTable,
+        generator: torch.Generator,
+        max_clusters: int | None = None,
+        *,
+        options: GraphOptions | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self._features = features
+        self._generator = generator
+        self._options = options = GraphOptions() if options is None else options
+        self._cache = Cache(None) if cache is None else cache
+        self._landmarks = features[self._draw_landmarks()]
+        n_micro_clusters = max(
+            options.n_micro_clusters,
+            options.n_micro_clusters_per_cluster
+            * (max_clusters or options.max_clusters),
+        )
+        self._clusterings, self._spacing = self._cache(
+            _micro_clusterings,
+            self._landmarks.numpy(force=True),
+            n_micro_clusters,
+            options,
+            rng=generator,
+        )
+
+    def propose(self, n_clusters: int, max_depth: int | None = None) -> Proposal:
+        """Return the tree of the partition of minimum cost.
+
+        Parameters
+        ----------
+        n_clusters : int
+            Number of leaves.
+        max_depth : int, default=None
+            Maximum depth of a leaf; fewer leaves if not all fit into such a tree.
+        """
+        # A numpy integer has no bit_length, and 2**max_depth may be too large for it.
+        if max_depth is not None and max_depth < int(n_clusters).bit_length():
+            n_clusters = min(n_clusters, 2 ** int(max_depth))
+        labels, merges = self._cache(
+            _propose, self._clusterings, int(n_clusters), max_depth
+        )
+        device = self._features.device
+        cluster, spacing = (
+            torch.from_numpy(np.array(values)).to(device)
+            for values in (labels, self._spacing)
+        )
+        if len(self._landmarks) < len(self._features):
+            cluster, spacing = cluster[self._nearest], spacing[self._nearest]
+        return Proposal(cluster, np.array(merges), spacing)
+
+    def estimate_n_clusters(self, rng: np.random.Generator) -> int:
+        """Return the number of clusters that held-out samples support.
+
+        See `sktreevae.graph.estimate_n_clusters`.
+        """
+        max_clusters = len(self._features) // self._options.min_mean_cluster_size
+        proposal = self.propose(max(1, min(self._options.max_clusters, max_clusters)))
+        cluster = proposal.cluster.numpy(force=True)
+        return estimate_n_clusters(self._features, cluster, proposal.merges, rng)
+
+    def _draw_landmarks(self) -> Tensor | slice:
+        n, device = len(self._features), self._features.device
+        if n <= self._options.max_landmarks:
+            return slice(None)
+        order = torch.randperm(n, generator=self._generator, device=device)
+        return order[: self._options.max_landmarks]
+
+    @cached_property
+    def _nearest(self) -> Tensor:
+        """The landmark nearest to each sample, (n_samples,)."""
+        cache = self._cache if self._features.is_in_memory else Cache(None)
+        nearest = cache(
+            _nearest_landmarks,
+            self._features,
+            self._landmarks.numpy(force=True),
+            rng=self._generator,
+        )
+        return torch.from_numpy(np.array(nearest)).to(self._features.device)
+
+
+def _micro_clusterings(
+    landmarks: NDArray[np.float32],
+    n_micro_clusters: int,
+    options: GraphOptions,
+    generator: torch.Generator,
+) -> tuple[list[MicroClustering], NDArray[np.float32]]:
+    """Return micro-clusters of all restarts, and the spacing of the landmarks."""
+    n = len(landmarks)
+    if n < 2:
+        assignment = np.zeros(n, dtype=np.int64)
+        return [(assignment, MicroClusters.single())], np.zeros(n, dtype=np.float32)
+    x = torch.from_numpy(landmarks).to(generator.device)
+    n_neighbors = min(max(MIN_NEIGHBORS, round(np.log2(n))), n - 1)
+    index, distance = nearest_neighbors(
+        FeatureTable.from_tensor(x),
+        n_neighbors,
+        generator,
+        exact_limit=options.exact_limit,
+        n_probes=options.n_probes,
+    )
+    graph = fuzzy_graph(index, distance)
+    embedding = embed_graph(graph, generator, dense_limit=options.dense_limit)
+    spaces = tuple(space.double().numpy(force=True) for space in (embedding, x))
+    has_restarts = n > n_micro_clusters == options.n_micro_clusters
+    clusterings = []
+    for _ in range(options.n_restarts if has_restarts else 1):
+        assignment = _micro_clusters(embedding, n_micro_clusters, generator)
+        groups = MicroClusters.aggregate(graph, assignment, spaces)
+        clusterings.append((assignment, groups))
+    return clusterings, distance.median(1).values.numpy(force=True)
+
+
+def _micro_clusters(
+    embedding: Tensor, n_groups: int, generator: torch.Generator
+) -> NDArray[np.int64]:
+    """Return the micro-cluster of each sample, by k-means."""
+    if len(embedding) <= n_groups:
+        return np.arange(len(embedding))
+    assignment = nearest_of(embedding, lloyd(embedding, n_groups, generator))
+    return np.unique(assignment.numpy(force=True), return_inverse=True)[1]
+
+
+def _propose(
+    clusterings: list[MicroClustering], n_clusters: int, max_depth: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cluster of each sample and the merges, of minimum cost."""
+    clusters = [partition(groups, n_clusters) for _, groups in clusterings]
+    costs = [
+        partition_cost(groups.edge_weight, cluster)
+        for (_, groups), cluster in zip(clusterings, clusters, strict=True)
+    ]
+    best = costs.index(min(costs))
+    assignment, groups = clusterings[best]
+    merges = average_linkage(groups.edge_weight, clusters[best], max_depth)
+    return clusters[best][assignment], merges
+
+
+def _nearest_landmarks(
+    features: FeatureTable, landmarks: NDArray[np.float32], generator: torch.Generator
+) -> NDArray[np.int64]:
+    """Return the index of the landmark nearest to each sample."""
+    base = torch.from_numpy(landmarks).to(features.device)
+    lists = InvertedLists(base, generator)
+    return np.concatenate(
+        [
+            lists.nearest(features[rows]).numpy(force=True)
+            for rows in row_slices(*features.shape)
+        ]
+    )

@@ -1,0 +1,148 @@
+"""The fuzzy neighbor graph of UMAP, and its embedding in few dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse.linalg import eigsh
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["DENSE_LIMIT", "EMBEDDING_DIM", "embed_graph", "fuzzy_graph"]
+
+EMBEDDING_DIM = 5
+"""Number of dimensions of the embedding."""
+
+N_EPOCHS = 60
+"""Number of updates of all positions."""
+
+N_NEGATIVE_SAMPLES = 10
+"""Random other samples that repel each sample in an epoch."""
+
+REPULSION = 5.0
+"""Weight of the repulsion relative to the attraction by neighbors, as in UMAP."""
+
+MAX_FORCE = 4.0
+"""Limit of the repulsion along each dimension, as in UMAP."""
+
+DENSE_LIMIT = 1000
+"""Maximum number of samples for which all eigenvectors are computed."""
+
+
+def fuzzy_graph(index: Tensor, distance: Tensor) -> sparse.csr_array:
+    """Weight the edges of a neighbor graph and make it symmetric, as UMAP does.
+
+    The nearest neighbor has weight 1, others have exp(-(d - d_nearest) / s). The scale
+    s of each sample makes the sum of its weights log2(k), so that the graph doesn't
+    depend on density. An edge is kept if it exists in at least one direction, with
+    weight a + b - ab.
+
+    Parameters
+    ----------
+    index, distance : Tensor of shape (n_samples, k)
+        Neighbors of each sample and their distances, nearest first.
+    """
+    n, k = index.shape
+    # On the CPU, since some devices lack double precision.
+    distance = distance.cpu().double()
+    excess = distance - distance[:, :1]
+    tiny = torch.finfo(torch.float64).tiny
+    min_scale = 1e-3 * distance.mean().clamp(min=tiny)
+    low = min_scale.expand(n).clone()
+    high = k * distance[:, -1].clamp(min=float(min_scale))
+    for _ in range(32):
+        middle = (low * high).sqrt()
+        too_wide = (-excess / middle[:, None]).exp().sum(1) > np.log2(k)
+        high = torch.where(too_wide, middle, high)
+        low = torch.where(too_wide, low, middle)
+    weight = (-excess / high[:, None]).exp().numpy().ravel()
+    starts = np.arange(0, n * k + 1, k)
+    graph = sparse.csr_array((weight, index.cpu().numpy().ravel(), starts), (n, n))
+    both = graph + graph.T - graph * graph.T
+    return both.tocsr()
+
+
+def embed_graph(
+    graph: sparse.csr_array,
+    generator: torch.Generator,
+    *,
+    dense_limit: int = DENSE_LIMIT,
+) -> Tensor:
+    """Embed samples so that neighbors are near each other and others far.
+
+    Samples attract their neighbors and repel random others with the forces of a Cauchy
+    kernel. They start from the leading eigenvectors of the graph. This is the algorithm
+    of UMAP, with all forces of an epoch applied at once.
+
+    Parameters
+    ----------
+    graph : sparse array of shape (n_samples, n_samples)
+        Weights of the edges, symmetric.
+    generator : torch.Generator
+        Draws the negative samples. The embedding is computed on its device.
+    dense_limit : int, default=DENSE_LIMIT
+        Maximum number of samples for which all eigenvectors are computed.
+
+    Returns
+    -------
+    y : Tensor of float32 of shape (n_samples, at most EMBEDDING_DIM)
+        The embedding.
+    """
+    device = generator.device
+    n = graph.shape[0]
+    y = torch.from_numpy(_eigenvectors(graph, dense_limit)).float().to(device)
+    y = 10 * y / y.abs().max()
+    y = y + 0.01 * torch.randn(
+        y.shape, generator=generator, device=device, dtype=torch.float32
+    )
+    weight = torch.from_numpy(graph.data).float().to(device)
+    column = torch.from_numpy(graph.indices).long().to(device)
+    start = torch.from_numpy(graph.indptr).long().to(device)
+    row = torch.arange(n, device=device).repeat_interleave(start.diff())
+    degree = _sum_rows(weight, start)
+    repulsion_weight = (REPULSION / N_NEGATIVE_SAMPLES) * degree[:, None]
+    for epoch in range(N_EPOCHS):
+        step_size = 1 - epoch / N_EPOCHS
+        square = (y.index_select(0, row) - y.index_select(0, column)).square().sum(1)
+        attraction = 2 * weight / (1 + square)
+        total = _sum_rows(attraction, start)[:, None]
+        force = F.embedding_bag(
+            column, y, start[:-1], mode="sum", per_sample_weights=attraction
+        )
+        force = (force - total * y).clamp(-10 * MAX_FORCE, 10 * MAX_FORCE)
+        for _ in range(N_NEGATIVE_SAMPLES):
+            others = torch.randint(n, (n,), generator=generator, device=device)
+            force += repulsion_weight * _repulsion(y, others)
+        # Without the division, the attraction of all neighbors at once overshoots.
+        y = y + step_size * force / (1 + step_size * total)
+    return y
+
+
+def _repulsion(y: Tensor, others: Tensor) -> Tensor:
+    """Return the force by which each sample is repelled from another."""
+    difference = y - y.index_select(0, others)
+    square = difference.square().sum(1, keepdim=True)
+    force = 2 * difference / ((0.001 + square) * (1 + square))
+    return force.clamp(-MAX_FORCE, MAX_FORCE)
+
+
+def _sum_rows(values: Tensor, start: Tensor) -> Tensor:
+    """Sum values over the rows of a sparse matrix, (n_rows,)."""
+    total = F.pad(values.double().cumsum(0), (1, 0))
+    return total[start].diff().to(values.dtype)
+
+
+def _eigenvectors(graph: sparse.csr_array, dense_limit: int) -> np.ndarray:
+    """Return the leading eigenvectors of the normalized graph without the first."""
+    n = graph.shape[0]
+    n_vectors = max(1, min(EMBEDDING_DIM, n - 2))
+    scale = sparse.diags_array(1 / np.sqrt(graph.sum(axis=1)))
+    normalized = scale @ graph @ scale
+    if n <= dense_limit:
+        vectors = np.linalg.eigh(normalized.toarray())[1]
+    else:
+        # A fixed start: the result depends on nothing but the graph.
+        start = np.random.default_rng(0).standard_normal(n)
+        vectors = eigsh(normalized, k=n_vectors + 1, which="LA", v0=start, tol=1e-3)[1]
+    return vectors[:, -n_vectors - 1 : -1].copy()

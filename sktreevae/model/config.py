@@ -1,0 +1,211 @@
+"""Settings that determine the shape of a model, apart from its tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from .decoders import LeafDecoders
+from .images import ImageLayout
+from .layers import StackedModules
+from .likelihoods import LIKELIHOODS
+from .networks import (
+    ConvEncoder,
+    ConvReadout,
+    CustomNetwork,
+    build_custom,
+    check_custom,
+)
+
+__all__ = ["ModelConfig"]
+
+NETWORKS = ("mlp", "cnn", "resnet", "custom")
+"""Values of `encoder` and `decoder`."""
+
+MIN_CONV_SIDE = 16
+"""Minimum side of the images for which "auto" chooses convolutions."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Settings of a `TreeVAE`.
+
+    All but the two callables are JSON-able. `create` accepts the values of the
+    estimator's parameters.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of the data.
+    hidden_dim : int, default=128
+        Width of the bottom-up embeddings.
+    latent_dim : int, default=8
+        Width of the latent variable of each node.
+    router_dim : int, default=0
+        Width of the hidden layer of each q-router; 0 for linear routers.
+    bottom_up_depth : int, default=4
+        Number of layers of the bottom-up chain. Nodes at depth k read the embedding
+        min(k, bottom_up_depth).
+    likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}, \
+            default="gaussian"
+        Distribution of the data given the latent variable of a leaf.
+    encoder, decoder : {"mlp", "cnn", "resnet", "custom"}, default="mlp"
+        Kind of network. With ``encoder="mlp"`` there is no network beside the
+        bottom-up chain, which reads the features.
+    image_shape : tuple of int, default=None
+        Height and width of an image, with channels first or last if there are any.
+    custom_encoder, custom_decoder : callable, default=None
+        Callables for "custom", from the widths of input and output to a network.
+
+    Examples
+    --------
+    >>> config = ModelConfig.create(n_features=784, image_shape=(28, 28))
+    >>> config.encoder, config.decoder
+    ('cnn', 'cnn')
+    >>> ModelConfig.from_dict(config.to_dict()) == config
+    True
+    """
+
+    n_features: int
+    hidden_dim: int = 128
+    latent_dim: int = 8
+    router_dim: int = 0
+    bottom_up_depth: int = 4
+    likelihood: str = "gaussian"
+    encoder: str = "mlp"
+    decoder: str = "mlp"
+    image_shape: tuple[int, ...] | None = None
+    custom_encoder: CustomNetwork | None = None
+    custom_decoder: CustomNetwork | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_shape is not None:
+            shape = tuple(map(int, self.image_shape))
+            object.__setattr__(self, "image_shape", shape)
+        _check_choice("likelihood", self.likelihood, tuple(LIKELIHOODS))
+        for name in ("encoder", "decoder"):
+            kind, custom = getattr(self, name), getattr(self, f"custom_{name}")
+            _check_choice(name, kind, NETWORKS)
+            if (kind == "custom") != (custom is not None):
+                raise ValueError(
+                    f"custom_{name} must be given for {name}='custom', and only then; "
+                    f"got {name}={kind!r} and custom_{name}={custom!r}."
+                )
+            if kind in ("cnn", "resnet") and self.image_shape is None:
+                raise ValueError(f"{name}={kind!r} needs an image_shape, got None.")
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        encoder: str | CustomNetwork = "auto",
+        decoder: str | CustomNetwork = "auto",
+        **fields: object,
+    ) -> ModelConfig:
+        """Build from the values of the estimator's parameters.
+
+        Parameters
+        ----------
+        encoder, decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
+            "auto" chooses by the images: perceptrons without images or for images with
+            a side below 16 pixels, else "cnn" for one channel and "resnet" for more.
+            A callable is checked by building and applying a network.
+        **fields
+            The other settings.
+
+        Raises
+        ------
+        ValueError
+            If a callable can't be used, or a value is invalid.
+        """
+        base = cls(**fields)
+        widths = {
+            "encoder": (base.n_features, base.hidden_dim),
+            "decoder": (base.latent_dim, base.n_features),
+        }
+        kinds = {}
+        for name, value in (("encoder", encoder), ("decoder", decoder)):
+            if callable(value):
+                check_custom(name, value, *widths[name])
+                kinds |= {name: "custom", f"custom_{name}": value}
+            else:
+                kinds[name] = _resolve_auto(value, base.image_shape)
+        return cls(**fields, **kinds)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the settings without the callables, JSON-able."""
+        settings = asdict(self)
+        del settings["custom_encoder"], settings["custom_decoder"]
+        if self.image_shape is not None:
+            settings["image_shape"] = list(self.image_shape)
+        return settings
+
+    @classmethod
+    def from_dict(
+        cls,
+        settings: Mapping[str, object],
+        custom_encoder: CustomNetwork | None = None,
+        custom_decoder: CustomNetwork | None = None,
+    ) -> ModelConfig:
+        """Build from the result of `to_dict`, and the callables if there are any."""
+        return cls(
+            **settings, custom_encoder=custom_encoder, custom_decoder=custom_decoder
+        )
+
+    def build_encoder(self, generator: torch.Generator) -> nn.Module | None:
+        """Return a network from data to (batch, hidden_dim); None for "mlp"."""
+        if self.encoder == "mlp":
+            return None
+        if self.encoder == "custom":
+            widths = self.n_features, self.hidden_dim
+            return build_custom(self.custom_encoder, *widths, generator=generator)
+        return ConvEncoder(
+            ImageLayout.of(self.image_shape),
+            self.hidden_dim,
+            residual=self.encoder == "resnet",
+            generator=generator,
+        )
+
+    def build_decoders(
+        self, n_leaves: int, generator: torch.Generator
+    ) -> LeafDecoders | StackedModules:
+        """Return the decoders of some leaves."""
+        if self.decoder == "custom":
+            widths = self.latent_dim, self.n_features
+            make = partial(build_custom, self.custom_decoder, *widths)
+            return StackedModules(self.n_features, make, n_leaves, generator=generator)
+        readout = None
+        if self.decoder != "mlp":
+            readout = partial(
+                ConvReadout,
+                ImageLayout.of(self.image_shape),
+                2 * self.hidden_dim,
+                residual=self.decoder == "resnet",
+            )
+        return LeafDecoders(
+            self.n_features,
+            self.latent_dim,
+            self.hidden_dim,
+            n_leaves,
+            readout=readout,
+            generator=generator,
+        )
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {allowed}, got {value!r}.")
+
+
+def _resolve_auto(kind: str, image_shape: tuple[int, ...] | None) -> str:
+    """Choose a kind of network for "auto"."""
+    if kind != "auto":
+        return kind
+    layout = None if image_shape is None else ImageLayout.of(image_shape)
+    if layout is None or min(layout.height, layout.width) < MIN_CONV_SIDE:
+        return "mlp"
+    return "cnn" if layout.channels == 1 else "resnet"

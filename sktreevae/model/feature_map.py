@@ -1,0 +1,288 @@
+"""Fixed maps from data to the features that the encoder reads."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .images import ImageLayout
+
+__all__ = ["KINDS", "FeatureMap", "OrientedGradients"]
+
+N_BINS = 8
+"""Number of bins of an orientation histogram."""
+
+CELLS_PER_SIDE = 5
+"""Number of cells side by side along the shorter side of an image."""
+
+STEPS_PER_CELL = 3
+"""Cells begin at every such fraction of a cell."""
+
+
+class PlainFeatures(nn.Module):
+    """Raw features that are the data.
+
+    It is also the base class of the other kinds of raw features.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of the data.
+    image_shape : tuple of int, default=None
+        Shape of an image. Only kind "image" uses it.
+    """
+
+    def __init__(
+        self, n_features: int, image_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__()
+        self.n_outputs = n_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data in the user's units to raw features, (batch, n_outputs)."""
+        return x
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Normalize the result of the linear map."""
+        return features
+
+
+class TextFeatures(PlainFeatures):
+    """Square roots scaled to unit length. The result of the map has unit length too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to raw features."""
+        return F.normalize(x.clamp(min=0).sqrt())
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Scale the features to unit length."""
+        return F.normalize(features)
+
+
+class RootFeatures(PlainFeatures):
+    """Square roots. The root of a Poisson count has a variance of about 1/4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to raw features."""
+        return x.clamp(min=0).sqrt()
+
+
+class LogShareFeatures(PlainFeatures):
+    """Values ``log(1 + depth * share of the total)``, and ``log(1 + total)``."""
+
+    def __init__(
+        self, n_features: int, image_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__(n_features)
+        self.n_outputs = n_features + 1
+        self.register_buffer("depth", torch.ones((), dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to raw features."""
+        x = x.clamp(min=0)
+        total = x.sum(1, keepdim=True)
+        share = x / total.clamp(min=1)
+        return torch.hstack([self.depth * share, total]).log1p()
+
+
+class ImageFeatures(PlainFeatures):
+    """Histograms of oriented gradients, and the pixels."""
+
+    def __init__(
+        self, n_features: int, image_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__(n_features)
+        self.gradients = OrientedGradients(image_shape)
+        self.n_outputs = n_features + self.gradients.n_outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to raw features."""
+        return torch.hstack([self.gradients(x), x])
+
+
+KINDS: dict[str, type[PlainFeatures]] = {
+    "plain": PlainFeatures,
+    "text": TextFeatures,
+    "roots": RootFeatures,
+    "log_shares": LogShareFeatures,
+    "image": ImageFeatures,
+}
+"""Raw features by the `kind` of a `FeatureMap`."""
+
+
+class FeatureMap(nn.Module):
+    """A fixed map from data to features, for the encoder and the neighbor graph.
+
+    Data are converted to the user's units up to a factor, ``x * unit + origin``. Raw
+    features are computed from them, depending on `kind`. The features are a linear map
+    of the raw features: ``(raw - mean) @ projection``.
+
+    The buffers are set by `set_buffers`. Before that, the linear map is the identity.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of the data.
+    n_outputs : int, default=None
+        Number of features of the result; the number of raw features by default.
+    kind : {"plain", "text", "roots", "log_shares", "image"}, default="plain"
+        Kind of raw features:
+
+        - "plain": the data;
+        - "text": square roots, scaled to unit length, as is the result;
+        - "roots": square roots;
+        - "log_shares": ``log(1 + depth * share of the total)``, ``log(1 + total)``;
+        - "image": histograms of oriented gradients, and the pixels.
+    image_shape : tuple of int, default=None
+        Height and width of an image, with channels first or last if there are any.
+
+    Examples
+    --------
+    >>> feature_map = FeatureMap(3, n_outputs=1)
+    >>> feature_map.set_buffers(mean=[1, 0, 0], projection=[[2], [0], [1]])
+    FeatureMap(n_features=3, n_outputs=1, kind='plain')
+    >>> feature_map(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[3.]])
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int | None = None,
+        kind: str = "plain",
+        image_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.raw_features = KINDS[kind](n_features, image_shape)
+        n_raw = self.raw_features.n_outputs
+        self.n_features = n_features
+        self.n_outputs = n_raw if n_outputs is None else n_outputs
+        self.kind = kind
+        self.image_shape = None if image_shape is None else tuple(map(int, image_shape))
+        options = {"dtype": torch.float32}
+        self.register_buffer("origin", torch.zeros(n_features, **options))
+        self.register_buffer("unit", torch.ones(n_features, **options))
+        self.register_buffer("mean", torch.zeros(n_raw, **options))
+        self.register_buffer("projection", torch.eye(n_raw, self.n_outputs, **options))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(
+            f"{name}={value!r}"
+            for name, value in self.config.items()
+            if value is not None
+        )
+        return f"{type(self).__name__}({arguments})"
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Arguments that build a map of the same shape."""
+        return {
+            "n_features": self.n_features,
+            "n_outputs": self.n_outputs,
+            "kind": self.kind,
+            "image_shape": self.image_shape,
+        }
+
+    @torch.no_grad()
+    def set_buffers(self, **arrays: ArrayLike) -> FeatureMap:
+        """Set buffers from arrays, and return the map.
+
+        Parameters
+        ----------
+        **arrays : array-like
+            Any of `origin`, `unit`, `mean` and `projection`; also `depth` for the kind
+            "log_shares".
+        """
+        buffers = {
+            name.rpartition(".")[2]: buffer for name, buffer in self.named_buffers()
+        }
+        for name, values in arrays.items():
+            buffer = buffers[name]
+            buffer.copy_(torch.tensor(np.asarray(values), dtype=buffer.dtype))
+        return self
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Return the raw features of (batch, n_features), (batch, n_raw)."""
+        return self.raw_features(x * self.unit + self.origin)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, n_features) to (batch, n_outputs)."""
+        features = (self.raw(x) - self.mean) @ self.projection
+        return self.raw_features.normalize(features)
+
+
+class OrientedGradients(nn.Module):
+    """Histograms of oriented gradients (HOG) over overlapping cells of an image.
+
+    Gradients are computed by Sobel filters; of several channels, the one with the
+    largest gradient is used. Orientations, from 0 to 180 degrees, are linearly
+    interpolated between 8 bins, weighted by magnitude, averaged over square cells and
+    square-rooted. A cell is about a fifth of the shorter side. Cells overlap, so that a
+    small shift of the image changes the features little. Unlike Dalal and Triggs
+    (2005), blocks of cells are not normalized.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Height and width of an image, with channels first or last if there are any.
+    steps_per_cell : int, default=3
+        Cells begin at every such fraction of a cell.
+
+    Examples
+    --------
+    >>> gradients = OrientedGradients((12, 12))
+    >>> gradients
+    OrientedGradients(height=12, width=12, channels=1, n_outputs=968)
+    >>> gradients(torch.zeros(5, 144)).shape  # 8 bins in 11 times 11 cells
+    torch.Size([5, 968])
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, ...], steps_per_cell: int = STEPS_PER_CELL
+    ) -> None:
+        super().__init__()
+        self.layout = ImageLayout.of(image_shape)
+        sides = self.layout.height, self.layout.width
+        self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
+        self.step = max(1, round(self.cell / steps_per_cell))
+        self.n_outputs = N_BINS * math.prod(
+            -(-(side - self.cell) // self.step) + 1 for side in sides
+        )
+
+    def extra_repr(self) -> str:
+        """Describe the images and the features in one line."""
+        layout = self.layout
+        return (
+            f"height={layout.height}, width={layout.width}, "
+            f"channels={layout.channels}, n_outputs={self.n_outputs}"
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, height * width * channels) to (batch, n_outputs)."""
+        x = F.pad(self.layout.images(x), (1, 1, 1, 1), mode="replicate")
+        # A Sobel filter is separable: a difference along one axis, smoothed along the
+        # other axis.
+        across = x[..., 2:] - x[..., :-2]
+        across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+        down = x[..., 2:, :] - x[..., :-2, :]
+        down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
+        magnitude, channel = torch.hypot(across, down).max(1, keepdim=True)
+        across, down = across.gather(1, channel), down.gather(1, channel)
+        angle = torch.atan2(down, across) * (N_BINS / torch.pi)
+        bins = torch.arange(N_BINS, device=x.device).to(x)[:, None, None]
+        # Linear interpolation between the two nearest bins, on a circle.
+        distance = (angle - bins + N_BINS / 2).remainder(N_BINS) - N_BINS / 2
+        bin_weight = F.relu(1 - distance.abs())
+        histogram = F.avg_pool2d(
+            magnitude * bin_weight,
+            self.cell,
+            self.step,
+            ceil_mode=True,
+            count_include_pad=False,
+        )
+        return histogram.sqrt().flatten(1)

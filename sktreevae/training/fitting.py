@@ -1,0 +1,132 @@
+"""Entry points of the estimator: fit a tree, or continue to train one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .._cache import Cache
+from ..data import TrainingData
+from ..graph import NeighborGraph
+from ..model import ModelConfig, TreeVAE
+from .augmentation import Augmentation, ImageAugmentation
+from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPairs
+from .growth import GrowthOptions
+from .guided import GuidedGrowth
+from .iterative import IterativeGrowth
+from .objectives import EncoderInput, TreeObjective, routing_weight
+from .trainer import Phase, Trainer
+
+__all__ = ["continue_training", "fit_tree", "make_pairs"]
+
+PARTIAL_FIT_ROUTING_WEIGHT = 0.1
+"""Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
+dominates the ELBO on small batches."""
+
+
+def make_pairs(
+    views: str | Augmentation,
+    data: TrainingData,
+    image_shape: tuple[int, ...] | None,
+    generator: torch.Generator,
+) -> AugmentedPairs | NeighborPairs:
+    """Return the source of augmentations that the parameter `views` names."""
+    if views == "neighbors":
+        return NeighborPairs.of(data, generator)
+    if views == "image":
+        views = ImageAugmentation(image_shape, data.summary.low, data.summary.high)
+    return AugmentedPairs(data.samples, data.feature_map, views)
+
+
+def fit_tree(
+    data: TrainingData,
+    config: ModelConfig,
+    options: GrowthOptions,
+    trainer: Trainer,
+    *,
+    contrast: ContrastOptions | None,
+    rng: np.random.Generator,
+    cache: Cache,
+) -> TreeVAE:
+    """Find a tree, and train the model on it.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Samples and features.
+    config : ModelConfig
+        Sizes and networks of the model.
+    options : GrowthOptions
+        Growth, and size and shape of the tree.
+    trainer : Trainer
+        Runs the phases; its generator is the source of all other randomness.
+    contrast : ContrastOptions or None
+        Contrastive losses.
+    rng : numpy Generator
+        Draws the folds that the number of clusters is estimated on.
+    cache : Cache
+        Stores the neighbor graph and the proposals.
+    """
+    is_guided = options.growth == "guided"
+    if is_guided or options.n_clusters is None:
+        graph = NeighborGraph(
+            data.features.subset(data.train),
+            trainer.generator,
+            options.n_clusters,
+            options=options.graph,
+            cache=cache,
+        )
+        if options.n_clusters is None:
+            options = replace(options, n_clusters=graph.estimate_n_clusters(rng))
+    depth = math.ceil(math.log2(max(options.n_clusters, 2)))
+    config = replace(config, bottom_up_depth=depth)
+    if is_guided:
+        proposal = graph.propose(options.n_clusters, options.max_depth)
+        growth = GuidedGrowth(data, config, options, trainer, contrast)
+        return growth.grow(proposal).eval()
+    return IterativeGrowth(data, config, options, trainer, contrast).grow().eval()
+
+
+def continue_training(
+    model: TreeVAE,
+    data: TrainingData,
+    trainer: Trainer,
+    contrast: ContrastOptions | None,
+) -> None:
+    """Train the whole of a model for one pass over new samples.
+
+    The target leaf of a sample is its most probable leaf before the pass. The encoder's
+    input has no noise: its scale in `fit` is the neighbor distance, which a small batch
+    doesn't show.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model, changed in place.
+    data : TrainingData
+        The new samples.
+    trainer : Trainer
+        Has the options `TrainingOptions.single_pass`.
+    contrast : ContrastOptions or None
+        Contrastive losses.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is no longer finite.
+    """
+    objective = TreeObjective(
+        model,
+        data,
+        target=data.features.map(model.assign_leaves),
+        encoder_input=EncoderInput(data.features),
+        contrast=contrast and Contrast(contrast, model, trainer.generator),
+        generator=trainer.generator,
+    )
+    weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(data.samples.n_features)
+    phase = Phase("partial_fit", (1.0, 1.0), weight, is_constant=True)
+    trainer.run(phase, objective, data.train, data.validation)
+    model.eval()

@@ -1,0 +1,211 @@
+"""Base class of both growths: building, training and pruning a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+from ..data import TrainingData
+from ..graph import GraphOptions
+from ..model import ModelConfig, Topology, TreeVAE, prune
+from .contrastive import Contrast, ContrastOptions
+from .objectives import EncoderInput, TreeObjective, routing_weight
+from .trainer import Phase, Trainer
+
+__all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
+
+MAX_STATISTICS_ROWS = 10_000
+"""Maximum number of samples that a mean or a variance is computed from."""
+
+
+@dataclass(frozen=True)
+class GuidedSchedule:
+    """Length of the guided growth.
+
+    Parameters
+    ----------
+    min_steps : int, default=150
+        Minimum number of update steps of the joint training with ``max_iter="auto"``.
+    max_small_epochs : int, default=100
+        Maximum number of epochs that `min_steps` may lead to, and of the router
+        initialization.
+    max_router_steps : int, default=400
+        Maximum number of update steps of the router initialization.
+    router_loss_tol : float, default=0.1
+        Routing loss in nats, the mean over an epoch, at which the router initialization
+        ends.
+    """
+
+    min_steps: int = 150
+    max_small_epochs: int = 100
+    max_router_steps: int = 400
+    router_loss_tol: float = 0.1
+
+
+@dataclass(frozen=True)
+class GrowthOptions:
+    """Options that shape the tree; see `TreeVAEClustering`.
+
+    Parameters
+    ----------
+    n_clusters : int or None
+        Number of leaves; None lets the neighbor graph choose.
+    max_depth : int, default=None
+        Maximum depth of a leaf.
+    min_cluster_size : int or float, default=None
+        Minimum number, or fraction, of the samples of a leaf.
+    growth : {"guided", "iterative"}, default="guided"
+        How the tree is found.
+    split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
+        Criterion by which the iterative growth chooses the next leaf.
+    schedule : GuidedSchedule
+        Length of the guided growth.
+    graph : GraphOptions
+        Sizes of the neighbor graph.
+    """
+
+    n_clusters: int | None
+    max_depth: int | None = None
+    min_cluster_size: int | float | None = None
+    growth: str = "guided"
+    split_criterion: str = "n_samples"
+    schedule: GuidedSchedule = GuidedSchedule()
+    graph: GraphOptions = GraphOptions()
+
+    def min_samples(self, n_samples: int) -> int:
+        """Return the minimum number of samples of a leaf.
+
+        By default a twentieth of the mean over leaves, and no more than the 1% of the
+        paper.
+        """
+        size = self.min_cluster_size
+        if size is None:
+            size = min(0.05 / self.n_clusters, 0.01)
+        count = size if isinstance(size, Integral) else round(size * n_samples)
+        return max(1, int(count))
+
+
+class TreeGrowth:
+    """Holds the model and the steps that both growths share.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Samples and features.
+    config : ModelConfig
+        Sizes and networks of the model.
+    options : GrowthOptions
+        Size and shape of the tree.
+    trainer : Trainer
+        Runs the phases.
+    contrast : ContrastOptions, default=None
+        Contrastive losses; None without augmentations.
+
+    Attributes
+    ----------
+    model : TreeVAE
+        The model, after `build_model`.
+    """
+
+    router_dim = 0
+    """Width of the hidden layer of the routers. Linear routers are enough where the
+    encoder is trained with them."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        config: ModelConfig,
+        options: GrowthOptions,
+        trainer: Trainer,
+        contrast: ContrastOptions | None = None,
+    ) -> None:
+        self.data = data
+        self.config = replace(config, router_dim=self.router_dim)
+        self.options = options
+        self.trainer = trainer
+        self.generator = trainer.generator
+        self.contrast_options = contrast
+        self.routing_weight = routing_weight(data.samples.n_features)
+        self.min_samples = options.min_samples(len(data.samples))
+        self.encoder_input = EncoderInput(data.features)
+
+    def build_model(self, topology: Topology) -> None:
+        """Create a model with random weights, and standardize its input."""
+        self.model = TreeVAE(
+            topology,
+            self.config,
+            feature_map=self.data.feature_map,
+            generator=self.generator,
+        )
+        self.model.to(self.generator.device)
+        subset = self.data.train[:MAX_STATISTICS_ROWS]
+        self.model.bottom_up.standardize(self.data.features[subset])
+        self.contrast = None
+        if self.contrast_options is not None:
+            self.contrast = Contrast(self.contrast_options, self.model, self.generator)
+
+    def mean_of(self, index: Tensor) -> Tensor:
+        """Return the mean of some samples, (n_features,)."""
+        return self.data.samples[index[:MAX_STATISTICS_ROWS]].mean(0)
+
+    def train_all(self, phase: Phase, target: Tensor | None = None) -> None:
+        """Train the whole model.
+
+        Parameters
+        ----------
+        phase : Phase
+            Schedules.
+        target : Tensor of int of shape (n_samples,), default=None
+            Target leaf of each sample; its most probable leaf by default.
+        """
+        if target is None:
+            target = self.assign_leaves()
+        objective = TreeObjective(
+            self.model,
+            self.data,
+            target,
+            encoder_input=self.encoder_input,
+            contrast=self.contrast,
+            generator=self.generator,
+        )
+        self.trainer.run(phase, objective, self.data.train, self.data.validation)
+
+    def assign_leaves(self) -> Tensor:
+        """Return the most probable leaf of every sample, (n_samples,)."""
+        return self.data.features.map(self.model.assign_leaves)
+
+    def leaf_counts(self) -> Tensor:
+        """Return the number of samples assigned to each leaf, (n_leaves,)."""
+        n_leaves = len(self.model.topology.leaves)
+        return self.assign_leaves().bincount(minlength=n_leaves)
+
+    def prune(self) -> bool:
+        """Prune leaves with too few samples, the smallest first.
+
+        Returns
+        -------
+        pruned : bool
+            Whether any leaf was pruned.
+        """
+        pruned = False
+        while len(self.model.topology.leaves) > 1:
+            count, leaf = self.leaf_counts().min(0)
+            if count >= self.min_samples:
+                break
+            self.model.top_down = prune(self.model.top_down, int(leaf))
+            pruned = True
+        return pruned
+
+    def target_of(self, assignment: Tensor) -> Tensor:
+        """Extend leaves of the training samples to all samples, (n_samples,).
+
+        Targets of held-out samples are never used, and 0 here.
+        """
+        target = torch.zeros(
+            len(self.data.samples), dtype=torch.long, device=self.data.train.device
+        )
+        target[self.data.train] = assignment
+        return target

@@ -1,0 +1,105 @@
+"""Guided growth: a neighbor graph proposes the tree, and the ELBO refines it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import n_batches, shuffled_batches
+from ..graph import Proposal
+from ..model import Topology, TreeVAE
+from .growth import TreeGrowth
+from .objectives import routing_loss
+from .trainer import OptimizerStep, Phase
+
+__all__ = ["GuidedGrowth"]
+
+
+class GuidedGrowth(TreeGrowth):
+    """Builds the proposed tree, and trains all of it together."""
+
+    def grow(self, proposal: Proposal) -> TreeVAE:
+        """Return a model of a proposal; leaves that stay too small are pruned.
+
+        Parameters
+        ----------
+        proposal : Proposal
+            Clusters of the training samples, and the tree above them.
+        """
+        change = Topology.from_merges(proposal.merges.tolist())
+        self._add_noise(proposal.spacing)
+        self.build_model(change.topology)
+        # The source of a leaf is its cluster in the proposal.
+        clusters = [change.source[node] for node in change.topology.leaves]
+        leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(proposal.cluster)
+        target = self.target_of(leaf_of_cluster[proposal.cluster])
+        for leaf in range(len(clusters)):
+            members = self.data.train[target[self.data.train] == leaf]
+            self.model.top_down.init_leaf(leaf, self.mean_of(members))
+        schedule = self.options.schedule
+        batch_size = self.trainer.options.batch_size
+        steps_per_epoch = n_batches(len(self.data.train), batch_size)
+        max_steps = schedule.max_small_epochs * steps_per_epoch
+        if len(clusters) > 1:
+            self._init_routers(target, min(schedule.max_router_steps, max_steps))
+        min_steps = min(schedule.min_steps, max_steps)
+        phase = Phase("joint", (0.0, 1.0), self.routing_weight, min_steps)
+        self.train_all(phase, target)
+        self.prune()
+        return self.model
+
+    def _add_noise(self, spacing: Tensor) -> None:
+        """Add noise to the encoder's input, with the scale of the neighbor distance."""
+        n_samples, n_outputs = self.data.features.shape
+        noise_scale = torch.zeros(
+            n_samples, 1, dtype=torch.float32, device=self.data.train.device
+        )
+        # The expected length of the noise doesn't depend on the number of features.
+        noise_scale[self.data.train, 0] = spacing / math.sqrt(n_outputs)
+        self.encoder_input = replace(
+            self.encoder_input, noise_scale=noise_scale, generator=self.generator
+        )
+
+    def _init_routers(self, target: Tensor, n_steps: int) -> None:
+        """Train the encoder and the routers alone to reach the target leaves.
+
+        These steps need neither latents nor decoders, so they are cheap. The joint
+        training then starts with samples in the right leaves.
+
+        Parameters
+        ----------
+        target : Tensor of int of shape (n_samples,)
+            Target leaf of each sample.
+        n_steps : int
+            Maximum number of update steps.
+        """
+        options = self.trainer.options
+        routers = self.model.top_down.q_routers
+        step = OptimizerStep(
+            [*self.model.bottom_up.parameters(), *routers.parameters()], options
+        )
+        self.model.train()
+        n_done = 0
+        while n_done < n_steps:
+            batches = shuffled_batches(
+                len(self.data.train), options.batch_size, self.generator
+            )[: n_steps - n_done]
+            total = torch.zeros((), dtype=torch.float32, device=target.device)
+            for i, batch in enumerate(batches, start=n_done):
+                index = self.data.train[batch]
+                inputs = [self.encoder_input(index, training=True)]
+                if self.contrast is not None:
+                    inputs.append(self.contrast.sample_pairs(index))
+                with options.autocast(index.device):
+                    embeddings = self.model.bottom_up(torch.cat(inputs))
+                    leaf_log_proba = self.model.route(embeddings).leaf_log_proba
+                loss = routing_loss(leaf_log_proba, target[index].repeat(len(inputs)))
+                step(loss, i / n_steps)
+                total += loss.detach()
+            n_done += len(batches)
+            if total < self.options.schedule.router_loss_tol * len(batches):
+                break

@@ -1,0 +1,261 @@
+"""Iterative growth: one leaf after the other is split (section 2.5 of the paper)."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..data import row_slices
+from ..graph import NeighborGraph
+from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
+from .growth import TreeGrowth
+from .objectives import SplitInputs, SplitObjective
+from .trainer import Phase
+
+__all__ = ["IterativeGrowth"]
+
+GROWTH_KL_WEIGHT = 0.15
+"""Maximum weight of the divergences while the tree grows, as in the paper. The model is
+then close to an autoencoder, which lets clusters form."""
+
+SPLITS_PER_REFRESH = 3
+"""Splits after which the whole tree is trained."""
+
+MAX_PIECES = 8
+"""Maximum number of clusters that a leaf is partitioned into to find two that are large
+enough."""
+
+MAX_ROUTER_ROWS = 100_000
+"""Maximum number of samples that a new router is initialized from."""
+
+
+class IterativeGrowth(TreeGrowth):
+    """Splits one leaf after the other, and trains each new split."""
+
+    router_dim = 32
+    """Width of the hidden layer of the routers. A new split may be far from linear in
+    the embeddings of a frozen encoder."""
+
+    def grow(self) -> TreeVAE:
+        """Return a model with `n_clusters` leaves, or fewer if no leaf can be split."""
+        train = self.data.train
+        is_leaf = self.options.n_clusters == 1 or self.options.max_depth == 0
+        if is_leaf or not self._are_distinct(train):
+            self.build_model(Topology.single_leaf())
+        else:
+            self.build_model(Topology.stump())
+            target = self.target_of(self._propose_sides(train))
+            subset = train[_router_rows(train)]
+            embedding = self.data.features.subset(subset).map(
+                lambda features: self.model.bottom_up(features)[0]
+            )
+            self.model.top_down.init_router(embedding, target[subset])
+            self._init_leaves(self.model.top_down, train, target[train])
+            self.train_all(self._phase("initial"), target)
+            self.prune()
+            self._split_leaves()
+        self.train_all(Phase("finetune", (GROWTH_KL_WEIGHT, 1.0), self.routing_weight))
+        self.prune()
+        return self.model
+
+    def _phase(self, name: str) -> Phase:
+        return Phase(name, (0.0, GROWTH_KL_WEIGHT), self.routing_weight)
+
+    def _split_leaves(self) -> None:
+        """Split one leaf after the other, until there are enough or none can be."""
+        refused: set[int] = set()
+        n_splits = 0
+        while len(self.model.topology.leaves) < self.options.n_clusters:
+            leaf = self._choose_leaf(refused)
+            # Pruning removes leaves again, so the number of splits is bounded.
+            if leaf is None or n_splits == 2 * self.options.n_clusters:
+                break
+            before = self.model.topology
+            if not self._split(leaf):
+                refused.add(leaf)
+                continue
+            n_splits += 1
+            refused = _renumber(refused, before, leaf)
+            is_grown = len(self.model.topology.leaves) >= self.options.n_clusters
+            if n_splits % SPLITS_PER_REFRESH == 0 and not is_grown:
+                self.train_all(self._phase("refresh"))
+                if self.prune():
+                    refused = set()
+
+    def _choose_leaf(self, refused: set[int]) -> int | None:
+        """Return the leaf to split next, or None."""
+        assignment = self.assign_leaves()
+        tree = self.model.topology
+        max_depth = self.options.max_depth
+        if max_depth is None:
+            max_depth = tree.n_nodes
+        counts = assignment.bincount(minlength=len(tree.leaves)).tolist()
+        candidates = [
+            leaf
+            for leaf, node in enumerate(tree.leaves)
+            if leaf not in refused
+            and tree.node_depths[node] < max_depth
+            and counts[leaf] >= 2 * self.min_samples
+            and self._are_distinct(torch.nonzero(assignment == leaf)[:, 0])
+        ]
+        if not candidates:
+            return None
+        priorities = self._priorities()
+        return max(candidates, key=lambda leaf: priorities[leaf])
+
+    def _priorities(self) -> list[float]:
+        """Return the value of the split criterion for each leaf."""
+        features, samples = self.data.features, self.data.samples
+        total = torch.zeros(
+            len(self.model.topology.leaves),
+            dtype=torch.float32,
+            device=self.data.train.device,
+        )
+        quality = {
+            "elbo": self.model.leaf_elbo,
+            "reconstruction": self.model.leaf_reconstruction,
+        }.get(self.options.split_criterion)
+        for rows in row_slices(*samples.shape):
+            proba = features.map(self._leaf_proba, rows)
+            if quality is None:
+                total += (proba >= self._threshold()).sum(0)
+            else:
+                total -= (proba * samples.map(quality, rows)).sum(0)
+        return total.tolist()
+
+    def _leaf_proba(self, features: Tensor) -> Tensor:
+        return self.model.leaf_log_proba(features).exp()
+
+    def _threshold(self) -> float:
+        """Return the minimum P(l | x) of the samples that a split is trained on."""
+        return min(1.0 / len(self.model.topology.leaves), 0.5)
+
+    def _split(self, leaf: int) -> bool:
+        """Split a leaf.
+
+        Returns
+        -------
+        is_split : bool
+            False, and the tree is unchanged, if a child gets fewer than `min_samples`.
+        """
+        is_member = self.data.features.map(
+            lambda x: self._leaf_proba(x)[:, leaf] >= self._threshold()
+        )
+        train = self.data.train[is_member[self.data.train]]
+        validation = self.data.validation[is_member[self.data.validation]]
+        if len(train) < 2:
+            return False
+        index = torch.cat([train, validation])
+        compute = partial(self._split_inputs, leaf)
+        if self.data.features.is_in_memory:
+            inputs = compute(index).__getitem__
+        else:
+            # Recompute the inputs of each batch instead of storing all of them.
+            def inputs(batch: Tensor) -> SplitInputs:
+                return compute(index[batch])
+
+        split = new_split(self.model.top_down, self.generator)
+        target = torch.zeros_like(index)
+        target[: len(train)] = self._propose_sides(train)
+        subset = _router_rows(train)
+        split.init_router(inputs(subset).embedding, target[subset])
+        self._init_leaves(split, train, target[: len(train)])
+        objective = SplitObjective(
+            split,
+            inputs,
+            lambda batch: self.data.samples[index[batch]],
+            target,
+            generator=self.generator,
+            contrastive_weight=self.contrast.options.weight if self.contrast else 0.0,
+            n_leaves=len(self.model.topology.leaves) + 1,
+        )
+        rows = torch.arange(len(index), device=index.device)
+        self.trainer.run(
+            self._phase("split"), objective, rows[: len(train)], rows[len(train) :]
+        )
+        before = self.model.top_down
+        self.model.top_down = attach(before, leaf, split)
+        if self.leaf_counts().min() < self.min_samples:
+            self.model.top_down = before
+            return False
+        return True
+
+    def _propose_sides(self, index: Tensor) -> Tensor:
+        """Propose a side, 0 (left) or 1 (right), for each sample of a leaf.
+
+        The sides are two clusters of the neighbor graph of the samples. If one is
+        smaller than `min_samples`, more clusters are asked for.
+        """
+        graph = NeighborGraph(
+            self.data.features.subset(index),
+            self.generator,
+            MAX_PIECES,
+            options=self.options.graph,
+        )
+        for n_clusters in range(2, MAX_PIECES + 1):
+            sides = graph.propose(n_clusters).sides(self.min_samples)
+            if sides is not None:
+                return sides
+        return graph.propose(2).cluster
+
+    def _init_leaves(self, top_down: TopDown, index: Tensor, target: Tensor) -> None:
+        """Initialize leaves with the mean of their proposed samples."""
+        for leaf in target.unique().tolist():
+            top_down.init_leaf(leaf, self.mean_of(index[target == leaf]))
+
+    @torch.no_grad()
+    def _split_inputs(self, leaf: int, index: Tensor) -> SplitInputs:
+        """Compute the outputs of the frozen tree that the children of a leaf read."""
+        tree = self.model.topology
+        node = tree.leaves[leaf]
+        depth = tree.node_depths[node]
+        row = tree.levels[depth].index(node)
+        parts = []
+        for batch in index.split(self.trainer.options.batch_size):
+            features = self.data.features[batch]
+            noise = self.model.sample_noise(len(batch), self.generator)
+            encoding = self.model.encode(self.data.samples[batch], features)
+            posterior = self.model.posterior(encoding, noise)
+            q = posterior.levels[depth].q
+            part = [
+                at_depth(encoding.embeddings, depth),
+                at_depth(encoding.posterior_inputs, depth + 1),
+                q.mean[row],
+                q.variance[row],
+                posterior.routing.node_log_proba[depth][row],
+            ]
+            if self.contrast is not None:
+                pairs = self.model.bottom_up(self.contrast.sample_pairs(batch))
+                log_proba = self.model.route(pairs).node_log_proba[depth]
+                part += [at_depth(pairs, depth), log_proba[row]]
+            parts.append(part)
+        return SplitInputs(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _are_distinct(self, index: Tensor) -> bool:
+        """Tell whether some samples differ."""
+        samples = self.data.samples
+        first = samples[index[:1]]
+        return any(
+            (samples[batch] != first).any()
+            for batch in index.split(self.trainer.options.batch_size)
+        )
+
+
+def _renumber(leaves: set[int], before: Topology, split_leaf: int) -> set[int]:
+    """Return the numbers of some leaves after the split of another leaf."""
+    nodes = {before.leaves[leaf] for leaf in leaves}
+    change = before.split_leaf(split_leaf)
+    return {
+        leaf
+        for leaf, node in enumerate(change.topology.leaves)
+        if change.source[node] in nodes
+    }
+
+
+def _router_rows(index: Tensor) -> Tensor:
+    """Return positions in `index`, evenly spaced, that initialize a router."""
+    step = max(1, math.ceil(len(index) / MAX_ROUTER_ROWS))
+    return torch.arange(0, len(index), step, device=index.device)

@@ -1,0 +1,308 @@
+"""Objectives that the trainer maximizes: the whole tree, or one new split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..data import FeatureTable, TrainingData
+from ..model import (
+    DiagonalGaussian,
+    ElboTerms,
+    Encoding,
+    Routing,
+    TopDown,
+    TreeVAE,
+)
+from .contrastive import Contrast, router_contrast
+
+__all__ = [
+    "EncoderInput",
+    "LossTerms",
+    "Objective",
+    "SplitInputs",
+    "SplitObjective",
+    "TreeObjective",
+    "routing_loss",
+    "routing_weight",
+]
+
+MIN_ROUTING_WEIGHT = 20.0
+"""Minimum weight of the routing loss relative to the ELBO.
+
+Without the routing loss, the leaf whose decoder happens to be ahead attracts all
+samples: a good split improves the ELBO only after the decoders have specialized."""
+
+MAX_ACTIVE_LEAVES = 2
+"""Leaves that decode a sample in training: its most probable ones."""
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Terms of the loss of a batch, in nats.
+
+    Parameters
+    ----------
+    elbo : ElboTerms
+        Terms of the evidence lower bound of each sample.
+    routing_loss : Tensor of shape ()
+        Cross-entropy between the leaf probabilities and the target leaves.
+    contrast : Tensor of shape (), default=None
+        Weighted contrastive loss; None without augmentations.
+    """
+
+    elbo: ElboTerms
+    routing_loss: Tensor
+    contrast: Tensor | None = None
+
+
+class Objective(Protocol):
+    """A loss, and the parameters that it depends on."""
+
+    n_leaves: int
+    has_contrast: bool
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters to train."""
+
+    def train(self, mode: bool) -> None:
+        """Switch between training and evaluation, as `torch.nn.Module.train`."""
+
+    def evaluate(self, index: Tensor) -> LossTerms:
+        """Return the terms of the loss for a batch of samples."""
+
+
+def routing_weight(n_features: int) -> float:
+    """Return the weight of the routing loss relative to the ELBO.
+
+    The ELBO grows with the number of features, and the weight with it.
+    """
+    return max(MIN_ROUTING_WEIGHT, n_features)
+
+
+def routing_loss(leaf_log_proba: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy between leaf probabilities and target leaves, in nats.
+
+    Parameters
+    ----------
+    leaf_log_proba : Tensor of shape (n_leaves, batch)
+        log P(l | x).
+    target : Tensor of int of shape (batch,)
+        Target leaf of each sample.
+    """
+    return -leaf_log_proba.gather(0, target[None]).mean()
+
+
+@dataclass(frozen=True)
+class EncoderInput:
+    """Features of samples, with Gaussian noise in training.
+
+    A training sample might as well lie as far away as its neighbors do. Without the
+    noise, the encoder overfits to small differences between the training samples, and
+    unseen samples are misrouted (Bishop 1995).
+
+    Parameters
+    ----------
+    features : FeatureTable of shape (n_samples, n_outputs)
+        Features of the samples.
+    noise_scale : Tensor of shape (n_samples, 1), default=None
+        Standard deviation of the noise of each sample; no noise by default.
+    generator : torch.Generator, default=None
+        Source of the noise.
+    """
+
+    features: FeatureTable
+    noise_scale: Tensor | None = None
+    generator: torch.Generator | None = None
+
+    def __call__(self, index: Tensor, *, training: bool) -> Tensor:
+        """Return the encoder's input for a batch, (len(index), n_outputs)."""
+        features = self.features[index]
+        if not training or self.noise_scale is None:
+            return features
+        noise = torch.empty_like(features).normal_(generator=self.generator)
+        return features + self.noise_scale[index] * noise
+
+
+class TreeObjective:
+    """The whole model: the ELBO by way of few leaves, and the routing loss.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    data : TrainingData
+        The samples.
+    target : Tensor of int of shape (n_samples,)
+        Target leaf of each sample.
+    encoder_input : EncoderInput
+        Features that the encoder reads.
+    contrast : Contrast or None
+        Contrastive losses.
+    generator : torch.Generator
+        Source of the latents.
+    """
+
+    def __init__(
+        self,
+        model: TreeVAE,
+        data: TrainingData,
+        target: Tensor,
+        *,
+        encoder_input: EncoderInput,
+        contrast: Contrast | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.model = model
+        self.samples = data.samples
+        self.target = target
+        self.encoder_input = encoder_input
+        self.contrast = contrast
+        self.generator = generator
+        self.n_leaves = len(model.topology.leaves)
+        self.has_contrast = contrast is not None
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the model and of the contrastive projections."""
+        yield from self.model.parameters()
+        if self.contrast is not None:
+            yield from self.contrast.parameters()
+
+    def train(self, mode: bool) -> None:
+        """Switch the model, and the noise on its input, to training or evaluation."""
+        self.model.train(mode)
+
+    def evaluate(self, index: Tensor) -> LossTerms:
+        """Return the terms of the loss for a batch of samples."""
+        x, target = self.samples[index], self.target[index]
+        features = self.encoder_input(index, training=self.model.training)
+        encoding = self.model.encode(x, features)
+        routing = self.model.route(encoding.embeddings)
+        elbo = self.model.sparse_elbo(
+            encoding, routing, x, MAX_ACTIVE_LEAVES, self.generator
+        )
+        loss = routing_loss(routing.leaf_log_proba, target)
+        if self.contrast is None:
+            return LossTerms(elbo, loss)
+        contrast, pair_log_proba = self.contrast(
+            self.model, encoding.embeddings, routing, index
+        )
+        loss = (loss + routing_loss(pair_log_proba, target)) / 2
+        return LossTerms(elbo, loss, contrast)
+
+
+@dataclass(frozen=True)
+class SplitInputs:
+    """Outputs of the frozen tree that the children of a leaf read.
+
+    Parameters
+    ----------
+    embedding : Tensor of shape (batch, hidden_dim)
+        Embedding that the router reads.
+    posterior_input : Tensor of shape (batch, hidden_dim)
+        Input of the children's posterior heads.
+    mean, variance : Tensor of shape (batch, latent_dim)
+        Posterior of the leaf's latent, for one draw of the latents above it.
+    log_proba : Tensor of shape (batch,)
+        log P(leaf | x).
+    pair_embedding, pair_log_proba : Tensor, default=None
+        Embedding and log-probability of an augmented version of each sample.
+    """
+
+    embedding: Tensor
+    posterior_input: Tensor
+    mean: Tensor
+    variance: Tensor
+    log_proba: Tensor
+    pair_embedding: Tensor | None = None
+    pair_log_proba: Tensor | None = None
+
+    def __getitem__(self, index: Tensor) -> SplitInputs:
+        """Return the inputs of a batch."""
+        tensors = (getattr(self, field.name) for field in fields(self))
+        return SplitInputs(*(t if t is None else t[index] for t in tensors))
+
+
+class SplitObjective:
+    """A router and two leaves below a frozen tree.
+
+    Parameters
+    ----------
+    split : TopDown
+        The new part: a root and two leaves.
+    inputs : callable
+        Returns the `SplitInputs` of a batch.
+    rows : callable
+        Returns the data of a batch.
+    target : Tensor of int of shape (n_samples,)
+        0 for the left child, 1 for the right one.
+    generator : torch.Generator
+        Source of the latents.
+    contrastive_weight : float
+        Weight of the router's contrastive loss.
+    n_leaves : int
+        Leaves of the whole tree, the new ones included.
+    """
+
+    def __init__(
+        self,
+        split: TopDown,
+        inputs: Callable[[Tensor], SplitInputs],
+        rows: Callable[[Tensor], Tensor],
+        target: Tensor,
+        *,
+        generator: torch.Generator,
+        contrastive_weight: float,
+        n_leaves: int,
+    ) -> None:
+        self.split = split
+        self.inputs = inputs
+        self.rows = rows
+        self.target = target
+        self.generator = generator
+        self.contrastive_weight = contrastive_weight
+        self.n_leaves = n_leaves
+        self.has_contrast = contrastive_weight > 0
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the new part; the shared read-out is frozen."""
+        return (p for p in self.split.parameters() if p.requires_grad)
+
+    def train(self, mode: bool) -> None:
+        """Switch the new part to training or evaluation."""
+        self.split.train(mode)
+
+    def evaluate(self, index: Tensor) -> LossTerms:
+        """Return the terms of the loss for a batch of samples."""
+        inputs = self.inputs(index)
+        parent = DiagonalGaussian(inputs.mean, inputs.variance)
+        encoding = Encoding([inputs.embedding], [inputs.posterior_input])
+        posterior = self.split.posterior(
+            encoding,
+            parent,
+            root_prior=parent,
+            root_log_proba=inputs.log_proba,
+            noise=self.split.sample_noise(len(index), self.generator),
+        )
+        elbo = self.split.elbo(posterior, self.rows(index))
+        routing = posterior.routing
+        child_log_proba = routing.leaf_log_proba - routing.node_log_proba[0]
+        loss = routing_loss(child_log_proba, self.target[index])
+        return LossTerms(elbo, loss, self._contrast(inputs, routing))
+
+    def _contrast(self, inputs: SplitInputs, routing: Routing) -> Tensor | None:
+        """Return the InfoNCE loss of the new router."""
+        if inputs.pair_embedding is None:
+            return None
+        pair = self.split.route([inputs.pair_embedding], inputs.pair_log_proba)
+        loss = router_contrast(
+            routing.q_logits[0],
+            pair.q_logits[0],
+            routing.node_log_proba[0].exp(),
+            pair.node_log_proba[0].exp(),
+        )
+        return self.contrastive_weight * loss

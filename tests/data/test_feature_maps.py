@@ -1,0 +1,215 @@
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA
+
+from sktreevae.data import DataSummary, Samples, Standardizer, resolve_likelihood
+from sktreevae.data.feature_maps import N_COMPONENTS, fit_feature_map
+
+
+def map_of(X, image_shape=None, seed=0, counts=False):
+    summary = DataSummary.of(X)
+    likelihood = resolve_likelihood(summary, "poisson" if counts else "auto")
+    standardizer = Standardizer.fit(summary, likelihood, image_shape is not None)
+    samples = Samples(X, standardizer, likelihood=likelihood)
+    rng = np.random.default_rng(seed)
+    feature_map = fit_feature_map(samples, summary, image_shape, rng)
+    return feature_map, samples.map(feature_map).numpy()
+
+
+def topics(n=200, n_terms=300, n_topics=4, seed=0):
+    """Documents of a few words each, as counts."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_topics
+    share = rng.dirichlet(np.full(n_terms, 0.05), n_topics)
+    X = np.stack([rng.multinomial(20, share[k]) for k in y])
+    return sparse.csr_array(X.astype(float)), y
+
+
+@pytest.mark.parametrize("X", [load_iris().data, load_digits().data, load_wine().data])
+def test_features_have_a_mean_square_length_of_one(X):
+    _, result = map_of(X)
+    assert np.square(result).sum(axis=1).mean() == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1.0, 1e20])
+def test_distances_are_those_of_the_data_where_units_agree(factor):
+    X = load_iris().data
+    _, result = map_of(factor * X)
+    expected = X - X.mean(axis=0)
+    expected /= np.sqrt(np.square(expected).sum(axis=1).mean())
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_features_of_different_units_are_standardized():
+    X = load_wine().data
+    _, result = map_of(X)
+    np.testing.assert_allclose(result.std(axis=0), 13**-0.5, rtol=1e-4)
+
+
+def test_noise_of_small_scale_stays_small(rng):
+    signal = 50 * np.repeat(np.eye(2), 100, axis=0) + rng.standard_normal((200, 2))
+    X = np.hstack([signal, rng.standard_normal((200, 30))])
+    _, result = map_of(X)
+    assert result[:, 2:].std() < 0.1 * result[:, :2].std()
+
+
+def test_many_features_become_principal_components(rng):
+    X = rng.standard_normal((300, 100)) * np.geomspace(3, 1, 100)
+    feature_map, result = map_of(X)
+    assert (feature_map.kind, result.shape[1]) == ("plain", 50)
+    expected = PCA(50).fit_transform(X)
+    expected /= np.sqrt(np.square(expected).sum(axis=1).mean())
+    actual = np.linalg.norm(result[:, None] - result, axis=2)
+    np.testing.assert_allclose(
+        actual, np.linalg.norm(expected[:, None] - expected, axis=2), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("as_dense", [False, True])
+def test_counts_that_are_mostly_zero_are_text(as_dense):
+    X, y = topics()
+    feature_map, result = map_of(X.toarray() if as_dense else X)
+    assert feature_map.kind == "text"
+    np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1.0, rtol=1e-5)
+    similarity = result @ result.T
+    same = y[:, None] == y
+    assert similarity[same].mean() > 0.5 > similarity[~same].mean()
+
+
+def test_sparse_and_dense_rows_have_the_same_features():
+    X = load_digits().data[:200]
+    _, dense = map_of(X)
+    _, from_sparse = map_of(sparse.csr_array(X))
+    np.testing.assert_allclose(from_sparse, dense, atol=1e-5)
+
+
+class SparseRows(sparse.csr_array):
+    """A sparse matrix that keeps the shapes of the parts that are made dense."""
+
+    shapes = []
+
+    def toarray(self, *args, **kwargs):
+        self.shapes.append(self.shape)
+        return super().toarray(*args, **kwargs)
+
+
+def test_text_of_many_terms_is_not_made_dense(monkeypatch):
+    X = sparse.random_array((600, 70_000), density=0.001, rng=0).tocsr()
+    monkeypatch.setattr(SparseRows, "shapes", [])
+    feature_map, _ = map_of(SparseRows(X))
+    assert feature_map.kind == "text"
+    assert max(n_rows for n_rows, _ in SparseRows.shapes) <= 256
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("fill", [0.0, 0.5])
+def test_half_precision_has_features_without_warnings(fill, rng):
+    # Of more than 64 features, text is told by a bound beyond the range of float16.
+    X = rng.random((100, 80)).astype(np.float16) * (rng.random((100, 80)) >= fill)
+    assert np.isfinite(map_of(X)[1]).all()
+    assert np.isfinite(map_of(np.zeros((3, 65), dtype=np.float16))[1]).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_features", [3, 80])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_large_values_have_features_without_warnings(n_features, make, rng):
+    X = rng.standard_normal((60, n_features))
+    assert np.isfinite(map_of(make(1e100 * X))[1]).all()
+    X[0, 0] = 1e100
+    assert np.isfinite(map_of(make(X))[1]).all()
+
+
+def test_values_too_large_to_add_are_not_text():
+    X, _ = topics()
+    assert map_of(X)[0].kind == "text"
+    assert map_of(1e31 * X)[0].kind == "plain"
+    assert map_of(-X)[0].kind == "plain"
+
+
+def test_rounding_errors_of_one_do_not_change_the_features(rng):
+    X = (rng.random((60, 80)) < 0.05).astype(np.float64)
+    expected, _ = map_of(X)
+    feature_map, _ = map_of(X * (1 + 2.3e-16))
+    assert feature_map.kind == expected.kind == "text"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (12, 10, 3)])
+@pytest.mark.parametrize("factor", [1, 255])
+def test_images_have_gradients_and_pixels(shape, factor, rng):
+    X = factor * rng.random((150, np.prod(shape)))
+    feature_map, result = map_of(X, image_shape=shape)
+    assert feature_map.kind == "image"
+    assert result.shape[1] >= 100
+    pixels = result[:, N_COMPONENTS :]
+    assert np.square(pixels).sum(axis=1).mean() == pytest.approx(0.25, rel=1e-2)
+
+
+def test_gray_levels_of_any_range_have_the_same_features():
+    X = load_digits().data
+    _, plain = map_of(X, image_shape=(8, 8))
+    _, scaled = map_of(X / 16, image_shape=(8, 8))
+    np.testing.assert_allclose(np.abs(plain), np.abs(scaled), atol=2e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_features", [1, 2, 100])
+def test_few_rows_have_features(n, n_features, rng):
+    _, result = map_of(rng.standard_normal((n, n_features)))
+    assert result.shape[0] == n
+    assert np.isfinite(result).all()
+
+
+def test_constant_data_has_features():
+    for X in (np.ones((20, 3)), np.zeros((20, 100)), np.full((20, 100), 7.0)):
+        assert np.isfinite(map_of(X)[1]).all()
+
+
+def test_same_seed_same_map():
+    X, _ = topics()
+    one, two = (map_of(X, seed=5)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_counts_of_many_features_are_compared_by_their_shares(rng):
+    share = rng.dirichlet(np.ones(100), 2)
+    X = rng.poisson(
+        np.repeat([2000, 9000, 2000, 9000], 50)[:, None] * share[[0, 1] * 100]
+    )
+    feature_map, result = map_of(X, counts=True)
+    assert (feature_map.kind, result.shape[1]) == ("log_shares", 51)
+    distance = np.linalg.norm(result[:, None, :-1] - result[:, :-1], axis=2)
+    same = np.equal.outer(np.arange(200) % 2, np.arange(200) % 2)
+    assert distance[same].max() < distance[~same].min()
+    total = np.log1p(X.sum(axis=1))
+    assert np.corrcoef(result[:, -1], total)[0, 1] == pytest.approx(1.0, abs=1e-4)
+    assert np.square(result[:, -1]).mean() == pytest.approx(0.04, rel=1e-3)
+
+
+def test_counts_of_few_features_are_compared_by_their_roots(rng):
+    X = rng.poisson(9.0, (50, 3))
+    _, result = map_of(X, counts=True)
+    expected = np.sqrt(X) - np.sqrt(X).mean(axis=0)
+    expected /= np.sqrt(np.square(expected).sum(axis=1).mean())
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_features", [3, 100])
+def test_counts_of_nothing_have_features(n_features):
+    X = np.zeros((20, n_features), dtype=int)
+    assert np.isfinite(map_of(X, counts=True)[1]).all()
+
+
+def test_sparse_counts_have_the_features_of_dense_ones():
+    X, _ = topics()
+    _, dense = map_of(X.toarray(), counts=True)
+    _, from_sparse = map_of(X, counts=True)
+    np.testing.assert_allclose(from_sparse, dense, atol=1e-5)
+
+
+def test_counts_in_images_are_gray_levels(rng):
+    X = rng.poisson(9.0, (50, 64))
+    assert map_of(X, image_shape=(8, 8), counts=True)[0].kind == "image"

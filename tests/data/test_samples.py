@@ -1,0 +1,316 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sktreevae.data import (
+    FeatureTable,
+    Samples,
+    Standardizer,
+    as_matrix,
+    n_batches,
+    shuffled_batches,
+)
+from sktreevae.data.samples import BLOCK_SIZE
+
+
+def identity(n_features):
+    return Standardizer(np.zeros(n_features), np.ones(n_features))
+
+
+@given(st.integers(1, 500), st.integers(1, 200))
+def test_batches_hold_every_sample_once(n_samples, batch_size):
+    batches = shuffled_batches(n_samples, batch_size, torch.Generator())
+    assert torch.cat(batches).sort().values.tolist() == list(range(n_samples))
+    assert len(batches) == n_batches(n_samples, batch_size)
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def make_inputs(X, folder):
+    path = folder / "X.npy"
+    np.save(path, X)
+    return [X, sparse.csr_array(X), np.load(path, mmap_mode="r")]
+
+
+def test_all_kinds_of_matrices_give_the_same_rows(rng, tmp_path):
+    X = rng.normal(5.0, 2.0, (40, 3))
+    index = torch.tensor([3, 0, 39])
+    expected = ((X - X.mean(axis=0)) / 2.0)[index.numpy()]
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, Standardizer(X.mean(axis=0), np.full(3, 2.0)))
+        assert len(samples) == 40
+        assert samples.n_features == 3
+        rows = samples[index]
+        assert rows.dtype == torch.float32
+        np.testing.assert_allclose(rows.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1])
+def test_blocks_have_a_constant_size(n, rng, tmp_path):
+    X = rng.standard_normal((n, 2))
+    for matrix in make_inputs(X, tmp_path):
+        sizes = []
+
+        def double(x, sizes=sizes):
+            sizes.append(len(x))
+            return 2.0 * x
+
+        result = Samples(matrix, identity(2)).map(double)
+        np.testing.assert_allclose(result.numpy(), 2.0 * X.astype(np.float32))
+        assert set(sizes) == {BLOCK_SIZE}
+
+
+def test_some_rows_can_be_mapped(rng):
+    X = rng.standard_normal((10, 2))
+    index = torch.tensor([7, 2])
+    result = Samples(X, identity(2)).map(lambda x: x, index)
+    np.testing.assert_allclose(result.numpy(), X[[7, 2]].astype(np.float32))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_standardization_survives_extreme_units(factor, rng):
+    X = rng.normal(5.0, 2.0, (40, 3)) * factor
+    samples = Samples(X, Standardizer(X.mean(axis=0), X.std(axis=0)))
+    rows = samples[torch.arange(40)]
+    assert rows.mean(0).abs().max() < 1e-5
+    torch.testing.assert_close(rows.std(0, correction=0), torch.ones(3))
+
+
+@pytest.mark.parametrize("value", [1e30, 1e300])
+def test_extreme_values_stay_small_enough_to_be_squared(value):
+    samples = Samples(np.array([[value, -value]]), identity(2))
+    rows = samples[torch.tensor([0])]
+    assert rows.square().isfinite().all()
+    assert rows[0, 0] == -rows[0, 1] > 1e11
+
+
+def test_the_matrix_is_not_changed(rng):
+    X = rng.standard_normal((5, 2))
+    copy = X.copy()
+    samples = Samples(X, identity(2))
+    samples[torch.arange(5)].zero_()
+    assert np.array_equal(X, copy)
+
+
+@pytest.mark.parametrize("chunk_size", [4, 1000])
+def test_rows_are_read_in_any_order(chunk_size, rng, tmp_path):
+    X = rng.standard_normal((40, 2))
+    for rows in ([5, 6, 7, 8], [8, 6, 5, 7], [3, 3, 5], [39, 0, 20, 21, 22, 0], []):
+        for matrix in make_inputs(X, tmp_path):
+            samples = Samples(matrix, identity(2), chunk_size=chunk_size)
+            result = samples[torch.tensor(rows).long()]
+            assert np.array_equal(result.numpy(), X[rows].astype(np.float32))
+
+
+def test_only_dense_matrices_are_in_memory(rng, tmp_path):
+    inputs = make_inputs(rng.standard_normal((4, 2)), tmp_path)
+    result = [Samples(X, identity(2)).is_in_memory for X in inputs]
+    assert result == [True, False, False]
+
+
+def test_rows_are_read_by_batch_where_a_device_has_no_room(rng, monkeypatch):
+    X = rng.standard_normal((8, 2))
+    monkeypatch.setattr(
+        "sktreevae.data.samples.has_room", lambda n_bytes, device: n_bytes < 64
+    )
+    samples = Samples(X, identity(2))
+    assert not samples.is_in_memory
+    assert np.array_equal(samples[torch.tensor([5, 2])], X[[5, 2]].astype(np.float32))
+    assert Samples(X[:7], identity(2)).is_in_memory
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_without_room_gets_the_same_rows(rng, monkeypatch):
+    X = rng.standard_normal((2000, 3))
+    device = torch.device("cuda")
+    resident = Samples(X, identity(3), device)
+    monkeypatch.setattr(
+        "sktreevae.data.samples.has_room", lambda n_bytes, device: False
+    )
+    read = Samples(X, identity(3), device)
+    for rows in torch.randperm(2000, device=device).split(64):
+        assert torch.equal(read[rows], resident[rows])
+
+
+class Chunks(torch.utils.data.Dataset):
+    """A dataset that keeps the sizes of the batches that are read."""
+
+    def __init__(self, X):
+        self.X = X
+        self.sizes = []
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        return self.X[i]
+
+    def __getitems__(self, indices):
+        self.sizes.append(len(indices))
+        return [self.X[i] for i in indices]
+
+
+def test_rows_on_disk_are_converted_in_chunks(rng):
+    dataset = Chunks(rng.standard_normal((40, 2)))
+    samples = Samples(as_matrix(dataset), identity(2), chunk_size=7)
+    samples.map(lambda x: x)
+    samples[torch.arange(0, 40, 2)]
+    assert max(dataset.sizes) == 7
+    assert sum(dataset.sizes) == 60
+
+
+class Halves(torch.nn.Module):
+    """A map from two features to one."""
+
+    n_outputs = 1
+
+    def forward(self, x):
+        return x.sum(1, keepdim=True) / 2
+
+
+def test_features_by_batch_are_those_of_all(rng, tmp_path):
+    X = rng.standard_normal((BLOCK_SIZE + 9, 2))
+    index = torch.tensor([7, 2, 260, 7])
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, identity(2))
+        features = FeatureTable(samples, Halves())
+        expected = samples.map(Halves())
+        assert features.is_in_memory == samples.is_in_memory
+        assert features.shape == expected.shape == (len(X), 1)
+        assert len(features) == len(X)
+        assert torch.equal(features[:], expected)
+        assert torch.equal(features[index], expected[index])
+        assert torch.equal(FeatureTable(samples, Halves(), index)[:], expected[index])
+        subset = features.subset(index)
+        assert len(subset) == 4
+        assert torch.equal(subset[1:3], expected[index[1:3]])
+        nested = subset.subset(torch.tensor([3, 2]))
+        assert torch.equal(nested[:], expected[index[[3, 2]]])
+        assert torch.equal(features.map(torch.neg), -expected)
+        assert torch.equal(features.map(torch.neg, index), -expected[index])
+        assert torch.equal(features.map(torch.neg, slice(5, 99)), -expected[5:99])
+
+
+def test_features_that_are_computed_already_are_a_table(rng):
+    tensor = torch.from_numpy(rng.standard_normal((5, 2)))
+    features = FeatureTable.from_tensor(tensor)
+    assert features.is_in_memory
+    assert features.shape == (5, 2)
+    assert features.device == tensor.device
+    assert torch.equal(features.subset(torch.tensor([4, 1]))[:], tensor[[4, 1]])
+    assert torch.equal(features.map(torch.neg), -tensor)
+
+
+def test_features_in_memory_are_computed_once(rng):
+    sizes = []
+
+    class Counted(Halves):
+        def forward(self, x):
+            sizes.append(len(x))
+            return super().forward(x)
+
+    samples = Samples(rng.standard_normal((BLOCK_SIZE + 9, 2)), identity(2))
+    features = FeatureTable(samples, Counted())
+    assert len(sizes) == 2
+    features.subset(torch.arange(4)).map(torch.neg)
+    assert len(sizes) == 2
+
+
+def test_blocks_and_chunks_have_the_given_sizes(rng, tmp_path):
+    X = rng.standard_normal((23, 2))
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, identity(2), chunk_size=10, block_size=4)
+        sizes = []
+        features = FeatureTable(samples, Halves())
+        for table in (samples, features, features.subset(torch.arange(22))):
+            table.map(lambda x, sizes=sizes: sizes.append(len(x)) or x)
+        assert set(sizes) == {4}
+        assert torch.equal(samples.map(lambda x: x), samples[:])
+
+
+def test_rows_are_standardized_and_restored(rng):
+    X = rng.normal(5.0, 2.0, (40, 3))
+    samples = Samples(X, Standardizer(X.mean(axis=0), X.std(axis=0)))
+    x = torch.from_numpy(X.astype(np.float32))
+    torch.testing.assert_close(samples.standardize(x), samples[:])
+    torch.testing.assert_close(samples.restore(samples[:]), x)
+    # The type is that of the rows, and not of the parameters.
+    assert samples.restore(samples[:]).dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("error")
+def test_large_values_are_standardized_without_warnings(rng, tmp_path):
+    X = 1e100 * rng.standard_normal((40, 3))
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, Standardizer(X.mean(axis=0), X.std(axis=0)))
+        assert samples[:].isfinite().all()
+        assert Samples(matrix, identity(3))[:].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "value", "message"),
+    [
+        ("bernoulli", 1.5, "needs values between 0 and 1, but X has the value 1.5"),
+        ("bernoulli", -0.5, "needs values between 0 and 1, but X has the value -0.5"),
+        ("bernoulli", 500, "needs values between 0 and 1, but X has the value 500"),
+        ("poisson", -1.0, "needs counts, .* to 16777216, but X has the value -1"),
+        ("poisson", 0.5, "needs counts, .* but X has the value 0.5"),
+        ("negative_binomial", 2.5, "needs counts, .* but X has the value 2.5"),
+        ("negative_binomial", 2.0**25, "needs counts, .* the value 33554432"),
+    ],
+)
+def test_values_outside_the_support_are_refused(
+    likelihood, value, message, rng, tmp_path
+):
+    X = rng.integers(0, 2, (40, 3)).astype(float)
+    X[30, 1] = value
+    for matrix in make_inputs(X, tmp_path):
+        with pytest.raises(ValueError, match=f"likelihood='{likelihood}' {message}"):
+            Samples(matrix, identity(3), likelihood=likelihood)[:]
+        subset = Samples(matrix[:30], identity(3), likelihood=likelihood)
+        assert np.array_equal(subset[:], X[:30].astype(np.float32))
+        Samples(matrix, identity(3), likelihood="gaussian")[:]
+
+
+def test_values_in_memory_are_checked_before_any_access():
+    with pytest.raises(ValueError, match="likelihood='bernoulli'"):
+        Samples(np.array([[2.0]]), identity(1), likelihood="bernoulli")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16, np.float32, np.float64])
+def test_supported_values_of_all_types_are_kept(dtype):
+    X = np.array([[0, 1], [1, 0]], dtype=dtype)
+    for likelihood in ("bernoulli", "poisson", "gaussian"):
+        samples = Samples(X, identity(2), likelihood=likelihood)
+        assert samples[:].tolist() == [[0, 1], [1, 0]]
+        assert samples[:].dtype == torch.float32
+
+
+def test_rounding_errors_of_the_unit_interval_are_clipped(tmp_path):
+    X = np.array([[-1e-7, 1 + 1e-7], [0.5, 1 + 2.3e-16]])
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, identity(2), likelihood="bernoulli")
+        assert samples[:].tolist() == [[0, 1], [0.5, 1]]
+
+
+@pytest.fixture
+def _float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("_float64_by_default")
+def test_tensors_are_float32_whatever_the_default(rng, tmp_path):
+    X = rng.standard_normal((10, 2))
+    for matrix in make_inputs(X, tmp_path):
+        samples = Samples(matrix, Standardizer(X.mean(axis=0), X.std(axis=0)))
+        assert samples[:].dtype == torch.float32
+        assert samples[torch.tensor([3, 1])].dtype == torch.float32
+        assert samples.standardize(samples[:]).dtype == torch.float32
+        assert samples.restore(samples[:]).dtype == torch.float32
+        assert FeatureTable(samples, Halves())[:].dtype == torch.float32

@@ -1,0 +1,250 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch.utils.data import TensorDataset
+
+from sktreevae.data import (
+    DataSummary,
+    Standardizer,
+    as_matrix,
+    resolve_likelihood,
+    row_slices,
+)
+from sktreevae.exceptions import InvalidParameterError
+from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
+
+COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.support == "counts"]
+
+
+def summary_of(X):
+    """Return the summary of X, read in many chunks."""
+    return DataSummary.of(X, chunk_size=7)
+
+
+def resolve(X, likelihood):
+    return resolve_likelihood(summary_of(X), likelihood)
+
+
+def standardizer_of(X, likelihood="gaussian", as_a_whole=False):
+    return Standardizer.fit(summary_of(X), likelihood, as_a_whole)
+
+
+def as_memmap(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+def as_dask(X, folder):
+    return as_matrix(pytest.importorskip("dask.array").from_array(X, chunks=(11, 2)))
+
+
+MAKERS = {
+    "array": lambda X, folder: X,
+    "csr": lambda X, folder: sparse.csr_array(X),
+    "csr matrix": lambda X, folder: sparse.csr_matrix(X),
+    "memmap": as_memmap,
+    "dataset": lambda X, folder: as_matrix(TensorDataset(torch.from_numpy(X))),
+    "dask": as_dask,
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("whole", [False, True])
+def test_statistics_are_those_of_the_whole(kind, whole, rng, tmp_path):
+    X = 9 * rng.standard_normal((40, 3)) * (rng.random((40, 3)) > 0.5)
+    X = np.round(X) if whole else X
+    summary = summary_of(MAKERS[kind](X, tmp_path))
+    assert (summary.n_samples, summary.n_features) == X.shape
+    assert (summary.low, summary.high) == (X.min(), X.max())
+    assert summary.n_nonzero == np.count_nonzero(X)
+    assert summary.is_whole == whole
+    np.testing.assert_allclose(summary.mean, X.mean(axis=0))
+    np.testing.assert_allclose(summary.var, X.var(axis=0))
+    np.testing.assert_allclose(summary.std, X.std(axis=0))
+
+
+class CountedRows(TensorDataset):
+    """A dataset that counts how often each row is read."""
+
+    def __init__(self, X):
+        super().__init__(torch.from_numpy(X))
+        self.n_reads = np.zeros(len(X), dtype=int)
+
+    def __getitem__(self, i):
+        self.n_reads[i] += 1
+        return super().__getitem__(i)
+
+
+def test_rows_are_read_once(rng):
+    dataset = CountedRows(rng.standard_normal((40, 3)))
+    rows = as_matrix(dataset)
+    dataset.n_reads[:] = 0
+    summary_of(rows)
+    assert (dataset.n_reads == 1).all()
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.uint8])
+def test_moments_are_those_of_the_scaler_by_chunk_to_the_bit(make, dtype, rng):
+    X = make((50 * rng.random((100, 5)) * [0, 1, 1, 1, 1]).astype(dtype))
+    scaler = StandardScaler(with_mean=not sparse.issparse(X))
+    for rows in row_slices(*X.shape, 30):
+        scaler.partial_fit(X[rows].astype(np.float64))
+    summary = DataSummary.of(X, chunk_size=30)
+    assert np.array_equal(summary.mean, scaler.mean_)
+    assert np.array_equal(summary.var, scaler.var_)
+    assert np.array_equal(summary.std, scaler.scale_)
+
+
+def test_a_sparse_matrix_without_stored_values_has_a_summary():
+    summary = summary_of(sparse.csr_array((40, 3)))
+    assert (summary.low, summary.high, summary.n_nonzero) == (0, 0, 0)
+    assert summary.is_whole
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_values_whose_squares_overflow_are_refused(make):
+    with pytest.raises(ValueError, match=r"too large to standardize.*at most 1e\+150"):
+        summary_of(make([[0.0, -1e151]]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_large_values_have_a_summary_without_warnings(make, rng):
+    X = 1e100 * rng.standard_normal((40, 3))
+    standardizer = standardizer_of(make(X))
+    np.testing.assert_allclose(standardizer.scale, X.std(axis=0))
+    assert np.isfinite(standardizer.transform(X)).all()
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_likelihood_says_whether_data_are_standardized(likelihood, rng):
+    standardizer = standardizer_of(rng.poisson(3.0, (9, 2)), likelihood)
+    assert standardizer.is_identity == (not LIKELIHOODS[likelihood].standardize)
+    if standardizer.is_identity:
+        assert standardizer.center.tolist() == [0, 0]
+        assert standardizer.scale.tolist() == [1, 1]
+        assert standardizer.log_det == 0
+
+
+def test_constant_features_are_not_scaled():
+    assert standardizer_of(np.full((9, 1), 5.0)).scale.tolist() == [1.0]
+
+
+def test_images_are_standardized_as_a_whole(rng):
+    X = 255 * rng.random((40, 6)) * np.arange(6)
+    standardizer = standardizer_of(X, as_a_whole=True)
+    np.testing.assert_allclose(standardizer.center, X.mean())
+    np.testing.assert_allclose(standardizer.scale, X.std())
+    standardizer = standardizer_of(np.full((4, 3), 7.0), as_a_whole=True)
+    assert (standardizer.center == 7).all()
+    assert (standardizer.scale == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_arrays_are_transformed_in_float64(dtype, rng):
+    X = (9 * rng.standard_normal((40, 3))).astype(dtype)
+    before = X.copy()
+    standardizer = standardizer_of(X)
+    result = standardizer.transform(X)
+    assert result.dtype == np.float64
+    np.testing.assert_allclose(result, (X - X.mean(axis=0)) / X.std(axis=0), atol=1e-6)
+    np.testing.assert_allclose(standardizer.inverse_transform(result), X, atol=1e-6)
+    assert np.array_equal(X, before)
+    assert standardizer.log_det == pytest.approx(np.log(X.std(axis=0)).sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_tensors_are_transformed_in_their_own_type(dtype, rng):
+    X = rng.standard_normal((40, 3))
+    standardizer = standardizer_of(X)
+    x = torch.from_numpy(X).to(dtype)
+    for version in (standardizer, standardizer.to_tensors()):
+        result = version.transform(x)
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result, standardizer.transform(X), atol=1e-6)
+        torch.testing.assert_close(version.inverse_transform(result), x)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[0.0, 1.0]], "bernoulli"),
+        ([[0.0, 0.0]], "bernoulli"),
+        ([[0.5, 0.5]] * 9 + [[0.5, 1.5]], "gaussian"),
+        ([[0.5, 0.5]] * 9 + [[0.5, -0.5]], "gaussian"),
+        # Rounding errors of 0 and of 1, as scalers make them.
+        ([[0.0, 1.0 + 2.3e-16]], "bernoulli"),
+        ([[-1e-17, 1.0]], "bernoulli"),
+        ([[0.0, 1.0 + 2e-6]], "gaussian"),
+        ([[-2e-6, 1.0]], "gaussian"),
+        # Not rounding errors: they are as large as all values.
+        ([[-1e-9, 1e-9]], "gaussian"),
+        ([[-1e-9, 0.0]], "gaussian"),
+    ],
+)
+def test_auto_follows_the_range(make, values, expected):
+    assert resolve(make(values), "auto") == expected
+    assert resolve(make(values), "gaussian") == "gaussian"
+
+
+def test_scaled_to_the_unit_interval_is_bernoulli():
+    highs = []
+    for seed in range(40):
+        X = np.random.default_rng(seed).standard_normal((200, 10))
+        X = MinMaxScaler().fit_transform(X)
+        highs.append(X.max())
+        assert resolve(X, "auto") == "bernoulli"
+        assert resolve(X, "bernoulli") == "bernoulli"
+    assert max(highs) > 1
+
+
+def test_counts_are_never_guessed(rng):
+    assert resolve(rng.poisson(3.0, (40, 3)), "auto") == "gaussian"
+
+
+@pytest.mark.parametrize("value", [-0.5, 1.5])
+def test_other_values_are_no_probabilities(value):
+    message = (
+        "likelihood='bernoulli' needs values between 0 and 1, but X has the value "
+        f"{value}. Scale X to [0, 1], or fit a model with likelihood='gaussian'."
+    )
+    with pytest.raises(InvalidParameterError, match=re.escape(message)):
+        resolve(np.array([[0.5], [value]]), "bernoulli")
+
+
+@pytest.mark.parametrize("likelihood", COUNTS)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_whole_numbers_are_counts(likelihood, make, dtype):
+    X = make(np.array([[0, 3], [200, 0]], dtype=dtype))
+    assert resolve(X, likelihood) == likelihood
+
+
+def test_a_sparse_matrix_of_zeros_has_counts():
+    assert resolve(sparse.csr_array((40, 3)), "poisson") == "poisson"
+
+
+@pytest.mark.parametrize("likelihood", COUNTS)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("value", [0.5, -3.0, MAX_COUNT + 2.0])
+def test_other_values_are_no_counts(likelihood, make, value):
+    X = np.ones((40, 3))
+    X[30, 1] = value
+    message = (
+        f"likelihood='{likelihood}' needs counts, whole numbers from 0 to 16777216, "
+        f"but X has the value {value:.17g}. Pass counts that aren't normalized or "
+        "transformed, or fit a model with likelihood='gaussian'."
+    )
+    with pytest.raises(InvalidParameterError, match=re.escape(message)):
+        resolve(make(X), likelihood)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_ranges_of_all_types_are_found(dtype):
+    assert resolve(np.ones((3, 2), dtype=dtype), "auto") == "bernoulli"

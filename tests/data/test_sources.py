@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from sktreevae.data.sources import (
+    MAX_CHUNK_ROWS,
+    MAX_CHUNK_VALUES,
+    MIN_CHUNK_ROWS,
+    as_matrix,
+    is_in_memory,
+    row_slices,
+)
+
+
+class Items(Dataset):
+    """A dataset of any items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+class Batches(Items):
+    """One that is read by whole batches."""
+
+    def __getitem__(self, i):
+        if i:
+            raise AssertionError("only the first item is read alone")
+        return self.items[i]
+
+    def __getitems__(self, indices):
+        return [self.items[i] for i in indices]
+
+
+def dask_array(X, chunks=(7, 2)):
+    return pytest.importorskip("dask.array").from_array(X, chunks=chunks)
+
+
+MAKERS = {
+    "items": lambda X: Items(list(X)),
+    "tensors": lambda X: Items(list(torch.from_numpy(X))),
+    "any shape": lambda X: Items([row.reshape(1, -1, 1) for row in X]),
+    "labels": lambda X: Items([(row, "label", 1) for row in X]),
+    "batches": lambda X: Batches(list(X)),
+    "TensorDataset": lambda X: TensorDataset(torch.from_numpy(X), torch.arange(len(X))),
+    "dask": dask_array,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_rows_are_those_of_the_matrix(kind, dtype, rng):
+    X = rng.integers(0, 9, (20, 3)).astype(dtype)
+    rows = as_matrix(MAKERS[kind](X))
+    assert rows.shape == (20, 3)
+    assert len(rows) == 20
+    assert rows.dtype == dtype
+    for index in (slice(2, 11), np.array([4, 0, 19, 4]), np.array([], dtype=int)):
+        assert np.array_equal(rows[index], X[index])
+    assert rows[slice(None)].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "X", [np.ones((2, 2)), sparse.csr_array(np.eye(2)), [[1.0]], "text", None]
+)
+def test_all_else_stays_as_it_is(X):
+    assert as_matrix(X) is X
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
+class NoLength(Dataset):
+    def __getitem__(self, i):
+        return np.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (Stream, TypeError, "Stream is an IterableDataset"),
+        (NoLength, TypeError, "NoLength has no length"),
+        (lambda: Items([]), ValueError, r"Found X with 0 sample\(s\)"),
+        (lambda: Items([np.zeros(0)]), ValueError, r"0 feature\(s\) \(shape=\(1, 0\)"),
+        (lambda: Items(["a", "b"]), ValueError, "numeric values, got some of type <U1"),
+        (lambda: Items([{"x": 1}]), ValueError, "got some of type object"),
+        (lambda: Items([np.array([1j])]), ValueError, "Complex data not supported"),
+        (
+            lambda: dask_array(np.zeros((2, 2, 2)), (1, 1, 1)),
+            ValueError,
+            r"Expected 2D array, got a Dask array of shape \(2, 2, 2\)",
+        ),
+        (
+            lambda: dask_array(np.array([["a"]])),
+            ValueError,
+            "numeric values, got some of type <U1",
+        ),
+        (lambda: dask_array(np.zeros((0, 2))), ValueError, r"0 sample\(s\)"),
+    ],
+)
+def test_what_has_no_rows_of_numbers_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        as_matrix(make())
+
+
+def test_dask_arrays_of_unknown_shape_are_refused():
+    X = dask_array(np.arange(10.0)[:, None], (3, 1))
+    with pytest.raises(ValueError, match=r"unknown shape.*compute_chunk_sizes"):
+        as_matrix(X[X[:, 0] > 4])
+
+
+@pytest.mark.parametrize("make", [list, dask_array])
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (-np.inf, "infinity")])
+def test_values_that_are_not_finite_are_named_with_their_place(make, value, what):
+    X = np.zeros((20, 3))
+    X[11, 2] = value
+    rows = as_matrix(make(X) if make is dask_array else Items(make(X)))
+    assert not rows[slice(0, 11)].any()
+    for index in (slice(5, 15), np.array([3, 11])):
+        with pytest.raises(ValueError, match=f"{what}, in row 11 and column 2"):
+            rows[index]
+
+
+def test_items_of_different_sizes_are_refused():
+    rows = as_matrix(Items([np.zeros(3), np.zeros(3), np.zeros(2)]))
+    with pytest.raises(ValueError, match="item 0 has 3 and item 2 has 2"):
+        rows[slice(None)]
+
+
+def test_only_dense_arrays_are_in_memory(tmp_path):
+    X = np.ones((4, 3))
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert is_in_memory(X)
+    assert is_in_memory(X[1:].T)
+    for other in (mapped, np.asarray(mapped)[1:], sparse.csr_array(X)):
+        assert not is_in_memory(other)
+    assert not is_in_memory(as_matrix(Items(list(X))))
+
+
+@given(st.integers(0, 100_000), st.integers(1, 1 << 20))
+def test_slices_cover_all_rows_and_hold_few_values(n_rows, n_columns):
+    slices = list(row_slices(n_rows, n_columns))
+    assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
+    assert slices[-1].stop == n_rows
+    for s in slices:
+        n = s.stop - s.start
+        assert n <= MAX_CHUNK_ROWS
+        assert n <= MIN_CHUNK_ROWS or n * n_columns <= MAX_CHUNK_VALUES
+
+
+@given(st.integers(0, 300), st.integers(1, 1 << 20), st.integers(1, 50))
+def test_slices_have_a_given_maximum_size(n_rows, n_columns, chunk_size):
+    slices = list(row_slices(n_rows, n_columns, chunk_size))
+    assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
+    assert slices[-1].stop == n_rows
+    assert all(s.stop - s.start == chunk_size for s in slices[:-1])

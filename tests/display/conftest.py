@@ -1,0 +1,30 @@
+import builtins
+
+import matplotlib.pyplot as plt
+import pytest
+
+from sktreevae import Dendrogram
+
+
+@pytest.fixture
+def tree():
+    return Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], [0, 0, 1, 2])
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def no_matplotlib(monkeypatch):
+    """Let every import of matplotlib fail."""
+    original = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
+
+from sktreevae.data import FeatureTable, Samples, Standardizer
+from sktreevae.graph.neighbors import (
+    InvertedLists,
+    lloyd,
+    nearest_neighbors,
+    nearest_of,
+)
+from sktreevae.model import FeatureMap
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def neighbors_of(x, n_neighbors, **options):
+    features = FeatureTable.from_tensor(x)
+    return nearest_neighbors(features, n_neighbors, generator(), **options)
+
+
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(0, 99))
+def test_exact_neighbors_are_those_of_scikit_learn(n, k, seed):
+    x = torch.randn(n, 3, generator=generator(seed))
+    k = min(k, n - 1)
+    index, distance = neighbors_of(x, k)
+    expected, _ = NearestNeighbors(n_neighbors=k).fit(x.numpy()).kneighbors()
+    np.testing.assert_allclose(distance, expected, atol=2e-3)
+    assert (index != torch.arange(n)[:, None]).all()
+    actual = (x[:, None] - x[index]).norm(dim=2)
+    np.testing.assert_allclose(actual, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("limit", [10, 1000])
+def test_duplicates_are_neighbors_and_never_a_row_itself(limit):
+    x = torch.ones(50, 2)
+    index, distance = neighbors_of(x, 5, exact_limit=limit)
+    assert (index != torch.arange(50)[:, None]).all()
+    assert all(len(set(row)) == 5 for row in index.tolist())
+    assert not distance.any()
+
+
+def test_recall_of_the_inverted_lists():
+    x = torch.randn(4000, 10, generator=generator())
+    exact, _ = neighbors_of(x, 10)
+    index, distance = neighbors_of(x, 10, exact_limit=1000)
+    recall = (index[:, :, None] == exact[:, None]).any(2).float().mean()
+    assert recall > 0.95
+    assert (distance.diff(dim=1) >= 0).all()
+
+
+def test_short_lists_are_filled_from_everywhere():
+    x = torch.cat([torch.zeros(30, 2), torch.full((2, 2), 100.0)])
+    index, _ = neighbors_of(x, 4, exact_limit=1, n_probes=1)
+    assert index.shape == (32, 4)
+    assert (index != torch.arange(32)[:, None]).all()
+
+
+def test_nearest_of_is_the_nearest(rng):
+    base = torch.from_numpy(rng.standard_normal((20, 4)))
+    queries = torch.from_numpy(rng.standard_normal((300, 4)))
+    expected = torch.cdist(queries, base).argmin(1)
+    assert torch.equal(nearest_of(queries, base), expected)
+
+
+@pytest.mark.parametrize(("n_features", "recall"), [(3, 0.99), (10, 0.7)])
+def test_inverted_lists_find_a_row_that_is_nearest_or_nearly_so(n_features, recall):
+    base = torch.randn(5000, n_features, generator=generator())
+    queries = torch.randn(3000, n_features, generator=generator(1))
+    nearest = InvertedLists(base, generator()).nearest(queries)
+    exact = nearest_of(queries, base)
+    assert (nearest == exact).float().mean() > recall
+    far, near = ((queries - base[i]).norm(dim=1) for i in (nearest, exact))
+    assert (far / near).mean() < 1.05
+
+
+def test_inverted_lists_hold_every_row_once():
+    base = torch.randn(500, 3, generator=generator())
+    lists = InvertedLists(base, generator())
+    assert torch.equal(torch.cat(list(lists.members)).sort().values, torch.arange(500))
+    everything = lists.candidates(0, len(lists.members))
+    assert torch.equal(everything.sort().values, torch.arange(500))
+
+
+def test_lloyd_finds_separate_groups():
+    x = torch.randn(300, 2, generator=generator())
+    x = x + 100.0 * torch.arange(300)[:, None].remainder(3)
+    centers = lloyd(x, 30, generator())
+    assert len(centers) <= 30
+    assert torch.cdist(x, centers).min(1).values.max() < 10
+
+
+def test_centers_without_rows_go():
+    centers = lloyd(torch.zeros(20, 3), 5, generator())
+    assert centers.shape == (1, 3)
+
+
+def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):
+    X = sparse.csr_array(rng.standard_normal((300, 3)))
+    features = FeatureTable(
+        Samples(X, Standardizer(np.zeros(3), np.ones(3))), FeatureMap(3)
+    )
+    exact, _ = neighbors_of(features[:], 4)
+    index, _ = nearest_neighbors(features, 4, generator())
+    assert torch.equal(index, exact)
+    index, distance = nearest_neighbors(features, 4, generator(), exact_limit=50)
+    chosen = index.unique()
+    assert len(chosen) <= 50
+    assert (index != torch.arange(300)[:, None]).all()
+    x = features[:]
+    others = torch.cdist(x, x[chosen])
+    others[torch.arange(300)[:, None] == chosen] = torch.inf
+    expected = others.topk(4, largest=False).values
+    torch.testing.assert_close(distance, expected, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,408 @@
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktreevae.training import augmentation
+from sktreevae.training.augmentation import ImageAugmentation, check_augmentation
+
+SHAPES = [
+    (28, 28),
+    (28, 20),
+    (17, 17),
+    (8, 8, 1),
+    (32, 32, 3),
+    (20, 33, 3),
+    (64, 64, 3),
+    (1, 17, 12),
+    (3, 32, 20),
+]
+seeds = st.integers(0, 999)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(shape, n=6, low=0.0, high=1.0):
+    x = torch.rand(n, math.prod(shape), generator=generator(1))
+    return low + (high - low) * x
+
+
+def numbers(*values):
+    return torch.tensor([float(value) for value in values])
+
+
+# Augmentations of images
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shape_and_range_are_kept(shape):
+    x = rows(shape, low=-3.0, high=2.0)
+    result = ImageAugmentation(shape, -3.0, 2.0)(x, generator())
+    assert result.shape == x.shape
+    assert result.dtype == x.dtype
+    assert result.min() >= -3
+    assert result.max() <= 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_augmentations_differ_from_the_image_and_from_each_other(shape):
+    x = rows(shape)
+    source = generator()
+    make = ImageAugmentation(shape, 0.0, 1.0)
+    a, b = make(x, source), make(x, source)
+    for first, second in ((a, x), (a, b)):
+        assert ((first - second).abs().amax(1) > 0.01).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_generator_alone_decides(shape):
+    x, make = rows(shape), ImageAugmentation(shape, 0.0, 1.0)
+    before = x.clone(), torch.get_rng_state()
+    first = make(x, generator(3))
+    assert torch.equal(first, make(x, generator(3)))
+    assert not torch.equal(first, make(x, generator(4)))
+    assert torch.equal(x, before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.25, 1.0])
+@pytest.mark.parametrize("shape", [(28, 20), (17, 17, 1)])
+def test_constant_gray_images_stay_as_they_are(shape, value):
+    x = torch.full((5, math.prod(shape)), value)
+    result = ImageAugmentation(shape, -1.0, 1.0)(x, generator())
+    torch.testing.assert_close(result, x, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (64, 64, 3)])
+def test_constant_color_images_stay_constant(shape):
+    color = torch.rand(5, 1, 3, generator=generator())
+    x = color.expand(5, math.prod(shape[:2]), 3).flatten(1)
+    result = ImageAugmentation(shape, 0.0, 1.0)(x, generator()).view(5, -1, 3)
+    assert (result.amax(1) - result.amin(1)).max() < 1e-5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_come_first_or_last(channels):
+    last = rows((20, 33, channels)).view(-1, 20, 33, channels)
+    first = last.permute(0, 3, 1, 2).flatten(1)
+    expected = ImageAugmentation((20, 33, channels), 0.0, 1.0)(
+        last.flatten(1), generator()
+    )
+    result = ImageAugmentation((channels, 20, 33), 0.0, 1.0)(first, generator())
+    result = result.view(-1, channels, 20, 33).permute(0, 2, 3, 1).flatten(1)
+    assert torch.equal(result, expected)
+
+
+def test_units_do_not_matter():
+    x = rows((32, 32, 3))
+    expected = ImageAugmentation((32, 32, 3), 0.0, 1.0)(x, generator())
+    result = ImageAugmentation((32, 32, 3), -2.0, 8.0)(10 * x - 2, generator())
+    torch.testing.assert_close(result, 10 * expected - 2, atol=1e-4, rtol=0)
+
+
+def test_no_gradient_is_recorded():
+    x = rows((16, 16)).requires_grad_()
+    assert not ImageAugmentation((16, 16), 0.0, 1.0)(x, generator()).requires_grad
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8), (8, 8, 4)])
+def test_other_channels_are_refused(shape):
+    with pytest.raises(ValueError, match=r"1 or 3 channels.*got \(\d, 8, \d\)"):
+        ImageAugmentation(shape, 0.0, 1.0)
+
+
+def test_gray_images_are_never_flipped():
+    letter = torch.zeros(28, 28)
+    letter[4:24, 6:12] = 1
+    letter[18:24, 6:22] = 1  # an L
+    x = letter.flatten().expand(500, -1)
+    result = ImageAugmentation((28, 28), 0.0, 1.0)(x, generator())
+    for flipped in (letter.flip(1), letter.flip(0), letter.flip(0, 1)):
+        assert (result @ letter.flatten() > result @ flipped.flatten()).all()
+
+
+def test_gray_blobs_move_within_the_bounds():
+    image = torch.zeros(84, 56)
+    image[41:43, 27:29] = 1  # in the middle, where only shifts move it
+    x = image.flatten().expand(400, -1)
+    result = ImageAugmentation((84, 56), 0.0, 1.0)(x, generator()).view(-1, 84, 56)
+    down, right = (centroids(result) - centroids(image[None])).T.abs()
+    assert 2.8 < down.max() < 3.1  # a 28th of 84
+    assert 1.8 < right.max() < 2.1
+
+
+def test_color_images_are_flipped_half_of_the_time():
+    image = torch.linspace(0.2, 0.8, 32)[None, :, None].expand(32, 32, 3)
+    x = image.flatten().expand(1000, -1)
+    result = ImageAugmentation((32, 32, 3), 0.0, 1.0)(x, generator()).view(
+        -1, 32, 32, 3
+    )
+    falls = result[:, 16, 0, 1] > result[:, 16, -1, 1]
+    assert 0.45 < falls.float().mean() < 0.55
+
+
+def test_some_color_images_become_gray():
+    x = torch.tensor([0.6, 0.5, 0.4]).repeat(1024).expand(1000, -1)
+    result = ImageAugmentation((32, 32, 3), 0.0, 1.0)(x, generator()).view(-1, 1024, 3)
+    gray = (result.amax(2) - result.amin(2)).amax(1) < 1e-5
+    assert 0.15 < gray.float().mean() < 0.25
+
+
+def test_crops_have_the_areas_of_the_recipe(monkeypatch):
+    crops = []
+    original = augmentation._crop
+    monkeypatch.setattr(
+        augmentation,
+        "_crop",
+        lambda **kwargs: crops.append(kwargs) or original(**kwargs),
+    )
+    ImageAugmentation((8, 8, 3), 0.0, 1.0)(torch.zeros(2000, 192), generator())
+    width, height = crops[0]["width"], crops[0]["height"]
+    assert 0.2 - 1e-5 < (width * height).min() < 0.21
+    assert (width * height).max() > 0.95
+    assert 0.74 < (width / height).min() < 0.76
+    assert 1.32 < (width / height).max() < 1.34
+
+
+@pytest.mark.parametrize(("side", "is_blurred"), [(47, False), (48, True)])
+def test_only_large_images_are_blurred(side, is_blurred, monkeypatch):
+    calls = []
+    monkeypatch.setattr(augmentation, "_blur", lambda x, s: calls.append(s) or x)
+    x = rows((side, 64, 3), n=200)
+    ImageAugmentation((side, 64, 3), 0.0, 1.0)(x, generator())
+    assert bool(calls) == is_blurred
+    for sigma in calls:
+        assert 0.4 < (sigma == 0).float().mean() < 0.6
+        assert 0.8 < sigma.max() < 1
+
+
+def centroids(images):
+    """Return the centres of mass, (n, 2), of images (n, height, width)."""
+    mass = images.sum((1, 2))
+    down = (images.sum(2) @ torch.arange(images.shape[1]).float()) / mass
+    right = (images.sum(1) @ torch.arange(images.shape[2]).float()) / mass
+    return torch.stack([down, right], 1)
+
+
+def warp(image, **parameters):
+    """Apply one affine map to an image (height, width)."""
+    values = {"angle": 0.0, "scale": 1.0, "right": 0.0, "down": 0.0} | parameters
+    values = {name: numbers(value) for name, value in values.items()}
+    theta = augmentation._affine(tuple(image.shape), **values)
+    return augmentation._warp(image[None, None], theta)[0, 0]
+
+
+@pytest.mark.parametrize("size", [(28, 28), (28, 20), (17, 17)])
+def test_the_neutral_affine_map_changes_nothing(size):
+    image = rows(size, n=1).view(size)
+    torch.testing.assert_close(warp(image), image, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (28, 20)])
+def test_whole_shifts_are_exact_and_continue_the_border(size):
+    image = rows(size, n=1).view(size)
+    result = warp(image, right=3, down=-2)
+    torch.testing.assert_close(result[:-2, 3:], image[2:, :-3], atol=1e-4, rtol=0)
+    expected = image[2:, :1].expand(-1, 3)
+    torch.testing.assert_close(result[:-2, :3], expected, atol=1e-4, rtol=0)
+
+
+def test_a_quarter_turn_is_clockwise():
+    image = rows((12, 12), n=1).view(12, 12)
+    result = warp(image, angle=math.pi / 2)
+    torch.testing.assert_close(result, image.rot90(-1), atol=1e-4, rtol=0)
+
+
+@given(
+    angle=st.floats(-0.5, 0.5),
+    scale=st.floats(0.8, 1.2),
+    right=st.floats(-2, 2),
+    down=st.floats(-2, 2),
+)
+def test_a_blob_goes_where_the_affine_map_says(angle, scale, right, down):
+    grid = torch.stack(torch.meshgrid(*map(torch.arange, (40, 30)), indexing="ij"), 2)
+    blob = (-(grid - torch.tensor([14.0, 19.0])).square().sum(2) / 8).exp()
+    result = warp(blob, angle=angle, scale=scale, right=right, down=down)
+    y, x = 14.0 - 19.5, 19.0 - 14.5  # from the middle
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    expected = numbers(
+        sin * x + cos * y + down + 19.5, cos * x - sin * y + right + 14.5
+    )
+    torch.testing.assert_close(centroids(result[None])[0], expected, atol=0.05, rtol=0)
+
+
+def crop(images, width=1.0, height=1.0, right=0.0, down=0.0, mirror=False):
+    theta = augmentation._crop(
+        width=numbers(width),
+        height=numbers(height),
+        right=numbers(right),
+        down=numbers(down),
+        mirror=torch.tensor([mirror]),
+    )
+    return augmentation._warp(images, theta)
+
+
+def test_the_whole_crop_changes_nothing():
+    images = rows((3, 9, 14), n=1).view(1, 3, 9, 14)
+    torch.testing.assert_close(crop(images), images, atol=1e-5, rtol=0)
+
+
+def test_a_flipped_crop_is_a_flip():
+    images = rows((3, 9, 14), n=1).view(1, 3, 9, 14)
+    result = crop(images, mirror=True)
+    torch.testing.assert_close(result, images.flip(3), atol=1e-5, rtol=0)
+
+
+def test_a_crop_is_the_part_it_names():
+    quarters = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    images = quarters.repeat_interleave(8, 0).repeat_interleave(8, 1)[None, None]
+    for down in (0, 1):
+        for right in (0, 1):
+            # A little less than a quarter, for no pixel of another to be mixed in.
+            result = crop(images, width=0.4, height=0.4, right=right, down=down)
+            torch.testing.assert_close(
+                result, torch.full_like(result, quarters[down, right].item())
+            )
+
+
+def recolor(images, **parameters):
+    values = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    values |= parameters
+    values = {name: numbers(value) for name, value in values.items()}
+    return augmentation._recolor(images, **values)
+
+
+def luminance(images):
+    return images.movedim(1, -1) @ images.new_tensor(augmentation.RGB_TO_YIQ[0])
+
+
+@pytest.fixture
+def image():
+    return rows((3, 8, 8), n=1).view(1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("hue", [0, 2 * math.pi])
+def test_neutral_colors_change_nothing(image, hue):
+    torch.testing.assert_close(recolor(image, hue=hue), image, atol=1e-5, rtol=0)
+
+
+def test_brightness_scales(image):
+    torch.testing.assert_close(recolor(image, brightness=0.7), 0.7 * image)
+
+
+def test_contrast_scales_around_the_mean_luminance(image):
+    mean = luminance(image).mean()
+    expected = mean + 1.3 * (image - mean)
+    torch.testing.assert_close(recolor(image, contrast=1.3), expected)
+
+
+def test_saturation_scales_around_the_luminance(image):
+    gray = luminance(image)[:, None]
+    expected = gray + 0.6 * (image - gray)
+    result = recolor(image, saturation=0.6)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_no_saturation_is_gray(image):
+    result = recolor(image, saturation=0, hue=1)
+    expected = luminance(image)[:, None].expand_as(image)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_hue_turns_colors_and_leaves_luminance_and_gray(image):
+    result = recolor(image, hue=2 * math.pi / 3)
+    torch.testing.assert_close(luminance(result), luminance(image))
+    red = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None].expand(1, 3, 2, 2)
+    for turn, channel in ((-1 / 3, 1), (1 / 3, 2)):
+        result = recolor(red, hue=2 * math.pi * turn)
+        assert (result.argmax(1) == channel).all()
+    gray = torch.full((1, 3, 2, 2), 0.4)
+    torch.testing.assert_close(recolor(gray, hue=1), gray)
+
+
+def test_blur_is_a_gaussian_of_its_width():
+    image = torch.zeros(2, 1, 31, 31)
+    image[:, :, 15, 15] = 1
+    result = augmentation._blur(image, numbers(0, 2))
+    torch.testing.assert_close(result[0], image[0])
+    kernel = (-(torch.arange(31.0) - 15).square() / 8).exp()
+    kernel = kernel / kernel.sum()
+    torch.testing.assert_close(result[1, 0], kernel[:, None] * kernel)
+
+
+def test_augmentations_of_real_digits_are_nearest_to_their_own_image(data_dir):
+    digits = np.load(data_dir / "mnist.npz")["X_test"][:200].reshape(200, -1) / 255
+    x = torch.from_numpy(digits).float()
+    result = ImageAugmentation((28, 28), 0.0, 1.0)(x, generator())
+    own = torch.cdist(result, x).argmin(1) == torch.arange(200)
+    assert own.float().mean() > 0.5
+
+
+def test_augmentations_of_real_photos_keep_their_mean_luminance(data_dir):
+    image = pytest.importorskip("PIL.Image")
+    archive = np.load(data_dir / "cifar10_jpeg_15k.npz")
+    ends = archive["offsets_test"][:201]
+    files = archive["jpeg_test"][: ends[-1]].tobytes()
+    photos = np.stack(
+        [
+            np.asarray(image.open(io.BytesIO(files[ends[i] : ends[i + 1]])))
+            for i in range(200)
+        ]
+    )
+    x = torch.from_numpy(photos.reshape(200, -1) / 255).float()
+    result = ImageAugmentation((32, 32, 3), 0.0, 1.0)(x, generator())
+    assert abs(result.mean() - x.mean()) < 0.03
+    assert torch.corrcoef(torch.stack([result.mean(1), x.mean(1)]))[0, 1] > 0.5
+
+
+# A user's augmentation
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (lambda rows, _: rows[:, :2], r"shape of its rows, \(\d, 3\), got \(\d, 2\)"),
+        (lambda rows, _: rows.sum(), r"shape of its rows, \(\d, 3\), got \(\)"),
+        (lambda rows, _: None, r"must return a tensor of the shape.*got None"),
+        (lambda rows, _: rows.numpy(), r"must return a tensor.*got array\("),
+        (lambda rows, _: rows / 0, "views must return finite values"),
+        (lambda rows, _: rows * math.nan, "views must return finite values"),
+    ],
+    ids=["narrow", "scalar", "none", "numpy", "infinite", "nan"],
+)
+def test_augmentations_that_can_not_be_used_are_refused(n, augment, message):
+    with pytest.raises(ValueError, match=message):
+        check_augmentation(augment, rows((3,), n=n))
+
+
+def test_errors_of_a_callable_are_its_own():
+    def broken(x, source):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        check_augmentation(broken, rows((3,)))
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (3, 16, 16)])
+def test_stronger_augmentations_differ_more(shape, generator):
+    x = torch.rand(200, math.prod(shape), generator=generator)
+
+    def change(strength):
+        augment = ImageAugmentation(shape, 0.0, 1.0, strength=strength)
+        return (augment(x, torch.Generator().manual_seed(0)) - x).square().mean()
+
+    assert change(0.1) < change(0.5) < change(1.0) < change(2.0)
+
+
+@pytest.mark.parametrize("strength", [0, -1, 2.5])
+def test_strength_must_be_allowed(strength):
+    message = f"strength must be greater than 0 and at most 2.0, got {strength}"
+    with pytest.raises(ValueError, match=message):
+        ImageAugmentation((16, 16), 0.0, 1.0, strength=strength)

@@ -1,0 +1,466 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktreevae.data import FeatureTable, Samples, Standardizer
+from sktreevae.model import Encoding, FeatureMap, ModelConfig, Topology, TreeVAE
+from sktreevae.training.contrastive import (
+    AugmentedPairs,
+    Contrast,
+    ContrastOptions,
+    NeighborPairs,
+    Projections,
+    nt_xent,
+    router_contrast,
+)
+
+from .cases import make_data
+
+seeds = st.integers(0, 999)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# Projections
+
+
+def test_each_embedding_has_its_own_projection():
+    project = Projections(3, 8, 5, generator())
+    d = torch.randn(4, 8, generator=generator())
+    first, second, third = project([d, d, d])
+    assert first.shape == (4, 5)
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(second, third)
+    alone = project([torch.zeros_like(d), d, torch.zeros_like(d)])[1]
+    torch.testing.assert_close(alone, second)
+
+
+def test_projections_come_from_the_generator():
+    before = torch.get_rng_state()
+    first, second = (Projections(2, 8, 5, generator(7)) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for p, q in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_every_parameter_of_a_projection_has_a_gradient():
+    project = Projections(2, 8, 5, generator())
+    a, b = torch.randn(2, 2, 6, 8, generator=generator())
+    pairs = zip(project(a.unbind()), project(b.unbind()), strict=True)
+    sum(nt_xent(p, q, 0.5) for p, q in pairs).backward()
+    for name, p in project.named_parameters():
+        assert p.grad.any(), name
+
+
+# Contrast of embeddings
+
+
+def two_views(n, width, seed):
+    return torch.randn(2, n, width, generator=generator(seed), dtype=torch.float64)
+
+
+def slow_nt_xent(a, b, temperature):
+    z = torch.cat([a, b])
+    n = len(a)
+    total = 0.0
+    for i in range(2 * n):
+        similarity = [
+            float(z[i] @ z[k] / (z[i].norm() * z[k].norm())) / temperature
+            for k in range(2 * n)
+        ]
+        positive = similarity[(i + n) % (2 * n)]
+        others = sum(math.exp(similarity[k]) for k in range(2 * n) if k != i)
+        total += math.log(others) - positive
+    return total / (2 * n)
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.floats(0.1, 2), seeds)
+def test_nt_xent_is_its_definition(n, width, temperature, seed):
+    a, b = two_views(n, width, seed)
+    expected = slow_nt_xent(a, b, temperature)
+    assert float(nt_xent(a, b, temperature)) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(1, 6), seeds)
+def test_nt_xent_knows_no_order_and_no_lengths(n, seed):
+    a, b = two_views(n, 4, seed)
+    expected = nt_xent(a, b, 0.5)
+    order = torch.randperm(n, generator=generator(seed))
+    length = 0.1 + torch.rand(n, 1, generator=generator(seed), dtype=torch.float64)
+    torch.testing.assert_close(nt_xent(a[order], b[order], 0.5), expected)
+    torch.testing.assert_close(nt_xent(b, a, 0.5), expected)
+    torch.testing.assert_close(nt_xent(length * a, b / length, 0.5), expected)
+
+
+@given(seeds)
+def test_nt_xent_is_least_where_views_agree(seed):
+    a, b = two_views(20, 8, seed)
+    assert nt_xent(a, a, 0.5) < nt_xent(a, b, 0.5)
+
+
+def test_gradients_of_nt_xent_reach_both_views():
+    a, b = two_views(5, 3, 0).requires_grad_().unbind()
+    assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5), (a, b))
+
+
+def test_one_sample_has_no_negatives():
+    a, b = (x.requires_grad_() for x in torch.randn(2, 1, 3, generator=generator()))
+    loss = nt_xent(a, b, 0.5)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert torch.isfinite(a.grad).all()
+
+
+# Contrast of decisions
+
+
+def decisions(n_routers, n, seed, scale=2.0):
+    """Return log-odds and probabilities of reaching, for two views of n samples."""
+    source = generator(seed)
+    logits = scale * torch.randn(2, n_routers, n, generator=source, dtype=torch.float64)
+    weights = torch.rand(2, n_routers, n, generator=source, dtype=torch.float64)
+    return *logits, *weights
+
+
+def slow_router_contrast(logit_a, logit_b, weight_a, weight_b):
+    n_routers, n = logit_a.shape
+    total = total_weight = 0.0
+    for router in range(n_routers):
+        p = torch.cat([logit_a[router], logit_b[router]]).sigmoid().tolist()
+        w = torch.cat([weight_a[router], weight_b[router]]).tolist()
+        for i in range(2 * n):
+            j = (i + n) % (2 * n)
+            same = [p[i] * q + (1 - p[i]) * (1 - q) for q in p]
+            others = sum(
+                w[k] * math.exp(same[k]) for k in range(2 * n) if k not in (i, j)
+            )
+            total += w[i] * w[j] * (math.log(math.exp(same[j]) + others) - same[j])
+            total_weight += w[i] * w[j]
+    return total / total_weight
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.floats(0, 20), seeds)
+def test_router_contrast_is_its_definition(n_routers, n, scale, seed):
+    arguments = decisions(n_routers, n, seed, scale)
+    expected = slow_router_contrast(*arguments)
+    assert float(router_contrast(*arguments)) == pytest.approx(expected, abs=1e-6)
+    single = router_contrast(*(x.float() for x in arguments))
+    assert float(single) == pytest.approx(expected, abs=1e-5)
+
+
+@given(st.integers(1, 6), seeds)
+def test_router_contrast_knows_no_order(n, seed):
+    a, b, u, v = decisions(3, n, seed)
+    expected = router_contrast(a, b, u, v)
+    order = torch.randperm(n, generator=generator(seed))
+    shuffled = (x[:, order] for x in (a, b, u, v))
+    torch.testing.assert_close(router_contrast(*shuffled), expected)
+    torch.testing.assert_close(router_contrast(b, a, v, u), expected)
+    torch.testing.assert_close(router_contrast(-a, -b, u, v), expected)
+    torch.testing.assert_close(
+        router_contrast(*(x.flip(0) for x in (a, b, u, v))), expected
+    )
+
+
+def test_samples_that_miss_a_router_do_not_matter_there():
+    a, b, u, v = decisions(2, 6, 0)
+    u[:, 4:] = v[:, 4:] = 0
+    expected = router_contrast(*(x[:, :4] for x in (a, b, u, v)))
+    torch.testing.assert_close(router_contrast(a, b, u, v), expected)
+
+
+def test_consistent_and_balanced_decisions_are_best():
+    reach = torch.ones(1, 40)
+    even = torch.tensor([20.0, -20.0]).repeat(20)[None]
+    best = router_contrast(even, even, reach, reach)
+    undecided = torch.zeros(1, 40)
+    one_way = torch.full((1, 40), 20.0)
+    few = torch.where(torch.arange(40) < 4, 20.0, -20.0)[None]
+    split = router_contrast(few, few, reach, reach)
+    for worse in (undecided, one_way):
+        loss = router_contrast(worse, worse, reach, reach)
+        assert loss.item() == pytest.approx(math.log(79), abs=1e-4)
+        assert best < split < loss
+    assert router_contrast(even, -even, reach, reach) > loss
+
+
+def test_gradients_of_router_contrast():
+    a, b, u, v = decisions(3, 5, 0)
+    a.requires_grad_()
+    b.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda a, b: router_contrast(a, b, u, v), (a, b), atol=1e-5
+    )
+
+
+def test_no_gradient_passes_by_the_weights():
+    arguments = [x.requires_grad_() for x in decisions(3, 5, 0)]
+    router_contrast(*arguments).backward()
+    a, b, u, v = (x.grad for x in arguments)
+    assert a.any()
+    assert b.any()
+    assert u is None
+    assert v is None
+
+
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("reach", [0.0, 1e-30, 1.0])
+def test_router_contrast_of_next_to_nothing_is_finite(n, reach):
+    a, b, *_ = (x.float().requires_grad_() for x in decisions(2, n, 0, scale=100.0))
+    weight = torch.full((2, n), reach)
+    loss = router_contrast(a, b, weight, weight)
+    loss.backward()
+    if n == 1 or reach == 0:
+        assert loss.item() == pytest.approx(0, abs=1e-5)
+    for x in (loss, a.grad, b.grad):
+        assert torch.isfinite(x).all()
+
+
+# Pairs of neighbors
+
+
+table = FeatureTable.from_tensor
+
+
+@given(st.integers(1, 5), seeds)
+def test_a_neighbor_is_one_of_the_row(k, seed):
+    index = torch.randint(50, (50, k), generator=generator(seed))
+    sample = torch.randint(50, (30,), generator=generator(seed + 1))
+    make = NeighborPairs(table(torch.arange(50.0)[:, None]), index)
+    drawn = make(sample, generator(seed))
+    assert drawn.shape == (30, 1)
+    assert (index[sample] == drawn).any(1).all()
+    assert torch.equal(drawn, make(sample, generator(seed)))
+
+
+def test_all_neighbors_are_as_likely():
+    index = torch.arange(4).expand(10, 4)
+    sample = torch.zeros(4000, dtype=torch.long)
+    before = torch.get_rng_state()
+    make = NeighborPairs(table(torch.eye(10)), index)
+    count = make(sample, generator()).sum(0)
+    assert (count[:4] - 1000).abs().max() < 100
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("n_train", [1, 2, 4, 40])
+def test_held_out_samples_are_neighbors_of_no_sample(n_train):
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    train = torch.randperm(60, generator=generator())[:n_train].sort().values
+    data = replace(make_data(X), train=train)
+    index = NeighborPairs.of(data, generator()).neighbors
+    features = data.features[:]
+    assert index.shape == (60, min(5, max(1, n_train - 1)))
+    for sample, neighbors in enumerate(index.tolist()):
+        others = set(train.tolist()) - {sample}
+        if sample in train and others:
+            distance = (features - features[sample]).norm(dim=1).tolist()
+            nearest = sorted(others, key=lambda other, d=distance: d[other])
+            assert neighbors == nearest[:5]
+        else:
+            assert set(neighbors) == {sample}
+
+
+# Pairs of augmentations
+
+
+def standardized(n=6):
+    """Return data in a user's units, and the standardized samples."""
+    X = np.random.default_rng(0).normal([500.0, -2.0, 0.01], [20.0, 1.0, 0.001], (n, 3))
+    return X, Samples(X, Standardizer(X.mean(axis=0), X.std(axis=0)))
+
+
+def test_a_callable_sees_and_returns_values_in_the_users_units():
+    X, samples = standardized()
+    seen = []
+
+    def double(rows, source):
+        seen.append(rows)
+        return 2 * rows
+
+    index = torch.tensor([4, 0, 2])
+    result = AugmentedPairs(samples, FeatureMap(3), double)(index, generator())
+    np.testing.assert_allclose(seen[0], X[[4, 0, 2]], rtol=1e-5)
+    expected = (2 * X[[4, 0, 2]] - X.mean(axis=0)) / X.std(axis=0)
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_pairs_are_features_of_the_augmentations():
+    X, samples = standardized()
+    feature_map = FeatureMap(3, 2)
+    feature_map.set_buffers(projection=np.random.default_rng(0).random((3, 2)))
+    make = AugmentedPairs(samples, feature_map, lambda rows, _: rows)
+    index = torch.tensor([1, 1, 5])
+    torch.testing.assert_close(
+        make(index, generator()), feature_map(samples[index]), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_callable_gets_the_generator():
+    _, samples = standardized()
+    make = AugmentedPairs(samples, FeatureMap(3), shaken)
+    index, before = torch.arange(6), torch.get_rng_state()
+    first = make(index, generator(3))
+    assert torch.equal(first, make(index, generator(3)))
+    assert not torch.equal(first, make(index, generator(4)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def shaken(rows, source):
+    return rows + torch.empty_like(rows).normal_(generator=source)
+
+
+def test_a_callable_may_write_into_its_rows():
+    X, samples = standardized()
+    index = torch.arange(6)
+    before = X.copy(), samples[index].clone()
+    AugmentedPairs(samples, FeatureMap(3), lambda rows, _: rows.zero_())(index, None)
+    assert np.array_equal(X, before[0])
+    assert torch.equal(samples[index], before[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64])
+def test_a_callable_may_return_numbers_of_another_type(dtype):
+    samples = Samples(
+        np.arange(12.0).reshape(4, 3), Standardizer(np.zeros(3), np.ones(3))
+    )
+    index = torch.arange(4)
+    make = AugmentedPairs(samples, FeatureMap(3), lambda rows, _: rows.to(dtype))
+    assert torch.equal(make(index, generator()), samples[index])
+
+
+def test_no_gradient_passes_by_an_augmentation():
+    _, samples = standardized()
+    weight = torch.ones(3, requires_grad=True)
+    make = AugmentedPairs(samples, FeatureMap(3), lambda rows, _: rows * weight)
+    assert not make(torch.arange(6), generator()).requires_grad
+
+
+# Both, of a model
+
+CONFIG = ModelConfig(3, hidden_dim=8, latent_dim=2, bottom_up_depth=2)
+
+STUMP = Topology.stump()
+PRUNED = STUMP.split_leaf(1).topology.split_leaf(0).topology.prune(0).topology
+"""A root with an only grandchild on its left, and two grandchildren on its right."""
+
+TREES = {"leaf": Topology.single_leaf(), "stump": STUMP, "pruned": PRUNED}
+
+
+def make_contrast(tree=PRUNED, n=12, weight=1.0, augmented=None):
+    """Return a contrast, the arguments of a call, and augmented samples."""
+    source = generator()
+    model = TreeVAE(tree, CONFIG, generator=source)
+    x = torch.randn(n, 3, generator=source)
+    if augmented is None:
+        augmented = torch.randn(n, 3, generator=source)
+    options = ContrastOptions(lambda index, _: augmented[index], weight, 0.5)
+    contrast = Contrast(options, model, source)
+    embeddings = model.bottom_up(x)
+    arguments = model, embeddings, model.route(embeddings), torch.arange(n)
+    return contrast, arguments, augmented
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_one_sample_has_nothing_to_be_contrasted_with(tree):
+    contrast, arguments, _ = make_contrast(TREES[tree], n=1)
+    loss, _ = contrast(*arguments)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    for p in contrast.parameters():
+        assert torch.isfinite(p.grad).all()
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_leaves_of_augmentations_are_those_that_the_model_finds(tree):
+    contrast, arguments, augmented = make_contrast(TREES[tree])
+    _, leaf_log_proba = contrast(*arguments)
+    expected = arguments[0].leaf_log_proba(augmented).T
+    assert torch.equal(leaf_log_proba, expected)
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
+    contrast, arguments, augmented = make_contrast(TREES[tree])
+    model, embeddings, _, _ = arguments
+    pairs = zip(
+        contrast.projections(embeddings),
+        contrast.projections(model.bottom_up(augmented)),
+        strict=True,
+    )
+    expected = torch.stack([nt_xent(a, b, 0.5) for a, b in pairs]).mean()
+    if model.topology.splits:
+        logit_a, reach_a = at_splits(model, embeddings)
+        logit_b, reach_b = at_splits(model, model.bottom_up(augmented))
+        expected = expected + router_contrast(logit_a, logit_b, reach_a, reach_b)
+    torch.testing.assert_close(contrast(*arguments)[0], expected)
+
+
+def at_splits(model, embeddings):
+    """Return log-odds at the splits, and the probabilities to get there."""
+    posterior = model.posterior(Encoding(embeddings, embeddings))
+    tree, logits, weights = model.topology, [], []
+    for depth, (level, nodes) in enumerate(
+        zip(posterior.levels, tree.levels, strict=True)
+    ):
+        if level.decisions is not None:
+            logits.append(level.decisions.q_logit)
+        rows = [row for row, node in enumerate(nodes) if len(tree.children[node]) == 2]
+        weights.append(posterior.routing.node_log_proba[depth][rows].exp())
+    return torch.cat(logits), torch.cat(weights)
+
+
+def test_the_loss_is_weighted_and_the_leaves_are_not():
+    one, arguments, _ = make_contrast(weight=1.0)
+    loss, leaves = one(*arguments)
+    for weight in (0.0, 3.0):
+        other, arguments, _ = make_contrast(weight=weight)
+        weighted, same = other(*arguments)
+        torch.testing.assert_close(weighted, weight * loss)
+        assert torch.equal(same, leaves)
+
+
+def test_equal_pairs_cost_less_than_random_ones():
+    x = torch.randn(12, 3, generator=generator(5))
+    model = make_contrast()[1][0]
+    embeddings = model.bottom_up(x)
+    arguments = model, embeddings, model.route(embeddings), torch.arange(12)
+    equal, random = (
+        make_contrast(augmented=augmented)[0](*arguments)[0] for augmented in (x, None)
+    )
+    assert equal < random
+
+
+@pytest.mark.parametrize("tree", ["stump", "pruned"])
+def test_all_that_embeds_and_routes_learns_from_the_contrast(tree):
+    contrast, arguments, _ = make_contrast(TREES[tree])
+    model = arguments[0]
+    contrast(*arguments)[0].backward()
+    learning = [contrast, model.bottom_up, model.top_down.q_routers]
+    for module in learning:
+        for name, p in module.named_parameters():
+            assert p.grad.any(), name
+    learned = {id(p) for module in learning for p in module.parameters()}
+    for name, p in model.named_parameters():
+        assert id(p) in learned or p.grad is None, name
+
+
+def test_pairs_are_drawn_anew_from_the_generator_of_the_contrast():
+    def pairs(index, source):
+        return torch.randn(len(index), 3, generator=source)
+
+    draws = []
+    for _ in range(2):
+        source = generator()
+        model = TreeVAE(STUMP, CONFIG, generator=source)
+        contrast = Contrast(ContrastOptions(pairs, 1.0, 0.5), model, source)
+        draws += [contrast.sample_pairs(torch.arange(4)) for _ in range(2)]
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae import TreeVAEClustering
+from sktreevae.graph import GraphOptions, NeighborGraph
+from sktreevae.model import Topology
+from sktreevae.model.networks import BottomUp
+from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
+from sktreevae.training.growth import GuidedSchedule
+
+from .cases import CONFIG, make_data, make_trainer, nested_gaussians
+
+
+def make_growth(
+    n_clusters,
+    pairs=None,
+    n_validation=0,
+    graph=GraphOptions(),  # noqa: B008
+    schedule=GuidedSchedule(),  # noqa: B008
+    **options,
+):
+    X, y = nested_gaussians()
+    data = make_data(X, n_validation)
+    options = GrowthOptions(n_clusters, schedule=schedule, graph=graph, **options)
+    trainer = make_trainer(max_iter=None, batch_size=64)
+    contrast = pairs and ContrastOptions(pairs, 1.0, 0.5)
+    growth = GuidedGrowth(data, CONFIG, options, trainer, contrast)
+    features = data.features.subset(data.train)
+    graph = NeighborGraph(features, torch.Generator().manual_seed(0), options=graph)
+    return growth, graph.propose(n_clusters), y
+
+
+def test_the_model_learns_the_proposal():
+    growth, proposal, y = make_growth(8)
+    model = growth.grow(proposal)
+    leaf = growth.assign_leaves()
+    assert adjusted_rand_score(proposal.cluster, leaf) > 0.98
+    assert len(model.topology.leaves) == 8
+
+
+def built(n_clusters, pairs=None, **options):
+    growth, proposal, y = make_growth(n_clusters, pairs, **options)
+    growth.build_model(Topology.from_merges(proposal.merges.tolist()).topology)
+    return growth, torch.tensor(y)
+
+
+def test_routers_learn_their_targets_alone():
+    growth, target = built(8)
+    before = {name: p.clone() for name, p in growth.model.named_parameters()}
+    growth._init_routers(target, 200)
+    assert (growth.assign_leaves() == target).float().mean() > 0.98
+    trained = ("bottom_up", "top_down.q_routers")
+    for name, parameter in growth.model.named_parameters():
+        assert name.startswith(trained) != torch.equal(parameter, before[name]), name
+
+
+def far_away(growth):
+    """Return augmentations that lie farther away than all samples."""
+    return growth.data.features[:] + torch.tensor([0.0, 4.0, 0.0])
+
+
+def test_routers_learn_to_send_augmentations_where_the_samples_go():
+    growth, target = built(8, lambda index, _: far_away(growth)[index])
+    before = {name: p.clone() for name, p in growth.contrast.named_parameters()}
+    growth._init_routers(target, 200)
+    for features in (growth.data.features[:], far_away(growth)):
+        leaf = growth.model.assign_leaves(features)
+        assert (leaf == target).float().mean() > 0.9
+    for name, parameter in growth.contrast.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize(("tol", "n_steps"), [(torch.inf, 8), (0.0, 20)])
+def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch):
+    growth, target = built(8, schedule=GuidedSchedule(router_loss_tol=tol))
+    calls = []
+    forward = growth.model.bottom_up.forward
+    monkeypatch.setattr(
+        growth.model.bottom_up, "forward", lambda x: calls.append(1) or forward(x)
+    )
+    growth._init_routers(target, 20)
+    # An epoch has 8 steps.
+    assert len(calls) == n_steps
+
+
+@pytest.mark.parametrize("max_landmarks", [480, 100])
+def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
+    graph = GraphOptions(max_landmarks=max_landmarks)
+    growth, proposal, _ = make_growth(2, graph=graph)
+    growth.grow(proposal)
+    x = growth.data.features[:]
+    length = growth.encoder_input.noise_scale[:, 0] * np.sqrt(3)
+    torch.testing.assert_close(length, proposal.spacing)
+    if max_landmarks == 480:
+        distance = torch.cdist(x, x).sort(dim=1).values[:, 1:10]
+        torch.testing.assert_close(length, distance.median(1).values, rtol=1e-3, atol=0)
+
+
+def test_noise_is_only_for_training(monkeypatch):
+    growth, proposal, _ = make_growth(2, n_validation=80)
+    rows = {tuple(row) for row in growth.data.features[:].tolist()}
+    seen = {True: [], False: []}
+    forward = BottomUp.forward
+
+    def recorded(bottom_up, features):
+        known = [tuple(row) in rows or not any(row) for row in features.tolist()]
+        seen[torch.is_grad_enabled()].append(np.mean(known))
+        return forward(bottom_up, features)
+
+    monkeypatch.setattr(BottomUp, "forward", recorded)
+    growth.grow(proposal)
+    assert set(seen[True]) == {0.0}
+    assert set(seen[False]) == {1.0}
+
+
+def test_dense_clusters_near_each_other_stay_apart(rng):
+    # The noise of a sparse cloud would wash them into one.
+    cloud = rng.standard_normal((800, 10))
+    dense = 0.01 * rng.standard_normal((200, 10))
+    dense[:, 0] += 12
+    dense[100:, 1] += 0.15
+    X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [800, 100, 100])
+    model = TreeVAEClustering(3, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_leaves_with_too_few_samples_are_pruned():
+    growth, proposal, _ = make_growth(8, min_cluster_size=0.2)
+    model = growth.grow(proposal)
+    assert growth.leaf_counts().min() >= 0.2 * 480
+    assert len(model.topology.leaves) < 8
+
+
+def test_a_single_cluster_is_a_plain_vae():
+    growth, proposal, _ = make_growth(1)
+    assert growth.grow(proposal).topology == Topology.single_leaf()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(30, 30), (0.1, 48), (0, 1), (None, 4)])
+def test_minimum_size_is_a_count_or_a_fraction(size, expected):
+    assert GrowthOptions(8, min_cluster_size=size).min_samples(480) == expected
+
+
+def test_minimum_size_is_a_twentieth_of_the_mean_and_at_most_a_hundredth():
+    assert GrowthOptions(2).min_samples(1000) == 10
+    assert GrowthOptions(50).min_samples(1000) == 1
+    assert GrowthOptions(50).min_samples(100_000) == 100

@@ -1,0 +1,285 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae import TreeVAEClustering
+from sktreevae.model import TopDown, Topology, TreeVAE, attach
+from sktreevae.training import ContrastOptions, GrowthOptions, IterativeGrowth
+from sktreevae.training.contrastive import router_contrast
+from sktreevae.training.objectives import (
+    SplitObjective,
+    TreeObjective,
+    routing_loss,
+)
+from sktreevae.training.trainer import Phase
+
+from .cases import CONFIG, make_data, make_trainer
+
+
+def make_growth(n_clusters=4, seed=0, n_validation=0, pairs=None, **options):
+    X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
+    options = {"min_cluster_size": 0.01, "growth": "iterative", **options}
+    return IterativeGrowth(
+        make_data(X, n_validation),
+        CONFIG,
+        GrowthOptions(n_clusters, **options),
+        make_trainer(max_iter=3, batch_size=32, seed=seed),
+        pairs and ContrastOptions(pairs, 2.0, 0.5),
+    )
+
+
+def test_growth_reaches_the_leaves_asked_for():
+    model = make_growth(n_clusters=4).grow()
+    assert len(model.topology.leaves) == 4
+
+
+def test_one_cluster_is_a_plain_vae():
+    growth = make_growth(n_clusters=1)
+    assert growth.grow().topology == Topology.single_leaf()
+    assert {record["phase"] for record in growth.trainer.history.records} == {
+        "finetune"
+    }
+
+
+def mirrored(growth):
+    """Return augmentations without information on the samples."""
+    return -growth.data.features[:]
+
+
+@pytest.mark.parametrize("with_views", [False, True])
+def test_a_split_trains_the_new_part_alone(with_views):
+    pairs = (lambda index, _: mirrored(growth)[index]) if with_views else None
+    growth = make_growth(n_clusters=2, pairs=pairs)
+    growth.grow()
+    model = growth.model
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    leaf = growth._choose_leaf(set())
+    assert growth._split(leaf)
+    after = dict(model.named_parameters())
+    for name, value in before.items():
+        part = name.removeprefix("top_down.").partition(".")[0]
+        if part in ("decoders", "likelihood"):
+            continue  # the leaf's own are gone
+        kept = after[name][: len(value)] if name.startswith("top_down") else after[name]
+        torch.testing.assert_close(kept, value, rtol=0, atol=0)
+
+
+def test_a_split_contrasts_the_new_router_alone():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.grow()
+    model, index = growth.model, torch.arange(160)
+    inputs = growth._split_inputs(1, index)
+    split = TopDown(Topology.stump(), model.config, generator=growth.generator)
+    objective = SplitObjective(
+        split,
+        inputs.__getitem__,
+        growth.data.samples.__getitem__,
+        torch.zeros(160, dtype=torch.long),
+        generator=growth.generator,
+        contrastive_weight=2.0,
+        n_leaves=3,
+    )
+    some = torch.arange(0, 160, 3)
+    loss = objective.evaluate(some).contrast
+    # As in the whole tree, once the new part belongs to it.
+    model.top_down = attach(model.top_down, 1, split)
+    logits, reach = [], []
+    for features in (growth.data.features[some], mirrored(growth)[some]):
+        routing = model.route(model.bottom_up(features))
+        logits.append(routing.q_logits[1])
+        reach.append(routing.node_log_proba[1][1:].exp())
+    expected = 2.0 * router_contrast(*logits, *reach)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    for name, p in split.named_parameters():
+        assert name.startswith("q_routers") == (p.grad is not None), name
+
+
+def test_split_inputs_have_no_pairs_without_views():
+    growth = make_growth(n_clusters=2)
+    growth.grow()
+    inputs = growth._split_inputs(1, torch.arange(5))
+    assert inputs.pair_embedding is None
+    assert inputs.pair_log_proba is None
+
+
+def test_samples_and_augmentations_have_the_same_targets():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.build_model(Topology.stump())
+    index, target = torch.arange(160), torch.arange(160) % 2
+
+    def whole_tree(contrast):
+        return TreeObjective(
+            growth.model,
+            growth.data,
+            target,
+            encoder_input=growth.encoder_input,
+            contrast=contrast,
+            generator=growth.generator,
+        )
+
+    def loss(features):
+        return routing_loss(growth.model.leaf_log_proba(features).T, target)
+
+    paired = whole_tree(growth.contrast).evaluate(index)
+    features = growth.data.features[:]
+    expected = (loss(features) + loss(mirrored(growth))) / 2
+    torch.testing.assert_close(paired.routing_loss, expected)
+    alone = whole_tree(None).evaluate(index)
+    torch.testing.assert_close(alone.routing_loss, loss(features))
+    assert alone.contrast is None
+
+
+def test_projections_are_trained_with_the_whole_tree():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.build_model(Topology.stump())
+    before = [p.clone() for p in growth.contrast.parameters()]
+    growth.train_all(Phase("refresh", (0.0, 0.0), 0.0))
+    for p, value in zip(growth.contrast.parameters(), before, strict=True):
+        assert not torch.equal(p, value)
+
+
+def test_split_inputs_are_computed_once_a_split(monkeypatch):
+    growth = make_growth(n_clusters=2)
+    growth.grow()
+    calls = []
+    forward = growth.model.bottom_up.forward
+    monkeypatch.setattr(
+        growth.model.bottom_up,
+        "forward",
+        lambda x: calls.append(torch.is_grad_enabled()) or forward(x),
+    )
+    leaf = growth._choose_leaf(set())
+    calls.clear()
+    growth._split(leaf)
+    n_steps = len(growth.trainer.history.records)
+    assert not any(calls)  # nothing above is differentiated
+    assert len(calls) < n_steps
+
+
+def test_dead_splits_are_refused(monkeypatch):
+    growth = make_growth(n_clusters=4)
+    monkeypatch.setattr(growth.trainer, "run", lambda *args: None)
+
+    def init_dead(top_down, *args):
+        with torch.no_grad():
+            top_down.q_routers.weights[-1].zero_()
+            top_down.q_routers.biases[-1].fill_(9.0)
+
+    growth.build_model(Topology.stump())
+    before = growth.model.top_down
+    with torch.no_grad():
+        before.q_routers.biases[-1].fill_(-9.0)
+    monkeypatch.setattr(growth, "_init_leaves", init_dead)
+    growth._split_leaves()
+    assert growth.model.top_down is before
+
+
+def test_a_small_group_far_away_ends_no_growth():
+    X, y = make_blobs([300] * 3, 5, random_state=0)
+    far = 60 + np.random.default_rng(0).standard_normal((12, 5))
+    model = TreeVAEClustering(
+        3, growth="iterative", min_cluster_size=0.05, max_iter=2, random_state=0
+    ).fit(np.concatenate([X, far]))
+    assert adjusted_rand_score(y, model.labels_[: len(y)]) > 0.95
+
+
+def test_empty_leaves_are_pruned():
+    growth = make_growth()
+    tree = Topology.stump().split_leaf(0).topology
+    growth.model = TreeVAE(tree, CONFIG, generator=growth.generator)
+    with torch.no_grad():
+        # Everything goes right at the root: the two leaves on the left are empty.
+        growth.model.top_down.q_routers.weights[-1].zero_()
+        growth.model.top_down.q_routers.biases[-1].fill_(-9.0)
+    assert growth.prune()
+    assert len(growth.model.topology.leaves) == 1
+    assert not growth.prune()
+
+
+@pytest.fixture
+def grown():
+    growth = make_growth(n_clusters=3)
+    growth.grow()
+    return growth
+
+
+def priorities(growth, criterion):
+    growth.options = dataclasses.replace(growth.options, split_criterion=criterion)
+    return growth._priorities()
+
+
+def test_n_samples_counts_those_that_take_part_in_a_split(grown):
+    proba = grown.model.leaf_log_proba(grown.data.features[:]).exp()
+    expected = [int((proba[:, leaf] >= 1 / 3).sum()) for leaf in range(3)]
+    assert priorities(grown, "n_samples") == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("criterion", ["reconstruction", "elbo"])
+def test_losses_are_the_sums_over_the_samples_of_a_leaf(grown, criterion):
+    model, x = grown.model, grown.data.samples[torch.arange(160)]
+    posterior = model.posterior(model.encode(x))
+    quality = model.leaf_elbo(x).T
+    if criterion == "reconstruction":
+        quality = model.top_down.leaf_log_prob(posterior, x)
+    proba = posterior.routing.leaf_log_proba.exp()
+    expected = [
+        -sum(float(proba[leaf, i] * quality[leaf, i]) for i in range(160))
+        for leaf in range(3)
+    ]
+    assert priorities(grown, criterion) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
+    for leaf in range(3):
+        order = [float(i == leaf) for i in range(3)]
+        monkeypatch.setattr(grown, "_priorities", lambda order=order: order)
+        assert grown._choose_leaf(set()) == leaf
+
+
+def test_refused_and_deep_leaves_are_not_chosen():
+    growth = make_growth(n_clusters=2, max_depth=1)
+    growth.grow()
+    assert growth._choose_leaf(set()) is None
+    growth.options = dataclasses.replace(growth.options, max_depth=None)
+    assert growth._choose_leaf(set()) in (0, 1)
+    assert growth._choose_leaf({0}) == 1
+    assert growth._choose_leaf({0, 1}) is None
+
+
+def test_members_of_a_split_pass_the_threshold_of_the_paper():
+    growth = make_growth(n_clusters=2)
+    growth.grow()
+    assert growth._threshold() == 0.5
+    split = TopDown(Topology.stump(), growth.model.config, generator=growth.generator)
+    growth.model.top_down = attach(growth.model.top_down, 1, split)
+    assert growth._threshold() == pytest.approx(1 / 3)
+
+
+def test_held_out_samples_are_validated_on_and_not_trained_on(monkeypatch):
+    growth = make_growth(n_clusters=3, n_validation=40)
+    trained, validated = set(), set()
+    run = growth.trainer.run
+
+    def spy(phase, objective, train, validation):
+        if isinstance(objective, SplitObjective):
+            # Its samples are numbered from 0, the training samples first.
+            assert validation.tolist() == list(
+                range(len(train), len(train) + len(validation))
+            )
+        else:
+            trained.update(train.tolist())
+            validated.update(validation.tolist())
+        run(phase, objective, train, validation)
+
+    monkeypatch.setattr(growth.trainer, "run", spy)
+    growth.grow()
+    held_out = growth.data.validation.tolist()
+    assert validated == set(held_out)
+    assert len(held_out) == 40
+    assert not trained & validated

@@ -1,0 +1,275 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from sktreevae.model import ElboTerms
+from sktreevae.training.objectives import LossTerms
+from sktreevae.training.trainer import OptimizerStep, Phase, Trainer, TrainingOptions
+
+PHASE = Phase("refresh", (0.0, 1.0), 0.0)
+
+
+class Parabola:
+    """The ELBO of a sample is -(w - target) ** 2; targets can differ by sample."""
+
+    n_leaves = 3
+
+    def __init__(self, targets, routing_loss=0.0, contrast=None):
+        self.weight = nn.Parameter(torch.tensor(5.0))
+        self.targets = targets
+        self.routing_loss = routing_loss
+        self.contrast = contrast
+        self.has_contrast = contrast is not None
+        self.training = None
+        self.n_steps = 0
+        self.seen = []
+
+    def parameters(self):
+        return [self.weight]
+
+    def train(self, mode):
+        self.training = mode
+
+    def evaluate(self, index):
+        assert self.training == torch.is_grad_enabled()
+        if self.training:
+            self.n_steps += 1
+            self.seen += index.tolist()
+        bound = -((self.weight - self.targets[index]) ** 2)
+        zero = torch.zeros_like(bound)
+        elbo = ElboTerms(bound, zero, zero, zero)
+        contrast = None
+        if self.contrast is not None:
+            contrast = self.contrast[index].mean() * self.weight
+        return LossTerms(elbo, self.routing_loss * self.weight, contrast)
+
+
+class Recorder:
+    def __init__(self):
+        self.records = []
+        self.is_closed = False
+
+    def on_epoch_end(self, record):
+        self.records.append(record)
+
+    def close(self):
+        self.is_closed = True
+
+
+def run(
+    objective, *, phase=PHASE, train=None, validation=None, callbacks=(), **changes
+):
+    options = {
+        "max_iter": 10,
+        "batch_size": 8,
+        "learning_rate": 0.1,
+        "weight_decay": 0.0,
+        "n_iter_no_change": 10,
+        "tol": 0.0,
+    }
+    generator = torch.Generator().manual_seed(0)
+    options = TrainingOptions(**{**options, **changes})
+    with Trainer(options, generator, callbacks) as trainer:
+        trainer.run(
+            phase,
+            objective,
+            torch.arange(len(objective.targets)) if train is None else train,
+            torch.arange(0) if validation is None else validation,
+        )
+    return trainer.history
+
+
+def test_finds_the_maximum():
+    objective = Parabola(torch.full((64,), 2.0))
+    history = run(objective, max_iter=40)
+    assert objective.weight.item() == pytest.approx(2.0, abs=0.05)
+    assert history.records[-1]["elbo"] > history.records[0]["elbo"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "decays"),
+    [
+        ((), False),
+        ((5,), False),
+        ((3, 1, 5), False),  # biases of a stack
+        ((4, 5), True),
+        ((3, 4, 5), True),
+        ((8, 1, 4, 4), True),
+    ],
+)
+def test_matrices_decay_and_vectors_do_not(shape, decays):
+    weight = torch.nn.Parameter(torch.ones(shape))
+    options = TrainingOptions(learning_rate=0.1, weight_decay=0.5)
+    step = OptimizerStep([weight], options)
+    step(0.0 * weight.sum(), progress=0.5)
+    assert torch.allclose(weight, torch.tensor(0.95 if decays else 1.0))
+
+
+def test_every_sample_is_seen_once_an_epoch():
+    objective = Parabola(torch.zeros(20))
+    run(objective, max_iter=10)
+    assert sorted(objective.seen) == sorted(list(range(20)) * 10)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "min_steps", "n_epochs"), [(3, 20, 20), (3, 2, 6), (80, 95, 10)]
+)
+def test_automatic_epochs_have_a_minimum_of_steps(n_samples, min_steps, n_epochs):
+    objective = Parabola(torch.zeros(n_samples))
+    phase = Phase("refresh", (0.0, 1.0), 0.0, min_steps)
+    history = run(objective, phase=phase, max_iter=None)
+    assert len(history.records) == n_epochs
+    assert objective.n_steps >= min_steps
+
+
+def test_an_int_is_the_maximum_of_epochs():
+    objective = Parabola(torch.zeros(3))
+    assert len(run(objective, max_iter=1).records) == objective.n_steps == 1
+
+
+def test_learning_rate_rises_and_falls():
+    history = run(Parabola(torch.zeros(80)), max_iter=40)
+    rates = [record["learning_rate"] for record in history.records]
+    assert rates[0] < rates[10] == rates[15] == 0.1
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_weights_of_the_terms_follow_the_phase():
+    phase = Phase("split", (0.1, 0.5), 8.0)
+    assert phase.kl_weight_at(0.0) == 0.1
+    assert phase.kl_weight_at(0.25) == pytest.approx(0.3)
+    assert phase.kl_weight_at(0.5) == phase.kl_weight_at(1.0) == 0.5
+    assert phase.routing_weight_at(0.0) == phase.routing_weight_at(0.5) == 8.0
+    assert phase.routing_weight_at(0.75) == 4.0
+    assert phase.routing_weight_at(1.0) == 0.0
+
+
+def test_the_routing_loss_is_part_of_the_loss():
+    free, guided = (Parabola(torch.zeros(64), routing_loss=loss) for loss in (0.0, 1.0))
+    for objective in (free, guided):
+        run(objective, phase=Phase("split", (0.0, 0.0), 50.0), max_iter=4)
+    assert guided.weight < free.weight
+
+
+def test_contrast_is_part_of_the_loss():
+    free, contrasted = (
+        Parabola(torch.zeros(64), contrast=contrast)
+        for contrast in (None, torch.full((64,), 20.0))
+    )
+    for objective in (free, contrasted):
+        run(objective, max_iter=20)
+    assert contrasted.weight < free.weight - 1  # -10 is the best
+
+
+def test_history_has_the_mean_contrast_of_the_samples():
+    # Batches of 7 and 6, and a weight that stays where it is.
+    contrast = torch.arange(20.0)
+    settings = {"max_iter": 7, "learning_rate": 1e-9}
+    history = run(Parabola(torch.zeros(20), contrast=contrast), **settings)
+    for record in history.records:
+        assert record["contrast"] == pytest.approx(5 * contrast.mean().item())
+
+
+def test_history_has_no_contrast_without_views():
+    history = run(Parabola(torch.zeros(20)))
+    assert all(math.isnan(record["contrast"]) for record in history.records)
+
+
+def test_stops_where_nothing_improves():
+    objective = Parabola(torch.full((64,), 5.0))
+    history = run(objective, max_iter=40, n_iter_no_change=3)
+    # From the middle on, and after one epoch that sets the mark.
+    assert len(history.records) == 20 + 1 + 3
+
+
+def test_does_not_stop_while_it_improves():
+    history = run(
+        Parabola(torch.zeros(64)), max_iter=20, n_iter_no_change=1, learning_rate=1e-3
+    )
+    assert len(history.records) == 20
+
+
+def test_validation_decides_and_the_best_is_restored():
+    # The training samples pull away from where the validation samples are best.
+    targets = torch.cat([torch.full((64,), -10.0), torch.full((8,), 5.0)])
+    objective = Parabola(targets)
+    history = run(
+        objective,
+        train=torch.arange(64),
+        validation=torch.arange(64, 72),
+        max_iter=20,
+        n_iter_no_change=3,
+    )
+    bounds = [record["validation_elbo"] for record in history.records]
+    assert len(bounds) < 20
+    final = -((objective.weight.item() - 5.0) ** 2)
+    assert final == pytest.approx(max(bounds[10:]), rel=1e-5)
+
+
+def test_callbacks_receive_every_record():
+    recorder = Recorder()
+    history = run(Parabola(torch.zeros(8)), callbacks=[recorder], max_iter=2)
+    assert recorder.records == history.records
+    assert history.as_lists()["epoch"] == [0, 1]
+    assert recorder.is_closed
+
+
+def test_callbacks_are_closed_after_an_error():
+    recorder = Recorder()
+    with pytest.raises(FloatingPointError):
+        run(Parabola(torch.full((8,), torch.inf)), callbacks=[recorder])
+    assert recorder.is_closed
+
+
+def test_records_are_complete():
+    record = run(Parabola(torch.zeros(8))).records[0]
+    assert record["phase"] == "refresh"
+    assert record["n_leaves"] == 3
+    assert math.isnan(record["validation_elbo"])
+
+
+def test_divergence_is_an_error():
+    objective = Parabola(torch.full((8,), torch.inf))
+    with pytest.raises(FloatingPointError, match="learning_rate below 0.1"):
+        run(objective)
+
+
+def test_divergence_by_weight_decay_is_named():
+    objective = Parabola(torch.full((8,), torch.inf))
+    with pytest.raises(FloatingPointError, match=r"learning_rate \* weight_decay = 20"):
+        run(objective, weight_decay=200.0)
+
+
+def test_divergence_with_views_names_their_parameters():
+    contrast = torch.full((8,), torch.inf)
+    with pytest.raises(FloatingPointError, match="contrastive_weight.*temperature"):
+        run(Parabola(torch.zeros(8), contrast=contrast))
+
+
+def test_a_single_pass_is_one_epoch_at_a_quarter_of_the_rate():
+    options = TrainingOptions(max_iter=7, learning_rate=0.1).single_pass()
+    assert (options.max_iter, options.learning_rate) == (1, 0.025)
+
+
+def test_bounds_are_compared_at_the_same_weight_of_the_divergences():
+    class Diverging(Parabola):
+        """A bound that falls with the weight of the divergences alone."""
+
+        def evaluate(self, index):
+            flat = 0.0 * self.weight + torch.zeros(len(index))
+            one = torch.ones(len(index))
+            elbo = ElboTerms(flat, one, one, one)
+            return LossTerms(elbo, 0.0 * self.weight)
+
+    history = run(
+        Diverging(torch.zeros(64)),
+        validation=torch.arange(8),
+        phase=Phase("finetune", (0.0, 1.0), 0.0),
+        max_iter=10,
+        n_iter_no_change=2,
+    )
+    # An epoch of the annealing would have been the best.
+    assert len(history.records) == 5 + 1 + 2
