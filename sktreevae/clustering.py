@@ -67,6 +67,7 @@ from .training import (
 __all__ = ["TreeVAEClustering"]
 
 NETWORKS = ("auto", "mlp", "cnn", "resnet")
+NONE = Options((None,))
 
 N_SCORE_DRAWS = 8
 """Draws of the latents that estimate the ELBO of a sample."""
@@ -275,18 +276,14 @@ class TreeVAEClustering(
     """
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
-        "n_clusters": [Number(Integral, 1), Options((None,))],
+        "n_clusters": [Number(Integral, 1), NONE],
         "growth": [Options(("guided", "iterative"))],
-        "image_shape": [ImageShape(), Options((None,))],
+        "image_shape": [ImageShape(), NONE],
         "encoder": [Options(NETWORKS), Function()],
         "decoder": [Options(NETWORKS), Function()],
-        "max_depth": [Number(Integral, 0), Options((None,))],
+        "max_depth": [Number(Integral, 0), NONE],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
-        "min_cluster_size": [
-            Number(Integral, 1),
-            Number(Real, 0, 0.5),
-            Options((None,)),
-        ],
+        "min_cluster_size": [Number(Integral, 1), Number(Real, 0, 0.5), NONE],
         "likelihood": [Options(("auto", *LIKELIHOODS))],
         "views": [Options(("image", "neighbors", None)), Function()],
         "contrastive_weight": [Number(Real, 0)],
@@ -302,17 +299,12 @@ class TreeVAEClustering(
         "random_state": [
             Number(Integral, 0, 2**32 - 1, closed="both"),
             Instance(np.random.RandomState),
-            Options((None,)),
+            NONE,
         ],
         "verbose": [Number(Integral, 0), Boolean()],
-        "device": [Instance(str), Instance(torch.device), Options((None,))],
+        "device": [Instance(str), Instance(torch.device), NONE],
         "precision": [Options(("auto", "float32", "bfloat16"))],
-        "memory": [
-            Instance(str),
-            Instance(os.PathLike),
-            Instance(joblib.Memory),
-            Options((None,)),
-        ],
+        "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
     }
 
     def __init__(
@@ -435,18 +427,13 @@ class TreeVAEClustering(
             rng = np.random.default_rng(draw_seed(generator))
             cache = Cache(self.memory)
             data = TrainingData.prepare(X, data_options(self), generator, rng, cache)
+            config = replace(config, likelihood=data.likelihood)
             contrast = contrast_options(self, data, generator)
             growth = growth_options(self)
             callbacks = [ProgressLine(self.n_clusters)] if self.verbose else []
             with Trainer(options, generator, callbacks) as trainer:
                 model = fit_tree(
-                    data,
-                    replace(config, likelihood=data.likelihood),
-                    growth,
-                    trainer,
-                    contrast=contrast,
-                    rng=rng,
-                    cache=cache,
+                    data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
             self._store(model, data, read_tree(model, data), trainer.history.as_lists())
             self.n_samples_seen_ = len(data.samples)

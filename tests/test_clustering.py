@@ -14,12 +14,14 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
 from sktreevae import TreeVAEClustering
-from sktreevae.metrics import dendrogram_purity
 from sktreevae._options import training_options
-from sktreevae.data import Samples, TrainingData
+from sktreevae.data import TrainingData
+from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import LIKELIHOODS
 
 QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
@@ -249,6 +251,27 @@ def test_bernoulli_likelihood_needs_the_unit_interval(digits):
         TreeVAEClustering(likelihood="bernoulli").fit(digits[0])
 
 
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood", "partial_fit"])
+def test_bernoulli_models_refuse_data_outside_the_unit_interval(digits, method):
+    X = digits[0][:200] / 16
+    model = TreeVAEClustering(2, **QUICK).fit(X)
+    for outside in (100 * X, X + 5, X - 0.1):
+        with pytest.raises(ValueError, match="likelihood='bernoulli' needs values"):
+            getattr(model, method)(outside)
+
+
+def test_rounding_of_a_scaler_does_not_decide_the_likelihood():
+    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
+    model = make_pipeline(MinMaxScaler(), TreeVAEClustering(4, **QUICK))
+    assert MinMaxScaler().fit_transform(X[100:]).max() > 1
+    model.fit(X[100:])
+    assert model[-1].likelihood_ == "bernoulli"
+    assert np.isfinite(model.score(X[100:]))
+    # A later batch may be rounded as well.
+    scaled = np.clip(model[0].transform(X[:100]), 0, 1)
+    model[-1].partial_fit(scaled * (1 + 2.3e-16))
+
+
 # Bad input
 
 
@@ -268,7 +291,7 @@ def test_bernoulli_likelihood_needs_the_unit_interval(digits):
     ],
 )
 def test_bad_data_is_refused_before_training(X, message, monkeypatch):
-    monkeypatch.setattr(TrainingData, "prepare", None)
+    monkeypatch.setattr("sktreevae.data.training_data.fit_feature_map", None)
     with pytest.raises((ValueError, TypeError), match=message):
         TreeVAEClustering(n_clusters=2).fit(X)
 
@@ -300,7 +323,6 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
         ("early_stopping", [1, "yes", None]),
         ("validation_fraction", [0.0, 1.0]),
         ("memory", [3, True]),
-        ("tol", [-1.0, "a"]),
         ("random_state", [-1, "a", 1.5]),
         ("verbose", [-1, "a"]),
         ("device", [0, 1.5]),
@@ -380,7 +402,7 @@ def test_clusters_with_support_are_not_reported():
 
 @pytest.mark.parametrize("max_depth", [0, 1, 2])
 def test_guided_trees_have_a_largest_depth(digits, max_depth):
-    with pytest.warns(ConvergenceWarning, match="max_depth was reached"):
+    with pytest.warns(ConvergenceWarning, match=f"max_depth={max_depth} has room for"):
         model = TreeVAEClustering(6, max_depth=max_depth, **QUICK).fit(digits[0])
     assert model.n_clusters_ == 2**max_depth
     assert model.dendrogram_.depth.max() == max_depth
@@ -560,7 +582,7 @@ def test_channels_first_and_last_give_the_same_labels(n_channels):
 @pytest.mark.parametrize("kind", IMAGES)
 def test_iterative_growth_takes_all_networks(kind):
     images, y = make_images(3 if kind == "resnet" else 1)
-    settings = {**TINY, **IMAGES[kind], "growth": "iterative"}
+    settings = {**TINY, **IMAGES[kind], "growth": "iterative", "max_iter": 10}
     model = TreeVAEClustering(3, **settings).fit(images.reshape(90, -1))
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
@@ -594,7 +616,7 @@ def test_convolutions_need_the_shape_of_images(digits, name, kind, monkeypatch):
         (lambda n_in, n_out: nn.Linear(1, n_out), "but fails: mat1 and mat2 shapes"),
         (
             lambda n_in, n_out: nn.Sequential(nn.Linear(n_in, n_out), nn.Dropout()),
-            "alike",
+            "batch normalization and dropout are not allowed",
         ),
     ],
 )
@@ -693,9 +715,30 @@ def test_count_likelihoods_need_counts(digits):
 def test_negative_counts_are_refused(count_model, cells, method):
     X = cells[0][:3].copy()
     X[1, 2] = -1
-    message = f"Negative values .* with likelihood='{count_model.likelihood}'"
+    message = f"likelihood='{count_model.likelihood}' needs counts.*value -1"
     with pytest.raises(ValueError, match=message):
         getattr(count_model, method)(X)
+
+
+# Images
+
+
+@pytest.mark.parametrize("shape", [(60, 8, 8), (60, 8, 8, 1)])
+def test_images_need_not_be_flattened(digits, shape):
+    X = digits[0][:60]
+    model = TreeVAEClustering(2, image_shape=(8, 8), **QUICK).fit(X)
+    same = TreeVAEClustering(2, image_shape=(8, 8), **QUICK).fit(X.reshape(shape))
+    assert np.array_equal(model.labels_, same.labels_)
+    assert same.n_features_in_ == 64
+    for method in METHODS:
+        expected = getattr(model, method)(X)
+        assert np.array_equal(getattr(same, method)(X.reshape(shape)), expected)
+
+
+def test_images_of_another_shape_are_refused():
+    model = TreeVAEClustering(2, image_shape=(16, 8, 3))
+    with pytest.raises(ValueError, match=r"images of shape \(3, 16, 8\), but image_sh"):
+        model.fit(np.zeros((10, 3, 16, 8)))
 
 
 # Views
@@ -710,11 +753,10 @@ def test_views_may_have_another_type(blobs, dtype):
 # Valid, if degenerate
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_extreme_samples_have_clusters_and_scores(likelihood):
+def test_extreme_samples_have_clusters_and_scores():
     X = make_images(1)[0].reshape(90, -1)
     model = TreeVAEClustering(
-        3, likelihood=likelihood, image_shape=(16, 16), **TINY
+        3, likelihood="gaussian", image_shape=(16, 16), **TINY
     ).fit(X)
     for value in (1e20, -1e30, 1e200):
         far = np.full((2, 256), value)
@@ -789,10 +831,93 @@ def test_fits_in_every_mode_of_torch(blobs, mode):
 
 def test_a_failed_fit_leaves_no_trace(blobs):
     model = TreeVAEClustering(2, learning_rate=1e30, random_state=0)
+    before = vars(model).copy()
     with pytest.raises(FloatingPointError, match="learning_rate below"):
         model.fit(blobs[0])
     with pytest.raises(NotFittedError):
         model.predict(blobs[0])
+    assert vars(model) == before
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stage", ["fit_tree", "read_tree", "diagnose_fit"])
+def test_an_interrupted_refit_changes_nothing(blobs, stage, monkeypatch):
+    model = TreeVAEClustering(4, **QUICK).fit(blobs[0])
+    before = vars(model).copy()
+    monkeypatch.setattr(f"sktreevae.clustering.{stage}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(np.random.default_rng(0).random((50, 5)))
+    assert vars(model) == before
+    assert np.array_equal(model.predict(blobs[0]), model.labels_)
+
+
+@pytest.mark.parametrize(
+    ("X", "settings"),
+    [
+        (np.zeros((2, 5)), {}),
+        (np.full((9, 5), np.nan), {}),
+        (np.full((9, 5), 0.5), {"likelihood": "poisson"}),
+        (np.zeros((9, 5)), {"learning_rate": -1}),
+    ],
+    ids=["rows", "values", "support", "parameters"],
+)
+def test_a_refused_refit_changes_nothing(blobs, X, settings):
+    model = TreeVAEClustering(4, **QUICK).fit(blobs[0])
+    before = {**vars(model), **settings}
+    with pytest.raises(ValueError, match="must be|should be|NaN|needs"):
+        model.set_params(**settings).fit(X)
+    assert vars(model) == before
+    assert model.n_features_in_ == 2
+    assert np.array_equal(model.set_params(**QUICK).predict(blobs[0]), model.labels_)
+
+
+def test_a_type_set_after_the_fit_does_not_matter(blobs):
+    X = blobs[0]
+    model = TreeVAEClustering(4, **QUICK).fit(X)
+    expected = {method: getattr(model, method)(X) for method in METHODS}
+    torch.set_default_dtype(torch.float64)
+    try:
+        for method in METHODS:
+            assert np.array_equal(getattr(model, method)(X), expected[method])
+        model.sample(3)
+        model.log_likelihood(X[:3], 5)
+        twin = TreeVAEClustering(4, **QUICK).fit(X)
+        assert np.array_equal(twin.transform(X), expected["transform"])
+        pickle.loads(pickle.dumps(model)).partial_fit(X)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_large_learning_rate_is_named(blobs):
+    with pytest.warns(ConvergenceWarning, match="did not converge.*learning_rate be"):
+        TreeVAEClustering(4, learning_rate=10.0, random_state=0).fit(blobs[0])
+
+
+def test_a_small_hidden_dim_is_named():
+    X, _ = make_blobs(300, 6, centers=5, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="hidden_dim=2 is small"):
+        TreeVAEClustering(5, hidden_dim=2, random_state=0).fit(X)
+
+
+def test_a_large_validation_fraction_is_named(blobs):
+    settings = {"early_stopping": True, "validation_fraction": 0.97}
+    with pytest.warns(ConvergenceWarning, match="only 6 training.*validation_fraction"):
+        TreeVAEClustering(6, random_state=0, **settings).fit(blobs[0])
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("n_clusters", [1, None])
+def test_one_cluster_trains_in_bfloat16(growth, n_clusters):
+    settings = {**QUICK, "growth": growth, "precision": "bfloat16"}
+    model = TreeVAEClustering(n_clusters, **settings).fit(np.ones((20, 3)))
+    assert model.n_clusters_ == 1
+
+
+def test_links_of_the_html_page_are_those_of_this_package(model):
+    assert "scikit-learn.org/" not in model._repr_html_().replace("sklearn/issues", "")
 
 
 def test_repeated_entries_of_sparse_input_are_summed():

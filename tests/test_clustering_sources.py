@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from sktreevae import TreeVAEClustering
 from sktreevae._validation import validate_rows
-from sktreevae.data import Samples, Standardizer, TrainingData, as_matrix
+from sktreevae.data import Samples, Standardizer, as_matrix
 
 QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
 METHODS = ["predict", "transform", "score_samples", "reconstruct", "predict_proba"]

@@ -10,7 +10,7 @@ PACKAGE_FILES = sorted((ROOT / "sktreevae").rglob("*.py"))
 FILES = [
     *PACKAGE_FILES,
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.rst")),
+    *sorted((ROOT / "docs").rglob("*.rst")),
     *sorted(path for path in (ROOT / "examples").glob("*.*") if path.is_file()),
 ]
 

@@ -229,7 +229,7 @@ def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
         If the likelihood doesn't support a value of the data.
     """
     if likelihood == "auto":
-        # Relative to the range: of data around zero, tiny values aren't rounding errors.
+        # Relative to the range: tiny values around zero aren't rounding errors.
         margin = UNIT_INTERVAL_TOLERANCE * min(max(summary.high, 0.0), 1.0)
         fits = summary.low >= -margin and summary.high <= 1 + margin
         return "bernoulli" if fits else "gaussian"

@@ -19,7 +19,7 @@ MAX_COMPONENTS = 20
 """Maximum number of principal components of the features."""
 
 MIN_STANDARD_ERRORS = 2.0
-"""Improvement of the mean log-density, in standard errors, for which a split is kept."""
+"""Improvement of the mean log-density, in standard errors, that keeps a split."""
 
 N_FOLDS = 5
 """Number of parts of the samples, each of which is held out once."""

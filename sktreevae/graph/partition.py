@@ -193,8 +193,8 @@ def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
     search = _LocalSearch(edge_weight, cluster)
     order = np.argsort(-edge_weight.sum(axis=1), kind="stable").tolist()
     for _ in range(N_SWEEPS):
-        # A list: every node is visited, also after a move.
-        if not any([search.move(node) for node in order]):
+        moved = [search.move(node) for node in order]
+        if not any(moved):
             break
     return search.cluster
 

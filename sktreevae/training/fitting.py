@@ -46,8 +46,8 @@ def fit_tree(
     config: ModelConfig,
     options: GrowthOptions,
     trainer: Trainer,
-    *,
     contrast: ContrastOptions | None,
+    *,
     rng: np.random.Generator,
     cache: Cache,
 ) -> TreeVAE:

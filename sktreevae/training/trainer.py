@@ -328,7 +328,7 @@ class Trainer:
         """Return an error that names the parameters that may have caused it."""
         rate, decay = self.options.learning_rate, self.options.weight_decay
         remedy = f"A learning_rate below {rate:g} usually helps."
-        if rate * decay >= 1.0:
+        if decay >= 1.0 and rate * decay >= 1.0:
             remedy = f"learning_rate * weight_decay = {rate * decay:g} must be below 1."
         elif objective.has_contrast:
             remedy += (

@@ -144,7 +144,7 @@ def test_images_have_gradients_and_pixels(shape, factor, rng):
     feature_map, result = map_of(X, image_shape=shape)
     assert feature_map.kind == "image"
     assert result.shape[1] >= 100
-    pixels = result[:, N_COMPONENTS :]
+    pixels = result[:, N_COMPONENTS:]
     assert np.square(pixels).sum(axis=1).mean() == pytest.approx(0.25, rel=1e-2)
 
 

@@ -115,7 +115,7 @@ def test_only_dense_matrices_are_in_memory(rng, tmp_path):
 def test_rows_are_read_by_batch_where_a_device_has_no_room(rng, monkeypatch):
     X = rng.standard_normal((8, 2))
     monkeypatch.setattr(
-        "sktreevae.data.samples.has_room", lambda n_bytes, device: n_bytes < 64
+        "sktreevae.data.samples.fits_on", lambda n_bytes, device: n_bytes < 64
     )
     samples = Samples(X, identity(2))
     assert not samples.is_in_memory
@@ -128,9 +128,7 @@ def test_a_gpu_without_room_gets_the_same_rows(rng, monkeypatch):
     X = rng.standard_normal((2000, 3))
     device = torch.device("cuda")
     resident = Samples(X, identity(3), device)
-    monkeypatch.setattr(
-        "sktreevae.data.samples.has_room", lambda n_bytes, device: False
-    )
+    monkeypatch.setattr("sktreevae.data.samples.fits_on", lambda n_bytes, device: False)
     read = Samples(X, identity(3), device)
     for rows in torch.randperm(2000, device=device).split(64):
         assert torch.equal(read[rows], resident[rows])

@@ -87,8 +87,13 @@ def test_rows_are_read_once(rng):
     assert (dataset.n_reads == 1).all()
 
 
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.uint8])
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        *[(np.asarray, t) for t in (np.float64, np.float32, np.float16, np.uint8)],
+        *[(sparse.csr_array, t) for t in (np.float64, np.float32, np.uint8)],
+    ],
+)
 def test_moments_are_those_of_the_scaler_by_chunk_to_the_bit(make, dtype, rng):
     X = make((50 * rng.random((100, 5)) * [0, 1, 1, 1, 1]).astype(dtype))
     scaler = StandardScaler(with_mean=not sparse.issparse(X))

@@ -1,11 +1,18 @@
+import functools
+
+import joblib
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 
-from sktreevae.model import Topology
-from sktreevae.training import GraphClustering, proposals
+from sktreevae._cache import Cache
+from sktreevae.data import FeatureTable, Samples, Standardizer
+from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
+from sktreevae.graph import proposal as proposals
+from sktreevae.model import FeatureMap, Topology
 
 from .cases import nested_gaussians
 
@@ -14,31 +21,35 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def cluster(X, n_clusters, seed=0):
-    X = torch.tensor(X, dtype=torch.float32)
-    return GraphClustering(X, generator(seed), n_clusters).hierarchy(n_clusters)
+def table(X):
+    return FeatureTable.from_tensor(torch.tensor(X, dtype=torch.float32))
+
+
+def cluster(X, n_clusters, seed=0, **options):
+    graph = NeighborGraph(
+        table(X), generator(seed), n_clusters, options=GraphOptions(**options)
+    )
+    return graph.propose(n_clusters)
 
 
 @pytest.mark.parametrize("limit", [100, 1000])
-def test_clusters_and_their_nesting_are_found(limit, monkeypatch):
-    monkeypatch.setattr(proposals, "N_GROUPS", limit)
+def test_clusters_and_their_nesting_are_found(limit):
     X, y = nested_gaussians()
-    hierarchy = cluster(X, 8)
-    assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
+    proposal = cluster(X, 8, n_micro_clusters=limit)
+    assert adjusted_rand_score(y, proposal.cluster) == 1.0
     # The last merge joins the two halves.
     below = [{i} for i in range(8)]
-    for left, right in hierarchy.merges:
+    for left, right in proposal.merges:
         below.append(below[left] | below[right])
-    top = np.isin(hierarchy.cluster, list(below[hierarchy.merges[-1, 0]]))
+    top = np.isin(proposal.cluster, list(below[proposal.merges[-1, 0]]))
     assert adjusted_rand_score(y & 1, top) == 1.0
 
 
-def test_samples_beyond_the_landmarks_follow_the_nearest(monkeypatch):
-    monkeypatch.setattr(proposals, "N_LANDMARKS", 100)
+def test_samples_beyond_the_landmarks_follow_the_nearest():
     X, y = nested_gaussians()
-    hierarchy = cluster(X, 8)
-    assert len(hierarchy.cluster) == len(X)
-    assert adjusted_rand_score(y, hierarchy.cluster) == 1.0
+    proposal = cluster(X, 8, max_landmarks=100)
+    assert len(proposal.cluster) == len(X)
+    assert adjusted_rand_score(y, proposal.cluster) == 1.0
 
 
 @pytest.mark.parametrize("ratio", [1, 10, 100])
@@ -49,11 +60,11 @@ def test_classes_of_unequal_size_are_found(ratio):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
-def test_few_samples_have_a_hierarchy(n, rng):
+def test_few_samples_have_a_proposal(n, rng):
     for n_clusters in range(1, n + 1):
-        hierarchy = cluster(rng.standard_normal((n, 2)), n_clusters)
-        assert hierarchy.cluster.unique().tolist() == list(range(n_clusters))
-        assert hierarchy.merges.shape == (n_clusters - 1, 2)
+        proposal = cluster(rng.standard_normal((n, 2)), n_clusters)
+        assert proposal.cluster.unique().tolist() == list(range(n_clusters))
+        assert proposal.merges.shape == (n_clusters - 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +77,12 @@ def test_few_samples_have_a_hierarchy(n, rng):
     ],
     ids=["constant", "duplicates", "outlier", "line"],
 )
-def test_degenerate_data_has_a_hierarchy(X):
-    hierarchy = cluster(X, 3)
-    assert set(hierarchy.cluster.tolist()) == {0, 1, 2}
+def test_degenerate_data_has_a_proposal(X):
+    proposal = cluster(X, 3)
+    assert set(proposal.cluster.tolist()) == {0, 1, 2}
 
 
-def test_same_generator_same_hierarchy(rng):
+def test_same_generator_same_proposal(rng):
     X = rng.standard_normal((400, 4))
     one, two = (cluster(X, 6, seed=3) for _ in range(2))
     assert torch.equal(one.cluster, two.cluster)
@@ -81,23 +92,22 @@ def test_same_generator_same_hierarchy(rng):
 @pytest.mark.parametrize(("max_depth", "n_clusters"), [(0, 1), (2, 4), (3, 8), (6, 8)])
 def test_trees_have_a_largest_depth(max_depth, n_clusters):
     X, y = nested_gaussians()
-    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator())
-    hierarchy = graph.hierarchy(8, max_depth)
-    tree = Topology.from_merges(hierarchy.merges.tolist()).topology
+    graph = NeighborGraph(table(X), generator())
+    proposal = graph.propose(8, max_depth)
+    tree = Topology.from_merges(proposal.merges.tolist()).topology
     assert tree.depth <= max_depth
     assert len(tree.leaves) == n_clusters
 
 
 def test_the_number_of_clusters_is_found():
     X, _ = nested_gaussians()
-    graph = GraphClustering(torch.tensor(X, dtype=torch.float32), generator())
-    assert graph.find_n_clusters(np.random.default_rng(0)) == 8
+    graph = NeighborGraph(table(X), generator())
+    assert graph.estimate_n_clusters(np.random.default_rng(0)) == 8
 
 
-def test_clusters_have_enough_micro_clusters(monkeypatch, rng):
-    monkeypatch.setattr(proposals, "N_GROUPS", 10)
-    hierarchy = cluster(rng.random((200, 2)), 30)
-    assert hierarchy.cluster.unique().tolist() == list(range(30))
+def test_clusters_have_enough_micro_clusters(rng):
+    proposal = cluster(rng.random((200, 2)), 30, n_micro_clusters=10)
+    assert proposal.cluster.unique().tolist() == list(range(30))
 
 
 @pytest.mark.parametrize("n", [200, 400])
@@ -112,7 +122,7 @@ def test_a_small_cluster_is_told_from_a_large_one(sizes):
     assert adjusted_rand_score(y, cluster(X, 2).cluster) == 1.0
 
 
-def test_groups_without_common_neighbours_are_joined_by_distance():
+def test_groups_without_common_neighbors_are_joined_by_distance():
     centers = [[0, 0], [0, 3], [50, 0], [50, 3]]
     X, y = make_blobs(200, centers=centers, cluster_std=0.1, random_state=0)
     assert adjusted_rand_score(y // 2, cluster(X, 2).cluster) == 1.0
@@ -135,9 +145,178 @@ def test_groups_without_common_neighbours_are_joined_by_distance():
 def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, expected):
     cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
-    hierarchy = proposals.Hierarchy(cluster, merges, torch.zeros(len(cluster)))
-    side = hierarchy.sides(min_samples=10)
+    proposal = Proposal(cluster, merges, torch.zeros(len(cluster)))
+    side = proposal.sides(min_samples=10)
     if expected is None:
         assert side is None
     else:
         assert torch.equal(side, torch.tensor(expected)[cluster])
+
+
+def test_the_number_of_clusters_has_limits():
+    X, _ = nested_gaussians()
+    options = GraphOptions(max_clusters=4)
+    graph = NeighborGraph(table(X), generator(), options=options)
+    assert graph.estimate_n_clusters(np.random.default_rng(0)) == 4
+    options = GraphOptions(min_mean_cluster_size=len(X) // 2)
+    graph = NeighborGraph(table(X), generator(), options=options)
+    assert graph.estimate_n_clusters(np.random.default_rng(0)) == 2
+
+
+def test_more_restarts_do_not_cost_more():
+    X = np.random.default_rng(0).standard_normal((300, 3))
+    best, first = (
+        proposals._micro_clusterings(
+            X.astype(np.float32),
+            50,
+            GraphOptions(n_micro_clusters=50, n_restarts=n),
+            generator(),
+        )[0]
+        for n in (5, 1)
+    )
+    assert (len(best), len(first)) == (5, 1)
+    assert np.array_equal(best[0][0], first[0][0])
+
+
+def lazy_table(X):
+    """Return features that are computed by batch."""
+    n_features = X.shape[1]
+    standardizer = Standardizer(np.zeros(n_features), np.ones(n_features))
+    return FeatureTable(
+        Samples(sparse.csr_array(X), standardizer), FeatureMap(n_features)
+    )
+
+
+def same(one, two):
+    return (
+        torch.equal(one.cluster, two.cluster)
+        and torch.equal(one.spacing, two.spacing)
+        and np.array_equal(one.merges, two.merges)
+    )
+
+
+@pytest.mark.parametrize("max_landmarks", [100, 1000])
+def test_rows_on_disk_have_the_proposal_of_those_in_memory(max_landmarks):
+    X, _ = nested_gaussians()
+    one, two = (
+        NeighborGraph(
+            make(X), generator(), options=GraphOptions(max_landmarks=max_landmarks)
+        ).propose(8)
+        for make in (table, lazy_table)
+    )
+    assert same(one, two)
+
+
+EXPENSIVE = ["_micro_clusterings", "_propose", "_nearest_landmarks"]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the names of the expensive functions that have run."""
+    names = []
+    for name in EXPENSIVE:
+        function = getattr(proposals, name)
+
+        @functools.wraps(function)
+        def counted(*args, function=function, name=name):
+            names.append(name)
+            return function(*args)
+
+        monkeypatch.setattr(proposals, name, counted)
+    return names
+
+
+def run(X, n_clusters, *, make=table, memory=None, seed=0, max_landmarks=1000):
+    """Return a proposal, and the state of the generator afterwards."""
+    random = generator(seed)
+    graph = NeighborGraph(
+        make(X),
+        random,
+        n_clusters,
+        options=GraphOptions(max_landmarks=max_landmarks),
+        cache=Cache(memory),
+    )
+    return graph.propose(n_clusters), random.get_state()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.parametrize("make", [table, lazy_table])
+def test_stored_results_are_those_that_are_computed(
+    make, mmap_mode, calls, tmp_path, capfd
+):
+    X, _ = nested_gaussians()
+    expected, state = run(X, 8, make=make)
+    memory = joblib.Memory(tmp_path, mmap_mode=mmap_mode, verbose=0)
+    for n_runs in (1, 0):
+        calls.clear()
+        result, after = run(X, 8, make=make, memory=memory)
+        assert same(result, expected)
+        assert torch.equal(after, state)
+        assert calls == ["_micro_clusterings", "_propose"] * n_runs
+    assert capfd.readouterr() == ("", "")
+
+
+def test_another_number_of_clusters_has_the_same_micro_clusters(calls, tmp_path):
+    X, _ = nested_gaussians()
+    run(X, 8, memory=tmp_path)
+    calls.clear()
+    result, _ = run(X, 5, memory=tmp_path)
+    assert calls == ["_propose"]
+    assert same(result, run(X, 5)[0])
+
+
+@pytest.mark.parametrize("change", ["data", "seed", "options"])
+def test_other_arguments_have_other_results(change, calls, tmp_path):
+    X, _ = nested_gaussians()
+    run(X, 8, memory=tmp_path)
+    calls.clear()
+    settings = {"data": {}, "seed": {"seed": 1}, "options": {"max_landmarks": 400}}
+    X = X + 0.01 * np.arange(len(X))[:, None] if change == "data" else X
+    result, _ = run(X, 8, memory=tmp_path, **settings[change])
+    assert "_micro_clusterings" in calls
+    assert same(result, run(X, 8, **settings[change])[0])
+
+
+@pytest.mark.parametrize("make", [table, lazy_table])
+def test_landmarks_of_samples_in_memory_are_stored(make, calls, tmp_path):
+    X, _ = nested_gaussians()
+    settings = {"make": make, "max_landmarks": 100}
+    expected, state = run(X, 8, **settings)
+    run(X, 8, memory=tmp_path, **settings)
+    calls.clear()
+    result, after = run(X, 8, memory=tmp_path, **settings)
+    assert same(result, expected)
+    assert torch.equal(after, state)
+    assert calls == ([] if make is table else ["_nearest_landmarks"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_stored_results_of_a_gpu_are_those_that_are_computed(calls, tmp_path):
+    X, _ = nested_gaussians()
+    results = []
+    for memory in (None, tmp_path, tmp_path):
+        random = torch.Generator("cuda").manual_seed(0)
+        features = FeatureTable.from_tensor(table(X)[:].cuda())
+        graph = NeighborGraph(features, random, 8, cache=Cache(memory))
+        results.append((graph.propose(8), random.get_state()))
+    for result, state in results[1:]:
+        assert result.cluster.is_cuda
+        assert torch.equal(state, results[0][1])
+        assert same(result, results[0][0])
+
+
+@pytest.fixture
+def _float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_results_do_not_depend_on_the_default_type(request):
+    X, _ = nested_gaussians()
+    expected, state = run(X, 8, max_landmarks=400)
+    request.getfixturevalue("_float64_by_default")
+    result, after = run(X, 8, max_landmarks=400)
+    assert same(result, expected)
+    assert torch.equal(after, state)

@@ -5,14 +5,15 @@ from scipy import sparse
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import KNeighborsClassifier
 
-from sktreevae.training import layout as layouts
-from sktreevae.training.layout import fuzzy_graph, layout
-from sktreevae.training.neighbors import nearest_neighbors
+from sktreevae.data import FeatureTable
+from sktreevae.graph import nearest_neighbors, umap
+from sktreevae.graph.umap import EMBEDDING_DIM, embed_graph, fuzzy_graph
 
 
 def graph_of(X, k=10):
-    x = torch.tensor(X, dtype=torch.float32)
-    return fuzzy_graph(*nearest_neighbors(x, k, torch.Generator().manual_seed(0)))
+    features = FeatureTable.from_tensor(torch.tensor(X, dtype=torch.float32))
+    generator = torch.Generator().manual_seed(0)
+    return fuzzy_graph(*nearest_neighbors(features, k, generator))
 
 
 def test_graph_is_symmetric_with_weights_up_to_one(rng):
@@ -24,7 +25,7 @@ def test_graph_is_symmetric_with_weights_up_to_one(rng):
 
 
 def test_directed_weights_sum_to_the_logarithm_of_their_number():
-    # One row whose neighbours don't know it: the union leaves its weights alone.
+    # One row whose neighbors don't have it as theirs: its weights are kept.
     distance = torch.tensor([[1.0, 1.5, 2.0, 4.0]])
     index = torch.tensor([[1, 2, 3, 4]])
     n = 5
@@ -37,35 +38,35 @@ def test_directed_weights_sum_to_the_logarithm_of_their_number():
 
 
 @pytest.mark.parametrize("dense_limit", [10, 1000])
-def test_groups_are_apart_in_the_layout(dense_limit, monkeypatch):
-    monkeypatch.setattr(layouts, "DENSE_LIMIT", dense_limit)
+def test_groups_are_apart_in_the_embedding(dense_limit):
     X, y = make_blobs(300, 10, centers=3, random_state=0)
-    places = layout(graph_of(X), torch.Generator().manual_seed(0))
-    assert places.shape == (300, layouts.N_DIMENSIONS)
-    knn = KNeighborsClassifier(2).fit(places, y)  # itself and one other
-    assert knn.score(places, y) == 1.0
+    generator = torch.Generator().manual_seed(0)
+    embedding = embed_graph(graph_of(X), generator, dense_limit=dense_limit)
+    assert embedding.shape == (300, EMBEDDING_DIM)
+    knn = KNeighborsClassifier(2).fit(embedding, y)  # itself and one other
+    assert knn.score(embedding, y) == 1.0
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_tiny_graphs_have_a_layout(n, rng):
+def test_tiny_graphs_have_an_embedding(n, rng):
     graph = graph_of(rng.standard_normal((n, 2)), k=1)
-    assert layout(graph, torch.Generator()).isfinite().all()
+    assert embed_graph(graph, torch.Generator()).isfinite().all()
 
 
-def test_duplicates_and_outliers_have_a_layout():
+def test_duplicates_and_outliers_have_an_embedding():
     X = np.concatenate([np.zeros((40, 2)), [[1e6, 0.0]]])
-    assert layout(graph_of(X), torch.Generator()).isfinite().all()
+    assert embed_graph(graph_of(X), torch.Generator()).isfinite().all()
 
 
-def test_same_generator_same_layout(rng):
+def test_same_generator_same_embedding(rng):
     graph = graph_of(rng.standard_normal((50, 4)))
-    one, two = (layout(graph, torch.Generator().manual_seed(3)) for _ in range(2))
+    one, two = (embed_graph(graph, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(one, two)
 
 
 def test_sums_over_rows_are_those_of_scipy(rng):
     matrix = sparse.random_array((30, 30), density=0.2, rng=rng).tocsr()
-    sums = layouts._sum_rows(
+    sums = umap._sum_rows(
         torch.from_numpy(matrix.data), torch.from_numpy(matrix.indptr).long()
     )
     np.testing.assert_allclose(sums, matrix.sum(axis=1))

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sktreevae.model.features import N_BINS, OrientedGradients
 
 from sktreevae.model import FeatureMap
 from sktreevae.model import features as features_module
-from sktreevae.model.features import N_BINS, OrientedGradients
 
 SHAPES = [(8, 8), (28, 28), (9, 15), (32, 32, 3), (128, 128), (128, 64, 3)]
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
+from sktreevae.training.contrast import nt_xent
 
 from sktreevae.model.gaussians import Gaussian
 from sktreevae.model.likelihoods import LIKELIHOODS
 from sktreevae.model.precision import full
-from sktreevae.training.contrast import nt_xent
 
 
 def assert_exact(function, *arguments):

@@ -237,13 +237,13 @@ def test_a_blob_goes_where_the_affine_map_says(angle, scale, right, down):
     torch.testing.assert_close(centroids(result[None])[0], expected, atol=0.05, rtol=0)
 
 
-def crop(images, width=1.0, height=1.0, right=0.0, down=0.0, mirror=False):
+def crop(images, width=1.0, height=1.0, right=0.0, down=0.0, flip=False):
     theta = augmentation._crop(
         width=numbers(width),
         height=numbers(height),
         right=numbers(right),
         down=numbers(down),
-        mirror=torch.tensor([mirror]),
+        flip=torch.tensor([flip]),
     )
     return augmentation._warp(images, theta)
 
@@ -255,7 +255,7 @@ def test_the_whole_crop_changes_nothing():
 
 def test_a_flipped_crop_is_a_flip():
     images = rows((3, 9, 14), n=1).view(1, 3, 9, 14)
-    result = crop(images, mirror=True)
+    result = crop(images, flip=True)
     torch.testing.assert_close(result, images.flip(3), atol=1e-5, rtol=0)
 
 

@@ -138,7 +138,7 @@ def test_a_single_cluster_is_a_plain_vae():
     assert growth.grow(proposal).topology == Topology.single_leaf()
 
 
-@pytest.mark.parametrize(("size", "expected"), [(30, 30), (0.1, 48), (0, 1), (None, 4)])
+@pytest.mark.parametrize(("size", "expected"), [(30, 30), (0.1, 48), (0, 1), (None, 3)])
 def test_minimum_size_is_a_count_or_a_fraction(size, expected):
     assert GrowthOptions(8, min_cluster_size=size).min_samples(480) == expected
 

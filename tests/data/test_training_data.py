@@ -1,0 +1,295 @@
+import functools
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.preprocessing import MinMaxScaler
+from torch.utils.data import TensorDataset
+
+from sktreevae._cache import Cache
+from sktreevae.data import (
+    DataOptions,
+    TrainingData,
+    as_matrix,
+    training_data,
+)
+
+
+def as_memmap(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+MAKERS = {
+    "array": lambda X, folder: X,
+    "csr": lambda X, folder: sparse.csr_array(X),
+    "memmap": as_memmap,
+    "dataset": lambda X, folder: as_matrix(TensorDataset(torch.from_numpy(X))),
+}
+
+
+def prepare(X, options=None, *, seed=0, memory=None):
+    """Return training data, and what the generators draw next."""
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    options = DataOptions() if options is None else options
+    data = TrainingData.prepare(X, options, generator, rng, Cache(memory))
+    return data, (torch.randn(3, generator=generator).tolist(), rng.random(3).tolist())
+
+
+def same(one, two):
+    """Return whether training data are equal to the bit."""
+    states = [data.feature_map.state_dict() for data in (one, two)]
+    return (
+        torch.equal(one.features[:], two.features[:])
+        and torch.equal(one.samples[:], two.samples[:])
+        and torch.equal(one.train, two.train)
+        and torch.equal(one.validation, two.validation)
+        and one.feature_map.config == two.feature_map.config
+        and states[0].keys() == states[1].keys()
+        and all(torch.equal(value, states[1][k]) for k, value in states[0].items())
+    )
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_data_are_standardized_and_mapped(kind, tmp_path):
+    X = load_digits().data[:100]
+    data, _ = prepare(MAKERS[kind](X, tmp_path))
+    assert data.likelihood == data.samples.likelihood == "gaussian"
+    assert data.summary.high == X.max()
+    assert data.samples.shape == X.shape
+    assert data.samples[:].mean(0).abs().max() < 1e-5
+    assert data.features.shape == (100, data.feature_map.n_outputs)
+    assert data.features.is_in_memory == data.samples.is_in_memory == (kind == "array")
+    expected = data.samples.map(data.feature_map)
+    assert torch.equal(data.features[:], expected)
+    assert data.train.tolist() == list(range(100))
+    assert data.validation.numel() == 0
+    np.testing.assert_allclose(data.standardizer.center, X.mean(axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "fraction", "n_validation"),
+    [(100, 0.1, 10), (99, 0.1, 10), (3, 0.999, 2), (1, 0.5, 0), (100, 0.0, 0)],
+)
+def test_a_fraction_is_held_out(n, fraction, n_validation, rng):
+    options = DataOptions(validation_fraction=fraction)
+    data, _ = prepare(rng.standard_normal((n, 2)), options)
+    assert len(data.validation) == n_validation
+    for index in (data.train, data.validation):
+        assert torch.equal(index, index.sort().values)
+    together = torch.cat([data.train, data.validation])
+    assert together.sort().values.tolist() == list(range(n))
+
+
+def test_options_choose_likelihood_and_features(rng):
+    X = rng.poisson(5.0, (40, 100))
+    for likelihood, image_shape, kind in [
+        ("auto", None, "plain"),
+        ("poisson", None, "log_shares"),
+        ("gaussian", (10, 10), "image"),
+    ]:
+        data, _ = prepare(X, DataOptions(likelihood, image_shape))
+        expected = "gaussian" if likelihood == "auto" else likelihood
+        assert data.likelihood == expected
+        assert data.feature_map.kind == kind
+    assert len(set(data.standardizer.scale)) == 1
+
+
+def test_every_fold_of_scaled_data_is_bernoulli():
+    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
+    for fold in np.array_split(np.arange(300), 3):
+        part = MinMaxScaler().fit_transform(np.delete(X, fold, axis=0))
+        data, _ = prepare(part)
+        assert data.likelihood == "bernoulli"
+        assert data.samples[:].max() == 1
+
+
+class CountedRows(TensorDataset):
+    """A dataset that counts how often each row is read."""
+
+    def __init__(self, X):
+        super().__init__(torch.from_numpy(X))
+        self.n_reads = np.zeros(len(X), dtype=int)
+
+    def __getitem__(self, i):
+        self.n_reads[i] += 1
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize("likelihood", ["auto", "poisson"])
+@pytest.mark.parametrize("n_features", [3, 80])
+def test_rows_are_read_once_for_statistics_and_once_for_features(
+    likelihood, n_features, rng
+):
+    dataset = CountedRows(rng.poisson(3.0, (40, n_features)))
+    matrix = as_matrix(dataset)
+    dataset.n_reads[:] = 0
+    prepare(matrix, DataOptions(likelihood))
+    assert (dataset.n_reads == 2).all()
+
+
+def test_reading_again_for_predictions_is_one_pass(rng):
+    dataset = CountedRows(rng.poisson(3.0, (40, 3)))
+    data, _ = prepare(as_matrix(dataset), DataOptions("poisson"))
+    dataset.n_reads[:] = 0
+    data.samples.map(lambda x: x)
+    assert (dataset.n_reads == 1).all()
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_new_data_reuse_scaling_and_features(kind, tmp_path):
+    X = load_digits().data[:100]
+    data, _ = prepare(X)
+    new = TrainingData.reuse(
+        MAKERS[kind](X[:30], tmp_path),
+        data.standardizer,
+        data.feature_map,
+        data.likelihood,
+    )
+    assert torch.equal(new.samples[:], data.samples[:30])
+    assert torch.equal(new.features[:], data.features[:30])
+    assert new.feature_map is data.feature_map
+    assert new.train.tolist() == list(range(30))
+    assert new.validation.numel() == 0
+    assert new.summary.high == X[:30].max()
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize(
+    ("likelihood", "value", "message"),
+    [
+        ("bernoulli", 5.0, "needs values between 0 and 1, but X has the value 5"),
+        ("poisson", 0.5, "needs counts"),
+        ("gaussian", 1e200, "too large"),
+    ],
+)
+def test_new_data_outside_the_support_are_refused(
+    kind, likelihood, value, message, tmp_path
+):
+    X = np.eye(10)
+    data, _ = prepare(X, DataOptions(likelihood))
+    X[3, 4] = value
+    with pytest.raises(ValueError, match=message):
+        TrainingData.reuse(
+            MAKERS[kind](X, tmp_path),
+            data.standardizer,
+            data.feature_map,
+            data.likelihood,
+        )
+
+
+def test_rounding_errors_of_new_data_are_clipped():
+    data, _ = prepare(np.eye(10), DataOptions("bernoulli"))
+    new = TrainingData.reuse(
+        np.eye(10) * (1 + 2.3e-16), data.standardizer, data.feature_map, "bernoulli"
+    )
+    assert torch.equal(new.samples[:], data.samples[:])
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the names of the functions that have run."""
+    names = []
+    for name in ("fit_feature_map", "_fit_features"):
+        function = getattr(training_data, name)
+
+        @functools.wraps(function)
+        def counted(*args, function=function, name=name):
+            names.append(name)
+            return function(*args)
+
+        monkeypatch.setattr(training_data, name, counted)
+    return names
+
+
+CASES = {
+    "plain": (load_digits().data[:200], DataOptions()),
+    "components": (np.random.default_rng(0).random((90, 80)), DataOptions()),
+    "image": (load_digits().data[:200], DataOptions(image_shape=(8, 8))),
+    "text": (
+        np.random.default_rng(0).poisson(0.05, (90, 80)).astype(float),
+        DataOptions(),
+    ),
+    "roots": (load_digits().data[:200], DataOptions("poisson")),
+    "log_shares": (
+        np.random.default_rng(0).poisson(3.0, (90, 80)),
+        DataOptions("negative_binomial", validation_fraction=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_stored_features_are_those_that_are_computed(
+    case, make, calls, tmp_path, capfd
+):
+    X, options = CASES[case]
+    expected, following = prepare(make(X), options)
+    for n_runs in (1, 0):
+        calls.clear()
+        data, actual = prepare(make(X), options, memory=tmp_path)
+        assert same(data, expected)
+        assert actual == following
+        assert calls == ["_fit_features", "fit_feature_map"] * n_runs
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("error")
+def test_features_of_a_memory_mapped_store_can_be_used(calls, tmp_path):
+    X, options = CASES["components"]
+    expected, _ = prepare(X, options)
+    for _ in range(2):
+        memory = joblib.Memory(tmp_path, mmap_mode="r", verbose=0)
+        data, _ = prepare(X, options, memory=memory)
+        assert same(data, expected)
+    assert calls == ["_fit_features", "fit_feature_map"] * 2
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("change", ["data", "seed", "likelihood", "image"])
+def test_other_arguments_have_other_features(change, make, calls, tmp_path):
+    X, options = CASES["roots"]
+    prepare(make(X), options, memory=tmp_path)
+    calls.clear()
+    X = X[::-1].copy() if change == "data" else X
+    if change == "likelihood":
+        options = DataOptions("gaussian")
+    if change == "image":
+        options = DataOptions("poisson", image_shape=(8, 8))
+    seed = int(change == "seed")
+    data, _ = prepare(make(X), options, seed=seed, memory=tmp_path)
+    assert "_fit_features" in calls
+    assert same(data, prepare(make(X), options, seed=seed)[0])
+
+
+def test_other_validation_samples_have_the_same_features(calls, tmp_path):
+    X, options = CASES["components"]
+    prepare(X, options, memory=tmp_path)
+    calls.clear()
+    data, _ = prepare(X, DataOptions(validation_fraction=0.2), memory=tmp_path)
+    assert len(data.validation) == 18
+    assert calls == []
+
+
+@pytest.mark.parametrize("kind", ["memmap", "dataset"])
+def test_data_that_are_not_in_memory_are_not_stored(kind, calls, tmp_path):
+    X, options = CASES["components"]
+    for _ in range(2):
+        data, _ = prepare(MAKERS[kind](X, tmp_path), options, memory=tmp_path)
+        assert same(data, prepare(X, options)[0])
+    assert not list(tmp_path.rglob("output.pkl"))
+
+
+def test_side_effects_on_a_sparse_matrix_do_not_change_its_key(calls, tmp_path):
+    X, options = CASES["text"]
+    X = sparse.csr_array(X)
+    prepare(X, options, memory=tmp_path)
+    calls.clear()
+    X.has_canonical_format  # noqa: B018
+    X.sum_duplicates()
+    prepare(X, options, memory=tmp_path)
+    assert calls == []

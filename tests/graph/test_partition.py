@@ -1,0 +1,95 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae.graph.linkage import average_linkage
+from sktreevae.graph.partition import (
+    MicroClusters,
+    code_length,
+    partition,
+    refine,
+)
+
+from .cases import random_weights
+
+
+def two_step_code(edge_weight, cluster):
+    """The map equation, written as its authors do, short of the node visits."""
+    volume = edge_weight.sum(axis=1)
+    cut = [
+        edge_weight[np.ix_(cluster == c, cluster != c)].sum()
+        for c in range(cluster.max() + 1)
+    ]
+
+    def entropy(parts):
+        parts = np.array([p for p in parts if p > 0])
+        parts = parts / parts.sum()
+        return -(parts * np.log2(parts)).sum()
+
+    length = sum(cut) * entropy(cut) if sum(cut) > 0 else 0.0
+    for c, q in enumerate(cut):
+        parts = [q, *volume[cluster == c]]
+        length += sum(parts) * entropy(parts)
+    return length
+
+
+@given(st.integers(3, 12), st.integers(0, 99))
+def test_code_lengths_differ_as_those_of_the_map_equation(n, seed):
+    edge_weight = random_weights(n, seed)
+    rng = np.random.default_rng(seed)
+    one, two = (
+        np.unique(rng.integers(3, size=n), return_inverse=True)[1] for _ in range(2)
+    )
+    actual = code_length(edge_weight, one) - code_length(edge_weight, two)
+    expected = two_step_code(edge_weight, one) - two_step_code(edge_weight, two)
+    assert actual == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(4, 8), st.integers(0, 99))
+def test_refined_partitions_have_no_better_neighbor(n, seed):
+    edge_weight = random_weights(n, seed)
+    start = np.arange(n) % 3
+    other = np.roll(start, 1)
+    refined, beside = refine(edge_weight, np.stack([start, other]))
+    assert np.array_equal(beside, refine(edge_weight, other[None])[0])
+    best = code_length(edge_weight, refined)
+    assert best <= code_length(edge_weight, start) + 1e-12
+    for i, c in itertools.product(range(n), range(3)):
+        moved = refined.copy()
+        moved[i] = c
+        if len(np.unique(moved)) == 3:
+            assert code_length(edge_weight, moved) >= best - 1e-9
+
+
+def blocks(sizes, inside=1.0, between=0.005):
+    """Groups in blocks with strong links, joined by weak ones."""
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    weight = np.where(y[:, None] == y, inside, between)
+    return weight / weight.sum(), y
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 5), (20, 10, 2), (40, 5, 4)])
+def test_blocks_of_all_sizes_are_found(sizes):
+    edge_weight, y = blocks(sizes)
+    place = np.random.default_rng(0).standard_normal((len(y), 2))
+    groups = MicroClusters(edge_weight, np.ones(len(y)), (place,))
+    assert adjusted_rand_score(y, partition(groups, len(sizes))) == 1.0
+
+
+def test_groups_without_an_edge_are_near_by_their_positions():
+    graph = sparse.csr_array(np.kron(np.eye(4), np.ones((2, 2)) - np.eye(2)))
+    place = np.repeat([[0.0], [1.0], [10.0], [11.0]], 2, axis=0)
+    groups = MicroClusters.aggregate(graph, np.arange(8) // 2, (place,))
+    assert groups.edge_weight.sum() == pytest.approx(1.0)
+    merges = average_linkage(groups.edge_weight, np.arange(4))
+    assert {tuple(sorted(pair)) for pair in merges[:2].tolist()} == {(0, 1), (2, 3)}
+
+
+def test_as_many_clusters_as_groups_are_the_groups():
+    groups = MicroClusters(random_weights(4, 0), np.ones(4), (np.zeros((4, 1)),))
+    assert partition(groups, 4).tolist() == [0, 1, 2, 3]
