@@ -77,7 +77,7 @@ def _flatten_images(X: object, image_shape: tuple[int, ...] | None) -> object:
         If the images don't have the shape `image_shape`.
     """
     shape = getattr(X, "shape", ())
-    if image_shape is None or len(shape) <= 2:
+    if image_shape is None or len(shape) <= 2 or not hasattr(X, "reshape"):
         return X
     # A channel axis of length 1 may be left out.
     if [n for n in shape[1:] if n != 1] != [n for n in image_shape if n != 1]:

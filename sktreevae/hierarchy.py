@@ -208,18 +208,24 @@ def cut_proba(
 
 
 def _contract(topology: Topology) -> tuple[list[int], list[int]]:
-    """Drop nodes with one child; return parents, and the nodes that are kept."""
-    nodes = [i for i, children in enumerate(topology.children) if len(children) != 1]
-    kept = set(nodes)
-    ancestor = {}
-    for node in nodes:
-        parent = topology.parent[node]
-        while parent != -1 and parent not in kept:
-            parent = topology.parent[parent]
-        ancestor[node] = parent
-    # Contraction changes depths, so the kept nodes are numbered breadth first again.
-    order = [node for node in nodes if ancestor[node] == -1]
-    for node in order:
-        order.extend(child for child in nodes if ancestor[child] == node)
-    number = {node: i for i, node in enumerate(order)} | {-1: -1}
-    return [number[ancestor[node]] for node in order], order
+    """Drop nodes with one child.
+
+    Returns
+    -------
+    parent : list of int
+        Parent of each kept node, in breadth-first numbers of the kept nodes.
+    nodes : list of int
+        Number of each kept node in the topology.
+    """
+
+    def skip(node: int) -> int:
+        while len(topology.children[node]) == 1:
+            (node,) = topology.children[node]
+        return node
+
+    parent, nodes = [-1], [skip(0)]
+    for position, node in enumerate(nodes):  # grows: a queue
+        for child in topology.children[node]:
+            parent.append(position)
+            nodes.append(skip(child))
+    return parent, nodes

@@ -169,7 +169,7 @@ def test_history_goes_on(blobs):
     for name, values in model.history_.items():
         assert len(values) == model.n_iter_
         assert_equal(values[:n_iter], before[name])
-    assert model.history_["phase"][-2:] == ["stream", "stream"]
+    assert model.history_["phase"][-2:] == ["partial_fit", "partial_fit"]
     assert model.history_["learning_rate"][-1] == 0.25 * model.learning_rate
     assert model.history_["kl_weight"][-1] == 1.0
     shift = np.log(X.std(axis=0)).sum()

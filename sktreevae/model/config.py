@@ -173,7 +173,7 @@ class ModelConfig:
     def build_decoders(
         self, n_leaves: int, generator: torch.Generator
     ) -> LeafDecoders | StackedModules:
-        """Return the decoders of some leaves."""
+        """Return the decoders of `n_leaves` leaves."""
         if self.decoder == "custom":
             widths = self.latent_dim, self.n_features
             make = partial(build_custom, self.custom_decoder, *widths)

@@ -46,13 +46,15 @@ class DenseLevel:
         return values.index_select(0, self.parents)
 
     def select(self, values: Tensor, nodes: Tensor) -> Tensor:
-        """Select the samples of some nodes from their values, (len(nodes), batch)."""
+        """Select the samples of each of `nodes` from values (len(nodes), batch)."""
         return values
 
 
 @dataclass(frozen=True)
 class SparseLevel:
-    """A level whose nodes are evaluated for some samples, in equally many slots each.
+    """A level whose nodes are evaluated for a subset of the samples each.
+
+    All nodes of the level have the same number of slots.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ class SparseLevel:
         return rows.unflatten(0, self.sample.shape)
 
     def select(self, values: Tensor, nodes: Tensor) -> Tensor:
-        """Select the samples of some nodes from their values, (len(nodes), batch)."""
+        """Select the samples of each of `nodes` from values (len(nodes), batch)."""
         return values.gather(1, self.sample.index_select(0, nodes))
 
 
@@ -91,7 +93,7 @@ class SparsePlan:
     weights : list of Tensor of shape (n_nodes, n_slots)
         Probability of each sample at each node; 0 in unused slots.
     leaf : Tensor of int of shape (n_pairs,)
-        Leaf of each pair, in ascending order.
+        Leaf of each pair, in ascending order; then by sample.
     sample : Tensor of int of shape (n_pairs,)
         Sample of each pair.
     slot : Tensor of int of shape (n_pairs,)
@@ -173,8 +175,11 @@ def plan(leaf_weight: Tensor, index: TreeIndex) -> SparsePlan:
     leaf_of_node = node.new_full((len(weight),), -1)
     leaf_of_node[index.leaves] = torch.arange(len(index.leaves), device=node.device)
     leaf = leaf_of_node.index_select(0, node)
-    at_leaf = leaf >= 0
-    return SparsePlan(levels, weights, leaf[at_leaf], sample[at_leaf], slot[at_leaf])
+    # Decoders are applied to rows that are sorted by leaf; pairs are sorted by node.
+    at_leaf = (leaf >= 0).nonzero().squeeze(1)
+    leaf, order = leaf[at_leaf].sort(stable=True)
+    at_leaf = at_leaf[order]
+    return SparsePlan(levels, weights, leaf, sample[at_leaf], slot[at_leaf])
 
 
 def _assign_slots(

@@ -15,7 +15,8 @@ class Topology:
 
     Nodes are numbered breadth first, left to right. The nodes of a level are therefore
     consecutive and siblings are adjacent. The sequence of parents is non-decreasing
-    and describes the tree completely.
+    and describes the tree completely. Leaves are counted from left to right, so the
+    leaves below a node are consecutive.
 
     Pruning a leaf leaves its parent with a single child. Such a node keeps its latent
     variable, but has no decision.
@@ -31,7 +32,7 @@ class Topology:
     >>> tree.parent
     (-1, 0, 0, 1, 1)
     >>> tree.leaves
-    (2, 3, 4)
+    (3, 4, 2)
     >>> tree.levels
     ((0,), (1, 2), (3, 4))
     """
@@ -103,8 +104,16 @@ class Topology:
 
     @cached_property
     def leaves(self) -> tuple[int, ...]:
-        """Nodes without children, in the order of their numbers."""
-        return tuple(i for i, c in enumerate(self.children) if not c)
+        """Nodes without children, left to right (depth first)."""
+        leaves = []
+        stack = [0]
+        while stack:
+            node = stack.pop()
+            children = self.children[node]
+            if not children:
+                leaves.append(node)
+            stack.extend(reversed(children))
+        return tuple(leaves)
 
     @cached_property
     def splits(self) -> tuple[int, ...]:

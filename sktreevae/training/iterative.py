@@ -73,12 +73,12 @@ class IterativeGrowth(TreeGrowth):
             # Pruning removes leaves again, so the number of splits is bounded.
             if leaf is None or n_splits == 2 * self.options.n_clusters:
                 break
-            before = self.model.topology
             if not self._split(leaf):
                 refused.add(leaf)
                 continue
             n_splits += 1
-            refused = _renumber(refused, before, leaf)
+            # The right child has the next number, which shifts the later leaves.
+            refused = {other + (other > leaf) for other in refused}
             is_grown = len(self.model.topology.leaves) >= self.options.n_clusters
             if n_splits % SPLITS_PER_REFRESH == 0 and not is_grown:
                 self.train_all(self._phase("refresh"))
@@ -242,17 +242,6 @@ class IterativeGrowth(TreeGrowth):
             (samples[batch] != first).any()
             for batch in index.split(self.trainer.options.batch_size)
         )
-
-
-def _renumber(leaves: set[int], before: Topology, split_leaf: int) -> set[int]:
-    """Return the numbers of some leaves after the split of another leaf."""
-    nodes = {before.leaves[leaf] for leaf in leaves}
-    change = before.split_leaf(split_leaf)
-    return {
-        leaf
-        for leaf, node in enumerate(change.topology.leaves)
-        if change.source[node] in nodes
-    }
 
 
 def _router_rows(index: Tensor) -> Tensor:

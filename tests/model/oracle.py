@@ -35,6 +35,7 @@ def decode(decoders, i, z):
 
 def sequential(layers, x):
     """Apply linear, normalising and rectifying layers to one vector."""
+    layers = list(layers)
     for linear, norm, _ in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
         x = linear.weight.numpy(force=True) @ x + linear.bias.numpy(force=True)
         x = (x - x.mean()) / np.sqrt(x.var() + norm.eps)
@@ -59,10 +60,10 @@ def bernoulli_kl(q, p):
     return q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
 
 
-def log_likelihood(model, leaf_position, output, x):
+def log_likelihood(model, leaf, output, x):
     likelihood = model.top_down.likelihood
     if hasattr(likelihood, "raw_variance"):
-        raw = likelihood.raw_variance[leaf_position, 0].numpy(force=True)
+        raw = likelihood.raw_variance[leaf, 0].numpy(force=True)
         variance = [softplus(10.0 * r) + 1e-2 for r in raw]
         return sum(
             -0.5 * (np.log(2 * np.pi * v) + (xi - m) ** 2 / v)
@@ -78,8 +79,8 @@ def elbo_terms(model, x, noise):
     """Return the four terms for one sample; noise is (n_nodes, latent_dim)."""
     tree, top_down = model.topology, model.top_down
     center = model.bottom_up.center.numpy(force=True)
-    standardised = (x - center) / model.bottom_up.scale.item()
-    embeddings = [sequential(model.bottom_up.perceptron, standardised)]
+    standardized = (x - center) / model.bottom_up.scale.item()
+    embeddings = [sequential(model.bottom_up.perceptron, standardized)]
     for step in model.bottom_up.chain:
         embeddings.append(sequential(step, embeddings[-1]))
     embeddings.reverse()
@@ -107,15 +108,15 @@ def elbo_terms(model, x, noise):
         z = mean_q + np.sqrt(var_q) * noise[node]
         children = tree.children[node]
         if not children:
-            position = tree.leaves.index(node)
-            output = decode(top_down.decoders, position, z)
+            leaf = tree.leaves.index(node)
+            output = decode(top_down.decoders, leaf, z)
             terms["reconstruction"] += probability * log_likelihood(
-                model, position, output, x
+                model, leaf, output, x
             )
         elif len(children) == 1:
             visit(children[0], depth + 1, probability, z)
         else:
-            router = tree.branchings.index(node)
+            router = tree.splits.index(node)
             q = sigmoid(perceptron(top_down.q_routers, router, embedding)[0])
             p = sigmoid(perceptron(top_down.p_routers, router, z)[0])
             terms["kl_decisions"] += probability * bernoulli_kl(q, p)

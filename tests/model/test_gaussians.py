@@ -1,12 +1,12 @@
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from sktreevae.model import Gaussian
+from sktreevae.model import DiagonalGaussian
 
 
 def random_gaussian(generator):
     mean, raw = torch.randn(2, 6, 4, generator=generator, dtype=torch.float64)
-    return Gaussian(mean, raw.exp())
+    return DiagonalGaussian(mean, raw.exp())
 
 
 def test_kl_is_that_of_torch(generator):
@@ -34,13 +34,13 @@ def test_merge_adds_precisions(generator):
 
 
 def test_variances_have_a_floor():
-    q = Gaussian.from_raw(torch.full((3, 4), -1e6))
+    q = DiagonalGaussian.from_raw(torch.full((3, 4), -1e6))
     assert (q.variance >= 1e-4).all()
-    assert q.kl(Gaussian.standard(q.mean)).isfinite().all()
+    assert q.kl(DiagonalGaussian.standard(q.mean)).isfinite().all()
 
 
 def test_samples_have_the_moments(generator):
-    q = Gaussian(torch.tensor([1.0]), torch.tensor([4.0]))
+    q = DiagonalGaussian(torch.tensor([1.0]), torch.tensor([4.0]))
     z = q.sample(torch.randn(20_000, 1, generator=generator))
     assert abs(z.mean() - 1.0) < 0.05
     assert abs(z.var() - 4.0) < 0.15

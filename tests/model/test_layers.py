@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sktreevae.model import ImageLayout
-from sktreevae.model.layers import StackedMLP, StackedModules, conv, linear, mlp
+from sktreevae.model.layers import MLP, StackedMLP, StackedModules, conv, linear
 from sktreevae.model.networks import ConvReadout
 
 
@@ -52,7 +52,7 @@ def test_initial_outputs_have_the_scale_of_the_inputs(generator):
     assert 0.8 < out.std() < 1.2
 
 
-@pytest.mark.parametrize("make", [linear, conv, lambda *w, **kw: mlp(w, **kw)])
+@pytest.mark.parametrize("make", [linear, conv, lambda *w, **kw: MLP(w, **kw)])
 def test_initial_weights_come_from_the_generator_given(make):
     state = torch.random.get_rng_state()
     one, two, other = (
@@ -80,7 +80,7 @@ class Scaled(nn.Module):
 
     def __init__(self, n_in, n_out, generator):
         super().__init__()
-        self.net = mlp((n_in, n_out), generator=generator)
+        self.net = MLP((n_in, n_out), generator=generator)
         # With the dot replaced, the first weight would have this name.
         self.net_0_weight = nn.Parameter(torch.ones(n_out))
         self.frozen = nn.Parameter(torch.full((n_out,), 2.0), requires_grad=False)
@@ -107,7 +107,7 @@ def stack(request):
     stacked = StackedModules(n_outputs, make, 3, generator=generator)
     networks = [make(generator=same) for _ in range(3)]
     for node in range(3):
-        stacked.start(node, torch.arange(n_outputs) + 10.0 * node)
+        stacked.init_output(node, torch.arange(n_outputs) + 10.0 * node)
     constants = torch.arange(n_outputs) + 10.0 * torch.arange(3)[:, None]
 
     def one(node, x):
@@ -147,7 +147,7 @@ def test_a_network_begins_with_the_output_given(generator):
     output = torch.rand(288, generator=generator)
     z = torch.randn(2, 5, 4, generator=generator)
     before = stacked(z)
-    stacked.start(1, output)
+    stacked.init_output(1, output)
     torch.testing.assert_close(stacked(z)[1], before[1] + output)
     assert torch.equal(stacked(z)[0], before[0])
     assert (stacked(z)[1] - output).std() < 0.3
@@ -155,8 +155,12 @@ def test_a_network_begins_with_the_output_given(generator):
 
 def test_every_number_of_a_network_is_stacked_and_frozen_ones_stay_so(generator):
     stacked = StackedModules(2, make_scaled, 3, generator=generator)
-    # Two of the linear layer, two of the normalisation, two others, and the constant.
-    assert len(list(stacked.parameters())) == 7
+    names = ["net.0.weight", "net.0.bias", "net.1.weight", "net.1.bias"]
+    expected = ["net_0_weight", "frozen", *names]
+    assert list(dict(stacked.named_parameters())) == [
+        "constant",
+        *(f"stacked.{name}" for name in expected),
+    ]
     assert sum(p.requires_grad for p in stacked.parameters()) == 6
     assert len(list(stacked.buffers())) == 1
     assert all(len(value) == 3 for value in stacked.state_dict().values())
@@ -171,6 +175,26 @@ def test_networks_can_be_evaluated_in_threads(generator):
     assert all(torch.equal(result, expected) for result in results)
 
 
+def test_parameters_have_readable_names():
+    nets = StackedMLP(3, (4, 8, 2), generator=torch.Generator())
+    expected = ["weight_0", "weight_1", "bias_0", "bias_1"]
+    assert list(dict(nets.named_parameters())) == expected
+
+
+def test_stacks_are_shown_in_few_lines(generator):
+    nets = StackedMLP(3, (4, 8, 2), generator=generator)
+    assert repr(nets) == "StackedMLP(n_nodes=3, widths=(4, 8, 2))"
+    stacked = StackedModules(2, make_scaled, 3, generator=generator)
+    assert repr(stacked).splitlines() == [
+        "StackedModules(",
+        "  n_nodes=3",
+        "  Scaled(",
+        "    (net): MLP(widths=(4, 2))",
+        "  )",
+        ")",
+    ]
+
+
 class Zeros(nn.Module):
     """A network without parameters that takes no empty batches."""
 
@@ -180,19 +204,19 @@ class Zeros(nn.Module):
 
 def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
     stacked = StackedModules(4, lambda generator: Zeros(), 2, generator=generator)
-    stacked.start(1, torch.arange(4.0))
+    stacked.init_output(1, torch.arange(4.0))
     rows = stacked.forward_groups(torch.ones(3, 4), (0, 3))
     assert torch.equal(rows, torch.arange(4.0).expand(3, 4))
 
 
-@pytest.mark.parametrize("kind", [{}, {"stride": 2}, {"doubling": True}])
+@pytest.mark.parametrize("kind", [{}, {"stride": 2}, {"upsample": True}])
 def test_convolutions_keep_the_scale_of_their_inputs(kind, generator):
     layer = conv(8, 16, generator=generator, **kind)
     state = torch.get_rng_state()
     image = torch.randn(20, 8, 12, 10, generator=generator)
     result = layer(image)
     assert torch.equal(torch.get_rng_state(), state)
-    height, width = {"stride": (6, 5), "doubling": (24, 20)}.get(
+    height, width = {"stride": (6, 5), "upsample": (24, 20)}.get(
         next(iter(kind), None), (12, 10)
     )
     assert result.shape == (20, 16, height, width)

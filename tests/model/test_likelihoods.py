@@ -10,19 +10,20 @@ from torch import distributions
 
 from sktreevae.model.likelihoods import (
     LIKELIHOODS,
-    Bernoulli,
-    Gaussian,
-    NegativeBinomial,
-    Poisson,
+    MAX_COUNT,
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
 )
 
-COUNTS = (Poisson, NegativeBinomial)
+COUNTS = (PoissonLikelihood, NegativeBinomialLikelihood)
 
 
 def with_dispersion(dispersion, n_leaves=1, n_features=1):
-    likelihood = NegativeBinomial(n_leaves, n_features)
-    # The value whose softplus it is, a tenth of it, as Adam is to keep pace.
-    excess = np.maximum(dispersion - likelihood.DISPERSION_FLOOR, 1e-12)
+    likelihood = NegativeBinomialLikelihood(n_leaves, n_features)
+    # The value whose softplus it is, divided by RAW_SCALE.
+    excess = np.maximum(dispersion - likelihood.MIN_DISPERSION, 1e-12)
     raw = torch.as_tensor(excess + np.log(-np.expm1(-excess)), dtype=torch.float32)
     with torch.no_grad():
         likelihood.raw_dispersion.copy_(raw / 10)
@@ -32,7 +33,7 @@ def with_dispersion(dispersion, n_leaves=1, n_features=1):
 def numpy_log_prob(likelihood, log_rate, x):
     """Log-probabilities of single counts by scipy, in double precision."""
     rate = np.exp(log_rate.double().numpy())
-    if not isinstance(likelihood, NegativeBinomial):
+    if not isinstance(likelihood, NegativeBinomialLikelihood):
         return stats.poisson.logpmf(x.numpy(), rate)
     size = 1 / likelihood.dispersion.detach().double().numpy()
     return stats.nbinom.logpmf(x.numpy(), size, size / (size + rate))
@@ -42,17 +43,17 @@ def test_bernoulli_is_that_of_torch(generator):
     logits = torch.randn(3, 5, 4, generator=generator)
     x = torch.bernoulli(torch.full((5, 4), 0.5), generator=generator)
     expected = distributions.Bernoulli(logits=logits).log_prob(x).sum(-1)
-    torch.testing.assert_close(Bernoulli(3, 4).log_prob(logits, x), expected)
+    torch.testing.assert_close(BernoulliLikelihood(3, 4).log_prob(logits, x), expected)
 
 
 def test_bernoulli_keeps_the_gradient_of_saturated_pixels():
     logits = torch.full((1, 1, 1), -200.0, requires_grad=True)
-    Bernoulli(1, 1).log_prob(logits, torch.ones(1, 1)).sum().backward()
+    BernoulliLikelihood(1, 1).log_prob(logits, torch.ones(1, 1)).sum().backward()
     assert logits.grad.item() == pytest.approx(1.0)
 
 
 def test_gaussian_is_that_of_torch(generator):
-    likelihood = Gaussian(3, 4)
+    likelihood = GaussianLikelihood(3, 4)
     with torch.no_grad():
         likelihood.raw_variance.normal_(generator=generator)
     mean = torch.randn(3, 5, 4, generator=generator)
@@ -62,7 +63,7 @@ def test_gaussian_is_that_of_torch(generator):
 
 
 def test_gaussian_variance_starts_at_one_and_has_a_floor():
-    likelihood = Gaussian(2, 3)
+    likelihood = GaussianLikelihood(2, 3)
     torch.testing.assert_close(likelihood.variance, torch.full((2, 1, 3), 1.01))
     with torch.no_grad():
         likelihood.raw_variance.fill_(-1e6)
@@ -70,7 +71,7 @@ def test_gaussian_variance_starts_at_one_and_has_a_floor():
 
 
 def test_gaussian_samples_have_the_variance(generator):
-    likelihood = Gaussian(1, 1)
+    likelihood = GaussianLikelihood(1, 1)
     x = likelihood.sample(torch.full((1, 20_000, 1), 3.0), generator)
     assert abs(x.mean() - 3.0) < 0.05
     assert abs(x.var() - 1.0) < 0.05
@@ -78,25 +79,43 @@ def test_gaussian_samples_have_the_variance(generator):
 
 def test_bernoulli_values_outside_count_as_the_nearest_inside():
     output = torch.tensor([[-3.0, 3.0]])
-    likelihood = Bernoulli(1, 2)
+    likelihood = BernoulliLikelihood(1, 2)
     outside, inside = torch.tensor([[-5.0, 7.0]]), torch.tensor([[0.0, 1.0]])
     assert likelihood.log_prob(output, outside) == likelihood.log_prob(output, inside)
     assert likelihood.log_prob(output, outside) <= 0
 
 
-def test_bernoulli_samples_are_grey_levels(generator):
-    x = Bernoulli(1, 1).sample(torch.zeros(1, 5, 1), generator)
+def test_bernoulli_samples_are_gray_levels(generator):
+    x = BernoulliLikelihood(1, 1).sample(torch.zeros(1, 5, 1), generator)
     assert (x == 0.5).all()
+
+
+def test_each_likelihood_states_its_support():
+    support = {name: kind.support for name, kind in LIKELIHOODS.items()}
+    assert support == {
+        "bernoulli": "unit_interval",
+        "gaussian": "real",
+        "poisson": "counts",
+        "negative_binomial": "counts",
+    }
+    standardized = [name for name, kind in LIKELIHOODS.items() if kind.standardize]
+    assert standardized == ["gaussian"]
+
+
+@pytest.mark.parametrize("name", sorted(LIKELIHOODS))
+def test_likelihoods_are_shown_in_one_line(name):
+    kind = LIKELIHOODS[name]
+    assert repr(kind(2, 3)) == f"{kind.__name__}(n_leaves=2, n_features=3)"
 
 
 @pytest.mark.parametrize("likelihood", [kind(2, 3) for kind in LIKELIHOODS.values()])
 def test_outputs_can_be_given_by_their_means(likelihood):
     mean = torch.tensor([0.2, 0.5, 0.9])
-    torch.testing.assert_close(likelihood.mean(likelihood.output(mean)), mean)
+    torch.testing.assert_close(likelihood.mean(likelihood.link(mean)), mean)
 
 
 def test_no_pixel_starts_certain():
-    assert Bernoulli(1, 2).output(torch.tensor([0.0, 1.0])).abs().max() < 5.0
+    assert BernoulliLikelihood(1, 2).link(torch.tensor([0.0, 1.0])).abs().max() < 5.0
 
 
 # The Gaussian density can't diverge
@@ -106,13 +125,13 @@ extremes = st.floats(-1e17, 1e17, allow_subnormal=False)
 
 @given(extremes, extremes, st.floats(-1e6, 1e6, allow_subnormal=False))
 def test_gaussian_density_is_bounded_by_the_floor(mean, x, raw):
-    likelihood = Gaussian(2, 3)
+    likelihood = GaussianLikelihood(2, 3)
     with torch.no_grad():
         likelihood.raw_variance.fill_(raw)
     output = torch.full((2, 1, 3), mean, requires_grad=True)
     log_prob = likelihood.log_prob(output, torch.full((1, 3), x))
     log_prob.sum().backward()
-    bound = -1.5 * math.log(2 * math.pi * Gaussian.VARIANCE_FLOOR)
+    bound = -1.5 * math.log(2 * math.pi * GaussianLikelihood.MIN_VARIANCE)
     assert (log_prob <= bound + 1e-5).all()
     assert log_prob.isfinite().all()
     assert output.grad.isfinite().all()
@@ -125,7 +144,7 @@ def test_gaussian_density_is_bounded_by_the_floor(mean, x, raw):
 @pytest.mark.parametrize("largest", [3, 100, 10_000])
 @pytest.mark.parametrize(
     "likelihood",
-    [Poisson(1, 1), *(with_dispersion(a) for a in (1e-4, 0.01, 0.3, 10.0))],
+    [PoissonLikelihood(1, 1), *(with_dispersion(a) for a in (1e-4, 0.01, 0.3, 10.0))],
 )
 def test_probabilities_are_those_of_scipy(likelihood, largest, generator):
     x = torch.randint(largest + 1, (400, 1), generator=generator).float()
@@ -137,7 +156,9 @@ def test_probabilities_are_those_of_scipy(likelihood, largest, generator):
     np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("likelihood", [Poisson(1, 9), with_dispersion(0.1, 1, 9)])
+@pytest.mark.parametrize(
+    "likelihood", [PoissonLikelihood(1, 9), with_dispersion(0.1, 1, 9)]
+)
 def test_sums_over_huge_counts_are_precise(likelihood, generator):
     # The terms of the plain form are 1e7 each, and known to within one.
     x = torch.randint(900_000, 1_100_000, (50, 9), generator=generator).float()
@@ -151,13 +172,13 @@ def test_without_dispersion_it_is_nearly_poisson(generator):
     x = torch.randint(20, (50, 4), generator=generator).float()
     log_rate = torch.randn(3, 50, 4, generator=generator)
     actual = with_dispersion(1e-4, 3, 4).log_prob(log_rate, x)
-    expected = Poisson(3, 4).log_prob(log_rate, x)
+    expected = PoissonLikelihood(3, 4).log_prob(log_rate, x)
     torch.testing.assert_close(actual, expected, atol=0.1, rtol=0)
 
 
 def test_probabilities_of_counts_sum_to_one():
     x = torch.arange(2000.0)[:, None]
-    for likelihood in (Poisson(1, 1), with_dispersion(0.5)):
+    for likelihood in (PoissonLikelihood(1, 1), with_dispersion(0.5)):
         log_prob = likelihood.log_prob(torch.full((1, 2000, 1), 3.0), x)
         assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
 
@@ -180,7 +201,7 @@ def test_rows_with_a_leaf_each_agree_with_all_leaves(kind, generator):
 @pytest.mark.parametrize("kind", COUNTS)
 @given(
     st.floats(-1e30, 1e30, allow_subnormal=False),
-    st.integers(0, 2**24),
+    st.integers(0, MAX_COUNT),
     st.floats(-1e6, 1e6, allow_subnormal=False),
 )
 def test_extreme_outputs_have_finite_probabilities(kind, output, x, raw):
@@ -198,24 +219,24 @@ def test_extreme_outputs_have_finite_probabilities(kind, output, x, raw):
 
 
 def test_dispersion_starts_moderate_and_has_a_floor():
-    likelihood = NegativeBinomial(2, 3)
+    likelihood = NegativeBinomialLikelihood(2, 3)
     torch.testing.assert_close(likelihood.dispersion, torch.full((2, 1, 3), 0.3001))
     with torch.no_grad():
         likelihood.raw_dispersion.fill_(-1e6)
-    assert (likelihood.dispersion == NegativeBinomial.DISPERSION_FLOOR).all()
+    assert (likelihood.dispersion == NegativeBinomialLikelihood.MIN_DISPERSION).all()
 
 
 def test_rates_start_above_zero():
     for kind in COUNTS:
         likelihood = kind(1, 1)
-        output = likelihood.output(torch.zeros(1)).requires_grad_()
+        output = likelihood.link(torch.zeros(1)).requires_grad_()
         likelihood.log_prob(output[None], torch.ones(1, 1)).backward()
         assert output.grad > 0.5
 
 
 @pytest.mark.parametrize(
     ("likelihood", "variance"),
-    [(Poisson(2, 1), 20.0), (with_dispersion(0.5, 2, 1), 20.0 + 0.5 * 400)],
+    [(PoissonLikelihood(2, 1), 20.0), (with_dispersion(0.5, 2, 1), 20.0 + 0.5 * 400)],
 )
 def test_sampled_counts_have_mean_and_variance(likelihood, variance, generator):
     output = torch.full((2, 20_000, 1), math.log(20.0))

@@ -22,31 +22,69 @@ def test_levels_partition_the_nodes(tree):
 
 
 @given(topologies())
-def test_leaves_exceed_branchings_by_one(tree):
-    assert len(tree.leaves) == len(tree.branchings) + 1
+def test_leaves_are_ordered_from_left_to_right(tree):
+    assert sorted(tree.leaves) == [i for i, c in enumerate(tree.children) if not c]
+    # As the directions on the path from the root, 0 for left and 1 for right.
+    directions = [
+        [tree.children[tree.parent[node]].index(node) for node in tree.path(leaf)[1:]]
+        for leaf in tree.leaves
+    ]
+    assert directions == sorted(directions)
+
+
+@given(topologies())
+def test_leaves_below_a_node_are_consecutive(tree):
+    for node in range(tree.n_nodes):
+        below = [i for i, leaf in enumerate(tree.leaves) if node in tree.path(leaf)]
+        assert below == list(range(below[0], below[-1] + 1))
+
+
+@given(topologies(), st.data())
+def test_a_split_leaf_is_replaced_by_its_children(tree, data):
+    leaf = data.draw(st.integers(0, len(tree.leaves) - 1))
+    change = tree.split_leaf(leaf)
+    sources = [change.source[node] for node in change.topology.leaves]
+    before, after = tree.leaves[:leaf], tree.leaves[leaf + 1 :]
+    assert sources == [*before, -1, -1, *after]
+
+
+@given(topologies(), st.data())
+def test_a_pruned_leaf_leaves_the_order_of_the_others(tree, data):
+    if len(tree.leaves) == 1:
+        return
+    leaf = data.draw(st.integers(0, len(tree.leaves) - 1))
+    change = tree.prune(leaf)
+    sources = [change.source[node] for node in change.topology.leaves]
+    assert sources == [*tree.leaves[:leaf], *tree.leaves[leaf + 1 :]]
+
+
+@given(topologies())
+def test_leaves_exceed_splits_by_one(tree):
+    assert len(tree.leaves) == len(tree.splits) + 1
 
 
 @given(topologies(), st.data())
 def test_split_adds_two_children_and_keeps_the_rest(tree, data):
-    leaf = data.draw(st.sampled_from(tree.leaves))
-    change = tree.split(leaf)
+    leaf = data.draw(st.integers(0, len(tree.leaves) - 1))
+    change = tree.split_leaf(leaf)
     new = [i for i, source in enumerate(change.source) if source == -1]
     assert len(new) == 2
     (parent,) = {change.topology.parent[i] for i in new}
-    assert change.source[parent] == leaf
+    assert change.source[parent] == tree.leaves[leaf]
     _check_parents_are_kept(tree, change)
 
 
 @given(topologies(), st.data())
 def test_prune_undoes_split_but_for_one_child(tree, data):
-    change = tree.split(data.draw(st.sampled_from(tree.leaves)))
+    change = tree.split_leaf(data.draw(st.integers(0, len(tree.leaves) - 1)))
     first, second = (i for i, source in enumerate(change.source) if source == -1)
-    once = change.topology.prune(first)
+    leaves = change.topology.leaves
+    once = change.topology.prune(leaves.index(first))
     assert once.topology.n_nodes == tree.n_nodes + 1
     assert len(once.topology.leaves) == len(tree.leaves)
     _check_parents_are_kept(change.topology, once)
     if len(tree.leaves) > 1:
-        remaining = once.source.index(second)
+        remaining = once.topology.leaves.index(once.source.index(second))
         # What has become childless goes too, so nothing is left of the split.
         assert len(once.topology.prune(remaining).topology.leaves) == (
             len(tree.leaves) - 1
@@ -65,11 +103,11 @@ def test_the_last_leaf_stays():
         Topology.single_leaf().prune(0)
 
 
-@pytest.mark.parametrize("change", ["split", "prune"])
-def test_only_leaves_can_be_changed(change):
-    tree = Topology((-1, 0, 0))
-    with pytest.raises(ValueError, match=r"Node 0 is not a leaf"):
-        getattr(tree, change)(0)
+@pytest.mark.parametrize("leaf", [-1, 2])
+@pytest.mark.parametrize("change", ["split_leaf", "prune"])
+def test_only_leaves_can_be_changed(change, leaf):
+    with pytest.raises(ValueError, match=f"one of the 2 leaves, 0 to 1; got {leaf}"):
+        getattr(Topology.stump(), change)(leaf)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +126,7 @@ def test_merges_are_the_tree_bottom_up(n_leaves, seed):
     tree = change.topology
     below = {leaf: {change.source[leaf]} for leaf in tree.leaves}
     assert sorted(change.source[leaf] for leaf in tree.leaves) == list(range(n_leaves))
-    for node in reversed(tree.branchings):
+    for node in reversed(tree.splits):
         below[node] = set.union(*(below[child] for child in tree.children[node]))
     expected = [{i} for i in range(n_leaves)]
     for left, right in merges:

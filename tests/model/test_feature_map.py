@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,10 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sktreevae.model.features import N_BINS, OrientedGradients
 
 from sktreevae.model import FeatureMap
-from sktreevae.model import features as features_module
+from sktreevae.model.feature_map import KINDS, N_BINS, OrientedGradients
 
 SHAPES = [(8, 8), (28, 28), (9, 15), (32, 32, 3), (128, 128), (128, 64, 3)]
 
@@ -26,7 +26,7 @@ def test_gradients_of_any_shape(shape, generator):
     gradients = OrientedGradients(shape)
     x = torch.rand(3, math.prod(shape), generator=generator)
     features = gradients(x)
-    assert features.shape == (3, gradients.n_features)
+    assert features.shape == (3, gradients.n_outputs)
     assert (features >= 0).all()
     assert features.isfinite().all()
 
@@ -38,19 +38,17 @@ def test_stripes_fall_into_the_bin_of_their_orientation(angle):
     assert histogram.argmax() == round(angle / 180 * N_BINS)
 
 
-def largest_change_by_a_shift():
-    """Of a stroke, wherever it stands, that moves by a pixel."""
+def max_change_by_a_shift(**options):
+    """Return the largest change of the features of a line that moves by a pixel."""
     strokes = torch.stack(
         [torch.eye(28)[column].expand(28, 28) for column in range(5, 23)]
     )
-    gradients = OrientedGradients((28, 28))(strokes.flatten(1))
+    gradients = OrientedGradients((28, 28), **options)(strokes.flatten(1))
     return (gradients[1:] - gradients[:-1]).norm(dim=1).max() / gradients.norm(dim=1)[0]
 
 
-def test_a_shift_makes_a_smaller_difference_where_cells_overlap(monkeypatch):
-    overlapping = largest_change_by_a_shift()
-    monkeypatch.setattr(features_module, "STEPS_PER_CELL", 1)
-    assert overlapping < 0.9 * largest_change_by_a_shift()
+def test_a_shift_makes_a_smaller_difference_where_cells_overlap():
+    assert max_change_by_a_shift() < 0.9 * max_change_by_a_shift(steps_per_cell=1)
 
 
 def test_flat_images_have_no_gradients():
@@ -65,11 +63,11 @@ def test_gradients_ignore_brightness_and_scale_with_contrast(scale, shift, seed)
     torch.testing.assert_close(actual, scale**0.5 * gradients(x), rtol=1e-3, atol=1e-3)
 
 
-def test_colours_count_by_their_largest_gradient(generator):
-    grey = torch.rand(2, 64, generator=generator)
-    colour = torch.stack([0.1 * grey, grey, 0.5 * grey], dim=2).flatten(1)
-    expected = OrientedGradients((8, 8))(grey)
-    torch.testing.assert_close(OrientedGradients((8, 8, 3))(colour), expected)
+def test_colors_count_by_their_largest_gradient(generator):
+    gray = torch.rand(2, 64, generator=generator)
+    color = torch.stack([0.1 * gray, gray, 0.5 * gray], dim=2).flatten(1)
+    expected = OrientedGradients((8, 8))(gray)
+    torch.testing.assert_close(OrientedGradients((8, 8, 3))(color), expected)
 
 
 def test_a_new_map_is_the_identity(generator):
@@ -96,9 +94,8 @@ def test_images_keep_their_pixels(generator):
     assert torch.equal(feature_map(x)[:, -64:], x)
 
 
-def test_shares_do_not_depend_on_the_total(generator):
-    feature_map = FeatureMap(20, kind="shares")
-    feature_map.depth.fill_(100.0)
+def test_log_shares_do_not_depend_on_the_total(generator):
+    feature_map = FeatureMap(20, kind="log_shares").set_buffers(depth=100.0)
     x = 1 + torch.rand(4, 20, generator=generator)
     one, nine = feature_map(x), feature_map(9 * x)
     torch.testing.assert_close(one[:, :-1], nine[:, :-1])
@@ -106,15 +103,39 @@ def test_shares_do_not_depend_on_the_total(generator):
     torch.testing.assert_close(nine[:, -1], (9 * x.sum(1)).log1p())
 
 
-@pytest.mark.parametrize("kind", ["text", "roots", "shares"])
+@pytest.mark.parametrize("kind", ["text", "roots", "log_shares"])
 def test_features_of_counts_are_finite_for_all_numbers(kind):
     x = torch.tensor([[0.0, 0.0], [1e6, 1e7], [-1.0, 3.0]])
     assert FeatureMap(2, kind=kind)(x).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["image", "shares"])
-def test_a_map_is_made_again_from_its_config(kind):
-    feature_map = FeatureMap(64, 3, kind, (8, 8))
-    copy = FeatureMap(**feature_map.config)
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_map_is_made_again_from_its_config(kind, generator):
+    feature_map = FeatureMap(64, 3, kind, tuple(np.array([8, 8])))
+    feature_map.projection.normal_(generator=generator)
+    copy = FeatureMap(**json.loads(json.dumps(feature_map.config)))
     copy.load_state_dict(feature_map.state_dict())
     assert copy.config == feature_map.config
+    x = torch.rand(4, 64, generator=generator)
+    assert torch.equal(copy(x), feature_map(x))
+
+
+def test_buffers_are_set_from_arrays():
+    unit, projection = np.arange(3.0), np.ones((4, 2), dtype=np.float32)
+    feature_map = FeatureMap(3, 2, "log_shares")
+    assert (
+        feature_map.set_buffers(unit=unit, projection=projection, depth=7)
+        is feature_map
+    )
+    assert feature_map.unit.tolist() == [0.0, 1.0, 2.0]
+    assert (feature_map.projection == 1.0).all()
+    assert feature_map.raw_features.depth == 7.0
+    assert all(buffer.dtype == torch.float32 for buffer in feature_map.buffers())
+
+
+def test_a_map_is_shown_in_one_line():
+    feature_map = FeatureMap(64, 3, "image", (8, 8))
+    expected = (
+        "FeatureMap(n_features=64, n_outputs=3, kind='image', image_shape=(8, 8))"
+    )
+    assert repr(feature_map) == expected

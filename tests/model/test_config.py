@@ -1,0 +1,302 @@
+import json
+import pickle
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sktreevae.model import ImageLayout, ModelConfig
+from sktreevae.model.decoders import LeafDecoders
+from sktreevae.model.layers import StackedModules
+from sktreevae.model.networks import ConvEncoder, ConvReadout
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def create(**fields):
+    """Return a small configuration."""
+    return ModelConfig.create(
+        **{"n_features": 7, "hidden_dim": 6, "latent_dim": 3, **fields}
+    )
+
+
+def perceptron(n_in, n_out):
+    return nn.Sequential(nn.Linear(n_in, 8), nn.ReLU(), nn.Linear(8, n_out))
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(4),
+        ModelConfig(4, 16, 2, 8, 3, "poisson"),
+        create(n_features=768, image_shape=tuple(np.array([3, 16, 16]))),
+        create(n_features=256, image_shape=(16, 16), encoder="resnet", decoder="mlp"),
+    ],
+)
+def test_settings_survive_json(config):
+    text = json.dumps(config.to_dict())
+    assert ModelConfig.from_dict(json.loads(text)) == config
+
+
+def test_callables_are_kept_apart_from_the_other_settings():
+    config = create(encoder=perceptron, decoder=perceptron)
+    settings = json.loads(json.dumps(config.to_dict()))
+    assert settings["encoder"] == settings["decoder"] == "custom"
+    assert ModelConfig.from_dict(settings, perceptron, perceptron) == config
+    with pytest.raises(ValueError, match="custom_encoder must be given for encoder="):
+        ModelConfig.from_dict(settings, custom_decoder=perceptron)
+
+
+def test_settings_can_be_pickled_and_replaced():
+    config = create(encoder=perceptron)
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert replace(config, router_dim=5).custom_encoder is perceptron
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"likelihood": "cauchy"},
+            r"likelihood must be one of \('bernoulli', .*cauchy",
+        ),
+        ({"encoder": "rnn"}, r"encoder must be one of \('mlp', 'cnn', .* got 'rnn'"),
+        ({"decoder": "rnn"}, r"decoder must be one of .* got 'rnn'"),
+        ({"encoder": "cnn"}, "encoder='cnn' needs an image_shape, got None"),
+        ({"decoder": "resnet"}, "decoder='resnet' needs an image_shape, got None"),
+        ({"encoder": "custom"}, "custom_encoder must be given for encoder='custom'"),
+        (
+            {"custom_decoder": perceptron},
+            "custom_decoder must be given for decoder='custom', and only then",
+        ),
+    ],
+)
+def test_wrong_settings_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(7, **fields)
+
+
+# Networks by name
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "expected"),
+    [
+        (None, "mlp"),
+        ((15, 40), "mlp"),
+        ((8, 8, 3), "mlp"),
+        ((16, 16), "cnn"),
+        ((1, 28, 28), "cnn"),
+        ((28, 28, 1), "cnn"),
+        ((3, 32, 32), "resnet"),
+        ((16, 40, 3), "resnet"),
+        ((2, 16, 16), "resnet"),
+    ],
+)
+def test_auto_depends_on_the_images(image_shape, expected):
+    config = create(image_shape=image_shape)
+    assert config.encoder == config.decoder == expected
+    encoder = config.build_encoder(seeded())
+    decoders = config.build_decoders(2, seeded())
+    assert isinstance(decoders, LeafDecoders)
+    if expected == "mlp":
+        assert encoder is None
+        assert isinstance(decoders.readout, nn.Linear)
+    else:
+        assert isinstance(encoder, ConvEncoder)
+        assert isinstance(decoders.readout, ConvReadout)
+        blocks = [m for m in encoder.modules() if type(m).__name__ == "_ResidualBlock"]
+        assert bool(blocks) == (expected == "resnet")
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "resnet"])
+def test_networks_are_chosen_by_name_for_images_of_any_size(kind):
+    for image_shape in ((8, 8), (3, 32, 32)):
+        n_features = ImageLayout.of(image_shape).n_features
+        config = create(
+            n_features=n_features, image_shape=image_shape, encoder=kind, decoder=kind
+        )
+        decoders = config.build_decoders(5, seeded())
+        assert decoders(torch.zeros(5, 2, 3)).shape == (5, 2, n_features)
+        encoder = config.build_encoder(seeded())
+        if kind == "mlp":
+            assert encoder is None
+        else:
+            assert encoder(torch.zeros(2, n_features)).shape == (2, 6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "resnet"])
+def test_a_decoder_begins_close_to_zero(kind):
+    config = ModelConfig.create(n_features=784, image_shape=(28, 28), decoder=kind)
+    decoders = config.build_decoders(2, seeded())
+    output = decoders(torch.randn(2, 50, 8, generator=seeded()))
+    assert 0.01 < output.std() < 0.3
+
+
+# Custom networks
+
+
+def test_a_callable_gets_the_widths():
+    config = create(encoder=perceptron, decoder=perceptron)
+    assert config.build_encoder(seeded())(torch.zeros(2, 7)).shape == (2, 6)
+    decoders = config.build_decoders(4, seeded())
+    assert isinstance(decoders, StackedModules)
+    assert decoders(torch.zeros(4, 2, 3)).shape == (4, 2, 7)
+
+
+def weights(config, seed):
+    parameters = config.build_encoder(seeded(seed)).parameters()
+    return torch.cat([p.flatten() for p in parameters])
+
+
+def test_weights_of_a_custom_network_follow_from_the_generator():
+    config = create(encoder=perceptron)
+    expected = weights(config, 1)
+    torch.rand(3)  # whatever the global state is
+    assert torch.equal(weights(config, 1), expected)
+    assert not torch.equal(weights(config, 2), expected)
+
+
+def test_networks_of_one_generator_differ():
+    config = create(encoder=perceptron)
+    generator = seeded()
+    one, two = (config.build_encoder(generator)[0].weight for _ in range(2))
+    assert not torch.equal(one, two)
+
+
+def fail(n_in, n_out):
+    torch.rand(1)
+    raise LookupError("of the user's own")
+
+
+def test_the_global_generator_is_left_alone():
+    state = torch.get_rng_state()
+    create(encoder=perceptron).build_encoder(seeded())
+    with pytest.raises(LookupError, match="of the user's own"):
+        create(encoder=fail)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_weights_follow_from_the_generator_in_threads():
+    config = create(encoder=perceptron)
+    expected = [weights(config, seed) for seed in range(4)]
+    state = torch.get_rng_state()
+    results = {}
+
+    def make_many(seed):
+        results[seed] = [weights(config, seed) for _ in range(50)]
+
+    threads = [threading.Thread(target=make_many, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(4):
+        assert all(torch.equal(w, expected[seed]) for w in results[seed])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class Mixing(nn.Linear):
+    def forward(self, x):
+        return super().forward(x - x.mean(0))
+
+
+class Pair(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Logarithm(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.log())
+
+
+class Infinite(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) / 0.0
+
+
+def test_networks_must_be_modules():
+    message = r"encoder\(7, 6\) must return a torch.nn.Module, got <function"
+    with pytest.raises(ValueError, match=message):
+        create(encoder=lambda n_in, n_out: perceptron)
+
+
+def test_a_module_is_no_callable_that_makes_one():
+    message = r"encoder must be a callable that makes .* got a module: Lin"
+    with pytest.raises(ValueError, match=message):
+        create(encoder=nn.Linear(7, 6))
+
+
+def test_a_users_own_module_is_copied():
+    network = nn.Linear(3, 7)
+    before = network.weight.detach().clone()
+    stacked = create(decoder=lambda n_in, n_out: network).build_decoders(2, seeded())
+    with torch.no_grad():
+        for parameter in stacked.parameters():
+            parameter.zero_()
+    assert torch.equal(network.weight, before)
+
+
+def test_custom_networks_are_float32():
+    network = nn.Linear(7, 6).double()
+    config = create(encoder=lambda n_in, n_out: network)
+    assert config.build_encoder(seeded()).weight.dtype == torch.float32
+    assert network.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda n_in, n_out: nn.Linear(n_in, n_out + 1), r"got \(3, 7\)"),
+        (lambda n_in, n_out: nn.Flatten(0), r"got \(21,\)"),
+        (Pair, r"got \(tensor"),
+        (lambda n_in, n_out: nn.Linear(n_in + 1, n_out), "but fails: mat1 and mat2"),
+    ],
+)
+def test_networks_must_have_the_right_widths(make, got):
+    message = r"The network of encoder\(7, 6\) must map \(3, 7\) to \(3, 6\), "
+    with pytest.raises(ValueError, match=message + got):
+        create(encoder=make)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"), [(Logarithm, "NaN"), (Infinite, "infinite values")]
+)
+@pytest.mark.parametrize(
+    ("name", "call"), [("encoder", r"encoder\(7, 6\)"), ("decoder", r"decoder\(3, 7\)")]
+)
+def test_networks_must_return_finite_values(make, expected, name, call):
+    message = f"The network of {call} returns {expected} .* values must be finite"
+    with pytest.raises(ValueError, match=message):
+        create(**{name: make})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Mixing,
+        lambda n_in, n_out: nn.Sequential(
+            nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out)
+        ),
+        lambda n_in, n_out: nn.Sequential(nn.Linear(n_in, n_out), nn.Dropout()),
+    ],
+)
+def test_networks_that_mix_rows_or_are_random_are_refused(make):
+    message = "must map each row independently of the others, without randomness"
+    with pytest.raises(ValueError, match=message):
+        create(encoder=make)
+
+
+def test_messages_name_the_decoder():
+    with pytest.raises(ValueError, match=r"decoder\(3, 7\) must return a torch.nn.Mod"):
+        create(decoder=lambda *widths: None)

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from torch.utils.data import TensorDataset
+
+from sktreevae._cache import Cache
+from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
+from sktreevae.graph import GraphOptions
+from sktreevae.hierarchy import read_tree
+from sktreevae.training import GrowthOptions, fit_tree
+
+from .cases import CONFIG, make_trainer
+
+N_SAMPLES = 12_000
+
+
+def recorded(method, sizes):
+    def wrapper(self, rows):
+        result = method(self, rows)
+        sizes.append(len(result))
+        return result
+
+    return wrapper
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypatch):
+    X, _ = make_blobs(N_SAMPLES, 3, centers=3, random_state=0)
+    rows = as_matrix(TensorDataset(torch.from_numpy(X)))
+    trainer = make_trainer(max_iter=1)
+    rng = np.random.default_rng(0)
+    cache = Cache(None)
+    data = TrainingData.prepare(rows, DataOptions(), trainer.generator, rng, cache)
+    data.samples.chunk_size = data.features.chunk_size = 256
+    sizes = []
+    for kind in (Samples, FeatureTable):
+        read = recorded(kind.__getitem__, sizes)
+        monkeypatch.setattr(kind, "__getitem__", read)
+    graph = GraphOptions(max_landmarks=1000)
+    options = GrowthOptions(3, growth=growth, graph=graph)
+    model = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
+    read_tree(model, data)
+    # Means and standard deviations are those of 10 000 samples.
+    assert max(sizes) <= 10_000 < N_SAMPLES
