@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from .data import TrainingData, row_slices
+from .data import TrainingData
 from .dendrogram import Dendrogram
 from .model import Topology, TreeVAE
 
@@ -63,7 +63,7 @@ class LeafStatistics:
         """
         labels = np.empty(len(data.samples), dtype=np.int64)
         mass = np.zeros(len(model.topology.leaves))
-        for rows in row_slices(*data.features.shape):
+        for rows in data.features.chunks():
             log_proba = data.features.map(model.leaf_log_proba, rows)
             labels[rows] = log_proba.argmax(1).numpy(force=True)
             proba = log_proba.exp().numpy(force=True).astype(np.float64)

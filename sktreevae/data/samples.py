@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import numpy as np
@@ -63,6 +63,10 @@ class _Table(ABC):
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def chunks(self) -> Iterator[slice]:
+        """Yield slices of rows that are small enough to be read at once."""
+        return row_slices(*self.shape, self.chunk_size)
 
     @torch.no_grad()
     def map(

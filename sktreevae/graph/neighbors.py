@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..data import FeatureTable, row_slices
+from ..data import FeatureTable
 
 __all__ = [
     "EXACT_LIMIT",
@@ -106,7 +106,7 @@ def _search_random_rows(
     base = features[candidates]
     index, distance = _empty_result(base, n, n_neighbors)
     all_indices = torch.arange(n, device=device)
-    for rows in row_slices(*features.shape):
+    for rows in features.chunks():
         index[rows], distance[rows] = _search(
             features[rows], all_indices[rows], base, candidates, n_neighbors
         )

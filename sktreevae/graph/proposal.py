@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._cache import Cache
-from ..data import FeatureTable, row_slices
+from ..data import FeatureTable
 from .linkage import average_linkage, leaves_below
 from .n_clusters import estimate_n_clusters
 from .neighbors import (
@@ -291,6 +291,6 @@ def _nearest_landmarks(
     return np.concatenate(
         [
             lists.nearest(features[rows]).numpy(force=True)
-            for rows in row_slices(*features.shape)
+            for rows in features.chunks()
         ]
     )

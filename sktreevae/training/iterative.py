@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..data import row_slices
 from ..graph import NeighborGraph
 from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
 from .growth import TreeGrowth
@@ -118,7 +117,7 @@ class IterativeGrowth(TreeGrowth):
             "elbo": self.model.leaf_elbo,
             "reconstruction": self.model.leaf_reconstruction,
         }.get(self.options.split_criterion)
-        for rows in row_slices(*samples.shape):
+        for rows in samples.chunks():
             proba = features.map(self._leaf_proba, rows)
             if quality is None:
                 total += (proba >= self._threshold()).sum(0)
