@@ -289,8 +289,5 @@ def _nearest_landmarks(
     base = torch.from_numpy(landmarks).to(features.device)
     lists = InvertedLists(base, generator)
     return np.concatenate(
-        [
-            lists.nearest(features[rows]).numpy(force=True)
-            for rows in features.chunks()
-        ]
+        [lists.nearest(features[rows]).numpy(force=True) for rows in features.chunks()]
     )

@@ -84,12 +84,12 @@ class SparseLevel:
 
 @dataclass(frozen=True)
 class SparsePlan:
-    """Slots of all levels, and the pairs of a sample and a leaf among them.
+    """The slots of all levels, and the pairs of a sample and a leaf among them.
 
     Parameters
     ----------
     levels : list of SparseLevel
-        Slots of each level, from the root down.
+        The slots of each level, from the root down.
     weights : list of Tensor of shape (n_nodes, n_slots)
         Probability of each sample at each node; 0 in unused slots.
     leaf : Tensor of int of shape (n_pairs,)
