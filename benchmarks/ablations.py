@@ -1,13 +1,13 @@
-"""What the paper leaves open: a table for each question.
+"""Ablations of choices that the paper leaves open, a table for each.
 
     python benchmarks/ablations.py --data-dir DIR
 
-"leaf_decoders" gives leaves nothing in common, or all, beside a read-out.
-"views" weighs the contrastive losses differently, with their temperature and with the
-strength of the variants: what does it do to clusters, density and samples?
+"leaf_decoders" compares decoders that share the readout, nothing, or everything.
+"views" varies the weight and the temperature of the contrastive losses, and the
+strength of the augmentations, and shows clusters, density and samples.
 "split_criterion" grows trees of the digits iteratively, by each of the criteria.
-"no_hierarchy" fits a Gaussian without clusters: how many does ``n_clusters=None`` find,
-and what do the heights, and the warning, say of ten? The digits are beside it.
+"no_hierarchy" fits a Gaussian without clusters, and the digits. It shows the number of
+clusters with ``n_clusters=None``, and the heights and the warning with ten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -34,13 +34,11 @@ from sklearn.metrics import normalized_mutual_info_score
 from structure import isotropic
 from torch import Tensor, nn
 
-from sktreevae import TreeVAEClustering
+from sktreevae import ImageAugmentation, TreeVAEClustering
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity
-from sktreevae.model import ImageLayout, networks
-from sktreevae.model.decoders import LeafDecoders
-from sktreevae.model.layers import mlp
+from sktreevae.model import ImageLayout, ModelConfig
+from sktreevae.model.layers import MLP
 from sktreevae.model.networks import ConvReadout
-from sktreevae.training import GuidedGrowth, ImageViews
 
 N_CLUSTERS = 10
 MAX_ITER = 8
@@ -48,29 +46,51 @@ HIDDEN_DIM = 128
 N_SAMPLES = 3000
 
 
-class OneForAll(LeafDecoders):
-    """One decoder for all leaves, without constants of their own."""
+class SharedDecoder(nn.Module):
+    """One decoder for all leaves, without constants of the leaves.
 
-    def __init__(self, *widths: int, n_leaves: int = 1, **options) -> None:
-        super().__init__(*widths[:3], n_leaves=1, **options)
+    Parameters
+    ----------
+    decoder : Module
+        Decoders of a tree of a single leaf.
+    """
+
+    shared = ("decoder",)
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map (n_leaves, batch, in) to (n_leaves, batch, out)."""
-        return super().forward(z.flatten(0, 1)[None]).unflatten(1, z.shape[:2])[0]
+        """Map (n_leaves, batch, latent_dim) to (n_leaves, batch, n_features)."""
+        return self.decoder(z.flatten(0, 1)[None]).unflatten(1, z.shape[:2])[0]
 
     def forward_groups(self, z: Tensor, sizes: list[int]) -> Tensor:
-        """Map rows, whatever their leaves."""
-        return super().forward(z[None])[0]
+        """Decode each row; the numbers of rows of the leaves don't matter."""
+        return self.decoder(z[None])[0]
 
-    def start(self, leaf: int, output: Tensor) -> None:
-        """Begin anywhere: leaves have no means of their own."""
+    def init_output(self, leaf: int, output: Tensor) -> None:
+        """Do nothing: leaves have no means."""
+
+
+def shared_decoder() -> AbstractContextManager:
+    """Return a context in which all leaves of a new model share one decoder."""
+    build_decoders = ModelConfig.build_decoders
+
+    def build_shared(
+        config: ModelConfig, n_leaves: int, generator: torch.Generator
+    ) -> SharedDecoder:
+        return SharedDecoder(build_decoders(config, 1, generator))
+
+    # No parameter of the estimator lets leaves share a decoder.
+    return mock.patch.object(ModelConfig, "build_decoders", build_shared)
 
 
 def whole_decoder(latent_dim: int, n_features: int) -> nn.Module:
-    """Return a network like that of a leaf, with a read-out of its own."""
+    """Return a network like the decoder of a leaf, with its own readout."""
     seed = torch.randint(2**31, ()).item()
     generator = torch.Generator().manual_seed(seed)
-    layers = mlp((latent_dim, HIDDEN_DIM, 2 * HIDDEN_DIM), generator=generator)
+    layers = MLP((latent_dim, HIDDEN_DIM, 2 * HIDDEN_DIM), generator=generator)
     layout = ImageLayout.of((28, 28))
     return nn.Sequential(
         layers, ConvReadout(layout, 2 * HIDDEN_DIM, generator=generator)
@@ -78,7 +98,7 @@ def whole_decoder(latent_dim: int, n_features: int) -> nn.Module:
 
 
 def quality(model: TreeVAEClustering, data: Data) -> tuple[float, ...]:
-    """Return DP, ACC, ELBO and AUROC, by the test part."""
+    """Return DP, ACC, ELBO and AUROC of the test part."""
     labels = model.predict(data.X_test)
     return (
         dendrogram_purity(data.y_test, model.dendrogram_, labels),
@@ -88,42 +108,39 @@ def quality(model: TreeVAEClustering, data: Data) -> tuple[float, ...]:
     )
 
 
-def summaries(found: list[tuple[float, ...]]) -> list[str]:
-    """Return a cell for each of the columns of `quality`."""
+def summaries(results: list[tuple[float, ...]]) -> list[str]:
+    """Return a cell for each column of `quality`, and for one more column."""
     digits = (3, 3, 1, 3, 0)
-    columns = zip(zip(*found, strict=True), digits, strict=False)
+    columns = zip(zip(*results, strict=True), digits, strict=False)
     return [summary(list(values), digits) for values, digits in columns]
 
 
 def leaf_decoders(seeds: list[int], data_dir: Path) -> list[list[str]]:
-    """Compare what leaves may have in common in their decoders."""
+    """Compare decoders that share the readout, nothing, or everything."""
     rows = [["decoders", "parameters", "DP", "ACC", "ELBO", "AUROC", "CPU-s"]]
     data = load("mnist-10k-images", data_dir)
-    for name, decoders, options in (
-        ("hidden layers of their own, one read-out", LeafDecoders, {}),
-        ("nothing in common", LeafDecoders, {"decoder": whole_decoder}),
-        ("one for all", OneForAll, {}),
+    for name, context, options in (
+        ("hidden layers of each leaf, one readout", nullcontext(), {}),
+        ("nothing shared", nullcontext(), {"decoder": whole_decoder}),
+        ("one for all", shared_decoder(), {}),
     ):
-        found = []
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(networks, "LeafDecoders", decoders))
-            if decoders is OneForAll:  # pruning would look for those of each leaf
-                stack.enter_context(mock.patch.object(GuidedGrowth, "prune"))
+        results = []
+        with context:
             for seed in seeds:
                 start = time.process_time()
                 model = fit_tree_vae(
                     data, N_CLUSTERS, seed, max_iter=MAX_ITER, **options
                 )
                 seconds = time.process_time() - start
-                found.append((*quality(model, data), seconds))
+                results.append((*quality(model, data), seconds))
         n_parameters = count_parameters(model.module_)
-        rows.append([name, str(n_parameters), *summaries(found)])
+        rows.append([name, str(n_parameters), *summaries(results)])
     return rows
 
 
 def views(seeds: list[int], data_dir: Path) -> list[list[str]]:
-    """Vary the contrastive losses, one thing at a time."""
-    # The length of a fit by default: there are nine settings for each seed.
+    """Vary the contrastive losses, one setting at a time."""
+    # Fits have the default length: there are nine settings for each seed.
     rows = [["data", "weight", "temperature", "strength", "DP", "ACC", "ELBO", "AUROC"]]
     settings = [(0, 0.5, 0)]  # no views
     settings += [(weight, 0.5, 1) for weight in (1, 10, 100, 1000)]
@@ -132,36 +149,38 @@ def views(seeds: list[int], data_dir: Path) -> list[list[str]]:
     for name in ("mnist-5k-images", "cifar-5k-images"):
         data = load(name, data_dir)
         for weight, temperature, strength in settings:
-            found = []
+            results = []
             for seed in seeds:
-                variants = None
+                augmentation = None
                 if strength:
-                    variants = ImageViews(data.image_shape, 0.0, 1.0, strength)
+                    augmentation = ImageAugmentation(
+                        data.image_shape, 0.0, 1.0, strength
+                    )
                 model = fit_tree_vae(
                     data,
                     N_CLUSTERS,
                     seed,
-                    views=variants,
+                    views=augmentation,
                     contrastive_weight=weight,
                     temperature=temperature,
                 )
-                found.append(quality(model, data))
+                results.append(quality(model, data))
             setting = (weight, temperature, strength) if strength else ("none", "", "")
-            rows.append([name, *map(str, setting), *summaries(found)])
+            rows.append([name, *map(str, setting), *summaries(results)])
     return rows
 
 
 def split_criterion(seeds: list[int], data_dir: Path) -> list[list[str]]:
-    """Compare the criteria by labels, which none of them sees, and by the ELBO."""
+    """Compare the criteria by labels, which a fit doesn't see, and by the ELBO."""
     rows = [["criterion", "DP", "ACC", "NMI", "ELBO"]]
     data = load("digits", data_dir)
     for criterion in ("n_samples", "reconstruction", "elbo"):
-        found = []
+        results = []
         for seed in seeds:
             model = fit_tree_vae(
                 data, N_CLUSTERS, seed, growth="iterative", split_criterion=criterion
             )
-            found.append(
+            results.append(
                 (
                     dendrogram_purity(data.y_train, model),
                     clustering_accuracy(data.y_train, model.labels_),
@@ -169,23 +188,23 @@ def split_criterion(seeds: list[int], data_dir: Path) -> list[list[str]]:
                     model.score(data.X),
                 )
             )
-        cells = zip(zip(*found, strict=True), (3, 3, 3, 1), strict=True)
+        cells = zip(zip(*results, strict=True), (3, 3, 3, 1), strict=True)
         rows.append([criterion, *(summary(list(v), digits) for v, digits in cells)])
     return rows
 
 
 def no_hierarchy(seeds: list[int], data_dir: Path) -> list[list[str]]:
-    """Fit data without a tree, and data with one."""
+    """Fit data without clusters, and data with clusters."""
     rows = [["data", "seed", "found", "lowest height", "highest", "warning at 10"]]
     for seed in seeds:
         gaussian = isotropic(np.random.default_rng(seed), 10)
         for name, X in (("one Gaussian", gaussian), ("digits", load_digits().data)):
-            free = TreeVAEClustering(None, max_iter=1, random_state=seed).fit(X)
+            free = TreeVAEClustering(None, random_state=seed).fit(X)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
                 model = TreeVAEClustering(N_CLUSTERS, random_state=seed).fit(X)
             heights = model.linkage_matrix_[:, 2]
-            said = "; ".join(str(w.message).partition(":")[0] for w in caught)
+            messages = "; ".join(str(w.message).partition(":")[0] for w in caught)
             rows.append(
                 [
                     name,
@@ -193,7 +212,7 @@ def no_hierarchy(seeds: list[int], data_dir: Path) -> list[list[str]]:
                     str(free.n_clusters_),
                     f"{heights[0]:.1f}",
                     f"{heights[-1]:.1f}",
-                    said or "none",
+                    messages or "none",
                 ]
             )
     return rows

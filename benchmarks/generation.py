@@ -2,20 +2,21 @@
 
     python benchmarks/generation.py --data-dir DIR --datasets mnist-images --seeds 0 1 2
 
-fits a tree, a flat VAE (a tree of a single leaf) of the same latent size, and one with
-as many parameters, whose layers are wider; writes a line of JSON for each to --out,
-which it also reads, so that a run can be taken up again; and prints a Markdown table.
-Datasets are those of quality.py with values in [0, 1], and evaluated is the test part:
+fits a tree, a flat VAE (a tree of a single leaf) of the same latent size, and a wider
+flat VAE with as many parameters as the tree. It writes a line of JSON for each to --out
+and prints a Markdown table of all lines. Fits whose lines are in the file are skipped,
+so a run can be continued. Datasets are those of quality.py with values in [0, 1]. All
+numbers are of the test part:
 
 LL              log p(x) in nats, bounded by 100 importance samples, of the first rows
 ELBO            the evidence lower bound in nats
-reconstruction  its first term; the lines of JSON have the others
+reconstruction  the first term of the ELBO; the lines of JSON have the other terms
 TV              total variation between the frequencies of leaves among 10 000 samples
                 and among the training rows; a flat VAE has none
-return          share of a leaf's 200 samples that `predict` gives back to it: the mean
-                over leaves, and the least
-AUROC           of boosted trees that tell samples from reconstructions, held out: 0.5
-                if they can't
+return          share of a leaf's 200 samples that `predict` assigns to the leaf: the
+                mean and the minimum over leaves
+AUROC           of boosted trees that classify samples and reconstructions, on held-out
+                rows: 0.5 if they can't tell them apart
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import bisect
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -36,7 +37,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 from quality import Data, fit_tree_vae, load
-from records import append, publish, read, summarise
+from records import append, publish, read, summarize
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -45,7 +46,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
 from sktreevae import TreeVAEClustering
-from sktreevae.model import Topology, TreeVAE, decoder_factory, encoder_factory
+from sktreevae.model import Topology, TreeVAE
 
 KEYS = {
     "dataset": "data",
@@ -69,7 +70,7 @@ N_IMPORTANCE_SAMPLES = 100
 N_SAMPLES = 10_000
 N_LEAF_SAMPLES = 200
 N_SCORED = 5000
-WIDEST = 2048
+MAX_WIDTH = 2048
 
 
 def count_parameters(module: torch.nn.Module) -> int:
@@ -78,24 +79,19 @@ def count_parameters(module: torch.nn.Module) -> int:
 
 
 def width_of_equal(model: TreeVAEClustering) -> int:
-    """Return the least `hidden_dim` that gives a flat VAE as many parameters."""
-    config = {
-        **model.module_.config,
-        "topology": Topology.single_leaf(),
-        "n_steps": 1,
-    }
-    shape = model.image_shape, model.n_features_in_
+    """Return the minimum `hidden_dim` with which a flat VAE has as many parameters."""
+    config = replace(model.module_.config, bottom_up_depth=1)
 
     def count(width: int) -> int:
-        # The networks of images have hidden layers of this width, too.
-        config["hidden_dim"] = width
-        config["encoder"] = encoder_factory(model.encoder, *shape, width)
-        config["decoder"] = decoder_factory(
-            model.decoder, *shape, width, model.latent_dim
+        flat = TreeVAE(
+            Topology.single_leaf(),
+            replace(config, hidden_dim=width),
+            feature_map=model.module_.feature_map,
+            generator=torch.Generator(),
         )
-        return count_parameters(TreeVAE(**config, generator=torch.Generator()))
+        return count_parameters(flat)
 
-    widths = range(2, WIDEST)
+    widths = range(2, MAX_WIDTH)
     n_parameters = count_parameters(model.module_)
     return widths[bisect.bisect_left(widths, n_parameters, key=count)]
 
@@ -107,7 +103,7 @@ def elbo_terms(model: TreeVAEClustering, X: np.ndarray) -> dict[str, float]:
     blocks = []
     with torch.no_grad():
         for block in torch.as_tensor(X, dtype=torch.float32).split(1000):
-            noise = module.draw_noise(len(block), generator)
+            noise = module.sample_noise(len(block), generator)
             blocks.append(asdict(module.elbo(block.to(model.device_), noise)))
     return {
         name: torch.cat([terms[name] for terms in blocks]).mean().item()
@@ -115,33 +111,33 @@ def elbo_terms(model: TreeVAEClustering, X: np.ndarray) -> dict[str, float]:
     }
 
 
-def of_leaves(model: TreeVAEClustering) -> dict[str, float | None]:
-    """Return how the prior visits the leaves, and how their samples come back."""
+def leaf_scores(model: TreeVAEClustering) -> dict[str, float | None]:
+    """Return the total variation, and the mean and minimum of "return"."""
     if model.n_clusters_ == 1:
         return dict.fromkeys(("total_variation", "return_mean", "return_least"))
-    _, drawn = model.sample(N_SAMPLES)
-    of_prior, of_data = (
+    _, sampled_labels = model.sample(N_SAMPLES)
+    prior, data = (
         np.bincount(labels, minlength=model.n_clusters_) / len(labels)
-        for labels in (drawn, model.labels_)
+        for labels in (sampled_labels, model.labels_)
     )
     returned = [
         np.mean(model.predict(model.sample(N_LEAF_SAMPLES, leaf)[0]) == leaf)
         for leaf in range(model.n_clusters_)
     ]
     return {
-        "total_variation": float(np.abs(of_prior - of_data).sum() / 2),
+        "total_variation": float(np.abs(prior - data).sum() / 2),
         "return_mean": float(np.mean(returned)),
         "return_least": float(min(returned)),
     }
 
 
 def auroc(model: TreeVAEClustering, X: np.ndarray) -> float:
-    """Return how well boosted trees tell samples from reconstructions of X."""
-    fake = model.sample(len(X))[0]
-    both = np.concatenate([fake, model.reconstruct(X)])
-    is_fake = np.arange(len(both)) < len(fake)
+    """Return the AUROC of boosted trees, for samples and reconstructions of X."""
+    sampled = model.sample(len(X))[0]
+    rows = np.concatenate([sampled, model.reconstruct(X)])
+    is_sampled = np.arange(len(rows)) < len(sampled)
     train, test, y_train, y_test = train_test_split(
-        both, is_fake, test_size=0.5, stratify=is_fake, random_state=0
+        rows, is_sampled, test_size=0.5, stratify=is_sampled, random_state=0
     )
     classifier = make_pipeline(
         PCA(min(50, X.shape[1]), random_state=0),
@@ -151,13 +147,16 @@ def auroc(model: TreeVAEClustering, X: np.ndarray) -> float:
 
 
 def evaluate(
-    fit: Callable[[], TreeVAEClustering], X: np.ndarray, n: int
+    fit: Callable[[], TreeVAEClustering], X: np.ndarray, n_likelihood: int
 ) -> tuple[TreeVAEClustering, dict]:
-    """Fit a model; return it and what the table says of it: LL of n rows of X."""
+    """Fit a model, and return it and its row of the table.
+
+    The log-likelihood is that of the first `n_likelihood` rows of X.
+    """
     start = time.process_time()
     model = fit()
     seconds = time.process_time() - start
-    log_likelihood = model.log_likelihood(X[:n], N_IMPORTANCE_SAMPLES)
+    log_likelihood = model.log_likelihood(X[:n_likelihood], N_IMPORTANCE_SAMPLES)
     return model, {
         "n_found": model.n_clusters_,
         "hidden_dim": model.hidden_dim,
@@ -165,14 +164,17 @@ def evaluate(
         "log_likelihood": float(np.mean(log_likelihood)),
         "elbo": model.score(X),
         **elbo_terms(model, X),
-        **of_leaves(model),
+        **leaf_scores(model),
         "auroc": auroc(model, X[:N_SCORED]),
         "cpu_seconds": seconds,
     }
 
 
 def load_unit(name: str, data_dir: Path) -> Data:
-    """Return a dataset; the module's nats are those of the data if it isn't scaled."""
+    """Return a dataset in [0, 1].
+
+    Such data isn't standardized, so nats of the module are nats of the data.
+    """
     data = load(name, data_dir)
     if sparse.issparse(data.X) or data.X.min() < 0 or data.X.max() > 1:
         raise ValueError(
@@ -181,48 +183,70 @@ def load_unit(name: str, data_dir: Path) -> Data:
     return data
 
 
-def main() -> None:
-    """Run what the command line asks for."""
+def epochs(value: str) -> int | str:
+    """Parse a value of `max_iter`."""
+    return value if value == "auto" else int(value)
+
+
+def compare(
+    data: Data, n_leaves: int, n_likelihood: int, **options: object
+) -> dict[str, dict]:
+    """Return the rows of the tree and of both flat VAEs by method."""
+    fit = partial(fit_tree_vae, data, **options)
+    score = partial(evaluate, X=data.X_test, n_likelihood=n_likelihood)
+    tree, tree_row = score(partial(fit, n_leaves=n_leaves))
+    wide = partial(fit, n_leaves=1, hidden_dim=width_of_equal(tree))
+    return {
+        "TreeVAE": tree_row,
+        "VAE, same latents": score(partial(fit, n_leaves=1))[1],
+        "VAE, same parameters": score(wide)[1],
+    }
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--datasets", nargs="*", default=["digits-unit"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-leaves", type=int, default=10)
-    parser.add_argument("--max-iter", type=int, default=6)
+    parser.add_argument("--max-iter", type=epochs, default="auto")
     parser.add_argument("--weight-decay", type=float, default=1e-5)
     parser.add_argument("--n-likelihood", type=int, default=1000, help="rows for LL")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("generation.jsonl"))
     parser.add_argument("--csv", type=Path, help="also write the table there")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
-    training = {"max_iter": arguments.max_iter, "weight_decay": arguments.weight_decay}
     records = read(arguments.out)
-    # The three are of the same run: they are there together or not at all.
+    # All three methods of a run are in the file, or none is.
     done = [
         {key: r[key] for key in (*KEYS, "seed") if key != "method"} for r in records
     ]
     for name, seed in product(arguments.datasets, arguments.seeds):
-        run = {
-            "dataset": name,
-            "n_leaves": arguments.n_leaves,
-            **training,
+        options = {
+            "max_iter": arguments.max_iter,
+            "weight_decay": arguments.weight_decay,
             "seed": seed,
         }
+        run = {"dataset": name, "n_leaves": arguments.n_leaves, **options}
         if run in done:
             continue
-        data = load_unit(name, arguments.data_dir)
-        fit = partial(fit_tree_vae, data, seed=seed, **training)
-        score = partial(evaluate, X=data.X_test, n=arguments.n_likelihood)
-        tree, found = score(partial(fit, n_leaves=arguments.n_leaves))
-        rows = {"TreeVAE": found}
-        rows["VAE, same latents"] = score(partial(fit, n_leaves=1))[1]
-        wide = partial(fit, n_leaves=1, hidden_dim=width_of_equal(tree))
-        rows["VAE, same parameters"] = score(wide)[1]
+        rows = compare(
+            load_unit(name, arguments.data_dir),
+            arguments.n_leaves,
+            arguments.n_likelihood,
+            **options,
+        )
         for method, row in rows.items():
             records.append({**run, "method": method, **row})
             append(arguments.out, records[-1])
-    publish(summarise(records, KEYS, METRICS), arguments.csv)
+    publish(summarize(records, KEYS, METRICS), arguments.csv)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""How much memory a fit takes of rows that stay on disk.
+"""Memory of a fit and of a prediction of rows that stay on disk.
 
     python benchmarks/memory.py --sizes 100000 1000000 5000000
 
 writes 50 float32 features of a mixture of Gaussians to a temporary folder, fits each
 `numpy.memmap` in a process of its own, predicts it in another, and prints a Markdown
-table: how far anonymous memory rises above what Python and its libraries take, of which
-the pages of the file that the system keeps are no part, and seconds. Linux only.
+table of the rise of the anonymous memory above the memory of Python and its libraries,
+and of seconds. Anonymous memory doesn't include the pages of the file that the system
+keeps. Linux only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def anonymous_bytes() -> int:
 
 
 class Peak:
-    """The most anonymous memory while a block of code runs."""
+    """Maximum of the anonymous memory while a block of code runs."""
 
     def __enter__(self) -> Peak:
         self.bytes = anonymous_bytes()
@@ -74,7 +75,7 @@ class Peak:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Fit the rows of a file; or predict them, if a model was fitted before."""
+    """Fit the rows of a file, or predict them if a model was fitted before."""
     warnings.simplefilter("ignore")
     X = np.memmap(path, np.float32, "r").reshape(-1, N_FEATURES)
     fitted = path.with_suffix(".pickle")

@@ -2,15 +2,15 @@
 
     python benchmarks/quality.py --data-dir DIR --datasets digits mnist mnist-images
 
-writes a line of JSON for each fit to --out, which it also reads, so that a run can be
-taken up again, and prints a Markdown table of all that is there. Labels are used to
-evaluate, never to fit. All is evaluated on the test part; what can't predict (Ward,
-HDBSCAN) clusters it.
+writes a line of JSON for each fit to --out and prints a Markdown table of all lines.
+Fits whose lines are in the file are skipped, so a run can be continued. Labels are used
+to evaluate, never to fit. All methods are evaluated on the test part. Methods that
+can't predict (Ward, HDBSCAN) cluster it.
 
 A dataset is the name of a file in --data-dir, one of scikit-learn's, or "blobs", with
-suffixes: "mnist-10k" are the first 10 000 rows, "mnist-images" says that rows are
-images, of the shape that the file has, "digits-unit" are divided by 16, "blobs-100"
-have sizes from 1 to 100.
+suffixes: "mnist-10k" has the first 10 000 rows, the rows of "mnist-images" are images
+of the shape in the file, "digits-unit" are divided by 16, and the sizes of the clusters
+of "blobs-100" have ratios of up to 100.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from records import append, publish, read, summarise
+from records import append, publish, read, summarize
 from scipy import sparse
 from scipy.cluster.hierarchy import linkage
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, BisectingKMeans, KMeans
@@ -40,6 +40,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.metrics import normalized_mutual_info_score
 
 from sktreevae import TreeVAEClustering
+from sktreevae.data import DataSummary, Samples, Standardizer
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
 
 KEYS = {"dataset": "data", "method": "method", "n_leaves": "leaves"}
@@ -67,8 +68,8 @@ BUNDLED = {
     "breast_cancer": load_breast_cancer,
 }
 
-DEEP_ECT_VISITS = 300_000
-"""Samples, with repetitions, that the autoencoder of DeepECT sees at most."""
+MAX_DEEP_ECT_VISITS = 300_000
+"""Maximum of the product of samples and epochs of the autoencoder of DeepECT."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,19 @@ class Data:
 
 @dataclass(frozen=True)
 class Clustering:
-    """What a method finds in the test part.
+    """Result of a method for the test part.
 
-    The leaves of the tree are the clusters or, if `per_sample`, the samples; there is
-    no tree where a method has none that is public. `model` is ours, if any.
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,)
+        Clusters.
+    tree : object, default=None
+        Tree over the clusters or, if `per_sample`, over the samples; None if the method
+        has no public tree.
+    per_sample : bool, default=False
+        Whether the leaves of the tree are the samples.
+    model : TreeVAEClustering, default=None
+        The estimator, if the method is one of this package.
     """
 
     labels: np.ndarray
@@ -97,14 +107,14 @@ class Clustering:
 
 
 def load(name: str, data_dir: Path) -> Data:
-    """Return a dataset by its name; those without a test part are their own."""
+    """Return a dataset by its name; without a test part, the training part is both."""
     stem, *suffixes = name.split("-")
     if stem == "blobs":
         X, y = unbalanced_blobs(int(suffixes[0]))
         return Data(X, y, X, y)
     if stem in BUNDLED:
         X, y = BUNDLED[stem](return_X_y=True)
-        X = X / 16.0 if "unit" in suffixes else X  # grey levels in [0, 1]
+        X = X / 16.0 if "unit" in suffixes else X  # gray levels in [0, 1]
         return Data(X, y, X, y, (8, 8) if "images" in suffixes else None)
     with np.load(data_dir / f"{FILES[stem]}.npz") as file:
         parts = dict(file)
@@ -168,7 +178,7 @@ def dense(X: np.ndarray | sparse.csr_array) -> np.ndarray:
 def principal_components(data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Return both parts in 50 components of the training part, the same for any seed.
 
-    Sparse data isn't centred: it stays sparse by a truncated SVD.
+    Sparse data isn't centered: a truncated SVD keeps it sparse.
     """
     n_components = min(50, *data.X.shape)
     decomposition = TruncatedSVD if sparse.issparse(data.X) else PCA
@@ -177,7 +187,7 @@ def principal_components(data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_tree_vae(data: Data, n_leaves: int, seed: int, **options) -> TreeVAEClustering:
-    """Fit ours; what it warns of is in the table."""
+    """Fit `TreeVAEClustering` without warnings, whose causes are in the table."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return TreeVAEClustering(
@@ -192,7 +202,7 @@ def tree_vae(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
 
 
 def tree_vae_views(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
-    """Grow a tree with the contrastive losses: augmented images, or neighbours."""
+    """Grow a tree with the contrastive losses: augmented images, or neighbors."""
     views = "neighbors" if data.image_shape is None else "image"
     return tree_vae(data, n_leaves, seed, views=views, **options)
 
@@ -216,8 +226,16 @@ def pca_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
 def vae_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
     """Ward's tree of the test part's latents in a flat VAE: a tree of a single leaf."""
     model = fit_tree_vae(data, 1, seed)
-    samples, _ = model._samples(data.X_test)  # standardised, as the module sees them
-    latent = samples.map(lambda x: model.module_.infer(x).leaf_z[0])
+    standardizer = Standardizer.fit(
+        DataSummary.of(data.X),
+        model.likelihood_,
+        as_a_whole=data.image_shape is not None,
+    )
+    samples = Samples(
+        data.X_test, standardizer, model.device_, likelihood=model.likelihood_
+    )
+    module = model.module_
+    latent = samples.map(lambda x: module.posterior(module.encode(x)).leaf_z[0])
     return replace(ward_of(latent.numpy(force=True), n_leaves), model=model)
 
 
@@ -232,21 +250,22 @@ def centroid_ward(data: Data, n_leaves: int, seed: int, estimator: type) -> Clus
 def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
     """Density clusters of the test part in principal components of the training part.
 
-    It finds the number itself: of clusters with at least a twentieth of the mean size
-    over `n_leaves`, the fraction that ours prunes below, and its default of 5 samples;
-    densities are those of the default, too. Noise is one more cluster: were each point
-    its own, noise would be pure. Its tree isn't public.
+    HDBSCAN finds the number of clusters. They have at least 5 samples, its default, and
+    at least a twentieth of the mean size over `n_leaves`, the limit of pruning in
+    `TreeVAEClustering`. Noise is one more cluster: a cluster for each noise point would
+    be pure. The tree isn't public.
     """
-    least = max(5, len(data.y_test) // (20 * n_leaves))
-    model = HDBSCAN(min_cluster_size=least, min_samples=5, copy=True)
+    min_size = max(5, len(data.y_test) // (20 * n_leaves))
+    model = HDBSCAN(min_cluster_size=min_size, min_samples=5, copy=True)
     return Clustering(model.fit_predict(principal_components(data)[1]))
 
 
 def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
-    """DeepECT by clustpy, with fewer epochs where these would take a CPU hours.
+    """DeepECT by clustpy, with fewer epochs for data on which these take hours.
 
-    Its defaults are 100 epochs for the autoencoder, and 150 for the tree, which gets a
-    leaf every other. They stay in that proportion; at least one there is for each leaf.
+    Its defaults are 100 epochs for the autoencoder, and 150 epochs for the tree, which
+    grows a leaf in every second one. Fewer epochs have the same ratio, and the tree has
+    at least one epoch for each leaf.
     """
     try:
         from clustpy.deep import DeepECT
@@ -255,7 +274,7 @@ def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
             "DeepECT needs clustpy and a torchvision built for the torch that is "
             "installed: pip install clustpy"
         ) from error
-    pretrain_epochs = min(100, -(-DEEP_ECT_VISITS // data.X.shape[0]))
+    pretrain_epochs = min(100, -(-MAX_DEEP_ECT_VISITS // data.X.shape[0]))
     clustering_epochs = max(3 * pretrain_epochs // 2, n_leaves)
     model = DeepECT(
         n_leaves,
@@ -264,7 +283,7 @@ def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
         grow_interval=min(2, clustering_epochs // n_leaves),
         random_state=seed,
     ).fit(dense(data.X).astype(np.float32))
-    # Its own linkage matrix takes for granted that nothing was pruned.
+    # The linkage matrix of clustpy is wrong if a node was pruned.
     leaves, _ = model.tree_.get_leaf_and_split_nodes()
     position = {leaf.labels[0]: i for i, leaf in enumerate(leaves)}
     merges: list[tuple] = []
@@ -302,33 +321,33 @@ METHODS: dict[str, Callable[..., Clustering]] = {
 DETERMINISTIC = ("Ward", "Ward on PCA", "HDBSCAN")
 
 
-def purity_of(found: Clustering, y: np.ndarray, n_leaves: int) -> float | None:
-    """Dendrogram purity; a tree of the samples is cut first, to be comparable."""
-    if found.tree is None:
+def purity_of(result: Clustering, y: np.ndarray, n_leaves: int) -> float | None:
+    """Return the dendrogram purity. A tree of the samples is cut first to compare."""
+    if result.tree is None:
         return None
-    if found.per_sample:
-        return dendrogram_purity(y, found.tree, n_leaves=n_leaves)
-    return dendrogram_purity(y, found.tree, found.labels)
+    if result.per_sample:
+        return dendrogram_purity(y, result.tree, n_leaves=n_leaves)
+    return dendrogram_purity(y, result.tree, result.labels)
 
 
 def run(name: str, data: Data, method: str, n_leaves: int, seed: int) -> dict:
     """Fit one method and evaluate it on the test part."""
     y_test = data.y_test
     start = time.process_time()
-    found = METHODS[method](data, n_leaves, seed)
+    result = METHODS[method](data, n_leaves, seed)
     seconds = time.process_time() - start
     return {
         "dataset": name,
         "method": method,
         "n_leaves": n_leaves,
         "seed": seed,
-        "n_found": len(np.unique(found.labels)),
-        "dendrogram_purity": purity_of(found, y_test, n_leaves),
-        "leaf_purity": leaf_purity(y_test, found.labels),
-        "accuracy": clustering_accuracy(y_test, found.labels),
-        "nmi": normalized_mutual_info_score(y_test, found.labels),
+        "n_found": len(np.unique(result.labels)),
+        "dendrogram_purity": purity_of(result, y_test, n_leaves),
+        "leaf_purity": leaf_purity(y_test, result.labels),
+        "accuracy": clustering_accuracy(y_test, result.labels),
+        "nmi": normalized_mutual_info_score(y_test, result.labels),
         "cpu_seconds": seconds,
-        "elbo": None if found.model is None else found.model.score(data.X_test),
+        "elbo": None if result.model is None else result.model.score(data.X_test),
     }
 
 
@@ -363,7 +382,7 @@ def main() -> None:
                 record = run(name, data, method, n_leaves, seed)
                 records.append(record)
                 append(arguments.out, record)
-    publish(summarise(records, KEYS, METRICS), arguments.csv)
+    publish(summarize(records, KEYS, METRICS), arguments.csv)
 
 
 if __name__ == "__main__":

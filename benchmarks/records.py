@@ -19,7 +19,7 @@ def read(path: Path) -> list[dict]:
 
 
 def append(path: Path, record: dict) -> None:
-    """Write a record, and what it was made with, to the end of a file."""
+    """Append a record, with the threads, cores and versions it was made with."""
     record |= {
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -32,26 +32,27 @@ def append(path: Path, record: dict) -> None:
 
 
 def summary(values: list[float | None], digits: int) -> str:
-    """Return mean and deviation; a dash for what a method doesn't have."""
+    """Return mean and standard deviation; a dash if a method has no such value."""
     if None in values:
         return "-"
     spread = f" ±{np.std(values):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def summarise(
+def summarize(
     records: list[dict], keys: dict[str, str], metrics: dict[str, tuple[str, int]]
 ) -> list[list[str]]:
-    """Return the rows of a table, one for each group of records, after their head.
+    """Return the head of a table, and one row for each group of records.
 
     Parameters
     ----------
     records : list of dict
         One for each fit.
     keys : dict
-        Name in a record, and head of the column, of what makes a group.
+        Head of the column of each name by which records are grouped.
     metrics : dict
-        The same of what is averaged over a group, with the digits after the point.
+        Head of the column, and digits after the point, of each name whose values are
+        averaged over a group.
     """
     groups: dict[tuple, list[dict]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""What a tree costs: a step, a fit, a prediction, by leaves and by samples.
+"""Time of an update step, a fit and a prediction, by leaves and by samples.
 
     python benchmarks/speed.py --data-dir DIR --only steps fits leaves samples predict
 
@@ -7,18 +7,18 @@ appends lines of JSON to --out and prints a Markdown table for each part:
 steps    milliseconds of an update step of the joint training, for trees of 2 to 200
          leaves beside a plain VAE with the same encoder and a decoder of the same size,
          784 features, batches of 256 and 1024. The data has as many clusters as there
-         are leaves, and routers have been started as a fit starts them. "read" is how
-         many leaves decode a sample, the mean.
+         are leaves, and routers are initialized as in a fit. "read" is the mean number
+         of leaves that decode a sample.
 fits     seconds of whole fits by phase, beside other clusterings
 leaves   seconds of a fit of MNIST by the number of leaves, and the exponent
 samples  seconds of a fit of generated rows of 50 features by their number, and the
          exponent
-predict  rows per second of `predict`, beside the bare forward pass of the encoder, from
-         784 features to the deepest embedding, and with the chain to those of the other
-         depths, in the same blocks
+predict  rows per second of `predict`, beside the forward pass of the encoder from 784
+         features to the deepest embedding, and beside this pass with the chain to the
+         embeddings of the other depths, in the same blocks
 
-Steps and predictions are medians of interleaved repetitions, in seconds of the CPU, so
-ratios hold on a busy machine; fits have those of the clock beside them.
+Steps and predictions are medians of interleaved repetitions, in CPU seconds, so ratios
+are valid on a busy machine. Fits are in CPU seconds and in seconds of the clock.
 """
 
 from __future__ import annotations
@@ -43,48 +43,48 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sktreevae import TreeVAEClustering
-from sktreevae.model import Gaussian, Topology, TreeVAE
-from sktreevae.model.layers import linear, mlp
-from sktreevae.training import guiding, proposals
-from sktreevae.training.batches import BLOCK_SIZE
-from sktreevae.training.gardener import N_LEAVES, Gardener, surprise
-from sktreevae.training.loop import Descent, LoopOptions
+from sktreevae.data.samples import BLOCK_SIZE
+from sktreevae.graph import NeighborGraph
+from sktreevae.model import DiagonalGaussian, ModelConfig, Topology, TreeVAE
+from sktreevae.model.layers import MLP, linear
+from sktreevae.training import GuidedGrowth, TrainingOptions
+from sktreevae.training.growth import GuidedSchedule
+from sktreevae.training.objectives import (
+    MAX_ACTIVE_LEAVES,
+    routing_loss,
+    routing_weight,
+)
+from sktreevae.training.trainer import OptimizerStep
 
 N_FEATURES = 784
 WIDTHS = (N_FEATURES, 512, 256, 128)
 HIDDEN, LATENT = 128, 8
 N_ROWS = 20_000
-ROUNDS, STEPS_A_ROUND = 15, 5
-OPTIONS = LoopOptions(
-    max_iter=1,
-    batch_size=256,
-    learning_rate=2e-3,
-    weight_decay=1e-5,
-    n_iter_no_change=1,
-    tol=0.0,
-)
+STEPS_PER_ROUND = 5
+PROGRESS = 0.5
+"""Fraction of a phase at which steps are timed; it determines the learning rate."""
 
 
 class PlainVAE(nn.Module):
-    """The encoder of a tree, and a decoder of the size of a leaf's."""
+    """A VAE with the encoder of a tree, and a decoder of the size of a leaf's."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
-        self.encoder = mlp(WIDTHS, generator=generator)
+        self.encoder = MLP(WIDTHS, generator=generator)
         self.head = linear(HIDDEN, 2 * LATENT, generator=generator)
         self.decoder = nn.Sequential(
-            mlp((LATENT, HIDDEN, 2 * HIDDEN), generator=generator),
+            MLP((LATENT, HIDDEN, 2 * HIDDEN), generator=generator),
             linear(2 * HIDDEN, N_FEATURES, generator=generator),
         )
         self.generator = generator
 
     def loss(self, x: Tensor) -> Tensor:
-        """Return the negative bound, the mean over rows in [0, 1]."""
-        q = Gaussian.from_raw(self.head(self.encoder(x)))
+        """Return the negative ELBO in nats, the mean over rows in [0, 1]."""
+        q = DiagonalGaussian.from_raw(self.head(self.encoder(x)))
         z = q.sample(torch.empty_like(q.mean).normal_(generator=self.generator))
         logits = self.decoder(z)
         log_prob = torch.linalg.vecdot(logits, x) - F.softplus(logits).sum(1)
-        return (q.kl(Gaussian.standard(q.mean)) - log_prob).mean()
+        return (q.kl(DiagonalGaussian.standard(q.mean)) - log_prob).mean()
 
 
 def clusters(n_clusters: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -96,86 +96,92 @@ def clusters(n_clusters: int, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 def balanced(n_leaves: int) -> Topology:
-    """Return a tree whose leaves are as near to the root as can be."""
+    """Return a tree whose depths of leaves differ by at most one."""
     tree = Topology.single_leaf()
     while len(tree.leaves) < n_leaves:
-        tree = tree.split(min(tree.leaves, key=tree.node_depths.__getitem__)).topology
+        depths = [tree.node_depths[node] for node in tree.leaves]
+        tree = tree.split_leaf(depths.index(min(depths))).topology
     return tree
 
 
 def plain_step(batch_size: int) -> Callable[[], int]:
-    """Return what takes a step of the plain VAE, and says how often it decoded."""
+    """Return a function that trains the plain VAE for one step.
+
+    It returns the number of rows that were decoded.
+    """
     generator = torch.Generator().manual_seed(0)
     model, (x, _) = PlainVAE(generator), clusters(10, generator)
-    descent = Descent(model.parameters(), OPTIONS)
+    optimizer_step = OptimizerStep(model.parameters(), TrainingOptions())
 
     def step() -> int:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
-        descent.step(model.loss(x[rows]), 0.5)
+        optimizer_step(model.loss(x[rows]), PROGRESS)
         return batch_size
 
     return step
 
 
 def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
-    """Return the same for a tree, whose routers know the clusters."""
+    """Return the same for a tree, with routers that are trained on the clusters."""
     generator = torch.Generator().manual_seed(0)
     x, y = clusters(n_leaves, generator)
-    model = TreeVAE(
-        balanced(n_leaves),
-        N_FEATURES,
-        n_steps=int(np.ceil(np.log2(n_leaves))),
+    config = ModelConfig(
+        n_features=N_FEATURES,
+        hidden_dim=HIDDEN,
+        latent_dim=LATENT,
+        bottom_up_depth=int(np.ceil(np.log2(n_leaves))),
         likelihood="bernoulli",
-        generator=generator,
     )
-    model.bottom_up.standardise(x)
-    descent = Descent(model.parameters(), OPTIONS)
-    guidance = float(N_FEATURES)
+    model = TreeVAE(balanced(n_leaves), config, generator=generator)
+    model.bottom_up.standardize(x)
+    optimizer_step = OptimizerStep(model.parameters(), TrainingOptions())
 
-    def draw() -> tuple[Tensor, Tensor]:
+    def draw_batch() -> tuple[Tensor, Tensor]:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
         return x[rows], y[rows]
 
-    for _ in range(guiding.N_ROUTER_STEPS):
-        batch, target = draw()
-        loss = surprise(model.route_from(batch), target)
-        descent.step(loss, 0.5)
-        if loss < guiding.SURE:
+    schedule = GuidedSchedule()
+    for _ in range(schedule.max_router_steps):
+        batch, target = draw_batch()
+        routing = model.route(model.bottom_up(batch))
+        loss = routing_loss(routing.leaf_log_proba, target)
+        optimizer_step(loss, PROGRESS)
+        if loss < schedule.router_loss_tol:
             break
-    n_decoded = []
-    forward = model.top_down.decoders.forward_groups
+    n_decoded: list[int] = []
+    model.top_down.decoders.readout.register_forward_hook(
+        lambda _module, inputs, _output: n_decoded.append(len(inputs[0]))
+    )
 
     def step() -> int:
-        batch, target = draw()
-        embeddings = model.bottom_up(batch)
-        evidence = model.evidence(embeddings, batch)
-        routing = model.route_with(embeddings)
-        terms = model.sparse_elbo(routing, evidence, batch, N_LEAVES, generator)
-        loss = guidance * surprise(routing.leaf_log_path, target)
-        descent.step(loss - terms.elbo().mean(), 0.5)
+        batch, target = draw_batch()
+        encoding = model.encode(batch, features=batch)
+        routing = model.route(encoding.embeddings)
+        terms = model.sparse_elbo(
+            encoding, routing, batch, MAX_ACTIVE_LEAVES, generator
+        )
+        loss = routing_weight(N_FEATURES) * routing_loss(routing.leaf_log_proba, target)
+        optimizer_step(loss - terms.elbo().mean(), PROGRESS)
         return n_decoded.pop()
 
-    def spy(z: Tensor, sizes: list[int]) -> Tensor:
-        n_decoded.append(len(z))
-        return forward(z, sizes)
-
-    model.top_down.decoders.forward_groups = spy
     return step
 
 
-def interleave(tasks: dict[str, Callable[[], int]]) -> dict[str, tuple[float, float]]:
-    """Return median CPU seconds of a call, and the mean of what calls return."""
+def interleave(
+    tasks: dict[str, Callable[[], int]], n_rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Return the median CPU seconds of a call, and the mean of the returned values."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     values: dict[str, list[int]] = {name: [] for name in tasks}
     for task in tasks.values():
-        for _ in range(STEPS_A_ROUND):
+        for _ in range(STEPS_PER_ROUND):
             task()
-    for _ in range(ROUNDS):
+    for _ in range(n_rounds):
         for name, task in tasks.items():
             start = time.process_time()
-            found = [task() for _ in range(STEPS_A_ROUND)]
-            seconds[name].append((time.process_time() - start) / STEPS_A_ROUND)
-            values[name] += found
+            results = [task() for _ in range(STEPS_PER_ROUND)]
+            seconds[name].append((time.process_time() - start) / STEPS_PER_ROUND)
+            values[name] += results
     return {
         name: (float(np.median(seconds[name])), float(np.mean(values[name])))
         for name in tasks
@@ -188,9 +194,9 @@ def steps(arguments: argparse.Namespace) -> Iterator[dict]:
         tasks = {"plain VAE": plain_step(batch_size)}
         for n_leaves in arguments.leaves:
             tasks[str(n_leaves)] = tree_step(n_leaves, batch_size)
-        found = interleave(tasks)
-        plain, ten = found["plain VAE"][0], found.get("10", (np.nan,))[0]
-        for name, (seconds, n_decoded) in found.items():
+        results = interleave(tasks, arguments.rounds)
+        plain, ten = results["plain VAE"][0], results.get("10", (np.nan,))[0]
+        for name, (seconds, n_decoded) in results.items():
             yield {
                 "batch": batch_size,
                 "leaves": name,
@@ -202,11 +208,11 @@ def steps(arguments: argparse.Namespace) -> Iterator[dict]:
 
 
 @contextmanager
-def stopwatches(**places: tuple[object, str]) -> Iterator[dict[str, float]]:
-    """Collect the CPU seconds that methods take, by the names given."""
-    totals = dict.fromkeys(places, 0.0)
+def stopwatches(**methods: tuple[type, str]) -> Iterator[dict[str, float]]:
+    """Measure the CPU seconds of methods, given as class and name."""
+    totals = dict.fromkeys(methods, 0.0)
     with ExitStack() as stack:
-        for name, (owner, attribute) in places.items():
+        for name, (owner, attribute) in methods.items():
             method = getattr(owner, attribute)
 
             def timed(*args, method=method, name=name, **kwargs):
@@ -220,12 +226,12 @@ def stopwatches(**places: tuple[object, str]) -> Iterator[dict[str, float]]:
 
 
 def timed_fit(fit: Callable[[], object]) -> dict:
-    """Return the seconds of a fit: by phase, of the CPU and of the clock."""
+    """Return the seconds of a fit: of the CPU, of the clock, and of each phase."""
     with stopwatches(
-        graph=(proposals.GraphClustering, "__init__"),
-        tree=(proposals.GraphClustering, "hierarchy"),
-        routers=(guiding.GuidedGrowth, "_start_routers"),
-        joint=(Gardener, "train_whole"),
+        graph=(NeighborGraph, "__init__"),
+        tree=(NeighborGraph, "propose"),
+        routers=(GuidedGrowth, "_init_routers"),
+        joint=(GuidedGrowth, "train_all"),
     ) as phases:
         clock, cpu = time.perf_counter(), time.process_time()
         fit()
@@ -235,45 +241,50 @@ def timed_fit(fit: Callable[[], object]) -> dict:
 
 
 PEERS = ("Ward", "BisectingKMeans + Ward", "HDBSCAN")
-MOST_ROWS = {"Ward": 20_000, "HDBSCAN": 20_000}
-"""Beyond, these would take all memory, or hours."""
+MAX_ROWS = {"Ward": 20_000, "HDBSCAN": 20_000}
+"""With more rows, these methods take all memory, or hours."""
 
 
 def fits(arguments: argparse.Namespace) -> Iterator[dict]:
     """Time whole fits by phase, beside peers that run on the same rows."""
-    # What libraries set up on first use isn't part of a fit.
+    # The set-up of libraries on first use isn't part of a fit.
     TreeVAEClustering(2, max_iter=1).fit(np.random.default_rng(0).random((200, 5)))
     for name in arguments.datasets:
         data = load(name, arguments.data_dir)
         for seed in arguments.seeds:
-            found = timed_fit(lambda d=data, s=seed: fit_tree_vae(d, 10, s))
-            yield {"data": name, "method": "TreeVAE", "seed": seed, **found}
-        own = Data(data.X, data.y_train, data.X, data.y_train, data.image_shape)
+            seconds = timed_fit(lambda d=data, s=seed: fit_tree_vae(d, 10, s))
+            yield {"data": name, "method": "TreeVAE", "seed": seed, **seconds}
+        # Methods that can't predict cluster the test part.
+        train = Data(data.X, data.y_train, data.X, data.y_train, data.image_shape)
         for peer in PEERS:
-            if data.X.shape[0] > MOST_ROWS.get(peer, np.inf):
+            if data.X.shape[0] > MAX_ROWS.get(peer, np.inf):
                 continue
             clock, cpu = time.perf_counter(), time.process_time()
-            METHODS[peer](own, 10, 0)
+            METHODS[peer](train, 10, 0)
             cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
             yield {"data": name, "method": peer, "seed": 0, "CPU-s": cpu, "s": clock}
 
 
-def exponent(found: list[tuple[int, float]]) -> float:
+MIN_EXPONENT_ROWS = 10_000
+"""Minimum number of rows of the fits that the exponent is computed from."""
+
+
+def exponent(points: list[tuple[int, float]]) -> float:
     """Return the slope of a line through logarithms of sizes and seconds."""
-    if len(found) < 2:
+    if len(points) < 2:
         return np.nan
-    sizes, seconds = np.log(found).T
+    sizes, seconds = np.log(points).T
     return float(np.polyfit(sizes, seconds, 1)[0])
 
 
 def leaves(arguments: argparse.Namespace) -> Iterator[dict]:
     """Time fits of MNIST by the number of leaves."""
     data = load("mnist", arguments.data_dir)
-    found = []
+    points = []
     for n_leaves in (10, 20, 50, 100):
         row = timed_fit(lambda n=n_leaves: fit_tree_vae(data, n, 0))
-        found.append((n_leaves, row["CPU-s"]))
-        yield {"leaves": n_leaves, **row, "exponent": exponent(found)}
+        points.append((n_leaves, row["CPU-s"]))
+        yield {"leaves": n_leaves, **row, "exponent": exponent(points)}
 
 
 def mixture(n_rows: int, seed: int = 0) -> np.ndarray:
@@ -286,17 +297,13 @@ def mixture(n_rows: int, seed: int = 0) -> np.ndarray:
 
 def samples(arguments: argparse.Namespace) -> Iterator[dict]:
     """Time fits by the number of rows."""
-    found = []
+    points = []
     for n_rows in arguments.rows:
         X = mixture(n_rows)
         row = timed_fit(lambda X=X: TreeVAEClustering(20, random_state=0).fit(X))
-        found.append((n_rows, row["CPU-s"]))
-        slope = [pair for pair in found if pair[0] >= 10_000]
-        yield {
-            "rows": n_rows,
-            **row,
-            "exponent": exponent(slope),
-        }
+        if n_rows >= MIN_EXPONENT_ROWS:
+            points.append((n_rows, row["CPU-s"]))
+        yield {"rows": n_rows, **row, "exponent": exponent(points)}
 
 
 def predict(arguments: argparse.Namespace) -> Iterator[dict]:
@@ -320,14 +327,15 @@ def predict(arguments: argparse.Namespace) -> Iterator[dict]:
             model.predict(X)
             return 0
 
-        found = interleave(
+        results = interleave(
             {
                 "predict": cluster,
                 "encoder": partial(embed, encoder),
                 "encoder and chain": partial(embed, with_chain),
-            }
+            },
+            arguments.rounds,
         )
-        seconds = {name: median for name, (median, _) in found.items()}
+        seconds = {name: median for name, (median, _) in results.items()}
         yield {
             "leaves": n_leaves,
             **{f"{name}, rows/s": len(X) / t for name, t in seconds.items()},
@@ -352,8 +360,8 @@ def show(value: object) -> str:
     return str(value)
 
 
-def main() -> None:
-    """Run the parts that the command line asks for."""
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
@@ -370,10 +378,18 @@ def main() -> None:
         type=int,
         default=[1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
     )
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="repetitions of steps and predictions"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("speed.jsonl"))
     parser.add_argument("--csv", type=Path, help="folder for a table of each part")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the parts that the command line asks for."""
+    arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     for name in arguments.only:
         rows = []
