@@ -64,52 +64,64 @@ def diagnose_fit(
     rng : numpy Generator
         Draws the folds that clusters are compared on.
     """
-    findings = []
-    has_diverged = _has_diverged(estimator, data)
-    if has_diverged:
-        findings.append(
-            Finding(
-                ConvergenceWarning,
-                "Training did not converge: the ELBO is "
-                f"{estimator.lower_bound_:.3g} nats per sample, far below that of "
-                "independent features. A learning_rate below "
-                f"{estimator.learning_rate:g} usually helps.",
-            )
-        )
+    divergence = _find_divergence(estimator, data)
+    if divergence is not None:
+        return [divergence]
     if estimator.n_clusters is None:
-        return findings
-    merges = estimator.linkage_matrix_[:, :2].astype(np.int64)
-    n_supported = estimate_n_clusters(data.features, estimator.labels_, merges, rng)
-    if n_supported < estimator.n_clusters_:
-        findings.append(
-            Finding(
-                UserWarning,
-                f"Held-out samples support {n_supported} of the "
-                f"{estimator.n_clusters_} clusters: the other splits don't make them "
-                "more probable. n_clusters=None finds the number.",
-            )
-        )
-    if estimator.n_clusters_ < estimator.n_clusters and not has_diverged:
-        min_samples = options.min_samples(len(data.samples))
-        findings.append(
-            Finding(
-                ConvergenceWarning,
-                f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
-                f"n_clusters ({estimator.n_clusters}). Leaves with fewer than "
-                f"{min_samples} samples (min_cluster_size) were pruned, or could not "
-                f"be split. Possible causes: {_causes(estimator, data)}.",
-            )
-        )
-    return findings
+        return []
+    findings = [
+        _find_unsupported_clusters(estimator, data, rng),
+        _find_missing_clusters(estimator, data, options),
+    ]
+    return [finding for finding in findings if finding is not None]
 
 
-def _has_diverged(estimator: BaseEstimator, data: TrainingData) -> bool:
-    """Tell whether the ELBO is too low for a trained model."""
+def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+    """Find an ELBO that is too low for a trained model."""
     if LIKELIHOODS[data.likelihood].support == "counts":
         # Log-probabilities of counts have no common scale.
-        return False
+        return None
     loss = -estimator.history_["elbo"][-1]
-    return loss > MAX_LOSS + MAX_LOSS_PER_FEATURE * estimator.n_features_in_
+    if loss <= MAX_LOSS + MAX_LOSS_PER_FEATURE * estimator.n_features_in_:
+        return None
+    return Finding(
+        ConvergenceWarning,
+        f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
+        "sample, far below that of independent features. A learning_rate below "
+        f"{estimator.learning_rate:g} usually helps.",
+    )
+
+
+def _find_unsupported_clusters(
+    estimator: BaseEstimator, data: TrainingData, rng: np.random.Generator
+) -> Finding | None:
+    """Find splits that don't make held-out samples more probable."""
+    merges = estimator.linkage_matrix_[:, :2].astype(np.int64)
+    n_supported = estimate_n_clusters(data.features, estimator.labels_, merges, rng)
+    if n_supported >= estimator.n_clusters_:
+        return None
+    return Finding(
+        UserWarning,
+        f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
+        "clusters: the other splits don't make them more probable. n_clusters=None "
+        "finds the number.",
+    )
+
+
+def _find_missing_clusters(
+    estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
+) -> Finding | None:
+    """Find that there are fewer clusters than asked for."""
+    if estimator.n_clusters_ >= estimator.n_clusters:
+        return None
+    min_samples = options.min_samples(len(data.samples))
+    return Finding(
+        ConvergenceWarning,
+        f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
+        f"n_clusters ({estimator.n_clusters}). Leaves with fewer than {min_samples} "
+        "samples (min_cluster_size) were pruned, or could not be split. Possible "
+        f"causes: {_causes(estimator, data)}.",
+    )
 
 
 def _causes(estimator: BaseEstimator, data: TrainingData) -> str:

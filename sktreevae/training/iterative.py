@@ -140,11 +140,7 @@ class IterativeGrowth(TreeGrowth):
         is_split : bool
             False, and the tree is unchanged, if a child gets fewer than `min_samples`.
         """
-        is_member = self.data.features.map(
-            lambda x: self._leaf_proba(x)[:, leaf] >= self._threshold()
-        )
-        train = self.data.train[is_member[self.data.train]]
-        validation = self.data.validation[is_member[self.data.validation]]
+        train, validation = self._members(leaf)
         if len(train) < 2:
             return False
         index = torch.cat([train, validation])
@@ -181,6 +177,14 @@ class IterativeGrowth(TreeGrowth):
             self.model.top_down = before
             return False
         return True
+
+    def _members(self, leaf: int) -> tuple[Tensor, Tensor]:
+        """Return the training and validation samples that reach a leaf."""
+        is_member = self.data.features.map(
+            lambda features: self._leaf_proba(features)[:, leaf] >= self._threshold()
+        )
+        train, validation = self.data.train, self.data.validation
+        return train[is_member[train]], validation[is_member[validation]]
 
     def _propose_sides(self, index: Tensor) -> Tensor:
         """Propose a side, 0 (left) or 1 (right), for each sample of a leaf.

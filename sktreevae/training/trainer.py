@@ -260,18 +260,17 @@ class Trainer:
                 )
             if not math.isfinite(bound):
                 raise self._divergence(phase, objective)
-            self._record(
-                {
-                    "phase": phase.name,
-                    "epoch": epoch,
-                    "n_leaves": objective.n_leaves,
-                    "learning_rate": self.options.learning_rate_at(progress),
-                    "kl_weight": kl_weight,
-                    "elbo": means["reconstruction"] - kl,
-                    **means,
-                    "validation_elbo": validation_elbo,
-                }
-            )
+            record = {
+                "phase": phase.name,
+                "epoch": epoch,
+                "n_leaves": objective.n_leaves,
+                "learning_rate": self.options.learning_rate_at(progress),
+                "kl_weight": kl_weight,
+                "elbo": means["reconstruction"] - kl,
+                **means,
+                "validation_elbo": validation_elbo,
+            }
+            self._record(record)
             # Bounds are comparable once the weight of the divergences has settled.
             if 2 * epoch >= n_epochs and stopper.should_stop(bound):
                 break
