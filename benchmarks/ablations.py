@@ -91,7 +91,7 @@ def whole_decoder(latent_dim: int, n_features: int) -> nn.Module:
     seed = torch.randint(2**31, ()).item()
     generator = torch.Generator().manual_seed(seed)
     layers = MLP((latent_dim, HIDDEN_DIM, 2 * HIDDEN_DIM), generator=generator)
-    layout = ImageLayout.of((28, 28))
+    layout = ImageLayout.from_shape((28, 28))
     return nn.Sequential(
         layers, ConvReadout(layout, 2 * HIDDEN_DIM, generator=generator)
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 from sktreevae._random import draw_seed, make_generator
 from sktreevae.data import DataOptions, TrainingData
 from sktreevae.dendrogram import Dendrogram
-from sktreevae.hierarchy import read_tree
+from sktreevae.hierarchy import make_dendrogram
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
 from sktreevae.training import (
@@ -75,7 +75,7 @@ def fit(
             GrowthOptions(N_CLUSTERS, growth="iterative"),
             trainer,
         )
-        return read_tree(growth.grow().eval(), data)
+        return make_dendrogram(growth.grow().eval(), data)
 
 
 def main() -> None:

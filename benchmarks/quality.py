@@ -227,7 +227,7 @@ def vae_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
     """Ward's tree of the test part's latents in a flat VAE: a tree of a single leaf."""
     model = fit_tree_vae(data, 1, seed)
     standardizer = Standardizer.fit(
-        DataSummary.of(data.X),
+        DataSummary.from_matrix(data.X),
         model.likelihood_,
         as_a_whole=data.image_shape is not None,
     )

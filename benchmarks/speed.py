@@ -54,7 +54,7 @@ from sktreevae.training.objectives import (
     routing_loss,
     routing_weight,
 )
-from sktreevae.training.trainer import OptimizerStep
+from sktreevae.training.trainer import ScheduledOptimizer
 
 N_FEATURES = 784
 WIDTHS = (N_FEATURES, 512, 256, 128)
@@ -111,11 +111,11 @@ def plain_step(batch_size: int) -> Callable[[], int]:
     """
     generator = torch.Generator().manual_seed(0)
     model, (x, _) = PlainVAE(generator), clusters(10, generator)
-    optimizer_step = OptimizerStep(model.parameters(), TrainingOptions())
+    optimizer = ScheduledOptimizer(model.parameters(), TrainingOptions())
 
     def step() -> int:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
-        optimizer_step(model.loss(x[rows]), PROGRESS)
+        optimizer.step(model.loss(x[rows]), PROGRESS)
         return batch_size
 
     return step
@@ -134,7 +134,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
     )
     model = TreeVAE(balanced(n_leaves), config, generator=generator)
     model.bottom_up.standardize(x)
-    optimizer_step = OptimizerStep(model.parameters(), TrainingOptions())
+    optimizer = ScheduledOptimizer(model.parameters(), TrainingOptions())
 
     def draw_batch() -> tuple[Tensor, Tensor]:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
@@ -145,7 +145,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
         batch, target = draw_batch()
         routing = model.route(model.bottom_up(batch))
         loss = routing_loss(routing.leaf_log_proba, target)
-        optimizer_step(loss, PROGRESS)
+        optimizer.step(loss, PROGRESS)
         if loss < schedule.router_loss_tol:
             break
     n_decoded: list[int] = []
@@ -161,7 +161,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
             encoding, routing, batch, MAX_ACTIVE_LEAVES, generator
         )
         loss = routing_weight(N_FEATURES) * routing_loss(routing.leaf_log_proba, target)
-        optimizer_step(loss - terms.elbo().mean(), PROGRESS)
+        optimizer.step(loss - terms.elbo().mean(), PROGRESS)
         return n_decoded.pop()
 
     return step

@@ -47,7 +47,7 @@ class Number:
     closed: str = "left"
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is allowed."""
+        """Return whether the value is allowed."""
         if not isinstance(value, self.kind) or isinstance(value, bool | np.bool_):
             return False
         above = value >= self.low if self.closed != "neither" else value > self.low
@@ -69,7 +69,7 @@ class Options:
     options: tuple[str | None, ...]
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is allowed."""
+        """Return whether the value is allowed."""
         return (value is None or isinstance(value, str)) and value in self.options
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Boolean:
     """Either True or False."""
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is allowed."""
+        """Return whether the value is allowed."""
         return isinstance(value, bool | np.bool_)
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class Instance:
     type: type
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is allowed."""
+        """Return whether the value is allowed."""
         return isinstance(value, self.type)
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class Function:
     """Callable."""
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is allowed."""
+        """Return whether the value is allowed."""
         return callable(value)
 
     def __str__(self) -> str:
@@ -119,12 +119,12 @@ class ImageShape:
     """Height and width of images, with optional channels first or last."""
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is allowed."""
+        """Return whether the value is allowed."""
         if not isinstance(value, tuple | list) or len(value) not in (2, 3):
             return False
         if not all(Number(Integral, 1).accepts(entry) for entry in value):
             return False
-        layout = ImageLayout.of(tuple(value))
+        layout = ImageLayout.from_shape(tuple(value))
         return min(layout.height, layout.width) >= MIN_SIDE
 
     def __str__(self) -> str:
@@ -199,7 +199,7 @@ def check_images(
                     f"{name}={value!r} needs an image_shape, got None."
                 )
         return
-    if views == "image" and ImageLayout.of(image_shape).channels not in (1, 3):
+    if views == "image" and ImageLayout.from_shape(image_shape).channels not in (1, 3):
         raise InvalidParameterError(
             "views='image' needs images of 1 or 3 channels, but image_shape is "
             f"{image_shape!r}. Pass a callable."

@@ -53,7 +53,7 @@ from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
 from .devices import resolve_device
 from .diagnostics import diagnose_fit
-from .hierarchy import cut_proba, read_tree, update_dendrogram
+from .hierarchy import cut_proba, make_dendrogram, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
 from .training import (
@@ -87,17 +87,17 @@ class TreeVAEClustering(
 
     By default the graph of nearest neighbors proposes the tree, and the model is then
     trained on it by maximizing the evidence lower bound (ELBO). The graph finds the
-    clusters; the model predicts, explains and generates.
+    clusters. The model assigns new samples, estimates densities and generates samples.
 
     Read more in the :ref:`User Guide <user_guide>`.
 
     Parameters
     ----------
     n_clusters : int or None, default=8
-        Number of leaves of the tree. A warning is raised if the model keeps fewer, or
-        if held-out samples support fewer. None estimates the number: a split of a tree
-        of up to 64 leaves is kept if two Gaussians predict held-out samples better than
-        one, by more than two standard errors of the mean log-density.
+        Number of leaves of the tree. A warning is issued if pruning leaves fewer, or if
+        a test on held-out samples finds fewer. None estimates the number: a split of a
+        tree of up to 64 leaves is kept if two Gaussians predict held-out samples better
+        than one, by more than two standard errors of the mean log-density.
     growth : {"guided", "iterative"}, default="guided"
         Method that finds the tree. "guided": the neighbor graph proposes the whole
         tree, and all parts of the model are trained together. "iterative": one leaf
@@ -107,21 +107,21 @@ class TreeVAEClustering(
     image_shape : tuple of int, default=None
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
-        (HOG) are used as features, for the neighbor graph and as encoder input.
+        (HOG) and principal components of the pixels are used as features.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
         neighbor graph is built from. "cnn": also a convolutional network on the images.
-        "resnet": the same with residual blocks. "auto": "cnn" for gray images from 16
-        pixels a side, "resnet" for color images, and "mlp" otherwise. A callable takes
-        `n_features` and `hidden_dim` and returns a `torch.nn.Module` that maps
-        standardized data (batch, n_features) to (batch, hidden_dim), and replaces the
-        convolutional network. The module must map each row independently (no batch
-        normalization) and deterministically (no dropout).
+        "resnet": the same with residual blocks. "auto": for images of at least 16
+        pixels a side "cnn" (one channel) or "resnet" (more), and "mlp" otherwise. A
+        callable takes `n_features` and `hidden_dim` and returns a `torch.nn.Module`
+        that maps the data (batch, n_features), standardized if the likelihood is
+        Gaussian, to (batch, hidden_dim). The module must map each row independently (no
+        batch normalization) and deterministically (no dropout).
     decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
-        Decoder network of the leaves. Each leaf has hidden layers and a constant; the
-        output layers are shared by all leaves. A callable takes `latent_dim` and
+        Decoder network. Each leaf has hidden layers and a constant; all leaves share
+        the output layers. A callable takes `latent_dim` and
         `n_features` and returns the network of one leaf, which maps (batch, latent_dim)
-        to (batch, n_features): means, logits (Bernoulli) or log-rates (counts).
+        to (batch, n_features): standardized means, logits or log-rates.
     max_depth : int, default=None
         Maximum depth of a leaf; the root has depth 0. None means no limit.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
@@ -130,8 +130,8 @@ class TreeVAEClustering(
         negative ELBO of all samples. Ignored by the guided growth.
     min_cluster_size : int or float, default=None
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
-        [0, 0.5) is a fraction of the samples. None means ``1 / (20 * n_clusters)``, at
-        most the 0.01 of the paper.
+        [0, 0.5) is a fraction of the samples. None means the fraction
+        ``min(0.05 / n_clusters, 0.01)``.
     likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}, \
             default="auto"
         Distribution of the data given a leaf.
@@ -145,7 +145,8 @@ class TreeVAEClustering(
           ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
           each feature and leaf.
         - "auto": "bernoulli" if all values lie in [0, 1], up to rounding errors of
-          1e-6, and "gaussian" otherwise. Counts are never guessed.
+          1e-6, and "gaussian" otherwise. A count likelihood is never
+          chosen automatically.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
@@ -174,10 +175,11 @@ class TreeVAEClustering(
         Samples of an update step. "auto" is 256, or a thousandth of the samples if that
         is more.
     learning_rate : float, default=2e-3
-        Maximum learning rate of AdamW. It falls to 0 in the second half of a phase.
+        Maximum learning rate of AdamW. It rises in the first 5% of a phase, and falls
+        to 0 in the second half.
     weight_decay : float, default=1e-5
         Weight decay of AdamW for matrices; biases and constants of leaves don't decay.
-        Networks of a callable `decoder` decay as a whole. Long training gains from 0.1
+        Networks of a callable `decoder` decay as a whole. For long training, use 0.1
         to 1.
     early_stopping : bool, default=False
         Whether to hold out samples, to end a phase when their ELBO hasn't improved by
@@ -193,7 +195,7 @@ class TreeVAEClustering(
         draws a fresh seed. The global random states of numpy and torch are neither read
         nor changed.
     verbose : int, default=0
-        Whether to write progress to standard error.
+        Above 0, progress is written to standard error.
     device : str, torch.device or None, default=None
         Device to compute on. None is the best available device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -202,9 +204,9 @@ class TreeVAEClustering(
         support it, and "float32" elsewhere.
     memory : str, path-like or joblib.Memory, default=None
         Cache for the features, the neighbor graph and the proposed trees of data in
-        memory. A fit of the same data with the same `random_state` and other training
-        options reuses all of them; with another `n_clusters` up to 64, features and
-        graph. By default nothing is cached.
+        memory. With the same data and `random_state`, a fit with other training
+        parameters reuses everything; a fit with another `n_clusters`, up to 64, reuses
+        the features and the graph. By default nothing is cached.
 
     Attributes
     ----------
@@ -232,7 +234,8 @@ class TreeVAEClustering(
     n_samples_seen_ : int
         Number of samples in `fit`, or in all calls of `partial_fit`.
     history_ : dict of lists
-        One entry for each epoch: "phase", "epoch", "n_leaves", "learning_rate",
+        One entry for each epoch: "phase" ("joint"; "initial", "split", "refresh" or
+        "finetune"; "partial_fit"), "epoch", "n_leaves", "learning_rate",
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
         "kl_decisions" (means over the samples in nats, of standardized data; in a
         "split" phase, of the new leaves only), "contrast" (weighted contrastive loss;
@@ -370,7 +373,7 @@ class TreeVAEClustering(
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether a fit has succeeded."""
+        """Return whether a fit has succeeded."""
         return hasattr(self, "n_clusters_")
 
     # Fitting
@@ -435,7 +438,9 @@ class TreeVAEClustering(
                 model = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
-            self._store(model, data, read_tree(model, data), trainer.history.as_lists())
+            self._store(
+                model, data, make_dendrogram(model, data), trainer.history.as_lists()
+            )
             self.n_samples_seen_ = len(data.samples)
             self._seed = draw_seed(generator)
             findings = diagnose_fit(self, data, growth, rng)
@@ -504,7 +509,7 @@ class TreeVAEClustering(
             with Trainer(options, generator, callbacks) as trainer:
                 continue_training(model, data, trainer, contrast)
             dendrogram = update_dendrogram(
-                self.dendrogram_, self.n_samples_seen_, read_tree(model, data)
+                self.dendrogram_, self.n_samples_seen_, make_dendrogram(model, data)
             )
             new = trainer.history.as_lists()
             history = {name: [*old, *new[name]] for name, old in self.history_.items()}
@@ -585,9 +590,9 @@ class TreeVAEClustering(
         Parameters
         ----------
         X : array-like or Dataset of shape (n_samples, n_features)
-            Data, as for `fit`, but no sparse matrix: the checks of scikit-learn take an
-            estimator with sparse input and probabilities for a classifier. Pass
-            ``X.toarray()``, in batches if it is large.
+            Data, as for `fit`, but no sparse matrix: `check_estimator` treats an
+            estimator that accepts sparse input and has `predict_proba` as a classifier.
+            Pass ``X.toarray()``, in batches if it is large.
         n_clusters : int, default=None
             Cut the tree into this many clusters, from 1 to ``n_clusters_``. The
             probability of a cluster is then proportional to that of its most probable
@@ -612,7 +617,7 @@ class TreeVAEClustering(
     # Embedding and density
 
     def transform(self, X: DataLike) -> NDArray[np.floating]:
-        """Return the bottom-up embedding d_0 of each sample, the input of the root.
+        """Return the bottom-up embedding d_0 of each sample, which the root reads.
 
         Parameters
         ----------
@@ -647,7 +652,7 @@ class TreeVAEClustering(
         draws = [model.sample_noise(1, generator) for _ in range(N_SCORE_DRAWS // 2)]
 
         def elbo(x: Tensor) -> Tensor:
-            # Each draw and its mirror image: odd errors cancel.
+            # Pairs of opposite noise vectors (antithetic sampling) reduce the variance.
             noises = [sign * noise for noise in draws for sign in (1, -1)]
             return sum(model.elbo(x, noise).elbo() for noise in noises) / len(noises)
 
@@ -784,8 +789,8 @@ class TreeVAEClustering(
     def reconstruct(self, X: DataLike) -> NDArray[np.floating]:
         """Return the reconstruction E[x | z] of each sample.
 
-        The mean over the leaves, weighted by P(leaf | x), of the decoded posterior mean
-        of the latent.
+        The reconstruction is the mean of the decoded posterior means of the leaves,
+        weighted by P(leaf | x).
 
         Parameters
         ----------

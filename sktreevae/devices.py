@@ -89,7 +89,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def fits_on(n_bytes: int, device: torch.device | None) -> bool:
-    """Tell whether data may stay on a device during training.
+    """Return whether data may stay on a device during training.
 
     On CUDA devices, data may take half of the free memory. On other devices the result
     is True: data in memory are on the CPU already, and torch does not tell how much

@@ -15,10 +15,10 @@ from .training import GrowthOptions
 
 __all__ = ["Finding", "diagnose_fit"]
 
-MAX_LOSS = 10.0
-"""Maximum negative ELBO of a converged model, in nats, without its features."""
+MAX_NEGATIVE_ELBO = 10.0
+"""Constant part of the maximum negative ELBO of a converged model, in nats."""
 
-MAX_LOSS_PER_FEATURE = 4.0
+MAX_NEGATIVE_ELBO_PER_FEATURE = 4.0
 """Maximum that each feature adds. A normal distribution fitted to a standardized
 feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 
@@ -82,7 +82,10 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
         # Log-probabilities of counts have no common scale.
         return None
     loss = -estimator.history_["elbo"][-1]
-    if loss <= MAX_LOSS + MAX_LOSS_PER_FEATURE * estimator.n_features_in_:
+    if (
+        loss
+        <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * estimator.n_features_in_
+    ):
         return None
     return Finding(
         ConvergenceWarning,
@@ -103,8 +106,8 @@ def _find_unsupported_clusters(
     return Finding(
         UserWarning,
         f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
-        "clusters: the other splits don't make them more probable. n_clusters=None "
-        "finds the number.",
+        "clusters: the other splits don't increase the log-density of held-out "
+        "samples. n_clusters=None estimates the number.",
     )
 
 

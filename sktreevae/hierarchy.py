@@ -17,7 +17,7 @@ __all__ = [
     "LeafStatistics",
     "build_dendrogram",
     "cut_proba",
-    "read_tree",
+    "make_dendrogram",
     "update_dendrogram",
 ]
 
@@ -31,7 +31,7 @@ class LeafStatistics:
 
     Parameters
     ----------
-    mass : ndarray of shape (n_leaves,)
+    weight : ndarray of shape (n_leaves,)
         Share of the probability mass at each leaf.
     labels : ndarray of int of shape (n_samples,)
         Leaf of each sample.
@@ -41,13 +41,13 @@ class LeafStatistics:
         Lower bounds of log p(x | leaf), in nats.
     """
 
-    mass: NDArray[np.float64]
+    weight: NDArray[np.float64]
     labels: NDArray[np.int64]
     subset: NDArray[np.int64]
     leaf_elbo: NDArray[np.float64]
 
     @classmethod
-    def of(
+    def from_model(
         cls, model: TreeVAE, data: TrainingData, max_samples: int = MAX_HEIGHT_SAMPLES
     ) -> LeafStatistics:
         """Compute the statistics in one pass over the features.
@@ -62,20 +62,20 @@ class LeafStatistics:
             Maximum number of samples of each leaf in `subset`.
         """
         labels = np.empty(len(data.samples), dtype=np.int64)
-        mass = np.zeros(len(model.topology.leaves))
+        weight = np.zeros(len(model.topology.leaves))
         for rows in data.features.chunks():
             log_proba = data.features.map(model.leaf_log_proba, rows)
             labels[rows] = log_proba.argmax(1).numpy(force=True)
             proba = log_proba.exp().numpy(force=True).astype(np.float64)
-            mass += proba.sum(axis=0)
+            weight += proba.sum(axis=0)
         subset = _sample_each(labels, max_samples)
         index = torch.from_numpy(subset).to(data.samples.device)
         leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
-        return cls(mass / len(labels), labels, subset, leaf_elbo.astype(np.float64))
+        return cls(weight / len(labels), labels, subset, leaf_elbo.astype(np.float64))
 
     def jeffreys_divergence(self, left: list[int], right: list[int]) -> float:
         """Return the Jeffreys divergence between two sets of leaves, in nats."""
-        counts = np.bincount(self.labels, minlength=len(self.mass))
+        counts = np.bincount(self.labels, minlength=len(self.weight))
 
         def log_density(leaves: list[int], x: NDArray[np.bool_]) -> NDArray[np.float64]:
             # One is added so that a leaf without samples keeps a density.
@@ -100,9 +100,9 @@ def _sample_each(labels: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return np.concatenate(chosen)
 
 
-def read_tree(model: TreeVAE, data: TrainingData) -> Dendrogram:
+def make_dendrogram(model: TreeVAE, data: TrainingData) -> Dendrogram:
     """Return the dendrogram of a model, with the labels of some samples."""
-    return build_dendrogram(model.topology, LeafStatistics.of(model, data))
+    return build_dendrogram(model.topology, LeafStatistics.from_model(model, data))
 
 
 def build_dendrogram(topology: Topology, statistics: LeafStatistics) -> Dendrogram:
@@ -128,7 +128,7 @@ def build_dendrogram(topology: Topology, statistics: LeafStatistics) -> Dendrogr
     ]
     for node in range(len(parent) - 1, 0, -1):
         below[parent[node]] += below[node]
-    weight = np.array([statistics.mass[leaves].sum() for leaves in below])
+    weight = np.array([statistics.weight[leaves].sum() for leaves in below])
     height = np.zeros(len(parent))
     for node in range(len(parent)):
         children = [i for i in range(1, len(parent)) if parent[i] == node]

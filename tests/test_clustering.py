@@ -582,7 +582,7 @@ def test_channels_first_and_last_give_the_same_labels(n_channels):
 @pytest.mark.parametrize("kind", IMAGES)
 def test_iterative_growth_takes_all_networks(kind):
     images, y = make_images(3 if kind == "resnet" else 1)
-    settings = {**TINY, **IMAGES[kind], "growth": "iterative", "max_iter": 10}
+    settings = {**TINY, **IMAGES[kind], "growth": "iterative", "max_iter": 20}
     model = TreeVAEClustering(3, **settings).fit(images.reshape(90, -1))
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
@@ -843,7 +843,7 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stage", ["fit_tree", "read_tree", "diagnose_fit"])
+@pytest.mark.parametrize("stage", ["fit_tree", "make_dendrogram", "diagnose_fit"])
 def test_an_interrupted_refit_changes_nothing(blobs, stage, monkeypatch):
     model = TreeVAEClustering(4, **QUICK).fit(blobs[0])
     before = vars(model).copy()

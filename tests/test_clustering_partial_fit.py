@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
 from sktreevae.data import TrainingData
-from sktreevae.hierarchy import read_tree
+from sktreevae.hierarchy import make_dendrogram
 from sktreevae.metrics import dendrogram_purity
 
 QUICK = {"max_iter": 20, "hidden_dim": 16, "random_state": 0}
@@ -154,7 +154,7 @@ def test_heights_are_means_over_all_rows(model, blobs):
         model.likelihood_,
         model.device_,
     )
-    tree = read_tree(model.module_, data)
+    tree = make_dendrogram(model.module_, data)
     inner = tree.internal_nodes
     assert_allclose(after[inner], (before[inner] + tree.height[inner]) / 2, rtol=1e-2)
     assert not np.allclose(after[inner], before[inner])

@@ -30,7 +30,7 @@ def test_leaves_and_samples_are_kept(tree, seed):
     dendrogram, statistics = build(tree, seed)
     assert dendrogram.n_leaves == len(tree.leaves)
     assert (dendrogram.labels == statistics.labels).all()
-    np.testing.assert_allclose(dendrogram.weight[dendrogram.leaves], statistics.mass)
+    np.testing.assert_allclose(dendrogram.weight[dendrogram.leaves], statistics.weight)
     assert dendrogram.weight[0] == pytest.approx(1.0)
 
 

@@ -66,7 +66,7 @@ class DataSummary:
         return self.fractional_value is None
 
     @classmethod
-    def of(cls, X: Matrix, chunk_size: int = MAX_CHUNK_ROWS) -> Self:
+    def from_matrix(cls, X: Matrix, chunk_size: int = MAX_CHUNK_ROWS) -> Self:
         """Compute the statistics in one pass over X.
 
         Parameters

@@ -41,8 +41,8 @@ Index = slice | NDArray[np.integer]
 class LazyRows(ABC):
     """Base class of sources whose rows are read and checked on each access.
 
-    It has the shape, dtype and index of a matrix. `DataSummary.of` reads all rows
-    once, so invalid values are found before any training.
+    It has the shape, dtype and index of a matrix. `DataSummary.from_matrix` reads all
+    rows once, so invalid values are found before any training.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ class TrainingData:
         ValueError
             If the likelihood doesn't support the data, or values are too large.
         """
-        summary = DataSummary.of(X)
+        summary = DataSummary.from_matrix(X)
         likelihood = resolve_likelihood(summary, options.likelihood)
         is_image = options.image_shape is not None
         standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
@@ -163,7 +163,7 @@ class TrainingData:
         ValueError
             If the likelihood doesn't support the data, or values are too large.
         """
-        summary = DataSummary.of(X)
+        summary = DataSummary.from_matrix(X)
         resolve_likelihood(summary, likelihood)
         samples = Samples(X, standardizer, device, likelihood=likelihood)
         features = FeatureTable(samples, feature_map)

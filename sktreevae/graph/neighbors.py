@@ -10,15 +10,15 @@ from torch import Tensor
 from ..data import FeatureTable
 
 __all__ = [
-    "EXACT_LIMIT",
+    "MAX_EXACT_ROWS",
     "N_PROBES",
-    "InvertedLists",
-    "lloyd",
+    "InvertedFileIndex",
+    "kmeans_centers",
     "nearest_neighbors",
-    "nearest_of",
+    "nearest_row",
 ]
 
-EXACT_LIMIT = 1 << 16
+MAX_EXACT_ROWS = 1 << 16
 """Maximum number of rows that are all compared with each other."""
 
 N_PROBES = 48
@@ -39,15 +39,15 @@ def nearest_neighbors(
     n_neighbors: int,
     generator: torch.Generator,
     *,
-    exact_limit: int = EXACT_LIMIT,
+    max_exact_rows: int = MAX_EXACT_ROWS,
     n_probes: int = N_PROBES,
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest other rows of each row.
 
-    Beyond `exact_limit` rows, an inverted-file index is used. Rows are assigned to
+    Beyond `max_exact_rows` rows, an inverted-file index is used. Rows are assigned to
     lists, one for each of about sqrt(n) centers. The neighbors of a row are searched in
     the lists of the `n_probes` centers nearest to the center of its list. Of rows that
-    aren't in memory, the nearest of `exact_limit` random rows are found instead.
+    aren't in memory, the nearest of `max_exact_rows` random rows are found instead.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def nearest_neighbors(
         Number of neighbors.
     generator : torch.Generator
         Draws the initial centers or the random rows.
-    exact_limit : int, default=EXACT_LIMIT
+    max_exact_rows : int, default=MAX_EXACT_ROWS
         Maximum number of rows that are all compared with each other.
     n_probes : int, default=N_PROBES
         Number of lists that are searched.
@@ -69,13 +69,13 @@ def nearest_neighbors(
     distance : Tensor of shape (n_samples, n_neighbors)
         Euclidean distances to the neighbors.
     """
-    if len(features) <= exact_limit:
+    if len(features) <= max_exact_rows:
         x = features[:]
         all_indices = torch.arange(len(x), device=x.device)
         return _search(x, all_indices, x, all_indices, n_neighbors)
     if features.is_in_memory:
         return _search_lists(features[:], n_neighbors, generator, n_probes)
-    return _search_random_rows(features, n_neighbors, generator, exact_limit)
+    return _search_random_rows(features, n_neighbors, generator, max_exact_rows)
 
 
 def _search_lists(
@@ -83,7 +83,7 @@ def _search_lists(
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest rows in the nearest lists of an inverted-file index."""
     index, distance = _empty_result(x, len(x), n_neighbors)
-    lists = InvertedLists(x, generator)
+    lists = InvertedFileIndex(x, generator)
     for i, queries in enumerate(lists.members):
         candidates = lists.candidates(i, n_probes)
         if len(candidates) <= n_neighbors:
@@ -118,7 +118,7 @@ def _empty_result(x: Tensor, n_rows: int, n_neighbors: int) -> tuple[Tensor, Ten
     return index, x.new_empty(n_rows, n_neighbors)
 
 
-class InvertedLists:
+class InvertedFileIndex:
     """An inverted-file index: rows in lists, one for each of about sqrt(n) centers.
 
     Parameters
@@ -133,7 +133,7 @@ class InvertedLists:
         self._base = base
         order = torch.randperm(len(base), generator=generator, device=base.device)
         subset = base[order[:MAX_CENTER_ROWS]]
-        self._centers = lloyd(subset, math.isqrt(len(base)), generator)
+        self._centers = kmeans_centers(subset, math.isqrt(len(base)), generator)
         self.members = self._assign(base)
         """Rows of each list, (n_members,) each."""
         self._nearest_lists = torch.cdist(self._centers, self._centers).argsort(1)
@@ -155,32 +155,32 @@ class InvertedLists:
         for i, rows in enumerate(self._assign(queries)):
             if len(rows):
                 candidates = self.candidates(i, N_PROBES_OF_NEAREST)
-                nearest = nearest_of(queries[rows], self._base[candidates])
+                nearest = nearest_row(queries[rows], self._base[candidates])
                 result[rows] = candidates[nearest]
         return result
 
     def _assign(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the indices of the rows of x whose nearest center each is."""
-        assignment = nearest_of(x, self._centers)
+        assignment = nearest_row(x, self._centers)
         counts = assignment.bincount(minlength=len(self._centers)).tolist()
         return assignment.argsort(stable=True).split(counts)
 
 
-def nearest_of(queries: Tensor, base: Tensor) -> Tensor:
+def nearest_row(queries: Tensor, base: Tensor) -> Tensor:
     """Return the index of the row of `base` nearest to each query, exactly."""
     norm = base.square().sum(1)
     blocks = queries.split(QUERY_BLOCK_SIZE)
     return torch.cat([torch.addmm(norm, q, base.T, alpha=-2).argmin(1) for q in blocks])
 
 
-def lloyd(
+def kmeans_centers(
     x: Tensor, n_centers: int, generator: torch.Generator, n_iter: int = 10
 ) -> Tensor:
     """Return the centers of k-means, started at random rows, without empty clusters."""
     order = torch.randperm(len(x), generator=generator, device=x.device)
     centers = x[order[:n_centers]]
     for _ in range(n_iter):
-        assignment = nearest_of(x, centers)
+        assignment = nearest_row(x, centers)
         count = assignment.bincount(minlength=len(centers))
         total = torch.zeros_like(centers).index_add_(0, assignment, x)
         centers = (total / count[:, None])[count > 0]

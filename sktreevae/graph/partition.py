@@ -28,13 +28,13 @@ __all__ = ["MicroClusters", "code_length", "partition", "partition_cost"]
 
 LN_2 = np.log(2.0)
 
-N_SWEEPS = 10
+MAX_SWEEPS = 10
 """Maximum number of sweeps over all micro-clusters in the local search."""
 
 MIN_GAIN = 1e-12
 """Minimum reduction of the code length, in bits, for which a micro-cluster is moved."""
 
-SEPARATION_WEIGHT = 0.1
+CONDUCTANCE_WEIGHT = 0.1
 """Weight of the logarithm of the mean conductance in the cost of a partition."""
 
 BACKGROUND_WEIGHT = 0.001
@@ -153,7 +153,7 @@ def partition_cost(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     volume, cut = _volumes(edge_weight, cluster)
     conductance = max(np.mean(cut / volume), np.finfo(np.float64).tiny)
     length = code_length(edge_weight, cluster)
-    return length + SEPARATION_WEIGHT * float(np.log(conductance))
+    return length + CONDUCTANCE_WEIGHT * float(np.log(conductance))
 
 
 def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
@@ -192,7 +192,7 @@ def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     search = _LocalSearch(edge_weight, cluster)
     order = np.argsort(-edge_weight.sum(axis=1), kind="stable").tolist()
-    for _ in range(N_SWEEPS):
+    for _ in range(MAX_SWEEPS):
         moved = [search.move(node) for node in order]
         if not any(moved):
             break

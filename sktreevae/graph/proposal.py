@@ -15,15 +15,15 @@ from ..data import FeatureTable
 from .linkage import average_linkage, leaves_below
 from .n_clusters import estimate_n_clusters
 from .neighbors import (
-    EXACT_LIMIT,
+    MAX_EXACT_ROWS,
     N_PROBES,
-    InvertedLists,
-    lloyd,
+    InvertedFileIndex,
+    kmeans_centers,
     nearest_neighbors,
-    nearest_of,
+    nearest_row,
 )
 from .partition import MicroClusters, partition, partition_cost
-from .umap import DENSE_LIMIT, embed_graph, fuzzy_graph
+from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
 __all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
 
@@ -55,9 +55,9 @@ class GraphOptions:
         Maximum number of clusters, if their number is estimated.
     min_mean_cluster_size : int
         Minimum of the mean number of samples per cluster, if their number is estimated.
-    exact_limit, n_probes : int
+    max_exact_rows, n_probes : int
         See `nearest_neighbors`.
-    dense_limit : int
+    max_dense_samples : int
         See `embed_graph`.
     """
 
@@ -67,9 +67,9 @@ class GraphOptions:
     n_restarts: int = 10
     max_clusters: int = 64
     min_mean_cluster_size: int = 8
-    exact_limit: int = EXACT_LIMIT
+    max_exact_rows: int = MAX_EXACT_ROWS
     n_probes: int = N_PROBES
-    dense_limit: int = DENSE_LIMIT
+    max_dense_samples: int = MAX_DENSE_SAMPLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,11 +242,13 @@ def _micro_clusterings(
         FeatureTable.from_tensor(x),
         n_neighbors,
         generator,
-        exact_limit=options.exact_limit,
+        max_exact_rows=options.max_exact_rows,
         n_probes=options.n_probes,
     )
     graph = fuzzy_graph(index, distance)
-    embedding = embed_graph(graph, generator, dense_limit=options.dense_limit)
+    embedding = embed_graph(
+        graph, generator, max_dense_samples=options.max_dense_samples
+    )
     spaces = tuple(space.double().numpy(force=True) for space in (embedding, x))
     has_restarts = n > n_micro_clusters == options.n_micro_clusters
     clusterings = []
@@ -263,7 +265,7 @@ def _micro_clusters(
     """Return the micro-cluster of each sample, by k-means."""
     if len(embedding) <= n_groups:
         return np.arange(len(embedding))
-    assignment = nearest_of(embedding, lloyd(embedding, n_groups, generator))
+    assignment = nearest_row(embedding, kmeans_centers(embedding, n_groups, generator))
     return np.unique(assignment.numpy(force=True), return_inverse=True)[1]
 
 
@@ -287,7 +289,7 @@ def _nearest_landmarks(
 ) -> NDArray[np.int64]:
     """Return the index of the landmark nearest to each sample."""
     base = torch.from_numpy(landmarks).to(features.device)
-    lists = InvertedLists(base, generator)
+    lists = InvertedFileIndex(base, generator)
     return np.concatenate(
         [lists.nearest(features[rows]).numpy(force=True) for rows in features.chunks()]
     )

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["DENSE_LIMIT", "EMBEDDING_DIM", "embed_graph", "fuzzy_graph"]
+__all__ = ["MAX_DENSE_SAMPLES", "EMBEDDING_DIM", "embed_graph", "fuzzy_graph"]
 
 EMBEDDING_DIM = 5
 """Number of dimensions of the embedding."""
@@ -26,7 +26,7 @@ REPULSION = 5.0
 MAX_FORCE = 4.0
 """Limit of the repulsion along each dimension, as in UMAP."""
 
-DENSE_LIMIT = 1000
+MAX_DENSE_SAMPLES = 1000
 """Maximum number of samples for which all eigenvectors are computed."""
 
 
@@ -67,7 +67,7 @@ def embed_graph(
     graph: sparse.csr_array,
     generator: torch.Generator,
     *,
-    dense_limit: int = DENSE_LIMIT,
+    max_dense_samples: int = MAX_DENSE_SAMPLES,
 ) -> Tensor:
     """Embed samples so that neighbors are near each other and others far.
 
@@ -81,7 +81,7 @@ def embed_graph(
         Weights of the edges, symmetric.
     generator : torch.Generator
         Draws the negative samples. The embedding is computed on its device.
-    dense_limit : int, default=DENSE_LIMIT
+    max_dense_samples : int, default=MAX_DENSE_SAMPLES
         Maximum number of samples for which all eigenvectors are computed.
 
     Returns
@@ -91,7 +91,7 @@ def embed_graph(
     """
     device = generator.device
     n = graph.shape[0]
-    y = torch.from_numpy(_eigenvectors(graph, dense_limit)).float().to(device)
+    y = torch.from_numpy(_eigenvectors(graph, max_dense_samples)).float().to(device)
     y = 10 * y / y.abs().max()
     y = y + 0.01 * torch.randn(
         y.shape, generator=generator, device=device, dtype=torch.float32
@@ -133,13 +133,13 @@ def _sum_rows(values: Tensor, start: Tensor) -> Tensor:
     return total[start].diff().to(values.dtype)
 
 
-def _eigenvectors(graph: sparse.csr_array, dense_limit: int) -> np.ndarray:
+def _eigenvectors(graph: sparse.csr_array, max_dense_samples: int) -> np.ndarray:
     """Return the leading eigenvectors of the normalized graph without the first."""
     n = graph.shape[0]
     n_vectors = max(1, min(EMBEDDING_DIM, n - 2))
     scale = sparse.diags_array(1 / np.sqrt(graph.sum(axis=1)))
     normalized = scale @ graph @ scale
-    if n <= dense_limit:
+    if n <= max_dense_samples:
         vectors = np.linalg.eigh(normalized.toarray())[1]
     else:
         # A fixed start: the result depends on nothing but the graph.

@@ -164,7 +164,7 @@ class ModelConfig:
             widths = self.n_features, self.hidden_dim
             return build_custom(self.custom_encoder, *widths, generator=generator)
         return ConvEncoder(
-            ImageLayout.of(self.image_shape),
+            ImageLayout.from_shape(self.image_shape),
             self.hidden_dim,
             residual=self.encoder == "resnet",
             generator=generator,
@@ -182,7 +182,7 @@ class ModelConfig:
         if self.decoder != "mlp":
             readout = partial(
                 ConvReadout,
-                ImageLayout.of(self.image_shape),
+                ImageLayout.from_shape(self.image_shape),
                 2 * self.hidden_dim,
                 residual=self.decoder == "resnet",
             )
@@ -205,7 +205,7 @@ def _resolve_auto(kind: str, image_shape: tuple[int, ...] | None) -> str:
     """Choose a kind of network for "auto"."""
     if kind != "auto":
         return kind
-    layout = None if image_shape is None else ImageLayout.of(image_shape)
+    layout = None if image_shape is None else ImageLayout.from_shape(image_shape)
     if layout is None or min(layout.height, layout.width) < MIN_CONV_SIDE:
         return "mlp"
     return "cnn" if layout.channels == 1 else "resnet"

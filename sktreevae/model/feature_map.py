@@ -246,7 +246,7 @@ class OrientedGradients(nn.Module):
         self, image_shape: tuple[int, ...], steps_per_cell: int = STEPS_PER_CELL
     ) -> None:
         super().__init__()
-        self.layout = ImageLayout.of(image_shape)
+        self.layout = ImageLayout.from_shape(image_shape)
         sides = self.layout.height, self.layout.width
         self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
         self.step = max(1, round(self.cell / steps_per_cell))

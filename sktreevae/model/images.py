@@ -27,7 +27,7 @@ class ImageLayout:
 
     Examples
     --------
-    >>> layout = ImageLayout.of((3, 32, 24))
+    >>> layout = ImageLayout.from_shape((3, 32, 24))
     >>> layout == ImageLayout(32, 24, channels=3, channels_first=True)
     True
     >>> import torch
@@ -41,7 +41,7 @@ class ImageLayout:
     channels_first: bool = False
 
     @classmethod
-    def of(cls, image_shape: tuple[int, ...]) -> ImageLayout:
+    def from_shape(cls, image_shape: tuple[int, ...]) -> ImageLayout:
         """Parse an `image_shape`: height and width, with channels first or last."""
         sizes = tuple(map(int, image_shape))  # torch refuses numpy integers
         if len(sizes) == 3 and sizes[0] < MIN_SIDE:

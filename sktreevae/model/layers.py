@@ -26,7 +26,7 @@ __all__ = [
 NEGATIVE_SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 
-MAX_PADDING = 8
+MAX_PADDING_RATIO = 8
 """Groups of rows are padded to equal size, unless padding multiplies the number of rows
 by more than this factor. Otherwise groups are computed one by one."""
 
@@ -160,7 +160,7 @@ class StackedMLP(nn.Module):
         sizes : sequence of n_nodes ints
             Number of rows of each perceptron.
         """
-        if max(sizes) * len(sizes) <= MAX_PADDING * len(x):
+        if max(sizes) * len(sizes) <= MAX_PADDING_RATIO * len(x):
             return self._forward_padded(x, sizes)
         layers = zip(self.weights, self.biases, strict=True)
         for layer, (weight, bias) in enumerate(layers):

@@ -36,7 +36,7 @@ ENCODER_CHANNELS = 16
 DECODER_CHANNELS = 8
 """Channels of the readout at the finest grid. Each coarser grid has twice as many."""
 
-_GLOBAL_STATE = threading.Lock()
+_GLOBAL_RNG_LOCK = threading.Lock()
 
 
 class BottomUp(nn.Module):
@@ -264,14 +264,14 @@ def check_custom(name: str, make: CustomNetwork, n_in: int, n_out: int) -> None:
             raise ValueError(f"{call} must return a torch.nn.Module, got {network!r}.")
         network = copy.deepcopy(network).float()
         rows = torch.randn(3, n_in, dtype=torch.float32)
-        duty = f"The network of {call} must map (3, {n_in}) to (3, {n_out})"
+        requirement = f"The network of {call} must map (3, {n_in}) to (3, {n_out})"
         try:
             output = network(rows)
         except RuntimeError as error:
-            raise ValueError(f"{duty}, but fails: {error}") from error
+            raise ValueError(f"{requirement}, but fails: {error}") from error
         if not isinstance(output, Tensor) or output.shape != (3, n_out):
             result = tuple(output.shape) if isinstance(output, Tensor) else output
-            raise ValueError(f"{duty}, got {result!r}.")
+            raise ValueError(f"{requirement}, got {result!r}.")
         if not output.isfinite().all():
             kind = "NaN" if output.isnan().any() else "infinite values"
             raise ValueError(
@@ -292,6 +292,6 @@ def _seeded_global_state(generator: torch.Generator) -> Iterator[None]:
     A lock lets one thread at a time do so.
     """
     seed = draw_seed(generator)
-    with _GLOBAL_STATE, torch.random.fork_rng(devices=[]):
+    with _GLOBAL_RNG_LOCK, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

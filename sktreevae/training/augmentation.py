@@ -124,7 +124,7 @@ class ImageAugmentation:
 
     @property
     def _layout(self) -> ImageLayout:
-        return ImageLayout.of(self.image_shape)
+        return ImageLayout.from_shape(self.image_shape)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:

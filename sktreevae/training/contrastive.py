@@ -96,7 +96,7 @@ class NeighborPairs:
     neighbors: Tensor
 
     @classmethod
-    def of(cls, data: TrainingData, generator: torch.Generator) -> NeighborPairs:
+    def from_data(cls, data: TrainingData, generator: torch.Generator) -> NeighborPairs:
         """Find the neighbors of the training samples.
 
         Held-out samples are neighbors of no sample. A sample without neighbors is its

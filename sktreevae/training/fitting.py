@@ -17,7 +17,7 @@ from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPair
 from .growth import GrowthOptions
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
-from .objectives import EncoderInput, TreeObjective, routing_weight
+from .objectives import NoisyFeatures, TreeObjective, routing_weight
 from .trainer import Phase, Trainer
 
 __all__ = ["continue_training", "fit_tree", "make_pairs"]
@@ -35,7 +35,7 @@ def make_pairs(
 ) -> AugmentedPairs | NeighborPairs:
     """Return the source of augmentations that the parameter `views` names."""
     if views == "neighbors":
-        return NeighborPairs.of(data, generator)
+        return NeighborPairs.from_data(data, generator)
     if views == "image":
         views = ImageAugmentation(image_shape, data.summary.low, data.summary.high)
     return AugmentedPairs(data.samples, data.feature_map, views)
@@ -122,7 +122,7 @@ def continue_training(
         model,
         data,
         target=data.features.map(model.assign_leaves),
-        encoder_input=EncoderInput(data.features),
+        noisy_features=NoisyFeatures(data.features),
         contrast=contrast and Contrast(contrast, model, trainer.generator),
         generator=trainer.generator,
     )

@@ -12,13 +12,20 @@ from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, Topology, TreeVAE, prune
 from .contrastive import Contrast, ContrastOptions
-from .objectives import EncoderInput, TreeObjective, routing_weight
+from .objectives import NoisyFeatures, TreeObjective, routing_weight
 from .trainer import Phase, Trainer
 
 __all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
 
 MAX_STATISTICS_ROWS = 10_000
 """Maximum number of samples that a mean or a variance is computed from."""
+
+
+MIN_SHARE_OF_MEAN = 0.05
+"""Default minimum size of a leaf, relative to the mean over leaves."""
+
+MAX_DEFAULT_FRACTION = 0.01
+"""Maximum of the default minimum size, as a fraction of the samples: the paper's."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class GrowthOptions:
         """
         size = self.min_cluster_size
         if size is None:
-            size = min(0.05 / self.n_clusters, 0.01)
+            size = min(MIN_SHARE_OF_MEAN / self.n_clusters, MAX_DEFAULT_FRACTION)
         count = size if isinstance(size, Integral) else round(size * n_samples)
         return max(1, int(count))
 
@@ -130,7 +137,7 @@ class TreeGrowth:
         self.contrast_options = contrast
         self.routing_weight = routing_weight(data.samples.n_features)
         self.min_samples = options.min_samples(len(data.samples))
-        self.encoder_input = EncoderInput(data.features)
+        self.noisy_features = NoisyFeatures(data.features)
 
     def build_model(self, topology: Topology) -> None:
         """Create a model with random weights, and standardize its input."""
@@ -167,7 +174,7 @@ class TreeGrowth:
             self.model,
             self.data,
             target,
-            encoder_input=self.encoder_input,
+            noisy_features=self.noisy_features,
             contrast=self.contrast,
             generator=self.generator,
         )

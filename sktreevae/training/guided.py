@@ -14,7 +14,7 @@ from ..graph import Proposal
 from ..model import Topology, TreeVAE
 from .growth import TreeGrowth
 from .objectives import routing_loss
-from .trainer import OptimizerStep, Phase
+from .trainer import Phase, ScheduledOptimizer
 
 __all__ = ["GuidedGrowth"]
 
@@ -60,8 +60,8 @@ class GuidedGrowth(TreeGrowth):
         )
         # The expected length of the noise doesn't depend on the number of features.
         noise_scale[self.data.train, 0] = spacing / math.sqrt(n_outputs)
-        self.encoder_input = replace(
-            self.encoder_input, noise_scale=noise_scale, generator=self.generator
+        self.noisy_features = replace(
+            self.noisy_features, noise_scale=noise_scale, generator=self.generator
         )
 
     def _init_routers(self, target: Tensor, n_steps: int) -> None:
@@ -79,7 +79,7 @@ class GuidedGrowth(TreeGrowth):
         """
         options = self.trainer.options
         routers = self.model.top_down.q_routers
-        step = OptimizerStep(
+        optimizer = ScheduledOptimizer(
             [*self.model.bottom_up.parameters(), *routers.parameters()], options
         )
         self.model.train()
@@ -91,14 +91,14 @@ class GuidedGrowth(TreeGrowth):
             total = torch.zeros((), dtype=torch.float32, device=target.device)
             for i, batch in enumerate(batches, start=n_done):
                 index = self.data.train[batch]
-                inputs = [self.encoder_input(index, training=True)]
+                inputs = [self.noisy_features(index, training=True)]
                 if self.contrast is not None:
                     inputs.append(self.contrast.sample_pairs(index))
                 with options.autocast(index.device):
                     embeddings = self.model.bottom_up(torch.cat(inputs))
                     leaf_log_proba = self.model.route(embeddings).leaf_log_proba
                 loss = routing_loss(leaf_log_proba, target[index].repeat(len(inputs)))
-                step(loss, i / n_steps)
+                optimizer.step(loss, i / n_steps)
                 total += loss.detach()
             n_done += len(batches)
             if total < self.options.schedule.router_loss_tol * len(batches):

@@ -23,7 +23,7 @@ then close to an autoencoder, which lets clusters form."""
 SPLITS_PER_REFRESH = 3
 """Splits after which the whole tree is trained."""
 
-MAX_PIECES = 8
+MAX_PROPOSED_CLUSTERS = 8
 """Maximum number of clusters that a leaf is partitioned into to find two that are large
 enough."""
 
@@ -65,26 +65,26 @@ class IterativeGrowth(TreeGrowth):
 
     def _split_leaves(self) -> None:
         """Split one leaf after the other, until there are enough or none can be."""
-        refused: set[int] = set()
+        unsplittable: set[int] = set()
         n_splits = 0
         while len(self.model.topology.leaves) < self.options.n_clusters:
-            leaf = self._choose_leaf(refused)
+            leaf = self._choose_leaf(unsplittable)
             # Pruning removes leaves again, so the number of splits is bounded.
             if leaf is None or n_splits == 2 * self.options.n_clusters:
                 break
             if not self._split(leaf):
-                refused.add(leaf)
+                unsplittable.add(leaf)
                 continue
             n_splits += 1
             # The right child has the next number, which shifts the later leaves.
-            refused = {other + (other > leaf) for other in refused}
+            unsplittable = {other + (other > leaf) for other in unsplittable}
             is_grown = len(self.model.topology.leaves) >= self.options.n_clusters
             if n_splits % SPLITS_PER_REFRESH == 0 and not is_grown:
                 self.train_all(self._phase("refresh"))
                 if self.prune():
-                    refused = set()
+                    unsplittable = set()
 
-    def _choose_leaf(self, refused: set[int]) -> int | None:
+    def _choose_leaf(self, unsplittable: set[int]) -> int | None:
         """Return the leaf to split next, or None."""
         assignment = self.assign_leaves()
         tree = self.model.topology
@@ -95,7 +95,7 @@ class IterativeGrowth(TreeGrowth):
         candidates = [
             leaf
             for leaf, node in enumerate(tree.leaves)
-            if leaf not in refused
+            if leaf not in unsplittable
             and tree.node_depths[node] < max_depth
             and counts[leaf] >= 2 * self.min_samples
             and self._are_distinct(torch.nonzero(assignment == leaf)[:, 0])
@@ -113,16 +113,16 @@ class IterativeGrowth(TreeGrowth):
             dtype=torch.float32,
             device=self.data.train.device,
         )
-        quality = {
+        leaf_score = {
             "elbo": self.model.leaf_elbo,
             "reconstruction": self.model.leaf_reconstruction,
         }.get(self.options.split_criterion)
         for rows in samples.chunks():
             proba = features.map(self._leaf_proba, rows)
-            if quality is None:
+            if leaf_score is None:
                 total += (proba >= self._threshold()).sum(0)
             else:
-                total -= (proba * samples.map(quality, rows)).sum(0)
+                total -= (proba * samples.map(leaf_score, rows)).sum(0)
         return total.tolist()
 
     def _leaf_proba(self, features: Tensor) -> Tensor:
@@ -195,10 +195,10 @@ class IterativeGrowth(TreeGrowth):
         graph = NeighborGraph(
             self.data.features.subset(index),
             self.generator,
-            MAX_PIECES,
+            MAX_PROPOSED_CLUSTERS,
             options=self.options.graph,
         )
-        for n_clusters in range(2, MAX_PIECES + 1):
+        for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
             sides = graph.propose(n_clusters).sides(self.min_samples)
             if sides is not None:
                 return sides
@@ -238,7 +238,7 @@ class IterativeGrowth(TreeGrowth):
         return SplitInputs(*map(torch.cat, zip(*parts, strict=True)))
 
     def _are_distinct(self, index: Tensor) -> bool:
-        """Tell whether some samples differ."""
+        """Return whether some samples differ."""
         samples = self.data.samples
         first = samples[index[:1]]
         return any(

@@ -1,4 +1,4 @@
-"""Objectives that the trainer maximizes: the whole tree, or one new split."""
+"""Objectives of the trainer: the whole tree, or one new split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..model import (
 from .contrastive import Contrast, router_contrast
 
 __all__ = [
-    "EncoderInput",
+    "NoisyFeatures",
     "LossTerms",
     "Objective",
     "SplitInputs",
@@ -34,8 +34,8 @@ __all__ = [
 MIN_ROUTING_WEIGHT = 20.0
 """Minimum weight of the routing loss relative to the ELBO.
 
-Without the routing loss, the leaf whose decoder happens to be ahead attracts all
-samples: a good split improves the ELBO only after the decoders have specialized."""
+Without the routing loss, the leaf with the currently best decoder receives all samples:
+a good split improves the ELBO only after the decoders have specialized."""
 
 MAX_ACTIVE_LEAVES = 2
 """Leaves that decode a sample in training: its most probable ones."""
@@ -98,7 +98,7 @@ def routing_loss(leaf_log_proba: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class EncoderInput:
+class NoisyFeatures:
     """Features of samples, with Gaussian noise in training.
 
     A training sample might as well lie as far away as its neighbors do. Without the
@@ -129,7 +129,7 @@ class EncoderInput:
 
 
 class TreeObjective:
-    """The whole model: the ELBO by way of few leaves, and the routing loss.
+    """The whole model: the ELBO over the most probable leaves, and the routing loss.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class TreeObjective:
         The samples.
     target : Tensor of int of shape (n_samples,)
         Target leaf of each sample.
-    encoder_input : EncoderInput
+    noisy_features : NoisyFeatures
         Features that the encoder reads.
     contrast : Contrast or None
         Contrastive losses.
@@ -153,14 +153,14 @@ class TreeObjective:
         data: TrainingData,
         target: Tensor,
         *,
-        encoder_input: EncoderInput,
+        noisy_features: NoisyFeatures,
         contrast: Contrast | None,
         generator: torch.Generator,
     ) -> None:
         self.model = model
         self.samples = data.samples
         self.target = target
-        self.encoder_input = encoder_input
+        self.noisy_features = noisy_features
         self.contrast = contrast
         self.generator = generator
         self.n_leaves = len(model.topology.leaves)
@@ -179,7 +179,7 @@ class TreeObjective:
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
         x, target = self.samples[index], self.target[index]
-        features = self.encoder_input(index, training=self.model.training)
+        features = self.noisy_features(index, training=self.model.training)
         encoding = self.model.encode(x, features)
         routing = self.model.route(encoding.embeddings)
         elbo = self.model.sparse_elbo(

@@ -14,7 +14,7 @@ from ..data import n_batches, shuffled_batches
 from .callbacks import Callback
 from .objectives import Objective
 
-__all__ = ["History", "OptimizerStep", "Phase", "Trainer", "TrainingOptions"]
+__all__ = ["History", "ScheduledOptimizer", "Phase", "Trainer", "TrainingOptions"]
 
 TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
 """Names of the ELBO terms in a record of the history."""
@@ -83,7 +83,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training, with its schedules.
+    """A phase of training, with its schedules.
 
     Parameters
     ----------
@@ -96,8 +96,7 @@ class Phase:
     min_steps : int, default=20
         Minimum number of update steps with ``max_iter="auto"``.
     is_constant : bool, default=False
-        Whether the learning rate and the weights keep the value of the middle of a
-        phase: a single pass over a batch of a stream follows others.
+        Whether the learning rate and the weights are constant, as in `partial_fit`.
     """
 
     name: str
@@ -126,7 +125,7 @@ class Phase:
         return max(DEFAULT_EPOCHS, math.ceil(self.min_steps / n_batches))
 
 
-class OptimizerStep:
+class ScheduledOptimizer:
     """AdamW with the schedule of `TrainingOptions.learning_rate_at`.
 
     Only matrices decay. Biases and the constants of leaves, which are initialized from
@@ -154,7 +153,7 @@ class OptimizerStep:
             fused=True,
         )
 
-    def __call__(self, loss: Tensor, progress: float) -> None:
+    def step(self, loss: Tensor, progress: float) -> None:
         """Take a step down the gradient of a loss, after a fraction of the phase."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._options.learning_rate_at(progress)
@@ -219,7 +218,7 @@ class Trainer:
     def run(
         self, phase: Phase, objective: Objective, train: Tensor, validation: Tensor
     ) -> None:
-        """Maximize an objective until it no longer improves.
+        """Minimize the loss of an objective until it no longer improves.
 
         The learning rate rises, stays, and falls along a half cosine from the middle
         on. From the middle on, the phase ends when `n_iter_no_change` epochs in a row
@@ -241,24 +240,26 @@ class Trainer:
         FloatingPointError
             If the loss is no longer finite.
         """
-        step = OptimizerStep(objective.parameters(), self.options)
+        optimizer = ScheduledOptimizer(objective.parameters(), self.options)
         n_epochs = phase.n_epochs(
             self.options, n_batches(len(train), self.options.batch_size)
         )
-        stopper = _Stopper(step.parameters, self.options, keep_best=len(validation) > 0)
+        early_stopping = _EarlyStopping(
+            optimizer.parameters, self.options, keep_best=len(validation) > 0
+        )
         for epoch in range(n_epochs):
             means, progress = self._run_epoch(
-                phase, objective, step, train, (epoch, n_epochs)
+                phase, objective, optimizer, train, (epoch, n_epochs)
             )
             kl_weight = phase.kl_weight_at(progress)
             kl = sum(means[term] for term in TERMS) - means["reconstruction"]
-            bound = means["reconstruction"] - kl_weight * kl
+            annealed_elbo = means["reconstruction"] - kl_weight * kl
             validation_elbo = math.nan
             if len(validation):
-                bound = validation_elbo = self._validate(
+                annealed_elbo = validation_elbo = self._validate(
                     objective, validation, kl_weight
                 )
-            if not math.isfinite(bound):
+            if not math.isfinite(annealed_elbo):
                 raise self._divergence(phase, objective)
             record = {
                 "phase": phase.name,
@@ -271,19 +272,19 @@ class Trainer:
                 "validation_elbo": validation_elbo,
             }
             self._record(record)
-            # Bounds are comparable once the weight of the divergences has settled.
-            if 2 * epoch >= n_epochs and stopper.should_stop(bound):
+            # ELBOs are comparable once the weight of the divergences is constant.
+            if 2 * epoch >= n_epochs and early_stopping.should_stop(annealed_elbo):
                 break
-        stopper.restore_best()
-        # The last update comes after the last bound.
-        if not nn.utils.get_total_norm(step.parameters).isfinite():
+        early_stopping.restore_best()
+        # The last update comes after the last ELBO.
+        if not nn.utils.get_total_norm(optimizer.parameters).isfinite():
             raise self._divergence(phase, objective)
 
     def _run_epoch(
         self,
         phase: Phase,
         objective: Objective,
-        step: OptimizerStep,
+        optimizer: ScheduledOptimizer,
         train: Tensor,
         position: tuple[int, int],
     ) -> tuple[dict[str, float], float]:
@@ -302,7 +303,7 @@ class Trainer:
             if terms.contrast is not None:
                 contrast = terms.contrast
                 loss = loss + contrast
-            step(loss, progress)
+            optimizer.step(loss, progress)
             # Accumulate on the device: reading the values would synchronize with the
             # host at every step.
             sums = [getattr(terms.elbo, term).sum() for term in TERMS]
@@ -315,8 +316,8 @@ class Trainer:
         """Return the mean ELBO of held-out samples, in nats."""
         objective.train(False)
         batches = index.split(self.options.batch_size)
-        bounds = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
-        return torch.cat(bounds).mean().item()
+        elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
+        return torch.cat(elbos).mean().item()
 
     def _record(self, record: dict[str, object]) -> None:
         self.history.records.append(record)
@@ -340,7 +341,7 @@ class Trainer:
         )
 
 
-class _Stopper:
+class _EarlyStopping:
     """Counts epochs without improvement, and keeps the best parameters."""
 
     def __init__(
@@ -355,16 +356,18 @@ class _Stopper:
         self._keep_best = keep_best
         self._best = -math.inf
         self._best_values: list[Tensor] = []
-        self._n_idle = 0
+        self._n_epochs_no_improvement = 0
 
-    def should_stop(self, bound: float) -> bool:
-        improved = bound > self._best + self._options.tol
-        self._n_idle = 0 if improved else self._n_idle + 1
-        if bound > self._best:
-            self._best = bound
+    def should_stop(self, elbo: float) -> bool:
+        improved = elbo > self._best + self._options.tol
+        self._n_epochs_no_improvement = (
+            0 if improved else self._n_epochs_no_improvement + 1
+        )
+        if elbo > self._best:
+            self._best = elbo
             if self._keep_best:
                 self._best_values = [p.detach().clone() for p in self._parameters]
-        return self._n_idle >= self._options.n_iter_no_change
+        return self._n_epochs_no_improvement >= self._options.n_iter_no_change
 
     @torch.no_grad()
     def restore_best(self) -> None:

@@ -10,7 +10,7 @@ from sktreevae.data.feature_maps import N_COMPONENTS, fit_feature_map
 
 
 def map_of(X, image_shape=None, seed=0, counts=False):
-    summary = DataSummary.of(X)
+    summary = DataSummary.from_matrix(X)
     likelihood = resolve_likelihood(summary, "poisson" if counts else "auto")
     standardizer = Standardizer.fit(summary, likelihood, image_shape is not None)
     samples = Samples(X, standardizer, likelihood=likelihood)

@@ -22,7 +22,7 @@ COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.support == "counts"]
 
 def summary_of(X):
     """Return the summary of X, read in many chunks."""
-    return DataSummary.of(X, chunk_size=7)
+    return DataSummary.from_matrix(X, chunk_size=7)
 
 
 def resolve(X, likelihood):
@@ -99,7 +99,7 @@ def test_moments_are_those_of_the_scaler_by_chunk_to_the_bit(make, dtype, rng):
     scaler = StandardScaler(with_mean=not sparse.issparse(X))
     for rows in row_slices(*X.shape, 30):
         scaler.partial_fit(X[rows].astype(np.float64))
-    summary = DataSummary.of(X, chunk_size=30)
+    summary = DataSummary.from_matrix(X, chunk_size=30)
     assert np.array_equal(summary.mean, scaler.mean_)
     assert np.array_equal(summary.var, scaler.var_)
     assert np.array_equal(summary.std, scaler.scale_)

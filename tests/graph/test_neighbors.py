@@ -8,10 +8,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from sktreevae.data import FeatureTable, Samples, Standardizer
 from sktreevae.graph.neighbors import (
-    InvertedLists,
-    lloyd,
+    InvertedFileIndex,
+    kmeans_centers,
     nearest_neighbors,
-    nearest_of,
+    nearest_row,
 )
 from sktreevae.model import FeatureMap
 
@@ -40,7 +40,7 @@ def test_exact_neighbors_are_those_of_scikit_learn(n, k, seed):
 @pytest.mark.parametrize("limit", [10, 1000])
 def test_duplicates_are_neighbors_and_never_a_row_itself(limit):
     x = torch.ones(50, 2)
-    index, distance = neighbors_of(x, 5, exact_limit=limit)
+    index, distance = neighbors_of(x, 5, max_exact_rows=limit)
     assert (index != torch.arange(50)[:, None]).all()
     assert all(len(set(row)) == 5 for row in index.tolist())
     assert not distance.any()
@@ -49,7 +49,7 @@ def test_duplicates_are_neighbors_and_never_a_row_itself(limit):
 def test_recall_of_the_inverted_lists():
     x = torch.randn(4000, 10, generator=generator())
     exact, _ = neighbors_of(x, 10)
-    index, distance = neighbors_of(x, 10, exact_limit=1000)
+    index, distance = neighbors_of(x, 10, max_exact_rows=1000)
     recall = (index[:, :, None] == exact[:, None]).any(2).float().mean()
     assert recall > 0.95
     assert (distance.diff(dim=1) >= 0).all()
@@ -57,7 +57,7 @@ def test_recall_of_the_inverted_lists():
 
 def test_short_lists_are_filled_from_everywhere():
     x = torch.cat([torch.zeros(30, 2), torch.full((2, 2), 100.0)])
-    index, _ = neighbors_of(x, 4, exact_limit=1, n_probes=1)
+    index, _ = neighbors_of(x, 4, max_exact_rows=1, n_probes=1)
     assert index.shape == (32, 4)
     assert (index != torch.arange(32)[:, None]).all()
 
@@ -66,15 +66,15 @@ def test_nearest_of_is_the_nearest(rng):
     base = torch.from_numpy(rng.standard_normal((20, 4)))
     queries = torch.from_numpy(rng.standard_normal((300, 4)))
     expected = torch.cdist(queries, base).argmin(1)
-    assert torch.equal(nearest_of(queries, base), expected)
+    assert torch.equal(nearest_row(queries, base), expected)
 
 
 @pytest.mark.parametrize(("n_features", "recall"), [(3, 0.99), (10, 0.7)])
 def test_inverted_lists_find_a_row_that_is_nearest_or_nearly_so(n_features, recall):
     base = torch.randn(5000, n_features, generator=generator())
     queries = torch.randn(3000, n_features, generator=generator(1))
-    nearest = InvertedLists(base, generator()).nearest(queries)
-    exact = nearest_of(queries, base)
+    nearest = InvertedFileIndex(base, generator()).nearest(queries)
+    exact = nearest_row(queries, base)
     assert (nearest == exact).float().mean() > recall
     far, near = ((queries - base[i]).norm(dim=1) for i in (nearest, exact))
     assert (far / near).mean() < 1.05
@@ -82,7 +82,7 @@ def test_inverted_lists_find_a_row_that_is_nearest_or_nearly_so(n_features, reca
 
 def test_inverted_lists_hold_every_row_once():
     base = torch.randn(500, 3, generator=generator())
-    lists = InvertedLists(base, generator())
+    lists = InvertedFileIndex(base, generator())
     assert torch.equal(torch.cat(list(lists.members)).sort().values, torch.arange(500))
     everything = lists.candidates(0, len(lists.members))
     assert torch.equal(everything.sort().values, torch.arange(500))
@@ -91,13 +91,13 @@ def test_inverted_lists_hold_every_row_once():
 def test_lloyd_finds_separate_groups():
     x = torch.randn(300, 2, generator=generator())
     x = x + 100.0 * torch.arange(300)[:, None].remainder(3)
-    centers = lloyd(x, 30, generator())
+    centers = kmeans_centers(x, 30, generator())
     assert len(centers) <= 30
     assert torch.cdist(x, centers).min(1).values.max() < 10
 
 
 def test_centers_without_rows_go():
-    centers = lloyd(torch.zeros(20, 3), 5, generator())
+    centers = kmeans_centers(torch.zeros(20, 3), 5, generator())
     assert centers.shape == (1, 3)
 
 
@@ -109,7 +109,7 @@ def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):
     exact, _ = neighbors_of(features[:], 4)
     index, _ = nearest_neighbors(features, 4, generator())
     assert torch.equal(index, exact)
-    index, distance = nearest_neighbors(features, 4, generator(), exact_limit=50)
+    index, distance = nearest_neighbors(features, 4, generator(), max_exact_rows=50)
     chosen = index.unique()
     assert len(chosen) <= 50
     assert (index != torch.arange(300)[:, None]).all()

@@ -37,11 +37,11 @@ def test_directed_weights_sum_to_the_logarithm_of_their_number():
     assert weights.toarray()[0].sum() == pytest.approx(2.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("dense_limit", [10, 1000])
-def test_groups_are_apart_in_the_embedding(dense_limit):
+@pytest.mark.parametrize("max_dense_samples", [10, 1000])
+def test_groups_are_apart_in_the_embedding(max_dense_samples):
     X, y = make_blobs(300, 10, centers=3, random_state=0)
     generator = torch.Generator().manual_seed(0)
-    embedding = embed_graph(graph_of(X), generator, dense_limit=dense_limit)
+    embedding = embed_graph(graph_of(X), generator, max_dense_samples=max_dense_samples)
     assert embedding.shape == (300, EMBEDDING_DIM)
     knn = KNeighborsClassifier(2).fit(embedding, y)  # itself and one other
     assert knn.score(embedding, y) == 1.0

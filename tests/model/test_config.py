@@ -120,7 +120,7 @@ def test_auto_depends_on_the_images(image_shape, expected):
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "resnet"])
 def test_networks_are_chosen_by_name_for_images_of_any_size(kind):
     for image_shape in ((8, 8), (3, 32, 32)):
-        n_features = ImageLayout.of(image_shape).n_features
+        n_features = ImageLayout.from_shape(image_shape).n_features
         config = create(
             n_features=n_features, image_shape=image_shape, encoder=kind, decoder=kind
         )

@@ -255,7 +255,7 @@ def test_held_out_samples_are_neighbors_of_no_sample(n_train):
     X = np.random.default_rng(0).standard_normal((60, 3))
     train = torch.randperm(60, generator=generator())[:n_train].sort().values
     data = replace(make_data(X), train=train)
-    index = NeighborPairs.of(data, generator()).neighbors
+    index = NeighborPairs.from_data(data, generator()).neighbors
     features = data.features[:]
     assert index.shape == (60, min(5, max(1, n_train - 1)))
     for sample, neighbors in enumerate(index.tolist()):

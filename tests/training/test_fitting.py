@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 from sktreevae._cache import Cache
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
 from sktreevae.graph import GraphOptions
-from sktreevae.hierarchy import read_tree
+from sktreevae.hierarchy import make_dendrogram
 from sktreevae.training import GrowthOptions, fit_tree
 
 from .cases import CONFIG, make_trainer
@@ -40,6 +40,6 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
     graph = GraphOptions(max_landmarks=1000)
     options = GrowthOptions(3, growth=growth, graph=graph)
     model = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
-    read_tree(model, data)
+    make_dendrogram(model, data)
     # Means and standard deviations are those of 10 000 samples.
     assert max(sizes) <= 10_000 < N_SAMPLES

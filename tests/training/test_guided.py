@@ -91,7 +91,7 @@ def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
     growth, proposal, _ = make_growth(2, graph=graph)
     growth.grow(proposal)
     x = growth.data.features[:]
-    length = growth.encoder_input.noise_scale[:, 0] * np.sqrt(3)
+    length = growth.noisy_features.noise_scale[:, 0] * np.sqrt(3)
     torch.testing.assert_close(length, proposal.spacing)
     if max_landmarks == 480:
         distance = torch.cdist(x, x).sort(dim=1).values[:, 1:10]

@@ -117,7 +117,7 @@ def test_samples_and_augmentations_have_the_same_targets():
             growth.model,
             growth.data,
             target,
-            encoder_input=growth.encoder_input,
+            noisy_features=growth.noisy_features,
             contrast=contrast,
             generator=growth.generator,
         )

@@ -6,7 +6,12 @@ from torch import nn
 
 from sktreevae.model import ElboTerms
 from sktreevae.training.objectives import LossTerms
-from sktreevae.training.trainer import OptimizerStep, Phase, Trainer, TrainingOptions
+from sktreevae.training.trainer import (
+    Phase,
+    ScheduledOptimizer,
+    Trainer,
+    TrainingOptions,
+)
 
 PHASE = Phase("refresh", (0.0, 1.0), 0.0)
 
@@ -102,8 +107,8 @@ def test_finds_the_maximum():
 def test_matrices_decay_and_vectors_do_not(shape, decays):
     weight = torch.nn.Parameter(torch.ones(shape))
     options = TrainingOptions(learning_rate=0.1, weight_decay=0.5)
-    step = OptimizerStep([weight], options)
-    step(0.0 * weight.sum(), progress=0.5)
+    optimizer = ScheduledOptimizer([weight], options)
+    optimizer.step(0.0 * weight.sum(), progress=0.5)
     assert torch.allclose(weight, torch.tensor(0.95 if decays else 1.0))
 
 
