@@ -33,6 +33,7 @@ from ._options import (
     contrast_options,
     data_options,
     growth_options,
+    make_callbacks,
     model_config,
     training_options,
 )
@@ -51,14 +52,13 @@ from ._random import draw_seed, make_generator
 from ._validation import validate_rows
 from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
-from .devices import resolve_device
+from .devices import available_device, resolve_device
 from .diagnostics import diagnose_fit
 from .hierarchy import cut_proba, make_dendrogram, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
 from .training import (
     Augmentation,
-    ProgressLine,
     Trainer,
     continue_training,
     fit_tree,
@@ -69,8 +69,8 @@ __all__ = ["TreeVAEClustering"]
 NETWORKS = ("auto", "mlp", "cnn", "resnet")
 NONE = Options((None,))
 
-N_SCORE_DRAWS = 8
-"""Draws of the latents that estimate the ELBO of a sample."""
+N_SCORE_PAIRS = 4
+"""Pairs of draws of the latents that estimate the ELBO of a sample."""
 
 DataLike = ArrayLike | Dataset
 
@@ -268,7 +268,7 @@ class TreeVAEClustering(
     --------
     >>> from sklearn.datasets import make_blobs
     >>> from sktreevae import TreeVAEClustering
-    >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
+    >>> X, y = make_blobs([40, 40, 40], cluster_std=0.3, random_state=0)
     >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
     >>> sorted(np.bincount(model.labels_).tolist())
     [40, 40, 40]
@@ -433,8 +433,7 @@ class TreeVAEClustering(
             config = replace(config, likelihood=data.likelihood)
             contrast = contrast_options(self, data, generator)
             growth = growth_options(self)
-            callbacks = [ProgressLine(self.n_clusters)] if self.verbose else []
-            with Trainer(options, generator, callbacks) as trainer:
+            with Trainer(options, generator, make_callbacks(self)) as trainer:
                 model = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
@@ -505,8 +504,7 @@ class TreeVAEClustering(
             contrast = None
             if self.views != "neighbors":
                 contrast = contrast_options(self, data, generator)
-            callbacks = [ProgressLine(self.n_clusters_)] if self.verbose else []
-            with Trainer(options, generator, callbacks) as trainer:
+            with Trainer(options, generator, make_callbacks(self)) as trainer:
                 continue_training(model, data, trainer, contrast)
             dendrogram = update_dendrogram(
                 self.dendrogram_, self.n_samples_seen_, make_dendrogram(model, data)
@@ -649,14 +647,9 @@ class TreeVAEClustering(
         """
         model, samples = self._model_and_samples(X)
         generator = torch.Generator(self.device_).manual_seed(0)
-        draws = [model.sample_noise(1, generator) for _ in range(N_SCORE_DRAWS // 2)]
-
-        def elbo(x: Tensor) -> Tensor:
-            # Pairs of opposite noise vectors (antithetic sampling) reduce the variance.
-            noises = [sign * noise for noise in draws for sign in (1, -1)]
-            return sum(model.elbo(x, noise).elbo() for noise in noises) / len(noises)
-
-        return self._to_density(samples.map(elbo), _float_type(samples))
+        draws = [model.sample_noise(1, generator) for _ in range(N_SCORE_PAIRS)]
+        elbo = samples.map(lambda x: model.mean_elbo(x, draws))
+        return self._to_density(elbo, _float_type(samples))
 
     def score(self, X: DataLike, y: object = None) -> float:
         """Return the mean ELBO in nats, the mean of `score_samples`.
@@ -834,11 +827,7 @@ class TreeVAEClustering(
         """Build the model again, on the best available device."""
         state = dict(state)
         if "module_" in state:
-            try:
-                device = resolve_device(state["device"])
-            except ValueError as error:
-                warnings.warn(f"{error} The model is on the CPU.", stacklevel=2)
-                device = torch.device("cpu")
+            device = available_device(state["device"])
             state["module_"] = from_state(state["module_"], device)
             state["device_"] = device
         super().__setstate__(state)

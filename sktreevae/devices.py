@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
-__all__ = ["fits_on", "resolve_device", "resolve_precision"]
+__all__ = ["available_device", "fits_on", "resolve_device", "resolve_precision"]
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -41,6 +43,16 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
             f"({names}) or be None, got {str(device)!r}."
         ) from error
     return resolved
+
+
+def available_device(device: str | torch.device | None) -> torch.device:
+    """Return the requested device, or the CPU with a warning if it isn't available."""
+    try:
+        return resolve_device(device)
+    except ValueError as error:
+        # The caller of `__setstate__` is three frames above.
+        warnings.warn(f"{error} The model is on the CPU.", stacklevel=3)
+        return torch.device("cpu")
 
 
 def _available_devices() -> list[str]:

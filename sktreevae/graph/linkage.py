@@ -6,19 +6,21 @@ Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 __all__ = [
-    "average",
+    "GRAPH_LINKAGES",
     "average_linkage",
     "cut_merges",
+    "edge_density",
     "graph_linkage",
     "leaves_below",
-    "modularity",
-    "modularity_by_smaller",
+    "modularity_gain",
+    "relative_modularity_gain",
     "ward_linkage",
 ]
 
@@ -29,19 +31,22 @@ Gain = Callable[[Array, Array, Array], Array]
 them, the volume of the one, and the volume of the other."""
 
 
-def modularity(edge_weight: Array, volume: Array, others: Array) -> Array:
+def modularity_gain(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
     """Return the gain in modularity."""
-    return edge_weight - volume * others
+    return edge_weight - volume * other_volume
 
 
-def modularity_by_smaller(edge_weight: Array, volume: Array, others: Array) -> Array:
+def relative_modularity_gain(
+    edge_weight: Array, volume: Array, other_volume: Array
+) -> Array:
     """Return the gain in modularity relative to the smaller volume."""
-    return modularity(edge_weight, volume, others) / np.minimum(volume, others)
+    gain = modularity_gain(edge_weight, volume, other_volume)
+    return gain / np.minimum(volume, other_volume)
 
 
-def average(edge_weight: Array, volume: Array, others: Array) -> Array:
-    """Return the density of the edges."""
-    return edge_weight / (volume * others)
+def edge_density(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
+    """Return the density of the edges, by which average linkage merges."""
+    return edge_weight / (volume * other_volume)
 
 
 def average_linkage(
@@ -65,7 +70,7 @@ def average_linkage(
         The pairs that are merged.
     """
     member = np.eye(cluster.max() + 1)[cluster]
-    return graph_linkage(member.T @ edge_weight @ member, average, max_depth)
+    return graph_linkage(member.T @ edge_weight @ member, edge_density, max_depth)
 
 
 def graph_linkage(
@@ -78,7 +83,7 @@ def graph_linkage(
     edge_weight : ndarray of shape (n_nodes, n_nodes)
         Weights between nodes, symmetric.
     gain : callable
-        `modularity`, `modularity_by_smaller` or `average`.
+        `modularity_gain`, `relative_modularity_gain` or `edge_density`.
     max_depth : int, default=None
         Maximum depth of a node in the tree; see `average_linkage`.
 
@@ -97,6 +102,14 @@ def graph_linkage(
         return gain(edge_weight[i], volume[i], volume)
 
     return _merge_all(gain(edge_weight, volume[:, None], volume), merge, max_depth)
+
+
+GRAPH_LINKAGES: tuple[Callable[[Array], NDArray[np.int64]], ...] = (
+    partial(graph_linkage, gain=relative_modularity_gain),
+    partial(graph_linkage, gain=modularity_gain),
+    partial(graph_linkage, gain=edge_density),
+)
+"""Linkages that propose partitions: functions of the weights between nodes."""
 
 
 def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:

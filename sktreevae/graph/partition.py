@@ -15,14 +15,7 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
-from .linkage import (
-    average,
-    cut_merges,
-    graph_linkage,
-    modularity,
-    modularity_by_smaller,
-    ward_linkage,
-)
+from .linkage import GRAPH_LINKAGES, cut_merges, ward_linkage
 
 __all__ = ["MicroClusters", "code_length", "partition", "partition_cost"]
 
@@ -126,10 +119,7 @@ def partition(groups: MicroClusters, n_clusters: int) -> NDArray[np.int64]:
         return np.arange(len(groups.size))
     edge_weight = groups.edge_weight
     trees = [ward_linkage(centroid, groups.size) for centroid in groups.centroids]
-    trees += [
-        graph_linkage(edge_weight, gain)
-        for gain in (modularity_by_smaller, modularity, average)
-    ]
+    trees += [linkage(edge_weight) for linkage in GRAPH_LINKAGES]
     candidates = [cut_merges(merges, n_clusters) for merges in trees]
     candidates += list(refine(edge_weight, np.stack(candidates)))
     return min(candidates, key=lambda cluster: partition_cost(edge_weight, cluster))

@@ -45,8 +45,8 @@ class ModelConfig:
         Width of the bottom-up embeddings.
     latent_dim : int, default=8
         Width of the latent variable of each node.
-    router_dim : int, default=0
-        Width of the hidden layer of each q-router; 0 for linear routers.
+    router_dims : tuple of int, default=()
+        Widths of the hidden layers of each q-router; none for linear routers.
     bottom_up_depth : int, default=4
         Number of layers of the bottom-up chain. Nodes at depth k read the embedding
         min(k, bottom_up_depth).
@@ -73,7 +73,7 @@ class ModelConfig:
     n_features: int
     hidden_dim: int = 128
     latent_dim: int = 8
-    router_dim: int = 0
+    router_dims: tuple[int, ...] = ()
     bottom_up_depth: int = 4
     likelihood: str = "gaussian"
     encoder: str = "mlp"
@@ -83,9 +83,10 @@ class ModelConfig:
     custom_decoder: CustomNetwork | None = None
 
     def __post_init__(self) -> None:
-        if self.image_shape is not None:
-            shape = tuple(map(int, self.image_shape))
-            object.__setattr__(self, "image_shape", shape)
+        for name in ("router_dims", "image_shape"):
+            if getattr(self, name) is not None:
+                sizes = tuple(map(int, getattr(self, name)))
+                object.__setattr__(self, name, sizes)
         _check_choice("likelihood", self.likelihood, tuple(LIKELIHOODS))
         for name in ("encoder", "decoder"):
             kind, custom = getattr(self, name), getattr(self, f"custom_{name}")
@@ -140,8 +141,9 @@ class ModelConfig:
         """Return the settings without the callables, JSON-able."""
         settings = asdict(self)
         del settings["custom_encoder"], settings["custom_decoder"]
-        if self.image_shape is not None:
-            settings["image_shape"] = list(self.image_shape)
+        for name in ("router_dims", "image_shape"):
+            if settings[name] is not None:
+                settings[name] = list(settings[name])
         return settings
 
     @classmethod

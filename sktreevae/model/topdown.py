@@ -68,19 +68,18 @@ class TopDown(nn.Module):
         self.topology = topology
         self.config = config
         self.index = TreeIndex(topology)
-        latent_dim, narrow = config.latent_dim, 4 * config.latent_dim
+        latent_dim, hidden_width = config.latent_dim, 4 * config.latent_dim
         n_nodes, n_leaves = topology.n_nodes - 1, len(topology.leaves)
         n_splits = len(topology.splits)
         new = {"generator": generator}
         head_widths = (config.hidden_dim, 2 * latent_dim)
         self.heads = StackedMLP(n_nodes, head_widths, **new)
         self.transformations = StackedMLP(
-            n_nodes, (latent_dim, narrow, 2 * latent_dim), gain=0.1, **new
+            n_nodes, (latent_dim, hidden_width, 2 * latent_dim), gain=0.1, **new
         )
-        hidden = (config.router_dim,) if config.router_dim else ()
-        q_widths = (config.hidden_dim, *hidden, 1)
+        q_widths = (config.hidden_dim, *config.router_dims, 1)
         self.q_routers = StackedMLP(n_splits, q_widths, **new)
-        self.p_routers = StackedMLP(n_splits, (latent_dim, narrow, 1), **new)
+        self.p_routers = StackedMLP(n_splits, (latent_dim, hidden_width, 1), **new)
         self.decoders = config.build_decoders(n_leaves, **new)
         likelihood = LIKELIHOODS[config.likelihood]
         self.likelihood = likelihood(n_leaves, config.n_features)

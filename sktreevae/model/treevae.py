@@ -178,6 +178,21 @@ class TreeVAE(nn.Module):
         """Compute the terms of the ELBO (section 2.4); `noise` as for `posterior`."""
         return self.top_down.elbo(self.posterior(self.encode(x), noise), x)
 
+    def mean_elbo(self, x: Tensor, noises: Sequence[Tensor]) -> Tensor:
+        """Return the mean of the ELBO over draws of the latent variables, (batch,).
+
+        Pairs of opposite noise vectors (antithetic sampling) reduce the variance.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            Data.
+        noises : sequence of Tensor of shape (n_nodes, batch or 1, latent_dim)
+            Standard normal noise; each draw is used with both signs.
+        """
+        pairs = [sign * noise for noise in noises for sign in (1, -1)]
+        return sum(self.elbo(x, noise).elbo() for noise in pairs) / len(pairs)
+
     def sparse_elbo(
         self,
         encoding: Encoding,

@@ -1,13 +1,13 @@
 """Training: growths of the tree, objectives, and the loop that optimizes them."""
 
 from .augmentation import Augmentation, ImageAugmentation, check_augmentation
-from .callbacks import Callback, ProgressLine
+from .callbacks import ProgressLine
 from .contrastive import ContrastOptions
 from .fitting import continue_training, fit_tree, make_pairs
 from .growth import GrowthOptions
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
-from .trainer import History, Trainer, TrainingOptions
+from .trainer import Callback, History, Trainer, TrainingOptions
 
 __all__ = [
     "Augmentation",

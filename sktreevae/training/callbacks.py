@@ -1,22 +1,13 @@
-"""Callbacks of the training loop, and the progress line for the terminal."""
+"""Callbacks of the trainer: the progress line for the terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Protocol
 
-__all__ = ["Callback", "ProgressLine"]
+from .trainer import Trainer
 
-
-class Callback(Protocol):
-    """Receives the records of a fit; see `Trainer`."""
-
-    def on_epoch_end(self, record: dict[str, object]) -> None:
-        """Receive the record of an epoch, an entry of `History.records`."""
-
-    def close(self) -> None:
-        """Release resources at the end of a fit, also of a failed one."""
+__all__ = ["ProgressLine"]
 
 
 class ProgressLine:
@@ -37,7 +28,7 @@ class ProgressLine:
         self._line = ""
         self._phase: tuple[object, object] | None = None
 
-    def on_epoch_end(self, record: dict[str, object]) -> None:
+    def on_epoch_end(self, record: dict[str, object], trainer: Trainer) -> None:
         """Show the record of an epoch."""
         phase = (record["phase"], record["n_leaves"])
         if self._phase not in (None, phase):

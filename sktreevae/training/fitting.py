@@ -118,6 +118,7 @@ def continue_training(
     FloatingPointError
         If the loss is no longer finite.
     """
+    trainer.model = model
     objective = TreeObjective(
         model,
         data,

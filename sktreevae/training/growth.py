@@ -117,8 +117,8 @@ class TreeGrowth:
         The model, after `build_model`.
     """
 
-    router_dim = 0
-    """Width of the hidden layer of the routers. Linear routers are enough where the
+    router_dims: tuple[int, ...] = ()
+    """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
     def __init__(
@@ -130,7 +130,7 @@ class TreeGrowth:
         contrast: ContrastOptions | None = None,
     ) -> None:
         self.data = data
-        self.config = replace(config, router_dim=self.router_dim)
+        self.config = replace(config, router_dims=self.router_dims)
         self.options = options
         self.trainer = trainer
         self.generator = trainer.generator
@@ -148,6 +148,7 @@ class TreeGrowth:
             generator=self.generator,
         )
         self.model.to(self.generator.device)
+        self.trainer.model = self.model
         subset = self.data.train[:MAX_STATISTICS_ROWS]
         self.model.bottom_up.standardize(self.data.features[subset])
         self.contrast = None

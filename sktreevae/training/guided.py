@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,7 +28,9 @@ class GuidedGrowth(TreeGrowth):
             Clusters of the training samples, and the tree above them.
         """
         change = Topology.from_merges(proposal.merges.tolist())
-        self._add_noise(proposal.spacing)
+        self.noisy_features = self.noisy_features.with_noise(
+            self.data.train, proposal.spacing, self.generator
+        )
         self.build_model(change.topology)
         # The source of a leaf is its cluster in the proposal.
         clusters = [change.source[node] for node in change.topology.leaves]
@@ -51,18 +50,6 @@ class GuidedGrowth(TreeGrowth):
         self.train_all(phase, target)
         self.prune()
         return self.model
-
-    def _add_noise(self, spacing: Tensor) -> None:
-        """Add noise to the encoder's input, with the scale of the neighbor distance."""
-        n_samples, n_outputs = self.data.features.shape
-        noise_scale = torch.zeros(
-            n_samples, 1, dtype=torch.float32, device=self.data.train.device
-        )
-        # The expected length of the noise doesn't depend on the number of features.
-        noise_scale[self.data.train, 0] = spacing / math.sqrt(n_outputs)
-        self.noisy_features = replace(
-            self.noisy_features, noise_scale=noise_scale, generator=self.generator
-        )
 
     def _init_routers(self, target: Tensor, n_steps: int) -> None:
         """Train the encoder and the routers alone to reach the target leaves.

@@ -34,8 +34,8 @@ MAX_ROUTER_ROWS = 100_000
 class IterativeGrowth(TreeGrowth):
     """Splits one leaf after the other, and trains each new split."""
 
-    router_dim = 32
-    """Width of the hidden layer of the routers. A new split may be far from linear in
+    router_dims = (32,)
+    """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""
 
     def grow(self) -> TreeVAE:

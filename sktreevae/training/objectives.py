@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -118,6 +119,28 @@ class NoisyFeatures:
     features: FeatureTable
     noise_scale: Tensor | None = None
     generator: torch.Generator | None = None
+
+    def with_noise(
+        self, index: Tensor, distance: Tensor, generator: torch.Generator
+    ) -> NoisyFeatures:
+        """Return the features with noise as long as a distance.
+
+        Parameters
+        ----------
+        index : Tensor of int of shape (n_noisy,)
+            Samples with noise.
+        distance : Tensor of shape (n_noisy,)
+            Root mean square length of the noise of each sample. It doesn't depend on
+            the number of features.
+        generator : torch.Generator
+            Source of the noise.
+        """
+        n_samples, n_outputs = self.features.shape
+        noise_scale = torch.zeros(
+            n_samples, 1, dtype=torch.float32, device=index.device
+        )
+        noise_scale[index, 0] = distance / math.sqrt(n_outputs)
+        return NoisyFeatures(self.features, noise_scale, generator)
 
     def __call__(self, index: Tensor, *, training: bool) -> Tensor:
         """Return the encoder's input for a batch, (len(index), n_outputs)."""

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
-from .callbacks import Callback
+from ..model import TreeVAE
 from .objectives import Objective
 
-__all__ = ["History", "ScheduledOptimizer", "Phase", "Trainer", "TrainingOptions"]
+__all__ = [
+    "Callback",
+    "History",
+    "Phase",
+    "ScheduledOptimizer",
+    "Trainer",
+    "TrainingOptions",
+]
 
 TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
 """Names of the ELBO terms in a record of the history."""
@@ -179,6 +187,16 @@ class History:
         return {name: [record[name] for record in self.records] for name in names}
 
 
+class Callback(Protocol):
+    """Observes a fit."""
+
+    def on_epoch_end(self, record: dict[str, object], trainer: Trainer) -> None:
+        """Receive the record of an epoch, and the trainer with model and history."""
+
+    def close(self) -> None:
+        """Release resources at the end of a fit, also of a failed one."""
+
+
 class Trainer:
     """Runs the phases of a fit, and keeps what they share.
 
@@ -195,6 +213,8 @@ class Trainer:
     ----------
     history : History
         One record for each epoch of all phases.
+    model : TreeVAE or None
+        The model, once a growth has built it.
     """
 
     def __init__(
@@ -207,13 +227,15 @@ class Trainer:
         self.generator = generator
         self.callbacks = callbacks
         self.history = History()
+        self.model: TreeVAE | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for callback in self.callbacks:
-            callback.close()
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.callback(callback.close)
 
     def run(
         self, phase: Phase, objective: Objective, train: Tensor, validation: Tensor
@@ -322,7 +344,7 @@ class Trainer:
     def _record(self, record: dict[str, object]) -> None:
         self.history.records.append(record)
         for callback in self.callbacks:
-            callback.on_epoch_end(record)
+            callback.on_epoch_end(record, self)
 
     def _divergence(self, phase: Phase, objective: Objective) -> FloatingPointError:
         """Return an error that names the parameters that may have caused it."""

@@ -7,7 +7,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph.linkage import (
-    average,
+    edge_density,
     average_linkage,
     cut_merges,
     graph_linkage,
@@ -36,7 +36,7 @@ def test_the_densest_links_are_merged_first():
 
 
 def test_cuts_nest(rng):
-    merges = graph_linkage(random_weights(15, 0), average)
+    merges = graph_linkage(random_weights(15, 0), edge_density)
     cuts = [cut_merges(merges, k) for k in range(1, 16)]
     for k, (coarse, fine) in enumerate(itertools.pairwise(cuts), start=1):
         assert len(np.unique(coarse)) == k

@@ -36,7 +36,7 @@ def perceptron(n_in, n_out):
     "config",
     [
         ModelConfig(4),
-        ModelConfig(4, 16, 2, 8, 3, "poisson"),
+        ModelConfig(4, 16, 2, (8,), 3, "poisson"),
         create(n_features=768, image_shape=tuple(np.array([3, 16, 16]))),
         create(n_features=256, image_shape=(16, 16), encoder="resnet", decoder="mlp"),
     ],
@@ -58,7 +58,7 @@ def test_callables_are_kept_apart_from_the_other_settings():
 def test_settings_can_be_pickled_and_replaced():
     config = create(encoder=perceptron)
     assert pickle.loads(pickle.dumps(config)) == config
-    assert replace(config, router_dim=5).custom_encoder is perceptron
+    assert replace(config, router_dims=(5,)).custom_encoder is perceptron
 
 
 @pytest.mark.parametrize(

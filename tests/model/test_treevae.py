@@ -368,7 +368,7 @@ def test_models_do_not_depend_on_the_default_dtype(tree, kind, likelihood):
         n_features=16 * 17,
         hidden_dim=6,
         latent_dim=3,
-        router_dim=4,
+        router_dims=(4,),
         likelihood=likelihood,
         encoder=kind,
         decoder=kind,

@@ -23,7 +23,7 @@ def test_each_phase_ends_with_a_line(stream, monkeypatch):
     monkeypatch.setattr("sys.stderr", stream)
     line = ProgressLine(n_clusters=3)
     for record in records():
-        line.on_epoch_end(record)
+        line.on_epoch_end(record, None)
     line.close()
     lines = stream.getvalue().strip().split("\n")
     assert len(lines) == 2
@@ -37,7 +37,7 @@ def test_an_unknown_number_of_clusters_is_not_shown(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     line = ProgressLine()
-    line.on_epoch_end(next(records()))
+    line.on_epoch_end(next(records()), None)
     line.close()
     assert "leaves   2  epoch   1" in stream.getvalue()
 
@@ -51,7 +51,7 @@ def test_the_line_is_finished_where_a_fit_fails(monkeypatch, capsys):
     def fail(self, proposal):
         record = {"phase": "joint", "n_leaves": 2, "epoch": 0, "elbo": 1.0}
         for callback in self.trainer.callbacks:
-            callback.on_epoch_end(record)
+            callback.on_epoch_end(record, self.trainer)
         raise FloatingPointError("diverged")
 
     monkeypatch.setattr(GuidedGrowth, "grow", fail)

@@ -56,7 +56,8 @@ class Recorder:
         self.records = []
         self.is_closed = False
 
-    def on_epoch_end(self, record):
+    def on_epoch_end(self, record, trainer):
+        assert trainer.history.records[-1] is record
         self.records.append(record)
 
     def close(self):
