@@ -65,7 +65,7 @@ for params, mean in zip(results["params"], results["mean_test_score"], strict=Tr
 # each fold and ``n_clusters``. Fits that differ only in ``latent_dim`` read all three,
 # and train only. The results are the same with and without a cache. ``max_iter=1``
 # keeps the example short.
-X_digits, y_digits = (array[:900] for array in load_digits(return_X_y=True))
+X_digits, y_digits = (array[:800] for array in load_digits(return_X_y=True))
 
 
 def search_seconds(memory):

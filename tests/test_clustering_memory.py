@@ -100,7 +100,6 @@ def test_a_search_with_a_cache_gives_the_same_scores(X, tmp_path):
             TreeVAEClustering(memory=memory, **QUICK),
             {"n_clusters": [2, 3], "latent_dim": [2, 4]},
             cv=2,
-            n_jobs=2,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)

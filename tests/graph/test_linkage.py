@@ -7,9 +7,9 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph.linkage import (
-    edge_density,
     average_linkage,
     cut_merges,
+    edge_density,
     graph_linkage,
     leaves_below,
     ward_linkage,

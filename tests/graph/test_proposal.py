@@ -25,9 +25,14 @@ def table(X):
     return FeatureTable.from_tensor(torch.tensor(X, dtype=torch.float32))
 
 
+def quick(**options):
+    """Return options of a small graph, with few restarts."""
+    return GraphOptions(**{"n_micro_clusters": 100, "n_restarts": 2, **options})
+
+
 def cluster(X, n_clusters, seed=0, **options):
     graph = NeighborGraph(
-        table(X), generator(seed), n_clusters, options=GraphOptions(**options)
+        table(X), generator(seed), n_clusters, options=quick(**options)
     )
     return graph.propose(n_clusters)
 
@@ -92,7 +97,7 @@ def test_same_generator_same_proposal(rng):
 @pytest.mark.parametrize(("max_depth", "n_clusters"), [(0, 1), (2, 4), (3, 8), (6, 8)])
 def test_trees_have_a_largest_depth(max_depth, n_clusters):
     X, y = nested_gaussians()
-    graph = NeighborGraph(table(X), generator())
+    graph = NeighborGraph(table(X), generator(), options=quick())
     proposal = graph.propose(8, max_depth)
     tree = Topology.from_merges(proposal.merges.tolist()).topology
     assert tree.depth <= max_depth
@@ -101,7 +106,7 @@ def test_trees_have_a_largest_depth(max_depth, n_clusters):
 
 def test_the_number_of_clusters_is_found():
     X, _ = nested_gaussians()
-    graph = NeighborGraph(table(X), generator())
+    graph = NeighborGraph(table(X), generator(), options=quick())
     assert graph.estimate_n_clusters(np.random.default_rng(0)) == 8
 
 
@@ -155,10 +160,10 @@ def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, ex
 
 def test_the_number_of_clusters_has_limits():
     X, _ = nested_gaussians()
-    options = GraphOptions(max_clusters=4)
+    options = quick(max_clusters=4)
     graph = NeighborGraph(table(X), generator(), options=options)
     assert graph.estimate_n_clusters(np.random.default_rng(0)) == 4
-    options = GraphOptions(min_mean_cluster_size=len(X) // 2)
+    options = quick(min_mean_cluster_size=len(X) // 2)
     graph = NeighborGraph(table(X), generator(), options=options)
     assert graph.estimate_n_clusters(np.random.default_rng(0)) == 2
 
@@ -200,7 +205,7 @@ def test_rows_on_disk_have_the_proposal_of_those_in_memory(max_landmarks):
     X, _ = nested_gaussians()
     one, two = (
         NeighborGraph(
-            make(X), generator(), options=GraphOptions(max_landmarks=max_landmarks)
+            make(X), generator(), options=quick(max_landmarks=max_landmarks)
         ).propose(8)
         for make in (table, lazy_table)
     )
@@ -233,7 +238,7 @@ def run(X, n_clusters, *, make=table, memory=None, seed=0, max_landmarks=1000):
         make(X),
         random,
         n_clusters,
-        options=GraphOptions(max_landmarks=max_landmarks),
+        options=quick(max_landmarks=max_landmarks),
         cache=Cache(memory),
     )
     return graph.propose(n_clusters), random.get_state()

@@ -37,7 +37,7 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
     for kind in (Samples, FeatureTable):
         read = recorded(kind.__getitem__, sizes)
         monkeypatch.setattr(kind, "__getitem__", read)
-    graph = GraphOptions(max_landmarks=1000)
+    graph = GraphOptions(max_landmarks=1000, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
     model = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
     make_dendrogram(model, data)

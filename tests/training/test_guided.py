@@ -17,7 +17,7 @@ def make_growth(
     n_clusters,
     pairs=None,
     n_validation=0,
-    graph=GraphOptions(),  # noqa: B008
+    graph=GraphOptions(n_micro_clusters=100, n_restarts=2),  # noqa: B008
     schedule=GuidedSchedule(),  # noqa: B008
     **options,
 ):
@@ -87,7 +87,7 @@ def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch
 
 @pytest.mark.parametrize("max_landmarks", [480, 100])
 def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
-    graph = GraphOptions(max_landmarks=max_landmarks)
+    graph = GraphOptions(max_landmarks, n_micro_clusters=100, n_restarts=2)
     growth, proposal, _ = make_growth(2, graph=graph)
     growth.grow(proposal)
     x = growth.data.features[:]
