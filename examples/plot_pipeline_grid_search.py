@@ -95,11 +95,13 @@ model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X_train)
 print("three clusters:", model.predict(X_test[:20]))
 print("two clusters:  ", model.predict(X_test[:20], n_clusters=2))
 classifier = make_pipeline(StandardScaler(), model, LogisticRegression())
-print(f"accuracy on the embedding: {cross_val_score(classifier, X, y).mean():.3f}")
+print(
+    f"accuracy on the embedding: {cross_val_score(classifier, X, y, cv=3).mean():.3f}"
+)
 
 # %%
-# Drawings by scipy and by dendrogram_.plot
-# -----------------------------------------
+# Drawings by scipy and by ``dendrogram_.plot``
+# ---------------------------------------------
 fig, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 dendrogram(model.linkage_matrix_, ax=axes[0])
 axes[0].set_title("scipy.cluster.hierarchy.dendrogram")

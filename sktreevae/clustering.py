@@ -217,7 +217,7 @@ class TreeVAEClustering(
         Number of clusters, the leaves of the tree.
     dendrogram_ : Dendrogram
         Tree over the clusters. Heights are Jeffreys divergences in nats.
-    linkage_matrix_ : ndarray of shape (n_clusters_ - 1, 4)
+    linkage_matrix_ : ndarray of shape (`n_clusters_` - 1, 4)
         Tree over the clusters, for `scipy.cluster.hierarchy`.
     children_ : ndarray of int of shape (n_samples - 1, 2)
         Tree over the samples, as in AgglomerativeClustering. Merges inside a cluster
@@ -250,7 +250,7 @@ class TreeVAEClustering(
         Device of the model.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (`n_features_in_`,)
         Names of the features, if X has string column names.
 
     See Also
