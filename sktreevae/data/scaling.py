@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +27,9 @@ __all__ = [
 
 MAX_VALUE = 1e150
 """Largest absolute value of X: squares of larger ones overflow."""
+
+MAX_EXCESS = 1.0
+"""Maximum distance from [0, 1] of unseen values, which are clipped with a warning."""
 
 UNIT_INTERVAL_TOLERANCE = 1e-6
 """Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
@@ -284,16 +288,37 @@ def _support_violation(
 
 
 def check_support(values: NDArray[np.number], likelihood: str) -> None:
-    """Raise ValueError if a likelihood doesn't support values in the user's units."""
+    """Check that a likelihood supports unseen values, in the user's units.
+
+    Unseen data that is scaled like the training data may lie somewhat outside [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If values aren't counts, or are further from [0, 1] than `MAX_EXCESS`.
+
+    Warns
+    -----
+    UserWarning
+        If values are closer to [0, 1]: the caller clips them.
+    """
     support = LIKELIHOODS[likelihood].support
     if support == "real" or not values.size:
         return
+    low, high = float(values.min()), float(values.max())
     fractional_value = _fractional_value(values) if support == "counts" else None
-    violation = _support_violation(
-        likelihood, float(values.min()), float(values.max()), fractional_value
-    )
-    if violation is not None:
+    violation = _support_violation(likelihood, low, high, fractional_value)
+    if violation is None:
+        return
+    if support == "counts" or low < -MAX_EXCESS or high > 1 + MAX_EXCESS:
         raise ValueError(violation)
+    warnings.warn(
+        f"X has values outside [0, 1], where likelihood={likelihood!r} needs values "
+        "between 0 and 1. They are clipped. Scale X by MinMaxScaler(clip=True), or fit "
+        "a model with likelihood='gaussian'.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _fractional_value(values: NDArray[np.number]) -> float | None:

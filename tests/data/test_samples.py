@@ -252,8 +252,8 @@ def test_large_values_are_standardized_without_warnings(rng, tmp_path):
 @pytest.mark.parametrize(
     ("likelihood", "value", "message"),
     [
-        ("bernoulli", 1.5, "needs values between 0 and 1, but X has the value 1.5"),
-        ("bernoulli", -0.5, "needs values between 0 and 1, but X has the value -0.5"),
+        ("bernoulli", 2.5, "needs values between 0 and 1, but X has the value 2.5"),
+        ("bernoulli", -1.5, "needs values between 0 and 1, but X has the value -1.5"),
         ("bernoulli", 500, "needs values between 0 and 1, but X has the value 500"),
         ("poisson", -1.0, "needs counts, .* to 16777216, but X has the value -1"),
         ("poisson", 0.5, "needs counts, .* but X has the value 0.5"),
@@ -276,7 +276,7 @@ def test_values_outside_the_support_are_refused(
 
 def test_values_in_memory_are_checked_before_any_access():
     with pytest.raises(ValueError, match="likelihood='bernoulli'"):
-        Samples(np.array([[2.0]]), identity(1), likelihood="bernoulli")
+        Samples(np.array([[3.0]]), identity(1), likelihood="bernoulli")
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16, np.float32, np.float64])
@@ -293,6 +293,14 @@ def test_rounding_errors_of_the_unit_interval_are_clipped(tmp_path):
     for matrix in make_inputs(X, tmp_path):
         samples = Samples(matrix, identity(2), likelihood="bernoulli")
         assert samples[:].tolist() == [[0, 1], [0.5, 1]]
+
+
+def test_unseen_values_somewhat_outside_the_unit_interval_are_clipped(tmp_path):
+    X = np.array([[-0.1, 1.2], [0.5, 0.0]])
+    for matrix in make_inputs(X, tmp_path):
+        with pytest.warns(UserWarning, match="outside .*'bernoulli'.*clipped.*clip=Tr"):
+            rows = Samples(matrix, identity(2), likelihood="bernoulli")[:]
+        assert rows.tolist() == [[0, 1], [0.5, 0]]
 
 
 @pytest.fixture
