@@ -193,7 +193,7 @@ class TreeVAEClustering(
         Determines initial weights, batches and latents. The same int gives the same
         result, bit for bit, on the same machine with the same number of threads. None
         draws a fresh seed. The global random states of numpy and torch are neither read
-        nor changed.
+        nor changed, except while a callable `encoder` or `decoder` runs.
     verbose : int, default=0
         Above 0, progress is written to standard error.
     device : str, torch.device or None, default=None

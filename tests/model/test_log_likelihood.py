@@ -56,10 +56,10 @@ def test_likelihood_estimate_does_not_depend_on_the_posterior(generator):
     model = make_model(balanced(1), likelihood="gaussian", scale=0.3)
     x = make_data(3, generator)
     set_posterior(model)
-    from_prior = model.log_likelihood(x, 4000, generator)
+    from_prior = model.log_likelihood(x, 1500, generator)
     set_posterior(model, root_mean=0.3, root_variance=1.5)
-    from_elsewhere = model.log_likelihood(x, 4000, generator)
-    torch.testing.assert_close(from_elsewhere, from_prior, atol=0.05, rtol=0)
+    from_elsewhere = model.log_likelihood(x, 1500, generator)
+    torch.testing.assert_close(from_elsewhere, from_prior, atol=0.08, rtol=0)
 
 
 @torch.no_grad()
