@@ -64,11 +64,6 @@ class DataSummary:
     n_nonzero: int
     fractional_value: float | None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all values are whole numbers."""
-        return self.fractional_value is None
-
     @classmethod
     def from_matrix(cls, X: Matrix, chunk_size: int = MAX_CHUNK_ROWS) -> Self:
         """Compute the statistics in one pass over X.

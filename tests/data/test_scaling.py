@@ -61,7 +61,7 @@ def test_statistics_are_those_of_the_whole(kind, whole, rng, tmp_path):
     assert (summary.n_samples, summary.n_features) == X.shape
     assert (summary.low, summary.high) == (X.min(), X.max())
     assert summary.n_nonzero == np.count_nonzero(X)
-    assert summary.is_whole == whole
+    assert (summary.fractional_value is None) == (whole)
     np.testing.assert_allclose(summary.mean, X.mean(axis=0))
     np.testing.assert_allclose(summary.var, X.var(axis=0))
     np.testing.assert_allclose(summary.std, X.std(axis=0))
@@ -108,7 +108,7 @@ def test_moments_are_those_of_the_scaler_by_chunk_to_the_bit(make, dtype, rng):
 def test_a_sparse_matrix_without_stored_values_has_a_summary():
     summary = summary_of(sparse.csr_array((40, 3)))
     assert (summary.low, summary.high, summary.n_nonzero) == (0, 0, 0)
-    assert summary.is_whole
+    assert summary.fractional_value is None
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
