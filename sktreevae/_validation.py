@@ -39,8 +39,8 @@ def validate_rows(
     Raises
     ------
     ValueError, TypeError
-        If X isn't numeric, two-dimensional and finite, or doesn't agree with the
-        estimator.
+        If X isn't numeric, two-dimensional and finite, doesn't agree with the
+        estimator, or, with `reset`, has fewer rows than clusters are asked for.
     """
     X = as_matrix(_flatten_images(X, estimator.image_shape))
     if isinstance(X, LazyRows):
@@ -65,6 +65,10 @@ def validate_rows(
         image_shape=estimator.image_shape,
         n_features=X.shape[1],
     )
+    if reset and estimator.n_clusters is not None and X.shape[0] < estimator.n_clusters:
+        raise ValueError(
+            f"n_samples={X.shape[0]} should be >= n_clusters={estimator.n_clusters}."
+        )
     return X
 
 

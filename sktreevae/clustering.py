@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -49,6 +52,7 @@ from ._parameters import (
     check_parameters,
 )
 from ._random import draw_seed, make_generator
+from ._threads import limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
@@ -57,12 +61,7 @@ from .diagnostics import diagnose_fit
 from .hierarchy import cut_proba, make_dendrogram, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
-from .training import (
-    Augmentation,
-    Trainer,
-    continue_training,
-    fit_tree,
-)
+from .training import Augmentation, Trainer, continue_training, fit_tree
 
 __all__ = ["TreeVAEClustering"]
 
@@ -202,6 +201,12 @@ class TreeVAEClustering(
         Type in which networks are evaluated in training. Weights, probabilities, losses
         and predictions are always in float32. "auto" is "bfloat16" on CUDA devices that
         support it, and "float32" elsewhere.
+    n_jobs : int, default=None
+        Number of threads of a fit, a prediction and other methods; -1 means all cores.
+        None means 1 for data of fewer than four million values, for which more threads
+        take longer, and the setting of the process (``torch.get_num_threads()``) for
+        other data. The setting of the process doesn't change. Stages that run in numpy
+        and scipy use one thread.
     memory : str, path-like or joblib.Memory, default=None
         Cache for the features, the neighbor graph and the proposed trees of data in
         memory. With the same data and `random_state`, a fit with other training
@@ -306,6 +311,7 @@ class TreeVAEClustering(
         ],
         "verbose": [Number(Integral, 0), Boolean()],
         "device": [Instance(str), Instance(torch.device), NONE],
+        "n_jobs": [Number(Integral, 1), Number(Integral, -np.inf, 0), NONE],
         "precision": [Options(("auto", "float32", "bfloat16"))],
         "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
     }
@@ -337,6 +343,7 @@ class TreeVAEClustering(
         verbose: int = 0,
         device: str | torch.device | None = None,
         precision: str = "auto",
+        n_jobs: int | None = None,
         memory: str | os.PathLike | joblib.Memory | None = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -363,6 +370,7 @@ class TreeVAEClustering(
         self.verbose = verbose
         self.device = device
         self.precision = precision
+        self.n_jobs = n_jobs
         self.memory = memory
 
     def __sklearn_tags__(self) -> Tags:
@@ -415,14 +423,11 @@ class TreeVAEClustering(
         UserWarning
             If held-out samples support fewer clusters.
         """
-        with fit_context(self):
+        with fit_context(self), ExitStack() as stack:
             check_parameters(self, self._allowed)
             device = resolve_device(self.device)
             X = validate_rows(self, X, reset=True)
-            if self.n_clusters is not None and X.shape[0] < self.n_clusters:
-                raise ValueError(
-                    f"n_samples={X.shape[0]} should be >= n_clusters={self.n_clusters}."
-                )
+            stack.enter_context(self._threads(math.prod(X.shape)))
             options = training_options(self, X.shape[0], device)
             config = model_config(self, X.shape[1])
             check_views(self, X, device)
@@ -491,9 +496,10 @@ class TreeVAEClustering(
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
-        with fit_context(self):
+        with fit_context(self), ExitStack() as stack:
             check_parameters(self, self._allowed)
             X = validate_rows(self, X, reset=False)
+            stack.enter_context(self._threads(math.prod(X.shape)))
             options = training_options(self, X.shape[0], self.device_).single_pass()
             generator = torch.Generator(self.device_).manual_seed(self._seed)
             check_views(self, X, self.device_)
@@ -573,11 +579,10 @@ class TreeVAEClustering(
             Clusters, numbered from left to right; finer cuts refine coarser ones. For
             the training data, `labels_`.
         """
-        model, samples = self._model_and_samples(X)
+        leaves, _ = self._map(X, lambda m, x: m.assign_leaves(m.feature_map(x)))
         clusters = np.arange(self.n_clusters_)
         if n_clusters is not None:
             clusters = self.dendrogram_.cut(n_clusters)
-        leaves = samples.map(lambda x: model.assign_leaves(model.feature_map(x)))
         return clusters[leaves.numpy(force=True)]
 
     def predict_proba(
@@ -607,10 +612,9 @@ class TreeVAEClustering(
                 "predict_proba takes no sparse input. Use predict, or pass "
                 "X.toarray(), in batches if it is large."
             )
-        model, samples = self._model_and_samples(X)
-        log_proba = samples.map(lambda x: model.leaf_log_proba(model.feature_map(x)))
+        log_proba, dtype = self._map(X, lambda m, x: m.leaf_log_proba(m.feature_map(x)))
         proba = cut_proba(self.dendrogram_, log_proba.numpy(force=True), n_clusters)
-        return proba.astype(_float_type(samples), copy=False)
+        return proba.astype(dtype, copy=False)
 
     # Embedding and density
 
@@ -627,8 +631,7 @@ class TreeVAEClustering(
         Z : ndarray of shape (n_samples, hidden_dim)
             Embeddings.
         """
-        model, samples = self._model_and_samples(X)
-        return _to_numpy(samples.map(model.embed), _float_type(samples))
+        return _to_numpy(*self._map(X, TreeVAE.embed))
 
     def score_samples(self, X: DataLike) -> NDArray[np.floating]:
         """Return the ELBO of each sample, a lower bound of log p(x) in nats.
@@ -645,11 +648,10 @@ class TreeVAEClustering(
         elbo : ndarray of shape (n_samples,)
             Nats, in the units of X.
         """
-        model, samples = self._model_and_samples(X)
+        check_is_fitted(self)
         generator = torch.Generator(self.device_).manual_seed(0)
-        draws = [model.sample_noise(1, generator) for _ in range(N_SCORE_PAIRS)]
-        elbo = samples.map(lambda x: model.mean_elbo(x, draws))
-        return self._to_density(elbo, _float_type(samples))
+        draws = [self.module_.sample_noise(1, generator) for _ in range(N_SCORE_PAIRS)]
+        return self._to_density(*self._map(X, lambda m, x: m.mean_elbo(x, draws)))
 
     def score(self, X: DataLike, y: object = None) -> float:
         """Return the mean ELBO in nats, the mean of `score_samples`.
@@ -710,13 +712,12 @@ class TreeVAEClustering(
         """
         check_is_fitted(self)
         check_count("n_importance_samples", n_importance_samples)
-        model, samples = self._model_and_samples(X)
 
-        def estimate(x: Tensor) -> Tensor:
+        def estimate(model: TreeVAE, x: Tensor) -> Tensor:
             generator = torch.Generator(self.device_).manual_seed(0)
             return model.log_likelihood(x, n_importance_samples, generator)
 
-        return self._to_density(samples.map(estimate), _float_type(samples))
+        return self._to_density(*self._map(X, estimate))
 
     # Generation
 
@@ -775,7 +776,8 @@ class TreeVAEClustering(
             )
         leaves = np.flatnonzero(cut == cluster) if cluster is not None else None
         generator = make_generator(self.random_state, self.device_)
-        x, leaf = self.module_.sample(n_samples, generator, leaves)
+        with self._threads(n_samples * self.n_features_in_):
+            x, leaf = self.module_.sample(n_samples, generator, leaves)
         rows = self._standardizer.inverse_transform(_to_numpy(x, np.float64))
         return rows, cut[leaf.numpy(force=True)]
 
@@ -795,21 +797,32 @@ class TreeVAEClustering(
         X_reconstructed : ndarray of shape (n_samples, n_features)
             In the units of X.
         """
-        model, samples = self._model_and_samples(X)
-        rows = _to_numpy(samples.map(model.reconstruct), np.float64)
-        rows = self._standardizer.inverse_transform(rows)
-        return rows.astype(_float_type(samples), copy=False)
+        rows, dtype = self._map(X, TreeVAE.reconstruct)
+        rows = self._standardizer.inverse_transform(_to_numpy(rows, np.float64))
+        return rows.astype(dtype, copy=False)
 
     # Between numpy and torch
 
-    def _model_and_samples(self, X: DataLike) -> tuple[TreeVAE, Samples]:
-        """Return the model, and new data as its input."""
+    def _threads(self, n_values: int) -> AbstractContextManager[None]:
+        """Return a context with as many threads as `n_jobs` means for some values."""
+        return limit_threads(resolve_n_threads(self.n_jobs, n_values))
+
+    def _map(
+        self, X: DataLike, function: Callable[[TreeVAE, Tensor], Tensor]
+    ) -> tuple[Tensor, np.dtype]:
+        """Apply a function of the model to new data.
+
+        The second result is the type of values for the user: the float type of X, and
+        float64 for other types.
+        """
         check_is_fitted(self)
         X = validate_rows(self, X, reset=False)
-        samples = Samples(
-            X, self._standardizer, self.device_, likelihood=self.likelihood_
-        )
-        return self.module_, samples
+        with self._threads(math.prod(X.shape)):
+            samples = Samples(
+                X, self._standardizer, self.device_, likelihood=self.likelihood_
+            )
+            values = samples.map(partial(function, self.module_))
+        return values, np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
     def _to_density(self, density: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
         """Return log-densities of standardized data as log-densities of X."""
@@ -831,11 +844,6 @@ class TreeVAEClustering(
             state["module_"] = from_state(state["module_"], device)
             state["device_"] = device
         super().__setstate__(state)
-
-
-def _float_type(samples: Samples) -> np.dtype:
-    """Return the type of results: the float type of X, float64 for other types."""
-    return np.dtype(np.float32 if samples.X.dtype == np.float32 else np.float64)
 
 
 def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:

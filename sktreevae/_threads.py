@@ -1,0 +1,99 @@
+"""Number of threads of a fit or a prediction, which gives the setting back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+
+import joblib
+import torch
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["limit_threads", "resolve_n_threads"]
+
+MIN_VALUES = 1 << 22
+"""Minimum number of values of X for more than one thread with ``n_jobs=None``."""
+
+_TORCH_LOCK = threading.Lock()
+
+
+def resolve_n_threads(n_jobs: int | None, n_values: int) -> int:
+    """Return the number of threads for some work.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Parameter of the estimator. Negative values count from the number of cores, as
+        in joblib. None is the setting of the process for large data, and 1 for other
+        data: threads wait busily for each other after each operation, so that small
+        operations take longer on several threads, and much longer beside other
+        processes.
+    n_values : int
+        Number of values of X.
+    """
+    if n_jobs is None:
+        return 1 if n_values < MIN_VALUES else torch.get_num_threads()
+    if n_jobs < 0:
+        return max(1, joblib.cpu_count() + 1 + n_jobs)
+    return n_jobs
+
+
+@contextmanager
+def limit_threads(n_threads: int) -> Iterator[None]:
+    """Run a block of code with a number of threads of its own.
+
+    The number holds for the operations of torch in the calling thread. numpy and scipy
+    use one thread meanwhile, in the whole process: they have one setting for all
+    threads, which therefore must not depend on the fits that run at the same time.
+    """
+    before = torch.get_num_threads()
+    with _SINGLE_BLAS_THREAD:
+        _set_torch_threads(n_threads)
+        try:
+            yield
+        finally:
+            _set_torch_threads(before)
+
+
+def _set_torch_threads(n_threads: int) -> None:
+    """Set the number of threads of torch for the calling thread only."""
+    if n_threads == torch.get_num_threads():
+        return
+    # Torch also keeps the number as the setting of threads to come. A new thread has
+    # this setting, and can put it back.
+    with _TORCH_LOCK, ThreadPoolExecutor(1) as new_thread:
+        default = new_thread.submit(torch.get_num_threads).result()
+        torch.set_num_threads(n_threads)
+        new_thread.submit(torch.set_num_threads, default).result()
+
+
+class _SingleBlasThread:
+    """Context in which numpy and scipy use one thread, until the last thread leaves."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limit = _controller().limit(limits=1, user_api="blas")
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limit.restore_original_limits()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Find the libraries of numpy and scipy, which takes milliseconds."""
+    return ThreadpoolController()
+
+
+_SINGLE_BLAS_THREAD = _SingleBlasThread()
