@@ -74,9 +74,13 @@ class LeafDecoders(nn.Module):
         rows = self.readout(hidden.flatten(0, 1))
         return rows.unflatten(0, hidden.shape[:2]) + self.constant
 
+    def hidden_units(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Return the input of the readout; arguments as `StackedMLP.forward_groups`."""
+        return activate(self.hidden.forward_groups(z, sizes))
+
     def forward_groups(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
         """Decode each row by one leaf; arguments as `StackedMLP.forward_groups`."""
-        rows = self.readout(activate(self.hidden.forward_groups(z, sizes)))
+        rows = self.readout(self.hidden_units(z, sizes))
         constants = [
             constant.expand(size, -1)
             for constant, size in zip(self.constant.unbind(), sizes, strict=True)

@@ -41,6 +41,13 @@ class DiagonalGaussian:
         mean, raw_variance = to_float32(raw).chunk(2, dim=-1)
         return cls(mean, F.softplus(raw_variance) + MIN_VARIANCE)
 
+    def to_raw(self) -> Tensor:
+        """Return the network output that `from_raw` maps to this distribution."""
+        excess = (self.variance - MIN_VARIANCE).clamp(min=MIN_VARIANCE)
+        # The inverse of the softplus, in a form that doesn't overflow.
+        raw_variance = excess + (-torch.expm1(-excess)).log()
+        return torch.cat([self.mean, raw_variance], dim=-1)
+
     @classmethod
     def standard(cls, like: Tensor) -> DiagonalGaussian:
         """Return N(0, I) with the shape, dtype and device of `like`."""

@@ -32,6 +32,10 @@ RAW_SCALE = 10.0
 step; the factor lets variances move as fast as network outputs."""
 
 
+PRIOR_SAMPLES = 10.0
+"""Number of samples that the initial guess of a variance counts for."""
+
+
 class Likelihood(nn.Module, ABC):
     """Base class of the likelihoods.
 
@@ -63,6 +67,30 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def link(self, mean: Tensor) -> Tensor:
         """Return the decoder output that has the given mean."""
+
+    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor | None:
+        """Return the change of the decoder output that moves a mean toward the data.
+
+        A step of Newton's method, or a shorter one. None if steps from a common mean
+        are of no use.
+
+        Parameters
+        ----------
+        x, mean : Tensor of shape (batch, n_features)
+            Data, and the mean that each row has so far.
+        """
+        return None
+
+    def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
+        """Initialize the parameters of the leaves' scale, if there are any.
+
+        Parameters
+        ----------
+        error : Tensor of shape (n_leaves, n_features)
+            Mean squared error of each leaf.
+        n_samples : Tensor of shape (n_leaves, 1)
+            Number of samples of each leaf.
+        """
 
     @abstractmethod
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
@@ -101,6 +129,11 @@ class BernoulliLikelihood(Likelihood):
     def link(self, mean: Tensor) -> Tensor:
         """Return the logits of the means, clipped to [0.01, 0.99]."""
         return mean.clamp(0.01, 0.99).logit()
+
+    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Return the residual over the largest curvature of each feature."""
+        mean = mean.clamp(0.01, 0.99)
+        return (x - mean) / (mean * (1.0 - mean)).amax(0)
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`."""
@@ -144,6 +177,21 @@ class GaussianLikelihood(Likelihood):
     def link(self, mean: Tensor) -> Tensor:
         """Return the means."""
         return mean
+
+    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Return the residual."""
+        return x - mean
+
+    @torch.no_grad()
+    def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
+        """Initialize the variances; see `Likelihood.init_scale`.
+
+        They are shrunk toward 1, the variance of a feature over all leaves.
+        """
+        total = error * n_samples + PRIOR_SAMPLES
+        excess = total / (n_samples + PRIOR_SAMPLES) - self.MIN_VARIANCE
+        raw = excess.clamp(min=self.MIN_VARIANCE).expm1().log() / RAW_SCALE
+        self.raw_variance.copy_(raw[:, None])
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`."""

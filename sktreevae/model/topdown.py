@@ -380,6 +380,15 @@ class TopDown(nn.Module):
         self.decoders.init_output(leaf, self.likelihood.link(mean))
 
     @torch.no_grad()
+    def init_head(self, node: int, weight: Tensor, constant: DiagonalGaussian) -> None:
+        """Initialize the posterior head of a node; see `TreeVAE.init_head`."""
+        (weights,), (biases,) = self.heads.weights, self.heads.biases
+        latent_dim = self.config.latent_dim
+        weights[node - 1, :, :latent_dim] = weight
+        weights[node - 1, :, latent_dim:] = 0.0
+        biases[node - 1] = constant.to_raw()
+
+    @torch.no_grad()
     def init_router(self, embedding: Tensor, leaf: Tensor) -> None:
         """Initialize the q-router of a tree of two leaves.
 

@@ -174,6 +174,32 @@ class TreeVAE(nn.Module):
         root = DiagonalGaussian.from_raw(self.root_head(encoding.posterior_inputs[0]))
         return root, DiagonalGaussian.standard(root.mean)
 
+    @torch.no_grad()
+    def init_head(self, node: int, weight: Tensor, constant: DiagonalGaussian) -> None:
+        """Initialize a posterior head by what a linear map of its input tells of z.
+
+        Heads of other nodes than the root are multiplied by p(z_i | z_pa(i)), so they
+        are likelihoods of z. The head of the root is the posterior itself.
+
+        Parameters
+        ----------
+        node : int
+            The node.
+        weight : Tensor of shape (hidden_dim, latent_dim)
+            Weights of the mean.
+        constant : DiagonalGaussian of shape (latent_dim,)
+            Mean without input, and variance.
+        """
+        if node > 0:
+            self.top_down.init_head(node, weight, constant)
+            return
+        posterior = constant.merge(DiagonalGaussian.standard(constant.mean))
+        share = posterior.variance / constant.variance
+        latent_dim = self.config.latent_dim
+        self.root_head.weight[:latent_dim] = (weight * share).T
+        self.root_head.weight[latent_dim:] = 0.0
+        self.root_head.bias.copy_(posterior.to_raw())
+
     def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:
         """Compute the terms of the ELBO (section 2.4); `noise` as for `posterior`."""
         return self.top_down.elbo(self.posterior(self.encode(x), noise), x)

@@ -34,7 +34,7 @@ class GuidedSchedule:
 
     Parameters
     ----------
-    min_steps : int, default=150
+    min_steps : int, default=60
         Minimum number of update steps of the joint training with ``max_iter="auto"``.
     max_small_epochs : int, default=100
         Maximum number of epochs that `min_steps` may lead to, and of the router
@@ -46,7 +46,7 @@ class GuidedSchedule:
         ends.
     """
 
-    min_steps: int = 150
+    min_steps: int = 60
     max_small_epochs: int = 100
     max_router_steps: int = 400
     router_loss_tol: float = 0.1

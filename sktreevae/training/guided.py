@@ -10,6 +10,7 @@ from ..data import n_batches, shuffled_batches
 from ..graph import Proposal
 from ..model import Topology, TreeVAE
 from .growth import TreeGrowth
+from .initialization import init_latents
 from .objectives import routing_loss
 from .trainer import Phase, ScheduledOptimizer
 
@@ -45,6 +46,7 @@ class GuidedGrowth(TreeGrowth):
         max_steps = schedule.max_small_epochs * steps_per_epoch
         if len(clusters) > 1:
             self._init_routers(target, min(schedule.max_router_steps, max_steps))
+        init_latents(self.model, self.data, target, self.noisy_features, self.generator)
         min_steps = min(schedule.min_steps, max_steps)
         phase = Phase("joint", (0.0, 1.0), self.routing_weight, min_steps)
         self.train_all(phase, target)
