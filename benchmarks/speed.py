@@ -230,7 +230,7 @@ def timed_fit(fit: Callable[[], object]) -> dict:
     with stopwatches(
         graph=(NeighborGraph, "__init__"),
         tree=(NeighborGraph, "propose"),
-        routers=(GuidedGrowth, "_init_routers"),
+        routers=(GuidedGrowth, "_train_routers"),
         joint=(GuidedGrowth, "train_all"),
     ) as phases:
         clock, cpu = time.perf_counter(), time.process_time()

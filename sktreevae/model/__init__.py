@@ -6,6 +6,7 @@ from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
 from .likelihoods import LIKELIHOODS
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
+from .sparse import select_leaves
 from .surgery import attach, new_split, prune
 from .topdown import TopDown
 from .topology import Topology
@@ -29,4 +30,5 @@ __all__ = [
     "attach",
     "new_split",
     "prune",
+    "select_leaves",
 ]

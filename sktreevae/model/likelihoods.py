@@ -33,7 +33,8 @@ step; the factor lets variances move as fast as network outputs."""
 
 
 PRIOR_SAMPLES = 10.0
-"""Number of samples that the initial guess of a variance counts for."""
+"""Number of samples that the variance of the data counts for, when the variance of a
+leaf is initialized."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -68,18 +69,30 @@ class Likelihood(nn.Module, ABC):
     def link(self, mean: Tensor) -> Tensor:
         """Return the decoder output that has the given mean."""
 
-    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor | None:
+    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
         """Return the change of the decoder output that moves a mean toward the data.
 
-        A step of Newton's method, or a shorter one. None if steps from a common mean
-        are of no use.
+        It is a step of Newton's method, or shorter.
 
         Parameters
         ----------
         x, mean : Tensor of shape (batch, n_features)
             Data, and the mean that each row has so far.
         """
-        return None
+        return x - mean
+
+    def noise_variance(self, mean: Tensor, error: Tensor) -> Tensor:
+        """Return the variance of the features given their mean.
+
+        Parameters
+        ----------
+        mean : Tensor of shape (n_features,)
+            Mean of the data.
+        error : Tensor of shape (n_features,)
+            Mean squared error of predictions, which is the variance of a likelihood
+            that learns it.
+        """
+        return error
 
     def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
         """Initialize the parameters of the leaves' scale, if there are any.
@@ -132,8 +145,12 @@ class BernoulliLikelihood(Likelihood):
 
     def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
         """Return the residual over the largest curvature of each feature."""
+        return (x - mean) / self.noise_variance(mean, mean).amax(0)
+
+    def noise_variance(self, mean: Tensor, error: Tensor) -> Tensor:
+        """Return the variance of a Bernoulli distribution."""
         mean = mean.clamp(0.01, 0.99)
-        return (x - mean) / (mean * (1.0 - mean)).amax(0)
+        return mean * (1.0 - mean)
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`."""
@@ -178,15 +195,12 @@ class GaussianLikelihood(Likelihood):
         """Return the means."""
         return mean
 
-    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
-        """Return the residual."""
-        return x - mean
-
     @torch.no_grad()
     def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
         """Initialize the variances; see `Likelihood.init_scale`.
 
-        They are shrunk toward 1, the variance of a feature over all leaves.
+        They are shrunk toward 1, the variance over all leaves: a feature that is
+        constant in a small sample may vary in others.
         """
         total = error * n_samples + PRIOR_SAMPLES
         excess = total / (n_samples + PRIOR_SAMPLES) - self.MIN_VARIANCE

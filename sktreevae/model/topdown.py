@@ -164,16 +164,17 @@ class TopDown(nn.Module):
             Log-probability of reaching the root; see `posterior`.
         """
         q_routers = self.q_routers.split(self.index.split_sizes)
-        q_logits: list[Tensor] = []
+        q_logits = [
+            to_float32(q_routers[depth](at_depth(embeddings, depth))).squeeze(-1)
+            for depth in range(self.topology.depth)
+        ]
         # Under autocast, it may have the dtype of the embeddings.
-        node_log_proba = [to_float32(root_log_proba)[None]]
-        for depth in range(self.topology.depth):
-            logit = to_float32(q_routers[depth](at_depth(embeddings, depth)))
-            logit = logit.squeeze(-1)
-            parent = self.index.pass_down(node_log_proba[-1], depth + 1)
-            q_logits.append(logit)
-            node_log_proba.append(parent + self.index.child_log_probs(logit, depth))
-        return Routing(q_logits, node_log_proba, self.index.at_leaves(node_log_proba))
+        log_proba = self.index.path_log_probs(q_logits, to_float32(root_log_proba))
+        return Routing(
+            q_logits,
+            list(log_proba.split(self.index.level_sizes)),
+            log_proba.index_select(0, self.index.leaves),
+        )
 
     def elbo(self, posterior: Posterior, x: Tensor) -> ElboTerms:
         """Compute the terms of the ELBO.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import no_autocast
 from .topology import Topology
 
 __all__ = ["TreeIndex"]
@@ -35,6 +36,8 @@ class TreeIndex(nn.Module):
         Node of each leaf.
     ancestry : Tensor of shape (n_nodes, n_leaves)
         1 where a node lies on the path to a leaf, 0 elsewhere.
+    decisions : Tensor of shape (n_nodes, 2 * n_splits)
+        1 where the path to a node goes left (first half) or right at a split.
 
     Examples
     --------
@@ -60,6 +63,7 @@ class TreeIndex(nn.Module):
         for position, leaf in enumerate(topology.leaves):
             ancestry[list(topology.path(leaf)), position] = 1.0
         self.register_buffer("ancestry", ancestry, persistent=False)
+        self.register_buffer("decisions", _decisions(topology), persistent=False)
         _register_index(self, "leaves", topology.leaves)
         _register_index(self, "parent", [0, *topology.parent[1:]])
 
@@ -100,9 +104,40 @@ class TreeIndex(nn.Module):
         rows = torch.cat([F.logsigmoid(logit), F.logsigmoid(-logit), certain])
         return rows.index_select(0, self._levels[depth].child_rows)
 
+    def path_log_probs(
+        self, logits: Sequence[Tensor], root_log_proba: Tensor
+    ) -> Tensor:
+        """Return the log-probability of reaching each node, (n_nodes, batch).
+
+        Parameters
+        ----------
+        logits : sequence of Tensor of shape (n_splits, batch)
+            Logits of "left" at the splits of each level but the deepest.
+        root_log_proba : Tensor of shape (batch,)
+            Log-probability of reaching the root.
+        """
+        if not logits:
+            return root_log_proba[None]
+        logit = torch.cat(list(logits))
+        log_probs = F.logsigmoid(torch.cat([logit, -logit]))
+        with no_autocast(logit):
+            return torch.addmm(root_log_proba, self.decisions, log_probs)
+
     def at_leaves(self, by_level: list[Tensor]) -> Tensor:
         """Select the rows of the leaves from values of the nodes of each level."""
         return torch.cat(by_level).index_select(0, self.leaves)
+
+
+def _decisions(topology: Topology) -> Tensor:
+    """Return the decisions on the path to each node; see `TreeIndex.decisions`."""
+    n_splits = len(topology.splits)
+    result = torch.zeros(topology.n_nodes, 2 * n_splits, dtype=torch.float32)
+    for position, split in enumerate(topology.splits):
+        for side, child in enumerate(topology.children[split]):
+            result[child, side * n_splits + position] = 1.0
+    for node in range(1, topology.n_nodes):  # parents come first
+        result[node] += result[topology.parent[node]]
+    return result
 
 
 class _LevelIndex(nn.Module):

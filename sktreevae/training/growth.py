@@ -37,19 +37,22 @@ class GuidedSchedule:
     min_steps : int, default=60
         Minimum number of update steps of the joint training with ``max_iter="auto"``.
     max_small_epochs : int, default=100
-        Maximum number of epochs that `min_steps` may lead to, and of the router
-        initialization.
+        Maximum number of epochs that `min_steps` may lead to, and of the training of
+        the routers alone.
     max_router_steps : int, default=400
-        Maximum number of update steps of the router initialization.
-    router_loss_tol : float, default=0.1
-        Routing loss in nats, the mean over an epoch, at which the router initialization
-        ends.
+        Maximum number of update steps of the training of the routers alone.
+    router_loss_tol : float, default=0.15
+        Routing loss in nats, the mean over an epoch, at which the training of the
+        routers alone ends.
+    router_n_iter_no_change : int, default=5
+        Epochs without a lower routing loss after which it ends, too.
     """
 
     min_steps: int = 60
     max_small_epochs: int = 100
     max_router_steps: int = 400
-    router_loss_tol: float = 0.1
+    router_loss_tol: float = 0.15
+    router_n_iter_no_change: int = 5
 
 
 @dataclass(frozen=True)

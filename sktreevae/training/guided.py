@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from ..data import n_batches, shuffled_batches
 from ..graph import Proposal
 from ..model import Topology, TreeVAE
 from .growth import TreeGrowth
-from .initialization import init_latents
+from .initialization import init_latents, init_routers
 from .objectives import routing_loss
 from .trainer import Phase, ScheduledOptimizer
 
@@ -44,20 +46,24 @@ class GuidedGrowth(TreeGrowth):
         batch_size = self.trainer.options.batch_size
         steps_per_epoch = n_batches(len(self.data.train), batch_size)
         max_steps = schedule.max_small_epochs * steps_per_epoch
+        start = self.model, self.data, target, self.noisy_features, self.generator
         if len(clusters) > 1:
-            self._init_routers(target, min(schedule.max_router_steps, max_steps))
-        init_latents(self.model, self.data, target, self.noisy_features, self.generator)
+            init_routers(*start)
+            self._train_routers(target, min(schedule.max_router_steps, max_steps))
+        init_latents(*start)
         min_steps = min(schedule.min_steps, max_steps)
-        phase = Phase("joint", (0.0, 1.0), self.routing_weight, min_steps)
+        # The divergences have their full weight from the start: the posteriors are
+        # near their optimum, and would lose it without divergences.
+        phase = Phase("joint", (1.0, 1.0), self.routing_weight, min_steps)
         self.train_all(phase, target)
         self.prune()
         return self.model
 
-    def _init_routers(self, target: Tensor, n_steps: int) -> None:
+    def _train_routers(self, target: Tensor, n_steps: int) -> None:
         """Train the encoder and the routers alone to reach the target leaves.
 
         These steps need neither latents nor decoders, so they are cheap. The joint
-        training then starts with samples in the right leaves.
+        training then starts with most samples in the right leaves.
 
         Parameters
         ----------
@@ -66,13 +72,14 @@ class GuidedGrowth(TreeGrowth):
         n_steps : int
             Maximum number of update steps.
         """
-        options = self.trainer.options
+        options, schedule = self.trainer.options, self.options.schedule
         routers = self.model.top_down.q_routers
         optimizer = ScheduledOptimizer(
             [*self.model.bottom_up.parameters(), *routers.parameters()], options
         )
         self.model.train()
-        n_done = 0
+        n_done = n_no_improvement = 0
+        best = math.inf
         while n_done < n_steps:
             batches = shuffled_batches(
                 len(self.data.train), options.batch_size, self.generator
@@ -80,15 +87,24 @@ class GuidedGrowth(TreeGrowth):
             total = torch.zeros((), dtype=torch.float32, device=target.device)
             for i, batch in enumerate(batches, start=n_done):
                 index = self.data.train[batch]
-                inputs = [self.noisy_features(index, training=True)]
-                if self.contrast is not None:
-                    inputs.append(self.contrast.sample_pairs(index))
-                with options.autocast(index.device):
-                    embeddings = self.model.bottom_up(torch.cat(inputs))
-                    leaf_log_proba = self.model.route(embeddings).leaf_log_proba
-                loss = routing_loss(leaf_log_proba, target[index].repeat(len(inputs)))
+                loss = self._routing_loss(index, target[index])
                 optimizer.step(loss, i / n_steps)
                 total += loss.detach()
             n_done += len(batches)
-            if total < self.options.schedule.router_loss_tol * len(batches):
+            mean = total.item() / len(batches)
+            n_no_improvement = 0 if mean < best else n_no_improvement + 1
+            best = min(best, mean)
+            if best < schedule.router_loss_tol:
                 break
+            if n_no_improvement == schedule.router_n_iter_no_change:
+                break
+
+    def _routing_loss(self, index: Tensor, target: Tensor) -> Tensor:
+        """Return the routing loss of samples and of their augmentations."""
+        inputs = [self.noisy_features(index, training=True)]
+        if self.contrast is not None:
+            inputs.append(self.contrast.sample_pairs(index))
+        with self.trainer.options.autocast(index.device):
+            embeddings = self.model.bottom_up(torch.cat(inputs))
+            leaf_log_proba = self.model.route(embeddings).leaf_log_proba
+        return routing_loss(leaf_log_proba, target.repeat(len(inputs)))

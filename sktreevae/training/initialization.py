@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data import TrainingData
-from ..model import DiagonalGaussian, Encoding, TreeVAE, at_depth
-from .objectives import NoisyFeatures
+from ..model import DiagonalGaussian, Encoding, TreeVAE, at_depth, select_leaves
+from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
 
 __all__ = ["init_latents"]
 
@@ -34,8 +34,40 @@ TRANSITION_VARIANCE = 0.69
 EXPLAINED_RANGE = 0.02, 0.98
 """Range of the fraction of variance that a posterior head is taken to explain."""
 
-MIN_EIGENVALUE = 1e-6
-"""Components with a smaller eigenvalue, relative to the largest, are left out."""
+LOGIT = 3.0
+"""Logit of the side of a target leaf, that routers are initialized for."""
+
+MIN_VARIANCE = 1e-12
+"""Lower bound of the variance of a component, which is divided by."""
+
+
+@torch.no_grad()
+def init_routers(
+    model: TreeVAE,
+    data: TrainingData,
+    target: Tensor,
+    noisy_features: NoisyFeatures,
+    generator: torch.Generator,
+) -> None:
+    """Initialize linear routers by ridge regression on the sides of the target leaves.
+
+    Parameters are those of `init_latents`.
+    """
+    topology = model.topology
+    n_leaves = len(topology.leaves)
+    index = _draw_samples(data.train, target, n_leaves, generator)
+    embeddings = model.bottom_up(noisy_features(index, training=True))
+    is_below = model.top_down.index.ancestry[:, target[index]] > 0
+    (weights,), (biases,) = (
+        model.top_down.q_routers.weights,
+        model.top_down.q_routers.biases,
+    )
+    for position, split in enumerate(topology.splits):
+        rows = is_below[split]
+        left = is_below[topology.children[split][0], rows].float()
+        inputs = at_depth(embeddings, topology.node_depths[split])[rows]
+        weight, bias, _ = _ridge(inputs, LOGIT * (2.0 * left - 1.0)[:, None])
+        weights[position], biases[position] = weight, bias
 
 
 @torch.no_grad()
@@ -55,6 +87,8 @@ def init_latents(
     chain passes upward. A linear readout is then the ridge regression of the samples on
     the hidden units of their leaves.
 
+    Counts are left out: the most frequent features determine their components.
+
     Parameters
     ----------
     model : TreeVAE
@@ -69,31 +103,25 @@ def init_latents(
     generator : torch.Generator
         Draws the samples and the latents.
     """
+    if model.top_down.likelihood.support == "counts":
+        return
     n_leaves = len(model.topology.leaves)
     index = _draw_samples(data.train, target, n_leaves, generator)
     leaf = target[index]
     x, features = data.samples[index], noisy_features(index, training=True)
     mean = _group_means(x, leaf, n_leaves)
     residual = x - mean[leaf]
-    likelihood = model.top_down.likelihood
-    counts = leaf.bincount(minlength=n_leaves)
-    likelihood.init_scale(
-        _group_means(residual.square(), leaf, n_leaves), counts[:, None]
-    )
-    scores = torch.cat(
-        [
-            _principal_components(rows, model.config.latent_dim)
-            for rows in residual.split(counts.tolist())
-        ]
-    )
+    sizes = leaf.bincount(minlength=n_leaves).tolist()
+    groups = zip(residual.split(sizes), mean, strict=True)
+    latents = torch.cat([_latents(rows, center, model) for rows, center in groups])
     encoding = model.encode(x, features)
-    _init_heads(model, encoding, scores, leaf)
-    readout = getattr(model.top_down.decoders, "readout", None)
-    step = likelihood.newton_step(x, mean[leaf])
-    if isinstance(readout, nn.Linear) and step is not None:
+    _init_heads(model, encoding, latents, leaf)
+    error = residual.square()
+    step = model.top_down.likelihood.newton_step(x, mean[leaf])
+    if isinstance(getattr(model.top_down.decoders, "readout", None), nn.Linear):
         output = _init_readout(model, encoding, step, leaf, generator)
-        error = _group_means((step - output).square(), leaf, n_leaves)
-        likelihood.init_scale(error, counts[:, None])
+        error = (step - output).square()
+    _init_scale(model, encoding, x, error, leaf)
 
 
 def _draw_samples(
@@ -121,34 +149,61 @@ def _group_means(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
     return torch.stack(sums) / counts.clamp(min=1)[:, None]
 
 
-def _principal_components(rows: Tensor, n_components: int) -> Tensor:
-    """Return principal components of centered rows, scaled to unit variance."""
+def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:
+    """Return the posterior means of the latents of a leaf, for a prior of variance 1.
+
+    Probabilistic principal components, (n_rows, latent_dim). Components that noise
+    alone may have are left out: their variance is below the edge of the distribution of
+    Marchenko and Pastur (1967).
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_rows, n_features)
+        Differences of the samples from their mean.
+    mean : Tensor of shape (n_features,)
+        The mean.
+    model : TreeVAE
+        The model.
+    """
+    n_rows, n_features = rows.shape
+    latents = rows.new_zeros(n_rows, model.config.latent_dim)
+    n_components = min(model.config.latent_dim, n_rows - 1)
+    if n_components < 1:
+        return latents
     values, vectors = torch.linalg.eigh(rows @ rows.T)
-    components = rows.new_zeros(len(rows), n_components)
-    n_kept = min(n_components, max(len(rows) - 1, 0))
-    if n_kept:
-        values, vectors = values[-n_kept:].flip(0), vectors[:, -n_kept:].flip(1)
-        is_kept = values > MIN_EIGENVALUE * values[0]
-        components[:, :n_kept] = is_kept * vectors * len(rows) ** 0.5
-    return components
+    variance = values[-n_components:].flip(0).clamp(min=MIN_VARIANCE) / n_rows
+    scores = vectors[:, -n_components:].flip(1)
+    projected = scores.T @ rows
+    loadings = projected / (n_rows * variance[:, None]).sqrt()
+    error = (rows - scores @ projected).square().sum(0)
+    error = error / max(n_rows - 1 - n_components, 1)
+    noise = model.top_down.likelihood.noise_variance(mean, error)
+    noise = loadings.square() @ noise
+    edge = noise * (1.0 + (n_features / n_rows) ** 0.5) ** 2
+    reliability = torch.where(variance > edge, 1.0 - noise / variance, 0.0)
+    latents[:, :n_components] = scores * (n_rows * reliability).sqrt()
+    return latents
 
 
 def _init_heads(
-    model: TreeVAE, encoding: Encoding, scores: Tensor, leaf: Tensor
+    model: TreeVAE, encoding: Encoding, latents: Tensor, leaf: Tensor
 ) -> None:
-    """Initialize the posterior heads; `scores` are the aims of the leaves' latents."""
+    """Initialize the posterior heads to give the latents of the leaves."""
     depths = model.topology.node_depths
     leaf_depth = torch.tensor([depths[i] for i in model.topology.leaves]).to(leaf)
-    prior_variance = 1.0 + TRANSITION_VARIANCE * leaf_depth
-    latents = scores * prior_variance.sqrt()[leaf][:, None]
+    prior_variance = (1.0 + TRANSITION_VARIANCE * leaf_depth)[leaf]
+    latents = latents * prior_variance.sqrt()[:, None]
     is_below = model.top_down.index.ancestry[:, leaf] > 0
     for node, depth in enumerate(depths):
         rows = is_below[node]
         if rows.sum() < 2:
             continue
-        inputs, z = at_depth(encoding.posterior_inputs, depth)[rows], latents[rows]
-        weight, bias, explained = _ridge(inputs, z)
-        variance = prior_variance[leaf[rows]].mean() * (1.0 - explained) / explained
+        inputs = at_depth(encoding.posterior_inputs, depth)[rows]
+        weight, bias, error = _ridge(inputs, latents[rows])
+        prior = prior_variance[rows].mean()
+        explained = (latents[rows].var(0) - error) / prior
+        explained = explained.clamp(*EXPLAINED_RANGE)
+        variance = prior * (1.0 - explained) / explained
         n_transitions = (leaf_depth[leaf[rows]] - depth).float().mean()
         variance = variance + TRANSITION_VARIANCE * n_transitions
         # The regression shrinks; the mean of a message is unbiased.
@@ -157,10 +212,9 @@ def _init_heads(
 
 
 def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a ridge regression of y on x: weights, biases and explained variance.
+    """Return a ridge regression of y on x: weights, biases and mean squared errors.
 
-    The fraction of the variance that is explained is corrected for the number of
-    effective parameters, as in generalized cross-validation.
+    The errors are those of generalized cross-validation.
     """
     x_mean, y_mean = x.mean(0), y.mean(0)
     x, y = x - x_mean, y - y_mean
@@ -171,10 +225,8 @@ def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     weight = inverse @ (x.T @ y)
     n_parameters = (inverse * gram).sum()
     correction = (1.0 - n_parameters / len(x)).clamp(min=0.1).square()
-    tiny = torch.finfo(y.dtype).tiny
-    unexplained = (y - x @ weight).square().mean(0) / y.square().mean(0).clamp(min=tiny)
-    explained = (1.0 - unexplained / correction).clamp(*EXPLAINED_RANGE)
-    return weight, y_mean - x_mean @ weight, explained
+    error = (y - x @ weight).square().mean(0) / correction
+    return weight, y_mean - x_mean @ weight, error
 
 
 def _init_readout(
@@ -199,3 +251,26 @@ def _init_readout(
     decoders.readout.bias.zero_()
     decoders.constant -= (mean @ weight)[:, None]
     return (hidden - mean[leaf]) @ weight
+
+
+def _init_scale(
+    model: TreeVAE, encoding: Encoding, x: Tensor, error: Tensor, leaf: Tensor
+) -> None:
+    """Initialize the scale of each leaf by the errors of all samples that may reach it.
+
+    Errors are weighted by routing probabilities, as in the ELBO: routers are not yet
+    certain, and a scale for the samples of the leaf alone would make all others very
+    improbable. `error` are the squared errors of the samples in their own leaves. In
+    other leaves, the prediction is the leaf's mean.
+    """
+    n_leaves = len(model.topology.leaves)
+    log_proba = model.route(encoding.embeddings).leaf_log_proba
+    weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
+    own = weight.gather(0, leaf[None])
+    others = weight.scatter(0, leaf[None], 0.0)
+    mean = _group_means(x, leaf, n_leaves)
+    mass = others.sum(1, keepdim=True)
+    total = others @ x.square() - 2.0 * mean * (others @ x) + mean.square() * mass
+    total = total.index_add(0, leaf, own.T * error)
+    mass = mass.index_add(0, leaf, own.T)
+    model.top_down.likelihood.init_scale(total / mass.clamp(min=1e-6), mass)
