@@ -41,18 +41,18 @@ class GuidedSchedule:
         the routers alone.
     max_router_steps : int, default=400
         Maximum number of update steps of the training of the routers alone.
-    router_loss_tol : float, default=0.15
+    router_loss_tol : float, default=0.1
         Routing loss in nats, the mean over an epoch, at which the training of the
         routers alone ends.
-    router_n_iter_no_change : int, default=5
+    router_n_iter_no_change : int, default=15
         Epochs without a lower routing loss after which it ends, too.
     """
 
     min_steps: int = 60
     max_small_epochs: int = 100
     max_router_steps: int = 400
-    router_loss_tol: float = 0.15
-    router_n_iter_no_change: int = 5
+    router_loss_tol: float = 0.1
+    router_n_iter_no_change: int = 15
 
 
 @dataclass(frozen=True)
