@@ -31,10 +31,10 @@ N_PROBES_OF_NEAREST = 16
 MAX_CENTER_ROWS = 20_000
 """Maximum number of rows that the centers of the lists are computed from."""
 
-QUERY_BLOCK_SIZE = 256
-BASE_BLOCK_SIZE = 1024
+QUERY_BLOCK_SIZE = 512
+BASE_BLOCK_SIZE = 2048
 """Numbers of rows that are compared with each other at a time. Their distances stay in
-the cache of a processor."""
+the cache of a processor, and are enough for two threads."""
 
 GROUP_SIZE = 8
 """Number of consecutive rows of which the search first keeps only the minimum distance;
@@ -226,12 +226,10 @@ def _search(
         Number of neighbors.
     """
     index, distance = _empty_result(x, len(x), n_neighbors)
-    groups = _RowGroups(base, candidates)
+    groups = _RowGroups(base, candidates, n_neighbors, min(len(x), QUERY_BLOCK_SIZE))
     for start in range(0, len(x), QUERY_BLOCK_SIZE):
         rows = slice(start, start + QUERY_BLOCK_SIZE)
-        index[rows], distance[rows] = groups.nearest(
-            x[rows], queries[rows], n_neighbors
-        )
+        index[rows], distance[rows] = groups.nearest(x[rows], queries[rows])
     return index, distance
 
 
@@ -247,9 +245,15 @@ class _RowGroups:
         The rows.
     index : Tensor of int of shape (n_rows,)
         Index of each row among all samples.
+    n_neighbors : int
+        Number of nearest rows to find.
+    max_queries : int
+        Maximum number of queries that are searched for at a time.
     """
 
-    def __init__(self, base: Tensor, index: Tensor) -> None:
+    def __init__(
+        self, base: Tensor, index: Tensor, n_neighbors: int, max_queries: int
+    ) -> None:
         # The last group and supergroup are filled with rows at infinity, of index -1.
         n_missing = -len(base) % (GROUP_SIZE * SUPERGROUP_SIZE)
         rows = F.pad(base, (0, 0, 0, n_missing))
@@ -258,34 +262,35 @@ class _RowGroups:
         self._index = F.pad(index, (0, n_missing), value=-1).view(-1, GROUP_SIZE)
         # The matrix product then adds the norm.
         self._blocks = torch.hstack([rows, norm[:, None]]).split(BASE_BLOCK_SIZE)
+        self._n_neighbors = n_neighbors
+        # The nearest row may be the query itself.
+        self._n_groups = min(n_neighbors + 1, len(self._members))
         # Buffers that all blocks share: the heap grows if each allocates its own.
-        self._square = base.new_empty(BASE_BLOCK_SIZE * QUERY_BLOCK_SIZE)
-        self._minima = base.new_empty(len(self._members) * QUERY_BLOCK_SIZE)
+        self._square = base.new_empty(BASE_BLOCK_SIZE * max_queries)
+        self._minima = base.new_empty(len(self._members) * max_queries)
+        self._chosen = self._members.new_empty(
+            self._n_groups * max_queries, self._members.shape[1]
+        )
 
-    def nearest(
-        self, x: Tensor, queries: Tensor, n_neighbors: int
-    ) -> tuple[Tensor, Tensor]:
+    def nearest(self, x: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Return the indices of the nearest rows, and their distances, nearest first.
 
         Parameters
         ----------
         x : Tensor of shape (n_queries, n_features)
-            At most `QUERY_BLOCK_SIZE` rows.
+            The queries.
         queries : Tensor of int of shape (n_queries,)
-            Their indices, which aren't returned.
-        n_neighbors : int
-            Number of neighbors.
+            Their indices among all samples, which aren't returned.
         """
-        # The nearest row may be the query itself.
-        minima = self._group_minima(x)
-        groups = _smallest(minima, min(n_neighbors + 1, len(minima)))
-        members = self._members.index_select(0, groups.flatten())
-        members = members.view(len(x), -1, x.shape[1])
+        groups = _smallest(self._group_minima(x), self._n_groups)
+        chosen = self._chosen[: groups.numel()]
+        torch.index_select(self._members, 0, groups.flatten(), out=chosen)
+        members = chosen.view(len(x), -1, x.shape[1])
         square = members.sub_(x[:, None]).square_().sum(2)
         index = self._index[groups].flatten(1)
         excluded = (index == queries[:, None]) | (index < 0)
         square.masked_fill_(excluded, torch.inf)
-        nearest = square.topk(n_neighbors, largest=False)
+        nearest = square.topk(self._n_neighbors, largest=False)
         return index.gather(1, nearest.indices), nearest.values.sqrt()
 
     def _group_minima(self, x: Tensor) -> Tensor:
