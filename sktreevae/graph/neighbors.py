@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data import FeatureTable
 
@@ -30,8 +31,20 @@ N_PROBES_OF_NEAREST = 16
 MAX_CENTER_ROWS = 20_000
 """Maximum number of rows that the centers of the lists are computed from."""
 
-QUERY_BLOCK_SIZE = 128
-"""Number of rows that are compared with all others at a time."""
+QUERY_BLOCK_SIZE = 512
+BASE_BLOCK_SIZE = 2048
+"""Numbers of rows that are compared with each other at a time. Their distances stay in
+the cache of a processor, and are enough for two threads."""
+
+GROUP_SIZE = 8
+"""Number of consecutive rows of which the search first keeps only the minimum distance;
+a divisor of `BASE_BLOCK_SIZE`."""
+
+SUPERGROUP_SIZE = 16
+"""Number of consecutive groups of which the search first keeps only the minimum."""
+
+NEAREST_BLOCK_VALUES = 1 << 18
+"""Number of distances that `nearest_row` computes at a time."""
 
 
 def nearest_neighbors(
@@ -168,9 +181,20 @@ class InvertedFileIndex:
 
 def nearest_row(queries: Tensor, base: Tensor) -> Tensor:
     """Return the index of the row of `base` nearest to each query, exactly."""
+    size = max(QUERY_BLOCK_SIZE, NEAREST_BLOCK_VALUES // len(base))
     norm = base.square().sum(1)
-    blocks = queries.split(QUERY_BLOCK_SIZE)
-    return torch.cat([torch.addmm(norm, q, base.T, alpha=-2).argmin(1) for q in blocks])
+    # One buffer: a block allocated in each step may grow the heap each time.
+    buffer = base.new_empty(min(size, len(queries)), len(base))
+    square = base.new_empty(len(queries))
+    index = torch.empty(len(queries), dtype=torch.long, device=base.device)
+    for block, *result in zip(
+        queries.split(size), square.split(size), index.split(size), strict=True
+    ):
+        squares = buffer[: len(block)]
+        torch.addmm(norm, block, base.T, alpha=-2, out=squares)
+        # Faster than argmin.
+        torch.min(squares, 1, out=tuple(result))
+    return index
 
 
 def kmeans_centers(
@@ -201,20 +225,99 @@ def _search(
     n_neighbors : int
         Number of neighbors.
     """
-    indices, distances = [], []
-    norm = base.square().sum(1)
-    for block, rows in zip(
-        x.split(QUERY_BLOCK_SIZE), queries.split(QUERY_BLOCK_SIZE), strict=True
-    ):
-        # Without the norm of the query, which doesn't change the order.
-        square = torch.addmm(norm, block, base.T, alpha=-2)
-        nearest = square.topk(n_neighbors + 1, largest=False)
-        index = candidates[nearest.indices]
-        # Drop the row itself, or the last one if duplicates of the row displaced it.
-        is_self = (index == rows[:, None]).to(torch.uint8)
-        is_self[:, -1] += is_self.sum(1, dtype=torch.uint8) == 0
-        others = is_self.argsort(dim=1, stable=True)[:, :-1]
-        square = nearest.values.gather(1, others) + block.square().sum(1)[:, None]
-        indices.append(index.gather(1, others))
-        distances.append(square.clamp(min=0).sqrt())
-    return torch.cat(indices), torch.cat(distances)
+    index, distance = _empty_result(x, len(x), n_neighbors)
+    groups = _RowGroups(base, candidates, n_neighbors, min(len(x), QUERY_BLOCK_SIZE))
+    for start in range(0, len(x), QUERY_BLOCK_SIZE):
+        rows = slice(start, start + QUERY_BLOCK_SIZE)
+        index[rows], distance[rows] = groups.nearest(x[rows], queries[rows])
+    return index, distance
+
+
+class _RowGroups:
+    """Rows in groups of consecutive ones, for an exact search.
+
+    The k nearest rows are members of the k groups whose minimum distances are smallest.
+    So the search selects groups by their minima first, and then some of their members.
+
+    Parameters
+    ----------
+    base : Tensor of shape (n_rows, n_features)
+        The rows.
+    index : Tensor of int of shape (n_rows,)
+        Index of each row among all samples.
+    n_neighbors : int
+        Number of nearest rows to find.
+    max_queries : int
+        Maximum number of queries that are searched for at a time.
+    """
+
+    def __init__(
+        self, base: Tensor, index: Tensor, n_neighbors: int, max_queries: int
+    ) -> None:
+        # The last group and supergroup are filled with rows at infinity, of index -1.
+        n_missing = -len(base) % (GROUP_SIZE * SUPERGROUP_SIZE)
+        rows = F.pad(base, (0, 0, 0, n_missing))
+        norm = F.pad(base.square().sum(1), (0, n_missing), value=torch.inf)
+        self._members = rows.view(-1, GROUP_SIZE * base.shape[1])
+        self._index = F.pad(index, (0, n_missing), value=-1).view(-1, GROUP_SIZE)
+        # The matrix product then adds the norm.
+        self._blocks = torch.hstack([rows, norm[:, None]]).split(BASE_BLOCK_SIZE)
+        self._n_neighbors = n_neighbors
+        # The nearest row may be the query itself.
+        self._n_groups = min(n_neighbors + 1, len(self._members))
+        # Buffers that all blocks share: the heap grows if each allocates its own.
+        self._square = base.new_empty(BASE_BLOCK_SIZE * max_queries)
+        self._minima = base.new_empty(len(self._members) * max_queries)
+        self._chosen = self._members.new_empty(
+            self._n_groups * max_queries, self._members.shape[1]
+        )
+
+    def nearest(self, x: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of the nearest rows, and their distances, nearest first.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_queries, n_features)
+            The queries.
+        queries : Tensor of int of shape (n_queries,)
+            Their indices among all samples, which aren't returned.
+        """
+        groups = _smallest(self._group_minima(x), self._n_groups)
+        chosen = self._chosen[: groups.numel()]
+        torch.index_select(self._members, 0, groups.flatten(), out=chosen)
+        members = chosen.view(len(x), -1, x.shape[1])
+        square = members.sub_(x[:, None]).square_().sum(2)
+        index = self._index[groups].flatten(1)
+        excluded = (index == queries[:, None]) | (index < 0)
+        square.masked_fill_(excluded, torch.inf)
+        nearest = square.topk(self._n_neighbors, largest=False)
+        return index.gather(1, nearest.indices), nearest.values.sqrt()
+
+    def _group_minima(self, x: Tensor) -> Tensor:
+        """Return the minimum squared distance to each group, (n_groups, n_queries).
+
+        The norm of the query, which doesn't change the order, is left out.
+        """
+        n = len(x)
+        weights = torch.hstack([-2 * x, x.new_ones(n, 1)]).T
+        minima = self._minima[: len(self._members) * n].view(-1, n)
+        for block, result in zip(
+            self._blocks, minima.split(BASE_BLOCK_SIZE // GROUP_SIZE), strict=True
+        ):
+            square = self._square[: len(block) * n].view(-1, n)
+            torch.mm(block, weights, out=square)
+            torch.amin(square.view(-1, GROUP_SIZE, n), 1, out=result)
+        return minima
+
+
+def _smallest(minima: Tensor, n_groups: int) -> Tensor:
+    """Return the rows of the smallest values of each column, (n_columns, n_groups)."""
+    if len(minima) <= SUPERGROUP_SIZE * n_groups:
+        return minima.T.topk(n_groups, largest=False, sorted=False).indices
+    groups = minima.view(-1, SUPERGROUP_SIZE, minima.shape[1])
+    first = groups.amin(1).T.topk(n_groups, largest=False, sorted=False).indices
+    index = first.T[:, None].expand(-1, SUPERGROUP_SIZE, -1)
+    members = groups.gather(0, index).flatten(0, 1).T
+    second = members.topk(n_groups, largest=False, sorted=False).indices
+    supergroup = first.gather(1, second // SUPERGROUP_SIZE)
+    return supergroup * SUPERGROUP_SIZE + second % SUPERGROUP_SIZE
