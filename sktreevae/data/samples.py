@@ -149,7 +149,8 @@ class Samples(_Table):
         self._tensors = standardizer.to_tensors(device)
         self._last: tuple[Tensor, Tensor] | None = None
         n_bytes = torch.float32.itemsize * math.prod(X.shape)
-        stays = is_in_memory(X) and fits_on(n_bytes, device)
+        is_dense = isinstance(X, np.ndarray)
+        stays = is_dense and is_in_memory(X) and fits_on(n_bytes, device)
         # Copies from pinned memory to a GPU run while it works on the batch before.
         self._pins = not stays and self._device.type == "cuda"
         self._tensor = self._read(slice(None)) if stays else None
@@ -242,8 +243,9 @@ class Samples(_Table):
 class FeatureTable(_Table):
     """Features of samples, by which neighbors are found and which the encoder reads.
 
-    If the samples are in memory, the features are computed once. Otherwise each access
-    computes them, with the same result to the bit.
+    If the matrix is in memory, dense or sparse, the features are computed once. They
+    are small beside it. Otherwise each access computes them, with the same result to
+    the bit.
 
     Parameters
     ----------
@@ -264,7 +266,8 @@ class FeatureTable(_Table):
         self._feature_map = feature_map
         self._index = index
         self._tensor = None
-        if samples.is_in_memory:
+        n_bytes = torch.float32.itemsize * math.prod(self.shape)
+        if is_in_memory(samples.X) and fits_on(n_bytes, samples.device):
             self._tensor = samples.map(self._compute, index)
 
     @classmethod

@@ -176,7 +176,9 @@ def as_matrix(X: object) -> object:
 
 
 def is_in_memory(X: Matrix) -> bool:
-    """Return whether a matrix is a dense array in memory, not a memory map."""
+    """Return whether a matrix is in memory, dense or sparse, and not a memory map."""
+    if sparse.issparse(X):
+        return is_in_memory(X.data)
     if not isinstance(X, np.ndarray):
         return False
     base = X

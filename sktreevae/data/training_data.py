@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 
 from .._cache import Cache
@@ -17,7 +16,7 @@ from ..model import FeatureMap
 from .feature_maps import fit_feature_map
 from .samples import FeatureTable, Samples
 from .scaling import DataSummary, Standardizer, resolve_likelihood
-from .sources import Matrix
+from .sources import Matrix, is_in_memory
 
 __all__ = ["DataOptions", "TrainingData"]
 
@@ -100,8 +99,7 @@ class TrainingData:
         rng : numpy.random.Generator
             Fits the feature map.
         cache : Cache, default=None
-            Stores the feature map of data in memory, dense or sparse, and the features
-            of dense data.
+            Stores the feature map and the features of data in memory.
 
         Raises
         ------
@@ -114,7 +112,7 @@ class TrainingData:
         standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
         device = generator.device
         samples = Samples(X, standardizer, device, likelihood=likelihood)
-        if cache is None or not (samples.is_in_memory or sparse.issparse(X)):
+        if cache is None or not is_in_memory(X):
             cache = Cache(None)
         config, buffers, values = cache(
             _fit_features, samples, summary, options.image_shape, rng=rng
@@ -177,21 +175,20 @@ def _fit_features(
     image_shape: tuple[int, ...] | None,
     rng: np.random.Generator,
 ) -> tuple[dict, dict[str, NDArray], NDArray[np.float32] | None]:
-    """Fit a feature map, and apply it to samples in memory.
+    """Fit a feature map, and apply it to data in memory.
 
     Returns
     -------
     config, buffers : dict
         Constructor arguments of the feature map, and its state.
     values : ndarray of shape (n_samples, n_outputs) or None
-        Features of all samples; None if these aren't in memory.
+        Features of all samples; None if they aren't kept in memory.
     """
     feature_map = fit_feature_map(samples, summary, image_shape, rng)
     buffers = {name: b.numpy() for name, b in feature_map.state_dict().items()}
     feature_map.to(samples.device)
-    values = None
-    if samples.is_in_memory:
-        values = FeatureTable(samples, feature_map)[:].numpy(force=True)
+    features = FeatureTable(samples, feature_map)
+    values = features[:].numpy(force=True) if features.is_in_memory else None
     return feature_map.config, buffers, values
 
 

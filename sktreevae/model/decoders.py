@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .layers import StackedMLP, activate, linear
+from .precision import to_float32
+from .rows import add_rows
 
 __all__ = ["LeafDecoders"]
 
@@ -81,11 +83,10 @@ class LeafDecoders(nn.Module):
     def forward_groups(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
         """Decode each row by one leaf; arguments as `StackedMLP.forward_groups`."""
         rows = self.readout(self.hidden_units(z, sizes))
-        constants = [
-            constant.expand(size, -1)
-            for constant, size in zip(self.constant.unbind(), sizes, strict=True)
-        ]
-        return rows + torch.cat(constants)
+        leaf = torch.arange(len(sizes), device=z.device).repeat_interleave(
+            torch.tensor(sizes, device=z.device), output_size=len(z)
+        )
+        return add_rows(self.constant, to_float32(rows), leaf)
 
     @torch.no_grad()
     def init_output(self, leaf: int, output: Tensor) -> None:

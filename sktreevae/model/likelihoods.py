@@ -9,10 +9,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from .._random import draw_seed
 from .precision import no_autocast
+from .rows import add_rows, dot_rows
 
 __all__ = [
     "LIKELIHOODS",
@@ -209,10 +211,10 @@ class GaussianLikelihood(Likelihood):
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`."""
-        variance = _rows_of(self.variance, leaf)
-        with no_autocast(x):
-            squares = torch.linalg.vecdot((output - x).square(), 1.0 / variance)
-        return -0.5 * (squares + (2 * torch.pi * variance).log().sum(-1))
+        variance = self.variance
+        squares = dot_rows(1.0 / variance, (output - x).square(), leaf)
+        log_det = (2 * torch.pi * variance).log().sum(-1)
+        return -0.5 * (squares + _rows_of(log_det, leaf))
 
     def mean(self, output: Tensor) -> Tensor:
         """Return the means."""
@@ -250,13 +252,14 @@ class PoissonLikelihood(Likelihood):
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`.
 
-        The formula is Loader's (2000): a deviance, and the remainder of Stirling's
-        formula. For large counts, the terms of the textbook formula nearly cancel,
-        which costs most digits in single precision.
+        Most counts of wide data are 0, which has a short formula.
         """
-        base, log_ratio = self._log_rate_ratio(output, x)
-        excess = (x - base) - base * log_ratio.expm1()  # x - rate
-        return (x * log_ratio + excess - _stirling_remainder(x)).sum(-1)
+        position = _positions(x)
+        log_rate = self._log_rate(output)
+        entries = self._log_prob_of_positive(
+            _select(log_rate, position), _select(x, position)
+        )
+        return _replace(-log_rate.exp(), position, entries).sum(-1)
 
     def mean(self, output: Tensor) -> Tensor:
         """Return the rates."""
@@ -268,10 +271,21 @@ class PoissonLikelihood(Likelihood):
         """Draw counts from p(x | z); see `Likelihood.sample`."""
         return torch.poisson(self.mean(output), generator=generator)
 
-    def _log_rate_ratio(self, output: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the counts, with 1 in place of 0, and log(rate / count) for them."""
-        base = torch.where(x > 0, x, 1.0)
-        return base, output.clamp(*self.LOG_RATE_RANGE) - base.log()
+    def _log_rate(self, output: Tensor) -> Tensor:
+        """Return the logarithms of the rates."""
+        # The gradient of `clamp` takes several passes over the output.
+        return F.hardtanh(output, *self.LOG_RATE_RANGE)
+
+    @staticmethod
+    def _log_prob_of_positive(log_rate: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x) of positive counts.
+
+        The formula is Loader's (2000): a deviance, and the remainder of Stirling's
+        formula. For large counts, the terms of the textbook formula nearly cancel,
+        which costs most digits in single precision.
+        """
+        log_ratio = log_rate - x.log()
+        return x * (log_ratio - log_ratio.expm1()) - _StirlingRemainder.apply(x)
 
 
 class NegativeBinomialLikelihood(PoissonLikelihood):
@@ -301,15 +315,18 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`.
 
-        The formula is Loader's, as in `PoissonLikelihood.log_prob`.
+        The log-probability of 0 is ``size * log(size / (size + rate))``.
         """
-        size = 1.0 / _rows_of(self.dispersion, leaf)
-        base, log_ratio = self._log_rate_ratio(output, x)
-        total = x + size
-        log_share = (total / (size + base * log_ratio.exp())).log()
-        remainder = _stirling_remainder(total) - _stirling_remainder(x)
-        terms = x * log_ratio + total * log_share + remainder - total.log()
-        return (terms + (size.log() - _stirling_remainder(size))).sum(-1)
+        position = _positions(x)
+        log_rate, size = self._log_rate(output), 1.0 / self.dispersion
+        node = ... if leaf is None else leaf[position // self.n_features]
+        # Not by `index_select`, whose gradients CUDA sums in any order.
+        entry_size = size.squeeze(1)[node, position % self.n_features]
+        entries = self._log_prob_of_positive(
+            _select(log_rate, position), _select(x, position), entry_size
+        )
+        terms = F.logsigmoid(add_rows(size.log(), log_rate, leaf, alpha=-1.0))
+        return dot_rows(size, _replace(terms, position, entries / entry_size), leaf)
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
@@ -329,6 +346,16 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
         counts = rng.negative_binomial(size, size / (size + rate))
         return torch.from_numpy(counts).to(output)
 
+    @staticmethod
+    def _log_prob_of_positive(log_rate: Tensor, x: Tensor, size: Tensor) -> Tensor:
+        """Return log p(x) of positive counts, by Loader's formula."""
+        log_ratio = log_rate - x.log()
+        total = x + size
+        log_share = (total / (size + x * log_ratio.exp())).log()
+        deviance = x * log_ratio + total * log_share
+        remainder = _StirlingRemainder.apply(total) - _StirlingRemainder.apply(size)
+        return deviance + remainder - _StirlingRemainder.apply(x) + (size / total).log()
+
 
 def _raw_table(n_leaves: int, n_features: int, initial: float) -> nn.Parameter:
     """Return raw parameters whose scaled softplus is `initial`."""
@@ -342,17 +369,46 @@ def _rows_of(table: Tensor, leaf: Tensor | None) -> Tensor:
     return table if leaf is None else table.squeeze(1)[leaf]
 
 
-def _stirling_remainder(x: Tensor) -> Tensor:
-    """Return log(x!) - x log(x) + x for x >= 0.
+def _positions(x: Tensor) -> Tensor:
+    """Return the positions of the entries of (batch, n_features) that aren't 0."""
+    return x.flatten().nonzero().squeeze(1)
+
+
+def _select(values: Tensor, position: Tensor) -> Tensor:
+    """Select entries of (..., batch, n_features), (..., n_positions)."""
+    return values.flatten(-2).index_select(-1, position)
+
+
+def _replace(values: Tensor, position: Tensor, entries: Tensor) -> Tensor:
+    """Return (..., batch, n_features) with other values of some entries."""
+    flat = values.flatten(-2).index_copy(-1, position, entries)
+    return flat.unflatten(-1, values.shape[-2:])
+
+
+class _StirlingRemainder(torch.autograd.Function):
+    """Maps x > 0 to log(x!) - x log(x) + x.
 
     The terms nearly cancel if x is large. From 8 on, the first terms of the asymptotic
     series are exact in single precision.
     """
-    small, large = x.clamp(max=8.0), x.clamp(min=8.0)
-    exact = torch.lgamma(small + 1.0) - torch.xlogy(small, small) + small
-    square = large.square()
-    series = (1.0 / 12.0 - 1.0 / (360.0 * square)) / large
-    return torch.where(x < 8.0, exact, 0.5 * (2 * torch.pi * large).log() + series)
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        """Return the remainders."""
+        ctx.save_for_backward(x)
+        small, large = x.clamp(max=8.0), x.clamp(min=8.0)
+        exact = torch.lgamma(small + 1.0) - small * (small.log() - 1.0)
+        series = (1.0 / 12.0 - 1.0 / (360.0 * large.square())) / large
+        return torch.where(x < 8.0, exact, 0.5 * (2 * torch.pi * large).log() + series)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        """Return the gradient."""
+        (x,) = ctx.saved_tensors
+        small, large = x.clamp(max=8.0), x.clamp(min=8.0)
+        exact = torch.digamma(small + 1.0) - small.log()
+        series = (1.0 / 120.0 / large.square() - 1.0 / 12.0) / large.square()
+        return grad * torch.where(x < 8.0, exact, 0.5 / large + series)
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {

@@ -10,6 +10,7 @@ from sktreevae.data import (
     Samples,
     Standardizer,
     as_matrix,
+    is_in_memory,
     n_batches,
     shuffled_batches,
 )
@@ -177,7 +178,7 @@ def test_features_by_batch_are_those_of_all(rng, tmp_path):
         samples = Samples(matrix, identity(2))
         features = FeatureTable(samples, Halves())
         expected = samples.map(Halves())
-        assert features.is_in_memory == samples.is_in_memory
+        assert features.is_in_memory == is_in_memory(matrix)
         assert features.shape == expected.shape == (len(X), 1)
         assert len(features) == len(X)
         assert torch.equal(features[:], expected)

@@ -138,13 +138,15 @@ def test_items_of_different_sizes_are_refused():
         rows[slice(None)]
 
 
-def test_only_dense_arrays_are_in_memory(tmp_path):
+def test_only_arrays_and_sparse_matrices_of_them_are_in_memory(tmp_path):
     X = np.ones((4, 3))
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    assert is_in_memory(X)
-    assert is_in_memory(X[1:].T)
-    for other in (mapped, np.asarray(mapped)[1:], sparse.csr_array(X)):
+    for matrix in (X, X[1:].T, sparse.csr_array(X)):
+        assert is_in_memory(matrix)
+    stored = sparse.csr_array(X)
+    stored.data = mapped.ravel()
+    for other in (mapped, np.asarray(mapped)[1:], stored):
         assert not is_in_memory(other)
     assert not is_in_memory(as_matrix(Items(list(X))))
 

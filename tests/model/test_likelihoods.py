@@ -1,4 +1,5 @@
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import distributions
+from torch.func import functional_call
 
 from sktreevae.model.likelihoods import (
     LIKELIHOODS,
@@ -37,6 +39,39 @@ def numpy_log_prob(likelihood, log_rate, x):
         return stats.poisson.logpmf(x.numpy(), rate)
     size = 1 / likelihood.dispersion.detach().double().numpy()
     return stats.nbinom.logpmf(x.numpy(), size, size / (size + rate))
+
+
+def make_likelihood(kind, like, *, seed=0):
+    """Return a likelihood in float64, with random parameters, for some outputs."""
+    likelihood = kind(len(like), like.shape[-1]).double()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in likelihood.parameters():
+        torch.nn.init.uniform_(parameter, -0.9, 0.4, generator=generator)
+    return likelihood
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Counts (batch, n_features), and log-rates (n_leaves, batch, n_features)."""
+
+    x: torch.Tensor
+    log_rate: torch.Tensor
+
+
+@st.composite
+def count_batches(draw):
+    """Draw sparse, dense, all-zero and huge counts, with rates near or far."""
+    shape = draw(st.integers(1, 4)), draw(st.integers(1, 20))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    largest = draw(st.sampled_from([1, 7, 8, 100, 10_000, MAX_COUNT]))
+    x = rng.integers(1, largest + 1, size=shape)
+    x *= rng.random(shape) < draw(st.sampled_from([0.0, 0.05, 0.5, 1.0]))
+    noise = rng.normal(0.0, draw(st.sampled_from([0.01, 1.0])), size=(2, *shape))
+    log_rate = np.clip(np.log(x + 0.1) + noise, *PoissonLikelihood.LOG_RATE_RANGE)
+    return Batch(torch.from_numpy(x.astype(np.float64)), torch.from_numpy(log_rate))
+
+
+batches = count_batches()
 
 
 def test_bernoulli_is_that_of_torch(generator):
@@ -118,6 +153,54 @@ def test_no_pixel_starts_certain():
     assert BernoulliLikelihood(1, 2).link(torch.tensor([0.0, 1.0])).abs().max() < 5.0
 
 
+def make_data(likelihood, generator):
+    """Return data for the likelihood, and outputs of all leaves, in float64."""
+    shape = likelihood.n_leaves, 5, likelihood.n_features
+    options = {"generator": generator, "dtype": torch.float64}
+    output = torch.randn(shape, **options)
+    if likelihood.support == "counts":
+        x = torch.poisson(2 * torch.rand(shape[1:], **options), generator=generator)
+    else:
+        x = torch.rand(shape[1:], **options)
+    return output, x
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS.values())
+@given(leaf=st.lists(st.integers(0, 2), min_size=5, max_size=5))
+def test_rows_with_a_leaf_each_agree_with_all_leaves(kind, leaf):
+    generator = torch.Generator().manual_seed(0)
+    likelihood = make_likelihood(kind, torch.empty(3, 5, 4))
+    output, x = make_data(likelihood, generator)
+    leaf, row = torch.tensor(leaf), torch.arange(5)
+    parameters = [output.requires_grad_(), *likelihood.parameters()]
+    of_all = likelihood.log_prob(output, x)[leaf, row]
+    of_rows = likelihood.log_prob(output[leaf, row], x, leaf)
+    torch.testing.assert_close(of_rows, of_all)
+    weight = torch.arange(1.0, 6.0, dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.autograd.grad(of_rows @ weight, parameters),
+        torch.autograd.grad(of_all @ weight, parameters),
+    )
+
+
+@pytest.mark.parametrize("kind", LIKELIHOODS.values())
+@pytest.mark.parametrize("by_row", [False, True])
+def test_gradients_are_those_of_finite_differences(kind, by_row, generator):
+    likelihood = make_likelihood(kind, torch.empty(3, 5, 4))
+    output, x = make_data(likelihood, generator)
+    leaf = torch.tensor([0, 0, 2, 2, 2]) if by_row else None
+    parameters = dict(likelihood.named_parameters())
+
+    def log_prob(output, *values):
+        state = dict(zip(parameters, values, strict=True))
+        return functional_call(likelihood, state, (output, x, leaf))
+
+    likelihood.forward = likelihood.log_prob
+    output = output[0] if by_row else output
+    inputs = output.requires_grad_(), *parameters.values()
+    assert torch.autograd.gradcheck(log_prob, inputs)
+
+
 # The Gaussian density can't diverge
 
 extremes = st.floats(-1e17, 1e17, allow_subnormal=False)
@@ -183,19 +266,35 @@ def test_probabilities_of_counts_sum_to_one():
         assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
 
 
+@given(batches)
 @pytest.mark.parametrize("kind", COUNTS)
-def test_rows_with_a_leaf_each_agree_with_all_leaves(kind, generator):
-    likelihood = kind(3, 4)
-    for parameter in likelihood.parameters():
-        torch.nn.init.uniform_(parameter, -0.2, 0.2, generator=generator)
-    output = torch.randn(3, 5, 4, generator=generator)
-    x = torch.randint(5, (5, 4), generator=generator).float()
-    leaf = torch.tensor([0, 2, 1, 1, 0])
-    row = torch.arange(5)
-    expected = likelihood.log_prob(output, x)[leaf, row]
-    torch.testing.assert_close(
-        likelihood.log_prob(output[leaf, row], x, leaf), expected
-    )
+def test_sums_over_features_are_those_of_scipy(kind, batch):
+    likelihood = make_likelihood(kind, batch.log_rate)
+    expected = numpy_log_prob(likelihood, batch.log_rate, batch.x).sum(-1)
+    actual = likelihood.log_prob(batch.log_rate, batch.x).detach()
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+@given(batches)
+@pytest.mark.parametrize("kind", COUNTS)
+def test_single_precision_is_enough(kind, batch):
+    likelihood = make_likelihood(kind, batch.log_rate).float()
+    log_rate = batch.log_rate.float()
+    expected = numpy_log_prob(likelihood, log_rate, batch.x).sum(-1)
+    actual = likelihood.log_prob(log_rate, batch.x.float()).detach().numpy()
+    # A logarithm of a rate is rounded, which counts as often as there are counts.
+    tolerance = 1e-3 + 1e-4 * np.abs(expected) + 2e-6 * batch.x.sum(-1).numpy()
+    assert (np.abs(actual - expected) <= tolerance).all()
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_wide_sparse_counts_are_precise(kind, generator):
+    log_rate = torch.empty(2, 3, 5000).uniform_(-9, 0, generator=generator)
+    x = torch.poisson(log_rate[0].exp(), generator=generator)
+    likelihood = make_likelihood(kind, log_rate).float()
+    expected = numpy_log_prob(likelihood, log_rate, x).sum(-1)
+    actual = likelihood.log_prob(log_rate, x).detach()
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", COUNTS)

@@ -1,0 +1,57 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktreevae.model.rows import add_rows, dot_rows
+
+indices = st.lists(st.integers(0, 3), max_size=8)
+
+
+def make_rows(n_rows, *, seed=0):
+    """Return a table of 4 rows and some data, of 5 features."""
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator, "dtype": torch.float64}
+    return torch.randn(4, 1, 5, **options), torch.randn(n_rows, 5, **options)
+
+
+@given(indices, st.floats(-2, 2))
+def test_added_rows_are_those_of_a_gather(index, alpha):
+    table, x = make_rows(len(index))
+    index = torch.tensor(index, dtype=torch.long)
+    expected = table[index, 0] + alpha * x
+    torch.testing.assert_close(add_rows(table, x, index, alpha=alpha), expected)
+
+
+@given(indices)
+def test_products_are_those_of_a_gather(index):
+    table, x = make_rows(len(index))
+    index = torch.tensor(index, dtype=torch.long)
+    expected = (table[index, 0] * x).sum(1)
+    torch.testing.assert_close(dot_rows(table, x, index), expected)
+
+
+@pytest.mark.parametrize("operation", [add_rows, dot_rows])
+def test_all_groups_give_the_rows_of_each(operation):
+    table, x = make_rows(6)
+    result = operation(table, x.expand(4, -1, -1))
+    for group in range(4):
+        index = torch.full((6,), group)
+        torch.testing.assert_close(result[group], operation(table, x, index))
+
+
+@pytest.mark.parametrize("operation", [add_rows, dot_rows])
+@pytest.mark.parametrize("index", [[0, 0, 1, 3], [2, 0, 2, 1], None])
+def test_tables_and_data_have_gradients(operation, index):
+    table, x = (values.requires_grad_() for values in make_rows(4))
+    index = None if index is None else torch.tensor(index)
+    torch.autograd.gradcheck(operation, (table, x, index))
+
+
+@pytest.mark.parametrize("operation", [add_rows, dot_rows])
+def test_automatic_casts_change_nothing(operation):
+    table, x = (values.float() for values in make_rows(4))
+    for arguments in ((table, x, torch.tensor([0, 3, 3, 1])), (table, x[None])):
+        expected = operation(*arguments)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(operation(*arguments), expected)
