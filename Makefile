@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-export OMP_WAIT_POLICY := PASSIVE
-
 .PHONY: demo test lint docs clean
 
 demo: $(VENV)/demo

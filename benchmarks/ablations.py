@@ -13,16 +13,12 @@ clusters with ``n_clusters=None``, and the heights and the warning with ten.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from unittest import mock
-
-# Small networks crawl where idle threads wait busily; must be set before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch

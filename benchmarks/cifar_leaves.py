@@ -8,11 +8,7 @@ The fit sees no labels. Augmentations are crops, mirror images and changes of co
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-
-# Small networks crawl where idle threads wait busily; must be set before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import matplotlib.pyplot as plt
 import numpy as np

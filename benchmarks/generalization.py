@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch

@@ -23,16 +23,12 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-
-# Small networks crawl where idle threads wait busily; must be set before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch

@@ -9,11 +9,8 @@ Markdown table.
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
 from dataclasses import replace
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch

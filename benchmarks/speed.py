@@ -24,16 +24,12 @@ are valid on a busy machine. Fits are in CPU seconds and in seconds of the clock
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from unittest import mock
-
-# Small networks crawl where idle threads wait busily; must be set before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch

@@ -8,10 +8,7 @@ prints a Markdown table, one column for each seed.
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch

@@ -35,7 +35,7 @@ def resolve_n_threads(n_jobs: int | None, n_values: int) -> int:
         Number of values of X.
     """
     if n_jobs is None:
-        return 1 if n_values < MIN_VALUES else torch.get_num_threads()
+        return 1 if n_values < MIN_VALUES else _torch_threads()
     if n_jobs < 0:
         return max(1, joblib.cpu_count() + 1 + n_jobs)
     return n_jobs
@@ -49,13 +49,20 @@ def limit_threads(n_threads: int) -> Iterator[None]:
     use one thread meanwhile, in the whole process: they have one setting for all
     threads, which therefore must not depend on the fits that run at the same time.
     """
-    before = torch.get_num_threads()
+    before = _torch_threads()
     with _SINGLE_BLAS_THREAD:
         _set_torch_threads(n_threads)
         try:
             yield
         finally:
             _set_torch_threads(before)
+
+
+def _torch_threads() -> int:
+    """Return the number of threads of torch for the calling thread."""
+    # The first call of a thread reads the setting of threads to come.
+    with _TORCH_LOCK:
+        return torch.get_num_threads()
 
 
 def _set_torch_threads(n_threads: int) -> None:

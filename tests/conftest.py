@@ -2,8 +2,7 @@
 
 import os
 
-# Small networks crawl with many threads, and where idle threads wait busily.
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# One thread for each worker of the suite; test__threads.py tests a plain environment.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"

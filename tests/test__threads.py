@@ -1,0 +1,170 @@
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from threadpoolctl import threadpool_info
+
+from sktreevae import TreeVAEClustering, clustering
+from sktreevae._threads import MIN_VALUES, limit_threads, resolve_n_threads
+from sktreevae.exceptions import InvalidParameterError
+
+
+def n_threads_of_new_thread():
+    result = []
+    thread = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+def n_blas_threads():
+    return {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"}
+
+
+@pytest.fixture
+def three_threads():
+    """The setting of the process, as if a user had made it."""
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "n_values", "expected"),
+    [(None, MIN_VALUES - 1, 1), (None, MIN_VALUES, 3), (2, 1, 2), (5, MIN_VALUES, 5)],
+)
+def test_the_number_of_threads_is_that_asked_for(
+    three_threads, n_jobs, n_values, expected
+):
+    assert resolve_n_threads(n_jobs, n_values) == expected
+
+
+@pytest.mark.parametrize(("n_jobs", "expected"), [(-1, 4), (-2, 3), (-9, 1)])
+def test_negative_numbers_count_from_the_cores(monkeypatch, n_jobs, expected):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    assert resolve_n_threads(n_jobs, 1) == expected
+
+
+def test_the_limit_holds_for_the_calling_thread_only(three_threads):
+    with limit_threads(2):
+        assert torch.get_num_threads() == 2
+        assert n_threads_of_new_thread() == 3
+        assert n_blas_threads() == {1}
+    assert torch.get_num_threads() == 3
+    assert n_threads_of_new_thread() == 3
+
+
+def test_the_setting_is_given_back_after_an_error(three_threads):
+    before = n_blas_threads()
+    with pytest.raises(ZeroDivisionError), limit_threads(2):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 3
+    assert n_blas_threads() == before
+
+
+def test_blas_gets_its_threads_back_when_the_last_fit_ends():
+    before = n_blas_threads()
+    first, second = limit_threads(1), limit_threads(1)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert n_blas_threads() == {1}
+    second.__exit__(None, None, None)
+    assert n_blas_threads() == before
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_fits_use_their_threads_and_give_them_back(three_threads, monkeypatch, n_jobs):
+    seen = []
+    fit_tree = clustering.fit_tree
+
+    def recorded(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return fit_tree(*args, **kwargs)
+
+    monkeypatch.setattr(clustering, "fit_tree", recorded)
+    X, _ = make_blobs([20, 20], random_state=0)
+    TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+    assert seen == [n_jobs or 1]
+    assert torch.get_num_threads() == 3
+
+
+def test_a_failed_fit_gives_the_threads_back(three_threads, monkeypatch):
+    def fail(*args, **kwargs):
+        raise FloatingPointError
+
+    monkeypatch.setattr(clustering, "fit_tree", fail)
+    with pytest.raises(FloatingPointError):
+        TreeVAEClustering(2, n_jobs=2).fit(np.eye(10))
+    assert torch.get_num_threads() == 3
+
+
+def test_fits_in_threads_give_the_threads_back(three_threads):
+    X, _ = make_blobs([20, 20], random_state=0)
+    after = {}
+
+    def fit(n_jobs):
+        TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+        after[n_jobs] = torch.get_num_threads()
+
+    threads = [threading.Thread(target=fit, args=(n,)) for n in (1, 2, 4, None)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(after.values()) == {3}
+    assert n_threads_of_new_thread() == 3
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "all", True])
+def test_other_values_are_refused(n_jobs):
+    with pytest.raises(InvalidParameterError, match="'n_jobs' parameter"):
+        TreeVAEClustering(2, n_jobs=n_jobs).fit(np.eye(10))
+
+
+FIT = """
+import sys, time
+import torch
+from sklearn.datasets import load_digits
+from sktreevae import TreeVAEClustering
+
+X = load_digits().data[:600]
+if sys.argv[1] == "1":
+    torch.set_num_threads(1)
+start = time.process_time()
+TreeVAEClustering(10, random_state=0, max_iter=5).fit(X)
+print(time.process_time() - start)
+"""
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+def test_a_fit_beside_a_busy_process_takes_no_more_cpu_time_in_a_plain_environment():
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
+    }
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        seconds = [
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", FIT, n],
+                    env=plain,
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout
+            )
+            for n in ("default", "1")
+        ]
+    finally:
+        busy.kill()
+        busy.wait()
+    # Threads that wait busily multiplied the CPU time by three, and far more.
+    assert seconds[0] < 2 * seconds[1]
