@@ -3,10 +3,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
+from torch.utils.data import TensorDataset
 
-from sktreevae.data import FeatureTable, Samples, Standardizer
+from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph.neighbors import (
     InvertedFileIndex,
     kmeans_centers,
@@ -102,7 +102,7 @@ def test_centers_without_rows_go():
 
 
 def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):
-    X = sparse.csr_array(rng.standard_normal((300, 3)))
+    X = as_matrix(TensorDataset(torch.tensor(rng.standard_normal((300, 3)))))
     features = FeatureTable(
         Samples(X, Standardizer(np.zeros(3), np.ones(3))), FeatureMap(3)
     )

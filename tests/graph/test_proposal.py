@@ -4,12 +4,12 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
+from torch.utils.data import TensorDataset
 
 from sktreevae._cache import Cache
-from sktreevae.data import FeatureTable, Samples, Standardizer
+from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
 from sktreevae.model import FeatureMap, Topology
@@ -188,7 +188,8 @@ def lazy_table(X):
     n_features = X.shape[1]
     standardizer = Standardizer(np.zeros(n_features), np.ones(n_features))
     return FeatureTable(
-        Samples(sparse.csr_array(X), standardizer), FeatureMap(n_features)
+        Samples(as_matrix(TensorDataset(torch.tensor(X))), standardizer),
+        FeatureMap(n_features),
     )
 
 

@@ -171,7 +171,7 @@ def test_operations_per_level_are_as_many_for_8_as_for_64_leaves():
     counts = [count_operations(balanced(depth), depth) for depth in range(1, 7)]
     assert len(set(np.diff(counts))) == 1  # each level costs the same
     per_level = [count / (depth + 1) for depth, count in enumerate(counts, start=1)]
-    assert per_level[5] == pytest.approx(per_level[2], rel=0.1)
+    assert per_level[5] < per_level[2]  # the rest is common to all levels
 
 
 def test_leaf_elbo_and_routing_make_up_the_elbo(generator):
