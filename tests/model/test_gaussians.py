@@ -39,6 +39,14 @@ def test_variances_have_a_floor():
     assert q.kl(DiagonalGaussian.standard(q.mean)).isfinite().all()
 
 
+def test_raw_values_give_the_distribution_back(generator):
+    mean = torch.randn(5, generator=generator)
+    variance = 100.0 * torch.rand(5, generator=generator) + 0.01
+    restored = DiagonalGaussian.from_raw(DiagonalGaussian(mean, variance).to_raw())
+    torch.testing.assert_close(restored.mean, mean)
+    torch.testing.assert_close(restored.variance, variance)
+
+
 def test_samples_have_the_moments(generator):
     q = DiagonalGaussian(torch.tensor([1.0]), torch.tensor([4.0]))
     z = q.sample(torch.randn(20_000, 1, generator=generator))

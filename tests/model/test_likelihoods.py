@@ -363,3 +363,24 @@ def test_sampled_counts_depend_on_the_generator_alone(kind):
 def test_extreme_rates_can_be_sampled(kind, log_rate, generator):
     x = kind(1, 2).sample(torch.full((1, 3, 2), log_rate), generator)
     assert x.isfinite().all()
+
+
+def test_gaussian_scales_start_at_the_errors_shrunk_toward_one():
+    likelihood = GaussianLikelihood(2, 3)
+    error = torch.tensor([[0.5, 1.0, 2.0], [0.0, 1.0, 4.0]])
+    n_samples = torch.tensor([[90.0], [1e9]])
+    likelihood.init_scale(error, n_samples)
+    expected = (error * n_samples + 10) / (n_samples + 10)
+    expected = expected.clamp(min=2 * GaussianLikelihood.MIN_VARIANCE)
+    torch.testing.assert_close(likelihood.variance[:, 0], expected)
+
+
+@pytest.mark.parametrize("kind", [BernoulliLikelihood, GaussianLikelihood])
+def test_newton_steps_never_overshoot(kind, generator):
+    likelihood = kind(1, 4)
+    x = torch.rand(50, 4, generator=generator)
+    mean = torch.rand(50, 4, generator=generator).clamp(0.05, 0.95)
+    output = likelihood.link(mean)
+    step = likelihood.newton_step(x, mean)
+    before, after = (likelihood.log_prob(o, x) for o in (output, output + 0.5 * step))
+    assert (after >= before - 1e-5).all()

@@ -67,6 +67,22 @@ def test_children_share_the_probability_of_their_parent(tree, seed):
             torch.testing.assert_close(row, expected)
 
 
+@given(topologies(), st.integers(0, 99))
+def test_path_log_probs_are_sums_over_the_path(tree, seed):
+    index = TreeIndex(tree)
+    generator = torch.Generator().manual_seed(seed)
+    logits = [
+        torch.randn(n, 3, generator=generator) for n in index.split_sizes[: tree.depth]
+    ]
+    root = torch.randn(3, generator=generator)
+    expected = [root[None]]
+    for depth, logit in enumerate(logits):
+        above = index.pass_down(expected[-1], depth + 1)
+        expected.append(above + index.child_log_probs(logit, depth))
+    log_proba = index.path_log_probs(logits, root)
+    torch.testing.assert_close(log_proba, torch.cat(expected))
+
+
 def test_indices_are_no_part_of_the_state():
     index = TreeIndex(balanced(3))
     assert not index.state_dict()

@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sktreevae.model import Topology, TreeVAE
+from sktreevae.training import initialization
+from sktreevae.training.initialization import init_latents, init_routers
+from sktreevae.training.objectives import NoisyFeatures
+
+from .cases import CONFIG, make_data, nested_gaussians
+
+
+def factors(n_factors=2, n_samples=600, n_features=20, scale=3.0):
+    """Return two distant clusters that vary along a few directions, and noise."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n_samples) % 2
+    z = scale * rng.standard_normal((n_samples, n_factors))
+    loadings = rng.standard_normal((n_factors, n_features))
+    noise = rng.standard_normal((n_samples, n_features))
+    return z @ loadings + noise + 30.0 * y[:, None], y
+
+
+def start(X, y, tree=None, **config):
+    """Return a model whose leaves have constants, data, and arguments of a start."""
+    data = make_data(X)
+    generator = torch.Generator().manual_seed(0)
+    config = replace(CONFIG, n_features=X.shape[1], hidden_dim=32, **config)
+    model = TreeVAE(tree or Topology.stump(), config, generator=generator)
+    model.bottom_up.standardize(data.features[:])
+    target = torch.tensor(y)
+    for leaf in range(len(model.topology.leaves)):
+        model.top_down.init_leaf(leaf, data.samples[:][target == leaf].mean(0))
+    return model, data, target, NoisyFeatures(data.features), generator
+
+
+def mean_elbo(model, data):
+    generator = torch.Generator().manual_seed(1)
+    noises = [model.sample_noise(1, generator) for _ in range(4)]
+    with torch.no_grad():
+        return model.mean_elbo(data.samples[:], noises).mean().item()
+
+
+def balanced_eight():
+    tree = Topology.single_leaf()
+    for _ in range(3):
+        for node in tree.leaves:
+            tree = tree.split_leaf(tree.leaves.index(node)).topology
+    return tree
+
+
+def test_routers_reach_separated_targets_without_training():
+    X, y = factors()
+    arguments = start(X, y)
+    init_routers(*arguments)
+    model, data, target = arguments[:3]
+    assert (model.assign_leaves(data.features[:]) == target).all()
+
+
+def test_the_start_improves_the_elbo_by_nats_per_feature():
+    X, y = factors()
+    arguments = start(X, y)
+    model, data = arguments[:2]
+    init_routers(*arguments)
+    before = mean_elbo(model, data)
+    init_latents(*arguments)
+    assert mean_elbo(model, data) > before + 0.25 * X.shape[1]
+
+
+def test_reconstructions_are_near_those_of_principal_components():
+    X, y = factors()
+    arguments = start(X, y)
+    model, data, target = arguments[:3]
+    init_routers(*arguments)
+    init_latents(*arguments)
+    x = data.samples[:]
+    residual = torch.cat([x[target == k] - x[target == k].mean(0) for k in (0, 1)])
+    with torch.no_grad():
+        error = (model.reconstruct(x) - x).square().mean()
+    assert error < 0.4 * residual.square().mean()
+
+
+def test_noise_gives_no_latents():
+    # Without factors, no component exceeds what noise alone has.
+    X, y = factors(scale=0.0)
+    arguments = start(X, y)
+    model, data = arguments[:2]
+    init_routers(*arguments)
+    init_latents(*arguments)
+    with torch.no_grad():
+        terms = model.elbo(data.samples[:])
+    assert (terms.kl_root + terms.kl_nodes).mean() < 0.2
+
+
+def test_variances_of_leaves_are_those_of_their_samples():
+    X, y = factors(scale=0.0)
+    X[y == 1] *= 2.0
+    arguments = start(X, y)
+    model, data, target = arguments[:3]
+    init_routers(*arguments)
+    with torch.no_grad():  # certain routers: each sample reaches its own leaf only
+        for parameter in model.top_down.q_routers.parameters():
+            parameter *= 100.0
+    init_latents(*arguments)
+    variance = model.top_down.likelihood.variance.mean((1, 2)).tolist()
+    x = data.samples[:]
+    expected = [x[target == k].var(0).mean().item() for k in (0, 1)]
+    # Shrinkage makes them larger.
+    assert variance == pytest.approx(expected, abs=0.06)
+    assert variance[1] > 1.5 * variance[0]
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_models_of_counts_stay_as_they_are(likelihood):
+    X, y = factors()
+    arguments = start(X, y, likelihood=likelihood)
+    before = {name: p.clone() for name, p in arguments[0].named_parameters()}
+    init_latents(*arguments)
+    for name, parameter in arguments[0].named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize("n_samples", [8, 9, 20])
+def test_leaves_of_one_or_two_samples_are_finite(n_samples):
+    X, _ = nested_gaussians(n_samples)
+    arguments = start(X, np.arange(n_samples) % 8, balanced_eight())
+    init_routers(*arguments)
+    init_latents(*arguments)
+    assert all(p.isfinite().all() for p in arguments[0].parameters())
+
+
+def test_duplicates_are_finite():
+    X, y = (
+        np.repeat([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]], 50, axis=0),
+        np.repeat([0, 1], 50),
+    )
+    arguments = start(X, y)
+    init_routers(*arguments)
+    init_latents(*arguments)
+    assert all(p.isfinite().all() for p in arguments[0].parameters())
+
+
+@pytest.mark.parametrize(("limits", "expected"), [((5, 50), 50), ((5, 8), 8)])
+def test_drawn_samples_are_sorted_and_limited(monkeypatch, limits, expected):
+    monkeypatch.setattr(initialization, "ROWS_PER_LEAF", limits)
+    target = torch.arange(240) % 3
+    index = initialization._draw_samples(
+        torch.arange(200), target, 3, torch.Generator().manual_seed(0)
+    )
+    assert target[index].bincount().tolist() == [expected] * 3
+    assert (target[index].diff() >= 0).all()
+    assert len(index.unique()) == len(index)
+    assert index.max() < 200
+
+
+def test_ridge_regression_finds_a_linear_map(generator):
+    x = torch.randn(500, 4, generator=generator)
+    y = x @ torch.tensor([[1.0], [2.0], [0.0], [-1.0]]) + 3.0
+    weight, bias, error = initialization._ridge(x, y)
+    torch.testing.assert_close(x @ weight + bias, y, atol=0.5, rtol=0.0)
+    assert error < 0.05
