@@ -63,7 +63,7 @@ def dot_rows(table: Tensor, x: Tensor, index: Tensor | None = None) -> Tensor:
     """
     with no_autocast(x):
         if index is None:
-            return (x @ table.mT).squeeze(-1)
+            return torch.bmm(x, table.mT).squeeze(-1)
         return torch.linalg.vecdot(x @ table.squeeze(1).T, _one_hot(index, table))
 
 
