@@ -596,7 +596,7 @@ def test_another_seed_gives_a_user_other_weights():
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])
-def test_channels_first_and_last_give_the_same_labels(n_channels):
+def test_channels_first_and_last_give_the_same_clusters(n_channels):
     images, _ = make_images(n_channels)
     shapes = (n_channels, 16, 16), (16, 16, n_channels)
     data = images, images.transpose(0, 2, 3, 1)
@@ -604,7 +604,7 @@ def test_channels_first_and_last_give_the_same_labels(n_channels):
         TreeVAEClustering(3, image_shape=shape, **TINY).fit(X.reshape(90, -1))
         for shape, X in zip(shapes, data, strict=True)
     )
-    assert np.array_equal(first.labels_, last.labels_)
+    assert adjusted_rand_score(first.labels_, last.labels_) == 1.0
 
 
 @pytest.mark.parametrize("kind", IMAGES)
@@ -932,7 +932,7 @@ def test_a_small_hidden_dim_is_named():
 def test_a_large_validation_fraction_is_named(blobs):
     settings = {"early_stopping": True, "validation_fraction": 0.97}
     with pytest.warns(ConvergenceWarning, match="only 6 training.*validation_fraction"):
-        TreeVAEClustering(6, random_state=0, **settings).fit(blobs[0])
+        TreeVAEClustering(6, hidden_dim=2, random_state=0, **settings).fit(blobs[0])
 
 
 @pytest.mark.parametrize("growth", ["guided", "iterative"])
@@ -1058,7 +1058,7 @@ def test_score_falls_for_what_is_no_digit(model, digits):
 def test_log_likelihood_rises_from_the_elbo(model, digits):
     X = digits[0][:256]
     bounds = [model.score(X)]
-    bounds += [model.log_likelihood(X, n).mean() for n in (1, 10, 100)]
+    bounds += [model.log_likelihood(X, n).mean() for n in (10, 100)]
     assert (np.diff(bounds) > 0).all()
 
 
@@ -1066,7 +1066,7 @@ def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
     X = 500.0 + 20.0 * np.r_[rng.normal(-3, 1, 150), rng.normal(3, 1, 150)][:, None]
     model = TreeVAEClustering(2, random_state=0).fit(X)
     grid = np.linspace(300.0, 700.0, 512)
-    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=100))
+    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=1000))
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
 
 

@@ -190,7 +190,11 @@ def _init_heads(
 ) -> None:
     """Initialize the posterior heads to give the latents of the leaves."""
     depths = model.topology.node_depths
-    leaf_depth = torch.tensor([depths[i] for i in model.topology.leaves]).to(leaf)
+    leaf_depth = torch.tensor(
+        [depths[i] for i in model.topology.leaves],
+        dtype=torch.float32,
+        device=leaf.device,
+    )
     prior_variance = (1.0 + TRANSITION_VARIANCE * leaf_depth)[leaf]
     latents = latents * prior_variance.sqrt()[:, None]
     is_below = model.top_down.index.ancestry[:, leaf] > 0
@@ -204,7 +208,7 @@ def _init_heads(
         explained = (latents[rows].var(0) - error) / prior
         explained = explained.clamp(*EXPLAINED_RANGE)
         variance = prior * (1.0 - explained) / explained
-        n_transitions = (leaf_depth[leaf[rows]] - depth).float().mean()
+        n_transitions = (leaf_depth[leaf[rows]] - depth).mean()
         variance = variance + TRANSITION_VARIANCE * n_transitions
         # The regression shrinks; the mean of a message is unbiased.
         weight, bias = weight / explained, bias / explained
