@@ -189,7 +189,7 @@ def test_every_growth_and_likelihood_goes_on(digits, growth, likelihood):
     settings = {"growth": growth, "likelihood": likelihood, "early_stopping": True}
     model = TreeVAEClustering(2, **QUICK, **settings).fit(X)
     bound = model.lower_bound_
-    for _ in range(10):
+    for _ in range(20):
         model.partial_fit(X)
     assert model.lower_bound_ > bound
 

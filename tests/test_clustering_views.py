@@ -102,7 +102,7 @@ def test_weight_and_temperature_matter(blobs, name, value):
     one = TreeVAEClustering(3, **settings).fit(blobs[0])
     other = TreeVAEClustering(3, **settings, **{name: value}).fit(blobs[0])
     ours, theirs = one.history_["contrast"], other.history_["contrast"]
-    assert not np.allclose(ours, theirs, rtol=1e-3)
+    assert not np.allclose(ours[:5], theirs[:5], rtol=1e-3)
     assert not np.array_equal(one.transform(blobs[0]), other.transform(blobs[0]))
 
 
