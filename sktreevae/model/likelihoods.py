@@ -206,7 +206,9 @@ class GaussianLikelihood(Likelihood):
         """
         total = error * n_samples + PRIOR_SAMPLES
         excess = total / (n_samples + PRIOR_SAMPLES) - self.MIN_VARIANCE
-        raw = excess.clamp(min=self.MIN_VARIANCE).expm1().log() / RAW_SCALE
+        excess = excess.clamp(min=self.MIN_VARIANCE)
+        # The inverse of the softplus, in a form that doesn't overflow.
+        raw = (excess + (-torch.expm1(-excess)).log()) / RAW_SCALE
         self.raw_variance.copy_(raw[:, None])
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:

@@ -375,6 +375,14 @@ def test_gaussian_scales_start_at_the_errors_shrunk_toward_one():
     torch.testing.assert_close(likelihood.variance[:, 0], expected)
 
 
+def test_large_gaussian_scales_stay_finite():
+    # A pixel of standardized images may vary far more than the mean pixel.
+    likelihood = GaussianLikelihood(1, 2)
+    likelihood.init_scale(torch.tensor([[200.0, 1e6]]), torch.tensor([[1e9]]))
+    expected = torch.tensor([[200.0, 1e6]])
+    torch.testing.assert_close(likelihood.variance[:, 0], expected)
+
+
 @pytest.mark.parametrize("kind", [BernoulliLikelihood, GaussianLikelihood])
 def test_newton_steps_never_overshoot(kind, generator):
     likelihood = kind(1, 4)
