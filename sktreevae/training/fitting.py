@@ -128,6 +128,6 @@ def continue_training(
         generator=trainer.generator,
     )
     weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(data.samples.n_features)
-    phase = Phase("partial_fit", (1.0, 1.0), weight, is_constant=True)
+    phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
     trainer.run(phase, objective, data.train, data.validation)
     model.eval()

@@ -52,9 +52,11 @@ class GuidedGrowth(TreeGrowth):
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
         init_latents(*start)
         min_steps = min(schedule.min_steps, max_steps)
-        # The divergences have their full weight from the start: the posteriors are
-        # near their optimum, and would lose it without divergences.
-        phase = Phase("joint", (1.0, 1.0), self.routing_weight, min_steps)
+        # All weights are constant. The posteriors start near their optimum, and would
+        # lose it without divergences. The variances are small from the start, so that
+        # the ELBO alone would move samples to other leaves in a few steps.
+        weights = self.routing_weight, self.routing_weight
+        phase = Phase("joint", (1.0, 1.0), weights, min_steps)
         self.train_all(phase, target)
         self.prune()
         return self.model

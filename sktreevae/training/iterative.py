@@ -56,12 +56,13 @@ class IterativeGrowth(TreeGrowth):
             self.train_all(self._phase("initial"), target)
             self.prune()
             self._split_leaves()
-        self.train_all(Phase("finetune", (GROWTH_KL_WEIGHT, 1.0), self.routing_weight))
+        weights = self.routing_weight, 0.0
+        self.train_all(Phase("finetune", (GROWTH_KL_WEIGHT, 1.0), weights))
         self.prune()
         return self.model
 
     def _phase(self, name: str) -> Phase:
-        return Phase(name, (0.0, GROWTH_KL_WEIGHT), self.routing_weight)
+        return Phase(name, (0.0, GROWTH_KL_WEIGHT), (self.routing_weight, 0.0))
 
     def _split_leaves(self) -> None:
         """Split one leaf after the other, until there are enough or none can be."""

@@ -99,8 +99,8 @@ class Phase:
         Name in the history.
     kl_weights : tuple of two floats
         Weight of the divergences in the first step, and from the middle on.
-    routing_weight : float
-        Weight of the routing loss up to the middle of the phase; it falls to 0.
+    routing_weights : tuple of two floats
+        Weight of the routing loss up to the middle of the phase, and in the last step.
     min_steps : int, default=20
         Minimum number of update steps with ``max_iter="auto"``.
     is_constant : bool, default=False
@@ -109,7 +109,7 @@ class Phase:
 
     name: str
     kl_weights: tuple[float, float]
-    routing_weight: float
+    routing_weights: tuple[float, float]
     min_steps: int = 20
     is_constant: bool = False
 
@@ -124,7 +124,8 @@ class Phase:
 
     def routing_weight_at(self, progress: float) -> float:
         """Return the weight of the routing loss after a fraction of the phase."""
-        return self.routing_weight * min(1.0, 2.0 * (1.0 - progress))
+        start, end = self.routing_weights
+        return start + (end - start) * max(0.0, 2.0 * progress - 1.0)
 
     def n_epochs(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of epochs."""

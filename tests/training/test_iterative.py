@@ -138,7 +138,7 @@ def test_projections_are_trained_with_the_whole_tree():
     growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
     growth.build_model(Topology.stump())
     before = [p.clone() for p in growth.contrast.parameters()]
-    growth.train_all(Phase("refresh", (0.0, 0.0), 0.0))
+    growth.train_all(Phase("refresh", (0.0, 0.0), (0.0, 0.0)))
     for p, value in zip(growth.contrast.parameters(), before, strict=True):
         assert not torch.equal(p, value)
 

@@ -13,7 +13,7 @@ from sktreevae.training.trainer import (
     TrainingOptions,
 )
 
-PHASE = Phase("refresh", (0.0, 1.0), 0.0)
+PHASE = Phase("refresh", (0.0, 1.0), (0.0, 0.0))
 
 
 class Parabola:
@@ -124,7 +124,7 @@ def test_every_sample_is_seen_once_an_epoch():
 )
 def test_automatic_epochs_have_a_minimum_of_steps(n_samples, min_steps, n_epochs):
     objective = Parabola(torch.zeros(n_samples))
-    phase = Phase("refresh", (0.0, 1.0), 0.0, min_steps)
+    phase = Phase("refresh", (0.0, 1.0), (0.0, 0.0), min_steps)
     history = run(objective, phase=phase, max_iter=None)
     assert len(history.records) == n_epochs
     assert objective.n_steps >= min_steps
@@ -144,7 +144,7 @@ def test_learning_rate_rises_and_falls():
 
 
 def test_weights_of_the_terms_follow_the_phase():
-    phase = Phase("split", (0.1, 0.5), 8.0)
+    phase = Phase("split", (0.1, 0.5), (8.0, 0.0))
     assert phase.kl_weight_at(0.0) == 0.1
     assert phase.kl_weight_at(0.25) == pytest.approx(0.3)
     assert phase.kl_weight_at(0.5) == phase.kl_weight_at(1.0) == 0.5
@@ -156,7 +156,7 @@ def test_weights_of_the_terms_follow_the_phase():
 def test_the_routing_loss_is_part_of_the_loss():
     free, guided = (Parabola(torch.zeros(64), routing_loss=loss) for loss in (0.0, 1.0))
     for objective in (free, guided):
-        run(objective, phase=Phase("split", (0.0, 0.0), 50.0), max_iter=4)
+        run(objective, phase=Phase("split", (0.0, 0.0), (50.0, 0.0)), max_iter=4)
     assert guided.weight < free.weight
 
 
@@ -273,7 +273,7 @@ def test_bounds_are_compared_at_the_same_weight_of_the_divergences():
     history = run(
         Diverging(torch.zeros(64)),
         validation=torch.arange(8),
-        phase=Phase("finetune", (0.0, 1.0), 0.0),
+        phase=Phase("finetune", (0.0, 1.0), (0.0, 0.0)),
         max_iter=10,
         n_iter_no_change=2,
     )
