@@ -8,11 +8,12 @@ from .likelihoods import LIKELIHOODS
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
 from .sparse import select_leaves
 from .surgery import attach, new_split, prune
-from .topdown import TopDown
+from .topdown import INITIAL_LOGIT, TopDown
 from .topology import Topology
 from .treevae import TreeVAE
 
 __all__ = [
+    "INITIAL_LOGIT",
     "LIKELIHOODS",
     "MIN_SIDE",
     "DiagonalGaussian",

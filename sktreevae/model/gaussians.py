@@ -10,10 +10,15 @@ from torch.nn import functional as F
 
 from .precision import to_float32
 
-__all__ = ["MIN_VARIANCE", "DiagonalGaussian"]
+__all__ = ["MIN_VARIANCE", "DiagonalGaussian", "inverse_softplus"]
 
 MIN_VARIANCE = 1e-4
 """Lower bound of the variance of a latent variable. It keeps divergences finite."""
+
+
+def inverse_softplus(x: Tensor) -> Tensor:
+    """Return log(exp(x) - 1) for x > 0, without overflow."""
+    return x + (-torch.expm1(-x)).log()
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,7 @@ class DiagonalGaussian:
     def to_raw(self) -> Tensor:
         """Return the network output that `from_raw` maps to this distribution."""
         excess = (self.variance - MIN_VARIANCE).clamp(min=MIN_VARIANCE)
-        # The inverse of the softplus, in a form that doesn't overflow.
-        raw_variance = excess + (-torch.expm1(-excess)).log()
-        return torch.cat([self.mean, raw_variance], dim=-1)
+        return torch.cat([self.mean, inverse_softplus(excess)], dim=-1)
 
     @classmethod
     def standard(cls, like: Tensor) -> DiagonalGaussian:

@@ -201,6 +201,12 @@ class StackedMLP(nn.Module):
         self.weights[-1].copy_(solution[:, :-1])
         self.biases[-1].copy_(solution[:, -1:])
 
+    @torch.no_grad()
+    def set_last_layer(self, node: int, weight: Tensor, bias: Tensor) -> None:
+        """Set the last layer of one perceptron, (n_in, n_out) and (n_out,)."""
+        self.weights[-1][node] = weight
+        self.biases[-1][node] = bias
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_in) or (n_nodes, batch, n_in) to (n_nodes, batch, n_out)."""
         return _stacked_forward(x, self.weights, self.biases)

@@ -13,6 +13,7 @@ from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from .._random import draw_seed
+from .gaussians import inverse_softplus
 from .precision import no_autocast
 from .rows import add_rows, dot_rows
 
@@ -32,7 +33,6 @@ MAX_COUNT = 2**24
 RAW_SCALE = 10.0
 """Scale of raw variances and dispersions. Adam moves every scalar by about the same
 step; the factor lets variances move as fast as network outputs."""
-
 
 PRIOR_SAMPLES = 10.0
 """Number of samples that the variance of the data counts for, when the variance of a
@@ -74,17 +74,19 @@ class Likelihood(nn.Module, ABC):
     def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
         """Return the change of the decoder output that moves a mean toward the data.
 
-        It is a step of Newton's method, or shorter.
+        It is a step of Newton's method, or shorter. Likelihoods of counts have none.
 
         Parameters
         ----------
         x, mean : Tensor of shape (batch, n_features)
             Data, and the mean that each row has so far.
         """
-        return x - mean
+        raise NotImplementedError
 
     def noise_variance(self, mean: Tensor, error: Tensor) -> Tensor:
         """Return the variance of the features given their mean.
+
+        Likelihoods of counts don't need it.
 
         Parameters
         ----------
@@ -94,7 +96,7 @@ class Likelihood(nn.Module, ABC):
             Mean squared error of predictions, which is the variance of a likelihood
             that learns it.
         """
-        return error
+        raise NotImplementedError
 
     def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
         """Initialize the parameters of the leaves' scale, if there are any.
@@ -197,6 +199,14 @@ class GaussianLikelihood(Likelihood):
         """Return the means."""
         return mean
 
+    def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Return the residual."""
+        return x - mean
+
+    def noise_variance(self, mean: Tensor, error: Tensor) -> Tensor:
+        """Return the error: variances are learned."""
+        return error
+
     @torch.no_grad()
     def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
         """Initialize the variances; see `Likelihood.init_scale`.
@@ -207,9 +217,7 @@ class GaussianLikelihood(Likelihood):
         total = error * n_samples + PRIOR_SAMPLES
         excess = total / (n_samples + PRIOR_SAMPLES) - self.MIN_VARIANCE
         excess = excess.clamp(min=self.MIN_VARIANCE)
-        # The inverse of the softplus, in a form that doesn't overflow.
-        raw = (excess + (-torch.expm1(-excess)).log()) / RAW_SCALE
-        self.raw_variance.copy_(raw[:, None])
+        self.raw_variance.copy_(inverse_softplus(excess)[:, None] / RAW_SCALE)
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`."""

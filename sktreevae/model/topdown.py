@@ -25,7 +25,7 @@ from .sparse import DenseLevel, SparseLevel, plan
 from .topology import Topology
 from .tree_index import TreeIndex
 
-__all__ = ["TopDown"]
+__all__ = ["INITIAL_LOGIT", "TopDown"]
 
 INITIAL_LOGIT = 3.0
 """Initial logit of the decision for a sample's own leaf."""
@@ -379,15 +379,6 @@ class TopDown(nn.Module):
     def init_leaf(self, leaf: int, mean: Tensor) -> None:
         """Initialize a leaf's decoder with a mean of the data, (n_features,)."""
         self.decoders.init_output(leaf, self.likelihood.link(mean))
-
-    @torch.no_grad()
-    def init_head(self, node: int, weight: Tensor, constant: DiagonalGaussian) -> None:
-        """Initialize the posterior head of a node; see `TreeVAE.init_head`."""
-        (weights,), (biases,) = self.heads.weights, self.heads.biases
-        latent_dim = self.config.latent_dim
-        weights[node - 1, :, :latent_dim] = weight
-        weights[node - 1, :, latent_dim:] = 0.0
-        biases[node - 1] = constant.to_raw()
 
     @torch.no_grad()
     def init_router(self, embedding: Tensor, leaf: Tensor) -> None:

@@ -190,14 +190,15 @@ class TreeVAE(nn.Module):
         constant : DiagonalGaussian of shape (latent_dim,)
             Mean without input, and variance.
         """
+        # The variance doesn't depend on the input.
         if node > 0:
-            self.top_down.init_head(node, weight, constant)
+            weight = torch.cat([weight, torch.zeros_like(weight)], dim=1)
+            self.top_down.heads.set_last_layer(node - 1, weight, constant.to_raw())
             return
         posterior = constant.merge(DiagonalGaussian.standard(constant.mean))
-        share = posterior.variance / constant.variance
-        latent_dim = self.config.latent_dim
-        self.root_head.weight[:latent_dim] = (weight * share).T
-        self.root_head.weight[latent_dim:] = 0.0
+        weight = weight * (posterior.variance / constant.variance)
+        weight = torch.cat([weight, torch.zeros_like(weight)], dim=1)
+        self.root_head.weight.copy_(weight.T)
         self.root_head.bias.copy_(posterior.to_raw())
 
     def elbo(self, x: Tensor, noise: Tensor | None = None) -> ElboTerms:

@@ -12,7 +12,7 @@ from ..data import n_batches, shuffled_batches
 from ..graph import Proposal
 from ..model import Topology, TreeVAE
 from .growth import TreeGrowth
-from .initialization import init_latents, init_routers
+from .initialization import Initializer
 from .objectives import routing_loss
 from .trainer import Phase, ScheduledOptimizer
 
@@ -46,11 +46,13 @@ class GuidedGrowth(TreeGrowth):
         batch_size = self.trainer.options.batch_size
         steps_per_epoch = n_batches(len(self.data.train), batch_size)
         max_steps = schedule.max_small_epochs * steps_per_epoch
-        start = self.model, self.data, target, self.noisy_features, self.generator
+        initializer = Initializer(
+            self.model, self.data, target, self.noisy_features, self.generator
+        )
         if len(clusters) > 1:
-            init_routers(*start)
+            initializer.init_routers()
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
-        init_latents(*start)
+        initializer.init_latents()
         min_steps = min(schedule.min_steps, max_steps)
         # All weights are constant. The posteriors start near their optimum, and would
         # lose it without divergences. The variances are small from the start, so that

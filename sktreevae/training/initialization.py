@@ -7,14 +7,23 @@ Bishop 1999).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from ..data import TrainingData
-from ..model import DiagonalGaussian, Encoding, TreeVAE, at_depth, select_leaves
+from ..model import (
+    INITIAL_LOGIT,
+    DiagonalGaussian,
+    Encoding,
+    TreeVAE,
+    at_depth,
+    select_leaves,
+)
 from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
 
-__all__ = ["init_latents"]
+__all__ = ["Initializer"]
 
 MAX_ROWS = 5000
 """Number of samples that the values are computed from, if leaves are large enough."""
@@ -34,66 +43,21 @@ TRANSITION_VARIANCE = 0.69
 EXPLAINED_RANGE = 0.02, 0.98
 """Range of the fraction of variance that a posterior head is taken to explain."""
 
-LOGIT = 3.0
-"""Logit of the side of a target leaf, that routers are initialized for."""
-
 MIN_VARIANCE = 1e-12
 """Lower bound of the variance of a component, which is divided by."""
 
-
-@torch.no_grad()
-def init_routers(
-    model: TreeVAE,
-    data: TrainingData,
-    target: Tensor,
-    noisy_features: NoisyFeatures,
-    generator: torch.Generator,
-) -> None:
-    """Initialize linear routers by ridge regression on the sides of the target leaves.
-
-    Parameters are those of `init_latents`.
-    """
-    topology = model.topology
-    n_leaves = len(topology.leaves)
-    index = _draw_samples(data.train, target, n_leaves, generator)
-    embeddings = model.bottom_up(noisy_features(index, training=True))
-    is_below = model.top_down.index.ancestry[:, target[index]] > 0
-    (weights,), (biases,) = (
-        model.top_down.q_routers.weights,
-        model.top_down.q_routers.biases,
-    )
-    for position, split in enumerate(topology.splits):
-        rows = is_below[split]
-        left = is_below[topology.children[split][0], rows].float()
-        inputs = at_depth(embeddings, topology.node_depths[split])[rows]
-        weight, bias, _ = _ridge(inputs, LOGIT * (2.0 * left - 1.0)[:, None])
-        weights[position], biases[position] = weight, bias
+MIN_MASS = 1e-6
+"""Lower bound of the number of samples of a leaf, which is divided by."""
 
 
-@torch.no_grad()
-def init_latents(
-    model: TreeVAE,
-    data: TrainingData,
-    target: Tensor,
-    noisy_features: NoisyFeatures,
-    generator: torch.Generator,
-) -> None:
-    """Initialize posterior heads, the decoders' readout and the scale of leaves.
-
-    The latent of a leaf is to be the principal components of its samples. Its head, and
-    the heads of the nodes above, predict them by ridge regression. The variance of a
-    head is the variance that it doesn't explain, plus the variance of the transitions
-    from the node to the leaf: the message that an exact inference in a linear Gaussian
-    chain passes upward. A linear readout is then the ridge regression of the samples on
-    the hidden units of their leaves.
-
-    Counts are left out: the most frequent features determine their components.
+@dataclass(frozen=True, eq=False)
+class Initializer:
+    """Initializes the networks of a tree for target leaves.
 
     Parameters
     ----------
     model : TreeVAE
-        The model, changed in place. Its routers may be trained already; constants of
-        leaves are the means of their samples.
+        The model, changed in place. Constants of leaves are the means of their samples.
     data : TrainingData
         Samples and features.
     target : Tensor of int of shape (n_samples,)
@@ -103,40 +67,78 @@ def init_latents(
     generator : torch.Generator
         Draws the samples and the latents.
     """
-    if model.top_down.likelihood.support == "counts":
-        return
-    n_leaves = len(model.topology.leaves)
-    index = _draw_samples(data.train, target, n_leaves, generator)
-    leaf = target[index]
-    x, features = data.samples[index], noisy_features(index, training=True)
-    mean = _group_means(x, leaf, n_leaves)
-    residual = x - mean[leaf]
-    sizes = leaf.bincount(minlength=n_leaves).tolist()
-    groups = zip(residual.split(sizes), mean, strict=True)
-    latents = torch.cat([_latents(rows, center, model) for rows, center in groups])
-    encoding = model.encode(x, features)
-    _init_heads(model, encoding, latents, leaf)
-    error = residual.square()
-    step = model.top_down.likelihood.newton_step(x, mean[leaf])
-    if isinstance(getattr(model.top_down.decoders, "readout", None), nn.Linear):
-        output = _init_readout(model, encoding, step, leaf, generator)
-        error = (step - output).square()
-    _init_scale(model, encoding, x, error, leaf)
 
+    model: TreeVAE
+    data: TrainingData
+    target: Tensor
+    noisy_features: NoisyFeatures
+    generator: torch.Generator
 
-def _draw_samples(
-    train: Tensor, target: Tensor, n_leaves: int, generator: torch.Generator
-) -> Tensor:
-    """Draw training samples of each leaf; return their indices, sorted by leaf."""
-    low, high = ROWS_PER_LEAF
-    n_per_leaf = min(max(MAX_ROWS // n_leaves, low), high)
-    order = torch.randperm(len(train), generator=generator, device=train.device)
-    shuffled = train[order]
-    leaf, order = target[shuffled].sort(stable=True)
-    count = leaf.bincount(minlength=n_leaves)
-    start = count.cumsum(0) - count
-    rank = torch.arange(len(leaf), device=leaf.device) - start[leaf]
-    return shuffled[order[rank < n_per_leaf]]
+    @torch.no_grad()
+    def init_routers(self) -> None:
+        """Initialize linear routers by ridge regression on the sides of the leaves."""
+        model, topology = self.model, self.model.topology
+        index = self._draw_samples()
+        embeddings = model.bottom_up(self.noisy_features(index, training=True))
+        is_below = model.top_down.index.ancestry[:, self.target[index]] > 0
+        for position, split in enumerate(topology.splits):
+            rows = is_below[split]
+            left = is_below[topology.children[split][0], rows].float()
+            inputs = at_depth(embeddings, topology.node_depths[split])[rows]
+            logit = INITIAL_LOGIT * (2.0 * left - 1.0)
+            weight, bias, _ = _ridge(inputs, logit[:, None])
+            model.top_down.q_routers.set_last_layer(position, weight, bias)
+
+    @torch.no_grad()
+    def init_latents(self) -> None:
+        """Initialize posterior heads, the decoders' readout and the scale of leaves.
+
+        The latent of a leaf is to be the principal components of its samples. Its head,
+        and the heads of the nodes above, predict them by ridge regression. The variance
+        of a head is the variance that it doesn't explain, plus the variance of the
+        transitions from the node to the leaf: the message that an exact inference in a
+        linear Gaussian chain passes upward. A linear readout is then the ridge
+        regression of the samples on the hidden units of their leaves.
+
+        Counts are left out: the most frequent features determine their components.
+        """
+        model, likelihood = self.model, self.model.top_down.likelihood
+        if likelihood.support == "counts":
+            return
+        n_leaves = len(model.topology.leaves)
+        index = self._draw_samples()
+        leaf = self.target[index]
+        x = self.data.samples[index]
+        mean = _group_means(x, leaf, n_leaves)
+        residual = x - mean[leaf]
+        sizes = leaf.bincount(minlength=n_leaves).tolist()
+        groups = zip(residual.split(sizes), mean, strict=True)
+        latents = torch.cat([_latents(rows, center, model) for rows, center in groups])
+        encoding = model.encode(x, self.noisy_features(index, training=True))
+        _init_heads(model, encoding, latents, leaf)
+        error = residual.square()
+        if isinstance(getattr(model.top_down.decoders, "readout", None), nn.Linear):
+            step = likelihood.newton_step(x, mean[leaf])
+            output = _init_readout(model, encoding, step, leaf, self.generator)
+            error = (step - output).square()
+        log_proba = model.route(encoding.embeddings).leaf_log_proba
+        weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
+        likelihood.init_scale(*_expected_errors(weight, x, mean, error, leaf))
+
+    def _draw_samples(self) -> Tensor:
+        """Draw training samples of each leaf; return their indices, sorted by leaf."""
+        train, n_leaves = self.data.train, len(self.model.topology.leaves)
+        low, high = ROWS_PER_LEAF
+        n_per_leaf = min(max(MAX_ROWS // n_leaves, low), high)
+        order = torch.randperm(
+            len(train), generator=self.generator, device=train.device
+        )
+        shuffled = train[order]
+        leaf, order = self.target[shuffled].sort(stable=True)
+        count = leaf.bincount(minlength=n_leaves)
+        start = count.cumsum(0) - count
+        rank = torch.arange(len(leaf), device=leaf.device) - start[leaf]
+        return shuffled[order[rank < n_per_leaf]]
 
 
 def _group_means(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
@@ -257,24 +259,32 @@ def _init_readout(
     return (hidden - mean[leaf]) @ weight
 
 
-def _init_scale(
-    model: TreeVAE, encoding: Encoding, x: Tensor, error: Tensor, leaf: Tensor
-) -> None:
-    """Initialize the scale of each leaf by the errors of all samples that may reach it.
+def _expected_errors(
+    weight: Tensor, x: Tensor, mean: Tensor, error: Tensor, leaf: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the mean squared errors of the leaves, and the samples that they have.
 
-    Errors are weighted by routing probabilities, as in the ELBO: routers are not yet
-    certain, and a scale for the samples of the leaf alone would make all others very
-    improbable. `error` are the squared errors of the samples in their own leaves. In
-    other leaves, the prediction is the leaf's mean.
+    Samples count for all leaves that they may reach, as in the ELBO: routers are not
+    yet certain, and a scale for the samples of the leaf alone would make all others
+    very improbable.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_leaves, batch)
+        Probability of each leaf.
+    x : Tensor of shape (batch, n_features)
+        Data.
+    mean : Tensor of shape (n_leaves, n_features)
+        Mean of each leaf, the prediction for samples of other leaves.
+    error : Tensor of shape (batch, n_features)
+        Squared errors of the samples in their own leaves.
+    leaf : Tensor of int of shape (batch,)
+        Own leaf of each sample.
     """
-    n_leaves = len(model.topology.leaves)
-    log_proba = model.route(encoding.embeddings).leaf_log_proba
-    weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
     own = weight.gather(0, leaf[None])
     others = weight.scatter(0, leaf[None], 0.0)
-    mean = _group_means(x, leaf, n_leaves)
     mass = others.sum(1, keepdim=True)
     total = others @ x.square() - 2.0 * mean * (others @ x) + mean.square() * mass
     total = total.index_add(0, leaf, own.T * error)
     mass = mass.index_add(0, leaf, own.T)
-    model.top_down.likelihood.init_scale(total / mass.clamp(min=1e-6), mass)
+    return total / mass.clamp(min=MIN_MASS), mass

@@ -6,7 +6,7 @@ import torch
 
 from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import initialization
-from sktreevae.training.initialization import init_latents, init_routers
+from sktreevae.training.initialization import ROWS_PER_LEAF, Initializer
 from sktreevae.training.objectives import NoisyFeatures
 
 from .cases import CONFIG, make_data, nested_gaussians
@@ -23,7 +23,7 @@ def factors(n_factors=2, n_samples=600, n_features=20, scale=3.0):
 
 
 def start(X, y, tree=None, **config):
-    """Return a model whose leaves have constants, data, and arguments of a start."""
+    """Return a model whose leaves have constants, data, and initializer of a start."""
     data = make_data(X)
     generator = torch.Generator().manual_seed(0)
     config = replace(CONFIG, n_features=X.shape[1], hidden_dim=32, **config)
@@ -32,7 +32,11 @@ def start(X, y, tree=None, **config):
     target = torch.tensor(y)
     for leaf in range(len(model.topology.leaves)):
         model.top_down.init_leaf(leaf, data.samples[:][target == leaf].mean(0))
-    return model, data, target, NoisyFeatures(data.features), generator
+    return Initializer(model, data, target, NoisyFeatures(data.features), generator)
+
+
+def parts(initializer):
+    return initializer.model, initializer.data, initializer.target
 
 
 def mean_elbo(model, data):
@@ -52,28 +56,28 @@ def balanced_eight():
 
 def test_routers_reach_separated_targets_without_training():
     X, y = factors()
-    arguments = start(X, y)
-    init_routers(*arguments)
-    model, data, target = arguments[:3]
+    initializer = start(X, y)
+    initializer.init_routers()
+    model, data, target = parts(initializer)
     assert (model.assign_leaves(data.features[:]) == target).all()
 
 
 def test_the_start_improves_the_elbo_by_nats_per_feature():
     X, y = factors()
-    arguments = start(X, y)
-    model, data = arguments[:2]
-    init_routers(*arguments)
+    initializer = start(X, y)
+    model, data, _ = parts(initializer)
+    initializer.init_routers()
     before = mean_elbo(model, data)
-    init_latents(*arguments)
+    initializer.init_latents()
     assert mean_elbo(model, data) > before + 0.25 * X.shape[1]
 
 
 def test_reconstructions_are_near_those_of_principal_components():
     X, y = factors()
-    arguments = start(X, y)
-    model, data, target = arguments[:3]
-    init_routers(*arguments)
-    init_latents(*arguments)
+    initializer = start(X, y)
+    model, data, target = parts(initializer)
+    initializer.init_routers()
+    initializer.init_latents()
     x = data.samples[:]
     residual = torch.cat([x[target == k] - x[target == k].mean(0) for k in (0, 1)])
     with torch.no_grad():
@@ -84,10 +88,10 @@ def test_reconstructions_are_near_those_of_principal_components():
 def test_noise_gives_no_latents():
     # Without factors, no component exceeds what noise alone has.
     X, y = factors(scale=0.0)
-    arguments = start(X, y)
-    model, data = arguments[:2]
-    init_routers(*arguments)
-    init_latents(*arguments)
+    initializer = start(X, y)
+    model, data, _ = parts(initializer)
+    initializer.init_routers()
+    initializer.init_latents()
     with torch.no_grad():
         terms = model.elbo(data.samples[:])
     assert (terms.kl_root + terms.kl_nodes).mean() < 0.2
@@ -96,13 +100,13 @@ def test_noise_gives_no_latents():
 def test_variances_of_leaves_are_those_of_their_samples():
     y = np.arange(2000) % 2
     noise = np.random.default_rng(0).standard_normal((2000, 20))
-    arguments = start(noise * (1 + y[:, None]) + 6.0 * y[:, None], y)
-    model, data, target = arguments[:3]
-    init_routers(*arguments)
+    initializer = start(noise * (1 + y[:, None]) + 6.0 * y[:, None], y)
+    model, data, target = parts(initializer)
+    initializer.init_routers()
     with torch.no_grad():  # certain routers: each sample reaches its own leaf only
         for parameter in model.top_down.q_routers.parameters():
             parameter *= 100.0
-    init_latents(*arguments)
+    initializer.init_latents()
     variance = model.top_down.likelihood.variance.mean((1, 2)).tolist()
     x = data.samples[:]
     expected = [x[target == k].var(0).mean().item() for k in (0, 1)]
@@ -114,20 +118,20 @@ def test_variances_of_leaves_are_those_of_their_samples():
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
 def test_models_of_counts_stay_as_they_are(likelihood):
     X, y = factors()
-    arguments = start(X, y, likelihood=likelihood)
-    before = {name: p.clone() for name, p in arguments[0].named_parameters()}
-    init_latents(*arguments)
-    for name, parameter in arguments[0].named_parameters():
+    initializer = start(X, y, likelihood=likelihood)
+    before = {name: p.clone() for name, p in initializer.model.named_parameters()}
+    initializer.init_latents()
+    for name, parameter in initializer.model.named_parameters():
         assert torch.equal(parameter, before[name]), name
 
 
 @pytest.mark.parametrize("n_samples", [8, 9, 20])
 def test_leaves_of_one_or_two_samples_are_finite(n_samples):
     X, _ = nested_gaussians(n_samples)
-    arguments = start(X, np.arange(n_samples) % 8, balanced_eight())
-    init_routers(*arguments)
-    init_latents(*arguments)
-    assert all(p.isfinite().all() for p in arguments[0].parameters())
+    initializer = start(X, np.arange(n_samples) % 8, balanced_eight())
+    initializer.init_routers()
+    initializer.init_latents()
+    assert all(p.isfinite().all() for p in initializer.model.parameters())
 
 
 def test_duplicates_are_finite():
@@ -135,23 +139,21 @@ def test_duplicates_are_finite():
         np.repeat([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]], 50, axis=0),
         np.repeat([0, 1], 50),
     )
-    arguments = start(X, y)
-    init_routers(*arguments)
-    init_latents(*arguments)
-    assert all(p.isfinite().all() for p in arguments[0].parameters())
+    initializer = start(X, y)
+    initializer.init_routers()
+    initializer.init_latents()
+    assert all(p.isfinite().all() for p in initializer.model.parameters())
 
 
-@pytest.mark.parametrize(("limits", "expected"), [((5, 50), 50), ((5, 8), 8)])
-def test_drawn_samples_are_sorted_and_limited(monkeypatch, limits, expected):
-    monkeypatch.setattr(initialization, "ROWS_PER_LEAF", limits)
-    target = torch.arange(240) % 3
-    index = initialization._draw_samples(
-        torch.arange(200), target, 3, torch.Generator().manual_seed(0)
-    )
-    assert target[index].bincount().tolist() == [expected] * 3
-    assert (target[index].diff() >= 0).all()
+@pytest.mark.parametrize("n_samples", [200, 1400])
+def test_drawn_samples_are_sorted_and_limited(n_samples):
+    y = np.arange(n_samples) % 2
+    initializer = start(np.random.default_rng(0).standard_normal((n_samples, 3)), y)
+    index = initializer._draw_samples()
+    leaf = initializer.target[index]
+    assert leaf.bincount().tolist() == [min(n_samples // 2, max(ROWS_PER_LEAF))] * 2
+    assert (leaf.diff() >= 0).all()
     assert len(index.unique()) == len(index)
-    assert index.max() < 200
 
 
 def test_ridge_regression_finds_a_linear_map(generator):
