@@ -9,6 +9,7 @@ from scipy import sparse
 from scipy.linalg import block_diag
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import normalize
+from torch import Tensor
 
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
@@ -105,14 +106,14 @@ def fit_feature_map(
     kind = choose_kind(samples, summary, image_shape)
     if kind == "text":
         return _fit_text(samples, rng)
-    x = _draw_rows(samples, rng)
+    index = _draw_rows(samples, rng)
     if kind == "image":
-        return _fit_image(x, image_shape, rng)
+        return _fit_image(samples, index, image_shape, rng)
     if kind == "roots":
-        return _fit_roots(x, rng)
+        return _fit_roots(samples, index, rng)
     if kind == "log_shares":
-        return _fit_log_shares(x, rng)
-    return _fit_plain(x, samples, rng)
+        return _fit_log_shares(samples, index, rng)
+    return _fit_plain(samples, index, rng)
 
 
 def choose_kind(
@@ -148,11 +149,13 @@ def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
 
 
 def _fit_image(
-    x: NDArray[np.float32], image_shape: tuple[int, ...], rng: np.random.Generator
+    samples: Samples,
+    index: Tensor,
+    image_shape: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> FeatureMap:
-    n_features = x.shape[1]
-    identity = FeatureMap(n_features, 1, "image", image_shape)
-    raw = identity.raw(torch.from_numpy(x)).numpy()
+    n_features = samples.n_features
+    raw = _raw(FeatureMap(n_features, 1, "image", image_shape), samples, index)
     n_gradients = raw.shape[1] - n_features
     gradients, pixels = raw[:, :n_gradients], raw[:, n_gradients:]
     mean = raw.mean(axis=0)
@@ -163,30 +166,34 @@ def _fit_image(
     return feature_map.set_buffers(mean=mean, projection=projection)
 
 
-def _fit_roots(x: NDArray[np.float32], rng: np.random.Generator) -> FeatureMap:
-    raw = np.sqrt(x)
-    return FeatureMap(x.shape[1], kind="roots").set_buffers(
+def _fit_roots(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
+    feature_map = FeatureMap(samples.n_features, kind="roots")
+    raw = _raw(feature_map, samples, index)
+    return feature_map.set_buffers(
         mean=raw.mean(axis=0), projection=_components(raw, rng)
     )
 
 
-def _fit_log_shares(x: NDArray[np.float32], rng: np.random.Generator) -> FeatureMap:
-    depth = max(np.median(x.sum(axis=1)), 1.0)
-    identity = FeatureMap(x.shape[1], 1, "log_shares").set_buffers(depth=depth)
-    raw = identity.raw(torch.from_numpy(x)).numpy()
+def _fit_log_shares(
+    samples: Samples, index: Tensor, rng: np.random.Generator
+) -> FeatureMap:
+    n_features = samples.n_features
+    totals = samples.map(lambda rows: rows.sum(1), index).numpy(force=True)
+    depth = max(np.median(totals), 1.0)
+    identity = FeatureMap(n_features, 1, "log_shares").set_buffers(depth=depth)
+    raw = _raw(identity, samples, index)
     shares, total = raw[:, :-1], raw[:, -1:]
     projection = block_diag(
         _components(shares, rng), TOTAL_WEIGHT * _components(total, rng)
     )
-    feature_map = FeatureMap(x.shape[1], projection.shape[1], "log_shares")
+    feature_map = FeatureMap(n_features, projection.shape[1], "log_shares")
     return feature_map.set_buffers(
         depth=depth, mean=raw.mean(axis=0), projection=projection
     )
 
 
-def _fit_plain(
-    x: NDArray[np.float32], samples: Samples, rng: np.random.Generator
-) -> FeatureMap:
+def _fit_plain(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
+    x = samples[index].numpy(force=True)
     # The user's units up to a factor: the data may be huge or tiny.
     unit = samples.standardizer.scale / samples.standardizer.scale.max()
     trial = x[:MAX_TRIAL_ROWS].astype(np.float64)
@@ -200,12 +207,21 @@ def _fit_plain(
     )
 
 
-def _draw_rows(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return random standardized rows to compute principal components from."""
+def _draw_rows(samples: Samples, rng: np.random.Generator) -> Tensor:
+    """Return the indices of random rows to compute principal components from."""
     n_rows = max(MAX_COMPONENT_VALUES // samples.n_features, N_COMPONENTS)
     order = rng.permutation(len(samples))[: min(MAX_COMPONENT_ROWS, n_rows)]
-    index = torch.from_numpy(order).to(samples.device)
-    return samples[index].numpy(force=True)
+    return torch.from_numpy(order).to(samples.device)
+
+
+def _raw(
+    feature_map: FeatureMap, samples: Samples, index: Tensor
+) -> NDArray[np.float32]:
+    """Return the raw features of rows, computed block by block."""
+    feature_map.to(samples.device)
+    raw = samples.map(feature_map.raw, index).numpy(force=True)
+    feature_map.cpu()
+    return raw
 
 
 def _components(

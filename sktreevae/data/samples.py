@@ -24,8 +24,14 @@ from .sources import MAX_CHUNK_ROWS, Matrix, is_in_memory, row_slices
 __all__ = ["FeatureTable", "Samples", "n_batches", "shuffled_batches"]
 
 BLOCK_SIZE = 256
-"""Rows that a function is applied to at a time. The number is constant, so that the
-result of a row doesn't depend on the other rows."""
+"""Rows that a function is applied to at a time; fewer if they are wide. The number
+depends on nothing else, so that the result of a row doesn't depend on the others."""
+
+MAX_BLOCK_VALUES = 1 << 20
+"""Maximum number of values in a block of more than `MIN_BLOCK_SIZE` rows."""
+
+MIN_BLOCK_SIZE = 32
+"""Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`."""
 
 MAX_STANDARDIZED = 1e12
 """Standardized values are clipped to this absolute value, so that they don't overflow
@@ -120,8 +126,9 @@ class Samples(_Table):
         Name of the likelihood that has to support the values.
     chunk_size : int, default=MAX_CHUNK_ROWS
         Maximum number of rows that are read at a time.
-    block_size : int, default=BLOCK_SIZE
-        Number of rows that a function is applied to at a time.
+    block_size : int, default=None
+        Number of rows that a function is applied to at a time; `BLOCK_SIZE` by default,
+        and fewer if rows are wide.
 
     Raises
     ------
@@ -138,13 +145,13 @@ class Samples(_Table):
         *,
         likelihood: str = "gaussian",
         chunk_size: int = MAX_CHUNK_ROWS,
-        block_size: int = BLOCK_SIZE,
+        block_size: int | None = None,
     ) -> None:
         self.X = X
         self.standardizer = standardizer
         self.likelihood = likelihood
         self.chunk_size = chunk_size
-        self.block_size = block_size
+        self.block_size = block_size or _block_size(self.n_features)
         self._device = torch.device("cpu") if device is None else device
         self._tensors = standardizer.to_tensors(device)
         self._last: tuple[Tensor, Tensor] | None = None
@@ -336,6 +343,12 @@ class FeatureTable(_Table):
         if isinstance(rows, slice):
             return torch.arange(*rows.indices(len(self)), device=self.device)
         return rows
+
+
+def _block_size(n_columns: int) -> int:
+    """Return the number of rows that a function of rows is applied to at a time."""
+    n_units = MAX_BLOCK_VALUES // (MIN_BLOCK_SIZE * n_columns)
+    return min(BLOCK_SIZE, MIN_BLOCK_SIZE * max(1, n_units))
 
 
 def n_batches(n_samples: int, batch_size: int) -> int:

@@ -14,7 +14,7 @@ from sktreevae.data import (
     n_batches,
     shuffled_batches,
 )
-from sktreevae.data.samples import BLOCK_SIZE
+from sktreevae.data.samples import BLOCK_SIZE, MAX_BLOCK_VALUES, MIN_BLOCK_SIZE
 
 
 def identity(n_features):
@@ -63,6 +63,14 @@ def test_blocks_have_a_constant_size(n, rng, tmp_path):
         result = Samples(matrix, identity(2)).map(double)
         np.testing.assert_allclose(result.numpy(), 2.0 * X.astype(np.float32))
         assert set(sizes) == {BLOCK_SIZE}
+
+
+@given(st.integers(1, 10**6))
+def test_blocks_of_wide_rows_are_small(n_columns):
+    standardizer = Standardizer(np.zeros(1), np.ones(1))
+    n_rows = Samples(sparse.csr_array((1, n_columns)), standardizer).block_size
+    assert n_rows == MIN_BLOCK_SIZE or n_rows * n_columns <= MAX_BLOCK_VALUES
+    assert MIN_BLOCK_SIZE <= n_rows <= BLOCK_SIZE
 
 
 def test_some_rows_can_be_mapped(rng):

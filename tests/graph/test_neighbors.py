@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import TensorDataset
 
 from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
@@ -35,6 +36,45 @@ def test_exact_neighbors_are_those_of_scikit_learn(n, k, seed):
     assert (index != torch.arange(n)[:, None]).all()
     actual = (x[:, None] - x[index]).norm(dim=2)
     np.testing.assert_allclose(actual, expected, atol=2e-3)
+
+
+@given(st.integers(2, 3000), st.integers(1, 20), st.integers(1, 9), st.integers(0, 99))
+@settings(max_examples=20)
+def test_blocks_and_groups_lose_no_neighbor(n, k, n_values, seed):
+    # Integers have exact distances, and many duplicates.
+    x = torch.randint(n_values, (n, 4), generator=generator(seed)).float()
+    k = min(k, n - 1)
+    index, distance = neighbors_of(x, k)
+    everything = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    everything.fill_diagonal_(torch.inf)
+    expected = everything.topk(k, largest=False).values
+    torch.testing.assert_close(distance, expected)
+    torch.testing.assert_close((x[:, None] - x[index]).norm(dim=2), expected)
+    assert (index != torch.arange(n)[:, None]).all()
+    assert (index.sort(dim=1).values.diff(dim=1) > 0).all()
+
+
+def test_distances_to_near_neighbors_far_from_the_origin_are_precise():
+    x = torch.randn(40, 3, generator=generator()) + 100
+    index, distance = neighbors_of(x, 39)
+    expected = (x.double()[:, None] - x.double()[index]).norm(dim=2)
+    torch.testing.assert_close(distance.double(), expected, rtol=1e-5, atol=0)
+
+
+def n_large_allocations(function, *args):
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function(*args)
+    events = profiler.events()
+    return sum(event.self_cpu_memory_usage > 1 << 20 for event in events)
+
+
+@pytest.mark.parametrize(
+    "find", [lambda x: neighbors_of(x, 5), lambda x: nearest_row(x, x)]
+)
+def test_blocks_share_their_buffers(find):
+    x = torch.randn(5000, 20, generator=generator())
+    # Fewer than the 10 blocks of queries.
+    assert n_large_allocations(find, x) < 6
 
 
 @pytest.mark.parametrize("limit", [10, 1000])
