@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy import sparse
 
 __all__ = [
     "GRAPH_LINKAGES",
@@ -21,6 +21,8 @@ __all__ = [
     "leaves_below",
     "modularity_gain",
     "relative_modularity_gain",
+    "square_distances",
+    "sum_members",
     "ward_linkage",
 ]
 
@@ -69,8 +71,8 @@ def average_linkage(
     merges : ndarray of int of shape (n_clusters - 1, 2)
         The pairs that are merged.
     """
-    member = np.eye(cluster.max() + 1)[cluster]
-    return graph_linkage(member.T @ edge_weight @ member, edge_density, max_depth)
+    weight = sum_members(sum_members(edge_weight, cluster).T, cluster)
+    return graph_linkage(weight, edge_density, max_depth)
 
 
 def graph_linkage(
@@ -92,16 +94,51 @@ def graph_linkage(
     merges : ndarray of int of shape (n_nodes - 1, 2)
         The pairs that are merged.
     """
-    edge_weight = edge_weight.copy()
+    n = len(edge_weight)
     volume = edge_weight.sum(axis=1)
-
-    def merge(i: int, j: int) -> Array:
-        edge_weight[i] += edge_weight[j]
-        edge_weight[:, i] += edge_weight[:, j]
+    # Pairs with a weight of minus infinity can't be merged.
+    weight = edge_weight.copy()
+    np.fill_diagonal(weight, -np.inf)
+    number = list(range(n))
+    height = np.zeros(n)
+    is_limited = max_depth is not None and max_depth < n - 1
+    # An upper bound of the gains of each node: merges of others, and the limit of the
+    # depth, only exclude pairs or add new gains.
+    bound = gain(weight, volume[:, None], volume).max(axis=1)
+    merges: list[tuple[int, int]] = []
+    while len(merges) < n - 1:
+        i = int(bound.argmax())
+        gains = gain(weight[i], volume[i], volume)
+        if is_limited:
+            gains[~_fits(height, i, max_depth)] = -np.inf
+        j = int(gains.argmax())
+        if gains[j] < bound[i]:
+            bound[i] = gains[j]
+            continue
+        i, j = min(i, j), max(i, j)
+        merges.append((number[i], number[j]))
+        number[i] = n + len(merges) - 1
+        height[i], height[j] = max(height[i], height[j]) + 1, -np.inf
         volume[i] += volume[j]
-        return gain(edge_weight[i], volume[i], volume)
+        weight[i] += weight[j]
+        weight[:, i] = weight[i]
+        weight[:, j] = -np.inf
+        gains = gain(weight[i], volume[i], volume)
+        np.maximum(bound, gains, out=bound)
+        bound[i], bound[j] = gains[gains.argmax()], -np.inf
+    return np.array(merges, dtype=np.int64).reshape(n - 1, 2)
 
-    return _merge_all(gain(edge_weight, volume[:, None], volume), merge, max_depth)
+
+def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
+    """Return what can be merged with i so that a tree of limited depth still exists.
+
+    A subtree of height h takes 2^h of the 2^D leaves of a complete tree of depth D. By
+    Kraft's inequality, subtrees fit into a tree if and only if their sum does. Nodes
+    that were merged into others have a height of minus infinity.
+    """
+    share = 2.0 ** (height - max_depth)
+    merged = 2 * np.maximum(share[i], share)
+    return share.sum() - share[i] - share + merged <= 1.0
 
 
 GRAPH_LINKAGES: tuple[Callable[[Array], NDArray[np.int64]], ...] = (
@@ -115,6 +152,10 @@ GRAPH_LINKAGES: tuple[Callable[[Array], NDArray[np.int64]], ...] = (
 def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
     """Merge clusters of different sizes by Ward's method.
 
+    All pairs of clusters nearest to each other are merged at once, since Ward's method
+    merges each of them before it merges either with a third. Merges are then numbered
+    in the order of their costs.
+
     Parameters
     ----------
     centroid : ndarray of shape (n_clusters, n_dimensions)
@@ -127,25 +168,98 @@ def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
     merges : ndarray of int of shape (n_clusters - 1, 2)
         The pairs that are merged.
     """
-    centroid, size = centroid.copy(), size.copy()
+    n = len(size)
+    size = size.copy()
+    square = square_distances(centroid)
+    number = np.arange(n)
+    height = np.zeros(2 * n - 1)
+    merges = np.empty((0, 2), dtype=np.int64)
+    while len(merges) < n - 1:
+        cost = square / (1 / size[:, None] + 1 / size)
+        np.fill_diagonal(cost, np.inf)
+        i, j = _reciprocal_pairs(cost)
+        pairs = number[np.array([i, j]).T]
+        number[i] = n + len(merges) + np.arange(len(i))
+        # Rounding must not put a merge below its parts.
+        height[number[i]] = np.maximum(cost[i, j], height[pairs].max(axis=1))
+        merges = np.concatenate([merges, pairs])
+        _merge_means(square, size, i, j)
+        keep = np.ones(len(number), dtype=bool)
+        keep[j] = False
+        square, size, number = square[keep][:, keep], size[keep], number[keep]
+    return _in_order(merges, height[n:])
 
-    def merge(i: int, j: int) -> Array:
-        total = size[i] + size[j]
-        centroid[i] = (size[i] * centroid[i] + size[j] * centroid[j]) / total
-        size[i] = total
-        square = np.square(centroid - centroid[i]).sum(axis=1)
-        return -square * size * total / (size + total)
 
-    harmonic = np.outer(size, size) / (size[:, None] + size)
-    return _merge_all(-cdist(centroid, centroid, "sqeuclidean") * harmonic, merge)
+def _reciprocal_pairs(cost: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs i < j in which each is the nearest of the other."""
+    # If costs are exactly symmetric, and the first of equal ones counts as the nearest,
+    # then there is a pair.
+    nearest = np.minimum(cost, cost.T).argmin(axis=1)
+    index = np.arange(len(nearest))
+    i = np.flatnonzero((nearest[nearest] == index) & (index < nearest))
+    return i, nearest[i]
+
+
+def _merge_means(
+    square: Array, size: Array, i: NDArray[np.int64], j: NDArray[np.int64]
+) -> None:
+    """Merge each cluster of j into one of i, in place.
+
+    The squared distance to the mean of two points is the mean of the squared distances
+    to both, less their variance.
+
+    Parameters
+    ----------
+    square : ndarray of shape (n_clusters, n_clusters)
+        Squared distances between the means of clusters.
+    size : ndarray of shape (n_clusters,)
+        Number of samples of each cluster.
+    i, j : ndarrays of int of shape (n_pairs,)
+        Disjoint pairs.
+    """
+    total = size[i] + size[j]
+    first, second = size[i] / total, size[j] / total
+    variance = first * second * square[i, j]
+    rows = first[:, None] * square[i] + second[:, None] * square[j]
+    rows -= variance[:, None]
+    square[i], square[:, i] = rows, rows.T
+    square[np.ix_(i, i)] = first * rows[:, i] + second * rows[:, j] - variance
+    size[i] = total
+
+
+def _in_order(merges: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
+    """Sort merges by their heights, of which none is below that of a part."""
+    n = len(merges) + 1
+    order = np.argsort(height, kind="stable")
+    number = np.arange(2 * n - 1)
+    number[n + order] = np.arange(n, 2 * n - 1)
+    return number[merges[order]]
+
+
+def square_distances(x: Array) -> Array:
+    """Return the squared Euclidean distances between rows."""
+    # Centered, since rounding errors are relative to the norms.
+    x = x - x.mean(axis=0)
+    norm = np.square(x).sum(axis=1)
+    square = norm[:, None] + norm
+    square -= 2 * (x @ x.T)
+    np.maximum(square, 0, out=square)
+    np.fill_diagonal(square, 0)
+    return square
+
+
+def sum_members(rows: Array, cluster: NDArray[np.int64]) -> Array:
+    """Sum rows over the members of each cluster, (n_clusters, n_columns)."""
+    n = len(cluster)
+    return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1))) @ rows
 
 
 def cut_merges(merges: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
     """Undo the last merges: return the cluster of each leaf, (n_leaves,)."""
     n = len(merges) + 1
-    root = np.arange(2 * n - 1)
-    for step, pair in reversed(list(enumerate(merges[: n - n_clusters]))):
-        root[pair] = root[n + step]
+    root = list(range(2 * n - 1))
+    for step, (i, j) in reversed(list(enumerate(merges[: n - n_clusters].tolist()))):
+        root[i] = root[j] = root[n + step]
     return np.unique(root[:n], return_inverse=True)[1]
 
 
@@ -176,56 +290,3 @@ def leaves_below(merges: NDArray[np.int64]) -> NDArray[np.bool_]:
     for node, (left, right) in enumerate(merges, start=n_leaves):
         is_below[node] = is_below[left] | is_below[right]
     return is_below
-
-
-def _merge_all(
-    gain: Array, merge: Callable[[int, int], Array], max_depth: int | None = None
-) -> NDArray[np.int64]:
-    """Merge the pair with the largest gain until one cluster is left.
-
-    Parameters
-    ----------
-    gain : ndarray of shape (n_clusters, n_clusters)
-        Gain of each merge.
-    merge : callable
-        ``merge(i, j)`` merges cluster j into cluster i, and returns the gains of merges
-        of i with all others.
-    max_depth : int, default=None
-        Maximum depth of a leaf; no limit by default.
-    """
-    if max_depth is None:
-        max_depth = len(gain)
-    gain = gain.copy()
-    np.fill_diagonal(gain, -np.inf)
-    n = len(gain)
-    number = np.arange(n)
-    alive = np.ones(n, dtype=bool)
-    merges = np.empty((n - 1, 2), dtype=np.int64)
-    height = np.zeros(n, dtype=np.int64)
-    for step in range(n - 1):
-        allowed = gain
-        if max_depth < n - 1:
-            allowed = np.where(_fits(height, alive, max_depth), gain, -np.inf)
-        i, j = sorted(divmod(int(allowed.argmax()), n))
-        merges[step] = number[i], number[j]
-        height[i] = max(height[i], height[j]) + 1
-        number[i] = n + step
-        alive[j] = False
-        gain[j] = gain[:, j] = -np.inf
-        row = np.where(alive, merge(i, j), -np.inf)
-        row[i] = -np.inf
-        gain[i] = gain[:, i] = row
-    return merges
-
-
-def _fits(
-    height: NDArray[np.int64], alive: NDArray[np.bool_], max_depth: int
-) -> NDArray[np.bool_]:
-    """Return which pairs can be merged so that a tree of limited depth still exists.
-
-    A subtree of height h takes 2^h of the 2^D leaves of a complete tree of depth D. By
-    Kraft's inequality, subtrees fit into a tree if and only if their sum does.
-    """
-    share = 2.0 ** (height - max_depth)
-    merged = 2.0 ** (np.maximum(height[:, None], height) + 1 - max_depth)
-    return share[alive].sum() - share[:, None] - share + merged <= 1.0

@@ -12,14 +12,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial.distance import cdist
-from scipy.special import xlogy
 
-from .linkage import GRAPH_LINKAGES, cut_merges, ward_linkage
+from .linkage import (
+    GRAPH_LINKAGES,
+    cut_merges,
+    square_distances,
+    sum_members,
+    ward_linkage,
+)
 
 __all__ = ["MicroClusters", "code_length", "partition", "partition_cost"]
 
-LN_2 = np.log(2.0)
+TINY = np.finfo(np.float64).tiny
 
 MAX_SWEEPS = 10
 """Maximum number of sweeps over all micro-clusters in the local search."""
@@ -82,9 +86,11 @@ class MicroClusters:
         pair = assignment[edges.row] * n_groups + assignment[edges.col]
         weight = np.bincount(pair, edges.data, n_groups**2)
         weight = weight.reshape(n_groups, n_groups)
-        centroids = tuple(_means(values, assignment) for values in embeddings)
-        square = cdist(centroids[-1], centroids[-1], "sqeuclidean")
-        width = max(np.average(square), np.finfo(np.float64).tiny)
+        centroids = tuple(
+            sum_members(values, assignment) / size[:, None] for values in embeddings
+        )
+        square = square_distances(centroids[-1])
+        width = max(np.average(square), TINY)
         kernel = np.exp(-square / width) * np.outer(size, size)
         weight = weight / weight.sum() + BACKGROUND_WEIGHT * kernel / kernel.sum()
         return cls(weight / weight.sum(), size, centroids)
@@ -121,7 +127,7 @@ def partition(groups: MicroClusters, n_clusters: int) -> NDArray[np.int64]:
     trees = [ward_linkage(centroid, groups.size) for centroid in groups.centroids]
     trees += [linkage(edge_weight) for linkage in GRAPH_LINKAGES]
     candidates = [cut_merges(merges, n_clusters) for merges in trees]
-    candidates += list(refine(edge_weight, np.stack(candidates)))
+    candidates += [refine(edge_weight, cluster) for cluster in candidates]
     return min(candidates, key=lambda cluster: partition_cost(edge_weight, cluster))
 
 
@@ -141,9 +147,8 @@ def partition_cost(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
         Cluster of each node.
     """
     volume, cut = _volumes(edge_weight, cluster)
-    conductance = max(np.mean(cut / volume), np.finfo(np.float64).tiny)
-    length = code_length(edge_weight, cluster)
-    return length + CONDUCTANCE_WEIGHT * float(np.log(conductance))
+    conductance = max(np.mean(cut / volume), TINY)
+    return _code(volume, cut) + CONDUCTANCE_WEIGHT * float(np.log(conductance))
 
 
 def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
@@ -161,8 +166,7 @@ def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     cluster : ndarray of int of shape (n_nodes,)
         Cluster of each node.
     """
-    volume, cut = _volumes(edge_weight, cluster)
-    return float(_plogp(cut.sum()) + _cluster_code(volume, cut).sum())
+    return _code(*_volumes(edge_weight, cluster))
 
 
 def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -172,89 +176,110 @@ def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
     ----------
     edge_weight : ndarray of shape (n_nodes, n_nodes)
         Weights between the nodes of a graph, symmetric, of sum 1.
-    cluster : ndarray of int of shape (n_partitions, n_nodes)
-        Partitions into an equal number of clusters, which are refined side by side.
+    cluster : ndarray of int of shape (n_nodes,)
+        A partition.
 
     Returns
     -------
-    cluster : ndarray of int of shape (n_partitions, n_nodes)
-        Partitions of no greater code length.
+    cluster : ndarray of int of shape (n_nodes,)
+        A partition into as many clusters, of no greater code length.
     """
     search = _LocalSearch(edge_weight, cluster)
-    order = np.argsort(-edge_weight.sum(axis=1), kind="stable").tolist()
     for _ in range(MAX_SWEEPS):
-        moved = [search.move(node) for node in order]
-        if not any(moved):
+        if not search.sweep():
             break
     return search.cluster
 
 
 class _LocalSearch:
-    """Partitions, with the sums that moves of nodes change.
+    """A partition, with the sums that moves of nodes change.
 
     Parameters
     ----------
     edge_weight : ndarray of shape (n_nodes, n_nodes)
         Weights between nodes.
-    cluster : ndarray of int of shape (n_partitions, n_nodes)
-        Partitions.
+    cluster : ndarray of int of shape (n_nodes,)
+        The partition.
     """
 
     def __init__(self, edge_weight: Array, cluster: NDArray[np.int64]) -> None:
-        n_clusters = cluster.max() + 1
         self.cluster = cluster.copy()
         self._edge_weight = edge_weight
-        self._partitions = np.arange(len(cluster))
+        self._nodes = np.arange(len(cluster))
         self._node_volume = edge_weight.sum(axis=1)
         self._node_cut = self._node_volume - edge_weight.diagonal()
-        volumes = [_volumes(edge_weight, c) for c in cluster]
-        self._volume, self._cut = np.stack(volumes, axis=1)
-        counts = [np.bincount(c, minlength=n_clusters) for c in cluster]
-        self._count = np.stack(counts)
-        weights = [edge_weight @ np.eye(n_clusters)[c] for c in cluster]
-        self._to_cluster = np.stack(weights)
+        self._volume, self._cut = _volumes(edge_weight, cluster)
+        self._count = np.bincount(cluster)
+        # Weights between each cluster and each node, without that of the node itself.
+        self._links = sum_members(edge_weight, cluster)
+        self._links[cluster, self._nodes] -= edge_weight.diagonal()
 
-    def move(self, node: int) -> bool:
-        """Move a node to its best cluster in each partition; return if any changed."""
-        # Take the node out of its cluster.
-        old = self.cluster[:, node]
-        current = self._partitions, old
-        links = self._to_cluster[:, node].copy()
-        links[current] -= self._edge_weight[node, node]
-        self._volume[current] -= self._node_volume[node]
-        self._cut[current] += 2 * links[current] - self._node_cut[node]
-        # Volume and cut of each cluster, if the node joins it.
-        volume = self._volume + self._node_volume[node]
-        cut = np.maximum(self._cut + self._node_cut[node] - 2 * links, 0)
-        code = _plogp(self._cut.sum(axis=1, keepdims=True) - self._cut + cut)
-        code += _cluster_code(volume, cut) - _cluster_code(self._volume, self._cut)
-        new = code.argmin(axis=1)
-        # The last node of a cluster stays.
-        best, before = code[self._partitions, new], code[current]
-        stays = (best > before - MIN_GAIN) | (self._count[current] == 1)
-        new = np.where(stays, old, new)
-        chosen = self._partitions, new
-        self._volume[chosen] = volume[chosen]
-        self._cut[chosen] = cut[chosen]
-        for k in np.flatnonzero(~stays):
-            self._reassign(k, node, new[k])
-        return not stays.all()
+    def sweep(self) -> bool:
+        """Move the nodes that have a better cluster, largest first; return if any."""
+        can_move = self._changes(self._nodes).min(axis=0) < -MIN_GAIN
+        order = np.argsort(-self._node_volume, kind="stable")
+        for node in order[can_move[order]]:
+            # Moves of others may have changed which cluster is best.
+            change = self._changes(self._nodes[node : node + 1])[:, 0]
+            new = change.argmin()
+            if change[new] < -MIN_GAIN:
+                self._move(node, new)
+        return bool(can_move.any())
 
-    def _reassign(self, k: int, node: int, new: int) -> None:
-        """Change the cluster of a node in partition k."""
-        old = self.cluster[k, node]
-        self.cluster[k, node] = new
-        self._count[k, old] -= 1
-        self._count[k, new] += 1
-        self._to_cluster[k, :, old] -= self._edge_weight[:, node]
-        self._to_cluster[k, :, new] += self._edge_weight[:, node]
+    def _changes(self, nodes: NDArray[np.int64]) -> Array:
+        """Return the change of the code length if each node joins each cluster.
+
+        Parameters
+        ----------
+        nodes : ndarray of int of shape (n_nodes,)
+            The nodes.
+
+        Returns
+        -------
+        change : ndarray of shape (n_clusters, n_nodes)
+            Bits; 0 for the cluster of a node, and for the last node of a cluster.
+        """
+        old = self.cluster[nodes]
+        current = old, np.arange(len(nodes))
+        node_volume = self._node_volume[nodes]
+        # Changes of the cuts of the cluster that a node joins, and of that it leaves.
+        joined = self._node_cut[nodes] - 2 * self._links[:, nodes]
+        left = -joined[current]
+        code = _cluster_code(self._volume, self._cut)
+        total = self._cut.sum()
+        change = _plogp(total + left + joined) - _plogp(total)
+        change -= code[:, None] + code[old]
+        volume, cut = self._volume[:, None], self._cut[:, None]
+        change += _cluster_code(volume + node_volume, cut + joined)
+        change += _cluster_code(self._volume[old] - node_volume, self._cut[old] + left)
+        change[current] = 0
+        change[:, self._count[old] == 1] = 0
+        return change
+
+    def _move(self, node: int, new: int) -> None:
+        """Move a node to another cluster."""
+        old = self.cluster[node]
+        self.cluster[node] = new
+        links = self._links[:, node].copy()
+        for c, sign in ((old, -1), (new, 1)):
+            self._count[c] += sign
+            self._volume[c] += sign * self._node_volume[node]
+            self._cut[c] += sign * (self._node_cut[node] - 2 * links[c])
+            self._links[c] += sign * self._edge_weight[node]
+        self._links[:, node] = links
 
 
 def _volumes(edge_weight: Array, cluster: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return the volume of each cluster, and the weight of the edges that leave it."""
-    inside = np.where(cluster[:, None] == cluster, edge_weight, 0.0)
-    volume = np.bincount(cluster, edge_weight.sum(axis=1))
-    return volume, volume - np.bincount(cluster, inside.sum(axis=1))
+    links = sum_members(edge_weight, cluster)
+    volume = links.sum(axis=1)
+    inside = links[cluster, np.arange(len(cluster))]
+    return volume, volume - np.bincount(cluster, inside)
+
+
+def _code(volume: Array, cut: Array) -> float:
+    """Return the code length in bits."""
+    return float(_plogp(cut.sum()) + _cluster_code(volume, cut).sum())
 
 
 def _cluster_code(volume: Array, cut: Array) -> Array:
@@ -263,10 +288,5 @@ def _cluster_code(volume: Array, cut: Array) -> Array:
 
 
 def _plogp(p: Array) -> Array:
-    return xlogy(p, p) / LN_2
-
-
-def _means(values: Array, assignment: NDArray[np.int64]) -> Array:
-    """Return the mean of the rows of each group, (n_groups, n_dimensions)."""
-    columns = [np.bincount(assignment, column) for column in values.T]
-    return np.stack(columns, axis=1) / np.bincount(assignment)[:, None]
+    """Return p log2(p), and 0 for 0; rounding may make p negative."""
+    return p * np.log2(np.maximum(p, TINY))
