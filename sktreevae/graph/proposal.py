@@ -31,6 +31,9 @@ MIN_NEIGHBORS = 3
 """Minimum number of neighbors of a sample in the graph; log2 of the number of samples
 if that is larger."""
 
+N_KMEANS_STEPS = 5
+"""Number of steps of k-means; partitions don't improve with more."""
+
 MicroClustering = tuple[NDArray[np.int64], MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
 
@@ -265,7 +268,8 @@ def _micro_clusters(
     """Return the micro-cluster of each sample, by k-means."""
     if len(embedding) <= n_groups:
         return np.arange(len(embedding))
-    assignment = nearest_row(embedding, kmeans_centers(embedding, n_groups, generator))
+    centers = kmeans_centers(embedding, n_groups, generator, N_KMEANS_STEPS)
+    assignment = nearest_row(embedding, centers)
     return np.unique(assignment.numpy(force=True), return_inverse=True)[1]
 
 

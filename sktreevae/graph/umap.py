@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,7 +28,7 @@ MAX_FORCE = 4.0
 """Limit of the repulsion along each dimension, as in UMAP."""
 
 MAX_DENSE_SAMPLES = 1000
-"""Maximum number of samples for which all eigenvectors are computed."""
+"""Maximum number of samples whose eigenvectors are computed from a dense matrix."""
 
 
 def fuzzy_graph(index: Tensor, distance: Tensor) -> sparse.csr_array:
@@ -82,7 +83,7 @@ def embed_graph(
     generator : torch.Generator
         Draws the negative samples. The embedding is computed on its device.
     max_dense_samples : int, default=MAX_DENSE_SAMPLES
-        Maximum number of samples for which all eigenvectors are computed.
+        Maximum number of samples whose eigenvectors are computed from a dense matrix.
 
     Returns
     -------
@@ -96,41 +97,48 @@ def embed_graph(
     y = y + 0.01 * torch.randn(
         y.shape, generator=generator, device=device, dtype=torch.float32
     )
+    # Sums over a first axis of few dimensions are fast.
+    y = y.T.contiguous()
     weight = torch.from_numpy(graph.data).float().to(device)
     column = torch.from_numpy(graph.indices).long().to(device)
     start = torch.from_numpy(graph.indptr).long().to(device)
     row = torch.arange(n, device=device).repeat_interleave(start.diff())
-    degree = _sum_rows(weight, start)
-    repulsion_weight = (REPULSION / N_NEGATIVE_SAMPLES) * degree[:, None]
+    degree = torch.from_numpy(graph.sum(axis=1)).float().to(device)
+    repulsion_weight = (REPULSION / N_NEGATIVE_SAMPLES) * degree
     for epoch in range(N_EPOCHS):
         step_size = 1 - epoch / N_EPOCHS
-        square = (y.index_select(0, row) - y.index_select(0, column)).square().sum(1)
+        square = (y.index_select(1, row) - y.index_select(1, column)).square_().sum(0)
         attraction = 2 * weight / (1 + square)
-        total = _sum_rows(attraction, start)[:, None]
-        force = F.embedding_bag(
-            column, y, start[:-1], mode="sum", per_sample_weights=attraction
+        # The sum of the attraction by neighbors of their positions, and of one.
+        values = torch.cat([y, torch.ones_like(y[:1])]).T.contiguous()
+        sums = F.embedding_bag(
+            column, values, start[:-1], mode="sum", per_sample_weights=attraction
         )
+        force, total = sums.T.contiguous().split([len(y), 1])
         force = (force - total * y).clamp(-10 * MAX_FORCE, 10 * MAX_FORCE)
-        for _ in range(N_NEGATIVE_SAMPLES):
-            others = torch.randint(n, (n,), generator=generator, device=device)
-            force += repulsion_weight * _repulsion(y, others)
+        others = torch.randint(
+            n, (N_NEGATIVE_SAMPLES * n,), generator=generator, device=device
+        )
+        force += repulsion_weight * _repulsion(y, others)
         # Without the division, the attraction of all neighbors at once overshoots.
         y = y + step_size * force / (1 + step_size * total)
-    return y
+    return y.T.contiguous()
 
 
 def _repulsion(y: Tensor, others: Tensor) -> Tensor:
-    """Return the force by which each sample is repelled from another."""
-    difference = y - y.index_select(0, others)
-    square = difference.square().sum(1, keepdim=True)
-    force = 2 * difference / ((0.001 + square) * (1 + square))
-    return force.clamp(-MAX_FORCE, MAX_FORCE)
+    """Return the sum of the forces by which others repel each sample.
 
-
-def _sum_rows(values: Tensor, start: Tensor) -> Tensor:
-    """Sum values over the rows of a sparse matrix, (n_rows,)."""
-    total = F.pad(values.double().cumsum(0), (1, 0))
-    return total[start].diff().to(values.dtype)
+    Parameters
+    ----------
+    y : Tensor of shape (n_dimensions, n_samples)
+        Positions.
+    others : Tensor of int of shape (n_others * n_samples,)
+        The other samples, the first of each sample before the second.
+    """
+    difference = y[:, None] - y.index_select(1, others).view(len(y), -1, y.shape[1])
+    square = difference.square().sum(0)
+    force = difference.mul_(2 / ((0.001 + square) * (1 + square)))
+    return force.clamp_(-MAX_FORCE, MAX_FORCE).sum(1)
 
 
 def _eigenvectors(graph: sparse.csr_array, max_dense_samples: int) -> np.ndarray:
@@ -140,7 +148,8 @@ def _eigenvectors(graph: sparse.csr_array, max_dense_samples: int) -> np.ndarray
     scale = sparse.diags_array(1 / np.sqrt(graph.sum(axis=1)))
     normalized = scale @ graph @ scale
     if n <= max_dense_samples:
-        vectors = np.linalg.eigh(normalized.toarray())[1]
+        last = [n - n_vectors - 1, n - 1]
+        vectors = eigh(normalized.toarray(), subset_by_index=last)[1]
     else:
         # A fixed start: the result depends on nothing but the graph.
         start = np.random.default_rng(0).standard_normal(n)

@@ -1,9 +1,11 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph.linkage import (
@@ -12,11 +14,96 @@ from sktreevae.graph.linkage import (
     edge_density,
     graph_linkage,
     leaves_below,
+    modularity_gain,
+    relative_modularity_gain,
+    square_distances,
+    sum_members,
     ward_linkage,
 )
 from sktreevae.model import Topology
 
 from .cases import random_weights
+
+
+def merge_best(n, gain_of, max_depth=None):
+    """Merge the pair of sets of nodes with the largest gain, by brute force."""
+    clusters = {i: ([i], 0) for i in range(n)}
+    merges = []
+    while len(clusters) > 1:
+        best = -np.inf
+        for a, b in itertools.combinations(clusters, 2):
+            (one, one_height), (two, two_height) = clusters[a], clusters[b]
+            height = max(one_height, two_height) + 1
+            others = [h for c, (_, h) in clusters.items() if c not in (a, b)]
+            share = sum(2.0**h for h in [*others, height])
+            fits = max_depth is None or share <= 2.0**max_depth
+            gain = gain_of(one, two)
+            if fits and gain > best:
+                best, pair, merged = gain, (a, b), (one + two, height)
+        for i in pair:
+            del clusters[i]
+        clusters[n + len(merges)] = merged
+        merges.append(sorted(pair))
+    return merges
+
+
+@pytest.mark.parametrize("slack", [None, 0, 1])
+@pytest.mark.parametrize(
+    "gain", [modularity_gain, relative_modularity_gain, edge_density]
+)
+@given(n=st.integers(1, 12), seed=st.integers(0, 99))
+def test_the_largest_gain_is_merged_first(gain, slack, n, seed):
+    edge_weight = random_weights(n, seed)
+    max_depth = None if slack is None else int(np.ceil(np.log2(n))) + slack
+
+    def gain_of(one, two):
+        volume, other_volume = (edge_weight[c].sum() for c in (one, two))
+        return gain(edge_weight[np.ix_(one, two)].sum(), volume, other_volume)
+
+    merges = graph_linkage(edge_weight, gain, max_depth)
+    assert [sorted(pair) for pair in merges.tolist()] == merge_best(
+        n, gain_of, max_depth
+    )
+
+
+@given(st.integers(1, 15), st.integers(0, 99))
+def test_ward_merges_the_least_increase_of_the_variance_first(n, seed):
+    rng = np.random.default_rng(seed)
+    place, size = rng.standard_normal((n, 2)), rng.integers(1, 9, n).astype(float)
+
+    def scatter(c):
+        center = np.average(place[c], axis=0, weights=size[c])
+        return size[c] @ np.square(place[c] - center).sum(axis=1)
+
+    def gain_of(one, two):
+        return scatter(one) + scatter(two) - scatter(one + two)
+
+    merges = ward_linkage(place, size)
+    assert [sorted(pair) for pair in merges.tolist()] == merge_best(n, gain_of)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [np.zeros((30, 2)), np.arange(30.0)[:, None], np.indices((6, 5)).reshape(2, -1).T],
+    ids=["constant", "line", "grid"],
+)
+def test_equal_distances_have_a_tree(place):
+    merges = ward_linkage(place, np.ones(30))
+    assert sorted(merges.ravel()) == list(range(58))
+    assert (merges.max(axis=1) < np.arange(30, 59)).all()
+
+
+def test_square_distances_are_those_of_scipy(rng):
+    x = 100 + rng.standard_normal((20, 3))
+    np.testing.assert_allclose(
+        square_distances(x), cdist(x, x, "sqeuclidean"), atol=1e-12
+    )
+
+
+def test_rows_are_summed_over_members():
+    rows = np.arange(8.0).reshape(4, 2)
+    sums = sum_members(rows, np.array([1, 0, 1, 1]))
+    np.testing.assert_array_equal(sums, [[2, 3], [10, 13]])
 
 
 @given(st.integers(3, 20), st.integers(2, 3), st.integers(0, 99))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
+from sktreevae.graph import partition as partitions
 from sktreevae.graph.linkage import average_linkage
 from sktreevae.graph.partition import (
     MicroClusters,
@@ -62,6 +63,33 @@ def test_refined_partitions_have_no_better_neighbor(n, seed):
         moved[i] = c
         if len(np.unique(moved)) == 3:
             assert code_length(edge_weight, moved) >= best - 1e-9
+
+
+@given(st.integers(4, 30), st.integers(2, 4), st.integers(0, 99))
+def test_no_cluster_is_lost_and_no_code_becomes_longer(n, n_clusters, seed):
+    edge_weight = random_weights(n, seed)
+    start = np.random.default_rng(seed).permutation(np.arange(n) % n_clusters)
+    refined = refine(edge_weight, start)
+    assert len(np.unique(refined)) == n_clusters
+    assert code_length(edge_weight, refined) <= code_length(edge_weight, start) + 1e-12
+
+
+@given(st.integers(4, 12), st.integers(0, 99))
+def test_changes_of_the_code_are_those_of_moved_nodes(n, seed):
+    edge_weight = random_weights(n, seed)
+    cluster = np.arange(n) % 3
+    search = partitions._LocalSearch(edge_weight, cluster)
+    # The sums must also be right after a move.
+    search._move(3, 1)
+    moved = search.cluster.copy()
+    before = code_length(edge_weight, moved)
+    change = search._changes(np.arange(n))
+    for i, c in itertools.product(range(n), range(3)):
+        one = moved.copy()
+        one[i] = c
+        is_last = (moved == moved[i]).sum() == 1
+        after = before if is_last else code_length(edge_weight, one)
+        assert change[c, i] == pytest.approx(after - before, abs=1e-12)
 
 
 def blocks(sizes, inside=1.0, between=0.005):

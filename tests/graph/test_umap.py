@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -64,9 +63,26 @@ def test_same_generator_same_embedding(rng):
     assert torch.equal(one, two)
 
 
-def test_sums_over_rows_are_those_of_scipy(rng):
-    matrix = sparse.random_array((30, 30), density=0.2, rng=rng).tocsr()
-    sums = umap._sum_rows(
-        torch.from_numpy(matrix.data), torch.from_numpy(matrix.indptr).long()
-    )
-    np.testing.assert_allclose(sums, matrix.sum(axis=1))
+@pytest.mark.parametrize("max_dense_samples", [10, 1000])
+def test_the_embedding_starts_from_the_leading_eigenvectors(max_dense_samples, rng):
+    graph = graph_of(rng.standard_normal((60, 2)))
+    actual = umap._eigenvectors(graph, max_dense_samples)
+    degree = graph.toarray().sum(axis=1)
+    normalized = graph.toarray() / np.sqrt(np.outer(degree, degree))
+    expected = np.linalg.eigh(normalized)[1][:, -EMBEDDING_DIM - 1 : -1]
+    # Their signs are arbitrary.
+    overlap = np.abs((actual * expected).sum(axis=0))
+    np.testing.assert_allclose(overlap, 1, atol=0.01)
+
+
+def test_all_others_repel_a_sample():
+    y = torch.tensor([[0.0, 1.0, 5.0], [0.0, 0.0, 2.0]])
+    others = torch.tensor([[1, 2, 0], [2, 0, 1]])
+    expected = torch.zeros_like(y)
+    for first_or_second in others:
+        for i, j in enumerate(first_or_second):
+            difference = y[:, i] - y[:, j]
+            square = difference.square().sum()
+            force = 2 * difference / ((0.001 + square) * (1 + square))
+            expected[:, i] += force.clamp(-4, 4)
+    torch.testing.assert_close(umap._repulsion(y, others.flatten()), expected)
