@@ -2,9 +2,6 @@
 
 import os
 
-# One thread for each worker of the suite; test__threads.py tests a plain environment.
-os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+# Tests of the model's parts run beside each other, without the estimator's limit.
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("suite")
