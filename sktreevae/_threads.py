@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import joblib
@@ -78,7 +78,11 @@ def _set_torch_threads(n_threads: int) -> None:
 
 
 class _SingleBlasThread:
-    """Context in which numpy and scipy use one thread, until the last thread leaves."""
+    """Context in which numpy and scipy use one thread, until the last thread leaves.
+
+    A limit can be changed only by the thread that set it. Since the thread that enters
+    first may leave first, another thread holds the limit for all.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -87,14 +91,23 @@ class _SingleBlasThread:
     def __enter__(self) -> None:
         with self._lock:
             if self._n_inside == 0:
-                self._limit = _controller().limit(limits=1, user_api="blas")
+                self._owner = ThreadPoolExecutor(1)
+                self._limit = self._owner.submit(_limit_blas).result()
             self._n_inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                self._limit.restore_original_limits()
+                with self._owner:
+                    self._owner.submit(self._limit.close).result()
+
+
+def _limit_blas() -> ExitStack:
+    """Limit numpy and scipy to one thread, until the result is closed."""
+    stack = ExitStack()
+    stack.enter_context(_controller().limit(limits=1, user_api="blas"))
+    return stack
 
 
 @cache

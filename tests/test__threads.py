@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -67,15 +68,69 @@ def test_the_setting_is_given_back_after_an_error(three_threads):
     assert n_blas_threads() == before
 
 
-def test_blas_gets_its_threads_back_when_the_last_fit_ends():
-    before = n_blas_threads()
-    first, second = limit_threads(1), limit_threads(1)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert n_blas_threads() == {1}
-    second.__exit__(None, None, None)
-    assert n_blas_threads() == before
+def run_plain(code):
+    """Run code in a process of its own, without the variables that set threads."""
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
+    }
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=plain, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+BLAS = """
+import threading
+import scipy.linalg
+from threadpoolctl import threadpool_info
+from sktreevae._threads import limit_threads
+
+def show():
+    print(max(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"))
+
+def run(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+def limited():
+    with limit_threads(1):
+        show()
+"""
+
+needs_two_cores = pytest.mark.skipif(
+    joblib.cpu_count() < 2, reason="numpy has one thread on one core"
+)
+
+
+@needs_two_cores
+def test_blas_has_one_thread_in_all_fits_of_all_threads():
+    code = BLAS + "limited(); run(limited); limited(); run(limited)"
+    assert run_plain(code).split() == ["1"] * 4
+
+
+@needs_two_cores
+@pytest.mark.parametrize("other", ["run({})", "{}()"])
+def test_blas_gets_its_threads_back_when_the_last_fit_ends(other):
+    # The first to enter is the first to leave.
+    code = (
+        BLAS
+        + f"""
+show()
+first, second = limit_threads(1), limit_threads(1)
+first.__enter__()
+{other.format("second.__enter__")}
+first.__exit__(None, None, None)
+show()
+second.__exit__(None, None, None)
+show()
+"""
+    )
+    before, inside, after = run_plain(code).split()
+    assert inside == "1"
+    assert before == after != "1"
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -128,13 +183,13 @@ def test_other_values_are_refused(n_jobs):
 
 
 FIT = """
-import sys, time
+import time
 import torch
 from sklearn.datasets import load_digits
 from sktreevae import TreeVAEClustering
 
 X = load_digits().data[:600]
-if sys.argv[1] == "1":
+if {0} == 1:
     torch.set_num_threads(1)
 start = time.process_time()
 TreeVAEClustering(10, random_state=0, max_iter=5).fit(X)
@@ -142,29 +197,13 @@ print(time.process_time() - start)
 """
 
 
-@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two cores")
+@needs_two_cores
 def test_a_fit_beside_a_busy_process_takes_no_more_cpu_time_in_a_plain_environment():
-    plain = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
-    }
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        seconds = [
-            float(
-                subprocess.run(
-                    [sys.executable, "-c", FIT, n],
-                    env=plain,
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                ).stdout
-            )
-            for n in ("default", "1")
-        ]
+        default, single = (float(run_plain(FIT.format(n))) for n in ("None", "1"))
     finally:
         busy.kill()
         busy.wait()
     # Threads that wait busily multiplied the CPU time by three, and far more.
-    assert seconds[0] < 2 * seconds[1]
+    assert default < 2 * single
