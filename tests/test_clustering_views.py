@@ -80,8 +80,12 @@ def test_samples_go_where_their_augmentations_go(growth):
     agreement = {}
     for views in (None, ink):
         settings = {**TINY, "hidden_dim": 32, "max_iter": 4, "views": views}
-        model = TreeVAEClustering(6, growth=growth, **settings).fit(train)
-        agreement[views is None] = np.mean(model.predict(test) == model.predict(varied))
+        agree = []
+        for seed in range(3):
+            settings["random_state"] = seed
+            model = TreeVAEClustering(6, growth=growth, **settings).fit(train)
+            agree.append(np.mean(model.predict(test) == model.predict(varied)))
+        agreement[views is None] = np.mean(agree)
     assert agreement[False] > 0.95
     assert 1 - agreement[False] < 0.6 * (1 - agreement[True])
 
