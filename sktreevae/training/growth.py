@@ -36,8 +36,10 @@ class GuidedSchedule:
     ----------
     min_steps : int, default=60
         Minimum number of update steps of the joint training with ``max_iter="auto"``.
+    random_min_steps : int, default=150
+        The same, if the posterior heads start from random weights.
     max_small_epochs : int, default=100
-        Maximum number of epochs that `min_steps` may lead to, and of the training of
+        Maximum number of epochs that these steps may lead to, and of the training of
         the routers alone.
     max_router_steps : int, default=400
         Maximum number of update steps of the training of the routers alone.
@@ -49,6 +51,7 @@ class GuidedSchedule:
     """
 
     min_steps: int = 60
+    random_min_steps: int = 150
     max_small_epochs: int = 100
     max_router_steps: int = 400
     router_loss_tol: float = 0.1

@@ -52,16 +52,32 @@ class GuidedGrowth(TreeGrowth):
         if len(clusters) > 1:
             initializer.init_routers()
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
-        initializer.init_latents()
-        min_steps = min(schedule.min_steps, max_steps)
-        # All weights are constant. The posteriors start near their optimum, and would
-        # lose it without divergences. The variances are small from the start, so that
-        # the ELBO alone would move samples to other leaves in a few steps.
-        weights = self.routing_weight, self.routing_weight
-        phase = Phase("joint", (1.0, 1.0), weights, min_steps)
-        self.train_all(phase, target)
+        self.train_all(self._joint_phase(initializer.init_latents(), max_steps), target)
         self.prune()
         return self.model
+
+    def _joint_phase(self, has_latents: bool, max_steps: int) -> Phase:
+        """Return the schedule of the joint training.
+
+        The routing weight is constant: the variances are small from the start, so that
+        the ELBO alone would move samples to other leaves in a few steps.
+
+        Parameters
+        ----------
+        has_latents : bool
+            Whether the posterior heads were initialized. They are near their optimum
+            then, and would lose it without divergences. From random weights, they need
+            the annealing of the paper and more steps.
+        max_steps : int
+            Maximum of the minimum number of update steps.
+        """
+        schedule = self.options.schedule
+        weights = self.routing_weight, self.routing_weight
+        if has_latents:
+            kl_weights, min_steps = (1.0, 1.0), schedule.min_steps
+        else:
+            kl_weights, min_steps = (0.0, 1.0), schedule.random_min_steps
+        return Phase("joint", kl_weights, weights, min(min_steps, max_steps))
 
     def _train_routers(self, target: Tensor, n_steps: int) -> None:
         """Train the encoder and the routers alone to reach the target leaves.

@@ -90,7 +90,7 @@ class Initializer:
             model.top_down.q_routers.set_last_layer(position, weight, bias)
 
     @torch.no_grad()
-    def init_latents(self) -> None:
+    def init_latents(self) -> bool:
         """Initialize posterior heads, the decoders' readout and the scale of leaves.
 
         The latent of a leaf is to be the principal components of its samples. Its head,
@@ -100,11 +100,14 @@ class Initializer:
         linear Gaussian chain passes upward. A linear readout is then the ridge
         regression of the samples on the hidden units of their leaves.
 
-        Counts are left out: the most frequent features determine their components.
+        Returns
+        -------
+        is_initialized : bool
+            False for counts: the most frequent features determine their components.
         """
         model, likelihood = self.model, self.model.top_down.likelihood
         if likelihood.support == "counts":
-            return
+            return False
         n_leaves = len(model.topology.leaves)
         index = self._draw_samples()
         leaf = self.target[index]
@@ -124,6 +127,7 @@ class Initializer:
         log_proba = model.route(encoding.embeddings).leaf_log_proba
         weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
         likelihood.init_scale(*_expected_errors(weight, x, mean, error, leaf))
+        return True
 
     def _draw_samples(self) -> Tensor:
         """Draw training samples of each leaf; return their indices, sorted by leaf."""

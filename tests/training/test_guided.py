@@ -85,6 +85,25 @@ def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch
     assert len(calls) == n_steps
 
 
+@pytest.mark.parametrize(
+    ("has_latents", "max_steps", "kl_weights", "min_steps"),
+    [
+        (True, 1000, (1.0, 1.0), 60),
+        (False, 1000, (0.0, 1.0), 150),
+        (True, 50, (1.0, 1.0), 50),
+        (False, 50, (0.0, 1.0), 50),
+    ],
+)
+def test_posteriors_from_random_weights_have_annealing_and_more_steps(
+    has_latents, max_steps, kl_weights, min_steps
+):
+    growth, _ = built(2)
+    phase = growth._joint_phase(has_latents, max_steps)
+    assert phase.kl_weights == kl_weights
+    assert phase.min_steps == min_steps
+    assert len(set(phase.routing_weights)) == 1
+
+
 @pytest.mark.parametrize("max_landmarks", [480, 100])
 def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
     graph = GraphOptions(max_landmarks, n_micro_clusters=100, n_restarts=2)
