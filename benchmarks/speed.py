@@ -50,15 +50,14 @@ from sktreevae.training.objectives import (
     routing_loss,
     routing_weight,
 )
-from sktreevae.training.trainer import ScheduledOptimizer
+from sktreevae.training.optimizer import AdamW
 
 N_FEATURES = 784
 WIDTHS = (N_FEATURES, 512, 256, 128)
 HIDDEN, LATENT = 128, 8
 N_ROWS = 20_000
 STEPS_PER_ROUND = 5
-PROGRESS = 0.5
-"""Fraction of a phase at which steps are timed; it determines the learning rate."""
+OPTIONS = TrainingOptions()
 
 
 class PlainVAE(nn.Module):
@@ -107,11 +106,11 @@ def plain_step(batch_size: int) -> Callable[[], int]:
     """
     generator = torch.Generator().manual_seed(0)
     model, (x, _) = PlainVAE(generator), clusters(10, generator)
-    optimizer = ScheduledOptimizer(model.parameters(), TrainingOptions())
+    optimizer = AdamW(model.parameters(), OPTIONS.weight_decay)
 
     def step() -> int:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
-        optimizer.step(model.loss(x[rows]), PROGRESS)
+        optimizer.step(model.loss(x[rows]), OPTIONS.learning_rate)
         return batch_size
 
     return step
@@ -130,7 +129,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
     )
     model = TreeVAE(balanced(n_leaves), config, generator=generator)
     model.bottom_up.standardize(x)
-    optimizer = ScheduledOptimizer(model.parameters(), TrainingOptions())
+    optimizer = AdamW(model.parameters(), OPTIONS.weight_decay)
 
     def draw_batch() -> tuple[Tensor, Tensor]:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
@@ -141,7 +140,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
         batch, target = draw_batch()
         routing = model.route(model.bottom_up(batch))
         loss = routing_loss(routing.leaf_log_proba, target)
-        optimizer.step(loss, PROGRESS)
+        optimizer.step(loss, OPTIONS.learning_rate)
         if loss < schedule.router_loss_tol:
             break
     n_decoded: list[int] = []
@@ -157,7 +156,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
             encoding, routing, batch, MAX_ACTIVE_LEAVES, generator
         )
         loss = routing_weight(N_FEATURES) * routing_loss(routing.leaf_log_proba, target)
-        optimizer.step(loss - terms.elbo().mean(), PROGRESS)
+        optimizer.step(loss - terms.elbo().mean(), OPTIONS.learning_rate)
         return n_decoded.pop()
 
     return step

@@ -348,14 +348,34 @@ def activate(x: Tensor) -> Tensor:
     return F.leaky_relu(F.layer_norm(x, x.shape[-1:]), NEGATIVE_SLOPE)
 
 
+class _Uninitialized:
+    """Keeps torch's layers from drawing weights from the global generator.
+
+    `nn.utils.skip_init` does the same, but imports a second's worth of torch's compiler
+    for the meta device.
+    """
+
+    def reset_parameters(self) -> None:
+        """Leave the parameters as they are."""
+
+
+class Linear(_Uninitialized, nn.Linear):
+    """Linear layer without initial weights."""
+
+
+class Conv2d(_Uninitialized, nn.Conv2d):
+    """Convolution without initial weights."""
+
+
+class ConvTranspose2d(_Uninitialized, nn.ConvTranspose2d):
+    """Transposed convolution without initial weights."""
+
+
 def linear(
     fan_in: int, fan_out: int, *, gain: float = 1.0, generator: torch.Generator
 ) -> nn.Linear:
     """Return a linear layer with initial weights from an explicit generator."""
-    # nn.Linear would draw from the global generator; `skip_init` doesn't.
-    layer = nn.utils.skip_init(
-        nn.Linear, fan_in, fan_out, device=generator.device, dtype=torch.float32
-    )
+    layer = Linear(fan_in, fan_out, device=generator.device, dtype=torch.float32)
     with torch.no_grad():
         _init_weight(layer.weight, fan_in, generator, gain)
         layer.bias.zero_()
@@ -387,12 +407,10 @@ def conv(
         Source of the initial weights.
     """
     if upsample:
-        kind, window, fan_in = nn.ConvTranspose2d, (4, 2, 1), 4 * n_in
+        kind, window, fan_in = ConvTranspose2d, (4, 2, 1), 4 * n_in
     else:
-        kind, window, fan_in = nn.Conv2d, (3, stride, 1), 9 * n_in
-    layer = nn.utils.skip_init(
-        kind, n_in, n_out, *window, device=generator.device, dtype=torch.float32
-    )
+        kind, window, fan_in = Conv2d, (3, stride, 1), 9 * n_in
+    layer = kind(n_in, n_out, *window, device=generator.device, dtype=torch.float32)
     with torch.no_grad():
         _init_weight(layer.weight, fan_in, generator, gain)
         layer.bias.zero_()

@@ -14,7 +14,8 @@ from ..model import Topology, TreeVAE
 from .growth import TreeGrowth
 from .initialization import Initializer
 from .objectives import routing_loss
-from .trainer import Phase, ScheduledOptimizer
+from .optimizer import AdamW
+from .trainer import Phase
 
 __all__ = ["GuidedGrowth"]
 
@@ -94,8 +95,9 @@ class GuidedGrowth(TreeGrowth):
         """
         options, schedule = self.trainer.options, self.options.schedule
         routers = self.model.top_down.q_routers
-        optimizer = ScheduledOptimizer(
-            [*self.model.bottom_up.parameters(), *routers.parameters()], options
+        optimizer = AdamW(
+            [*self.model.bottom_up.parameters(), *routers.parameters()],
+            options.weight_decay,
         )
         self.model.train()
         n_done = n_no_improvement = 0
@@ -108,7 +110,7 @@ class GuidedGrowth(TreeGrowth):
             for i, batch in enumerate(batches, start=n_done):
                 index = self.data.train[batch]
                 loss = self._routing_loss(index, target[index])
-                optimizer.step(loss, i / n_steps)
+                optimizer.step(loss, options.learning_rate_at(i / n_steps))
                 total += loss.detach()
             n_done += len(batches)
             mean = total.item() / len(batches)

@@ -1,9 +1,9 @@
-"""Training loop: options, phases, optimizer steps, early stopping and history."""
+"""Training loop: options, phases, early stopping and history."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from ..data import n_batches, shuffled_batches
 from ..model import TreeVAE
 from .objectives import Objective
+from .optimizer import AdamW
 
 __all__ = [
     "Callback",
     "History",
     "Phase",
-    "ScheduledOptimizer",
     "Trainer",
     "TrainingOptions",
 ]
@@ -134,48 +134,6 @@ class Phase:
         return max(DEFAULT_EPOCHS, math.ceil(self.min_steps / n_batches))
 
 
-class ScheduledOptimizer:
-    """AdamW with the schedule of `TrainingOptions.learning_rate_at`.
-
-    Only matrices decay. Biases and the constants of leaves, which are initialized from
-    data, do not.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        Parameters to train. Empty ones, of nodes that a tree lacks, are left out.
-    options : TrainingOptions
-        Learning rate and weight decay.
-    """
-
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], options: TrainingOptions
-    ) -> None:
-        self.parameters = [p for p in parameters if p.numel()]
-        self._options = options
-        matrices = [p for p in self.parameters if _is_matrix(p)]
-        others = [p for p in self.parameters if not _is_matrix(p)]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=True,
-        )
-
-    def step(self, loss: Tensor, progress: float) -> None:
-        """Take a step down the gradient of a loss, after a fraction of the phase."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._options.learning_rate_at(progress)
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-
-
-def _is_matrix(parameter: Tensor) -> bool:
-    """Tell a matrix, or a stack of them, from a vector: a stacked bias has one row."""
-    return parameter.ndim > 1 and parameter.shape[-2] > 1
-
-
 class History:
     """Records of all epochs of a fit."""
 
@@ -263,7 +221,7 @@ class Trainer:
         FloatingPointError
             If the loss is no longer finite.
         """
-        optimizer = ScheduledOptimizer(objective.parameters(), self.options)
+        optimizer = AdamW(objective.parameters(), self.options.weight_decay)
         n_epochs = phase.n_epochs(
             self.options, n_batches(len(train), self.options.batch_size)
         )
@@ -307,7 +265,7 @@ class Trainer:
         self,
         phase: Phase,
         objective: Objective,
-        optimizer: ScheduledOptimizer,
+        optimizer: AdamW,
         train: Tensor,
         position: tuple[int, int],
     ) -> tuple[dict[str, float], float]:
@@ -326,7 +284,7 @@ class Trainer:
             if terms.contrast is not None:
                 contrast = terms.contrast
                 loss = loss + contrast
-            optimizer.step(loss, progress)
+            optimizer.step(loss, self.options.learning_rate_at(progress))
             # Accumulate on the device: reading the values would synchronize with the
             # host at every step.
             sums = [getattr(terms.elbo, term).sum() for term in TERMS]

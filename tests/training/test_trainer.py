@@ -8,7 +8,6 @@ from sktreevae.model import ElboTerms
 from sktreevae.training.objectives import LossTerms
 from sktreevae.training.trainer import (
     Phase,
-    ScheduledOptimizer,
     Trainer,
     TrainingOptions,
 )
@@ -92,25 +91,6 @@ def test_finds_the_maximum():
     history = run(objective, max_iter=40)
     assert objective.weight.item() == pytest.approx(2.0, abs=0.05)
     assert history.records[-1]["elbo"] > history.records[0]["elbo"]
-
-
-@pytest.mark.parametrize(
-    ("shape", "decays"),
-    [
-        ((), False),
-        ((5,), False),
-        ((3, 1, 5), False),  # biases of a stack
-        ((4, 5), True),
-        ((3, 4, 5), True),
-        ((8, 1, 4, 4), True),
-    ],
-)
-def test_matrices_decay_and_vectors_do_not(shape, decays):
-    weight = torch.nn.Parameter(torch.ones(shape))
-    options = TrainingOptions(learning_rate=0.1, weight_decay=0.5)
-    optimizer = ScheduledOptimizer([weight], options)
-    optimizer.step(0.0 * weight.sum(), progress=0.5)
-    assert torch.allclose(weight, torch.tensor(0.95 if decays else 1.0))
 
 
 def test_every_sample_is_seen_once_an_epoch():
