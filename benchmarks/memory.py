@@ -32,6 +32,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from generated import make_counts, make_squares
 from scipy import sparse
 
 from sktreevae import TreeVAEClustering
@@ -62,32 +63,14 @@ def status(name: str) -> int:
 # Data in memory
 
 
-def make_pixels(n: int, side: int) -> np.ndarray:
-    """Return noisy images of squares of 4 x 4 equal pixels, with values in [0, 1]."""
-    rng = np.random.default_rng(0)
-    squares = rng.random((N_CLUSTERS, side // 4, side // 4), dtype=np.float32)
-    prototypes = squares.repeat(4, axis=1).repeat(4, axis=2).reshape(N_CLUSTERS, -1)
-    X = 0.2 * rng.standard_normal((n, side**2), dtype=np.float32)
-    X += prototypes[rng.integers(N_CLUSTERS, size=n)]
-    return X.clip(0, 1)
-
-
-def make_counts(n: int = 4000, n_features: int = 13_000) -> np.ndarray:
-    """Return counts whose mean rate is low."""
-    rng = np.random.default_rng(0)
-    rates = rng.gamma(1.0, 0.03, (N_CLUSTERS, n_features))
-    labels = rng.integers(N_CLUSTERS, size=n)
-    return np.stack([rng.poisson(rates[label]) for label in labels]).astype(np.float32)
-
-
 def make_data(name: str, data_dir: Path | None) -> np.ndarray:
     """Return a dataset, dense and in float32."""
     if name.endswith("counts"):
-        return make_counts()
+        return make_counts(4000, 13_000)[0]
     if name == "large-images":
-        return make_pixels(1440, 64)
+        return make_squares(1440, 64)[0]
     if data_dir is None:
-        return make_pixels(60_000, 28)
+        return make_squares(60_000, 28)[0]
     with np.load(data_dir / "mnist.npz") as file:
         return file["X_train"].reshape(60_000, -1) / np.float32(255)
 

@@ -5,12 +5,14 @@
 writes a line of JSON for each fit to --out and prints a Markdown table of all lines.
 Fits whose lines are in the file are skipped, so a run can be continued. Labels are used
 to evaluate, never to fit. All methods are evaluated on the test part. Methods that
-can't predict (Ward, HDBSCAN) cluster it.
+can't predict (Ward, HDBSCAN, EVoC) cluster it.
 
-A dataset is the name of a file in --data-dir, one of scikit-learn's, or "blobs", with
+A dataset is the name of a file in --data-dir, one of scikit-learn's, or generated, with
 suffixes: "mnist-10k" has the first 10 000 rows, the rows of "mnist-images" are images
 of the shape in the file, "digits-unit" are divided by 16, and the sizes of the clusters
-of "blobs-100" have ratios of up to 100.
+of "blobs-100" have ratios of up to 100. Others that are generated are "gaussians"
+(1000 x 50), "squares" (400 images of 32 x 32 in 40 clusters) and "counts" (4186 x
+13 488, of which 97% are 0).
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ import io
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import torch
+from generated import make_counts, make_gaussians, make_squares, make_unbalanced
 from records import append, publish, read, summarize
 from scipy import sparse
 from scipy.cluster.hierarchy import linkage
@@ -70,13 +73,22 @@ MAX_DEEP_ECT_VISITS = 300_000
 
 @dataclass(frozen=True)
 class Data:
-    """Training and test parts, and the shape of the images that rows are, if any."""
+    """Training and test parts, and parameters of `TreeVAEClustering`.
+
+    `image_shape` is the shape of the images that rows are, if any.
+    """
 
     X: np.ndarray | sparse.csr_array
     y_train: np.ndarray
     X_test: np.ndarray | sparse.csr_array
     y_test: np.ndarray
     image_shape: tuple[int, ...] | None = None
+    parameters: dict = field(default_factory=dict)
+
+    @classmethod
+    def of_one_part(cls, X: np.ndarray, y: np.ndarray, **attributes) -> Data:
+        """Return data whose training part is the test part as well."""
+        return cls(X, y, X, y, **attributes)
 
 
 @dataclass(frozen=True)
@@ -105,13 +117,13 @@ class Clustering:
 def load(name: str, data_dir: Path) -> Data:
     """Return a dataset by its name; without a test part, the training part is both."""
     stem, *suffixes = name.split("-")
-    if stem == "blobs":
-        X, y = unbalanced_blobs(int(suffixes[0]))
-        return Data(X, y, X, y)
+    if stem in GENERATED:
+        return GENERATED[stem](*map(int, suffixes))
     if stem in BUNDLED:
         X, y = BUNDLED[stem](return_X_y=True)
         X = X / 16.0 if "unit" in suffixes else X  # gray levels in [0, 1]
-        return Data(X, y, X, y, (8, 8) if "images" in suffixes else None)
+        image_shape = (8, 8) if "images" in suffixes else None
+        return Data.of_one_part(X, y, image_shape=image_shape)
     with np.load(data_dir / f"{FILES[stem]}.npz") as file:
         parts = dict(file)
     if stem == "cifar":
@@ -132,6 +144,23 @@ def load(name: str, data_dir: Path) -> Data:
             X, y = X[rows], y[rows]
     image_shape = parts["X_train"].shape[1:] if "images" in suffixes else None
     return Data(X, y, X_test, parts["y_test"], image_shape)
+
+
+def counts() -> Data:
+    """Return sparse counts."""
+    X, y = make_counts(4186, 13_488)
+    parameters = {"likelihood": "negative_binomial"}
+    return Data.of_one_part(sparse.csr_array(X), y, parameters=parameters)
+
+
+GENERATED: dict[str, Callable[..., Data]] = {
+    "blobs": lambda ratio: Data.of_one_part(*make_unbalanced(ratio)),
+    "gaussians": lambda: Data.of_one_part(*make_gaussians(1000, n_clusters=10)),
+    "squares": lambda: Data.of_one_part(
+        *make_squares(400, 32, 40), image_shape=(32, 32)
+    ),
+    "counts": counts,
+}
 
 
 def decode_jpegs(parts: dict, part: str) -> np.ndarray:
@@ -157,15 +186,6 @@ def read_rows(parts: dict, key: str) -> np.ndarray | sparse.csr_array | None:
     return sparse.csr_array(csr, shape=tuple(parts[f"{key}_shape"]))
 
 
-def unbalanced_blobs(ratio: int) -> tuple[np.ndarray, np.ndarray]:
-    """Eight Gaussians in ten dimensions, with sizes in proportions of 1 to ratio."""
-    rng = np.random.default_rng(0)
-    share = np.geomspace(1, ratio, 8)
-    y = np.repeat(np.arange(8), np.maximum(5, 1500 * share / share.sum()).astype(int))
-    centers = 2.2 * rng.standard_normal((8, 10))
-    return centers[y] + rng.standard_normal((len(y), 10)), y
-
-
 def dense(X: np.ndarray | sparse.csr_array) -> np.ndarray:
     """Return a dense array."""
     return X.toarray() if sparse.issparse(X) else X
@@ -184,11 +204,10 @@ def principal_components(data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 def fit_tree_vae(data: Data, n_leaves: int, seed: int, **options) -> TreeVAEClustering:
     """Fit `TreeVAEClustering` without warnings, whose causes are in the table."""
+    options = {"image_shape": data.image_shape, **data.parameters, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return TreeVAEClustering(
-            n_leaves, image_shape=data.image_shape, random_state=seed, **options
-        ).fit(data.X)
+        return TreeVAEClustering(n_leaves, random_state=seed, **options).fit(data.X)
 
 
 def tree_vae(data: Data, n_leaves: int, seed: int, **options) -> Clustering:
@@ -256,6 +275,31 @@ def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
     return Clustering(model.fit_predict(principal_components(data)[1]))
 
 
+def fast_hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """Find the clusters of `hdbscan` by the package fast_hdbscan."""
+    try:
+        import fast_hdbscan
+    except ImportError as error:
+        raise ImportError("fast_hdbscan: pip install fast_hdbscan") from error
+    min_size = max(5, len(data.y_test) // (20 * n_leaves))
+    model = fast_hdbscan.HDBSCAN(min_cluster_size=min_size, min_samples=5)
+    return Clustering(model.fit_predict(principal_components(data)[1]))
+
+
+def evoc(data: Data, n_leaves: int, seed: int, *, with_number: bool) -> Clustering:
+    """Clusters of the test part by EVoC, whose default finds their number.
+
+    Noise is one more cluster, as with HDBSCAN.
+    """
+    try:
+        from evoc import EVoC
+    except ImportError as error:
+        raise ImportError("EVoC: pip install evoc") from error
+    options = {"approx_n_clusters": n_leaves} if with_number else {}
+    model = EVoC(random_state=seed, **options)
+    return Clustering(model.fit_predict(dense(data.X_test).astype(np.float32)))
+
+
 def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
     """DeepECT by clustpy, with fewer epochs for data on which these take hours.
 
@@ -312,9 +356,14 @@ METHODS: dict[str, Callable[..., Clustering]] = {
     "KMeans + Ward": partial(centroid_ward, estimator=KMeans),
     "BisectingKMeans + Ward": partial(centroid_ward, estimator=BisectingKMeans),
     "HDBSCAN": hdbscan,
+    "fast_hdbscan": fast_hdbscan,
+    "EVoC": partial(evoc, with_number=False),
+    "EVoC, number given": partial(evoc, with_number=True),
     "DeepECT": deep_ect,
 }
-DETERMINISTIC = ("Ward", "Ward on PCA", "HDBSCAN")
+DETERMINISTIC = ("Ward", "Ward on PCA", "HDBSCAN", "fast_hdbscan")
+EXTRA = ("fast_hdbscan", "EVoC", "EVoC, number given", "DeepECT")
+"""Methods of packages that the extra ``bench`` does not install."""
 
 
 def purity_of(result: Clustering, y: np.ndarray, n_leaves: int) -> float | None:
@@ -356,8 +405,8 @@ def main() -> None:
         "--methods",
         nargs="+",
         choices=METHODS,
-        default=[method for method in METHODS if method != "DeepECT"],
-        help="all by default but DeepECT, which needs an extra",
+        default=[method for method in METHODS if method not in EXTRA],
+        help=f"all by default but {', '.join(EXTRA)}",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-leaves", nargs="+", type=int, default=[10])

@@ -9,7 +9,8 @@ steps    milliseconds of an update step of the joint training, for trees of 2 to
          784 features, batches of 256 and 1024. The data has as many clusters as there
          are leaves, and routers are initialized as in a fit. "read" is the mean number
          of leaves that decode a sample.
-fits     seconds of whole fits by phase, beside other clusterings
+fits     seconds of whole fits by phase, beside other clusterings; EVoC and fast_hdbscan
+         need ``pip install evoc fast_hdbscan``
 leaves   seconds of a fit of MNIST by the number of leaves, and the exponent
 samples  seconds of a fit of generated rows of 50 features by their number, and the
          exponent
@@ -33,8 +34,10 @@ from unittest import mock
 
 import numpy as np
 import torch
+from generated import make_gaussians
 from quality import METHODS, Data, fit_tree_vae, load
 from records import append, publish
+from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -220,8 +223,10 @@ def stopwatches(**methods: tuple[type, str]) -> Iterator[dict[str, float]]:
         yield totals
 
 
-def timed_fit(fit: Callable[[], object]) -> dict:
-    """Return the seconds of a fit: of the CPU, of the clock, and of each phase."""
+def timed_fit(
+    fit: Callable[[], TreeVAEClustering],
+) -> tuple[dict, TreeVAEClustering]:
+    """Return the seconds of a fit, of the CPU, the clock and each phase; the model."""
     with stopwatches(
         graph=(NeighborGraph, "__init__"),
         tree=(NeighborGraph, "propose"),
@@ -229,35 +234,66 @@ def timed_fit(fit: Callable[[], object]) -> dict:
         joint=(GuidedGrowth, "train_all"),
     ) as phases:
         clock, cpu = time.perf_counter(), time.process_time()
-        fit()
+        model = fit()
         clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
     rest = cpu - sum(phases.values())
-    return {"CPU-s": cpu, "s": clock, **phases, "rest": rest}
+    return {"CPU-s": cpu, "s": clock, **phases, "rest": rest}, model
 
 
-PEERS = ("Ward", "BisectingKMeans + Ward", "HDBSCAN")
+PEERS = (
+    "Ward",
+    "BisectingKMeans + Ward",
+    "HDBSCAN",
+    "fast_hdbscan",
+    "EVoC",
+)
 MAX_ROWS = {"Ward": 20_000, "HDBSCAN": 20_000}
 """With more rows, these methods take all memory, or hours."""
+
+N_LEAVES = {"iris": 3, "squares": 40}
+"""Number of clusters where it isn't 10."""
 
 
 def fits(arguments: argparse.Namespace) -> Iterator[dict]:
     """Time whole fits by phase, beside peers that run on the same rows."""
     # The set-up of libraries on first use isn't part of a fit.
-    TreeVAEClustering(2, max_iter=1).fit(np.random.default_rng(0).random((200, 5)))
+    first = Data.of_one_part(*make_gaussians(200, 5))
+    fit_tree_vae(first, 2, 0, max_iter=1)
+    for peer in arguments.peers:
+        METHODS[peer](first, 2, 0)
+    # The first use of numba sets the number of threads of OpenMP.
+    torch.set_num_threads(arguments.threads)
     for name in arguments.datasets:
-        data = load(name, arguments.data_dir)
+        data, k = load(name, arguments.data_dir), N_LEAVES.get(name, 10)
         for seed in arguments.seeds:
-            seconds = timed_fit(lambda d=data, s=seed: fit_tree_vae(d, 10, s))
-            yield {"data": name, "method": "TreeVAE", "seed": seed, **seconds}
+            seconds, model = timed_fit(partial(fit_tree_vae, data, k, seed))
+            quality = agreement(data.y_train, model.labels_)
+            yield {
+                "data": name,
+                "method": "TreeVAE",
+                "seed": seed,
+                **quality,
+                **seconds,
+            }
         # Methods that can't predict cluster the test part.
-        train = Data(data.X, data.y_train, data.X, data.y_train, data.image_shape)
-        for peer in PEERS:
+        train = Data.of_one_part(data.X, data.y_train)
+        for peer in arguments.peers:
             if data.X.shape[0] > MAX_ROWS.get(peer, np.inf):
                 continue
             clock, cpu = time.perf_counter(), time.process_time()
-            METHODS[peer](train, 10, 0)
+            labels = METHODS[peer](train, k, 0).labels
             cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
-            yield {"data": name, "method": peer, "seed": 0, "CPU-s": cpu, "s": clock}
+            quality = agreement(data.y_train, labels)
+            row = {"data": name, "method": peer, "seed": 0, **quality}
+            yield {**row, "CPU-s": cpu, "s": clock}
+
+
+def agreement(y: np.ndarray, labels: np.ndarray) -> dict:
+    """Return the number of clusters, and their agreement with classes."""
+    return {
+        "clusters": len(np.unique(labels)),
+        "NMI": float(normalized_mutual_info_score(y, labels)),
+    }
 
 
 MIN_EXPONENT_ROWS = 10_000
@@ -277,25 +313,17 @@ def leaves(arguments: argparse.Namespace) -> Iterator[dict]:
     data = load("mnist", arguments.data_dir)
     points = []
     for n_leaves in (10, 20, 50, 100):
-        row = timed_fit(lambda n=n_leaves: fit_tree_vae(data, n, 0))
+        row, _ = timed_fit(lambda n=n_leaves: fit_tree_vae(data, n, 0))
         points.append((n_leaves, row["CPU-s"]))
         yield {"leaves": n_leaves, **row, "exponent": exponent(points)}
-
-
-def mixture(n_rows: int, seed: int = 0) -> np.ndarray:
-    """Generate rows of 50 features from 20 Gaussians."""
-    rng = np.random.default_rng(seed)
-    centers = 3.0 * rng.standard_normal((20, 50), dtype=np.float32)
-    noise = rng.standard_normal((n_rows, 50), dtype=np.float32)
-    return centers[rng.integers(20, size=n_rows)] + noise
 
 
 def samples(arguments: argparse.Namespace) -> Iterator[dict]:
     """Time fits by the number of rows."""
     points = []
     for n_rows in arguments.rows:
-        X = mixture(n_rows)
-        row = timed_fit(lambda X=X: TreeVAEClustering(20, random_state=0).fit(X))
+        X, _ = make_gaussians(n_rows)
+        row, _ = timed_fit(lambda X=X: TreeVAEClustering(20, random_state=0).fit(X))
         if n_rows >= MIN_EXPONENT_ROWS:
             points.append((n_rows, row["CPU-s"]))
         yield {"rows": n_rows, **row, "exponent": exponent(points)}
@@ -364,8 +392,11 @@ def parse_arguments() -> argparse.Namespace:
         "--leaves", nargs="+", type=int, default=[2, 5, 10, 20, 50, 100, 200]
     )
     parser.add_argument(
-        "--datasets", nargs="+", default=["digits", "mnist-10k", "mnist"]
+        "--datasets",
+        nargs="+",
+        default=["iris", "digits", "gaussians", "squares", "counts", "mnist"],
     )
+    parser.add_argument("--peers", nargs="*", choices=METHODS, default=PEERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--rows",
