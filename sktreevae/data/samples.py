@@ -98,8 +98,11 @@ class _Table(ABC):
         for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
             blocks = self[_as_index(index[chunk])].split(self.block_size)
             for i, block in enumerate(blocks):
-                padding = (0, 0, 0, self.block_size - len(block))
-                values = function(F.pad(block, padding))[: len(block)]
+                n_missing = self.block_size - len(block)
+                if n_missing:
+                    values = function(F.pad(block, (0, 0, 0, n_missing)))[:-n_missing]
+                else:
+                    values = function(block)
                 if result is None:
                     result = values.new_empty(n_rows, *values.shape[1:])
                 start = chunk.start + i * self.block_size
@@ -226,25 +229,33 @@ class Samples(_Table):
         )
         values = result.numpy()
         for chunk in row_slices(*values.shape, self.chunk_size):
-            converted = self._convert(self.X[_as_slice(positions[chunk])])
-            values[chunk if order is None else order[chunk]] = converted
+            rows = self.X[_as_slice(positions[chunk])]
+            if order is None:
+                self._convert(rows, out=values[chunk])
+            else:
+                values[order[chunk]] = self._convert(rows)
         return result.to(self._device, non_blocking=self._pins)
 
-    def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
+    def _convert(
+        self,
+        rows: np.ndarray | sparse.csr_array,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Check and standardize rows in the user's units."""
+        if out is None:
+            out = np.empty(rows.shape, dtype=np.float32)
         if sparse.issparse(rows):
             rows = rows.toarray()
         check_support(rows, self.likelihood)
         low, high = -MAX_STANDARDIZED, MAX_STANDARDIZED
         if LIKELIHOODS[self.likelihood].support == "unit_interval":
             low, high = 0.0, 1.0
-        if self.standardizer.is_identity:
-            rows = rows.astype(np.promote_types(rows.dtype, np.float32), copy=False)
-            return np.clip(rows, low, high).astype(np.float32, copy=False)
-        # In float64, which represents values of any unit.
-        values = self.standardizer.transform(rows)
-        np.clip(values, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=values)
-        return values.astype(np.float32)
+        if not self.standardizer.is_identity:
+            # In float64, which represents values of any unit.
+            rows = self.standardizer.transform(rows)
+        elif rows.dtype.kind != "f" or rows.itemsize < out.itemsize:
+            rows = rows.astype(np.promote_types(rows.dtype, np.float32))
+        return np.clip(rows, low, high, out=out, casting="same_kind")
 
 
 class FeatureTable(_Table):

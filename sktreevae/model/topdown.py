@@ -163,15 +163,21 @@ class TopDown(nn.Module):
         root_log_proba : Tensor of shape (batch,)
             Log-probability of reaching the root; see `posterior`.
         """
-        q_routers = self.q_routers.split(self.index.split_sizes)
-        q_logits = [
-            to_float32(q_routers[depth](at_depth(embeddings, depth))).squeeze(-1)
-            for depth in range(self.topology.depth)
+        # Splits that read the same embedding are a single matrix product.
+        sizes = self.index.split_sizes
+        n_last = len(embeddings) - 1
+        shared = [*sizes[:n_last], sum(sizes[n_last:])]
+        logits = [
+            to_float32(router(embedding)).squeeze(-1)
+            for router, embedding in zip(
+                self.q_routers.split(shared), embeddings, strict=False
+            )
         ]
+        logit = torch.cat(logits)
         # Under autocast, it may have the dtype of the embeddings.
-        log_proba = self.index.path_log_probs(q_logits, to_float32(root_log_proba))
+        log_proba = self.index.path_log_probs(logit, to_float32(root_log_proba))
         return Routing(
-            q_logits,
+            list(logit.split(sizes[:-1])),
             list(log_proba.split(self.index.level_sizes)),
             log_proba.index_select(0, self.index.leaves),
         )

@@ -104,21 +104,16 @@ class TreeIndex(nn.Module):
         rows = torch.cat([F.logsigmoid(logit), F.logsigmoid(-logit), certain])
         return rows.index_select(0, self._levels[depth].child_rows)
 
-    def path_log_probs(
-        self, logits: Sequence[Tensor], root_log_proba: Tensor
-    ) -> Tensor:
+    def path_log_probs(self, logit: Tensor, root_log_proba: Tensor) -> Tensor:
         """Return the log-probability of reaching each node, (n_nodes, batch).
 
         Parameters
         ----------
-        logits : sequence of Tensor of shape (n_splits, batch)
-            Logits of "left" at the splits of each level but the deepest.
+        logit : Tensor of shape (n_splits, batch)
+            Logits of "left" at the splits of the tree, level by level.
         root_log_proba : Tensor of shape (batch,)
             Log-probability of reaching the root.
         """
-        if not logits:
-            return root_log_proba[None]
-        logit = torch.cat(list(logits))
         log_probs = F.logsigmoid(torch.cat([logit, -logit]))
         with no_autocast(logit):
             return torch.addmm(root_log_proba, self.decisions, log_probs)
