@@ -10,7 +10,7 @@ steps    milliseconds of an update step of the joint training, for trees of 2 to
          are leaves, and routers are initialized as in a fit. "read" is the mean number
          of leaves that decode a sample.
 fits     seconds of whole fits by phase, beside other clusterings; EVoC and fast_hdbscan
-         need ``pip install evoc fast_hdbscan``
+         need ``pip install evoc fast_hdbscan[nndescent]``
 leaves   seconds of a fit of MNIST by the number of leaves, and the exponent
 samples  seconds of a fit of generated rows of 50 features by their number, and the
          exponent

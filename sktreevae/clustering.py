@@ -58,7 +58,12 @@ from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
 from .diagnostics import diagnose_fit
-from .hierarchy import cut_proba, make_dendrogram, update_dendrogram
+from .hierarchy import (
+    build_dendrogram,
+    cut_proba,
+    leaf_statistics,
+    update_dendrogram,
+)
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
 from .training import Augmentation, Trainer, continue_training, fit_tree
@@ -439,12 +444,13 @@ class TreeVAEClustering(
             contrast = contrast_options(self, data, generator)
             growth = growth_options(self)
             with Trainer(options, generator, make_callbacks(self)) as trainer:
-                model = fit_tree(
+                model, height = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
-            self._store(
-                model, data, make_dendrogram(model, data), trainer.history.as_lists()
+            dendrogram = build_dendrogram(
+                model.topology, height, *leaf_statistics(model, data)
             )
+            self._store(model, data, dendrogram, trainer.history.as_lists())
             self.n_samples_seen_ = len(data.samples)
             self._seed = draw_seed(generator)
             findings = diagnose_fit(self, data, growth, rng)
@@ -461,8 +467,8 @@ class TreeVAEClustering(
         augment the new rows, except for "neighbors".
 
         `labels_` and the sample counts of `dendrogram_` are then those of the new rows;
-        leaves can be empty. Weights and heights of `dendrogram_` are means over all
-        calls. `history_` grows by one epoch for each call.
+        leaves can be empty. Weights of `dendrogram_` are means over all calls; heights
+        stay. `history_` grows by one epoch for each call.
 
         Parameters
         ----------
@@ -513,7 +519,7 @@ class TreeVAEClustering(
             with Trainer(options, generator, make_callbacks(self)) as trainer:
                 continue_training(model, data, trainer, contrast)
             dendrogram = update_dendrogram(
-                self.dendrogram_, self.n_samples_seen_, make_dendrogram(model, data)
+                self.dendrogram_, self.n_samples_seen_, *leaf_statistics(model, data)
             )
             new = trainer.history.as_lists()
             history = {name: [*old, *new[name]] for name, old in self.history_.items()}

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dendrogram", "DendrogramPlotData"]
 
-MIN_HEIGHT = 1e-6
-"""Minimum height of an internal node, in nats."""
-
-MIN_RELATIVE_RISE = 1e-6
-"""Minimum rise from a node to its parent, relative to the height of the node."""
-
 NODE_ATTRIBUTES = (
     "parent",
     "children_left",
@@ -79,8 +73,8 @@ class Dendrogram:
         Parent of each node, non-decreasing; -1 for the root. Every node has two
         children or none.
     height : array-like of float of shape (n_nodes,)
-        Dissimilarity of the two branches of each node, in nats. Entries of leaves are
-        ignored. Heights that are not above the heights of both children are raised.
+        Dissimilarity of the two branches of each node, in nats, at least 0 and not
+        below the heights of its children. Entries of leaves are ignored.
     labels : array-like of int of shape (n_samples,)
         Leaf label of each sample.
     weight : array-like of float of shape (n_nodes,), default=None
@@ -96,7 +90,7 @@ class Dendrogram:
     depth : ndarray of int of shape (n_nodes,)
         Number of edges between each node and the root.
     height : ndarray of float of shape (n_nodes,)
-        Height of each node in nats; 0 for leaves, strictly increasing towards the root.
+        Height of each node in nats; 0 for leaves. Heights never fall towards the root.
     n_node_samples : ndarray of int of shape (n_nodes,)
         Number of samples below each node.
     weight : ndarray of float of shape (n_nodes,)
@@ -110,7 +104,7 @@ class Dendrogram:
     Raises
     ------
     ValueError
-        If the arrays do not describe a binary tree.
+        If the arrays do not describe a binary tree, or heights fall towards the root.
 
     Examples
     --------
@@ -142,7 +136,7 @@ class Dendrogram:
         self.depth = np.zeros(n_nodes, dtype=np.int64)
         self._set_children()
         self.leaf_label = self._label_leaves()
-        self.height = self._make_monotonic(np.array(height, dtype=np.float64))
+        self.height = self._check_heights(np.array(height, dtype=np.float64))
         self.labels = np.array(labels, dtype=np.int64)
         if len(self.labels) and not (
             0 <= self.labels.min() and self.labels.max() < self.n_leaves
@@ -189,20 +183,18 @@ class Dendrogram:
                 stack += [self.children_right[node], self.children_left[node]]
         return leaf_label
 
-    def _make_monotonic(self, height: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raise heights until they strictly increase towards the root."""
+    def _check_heights(self, height: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Check that heights don't fall towards the root; leaves have height 0."""
         if height.shape != self.parent.shape or not np.isfinite(height).all():
             raise ValueError(
                 f"height must have one finite entry for each of the {self.n_nodes} "
                 f"nodes, got {height!r}."
             )
         height[self.leaf_label >= 0] = 0.0
-        for node in self.internal_nodes[::-1]:
-            child_height = max(
-                height[self.children_left[node]], height[self.children_right[node]]
-            )
-            height[node] = max(
-                height[node], child_height * (1 + MIN_RELATIVE_RISE), MIN_HEIGHT
+        if (height[1:] > height[self.parent[1:]]).any():
+            raise ValueError(
+                "the height of a node must not be below the heights of its children, "
+                f"got {height.tolist()} for the parents {self.parent.tolist()}."
             )
         return height
 

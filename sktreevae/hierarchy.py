@@ -1,176 +1,96 @@
-"""From a trained model and data to a dendrogram: contraction and heights."""
+"""From a trained model and data to a dendrogram."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from .data import TrainingData
 from .dendrogram import Dendrogram
 from .model import Topology, TreeVAE
 
-__all__ = [
-    "LeafStatistics",
-    "build_dendrogram",
-    "cut_proba",
-    "make_dendrogram",
-    "update_dendrogram",
-]
-
-MAX_HEIGHT_SAMPLES = 200
-"""Maximum number of samples of each leaf that heights are estimated from."""
+__all__ = ["build_dendrogram", "cut_proba", "leaf_statistics", "update_dendrogram"]
 
 
-@dataclass(frozen=True)
-class LeafStatistics:
-    """Statistics of samples at the leaves of a tree.
+def leaf_statistics(
+    model: TreeVAE, data: TrainingData
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return statistics of samples at the leaves, in one pass over the features.
 
     Parameters
     ----------
+    model : TreeVAE
+        The model.
+    data : TrainingData
+        Samples and features.
+
+    Returns
+    -------
     weight : ndarray of shape (n_leaves,)
         Share of the probability mass at each leaf.
     labels : ndarray of int of shape (n_samples,)
         Leaf of each sample.
-    subset : ndarray of int of shape (n_subset,)
-        Samples that `leaf_elbo` is computed for.
-    leaf_elbo : ndarray of shape (n_subset, n_leaves)
-        Lower bounds of log p(x | leaf), in nats.
     """
-
-    weight: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    subset: NDArray[np.int64]
-    leaf_elbo: NDArray[np.float64]
-
-    @classmethod
-    def from_model(
-        cls, model: TreeVAE, data: TrainingData, max_samples: int = MAX_HEIGHT_SAMPLES
-    ) -> LeafStatistics:
-        """Compute the statistics in one pass over the features.
-
-        Parameters
-        ----------
-        model : TreeVAE
-            The model.
-        data : TrainingData
-            Samples and features.
-        max_samples : int, default=200
-            Maximum number of samples of each leaf in `subset`.
-        """
-        labels = np.empty(len(data.samples), dtype=np.int64)
-        weight = np.zeros(len(model.topology.leaves))
-        for rows in data.features.chunks():
-            log_proba = data.features.map(model.leaf_log_proba, rows)
-            labels[rows] = log_proba.argmax(1).numpy(force=True)
-            proba = log_proba.exp().numpy(force=True).astype(np.float64)
-            weight += proba.sum(axis=0)
-        subset = _sample_each(labels, max_samples)
-        index = torch.from_numpy(subset).to(data.samples.device)
-        leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
-        return cls(weight / len(labels), labels, subset, leaf_elbo.astype(np.float64))
-
-    def jeffreys_divergence(self, left: list[int], right: list[int]) -> float:
-        """Return the Jeffreys divergence between two sets of leaves, in nats."""
-        counts = np.bincount(self.labels, minlength=len(self.weight))
-
-        def log_density(leaves: list[int], x: NDArray[np.bool_]) -> NDArray[np.float64]:
-            # One is added so that a leaf without samples keeps a density.
-            share = (counts[leaves] + 1.0) / (counts[leaves] + 1.0).sum()
-            return logsumexp(self.leaf_elbo[x][:, leaves], axis=1, b=share)
-
-        divergence = 0.0
-        for branch, other in ((left, right), (right, left)):
-            x = np.isin(self.labels[self.subset], branch)
-            if x.any():
-                divergence += np.mean(log_density(branch, x) - log_density(other, x))
-        return float(divergence)
+    labels = np.empty(len(data.samples), dtype=np.int64)
+    weight = np.zeros(len(model.topology.leaves))
+    for rows in data.features.chunks():
+        log_proba = data.features.map(model.leaf_log_proba, rows)
+        labels[rows] = log_proba.argmax(1).numpy(force=True)
+        proba = log_proba.exp().numpy(force=True).astype(np.float64)
+        weight += proba.sum(axis=0)
+    return weight / len(labels), labels
 
 
-def _sample_each(labels: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return the indices of up to n evenly spaced samples of each leaf."""
-    chosen = []
-    for leaf in np.unique(labels):
-        members = np.flatnonzero(labels == leaf)
-        spaced = np.linspace(0, len(members) - 1, min(n, len(members)))
-        chosen.append(members[spaced.astype(np.int64)])
-    return np.concatenate(chosen)
-
-
-def make_dendrogram(model: TreeVAE, data: TrainingData) -> Dendrogram:
-    """Return the dendrogram of a model, with the labels of some samples."""
-    return build_dendrogram(model.topology, LeafStatistics.from_model(model, data))
-
-
-def build_dendrogram(topology: Topology, statistics: LeafStatistics) -> Dendrogram:
-    """Contract a tree to its leaves and splits, and compute the heights of the splits.
-
-    The height of a node is the Jeffreys divergence between its branches A and B,
-
-        E_{x in A}[log p_A(x) - log p_B(x)] + E_{x in B}[log p_B(x) - log p_A(x)],
-
-    where p_A is the mixture of the leaves below A, in proportion to their samples.
+def build_dendrogram(
+    topology: Topology,
+    height: NDArray[np.float64],
+    leaf_weight: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> Dendrogram:
+    """Contract a tree to its leaves and splits.
 
     Parameters
     ----------
     topology : Topology
         The tree; nodes with one child are contracted away.
-    statistics : LeafStatistics
-        Samples at the leaves.
+    height : ndarray of shape (n_nodes,)
+        Height of each node of the tree.
+    leaf_weight : ndarray of shape (n_leaves,)
+        Share of the probability mass at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
     """
     parent, nodes = _contract(topology)
-    leaf_of_node = {node: leaf for leaf, node in enumerate(topology.leaves)}
-    below: list[list[int]] = [
-        [leaf_of_node[node]] if node in leaf_of_node else [] for node in nodes
-    ]
-    for node in range(len(parent) - 1, 0, -1):
-        below[parent[node]] += below[node]
-    weight = np.array([statistics.weight[leaves].sum() for leaves in below])
-    height = np.zeros(len(parent))
-    for node in range(len(parent)):
-        children = [i for i in range(1, len(parent)) if parent[i] == node]
-        if children:
-            left, right = (below[child] for child in children)
-            height[node] = statistics.jeffreys_divergence(left, right)
-    return Dendrogram(parent, height, statistics.labels, weight)
+    leaves = np.array([nodes.index(leaf) for leaf in topology.leaves])
+    weight = _node_weights(np.array(parent), leaves, leaf_weight)
+    return Dendrogram(parent, height[nodes], labels, weight)
 
 
-def update_dendrogram(old: Dendrogram, n_old: int, new: Dendrogram) -> Dendrogram:
-    """Combine the dendrogram of new samples with that of earlier samples.
+def update_dendrogram(
+    old: Dendrogram,
+    n_old: int,
+    leaf_weight: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> Dendrogram:
+    """Return a dendrogram with the labels of new samples.
 
-    Weights become means over all samples below a node. So do the heights of nodes with
-    new samples in both branches; other heights stay. A leaf without new samples keeps
-    its weight.
+    Weights become means over all samples. Heights stay.
 
     Parameters
     ----------
     old : Dendrogram
         The tree before.
     n_old : int
-        Number of samples that its weights and heights are means of.
-    new : Dendrogram
-        The same tree with statistics of the new samples.
-
-    Returns
-    -------
-    dendrogram : Dendrogram
-        With the labels of the new samples.
+        Number of samples that its weights are means of.
+    leaf_weight : ndarray of shape (n_leaves,)
+        Share of the probability mass of the new samples at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each new sample.
     """
-    n_new = len(new.labels)
-    old_mass, new_mass = n_old * old.weight, n_new * new.weight
-    height = old.height.copy()
-    for node in new.internal_nodes:
-        children = [new.children_left[node], new.children_right[node]]
-        if new.n_node_samples[children].all():
-            height[node] = np.average(
-                [old.height[node], new.height[node]],
-                weights=[old_mass[node], new_mass[node]],
-            )
-    weight = (old_mass + new_mass) / (n_old + n_new)
-    return Dendrogram(new.parent, height, new.labels, weight)
+    n_new = len(labels)
+    mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
+    weight = _node_weights(old.parent, old.leaves, mass / (n_old + n_new))
+    return Dendrogram(old.parent, old.height, labels, weight)
 
 
 def cut_proba(
@@ -205,6 +125,19 @@ def cut_proba(
     proba = np.exp(leaf_log_proba.astype(np.float64))
     proba = np.maximum.reduceat(proba, starts, axis=1)
     return proba / proba.sum(axis=1, keepdims=True)
+
+
+def _node_weights(
+    parent: NDArray[np.int64],
+    leaves: NDArray[np.int64],
+    leaf_weight: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the weight of each node: the sum over the leaves below it."""
+    weight = np.zeros(len(parent))
+    weight[leaves] = leaf_weight
+    for node in range(len(parent) - 1, 0, -1):
+        weight[parent[node]] += weight[node]
+    return weight
 
 
 def _contract(topology: Topology) -> tuple[list[int], list[int]]:

@@ -6,14 +6,13 @@ Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 __all__ = [
-    "GRAPH_LINKAGES",
+    "GRAPH_GAINS",
     "average_linkage",
     "cut_merges",
     "edge_density",
@@ -52,14 +51,14 @@ def edge_density(edge_weight: Array, volume: Array, other_volume: Array) -> Arra
 
 
 def average_linkage(
-    edge_weight: Array, cluster: NDArray[np.int64], max_depth: int | None = None
-) -> NDArray[np.int64]:
-    """Merge the clusters of a partition, the highest density of edges first.
+    flow: Array, cluster: NDArray[np.int64], max_depth: int | None = None
+) -> tuple[NDArray[np.int64], Array]:
+    """Merge the clusters of a partition, the highest density of flow first.
 
     Parameters
     ----------
-    edge_weight : ndarray of shape (n_nodes, n_nodes)
-        Weights between the nodes of a graph, symmetric.
+    flow : ndarray of shape (n_nodes, n_nodes)
+        Frequencies of random walks between nodes, symmetric.
     cluster : ndarray of int of shape (n_nodes,)
         Cluster of each node.
     max_depth : int, default=None
@@ -70,14 +69,23 @@ def average_linkage(
     -------
     merges : ndarray of int of shape (n_clusters - 1, 2)
         The pairs that are merged.
+    height : ndarray of shape (n_clusters - 1,)
+        Heights of the merges in nats, in increasing order: log(1 + v w / f), where f is
+        the flow between two clusters, and v and w are their volumes.
     """
-    weight = sum_members(sum_members(edge_weight, cluster).T, cluster)
-    return graph_linkage(weight, edge_density, max_depth)
+    flow = sum_members(sum_members(flow, cluster).T, cluster)
+    merges, density = graph_linkage(flow, edge_density, max_depth=max_depth)
+    # The density is a mean over pairs, so a merge is not above those before. Rounding
+    # and the limit of the depth are exceptions.
+    return merges, np.maximum.accumulate(np.log1p(1 / density))
 
 
 def graph_linkage(
-    edge_weight: Array, gain: Gain, max_depth: int | None = None
-) -> NDArray[np.int64]:
+    edge_weight: Array,
+    gain: Gain,
+    component: NDArray[np.int64] | None = None,
+    max_depth: int | None = None,
+) -> tuple[NDArray[np.int64], Array]:
     """Merge the nodes of a graph, the largest gain first.
 
     Parameters
@@ -86,19 +94,27 @@ def graph_linkage(
         Weights between nodes, symmetric.
     gain : callable
         `modularity_gain`, `relative_modularity_gain` or `edge_density`.
+    component : ndarray of int of shape (n_nodes,), default=None
+        Nodes of different components are not merged; all are one by default.
     max_depth : int, default=None
         Maximum depth of a node in the tree; see `average_linkage`.
 
     Returns
     -------
-    merges : ndarray of int of shape (n_nodes - 1, 2)
+    merges : ndarray of int of shape (n_nodes - n_components, 2)
         The pairs that are merged.
+    gains : ndarray of shape (n_nodes - n_components,)
+        Their gains.
     """
     n = len(edge_weight)
     volume = edge_weight.sum(axis=1)
     # Pairs with a weight of minus infinity can't be merged.
     weight = edge_weight.copy()
     np.fill_diagonal(weight, -np.inf)
+    n_components = 1
+    if component is not None:
+        weight[component[:, None] != component] = -np.inf
+        n_components = component.max() + 1
     number = list(range(n))
     height = np.zeros(n)
     is_limited = max_depth is not None and max_depth < n - 1
@@ -106,7 +122,8 @@ def graph_linkage(
     # depth, only exclude pairs or add new gains.
     bound = gain(weight, volume[:, None], volume).max(axis=1)
     merges: list[tuple[int, int]] = []
-    while len(merges) < n - 1:
+    merge_gains: list[float] = []
+    while len(merges) < n - n_components:
         i = int(bound.argmax())
         gains = gain(weight[i], volume[i], volume)
         if is_limited:
@@ -115,6 +132,7 @@ def graph_linkage(
         if gains[j] < bound[i]:
             bound[i] = gains[j]
             continue
+        merge_gains.append(float(gains[j]))
         i, j = min(i, j), max(i, j)
         merges.append((number[i], number[j]))
         number[i] = n + len(merges) - 1
@@ -126,7 +144,7 @@ def graph_linkage(
         gains = gain(weight[i], volume[i], volume)
         np.maximum(bound, gains, out=bound)
         bound[i], bound[j] = gains[gains.argmax()], -np.inf
-    return np.array(merges, dtype=np.int64).reshape(n - 1, 2)
+    return np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(merge_gains)
 
 
 def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
@@ -141,15 +159,17 @@ def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
     return share.sum() - share[i] - share + merged <= 1.0
 
 
-GRAPH_LINKAGES: tuple[Callable[[Array], NDArray[np.int64]], ...] = (
-    partial(graph_linkage, gain=relative_modularity_gain),
-    partial(graph_linkage, gain=modularity_gain),
-    partial(graph_linkage, gain=edge_density),
+GRAPH_GAINS: tuple[Gain, ...] = (
+    relative_modularity_gain,
+    modularity_gain,
+    edge_density,
 )
-"""Linkages that propose partitions: functions of the weights between nodes."""
+"""Gains of the linkages that propose partitions."""
 
 
-def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
+def ward_linkage(
+    centroid: Array, size: Array, component: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Merge clusters of different sizes by Ward's method.
 
     All pairs of clusters that are nearest to each other are merged at once, since
@@ -162,19 +182,25 @@ def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
         Mean position of each cluster.
     size : ndarray of shape (n_clusters,)
         Number of samples of each cluster.
+    component : ndarray of int of shape (n_clusters,), default=None
+        Clusters of different components are not merged; all are one by default.
 
     Returns
     -------
-    merges : ndarray of int of shape (n_clusters - 1, 2)
+    merges : ndarray of int of shape (n_clusters - n_components, 2)
         The pairs that are merged.
     """
     n = len(size)
     size = size.copy()
     square = square_distances(centroid)
+    n_components = 1
+    if component is not None:
+        square[component[:, None] != component] = np.inf
+        n_components = component.max() + 1
     number = np.arange(n)
     height = np.zeros(2 * n - 1)
     merges = np.empty((0, 2), dtype=np.int64)
-    while len(merges) < n - 1:
+    while len(merges) < n - n_components:
         cost = square / (1 / size[:, None] + 1 / size)
         np.fill_diagonal(cost, np.inf)
         i, j = _reciprocal_pairs(cost)
@@ -187,7 +213,7 @@ def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
         keep = np.ones(len(number), dtype=bool)
         keep[j] = False
         square, size, number = square[keep][:, keep], size[keep], number[keep]
-    return _in_order(merges, height[n:])
+    return _in_order(merges, height[n : n + len(merges)], n)
 
 
 def _reciprocal_pairs(cost: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -227,12 +253,15 @@ def _merge_means(
     size[i] = total
 
 
-def _in_order(merges: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
-    """Return merges in the order of their heights: no merge is below its parts."""
-    n = len(merges) + 1
+def _in_order(merges: NDArray[np.int64], height: Array, n: int) -> NDArray[np.int64]:
+    """Return merges of n leaves in the order of their heights.
+
+    No merge is below its parts.
+    """
+    n_merges = len(merges)
     order = np.argsort(height, kind="stable")
-    number = np.arange(2 * n - 1)
-    number[n + order] = np.arange(n, 2 * n - 1)
+    number = np.arange(n + n_merges)
+    number[n + order] = np.arange(n, n + n_merges)
     return number[merges[order]]
 
 
@@ -254,13 +283,15 @@ def sum_members(rows: Array, cluster: NDArray[np.int64]) -> Array:
     return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1))) @ rows
 
 
-def cut_merges(merges: NDArray[np.int64], n_clusters: int) -> NDArray[np.int64]:
-    """Undo the last merges: return the cluster of each leaf, (n_leaves,)."""
-    n = len(merges) + 1
-    root = list(range(2 * n - 1))
-    for step, (i, j) in reversed(list(enumerate(merges[: n - n_clusters].tolist()))):
-        root[i] = root[j] = root[n + step]
-    return np.unique(root[:n], return_inverse=True)[1]
+def cut_merges(
+    merges: NDArray[np.int64], n_leaves: int, n_clusters: int
+) -> NDArray[np.int64]:
+    """Merge until `n_clusters` remain: return the cluster of each leaf, (n_leaves,)."""
+    root = list(range(2 * n_leaves - 1))
+    kept = merges[: n_leaves - n_clusters].tolist()
+    for step, (i, j) in reversed(list(enumerate(kept))):
+        root[i] = root[j] = root[n_leaves + step]
+    return np.unique(root[:n_leaves], return_inverse=True)[1]
 
 
 def leaves_below(merges: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .linkage import (
-    GRAPH_LINKAGES,
+    GRAPH_GAINS,
+    average_linkage,
     cut_merges,
+    graph_linkage,
     square_distances,
     sum_members,
     ward_linkage,
 )
+from .separation import merge_small_groups
 
 __all__ = ["MicroClusters", "code_length", "partition", "partition_cost"]
 
@@ -37,6 +40,12 @@ CONDUCTANCE_WEIGHT = 0.1
 BACKGROUND_WEIGHT = 0.001
 """Total weight of all pairs without an edge, relative to the weight of the edges."""
 
+MIN_RELATIVE_WIDTH = 1e-12
+"""Minimum squared width of the background, relative to the mean squared distance."""
+
+MEAN_WALK_LENGTH = 100
+"""Mean number of steps of the random walks that the tree is built from."""
+
 Array = NDArray[np.float64]
 
 
@@ -53,11 +62,14 @@ class MicroClusters:
         Number of samples of each group.
     centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
         Mean positions of the groups in several spaces.
+    component : ndarray of int of shape (n_groups,)
+        Groups of different components stand apart; 0 to n_components - 1.
     """
 
     edge_weight: Array
     size: Array
     centroids: tuple[Array, ...]
+    component: NDArray[np.int64]
 
     @classmethod
     def aggregate(
@@ -65,11 +77,13 @@ class MicroClusters:
         graph: sparse.csr_array,
         assignment: NDArray[np.int64],
         embeddings: tuple[Array, ...],
+        component: NDArray[np.int64],
     ) -> Self:
         """Aggregate a graph of samples.
 
-        A wide heat kernel in the last embedding, of small weight, connects groups
-        without a common edge, so that their distance matters.
+        A kernel in the last embedding, of small weight, connects groups without a
+        common edge, so that their distance matters. It falls with the squared distance,
+        from the distance of near groups on, so that it matters at every scale.
 
         Parameters
         ----------
@@ -79,6 +93,8 @@ class MicroClusters:
             Group of each sample, 0 to n_groups - 1.
         embeddings : tuple of ndarrays of shape (n_samples, n_dimensions)
             Positions of the samples in several spaces.
+        component : ndarray of int of shape (n_samples,)
+            Component of each sample, the same for all samples of a group.
         """
         n_groups = assignment.max() + 1
         size = np.bincount(assignment).astype(np.float64)
@@ -89,24 +105,63 @@ class MicroClusters:
         centroids = tuple(
             sum_members(values, assignment) / size[:, None] for values in embeddings
         )
-        square = square_distances(centroids[-1])
-        width = max(np.average(square), TINY)
-        kernel = np.exp(-square / width) * np.outer(size, size)
+        kernel = _background(centroids[-1]) * np.outer(size, size)
         weight = weight / weight.sum() + BACKGROUND_WEIGHT * kernel / kernel.sum()
-        return cls(weight / weight.sum(), size, centroids)
+        of_group = np.empty(n_groups, dtype=np.int64)
+        of_group[assignment] = component
+        return cls(weight / weight.sum(), size, centroids, of_group)
 
     @classmethod
     def single(cls) -> Self:
         """Return the group of a single sample."""
-        return cls(np.ones((1, 1)), np.ones(1), ())
+        return cls(np.ones((1, 1)), np.ones(1), (), np.zeros(1, dtype=np.int64))
+
+    def flow(self) -> Array:
+        """Return how often random walks start and end in each pair of groups.
+
+        Walks start with the frequency of the groups, and have a constant probability to
+        end after each step. Between groups with few common edges, walks over others
+        count, so that the flow shows the large structure of the graph.
+
+        Returns
+        -------
+        flow : ndarray of shape (n_groups, n_groups)
+            Symmetric; row sums are those of `edge_weight`.
+        """
+        volume = self.edge_weight.sum(axis=1)
+        stay = 1 / MEAN_WALK_LENGTH
+        laplacian = np.diag(volume) - (1 - stay) * self.edge_weight
+        flow = volume[:, None] * np.linalg.solve(laplacian, stay * np.diag(volume))
+        return (flow + flow.T) / 2
+
+    def large_components(self, min_size: float) -> NDArray[np.int64]:
+        """Return the component of each group, with at least `min_size` samples."""
+        weight = sum_members(
+            sum_members(self.edge_weight, self.component).T, self.component
+        )
+        size = np.bincount(self.component, self.size)
+        return merge_small_groups(weight, size, min_size)[self.component]
 
 
-def partition(groups: MicroClusters, n_clusters: int) -> NDArray[np.int64]:
+def _background(centroid: Array) -> Array:
+    """Return the kernel that connects groups without a common edge."""
+    square = square_distances(centroid)
+    nearest = np.where(np.eye(len(square), dtype=bool), np.inf, square).min(axis=1)
+    width = np.median(nearest[nearest > 0]) if (nearest > 0).any() else 0.0
+    if not np.isfinite(width):  # a single group
+        return np.ones_like(square)
+    return 1 / (1 + square / max(width, MIN_RELATIVE_WIDTH * square.mean(), TINY))
+
+
+def partition(
+    groups: MicroClusters, n_clusters: int, min_size: float = 1
+) -> NDArray[np.int64]:
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
-    Ward's linkage in each space and three linkages of the graph propose partitions.
-    A local search improves each of them. Of all these partitions, the one of minimum
-    cost is returned.
+    Components are not cut while there are fewer clusters than components: average
+    linkage merges them then. Otherwise Ward's linkage in each space and three linkages
+    of the graph propose partitions of the components. A local search improves each of
+    them. Of all these partitions, the one of minimum cost is returned.
 
     Parameters
     ----------
@@ -114,6 +169,8 @@ def partition(groups: MicroClusters, n_clusters: int) -> NDArray[np.int64]:
         The micro-clusters.
     n_clusters : int
         Number of clusters.
+    min_size : float, default=1
+        Minimum number of samples of a component that stands apart.
 
     Returns
     -------
@@ -121,13 +178,20 @@ def partition(groups: MicroClusters, n_clusters: int) -> NDArray[np.int64]:
         Cluster of each group, 0 to n_clusters - 1; fewer clusters if there are fewer
         groups.
     """
-    if n_clusters >= len(groups.size):
-        return np.arange(len(groups.size))
-    edge_weight = groups.edge_weight
-    trees = [ward_linkage(centroid, groups.size) for centroid in groups.centroids]
-    trees += [linkage(edge_weight) for linkage in GRAPH_LINKAGES]
-    candidates = [cut_merges(merges, n_clusters) for merges in trees]
-    candidates += [refine(edge_weight, cluster) for cluster in candidates]
+    n_groups, edge_weight = len(groups.size), groups.edge_weight
+    if n_clusters >= n_groups:
+        return np.arange(n_groups)
+    component = groups.large_components(min_size)
+    n_components = component.max() + 1
+    if n_clusters <= n_components:
+        merges, _ = average_linkage(groups.flow(), component)
+        return cut_merges(merges, n_components, n_clusters)[component]
+    trees = [
+        ward_linkage(centroid, groups.size, component) for centroid in groups.centroids
+    ]
+    trees += [graph_linkage(edge_weight, gain, component)[0] for gain in GRAPH_GAINS]
+    candidates = [cut_merges(merges, n_groups, n_clusters) for merges in trees]
+    candidates += [refine(edge_weight, cluster, component) for cluster in candidates]
     return min(candidates, key=lambda cluster: partition_cost(edge_weight, cluster))
 
 
@@ -169,7 +233,11 @@ def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     return _code(*_volumes(edge_weight, cluster))
 
 
-def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+def refine(
+    edge_weight: Array,
+    cluster: NDArray[np.int64],
+    component: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Move nodes, one at a time, to the cluster where the code is shortest.
 
     Parameters
@@ -178,13 +246,18 @@ def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
         Weights between the nodes of a graph, symmetric, of sum 1.
     cluster : ndarray of int of shape (n_nodes,)
         A partition.
+    component : ndarray of int of shape (n_nodes,), default=None
+        Nodes stay in clusters of their component, which the partition refines; all
+        nodes are of one component by default.
 
     Returns
     -------
     cluster : ndarray of int of shape (n_nodes,)
         A partition into as many clusters, of no greater code length.
     """
-    search = _LocalSearch(edge_weight, cluster)
+    if component is None:
+        component = np.zeros_like(cluster)
+    search = _LocalSearch(edge_weight, cluster, component)
     for _ in range(MAX_SWEEPS):
         if not search.sweep():
             break
@@ -200,9 +273,16 @@ class _LocalSearch:
         Weights between nodes.
     cluster : ndarray of int of shape (n_nodes,)
         The partition.
+    component : ndarray of int of shape (n_nodes,)
+        Component of each node.
     """
 
-    def __init__(self, edge_weight: Array, cluster: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        edge_weight: Array,
+        cluster: NDArray[np.int64],
+        component: NDArray[np.int64],
+    ) -> None:
         self.cluster = cluster.copy()
         self._edge_weight = edge_weight
         self._nodes = np.arange(len(cluster))
@@ -210,6 +290,9 @@ class _LocalSearch:
         self._node_cut = self._node_volume - edge_weight.diagonal()
         self._volume, self._cut = _volumes(edge_weight, cluster)
         self._count = np.bincount(cluster)
+        self._component = component
+        self._cluster_component = np.empty_like(self._count)
+        self._cluster_component[cluster] = component
         # Weights between each cluster and each node, without that of the node itself.
         self._links = sum_members(edge_weight, cluster)
         self._links[cluster, self._nodes] -= edge_weight.diagonal()
@@ -254,6 +337,7 @@ class _LocalSearch:
         change += _cluster_code(self._volume[old] - node_volume, self._cut[old] + left)
         change[current] = 0
         change[:, self._count[old] == 1] = 0
+        change[self._cluster_component[:, None] != self._component[nodes]] = 0
         return change
 
     def _move(self, node: int, new: int) -> None:

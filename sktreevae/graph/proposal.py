@@ -23,6 +23,7 @@ from .neighbors import (
     nearest_row,
 )
 from .partition import MicroClusters, partition, partition_cost
+from .separation import find_separate_groups
 from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
 __all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
@@ -85,12 +86,15 @@ class Proposal:
         Cluster of each sample.
     merges : ndarray of int of shape (n_clusters - 1, 2)
         The pairs that are merged, numbered as in `scipy.cluster.hierarchy.linkage`.
+    height : ndarray of shape (n_clusters - 1,)
+        Heights of the merges in nats; see `average_linkage`.
     spacing : Tensor of shape (n_samples,)
         Median distance of each sample to its neighbors.
     """
 
     cluster: Tensor
     merges: NDArray[np.int64]
+    height: NDArray[np.float64]
     spacing: Tensor
 
     def sides(self, min_samples: int) -> Tensor | None:
@@ -173,7 +177,9 @@ class NeighborGraph:
             rng=generator,
         )
 
-    def propose(self, n_clusters: int, max_depth: int | None = None) -> Proposal:
+    def propose(
+        self, n_clusters: int, max_depth: int | None = None, min_size: int = 1
+    ) -> Proposal:
         """Return the tree of the partition of minimum cost.
 
         Parameters
@@ -182,12 +188,17 @@ class NeighborGraph:
             Number of leaves.
         max_depth : int, default=None
             Maximum depth of a leaf; fewer leaves if not all fit into such a tree.
+        min_size : int, default=1
+            Minimum number of samples of a group that stands apart: it is a cluster
+            before any other group is cut.
         """
         # A numpy integer has no bit_length, and 2**max_depth may be too large for it.
         if max_depth is not None and max_depth < int(n_clusters).bit_length():
             n_clusters = min(n_clusters, 2 ** int(max_depth))
-        labels, merges = self._cache(
-            _propose, self._clusterings, int(n_clusters), max_depth
+        # Landmarks are fewer than samples.
+        min_size = min_size * len(self._landmarks) / len(self._features)
+        labels, merges, height = self._cache(
+            _propose, self._clusterings, int(n_clusters), max_depth, min_size
         )
         device = self._features.device
         cluster, spacing = (
@@ -196,7 +207,7 @@ class NeighborGraph:
         )
         if len(self._landmarks) < len(self._features):
             cluster, spacing = cluster[self._nearest], spacing[self._nearest]
-        return Proposal(cluster, np.array(merges), spacing)
+        return Proposal(cluster, np.array(merges), np.array(height), spacing)
 
     def estimate_n_clusters(self, rng: np.random.Generator) -> int:
         """Return the number of clusters that held-out samples support.
@@ -253,11 +264,15 @@ def _micro_clusterings(
         graph, generator, max_dense_samples=options.max_dense_samples
     )
     spaces = tuple(space.double().numpy(force=True) for space in (embedding, x))
+    component = find_separate_groups(index.numpy(force=True), graph)
     has_restarts = n > n_micro_clusters == options.n_micro_clusters
     clusterings = []
     for _ in range(options.n_restarts if has_restarts else 1):
         assignment = _micro_clusters(embedding, n_micro_clusters, generator)
-        groups = MicroClusters.aggregate(graph, assignment, spaces)
+        # No micro-cluster has samples of two components.
+        pair = assignment * (component.max() + 1) + component
+        assignment = np.unique(pair, return_inverse=True)[1]
+        groups = MicroClusters.aggregate(graph, assignment, spaces, component)
         clusterings.append((assignment, groups))
     return clusterings, distance.median(1).values.numpy(force=True)
 
@@ -274,18 +289,21 @@ def _micro_clusters(
 
 
 def _propose(
-    clusterings: list[MicroClustering], n_clusters: int, max_depth: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the cluster of each sample and the merges, of minimum cost."""
-    clusters = [partition(groups, n_clusters) for _, groups in clusterings]
+    clusterings: list[MicroClustering],
+    n_clusters: int,
+    max_depth: int | None,
+    min_size: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the cluster of each sample, merges and heights, of minimum cost."""
+    clusters = [partition(groups, n_clusters, min_size) for _, groups in clusterings]
     costs = [
         partition_cost(groups.edge_weight, cluster)
         for (_, groups), cluster in zip(clusterings, clusters, strict=True)
     ]
     best = costs.index(min(costs))
     assignment, groups = clusterings[best]
-    merges = average_linkage(groups.edge_weight, clusters[best], max_depth)
-    return clusters[best][assignment], merges
+    merges, height = average_linkage(groups.flow(), clusters[best], max_depth)
+    return clusters[best][assignment], merges, height
 
 
 def _nearest_landmarks(

@@ -77,7 +77,7 @@ class Topology:
         Returns
         -------
         restructuring : Restructuring
-            The tree. The source of a leaf is its number in `merges`.
+            The tree. The source of a node is its number in `merges`.
         """
         n_leaves = len(merges) + 1
         root = 2 * n_leaves - 2
@@ -86,8 +86,7 @@ class Topology:
         for step, pair in enumerate(merges):
             for child in pair:
                 parents[root - child] = root - (n_leaves + step)
-        sources = [root - i if root - i < n_leaves else -1 for i in range(root + 1)]
-        return _renumber(parents, sources)
+        return _renumber(parents, sources=[root - i for i in range(root + 1)])
 
     @property
     def n_nodes(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from .._cache import Cache
 from ..data import TrainingData
@@ -50,7 +51,7 @@ def fit_tree(
     *,
     rng: np.random.Generator,
     cache: Cache,
-) -> TreeVAE:
+) -> tuple[TreeVAE, NDArray[np.float64]]:
     """Find a tree, and train the model on it.
 
     Parameters
@@ -69,6 +70,13 @@ def fit_tree(
         Draws the folds that the number of clusters is estimated on.
     cache : Cache
         Stores the neighbor graph and the proposals.
+
+    Returns
+    -------
+    model : TreeVAE
+        The model.
+    height : ndarray of shape (n_nodes,)
+        Height in nats of each node of its tree.
     """
     is_guided = options.growth == "guided"
     if is_guided or options.n_clusters is None:
@@ -84,10 +92,14 @@ def fit_tree(
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
     if is_guided:
-        proposal = graph.propose(options.n_clusters, options.max_depth)
         growth = GuidedGrowth(data, config, options, trainer, contrast)
-        return growth.grow(proposal).eval()
-    return IterativeGrowth(data, config, options, trainer, contrast).grow().eval()
+        model = growth.grow(
+            graph.propose(options.n_clusters, options.max_depth, growth.min_samples)
+        )
+    else:
+        growth = IterativeGrowth(data, config, options, trainer, contrast)
+        model = growth.grow()
+    return model.eval(), growth.height
 
 
 def continue_training(

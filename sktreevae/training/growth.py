@@ -121,6 +121,8 @@ class TreeGrowth:
     ----------
     model : TreeVAE
         The model, after `build_model`.
+    height : ndarray of shape (n_nodes,)
+        Height in nats of each node of the tree, after `grow`.
     """
 
     router_dims: tuple[int, ...] = ()
@@ -209,9 +211,13 @@ class TreeGrowth:
             count, leaf = self.leaf_counts().min(0)
             if count >= self.min_samples:
                 break
-            self.model.top_down = prune(self.model.top_down, int(leaf))
+            self.prune_leaf(int(leaf))
             pruned = True
         return pruned
+
+    def prune_leaf(self, leaf: int) -> None:
+        """Prune the leaf at a position in `topology.leaves`."""
+        self.model.top_down = prune(self.model.top_down, leaf)
 
     def target_of(self, assignment: Tensor) -> Tensor:
         """Extend leaves of the training samples to all samples, (n_samples,).

@@ -54,8 +54,16 @@ class GuidedGrowth(TreeGrowth):
             initializer.init_routers()
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
         self.train_all(self._joint_phase(initializer.init_latents(), max_steps), target)
+        self.height = np.append(np.zeros(len(clusters)), proposal.height)
+        self.height = self.height[list(change.source)]
         self.prune()
         return self.model
+
+    def prune_leaf(self, leaf: int) -> None:
+        """Prune a leaf; the heights of other nodes stay."""
+        source = self.model.topology.prune(leaf).source
+        self.height = self.height[list(source)]
+        super().prune_leaf(leaf)
 
     def _joint_phase(self, has_latents: bool, max_steps: int) -> Phase:
         """Return the schedule of the joint training.

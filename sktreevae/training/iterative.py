@@ -11,6 +11,7 @@ from torch import Tensor
 from ..graph import NeighborGraph
 from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
 from .growth import TreeGrowth
+from .heights import divergence_heights
 from .objectives import SplitInputs, SplitObjective
 from .trainer import Phase
 
@@ -59,6 +60,7 @@ class IterativeGrowth(TreeGrowth):
         weights = self.routing_weight, 0.0
         self.train_all(Phase("finetune", (GROWTH_KL_WEIGHT, 1.0), weights))
         self.prune()
+        self.height = divergence_heights(self.model, self.data)
         return self.model
 
     def _phase(self, name: str) -> Phase:
