@@ -280,7 +280,9 @@ def fast_hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
     try:
         import fast_hdbscan
     except ImportError as error:
-        raise ImportError("fast_hdbscan: pip install fast_hdbscan[nndescent]") from error
+        raise ImportError(
+            "fast_hdbscan: pip install fast_hdbscan[nndescent]"
+        ) from error
     min_size = max(5, len(data.y_test) // (20 * n_leaves))
     model = fast_hdbscan.HDBSCAN(min_cluster_size=min_size, min_samples=5)
     return Clustering(model.fit_predict(principal_components(data)[1]))

@@ -871,7 +871,7 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stage", ["fit_tree", "make_dendrogram", "diagnose_fit"])
+@pytest.mark.parametrize("stage", ["fit_tree", "leaf_statistics", "diagnose_fit"])
 def test_an_interrupted_refit_changes_nothing(blobs, blob_model, stage, monkeypatch):
     model = blob_model
     before = vars(model).copy()

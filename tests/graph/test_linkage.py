@@ -60,7 +60,8 @@ def test_the_largest_gain_is_merged_first(gain, slack, n, seed):
         volume, other_volume = (edge_weight[c].sum() for c in (one, two))
         return gain(edge_weight[np.ix_(one, two)].sum(), volume, other_volume)
 
-    merges = graph_linkage(edge_weight, gain, max_depth)
+    merges, gains = graph_linkage(edge_weight, gain, max_depth=max_depth)
+    assert len(gains) == len(merges)
     assert [sorted(pair) for pair in merges.tolist()] == merge_best(
         n, gain_of, max_depth
     )
@@ -111,20 +112,66 @@ def test_ward_of_single_samples_is_that_of_scipy(n, k, seed):
     place = np.random.default_rng(seed).standard_normal((n, 2))
     merges = ward_linkage(place, np.ones(n))
     expected = fcluster(linkage(place, "ward"), k, "maxclust")
-    assert adjusted_rand_score(cut_merges(merges, k), expected) == 1.0
+    assert adjusted_rand_score(cut_merges(merges, n, k), expected) == 1.0
 
 
 def test_the_densest_links_are_merged_first():
     edge_weight = np.array(
         [[5, 2, 0, 0], [2, 5, 0.5, 0], [0, 0.5, 5, 1], [0, 0, 1, 5.0]],
     )
-    merges = average_linkage(edge_weight / edge_weight.sum(), np.arange(4))
+    edge_weight /= edge_weight.sum()
+    merges, height = average_linkage(edge_weight, np.arange(4))
     assert [sorted(pair) for pair in merges.tolist()] == [[0, 1], [2, 3], [4, 5]]
+    volume = edge_weight.sum(axis=1)
+    expected = [
+        np.log(1 + volume[i].sum() * volume[j].sum() / edge_weight[np.ix_(i, j)].sum())
+        for i, j in ([[0], [1]], [[2], [3]], [[0, 1], [2, 3]])
+    ]
+    np.testing.assert_allclose(height, expected)
+
+
+@given(st.integers(1, 12), st.integers(0, 99), st.booleans())
+def test_heights_of_average_linkage_never_fall(n, seed, is_limited):
+    max_depth = int(np.ceil(np.log2(n))) if is_limited else None
+    flow = random_weights(n, seed)
+    merges, height = average_linkage(flow, np.arange(n), max_depth)
+    assert (np.diff(height, prepend=0.0) >= 0).all()
+    if not is_limited:
+        # Without a limit, no height has to be raised.
+        _, density = graph_linkage(flow, edge_density)
+        np.testing.assert_allclose(height, np.log1p(1 / density), rtol=1e-9)
+
+
+@given(st.integers(2, 14), st.integers(1, 3), st.integers(0, 99))
+def test_components_are_not_merged(n, n_components, seed):
+    rng = np.random.default_rng(seed)
+    edge_weight, place = random_weights(n, seed), rng.standard_normal((n, 2))
+    component = np.unique(rng.integers(n_components, size=n), return_inverse=True)[1]
+    n_components = component.max() + 1
+    for merges in (
+        graph_linkage(edge_weight, edge_density, component)[0],
+        ward_linkage(place, np.ones(n), component),
+    ):
+        assert len(merges) == n - n_components
+        cut = cut_merges(merges, n, n_components)
+        assert len(set(zip(cut, component, strict=True))) == n_components
+
+
+@given(st.integers(2, 12), st.integers(0, 99))
+def test_merges_within_a_component_are_those_of_the_component_alone(n, seed):
+    place = np.random.default_rng(seed).standard_normal((2 * n, 2))
+    component = np.repeat([0, 1], n)
+    merges = ward_linkage(place, np.ones(2 * n), component)
+    alone = ward_linkage(place[:n], np.ones(n))
+    for k in range(1, n):
+        together = [cut_merges(merges, 2 * n, c)[:n] for c in range(2, 2 * n)]
+        expected = cut_merges(alone, n, k)
+        assert any(adjusted_rand_score(cut, expected) == 1.0 for cut in together)
 
 
 def test_cuts_nest(rng):
-    merges = graph_linkage(random_weights(15, 0), edge_density)
-    cuts = [cut_merges(merges, k) for k in range(1, 16)]
+    merges, _ = graph_linkage(random_weights(15, 0), edge_density)
+    cuts = [cut_merges(merges, 15, k) for k in range(1, 16)]
     for k, (coarse, fine) in enumerate(itertools.pairwise(cuts), start=1):
         assert len(np.unique(coarse)) == k
         assert len(set(zip(coarse, fine, strict=True))) == k + 1
@@ -133,7 +180,7 @@ def test_cuts_nest(rng):
 @given(st.integers(1, 20), st.integers(0, 3), st.integers(0, 99))
 def test_all_clusters_fit_within_the_depth(n, slack, seed):
     max_depth = int(np.ceil(np.log2(n))) + slack
-    merges = average_linkage(random_weights(n, seed), np.arange(n), max_depth)
+    merges, _ = average_linkage(random_weights(n, seed), np.arange(n), max_depth)
     tree = Topology.from_merges(merges.tolist()).topology
     assert len(tree.leaves) == n
     assert tree.depth <= max_depth
@@ -141,13 +188,13 @@ def test_all_clusters_fit_within_the_depth(n, slack, seed):
 
 def test_a_depth_that_does_not_bind_changes_nothing():
     edge_weight = random_weights(10, 0)
-    free = average_linkage(edge_weight, np.arange(10))
-    assert (average_linkage(edge_weight, np.arange(10), 9) == free).all()
+    free, _ = average_linkage(edge_weight, np.arange(10))
+    assert (average_linkage(edge_weight, np.arange(10), 9)[0] == free).all()
 
 
 @given(st.integers(1, 20), st.integers(0, 99))
 def test_leaves_below_a_node_are_those_of_its_branches(n, seed):
-    merges = average_linkage(random_weights(n, seed), np.arange(n))
+    merges, _ = average_linkage(random_weights(n, seed), np.arange(n))
     expected = [{leaf} for leaf in range(n)]
     for left, right in merges:
         expected.append(expected[left] | expected[right])

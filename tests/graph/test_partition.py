@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph import partition as partitions
-from sktreevae.graph.linkage import average_linkage
+from sktreevae.graph.linkage import average_linkage, cut_merges
 from sktreevae.graph.partition import (
     MicroClusters,
     code_length,
@@ -78,7 +78,7 @@ def test_no_cluster_is_lost_and_no_code_becomes_longer(n, n_clusters, seed):
 def test_changes_of_the_code_are_those_of_moved_nodes(n, seed):
     edge_weight = random_weights(n, seed)
     cluster = np.arange(n) % 3
-    search = partitions._LocalSearch(edge_weight, cluster)
+    search = partitions._LocalSearch(edge_weight, cluster, np.zeros(n, dtype=int))
     # The sums must also be right after a move.
     search._move(3, 1)
     moved = search.cluster.copy()
@@ -103,19 +103,92 @@ def blocks(sizes, inside=1.0, between=0.005):
 def test_blocks_of_all_sizes_are_found(sizes):
     edge_weight, y = blocks(sizes)
     place = np.random.default_rng(0).standard_normal((len(y), 2))
-    groups = MicroClusters(edge_weight, np.ones(len(y)), (place,))
+    component = np.zeros(len(y), dtype=int)
+    groups = MicroClusters(edge_weight, np.ones(len(y)), (place,), component)
     assert adjusted_rand_score(y, partition(groups, len(sizes))) == 1.0
 
 
 def test_groups_without_an_edge_are_near_by_their_positions():
     graph = sparse.csr_array(np.kron(np.eye(4), np.ones((2, 2)) - np.eye(2)))
     place = np.repeat([[0.0], [1.0], [10.0], [11.0]], 2, axis=0)
-    groups = MicroClusters.aggregate(graph, np.arange(8) // 2, (place,))
+    component = np.zeros(8, dtype=int)
+    groups = MicroClusters.aggregate(graph, np.arange(8) // 2, (place,), component)
     assert groups.edge_weight.sum() == pytest.approx(1.0)
-    merges = average_linkage(groups.edge_weight, np.arange(4))
+    merges, _ = average_linkage(groups.edge_weight, np.arange(4))
     assert {tuple(sorted(pair)) for pair in merges[:2].tolist()} == {(0, 1), (2, 3)}
 
 
 def test_as_many_clusters_as_groups_are_the_groups():
-    groups = MicroClusters(random_weights(4, 0), np.ones(4), (np.zeros((4, 1)),))
+    groups = make_groups(random_weights(4, 0), np.zeros(4, dtype=int))
     assert partition(groups, 4).tolist() == [0, 1, 2, 3]
+
+
+def make_groups(edge_weight, component):
+    n = len(edge_weight)
+    place = np.random.default_rng(0).standard_normal((n, 2))
+    return MicroClusters(edge_weight, np.ones(n), (place,), component)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_distances_matter_at_every_scale(scale):
+    # Eight pairs of points without a common edge, nested three levels deep.
+    place = scale * np.array([0, 1, 16, 17, 256, 257, 272, 273.0])[:, None]
+    graph = sparse.csr_array(np.kron(np.eye(8), np.ones((2, 2)) - np.eye(2)))
+    place = place.repeat(2, axis=0)
+    component = np.arange(16) // 2
+    groups = MicroClusters.aggregate(graph, component, (place,), component)
+    merges, height = average_linkage(groups.flow(), np.arange(8))
+    for k in (2, 4):
+        expected = np.arange(8) * k // 8
+        assert adjusted_rand_score(cut_merges(merges, 8, k), expected) == 1.0
+    assert (np.diff(height[[3, 5, 6]]) > 0.5).all()
+
+
+def test_equal_positions_have_a_background():
+    component = np.zeros(4, dtype=int)
+    graph = sparse.csr_array(np.ones((4, 4)) - np.eye(4))
+    for n_groups in (1, 2, 4):
+        assignment = np.arange(4) % n_groups
+        groups = MicroClusters.aggregate(
+            graph, assignment, (np.zeros((4, 2)),), component
+        )
+        assert groups.edge_weight.sum() == pytest.approx(1.0)
+        assert (groups.edge_weight > 0).all()
+
+
+@given(st.integers(1, 12), st.integers(0, 99))
+def test_flow_is_that_of_random_walks(n, seed):
+    edge_weight = random_weights(n, seed)
+    volume = edge_weight.sum(axis=1)
+    step = edge_weight / volume[:, None]
+    stay = 1 / partitions.MEAN_WALK_LENGTH
+    expected, walk = np.zeros((n, n)), np.diag(volume)
+    for _ in range(4000):
+        expected += stay * walk
+        walk = (1 - stay) * walk @ step
+    flow = make_groups(edge_weight, np.zeros(n, dtype=int)).flow()
+    np.testing.assert_allclose(flow, expected, atol=1e-12)
+    np.testing.assert_allclose(flow, flow.T, atol=0)
+    np.testing.assert_allclose(flow.sum(axis=1), volume)
+
+
+@given(st.integers(4, 16), st.integers(1, 5), st.integers(0, 99), st.data())
+def test_components_are_cut_last(n, n_components, seed, data):
+    rng = np.random.default_rng(seed)
+    component = np.unique(rng.integers(n_components, size=n), return_inverse=True)[1]
+    groups = make_groups(random_weights(n, seed), component)
+    k = data.draw(st.integers(1, n))
+    cluster = partition(groups, k)
+    assert len(np.unique(cluster)) == k
+    pairs = len(set(zip(cluster.tolist(), component.tolist(), strict=True)))
+    # Either each cluster is within a component, or each component within a cluster.
+    assert pairs == max(k, component.max() + 1)
+
+
+def test_small_components_do_not_stand_apart():
+    edge_weight, y = blocks((6, 6, 2))
+    groups = make_groups(edge_weight, y)
+    assert len(np.unique(groups.large_components(2))) == 3
+    large = groups.large_components(3)
+    assert len(np.unique(large)) == 2
+    assert len(np.unique(groups.large_components(100))) == 1

@@ -7,7 +7,7 @@ from torch.utils.data import TensorDataset
 from sktreevae._cache import Cache
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
 from sktreevae.graph import GraphOptions
-from sktreevae.hierarchy import make_dendrogram
+from sktreevae.hierarchy import leaf_statistics
 from sktreevae.training import GrowthOptions, fit_tree
 
 from .cases import CONFIG, make_trainer
@@ -39,7 +39,7 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
         monkeypatch.setattr(kind, "__getitem__", read)
     graph = GraphOptions(max_landmarks=1000, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
-    model = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
-    make_dendrogram(model, data)
+    model, _ = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
+    leaf_statistics(model, data)
     # Means and standard deviations are those of 10 000 samples.
     assert max(sizes) <= 10_000 < N_SAMPLES
