@@ -58,12 +58,7 @@ from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
 from .diagnostics import diagnose_fit
-from .hierarchy import (
-    build_dendrogram,
-    cut_proba,
-    leaf_statistics,
-    update_dendrogram,
-)
+from .hierarchy import build_dendrogram, cut_proba, leaf_statistics, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
 from .training import Augmentation, Trainer, continue_training, fit_tree
@@ -226,7 +221,8 @@ class TreeVAEClustering(
     n_clusters_ : int
         Number of clusters, the leaves of the tree.
     dendrogram_ : Dendrogram
-        Tree over the clusters. Heights are Jeffreys divergences in nats.
+        Tree over the clusters. Heights in nats tell how rarely random walks on the
+        neighbor graph lead from one branch to the other; see the user guide.
     linkage_matrix_ : ndarray of shape (`n_clusters_` - 1, 4)
         Tree over the clusters, for `scipy.cluster.hierarchy`.
     children_ : ndarray of int of shape (n_samples - 1, 2)
@@ -447,9 +443,8 @@ class TreeVAEClustering(
                 model, height = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
-            dendrogram = build_dendrogram(
-                model.topology, height, *leaf_statistics(model, data)
-            )
+            leaves = leaf_statistics(model, data)
+            dendrogram = build_dendrogram(model.topology, height, *leaves)
             self._store(model, data, dendrogram, trainer.history.as_lists())
             self.n_samples_seen_ = len(data.samples)
             self._seed = draw_seed(generator)
@@ -518,9 +513,8 @@ class TreeVAEClustering(
                 contrast = contrast_options(self, data, generator)
             with Trainer(options, generator, make_callbacks(self)) as trainer:
                 continue_training(model, data, trainer, contrast)
-            dendrogram = update_dendrogram(
-                self.dendrogram_, self.n_samples_seen_, *leaf_statistics(model, data)
-            )
+            leaves, n_seen = leaf_statistics(model, data), self.n_samples_seen_
+            dendrogram = update_dendrogram(self.dendrogram_, n_seen, *leaves)
             new = trainer.history.as_lists()
             history = {name: [*old, *new[name]] for name, old in self.history_.items()}
             self._store(model, data, dendrogram, history)
