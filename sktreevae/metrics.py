@@ -6,6 +6,7 @@ estimator and can be passed to ``GridSearchCV(scoring=...)``.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "dendrogram_purity_scorer",
     "leaf_purity",
     "leaf_purity_scorer",
+    "triplet_agreement",
 ]
 
 
@@ -141,16 +143,10 @@ def dendrogram_purity(
     >>> round(dendrogram_purity(["a", "b", "a", "b"], Z), 3)
     0.5
     """
-    merges, n_tree_leaves, default_labels = _read_tree(tree)
-    if labels is None:
-        labels = default_labels
-    labels = column_or_1d(labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
+    merges, labels = _read_tree(tree, labels)
+    n_tree_leaves = len(merges) + 1
     y_true = column_or_1d(y_true)
     check_consistent_length(y_true, labels)
-    if len(labels) and not (0 <= labels.min() and labels.max() < n_tree_leaves):
-        raise ValueError(f"labels must lie between 0 and {n_tree_leaves - 1}.")
     classes, y = np.unique(y_true, return_inverse=True)
     counts = np.zeros((n_tree_leaves + len(merges), len(classes)))
     np.add.at(counts, (labels, y), 1.0)
@@ -173,6 +169,118 @@ def dendrogram_purity(
     return float((pairs * share).sum() / n_pairs)
 
 
+def triplet_agreement(
+    reference: ArrayLike,
+    tree: Dendrogram | ArrayLike | BaseEstimator,
+    labels: ArrayLike | None = None,
+) -> float:
+    """Fraction of the triplets of known classes that a tree orders right.
+
+    A triplet is two samples of the same coarse class, but of different fine classes,
+    and a third sample of another coarse class. The tree orders it right if the first
+    two have a common ancestor that isn't one of the third. Chance is a third. With more
+    than two levels, the fraction is over the triplets of all levels. The result is
+    exact and is computed from class counts in O(n_nodes * n_classes).
+
+    Parameters
+    ----------
+    reference : array-like of shape (n_samples,) or (n_samples, n_levels)
+        Nested classes, the coarsest first. With a single level, all pairs of samples of
+        a class count.
+    tree : Dendrogram, ndarray of shape (n_leaves - 1, 4), or fitted estimator
+        Hierarchy, as for `dendrogram_purity`.
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each sample, as for `dendrogram_purity`.
+
+    Returns
+    -------
+    agreement : float
+        Between 0 and 1. Samples of the same leaf have no order.
+
+    Raises
+    ------
+    ValueError
+        If `tree` is not a tree or is incomplete, the lengths differ, classes aren't
+        nested, or there is no triplet.
+
+    Examples
+    --------
+    >>> from scipy.cluster.hierarchy import linkage
+    >>> from sktreevae.metrics import triplet_agreement
+    >>> Z = linkage([[0], [1], [10], [13]])
+    >>> triplet_agreement([["a", "a1"], ["a", "a2"], ["b", "b1"], ["b", "b2"]], Z)
+    1.0
+    >>> triplet_agreement([["a", "a1"], ["b", "b1"], ["a", "a2"], ["b", "b2"]], Z)
+    0.0
+    """
+    merges, labels = _read_tree(tree, labels)
+    levels = np.asarray(reference)
+    levels = levels[:, None] if levels.ndim == 1 else levels
+    if levels.ndim != 2 or not levels.size:
+        raise ValueError(
+            "reference must have shape (n_samples,) or (n_samples, n_levels), got "
+            f"{np.shape(reference)}."
+        )
+    check_consistent_length(levels, labels)
+    classes = [np.unique(level, return_inverse=True)[1] for level in levels.T]
+    for coarse, fine in pairwise(classes):
+        if len(np.unique([coarse, fine], axis=1).T) > fine.max() + 1:
+            raise ValueError("reference must be nested: a class has two parents.")
+    if len(classes) == 1:
+        classes.append(np.arange(len(labels)))
+    n_right = n_triplets = 0.0
+    for coarse, fine in pairwise(classes):
+        n_of_class = _count_below(merges, labels, coarse)
+        # Number of pairs below each node, and whose lowest common ancestor it is.
+        below = n_of_class**2 - _sum_squares(merges, labels, coarse, fine)
+        pairs = below.copy()
+        n_leaves = len(merges) + 1
+        pairs[n_leaves:] -= below[merges[:, 0]] + below[merges[:, 1]]
+        others = n_of_class.sum(axis=1, keepdims=True) - n_of_class
+        n_right += (pairs * (others[-1] - others)).sum()
+        n_triplets += (below[-1] * others[-1]).sum()
+    if n_triplets == 0:
+        raise ValueError(
+            "reference must have two coarse classes, one of them with two fine classes."
+        )
+    return float(n_right / n_triplets)
+
+
+def _count_below(
+    merges: NDArray[np.int64], labels: NDArray[np.int64], y: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Count the samples of each class below each node, (n_nodes, n_classes)."""
+    n_leaves = len(merges) + 1
+    counts = np.zeros((n_leaves + len(merges), y.max() + 1))
+    np.add.at(counts, (labels, y), 1.0)
+    for node, (left, right) in enumerate(merges, start=n_leaves):
+        counts[node] = counts[left] + counts[right]
+    return counts
+
+
+def _sum_squares(
+    merges: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    coarse: NDArray[np.int64],
+    fine: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Sum the squared counts of fine classes over the fine classes of each coarse one.
+
+    Returns
+    -------
+    sums : ndarray of shape (n_nodes, n_coarse_classes)
+    """
+    n_fine = fine.max() + 1
+    if n_fine == len(labels):  # each sample is a class
+        return _count_below(merges, labels, coarse)
+    parent = np.empty(n_fine, dtype=np.int64)
+    parent[fine] = coarse
+    squares = _count_below(merges, labels, fine) ** 2
+    sums = np.zeros((len(squares), coarse.max() + 1))
+    np.add.at(sums.T, parent, squares.T)
+    return sums
+
+
 def _n_merges_below_cut(n_leaves: int, n_tree_leaves: int) -> int:
     """Return the number of merges inside the leaves of a cut to `n_leaves` leaves."""
     if not isinstance(n_leaves, Integral) or not 1 <= n_leaves <= n_tree_leaves:
@@ -184,12 +292,25 @@ def _n_merges_below_cut(n_leaves: int, n_tree_leaves: int) -> int:
 
 
 def _read_tree(
+    tree: Dendrogram | ArrayLike | BaseEstimator, labels: ArrayLike | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the merges, lowest first, and the checked leaf of each sample."""
+    merges, default_labels = _read_merges(tree)
+    labels = column_or_1d(default_labels if labels is None else labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
+    if len(labels) and not (0 <= labels.min() and labels.max() <= len(merges)):
+        raise ValueError(f"labels must lie between 0 and {len(merges)}.")
+    return merges, labels
+
+
+def _read_merges(
     tree: Dendrogram | ArrayLike | BaseEstimator,
-) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
-    """Return the merges (lowest first), the number of leaves and each sample's leaf."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the merges, lowest first, and the default of each sample's leaf."""
     tree = getattr(tree, "dendrogram_", tree)
     if isinstance(tree, Dendrogram):
-        return tree.to_linkage()[:, :2].astype(int), tree.n_leaves, tree.labels
+        return tree.to_linkage()[:, :2].astype(int), tree.labels
     if hasattr(tree, "children_"):
         merges, n = np.asarray(tree.children_), tree.n_leaves_
         if len(merges) != n - 1:
@@ -197,7 +318,7 @@ def _read_tree(
                 f"The tree is not complete: {len(merges)} merges of {n} samples. Fit "
                 "AgglomerativeClustering with compute_full_tree=True."
             )
-        return merges, n, np.arange(n)
+        return merges, np.arange(n)
     if isinstance(tree, BaseEstimator):
         raise ValueError(
             f"{tree!r} has no tree: it is not fitted, or it has no dendrogram_ or "
@@ -209,8 +330,7 @@ def _read_tree(
             "tree must be a Dendrogram, a scipy linkage matrix or a fitted estimator "
             f"with a hierarchy, got {type(tree).__name__}."
         )
-    n = len(Z) + 1
-    return Z[:, :2].astype(int), n, np.arange(n)
+    return Z[:, :2].astype(int), np.arange(len(Z) + 1)
 
 
 def _contingency(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.int64]:

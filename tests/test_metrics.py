@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 import pytest
@@ -15,7 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sktreevae import TreeVAEClustering, metrics
-from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
+from sktreevae.metrics import (
+    clustering_accuracy,
+    dendrogram_purity,
+    leaf_purity,
+    triplet_agreement,
+)
 
 from .test_dendrogram import dendrograms
 
@@ -242,3 +247,61 @@ def test_scorer_cuts_trees_over_samples_at_the_clusters():
     model = AgglomerativeClustering(3).fit(X)
     expected = dendrogram_purity(y, model, n_leaves=3)
     assert metrics.dendrogram_purity_scorer(model, X, y) == pytest.approx(expected)
+
+
+def ordered_triplets(merges, labels, levels):
+    """Count triplets, and those that a tree orders right, by brute force."""
+    n_leaves = len(merges) + 1
+    below = [{i} for i in range(n_leaves)]
+    for left, right in merges:
+        below.append(below[left] | below[right])
+    n_right = n_triplets = 0
+    for coarse, fine in pairwise(levels.T):
+        for a, b, c in permutations(range(len(labels)), 3):
+            if a > b or coarse[a] != coarse[b] or fine[a] == fine[b]:
+                continue
+            if coarse[c] == coarse[a]:
+                continue
+            n_triplets += 1
+            pair = {labels[a], labels[b]}
+            n_right += any(pair <= node and labels[c] not in node for node in below)
+    return n_right, n_triplets
+
+
+@given(st.integers(3, 9), st.integers(2, 6), st.integers(0, 999), st.booleans())
+def test_triplets_are_those_of_brute_force(n, n_leaves, seed, has_fine_classes):
+    rng = np.random.default_rng(seed)
+    merges = linkage(rng.standard_normal((n_leaves, 2)))
+    labels = rng.integers(n_leaves, size=n)
+    finest = rng.integers(6, size=n)
+    levels = np.stack([finest // 4, finest // 2, finest], axis=1)
+    if not has_fine_classes:
+        levels = levels[:, :1]
+    explicit = levels if has_fine_classes else np.c_[levels, np.arange(n)]
+    pairs = merges[:, :2].astype(int)
+    n_right, n_triplets = ordered_triplets(pairs, labels, explicit)
+    if n_triplets == 0:
+        with pytest.raises(ValueError, match="two coarse classes"):
+            triplet_agreement(levels, merges, labels)
+    else:
+        expected = pytest.approx(n_right / n_triplets)
+        assert triplet_agreement(levels, merges, labels) == expected
+
+
+def test_triplets_of_a_single_level_are_pairs_against_others():
+    Z = linkage([[0.0], [1.0], [10.0], [12.0]])
+    assert triplet_agreement(["a", "a", "b", "b"], Z) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ([["a", "x"], ["b", "x"], ["a", "y"]], "must be nested"),
+        (np.zeros((3, 1, 1)), "must have shape"),
+        (["a", "a", "a"], "two coarse classes"),
+        (["a", "b"], "inconsistent numbers of samples"),
+    ],
+)
+def test_references_without_triplets_are_refused(reference, message):
+    with pytest.raises(ValueError, match=message):
+        triplet_agreement(reference, linkage([[0.0], [1.0], [3.0]]))
