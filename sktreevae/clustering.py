@@ -57,7 +57,7 @@ from ._validation import validate_rows
 from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
-from .diagnostics import diagnose_fit
+from .diagnostics import add_support, diagnose_fit
 from .hierarchy import build_dendrogram, cut_proba, leaf_statistics, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
@@ -221,8 +221,7 @@ class TreeVAEClustering(
     n_clusters_ : int
         Number of clusters, the leaves of the tree.
     dendrogram_ : Dendrogram
-        Tree over the clusters. Heights in nats tell how rarely random walks on the
-        neighbor graph lead from one branch to the other; see the user guide.
+        Tree over the clusters, with heights in nats; see the user guide.
     linkage_matrix_ : ndarray of shape (`n_clusters_` - 1, 4)
         Tree over the clusters, for `scipy.cluster.hierarchy`.
     children_ : ndarray of int of shape (n_samples - 1, 2)
@@ -445,10 +444,11 @@ class TreeVAEClustering(
                 )
             leaves = leaf_statistics(model, data)
             dendrogram = build_dendrogram(model.topology, height, *leaves)
+            add_support(dendrogram, data, rng)
             self._store(model, data, dendrogram, trainer.history.as_lists())
             self.n_samples_seen_ = len(data.samples)
             self._seed = draw_seed(generator)
-            findings = diagnose_fit(self, data, growth, rng)
+            findings = diagnose_fit(self, data, growth)
         for finding in findings:
             warnings.warn(finding.message, finding.category, stacklevel=2)
         return self

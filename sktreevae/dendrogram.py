@@ -36,6 +36,8 @@ NODE_ATTRIBUTES = (
     "height",
     "n_node_samples",
     "weight",
+    "support",
+    "support_error",
     "leaf_label",
 )
 
@@ -96,6 +98,11 @@ class Dendrogram:
     weight : ndarray of float of shape (n_nodes,)
         Share of the probability mass that reaches each node; exactly 1 for the root.
         All zeros if there are neither weights nor samples.
+    support : ndarray of float of shape (n_nodes,)
+        Mean log-density that held-out samples gain if the branches of a node are
+        Gaussians of their own, in nats; NaN for leaves, and if not estimated.
+    support_error : ndarray of float of shape (n_nodes,)
+        Standard error of `support`. A split is supported beyond two of them.
     leaf_label : ndarray of int of shape (n_nodes,)
         Label of each leaf; -1 for internal nodes.
     labels : ndarray of int of shape (n_samples,)
@@ -137,6 +144,8 @@ class Dendrogram:
         self._set_children()
         self.leaf_label = self._label_leaves()
         self.height = self._check_heights(np.array(height, dtype=np.float64))
+        self.support = np.full(n_nodes, np.nan)
+        self.support_error = np.full(n_nodes, np.nan)
         self.labels = np.array(labels, dtype=np.int64)
         if len(self.labels) and not (
             0 <= self.labels.min() and self.labels.max() < self.n_leaves

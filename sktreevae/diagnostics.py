@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
 from .data import TrainingData
-from .graph import estimate_n_clusters
+from .dendrogram import Dendrogram
+from .graph import count_supported, split_support
 from .model import LIKELIHOODS
 from .training import GrowthOptions
 
-__all__ = ["Finding", "diagnose_fit"]
+__all__ = ["Finding", "add_support", "diagnose_fit"]
 
 MAX_NEGATIVE_ELBO = 10.0
 """Constant part of the maximum negative ELBO of a converged model, in nats."""
@@ -46,10 +48,7 @@ class Finding:
 
 
 def diagnose_fit(
-    estimator: BaseEstimator,
-    data: TrainingData,
-    options: GrowthOptions,
-    rng: np.random.Generator,
+    estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
 ) -> list[Finding]:
     """Return what looks wrong with a fitted estimator.
 
@@ -61,8 +60,6 @@ def diagnose_fit(
         Samples and features of the fit.
     options : GrowthOptions
         Growth of the fit.
-    rng : numpy Generator
-        Draws the folds that clusters are compared on.
     """
     divergence = _find_divergence(estimator, data)
     if divergence is not None:
@@ -70,10 +67,42 @@ def diagnose_fit(
     if estimator.n_clusters is None:
         return []
     findings = [
-        _find_unsupported_clusters(estimator, data, rng),
+        _find_unsupported_clusters(estimator),
         _find_missing_clusters(estimator, data, options),
     ]
     return [finding for finding in findings if finding is not None]
+
+
+def add_support(
+    dendrogram: Dendrogram, data: TrainingData, rng: np.random.Generator
+) -> None:
+    """Set the support of the splits of a dendrogram of all samples.
+
+    Parameters
+    ----------
+    dendrogram : Dendrogram
+        The tree, changed in place.
+    data : TrainingData
+        Samples and features.
+    rng : numpy Generator
+        Draws the folds that clusters are compared on.
+    """
+    splits, merges = _merges(dendrogram)
+    gain, error = split_support(data.features, dendrogram.labels, merges, rng)
+    dendrogram.support[splits] = gain
+    dendrogram.support_error[splits] = error
+
+
+def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the internal nodes, children before parents, and their children.
+
+    The children are numbered as in `scipy.cluster.hierarchy.linkage`.
+    """
+    nodes = tree.internal_nodes[::-1]
+    number = tree.leaf_label.copy()
+    number[nodes] = tree.n_leaves + np.arange(len(nodes))
+    children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
+    return nodes, number[children]
 
 
 def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
@@ -95,12 +124,12 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
     )
 
 
-def _find_unsupported_clusters(
-    estimator: BaseEstimator, data: TrainingData, rng: np.random.Generator
-) -> Finding | None:
+def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
     """Find splits that don't make held-out samples more probable."""
-    merges = estimator.linkage_matrix_[:, :2].astype(np.int64)
-    n_supported = estimate_n_clusters(data.features, estimator.labels_, merges, rng)
+    tree = estimator.dendrogram_
+    splits, merges = _merges(tree)
+    support, error = tree.support[splits], tree.support_error[splits]
+    n_supported = count_supported(merges, support, error)
     if n_supported >= estimator.n_clusters_:
         return None
     return Finding(

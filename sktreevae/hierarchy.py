@@ -74,7 +74,7 @@ def update_dendrogram(
 ) -> Dendrogram:
     """Return a dendrogram with the labels of new samples.
 
-    Weights become means over all samples. Heights stay.
+    Weights become means over all samples. Heights and support stay.
 
     Parameters
     ----------
@@ -90,7 +90,9 @@ def update_dendrogram(
     n_new = len(labels)
     mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
     weight = _node_weights(old.parent, old.leaves, mass / (n_old + n_new))
-    return Dendrogram(old.parent, old.height, labels, weight)
+    dendrogram = Dendrogram(old.parent, old.height, labels, weight)
+    dendrogram.support, dendrogram.support_error = old.support, old.support_error
+    return dendrogram
 
 
 def cut_proba(

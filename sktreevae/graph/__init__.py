@@ -1,6 +1,6 @@
 """From features to a proposed tree: neighbor graph, embedding, partition, linkage."""
 
-from .n_clusters import estimate_n_clusters
+from .n_clusters import count_supported, split_support
 from .neighbors import nearest_neighbors
 from .proposal import GraphOptions, NeighborGraph, Proposal
 
@@ -8,6 +8,7 @@ __all__ = [
     "GraphOptions",
     "NeighborGraph",
     "Proposal",
-    "estimate_n_clusters",
+    "count_supported",
     "nearest_neighbors",
+    "split_support",
 ]

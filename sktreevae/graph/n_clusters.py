@@ -1,16 +1,16 @@
-"""Estimate of the number of clusters, by the density of held-out samples."""
+"""Support of the splits of a tree by held-out samples, and number of clusters."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
 from ..data import FeatureTable
 from .linkage import leaves_below
 
-__all__ = ["estimate_n_clusters"]
+__all__ = ["count_supported", "is_supported", "split_support"]
 
 MAX_ROWS = 10_000
 """Maximum number of samples that are used."""
@@ -33,13 +33,13 @@ MIN_VARIANCE = 1e-12
 Array = NDArray[np.float64]
 
 
-def estimate_n_clusters(
+def split_support(
     features: FeatureTable,
     cluster: NDArray[np.int64],
     merges: NDArray[np.int64],
     rng: np.random.Generator,
-) -> int:
-    """Count the leaves of a tree that predict held-out samples better than fewer do.
+) -> tuple[Array, Array]:
+    """Return how much the splits of a tree help to predict held-out samples.
 
     A Gaussian is fitted to each node on four fifths of the samples. The density of the
     others is that of the Gaussian, or of the mixture of the two branches. From the
@@ -60,8 +60,10 @@ def estimate_n_clusters(
 
     Returns
     -------
-    n_clusters : int
-        From 1 to the number of leaves.
+    gain : ndarray of shape (n_leaves - 1,)
+        Increase of the mean log-density by each split, in nats per sample below it.
+    error : ndarray of shape (n_leaves - 1,)
+        Its standard error; infinite for a node with fewer than two samples.
     """
     order = rng.permutation(len(features))[:MAX_ROWS]
     rows = features[torch.from_numpy(order).to(features.device)]
@@ -72,25 +74,48 @@ def estimate_n_clusters(
     density = [
         _held_out_log_density(x, is_member[leaf], fold) for leaf in range(n_leaves)
     ]
-    n_clusters = [1] * n_leaves
-    for node, (left, right) in enumerate(merges, start=n_leaves):
-        member = is_member[node]
+    gain, error = np.zeros(len(merges)), np.full(len(merges), np.inf)
+    for step, (left, right) in enumerate(merges):
+        member = is_member[n_leaves + step]
         single = _held_out_log_density(x, member, fold)
         share = (is_member[left].sum() + 1) / (member.sum() + 2)
         mixture = np.logaddexp(
             np.log(share) + density[left], np.log1p(-share) + density[right]
         )
-        is_kept = _is_improvement((mixture - single)[member])
+        if member.sum() > 1:
+            gains = (mixture - single)[member]
+            gain[step] = gains.mean()
+            error[step] = gains.std() / np.sqrt(len(gains))
+        is_kept = is_supported(gain[step], error[step])
         density.append(mixture if is_kept else single)
-        n_clusters.append(n_clusters[left] + n_clusters[right] if is_kept else 1)
+    return gain, error
+
+
+def is_supported(gain: ArrayLike, error: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether gains are positive beyond their standard errors."""
+    return np.greater(gain, MIN_STANDARD_ERRORS * np.asarray(error))
+
+
+def count_supported(merges: NDArray[np.int64], gain: Array, error: Array) -> int:
+    """Count the leaves of the tree that remain without unsupported splits.
+
+    Parameters
+    ----------
+    merges : ndarray of int of shape (n_leaves - 1, 2)
+        The tree.
+    gain, error : ndarrays of shape (n_leaves - 1,)
+        Results of `split_support`.
+
+    Returns
+    -------
+    n_clusters : int
+        From 1 to the number of leaves.
+    """
+    n_clusters = [1] * (len(merges) + 1)
+    is_kept = is_supported(gain, error)
+    for (left, right), kept in zip(merges, is_kept, strict=True):
+        n_clusters.append(n_clusters[left] + n_clusters[right] if kept else 1)
     return n_clusters[-1]
-
-
-def _is_improvement(gain: Array) -> bool:
-    """Return whether the mean of differences is positive beyond its error."""
-    if len(gain) < 2:
-        return False
-    return gain.mean() > MIN_STANDARD_ERRORS * (gain.std() / np.sqrt(len(gain)))
 
 
 def _principal_components(x: Array) -> Array:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .._cache import Cache
 from ..data import FeatureTable
 from .linkage import average_linkage, leaves_below
-from .n_clusters import estimate_n_clusters
+from .n_clusters import count_supported, split_support
 from .neighbors import (
     MAX_EXACT_ROWS,
     N_PROBES,
@@ -212,12 +212,13 @@ class NeighborGraph:
     def estimate_n_clusters(self, rng: np.random.Generator) -> int:
         """Return the number of clusters that held-out samples support.
 
-        See `sktreevae.graph.estimate_n_clusters`.
+        See `split_support`.
         """
         max_clusters = len(self._features) // self._options.min_mean_cluster_size
         proposal = self.propose(max(1, min(self._options.max_clusters, max_clusters)))
         cluster = proposal.cluster.numpy(force=True)
-        return estimate_n_clusters(self._features, cluster, proposal.merges, rng)
+        support = split_support(self._features, cluster, proposal.merges, rng)
+        return count_supported(proposal.merges, *support)
 
     def _draw_landmarks(self) -> Tensor | slice:
         n, device = len(self._features), self._features.device

@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 from sklearn.covariance import oas
 
 from sktreevae.data import FeatureTable
-from sktreevae.graph import estimate_n_clusters, n_clusters
+from sktreevae.graph import count_supported, n_clusters, split_support
 
 
 def ward_tree(X, n_leaves):
@@ -18,7 +18,7 @@ def ward_tree(X, n_leaves):
 
 def estimate(X, cluster, merges, rng):
     features = FeatureTable.from_tensor(torch.from_numpy(X))
-    return estimate_n_clusters(features, cluster, merges, rng)
+    return count_supported(merges, *split_support(features, cluster, merges, rng))
 
 
 @pytest.mark.parametrize("n_leaves", [2, 5, 20])
@@ -88,3 +88,23 @@ def test_rows_are_not_predicted_by_themselves(rng):
     density = n_clusters._held_out_log_density(x, all_rows, fold)
     expected = n_clusters._log_density(x[fold == 1], x[fold != 1])
     np.testing.assert_allclose(density[fold == 1], expected)
+
+
+def test_gains_are_those_of_known_densities(rng):
+    # Two far Gaussians of variance 1: the gain of the split is the difference of the
+    # entropies, short of the entropy of the choice.
+    X = rng.standard_normal((8000, 2))
+    X[:4000, 0] += 20.0
+    features = FeatureTable.from_tensor(torch.from_numpy(X))
+    cluster = np.repeat([0, 1], 4000)
+    gain, error = split_support(features, cluster, np.array([[0, 1]]), rng)
+    assert gain[0] == pytest.approx(0.5 * np.log(101.0) - np.log(2.0), abs=0.03)
+    assert 0 < error[0] < 0.02
+
+
+def test_splits_at_random_have_no_support(rng):
+    features = FeatureTable.from_tensor(torch.from_numpy(rng.standard_normal((600, 5))))
+    merges = np.array([[0, 1], [2, 3], [4, 5]])
+    gain, error = split_support(features, np.arange(600) % 4, merges, rng)
+    assert (gain < 0.05).all()
+    assert not n_clusters.is_supported(gain, error).any()
