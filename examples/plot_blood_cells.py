@@ -33,7 +33,7 @@ model = TreeVAEClustering(n_clusters=10, random_state=0).fit(X)
 # --------------------------
 # Each cluster is named after its most frequent group, with the number of cells of this
 # group. The fit did not see these labels. The first split separates myeloid cells from
-# lymphocytes. The NK cells are among the T cells, which they resemble.
+# lymphocytes. The NK cells are beside the T cells, which they resemble.
 names = []
 for cluster in range(model.n_clusters_):
     groups = coarse[model.labels_ == cluster]
@@ -43,7 +43,6 @@ print(*names, sep="\n\n")
 
 fig, ax = plt.subplots(figsize=(10, 4.5), layout="constrained")
 plot_dendrogram(model, ax=ax, cluster_names=names)
-ax.set_ylabel("Jeffreys divergence (nats)")
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--save", type=Path)

@@ -30,8 +30,8 @@ model = TreeVAEClustering(n_clusters=10, random_state=0, verbose=1).fit(X)
 # %%
 # The tree
 # --------
-# The height of a node is the Jeffreys divergence between its two branches: the loss of
-# log-density, in nats, if the samples of each branch are explained by the other branch.
+# The height of a node tells how rarely random walks on the neighbor graph lead from one
+# of its branches to the other, in nats.
 print("cluster sizes:", np.bincount(model.labels_))
 print(model.dendrogram_.export_text())
 

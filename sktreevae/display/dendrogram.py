@@ -69,7 +69,7 @@ def plot_dendrogram(
     ax.set_xlim(-0.5, tree.n_leaves - 0.5)
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("cluster (samples)")
-    ax.set_ylabel("Jeffreys divergence (nats)")
+    ax.set_ylabel("height (nats)")
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.tick_params(axis="x", length=0)
     return ax
