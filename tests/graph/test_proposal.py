@@ -12,6 +12,7 @@ from sktreevae._cache import Cache
 from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
+from sktreevae.graph.linkage import cut_merges
 from sktreevae.model import FeatureMap, Topology
 
 from .cases import nested_gaussians
@@ -158,6 +159,40 @@ def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, ex
         assert side is None
     else:
         assert torch.equal(side, torch.tensor(expected)[cluster])
+
+
+def gaussians_of_four_scales(seed):
+    """Sixteen Gaussians, nested in pairs at distances 64, 16, 4 and 1."""
+    rng = np.random.default_rng(seed)
+    centers = np.zeros((1, 8))
+    for distance in (64, 16, 4, 1):
+        step = rng.standard_normal(centers.shape)
+        step *= distance / 2 / np.linalg.norm(step, axis=1, keepdims=True)
+        centers = np.stack([centers + step, centers - step], axis=1).reshape(-1, 8)
+    y = np.repeat(np.arange(16), 60)
+    return centers[y] + 0.15 * rng.standard_normal((len(y), 8)), y
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nested_clusters_are_cut_right_at_every_scale(seed):
+    X, y = gaussians_of_four_scales(seed)
+    proposal = cluster(X, 16, seed, n_micro_clusters=320)
+    assert (np.diff(proposal.height) >= 0).all()
+    for k in (2, 4, 8, 16):
+        cut = cut_merges(proposal.merges, 16, k)[proposal.cluster]
+        # Two samples in a thousand are nearer to another mean of the finest level.
+        assert adjusted_rand_score(y * k // 16, cut) > (0.99 if k == 16 else 0.9999)
+
+
+@pytest.mark.parametrize("sizes", [(950, 50), (990, 10), (495, 5), (400, 40, 40)])
+def test_groups_that_stand_apart_are_found_before_others_are_cut(sizes, rng):
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    X = rng.standard_normal((len(y), 3))
+    X[np.arange(len(y)), y] += 12.0 * (y > 0)
+    graph = NeighborGraph(table(X), generator(), options=quick())
+    for n_clusters in range(len(sizes), len(sizes) + 4):
+        labels = graph.propose(n_clusters, min_size=5).cluster
+        assert len(set(zip(labels.tolist(), y.tolist(), strict=True))) == n_clusters
 
 
 def test_the_number_of_clusters_has_limits():
