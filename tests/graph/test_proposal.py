@@ -180,7 +180,7 @@ def test_nested_clusters_are_cut_right_at_every_scale(seed):
     assert (np.diff(proposal.height) >= 0).all()
     for k in (2, 4, 8, 16):
         cut = cut_merges(proposal.merges, 16, k)[proposal.cluster]
-        # Two samples in a thousand are nearer to another mean of the finest level.
+        # A sample in a thousand is nearer to another mean of the finest level.
         assert adjusted_rand_score(y * k // 16, cut) > (0.99 if k == 16 else 0.9999)
 
 
