@@ -206,8 +206,8 @@ def no_hierarchy(seeds: list[int], data_dir: Path) -> list[list[str]]:
                     name,
                     str(seed),
                     str(free.n_clusters_),
-                    f"{heights[0]:.1f}",
-                    f"{heights[-1]:.1f}",
+                    f"{heights[0]:.2f}",
+                    f"{heights[-1]:.2f}",
                     messages or "none",
                 ]
             )

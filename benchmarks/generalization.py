@@ -67,8 +67,10 @@ def evaluate(
     test, rest = order.tensor_split([len(order) // 5])
     model = train(
         replace(prepared, train=rest, validation=test[:0]),
-        Proposal(
-            proposal.cluster[rest], proposal.merges, noise * proposal.spacing[rest]
+        replace(
+            proposal,
+            cluster=proposal.cluster[rest],
+            spacing=noise * proposal.spacing[rest],
         ),
         GuidedSchedule() if router_start else GuidedSchedule(max_router_steps=0),
         generator,

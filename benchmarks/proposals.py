@@ -20,7 +20,7 @@ from torch import Tensor
 from sktreevae._random import draw_seed, make_generator
 from sktreevae.data import DataOptions, TrainingData
 from sktreevae.dendrogram import Dendrogram
-from sktreevae.hierarchy import make_dendrogram
+from sktreevae.hierarchy import build_dendrogram, leaf_statistics
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
 from sktreevae.training import (
@@ -72,7 +72,9 @@ def fit(
             GrowthOptions(N_CLUSTERS, growth="iterative"),
             trainer,
         )
-        return make_dendrogram(growth.grow().eval(), data)
+        model = growth.grow().eval()
+        leaves = leaf_statistics(model, data)
+        return build_dendrogram(model.topology, growth.height, *leaves)
 
 
 def main() -> None:
