@@ -285,7 +285,7 @@ class TreeVAEClustering(
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],
-        "growth": [Options(("guided", "iterative"))],
+        "growth": [Options(("guided", "iterative", "published"))],
         "image_shape": [ImageShape(), NONE],
         "encoder": [Options(NETWORKS), Function()],
         "decoder": [Options(NETWORKS), Function()],

@@ -408,7 +408,7 @@ def test_the_number_of_clusters_is_found():
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 def test_one_gaussian_is_one_cluster(growth, rng):
     X = rng.standard_normal((300, 4))
     assert TreeVAEClustering(None, growth=growth, **QUICK).fit(X).n_clusters_ == 1
@@ -436,7 +436,7 @@ def test_guided_trees_have_a_largest_depth(digits, max_depth):
     assert model.dendrogram_.depth.max() == max_depth
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 def test_numpy_integers_are_integers(digits, growth):
     settings = {**QUICK, "growth": growth, "max_depth": np.int64(2)}
     model = TreeVAEClustering(np.int64(3), **settings).fit(digits[0])
@@ -935,7 +935,7 @@ def test_a_large_validation_fraction_is_named(blobs):
         TreeVAEClustering(6, hidden_dim=2, random_state=0, **settings).fit(blobs[0])
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 @pytest.mark.parametrize("n_clusters", [1, None])
 def test_one_cluster_trains_in_bfloat16(growth, n_clusters):
     settings = {**QUICK, "growth": growth, "precision": "bfloat16"}

@@ -30,7 +30,7 @@ def assert_same(one, other, X):
     np.testing.assert_equal(one.history_, other.history_)
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 @pytest.mark.parametrize("n_clusters", [3, None])
 def test_a_cache_does_not_change_the_result(X, growth, n_clusters, tmp_path):
     model = TreeVAEClustering(n_clusters, growth=growth, **QUICK)

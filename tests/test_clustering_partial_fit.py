@@ -167,7 +167,7 @@ def test_a_fit_starts_anew(model, blobs):
     assert_same(model.fit(X), fit_blobs(X), X)
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
 def test_every_growth_and_likelihood_goes_on(digits, growth, likelihood):
     X = digits[0][:200] > 8 if likelihood == "bernoulli" else digits[0][:200]

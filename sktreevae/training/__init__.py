@@ -7,6 +7,7 @@ from .fitting import continue_training, fit_tree, make_pairs
 from .growth import GrowthOptions
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
+from .published import PublishedGrowth
 from .trainer import Callback, History, Trainer, TrainingOptions
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ImageAugmentation",
     "IterativeGrowth",
     "ProgressLine",
+    "PublishedGrowth",
     "Trainer",
     "TrainingOptions",
     "check_augmentation",

@@ -19,6 +19,7 @@ from .growth import GrowthOptions
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .objectives import NoisyFeatures, TreeObjective, routing_weight
+from .published import PublishedGrowth
 from .trainer import Phase, Trainer
 
 __all__ = ["continue_training", "fit_tree", "make_pairs"]
@@ -26,6 +27,9 @@ __all__ = ["continue_training", "fit_tree", "make_pairs"]
 PARTIAL_FIT_ROUTING_WEIGHT = 0.1
 """Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
 dominates the ELBO on small batches."""
+
+ITERATIVE_GROWTHS = {"iterative": IterativeGrowth, "published": PublishedGrowth}
+"""Growths that split one leaf after the other."""
 
 
 def make_pairs(
@@ -97,7 +101,9 @@ def fit_tree(
             graph.propose(options.n_clusters, options.max_depth, growth.min_samples)
         )
     else:
-        growth = IterativeGrowth(data, config, options, trainer, contrast)
+        growth = ITERATIVE_GROWTHS[options.growth](
+            data, config, options, trainer, contrast
+        )
         model = growth.grow()
     return model.eval(), growth.height
 

@@ -1,4 +1,4 @@
-"""Base class of both growths: building, training and pruning a model."""
+"""Base class of the growths: building, training and pruning a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, Topology, TreeVAE, prune
 from .contrastive import Contrast, ContrastOptions
-from .objectives import NoisyFeatures, TreeObjective, routing_weight
+from .objectives import (
+    MAX_ACTIVE_LEAVES,
+    NoisyFeatures,
+    TreeObjective,
+    routing_weight,
+)
 from .trainer import Phase, Trainer
 
 __all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
@@ -70,10 +75,10 @@ class GrowthOptions:
         Maximum depth of a leaf.
     min_cluster_size : int or float, default=None
         Minimum number, or fraction, of the samples of a leaf.
-    growth : {"guided", "iterative"}, default="guided"
+    growth : {"guided", "iterative", "published"}, default="guided"
         How the tree is found.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
-        Criterion by which the iterative growth chooses the next leaf.
+        Criterion by which the other growths choose the next leaf.
     schedule : GuidedSchedule
         Length of the guided growth.
     graph : GraphOptions
@@ -102,7 +107,7 @@ class GrowthOptions:
 
 
 class TreeGrowth:
-    """Holds the model and the steps that both growths share.
+    """Holds the model and the steps that all growths share.
 
     Parameters
     ----------
@@ -128,6 +133,9 @@ class TreeGrowth:
     router_dims: tuple[int, ...] = ()
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
+
+    max_active_leaves: int = MAX_ACTIVE_LEAVES
+    """Maximum number of leaves that decode a sample in training."""
 
     def __init__(
         self,
@@ -186,6 +194,7 @@ class TreeGrowth:
             noisy_features=self.noisy_features,
             contrast=self.contrast,
             generator=self.generator,
+            max_leaves=self.max_active_leaves,
         )
         self.trainer.run(phase, objective, self.data.train, self.data.validation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from .heights import divergence_heights
 from .objectives import SplitInputs, SplitObjective
 from .trainer import Phase
 
-__all__ = ["IterativeGrowth"]
+__all__ = ["Embed", "IterativeGrowth", "router_rows"]
 
 GROWTH_KL_WEIGHT = 0.15
 """Maximum weight of the divergences while the tree grows, as in the paper. The model is
@@ -30,6 +31,10 @@ enough."""
 
 MAX_ROUTER_ROWS = 100_000
 """Maximum number of samples that a new router is initialized from."""
+
+
+Embed = Callable[[Tensor], Tensor]
+"""Returns the input of a router for positions in the samples of a split."""
 
 
 class IterativeGrowth(TreeGrowth):
@@ -47,24 +52,29 @@ class IterativeGrowth(TreeGrowth):
             self.build_model(Topology.single_leaf())
         else:
             self.build_model(Topology.stump())
-            target = self.target_of(self._propose_sides(train))
-            subset = train[_router_rows(train)]
-            embedding = self.data.features.subset(subset).map(
-                lambda features: self.model.bottom_up(features)[0]
-            )
-            self.model.top_down.init_router(embedding, target[subset])
-            self._init_leaves(self.model.top_down, train, target[train])
+            top_down = self.model.top_down
+            target = self.target_of(self._init_split(top_down, self._embed, train))
             self.train_all(self._phase("initial"), target)
+            self._finish_split(top_down, self._embed, train)
             self.prune()
             self._split_leaves()
-        weights = self.routing_weight, 0.0
-        self.train_all(Phase("finetune", (GROWTH_KL_WEIGHT, 1.0), weights))
+        self.train_all(self._phase("finetune"))
         self.prune()
         self.height = divergence_heights(self.model, self.data)
         return self.model
 
     def _phase(self, name: str) -> Phase:
-        return Phase(name, (0.0, GROWTH_KL_WEIGHT), (self.routing_weight, 0.0))
+        """Return the schedules of a phase."""
+        kl_weights = 0.0, GROWTH_KL_WEIGHT
+        if name == "finetune":
+            kl_weights = GROWTH_KL_WEIGHT, 1.0
+        return Phase(name, kl_weights, (self.routing_weight, 0.0))
+
+    def _embed(self, rows: Tensor) -> Tensor:
+        """Return d_0 of some training samples, (len(rows), hidden_dim)."""
+        return self.data.features.subset(self.data.train[rows]).map(
+            lambda features: self.model.bottom_up(features)[0]
+        )
 
     def _split_leaves(self) -> None:
         """Split one leaf after the other, until there are enough or none can be."""
@@ -155,12 +165,12 @@ class IterativeGrowth(TreeGrowth):
             def inputs(batch: Tensor) -> SplitInputs:
                 return compute(index[batch])
 
+        def embed(rows: Tensor) -> Tensor:
+            return inputs(rows).embedding
+
         split = new_split(self.model.top_down, self.generator)
         target = torch.zeros_like(index)
-        target[: len(train)] = self._propose_sides(train)
-        subset = _router_rows(train)
-        split.init_router(inputs(subset).embedding, target[subset])
-        self._init_leaves(split, train, target[: len(train)])
+        target[: len(train)] = self._init_split(split, embed, train)
         objective = SplitObjective(
             split,
             inputs,
@@ -174,6 +184,7 @@ class IterativeGrowth(TreeGrowth):
         self.trainer.run(
             self._phase("split"), objective, rows[: len(train)], rows[len(train) :]
         )
+        self._finish_split(split, embed, train)
         before = self.model.top_down
         self.model.top_down = attach(before, leaf, split)
         if self.leaf_counts().min() < self.min_samples:
@@ -207,10 +218,32 @@ class IterativeGrowth(TreeGrowth):
                 return sides
         return graph.propose(2).cluster
 
-    def _init_leaves(self, top_down: TopDown, index: Tensor, target: Tensor) -> None:
-        """Initialize leaves with the mean of their proposed samples."""
+    def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
+        """Initialize a root and two leaves with the proposed sides of some samples.
+
+        Parameters
+        ----------
+        split : TopDown
+            The root and two leaves, changed in place.
+        embed : callable
+            Returns the input of the router for positions in `train`.
+        train : Tensor of int of shape (n_members,)
+            The samples.
+
+        Returns
+        -------
+        target : Tensor of int of shape (n_members,)
+            Target leaf of each sample, 0 or 1.
+        """
+        target = self._propose_sides(train)
+        rows = router_rows(train)
+        split.init_router(embed(rows), target[rows])
         for leaf in target.unique().tolist():
-            top_down.init_leaf(leaf, self.mean_of(index[target == leaf]))
+            split.init_leaf(leaf, self.mean_of(train[target == leaf]))
+        return target
+
+    def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:
+        """Complete a split after its training; arguments as for `_init_split`."""
 
     @torch.no_grad()
     def _split_inputs(self, leaf: int, index: Tensor) -> SplitInputs:
@@ -250,7 +283,7 @@ class IterativeGrowth(TreeGrowth):
         )
 
 
-def _router_rows(index: Tensor) -> Tensor:
-    """Return positions in `index`, evenly spaced, that initialize a router."""
+def router_rows(index: Tensor) -> Tensor:
+    """Return evenly spaced positions in `index`, of samples that start a router."""
     step = max(1, math.ceil(len(index) / MAX_ROUTER_ROWS))
     return torch.arange(0, len(index), step, device=index.device)

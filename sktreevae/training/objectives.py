@@ -22,8 +22,9 @@ from ..model import (
 from .contrastive import Contrast, router_contrast
 
 __all__ = [
-    "NoisyFeatures",
+    "MAX_ACTIVE_LEAVES",
     "LossTerms",
+    "NoisyFeatures",
     "Objective",
     "SplitInputs",
     "SplitObjective",
@@ -39,7 +40,7 @@ Without the routing loss, the leaf with the currently best decoder receives all 
 a good split improves the ELBO only after the decoders have specialized."""
 
 MAX_ACTIVE_LEAVES = 2
-"""Leaves that decode a sample in training: its most probable ones."""
+"""Default number of leaves that decode a sample in training: its most probable ones."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class TreeObjective:
         Contrastive losses.
     generator : torch.Generator
         Source of the latents.
+    max_leaves : int, default=2
+        Maximum number of leaves that decode a sample.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class TreeObjective:
         noisy_features: NoisyFeatures,
         contrast: Contrast | None,
         generator: torch.Generator,
+        max_leaves: int = MAX_ACTIVE_LEAVES,
     ) -> None:
         self.model = model
         self.samples = data.samples
@@ -186,6 +190,7 @@ class TreeObjective:
         self.noisy_features = noisy_features
         self.contrast = contrast
         self.generator = generator
+        self.max_leaves = max_leaves
         self.n_leaves = len(model.topology.leaves)
         self.has_contrast = contrast is not None
 
@@ -206,7 +211,7 @@ class TreeObjective:
         encoding = self.model.encode(x, features)
         routing = self.model.route(encoding.embeddings)
         elbo = self.model.sparse_elbo(
-            encoding, routing, x, MAX_ACTIVE_LEAVES, self.generator
+            encoding, routing, x, self.max_leaves, self.generator
         )
         loss = routing_loss(routing.leaf_log_proba, target)
         if self.contrast is None:

@@ -105,6 +105,8 @@ class Phase:
         Minimum number of update steps with ``max_iter="auto"``.
     is_constant : bool, default=False
         Whether the learning rate and the weights are constant, as in `partial_fit`.
+    stops_early : bool, default=True
+        Whether the phase may end before its last epoch without validation samples.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Phase:
     routing_weights: tuple[float, float]
     min_steps: int = 20
     is_constant: bool = False
+    stops_early: bool = True
 
     def progress(self, elapsed: float) -> float:
         """Return the position in the schedules after a fraction of the phase."""
@@ -126,6 +129,10 @@ class Phase:
         """Return the weight of the routing loss after a fraction of the phase."""
         start, end = self.routing_weights
         return start + (end - start) * max(0.0, 2.0 * progress - 1.0)
+
+    def learning_rate_at(self, options: TrainingOptions, progress: float) -> float:
+        """Return the learning rate after a fraction of the phase."""
+        return options.learning_rate_at(progress)
 
     def n_epochs(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of epochs."""
@@ -246,7 +253,7 @@ class Trainer:
                 "phase": phase.name,
                 "epoch": epoch,
                 "n_leaves": objective.n_leaves,
-                "learning_rate": self.options.learning_rate_at(progress),
+                "learning_rate": phase.learning_rate_at(self.options, progress),
                 "kl_weight": kl_weight,
                 "elbo": means["reconstruction"] - kl,
                 **means,
@@ -254,7 +261,8 @@ class Trainer:
             }
             self._record(record)
             # ELBOs are comparable once the weight of the divergences is constant.
-            if 2 * epoch >= n_epochs and early_stopping.should_stop(annealed_elbo):
+            may_stop = 2 * epoch >= n_epochs and (phase.stops_early or len(validation))
+            if may_stop and early_stopping.should_stop(annealed_elbo):
                 break
         early_stopping.restore_best()
         # The last update comes after the last ELBO.
@@ -284,7 +292,7 @@ class Trainer:
             if terms.contrast is not None:
                 contrast = terms.contrast
                 loss = loss + contrast
-            optimizer.step(loss, self.options.learning_rate_at(progress))
+            optimizer.step(loss, phase.learning_rate_at(self.options, progress))
             # Accumulate on the device: reading the values would synchronize with the
             # host at every step.
             sums = [getattr(terms.elbo, term).sum() for term in TERMS]

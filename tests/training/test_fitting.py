@@ -24,7 +24,7 @@ def recorded(method, sizes):
     return wrapper
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypatch):
     X, _ = make_blobs(N_SAMPLES, 3, centers=3, random_state=0)
     rows = as_matrix(TensorDataset(torch.from_numpy(X)))

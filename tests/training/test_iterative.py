@@ -174,7 +174,7 @@ def test_dead_splits_are_refused(monkeypatch):
     before = growth.model.top_down
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)
-    monkeypatch.setattr(growth, "_init_leaves", init_dead)
+    monkeypatch.setattr(growth, "_finish_split", init_dead)
     growth._split_leaves()
     assert growth.model.top_down is before
 

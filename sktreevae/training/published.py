@@ -1,0 +1,137 @@
+"""The growth as published: random routers that the ELBO alone trains (section 2.5)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..model import TopDown
+from ..model.layers import StackedMLP
+from .iterative import GROWTH_KL_WEIGHT, Embed, IterativeGrowth, router_rows
+from .trainer import Phase, TrainingOptions
+
+__all__ = ["CenteredRouter", "PublishedGrowth", "PublishedPhase"]
+
+EPOCHS = {"initial": 150, "split": 150, "refresh": 80, "finetune": 200}
+"""Epochs of each phase with ``max_iter="auto"``."""
+
+HIGH_RATE_FRACTION = 2 / 3
+"""Fraction of a phase after which the learning rate is ten times lower."""
+
+CENTER_MOMENTUM = 0.1
+"""Weight of a batch in the moving average of the logits' mean, as in torch."""
+
+
+@dataclass(frozen=True)
+class PublishedPhase(Phase):
+    """Phase with the schedules of the published procedure.
+
+    Parameters
+    ----------
+    annealing : float, default=1.0
+        Fraction of the phase in which the weight of the divergences rises.
+    """
+
+    annealing: float = 1.0
+
+    def kl_weight_at(self, progress: float) -> float:
+        """Return the weight of the divergences after a fraction of the phase."""
+        return self.kl_weights[1] * min(1.0, progress / self.annealing)
+
+    def learning_rate_at(self, options: TrainingOptions, progress: float) -> float:
+        """Return the learning rate after a fraction of the phase."""
+        is_high = progress < HIGH_RATE_FRACTION
+        return options.learning_rate * (1.0 if is_high else 0.1)
+
+    def n_epochs(self, options: TrainingOptions, n_batches: int) -> int:
+        """Return the number of epochs."""
+        return EPOCHS[self.name] if options.max_iter is None else options.max_iter
+
+
+class CenteredRouter(nn.Module):
+    """Router of one split whose logits have mean 0 in each batch.
+
+    The published routers have batch normalization, which moves the logits of all
+    samples together only slowly. Without it, one leaf receives all samples in a few
+    steps: the leaf whose decoder is better at the start. Centering is the part of batch
+    normalization that prevents this. It ends with the training of the split, so that
+    the routing of a sample doesn't depend on other samples.
+
+    Parameters
+    ----------
+    router : StackedMLP
+        The router. Its last layer is scaled, so that logits have deviation 1.
+    embedding : Tensor of shape (batch, n_in)
+        Some inputs of the router.
+    """
+
+    def __init__(self, router: StackedMLP, embedding: Tensor) -> None:
+        super().__init__()
+        self.router = router
+        with torch.no_grad():
+            deviation = router(embedding).std()
+            router.weights[-1].div_(torch.where(deviation > 0, deviation, 1.0))
+            self.register_buffer("mean", router(embedding).mean())
+
+    def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
+        """Return the router of each level, as `StackedMLP.split`."""
+        first, *others = self.router.split(sizes)
+        return [lambda x: self._center(first(x)), *others]
+
+    def _center(self, logit: Tensor) -> Tensor:
+        if not self.training:
+            return logit - self.mean
+        mean = logit.mean()
+        self.mean.lerp_(mean.detach().to(self.mean.dtype), CENTER_MOMENTUM)
+        return logit - mean
+
+    @torch.no_grad()
+    def fold(self, embedding: Tensor) -> StackedMLP:
+        """Return the router with a constant bias, which centers the logits of inputs.
+
+        Parameters
+        ----------
+        embedding : Tensor of shape (batch, n_in)
+            Inputs of the router.
+        """
+        self.router.biases[-1].sub_(self.router(embedding).mean())
+        return self.router
+
+
+class PublishedGrowth(IterativeGrowth):
+    """Splits leaves by random routers, with the schedule of the paper.
+
+    Samples may change leaves at every step, and nothing but the ELBO decides where they
+    go. Every leaf decodes every sample that may reach it.
+    """
+
+    router_dims = (128, 128)
+    max_active_leaves = sys.maxsize
+
+    def _phase(self, name: str) -> PublishedPhase:
+        """Return the schedules of a phase."""
+        is_last = name == "finetune"
+        return PublishedPhase(
+            name,
+            kl_weights=(0.0, 1.0 if is_last else GROWTH_KL_WEIGHT),
+            routing_weights=(0.0, 0.0),
+            stops_early=False,
+            annealing=0.5 if is_last else 1.0,
+        )
+
+    def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
+        """Initialize a root and two leaves without any knowledge of sides."""
+        mean = self.mean_of(train)
+        for leaf in range(2):
+            split.init_leaf(leaf, mean)
+        embedding = embed(router_rows(train))
+        split.q_routers = CenteredRouter(split.q_routers, embedding)
+        return torch.zeros_like(train)
+
+    def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:
+        """Make the routing of a sample independent of the other samples."""
+        split.q_routers = split.q_routers.fold(embed(router_rows(train)))

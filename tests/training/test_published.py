@@ -1,0 +1,217 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from torch.testing import assert_close
+
+from sktreevae import TreeVAEClustering
+from sktreevae.model import Topology
+from sktreevae.model.layers import StackedMLP
+from sktreevae.training import GrowthOptions, PublishedGrowth, TrainingOptions
+from sktreevae.training.published import CenteredRouter
+
+from .cases import CONFIG, make_data, make_trainer
+
+
+def make_router(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    router = StackedMLP(1, (5, 8, 1), generator=generator)
+    # Far from centered, and of no unit scale.
+    with torch.no_grad():
+        router.biases[-1].fill_(3.0)
+        router.weights[-1].mul_(7.0)
+    return router, torch.randn(40, 5, generator=generator)
+
+
+def logits(router, x):
+    """Return the logits of the only split, as `TopDown.route` computes them."""
+    return router.split([1, 0])[0](x)[0, :, 0]
+
+
+def make_growth(n_clusters=4, n_validation=0, max_iter=20, seed=0):
+    X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
+    return PublishedGrowth(
+        make_data(X, n_validation),
+        CONFIG,
+        GrowthOptions(n_clusters, min_cluster_size=0.01, growth="published"),
+        make_trainer(max_iter=max_iter, batch_size=32, seed=seed),
+    )
+
+
+def test_initial_logits_have_mean_0_and_deviation_1():
+    router, x = make_router()
+    logit = logits(CenteredRouter(router, x), x)
+    assert_close(logit.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
+    assert_close(logit.std(), torch.tensor(1.0))
+
+
+def test_equal_samples_leave_the_router_finite():
+    router, x = make_router()
+    assert torch.isfinite(logits(CenteredRouter(router, x[:1].expand(9, 5)), x)).all()
+
+
+def test_each_batch_is_centered_in_training():
+    router, x = make_router()
+    centered = CenteredRouter(router, x)
+    for batch in x.split(10):
+        assert_close(
+            logits(centered, batch).mean(), torch.tensor(0.0), atol=1e-5, rtol=0
+        )
+
+
+def test_the_mean_of_the_logits_has_no_gradient():
+    router, x = make_router()
+    logits(CenteredRouter(router, x), x).sum().backward()
+    for p in router.parameters():
+        assert_close(p.grad, torch.zeros_like(p), atol=1e-4, rtol=0)
+
+
+def test_every_parameter_but_the_bias_of_the_output_is_trained():
+    router, x = make_router()
+    logits(CenteredRouter(router, x), x)[0].backward()
+    is_trained = {
+        name: bool(p.grad.abs().sum() > 1e-6) for name, p in router.named_parameters()
+    }
+    assert is_trained.pop("bias_1") is False
+    assert all(is_trained.values())
+
+
+def test_evaluation_uses_the_moving_average_of_training():
+    router, x = make_router()
+    centered = CenteredRouter(router, x)
+    start = centered.mean.clone()
+    logits(centered, x[:10])
+    expected = 0.9 * start + 0.1 * router(x[:10]).mean()
+    assert_close(centered.mean, expected)
+    centered.eval()
+    alone = torch.cat([logits(centered, row[None]) for row in x])
+    assert_close(alone, logits(centered, x), atol=1e-5, rtol=1e-5)
+    assert_close(centered.mean, expected)
+
+
+def test_folding_keeps_the_logits_of_the_training():
+    router, x = make_router()
+    centered = CenteredRouter(router, x)
+    expected = logits(centered, x)
+    assert centered.fold(x) is router
+    assert_close(router(x)[0, :, 0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_weight_of_the_divergences_rises_by_0_001_an_epoch():
+    phase = make_growth()._phase("split")
+    n_epochs = phase.n_epochs(TrainingOptions(), 1)
+    assert n_epochs == 150
+    weights = [phase.kl_weight_at(epoch / n_epochs) for epoch in range(151)]
+    np.testing.assert_allclose(np.diff(weights), 0.001)
+    assert weights[0] == 0.0
+
+
+def test_only_the_last_phase_reaches_the_elbo():
+    growth = make_growth()
+    ends = {
+        name: growth._phase(name).kl_weight_at(1.0)
+        for name in ("initial", "split", "refresh", "finetune")
+    }
+    assert ends == {"initial": 0.15, "split": 0.15, "refresh": 0.15, "finetune": 1.0}
+
+
+def test_the_learning_rate_falls_after_100_of_150_epochs():
+    phase, options = make_growth()._phase("initial"), TrainingOptions(learning_rate=1.0)
+    rates = [phase.learning_rate_at(options, epoch / 150) for epoch in range(150)]
+    assert rates == [1.0] * 100 + [0.1] * 50
+
+
+@pytest.mark.parametrize(
+    ("name", "n_epochs"),
+    [("initial", 150), ("split", 150), ("refresh", 80), ("finetune", 200)],
+)
+def test_auto_epochs_are_those_of_the_paper(name, n_epochs):
+    phase = make_growth()._phase(name)
+    assert phase.n_epochs(TrainingOptions(), 100) == n_epochs
+    assert phase.n_epochs(TrainingOptions(max_iter=3), 100) == 3
+
+
+def test_no_phase_has_a_routing_loss():
+    growth = make_growth()
+    for name in ("initial", "split", "refresh", "finetune"):
+        assert growth._phase(name).routing_weight_at(0.0) == 0.0
+        assert growth._phase(name).routing_weight_at(1.0) == 0.0
+
+
+def test_phases_end_after_their_last_epoch_only():
+    growth = make_growth(n_clusters=2, max_iter=8)
+    # No epoch improves by that much.
+    growth.trainer.options = replace(
+        growth.trainer.options, tol=1e9, n_iter_no_change=1
+    )
+    growth.grow()
+    phases = [record["phase"] for record in growth.trainer.history.records]
+    assert phases == ["initial"] * 8 + ["finetune"] * 8
+
+
+def test_held_out_samples_end_a_phase():
+    growth = make_growth(n_clusters=2, max_iter=12, n_validation=40)
+    growth.trainer.options = replace(
+        growth.trainer.options, tol=1e9, n_iter_no_change=1
+    )
+    growth.grow()
+    assert len(growth.trainer.history.records) < 24
+
+
+def test_a_new_split_knows_no_sides():
+    growth = make_growth()
+    growth.build_model(Topology.stump())
+    split, train = growth.model.top_down, growth.data.train
+    target = growth._init_split(split, growth._embed, train)
+    assert not target.any()
+    assert_close(split.decoders.constant[0], split.decoders.constant[1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_side_of_a_trained_split_is_empty(seed):
+    growth = make_growth(seed=seed, max_iter=5)
+    growth.build_model(Topology.stump())
+    top_down, train = growth.model.top_down, growth.data.train
+    target = growth._init_split(top_down, growth._embed, train)
+    growth.train_all(growth._phase("initial"), target)
+    growth._finish_split(top_down, growth._embed, train)
+    assert growth.leaf_counts().min() > 0
+
+
+def test_routers_are_plain_after_the_growth():
+    model = make_growth(max_iter=3).grow()
+    assert isinstance(model.top_down.q_routers, StackedMLP)
+
+
+def test_every_leaf_decodes_every_sample(monkeypatch):
+    growth = make_growth(n_clusters=3, max_iter=2)
+    seen = set()
+    train_all = growth.train_all
+
+    def spy(phase, target=None):
+        sparse_elbo = type(growth.model).sparse_elbo
+
+        def record(model, encoding, routing, x, max_leaves, generator):
+            seen.add(max_leaves >= len(model.topology.leaves))
+            return sparse_elbo(model, encoding, routing, x, max_leaves, generator)
+
+        monkeypatch.setattr(type(growth.model), "sparse_elbo", record)
+        train_all(phase, target)
+        monkeypatch.setattr(type(growth.model), "sparse_elbo", sparse_elbo)
+
+    monkeypatch.setattr(growth, "train_all", spy)
+    growth.grow()
+    assert seen == {True}
+
+
+def test_the_estimator_grows_as_published():
+    X, y = make_blobs(200, 4, centers=3, cluster_std=0.3, random_state=2)
+    model = TreeVAEClustering(
+        3, growth="published", learning_rate=1e-3, max_iter=30, random_state=0
+    ).fit(X)
+    phases = list(dict.fromkeys(model.history_["phase"]))
+    assert phases == ["initial", "split", "finetune"]
+    assert model.history_["n_leaves"][0] == 2
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
