@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.cluster.hierarchy import linkage, to_tree
+from scipy.cluster.hierarchy import cophenet, linkage, to_tree
+from scipy.spatial.distance import pdist, squareform
 from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.datasets import make_blobs
@@ -17,12 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from sktreevae import TreeVAEClustering, metrics
 from sktreevae.metrics import (
     clustering_accuracy,
+    cophenetic_correlation,
     dendrogram_purity,
     leaf_purity,
     triplet_agreement,
 )
 
-from .test_dendrogram import dendrograms
+from ..test_dendrogram import dendrograms
 
 
 def brute_force_purity(y, path_of_sample):
@@ -305,3 +307,108 @@ def test_triplets_of_a_single_level_are_pairs_against_others():
 def test_references_without_triplets_are_refused(reference, message):
     with pytest.raises(ValueError, match=message):
         triplet_agreement(reference, linkage([[0.0], [1.0], [3.0]]))
+
+
+def joined_first(Z, labels, i, j, k):
+    """Return whether i and j have a common ancestor that isn't one of k."""
+    members = [{leaf} for leaf in range(len(Z) + 1)]
+    for left, right in Z[:, :2].astype(int):
+        members.append(members[left] | members[right])
+    a, b, c = labels[i], labels[j], labels[k]
+    return any({a, b} <= m and c not in m for m in members)
+
+
+@given(n=st.integers(3, 9), n_leaves=st.integers(2, 6), seed=st.integers(0, 99))
+def test_triplets_of_a_reference_tree_are_those_of_brute_force(n, n_leaves, seed):
+    rng = np.random.default_rng(seed)
+    reference, tree = (
+        linkage(rng.normal(size=(n, 2))),
+        linkage(rng.normal(size=(n_leaves, 2))),
+    )
+    labels, own = rng.integers(n_leaves, size=n), np.arange(n)
+    right = total = 0
+    for i, j in combinations(range(n), 2):
+        for k in set(range(n)) - {i, j}:
+            if joined_first(reference, own, i, j, k):
+                total += 1
+                right += joined_first(tree, labels, i, j, k)
+    assert triplet_agreement(reference, tree, labels) == pytest.approx(right / total)
+
+
+def test_a_tree_agrees_with_itself(rng):
+    Z = linkage(rng.normal(size=(30, 3)))
+    assert triplet_agreement(Z, Z) == pytest.approx(1.0)
+    assert cophenetic_correlation(Z, Z) == pytest.approx(1.0)
+
+
+def test_a_dendrogram_can_be_the_reference(rng):
+    X, y = make_blobs(60, 3, centers=4, random_state=0)
+    model = AgglomerativeClustering(4, compute_distances=True).fit(X)
+    Z = linkage(X, "ward")
+    expected = triplet_agreement(Z, model)
+    assert triplet_agreement(model, Z) == pytest.approx(expected)
+    assert cophenetic_correlation(model, Z) == pytest.approx(1.0)
+
+
+def test_a_reference_with_two_leaves_has_no_triplets():
+    Z = linkage([[0.0], [1.0]])
+    with pytest.raises(ValueError, match="reference must have three leaves"):
+        triplet_agreement(Z, Z)
+
+
+@given(n=st.integers(3, 12), seed=st.integers(0, 99))
+def test_cophenetic_correlation_is_that_of_scipy(n, seed):
+    X = np.random.default_rng(seed).normal(size=(n, 2))
+    Z = linkage(X, "average")
+    expected, _ = cophenet(Z, pdist(X))
+    assert cophenetic_correlation(pdist(X), Z) == pytest.approx(expected)
+
+
+@given(n=st.integers(4, 12), n_leaves=st.integers(2, 5), seed=st.integers(0, 99))
+def test_cophenetic_correlation_of_trees_is_that_over_all_pairs(n, n_leaves, seed):
+    rng = np.random.default_rng(seed)
+    a, b = linkage(rng.normal(size=(n, 2))), linkage(rng.normal(size=(n_leaves, 2)))
+    labels = np.append(
+        np.arange(n_leaves), rng.integers(n_leaves, size=max(n - n_leaves, 0))
+    )[:n]
+    inside = squareform(cophenet(b))[np.ix_(labels, labels)][np.triu_indices(n, 1)]
+    if inside.std() < 1e-9:
+        return
+    expected = np.corrcoef(cophenet(a), inside)[0, 1]
+    assert cophenetic_correlation(a, b, labels) == pytest.approx(expected)
+    assert cophenetic_correlation(cophenet(a), b, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (
+            np.ones(5),
+            "must have 6 distances, one for each pair of the 4 samples, got 5",
+        ),
+        (np.ones(6), "needs distances that differ"),
+    ],
+)
+def test_invalid_distances_are_refused(reference, message):
+    with pytest.raises(ValueError, match=message):
+        cophenetic_correlation(reference, linkage([[0.0], [1.0], [5.0], [7.0]]))
+
+
+def test_equal_trees_of_one_height_are_refused():
+    Z = linkage([[0.0], [1.0], [2.0]])
+    with pytest.raises(ValueError, match="needs distances that differ"):
+        cophenetic_correlation(Z, Z)
+
+
+def test_trees_without_heights_are_refused(rng):
+    model = AgglomerativeClustering(2).fit(rng.normal(size=(9, 2)))
+    with pytest.raises(ValueError, match="has no heights.*compute_distances=True"):
+        cophenetic_correlation(model, linkage(rng.normal(size=(9, 2))))
+
+
+def test_purity_of_nested_classes_has_one_value_a_level(rng):
+    X = rng.normal(size=(40, 2))
+    levels = np.stack([np.arange(40) % 2, np.arange(40) % 8], axis=1)
+    Z = linkage(X)
+    expected = [dendrogram_purity(level, Z) for level in levels.T]
+    np.testing.assert_array_equal(dendrogram_purity(levels, Z), expected)

@@ -1,0 +1,355 @@
+"""Agreement of hierarchies with classes, and with other hierarchies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics.cluster import contingency_matrix
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
+
+__all__ = ["cophenetic_correlation", "dendrogram_purity", "triplet_agreement"]
+
+
+def dendrogram_purity(
+    y_true: ArrayLike,
+    tree: Tree,
+    labels: ArrayLike | None = None,
+    *,
+    n_leaves: int | None = None,
+) -> float | NDArray[np.float64]:
+    """Mean purity of the lowest common ancestors of samples of the same class.
+
+    The mean is over all pairs of samples of the same class. The purity of a pair is the
+    fraction of that class among the samples below their lowest common ancestor (Heller
+    and Ghahramani 2005; Kobren et al. 2017). The result is exact and is computed from
+    class counts in O(n_nodes * n_classes).
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_levels)
+        Class labels; of several levels of a hierarchy of classes if there are columns.
+    tree : Dendrogram, ndarray of shape (n_leaves - 1, 4), or fitted estimator
+        Hierarchy. The ndarray is a SciPy linkage matrix; the estimator has an attribute
+        ``dendrogram_`` (`TreeVAEClustering`) or ``children_``
+        (`sklearn.cluster.AgglomerativeClustering`).
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each sample. By default the labels of a Dendrogram; in all other
+        hierarchies, sample i is leaf i by default.
+    n_leaves : int, default=None
+        If given, cut the tree to this number of leaves first. Purity is higher for
+        trees with more leaves, so trees of different size should be cut to be compared.
+
+    Returns
+    -------
+    purity : float, or ndarray of shape (n_levels,)
+        Between 0 and 1; 1 if every class is a subtree. One value for each column of
+        `y_true` if it has columns.
+
+    Raises
+    ------
+    ValueError
+        If `tree` is not a tree or is incomplete, the lengths differ, or no class has
+        two samples.
+
+    Examples
+    --------
+    >>> from scipy.cluster.hierarchy import linkage
+    >>> from sktreevae.metrics import dendrogram_purity
+    >>> Z = linkage([[0], [1], [10], [12]])
+    >>> dendrogram_purity(["a", "a", "b", "b"], Z)
+    1.0
+    >>> round(dendrogram_purity(["a", "b", "a", "b"], Z), 3)
+    0.5
+    """
+    merges, labels = read_tree(tree, labels)
+    y_true = np.asarray(y_true)
+    check_consistent_length(y_true, labels)
+    n_cut = 0 if n_leaves is None else _n_merges_below_cut(n_leaves, len(merges) + 1)
+    if y_true.ndim != 2:
+        return _purity(merges, labels, column_or_1d(y_true), n_cut)
+    return np.array([_purity(merges, labels, level, n_cut) for level in y_true.T])
+
+
+def _purity(
+    merges: NDArray[np.int64], labels: NDArray[np.int64], y: NDArray, n_cut: int
+) -> float:
+    """Return the dendrogram purity if the first `n_cut` merges are inside leaves."""
+    counts = _count_below(merges, labels, np.unique(y, return_inverse=True)[1])
+    # Number of pairs of each class whose lowest common ancestor is each node.
+    pairs = counts * (counts - 1.0) / 2.0
+    for node, (left, right) in enumerate(merges, start=len(merges) + 1):
+        if node <= len(merges) + n_cut:
+            # The node becomes a leaf. All pairs below it now belong to it.
+            pairs[left] = pairs[right] = 0.0
+        else:
+            pairs[node] = counts[left] * counts[right]
+    n_pairs = pairs.sum()
+    if n_pairs == 0:
+        raise ValueError("dendrogram_purity needs a class with two samples or more.")
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    return float((pairs * share).sum() / n_pairs)
+
+
+def _n_merges_below_cut(n_leaves: int, n_tree_leaves: int) -> int:
+    """Return the number of merges inside the leaves of a cut to `n_leaves` leaves."""
+    if not isinstance(n_leaves, Integral) or not 1 <= n_leaves <= n_tree_leaves:
+        raise ValueError(
+            f"n_leaves must be an int from 1 to {n_tree_leaves}, the number of leaves "
+            f"of the tree, got {n_leaves!r}."
+        )
+    return n_tree_leaves - n_leaves
+
+
+def triplet_agreement(
+    reference: Tree,
+    tree: Tree,
+    labels: ArrayLike | None = None,
+) -> float:
+    """Fraction of the triplets of a known hierarchy that a tree orders right.
+
+    A triplet is two samples of the same coarse class, but of different fine classes,
+    and a third sample of another coarse class. The tree orders it right if the first
+    two have a common ancestor that isn't one of the third. Chance is a third. With more
+    than two levels, the fraction is over the triplets of all levels. In a reference
+    tree, a triplet is two samples of different leaves, and a third sample that isn't
+    below their lowest common ancestor.
+
+    The result is exact. It is computed from counts in O(n_nodes * n_classes), or
+    O(n_nodes * n_reference_nodes).
+
+    Parameters
+    ----------
+    reference : array-like of shape (n_samples,) or (n_samples, n_levels), or a tree
+        Nested classes, the coarsest first. With a single level, all pairs of samples of
+        a class count. Or a Dendrogram, a fitted estimator or a SciPy linkage matrix
+        whose leaf i is sample i, of shape (n_samples - 1, 4).
+    tree : Dendrogram, ndarray of shape (n_leaves - 1, 4), or fitted estimator
+        Hierarchy, as for `dendrogram_purity`.
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each sample, as for `dendrogram_purity`.
+
+    Returns
+    -------
+    agreement : float
+        Between 0 and 1. Samples of the same leaf have no order.
+
+    Raises
+    ------
+    ValueError
+        If `tree` is not a tree or is incomplete, the lengths differ, classes aren't
+        nested, or there is no triplet.
+
+    Examples
+    --------
+    >>> from scipy.cluster.hierarchy import linkage
+    >>> from sktreevae.metrics import triplet_agreement
+    >>> Z = linkage([[0], [1], [10], [13]])
+    >>> triplet_agreement([["a", "a1"], ["a", "a2"], ["b", "b1"], ["b", "b2"]], Z)
+    1.0
+    >>> triplet_agreement([["a", "a1"], ["b", "b1"], ["a", "a2"], ["b", "b2"]], Z)
+    0.0
+    """
+    merges, labels = read_tree(tree, labels)
+    if is_tree(reference, len(labels)):
+        return _tree_agreement(read_tree(reference, None), (merges, labels))
+    n_right = n_triplets = 0.0
+    for coarse, fine in pairwise(_nested_classes(reference, labels)):
+        n_of_class = _count_below(merges, labels, coarse)
+        # Number of pairs below each node, and whose lowest common ancestor it is.
+        below = n_of_class**2 - _sum_squares(merges, labels, coarse, fine)
+        pairs = below.copy()
+        n_leaves = len(merges) + 1
+        pairs[n_leaves:] -= below[merges[:, 0]] + below[merges[:, 1]]
+        others = n_of_class.sum(axis=1, keepdims=True) - n_of_class
+        n_right += (pairs * (others[-1] - others)).sum()
+        n_triplets += (below[-1] * others[-1]).sum()
+    if n_triplets == 0:
+        raise ValueError(
+            "reference must have two coarse classes, one of them with two fine classes."
+        )
+    return float(n_right / n_triplets)
+
+
+def _nested_classes(
+    reference: ArrayLike, labels: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """Return at least two levels of classes, the coarsest first, and check them."""
+    levels = np.asarray(reference)
+    levels = levels[:, None] if levels.ndim == 1 else levels
+    if levels.ndim != 2 or not levels.size:
+        raise ValueError(
+            "reference must have shape (n_samples,) or (n_samples, n_levels), got "
+            f"{np.shape(reference)}."
+        )
+    check_consistent_length(levels, labels)
+    classes = [np.unique(level, return_inverse=True)[1] for level in levels.T]
+    for coarse, fine in pairwise(classes):
+        if len(np.unique([coarse, fine], axis=1).T) > fine.max() + 1:
+            raise ValueError("reference must be nested: a class has two parents.")
+    if len(classes) == 1:
+        classes.append(np.arange(len(labels)))
+    return classes
+
+
+def _count_below(
+    merges: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    y: NDArray[np.int64],
+    n_classes: int = 0,
+) -> NDArray[np.float64]:
+    """Count the samples of each class below each node, (n_nodes, n_classes)."""
+    n_leaves = len(merges) + 1
+    counts = np.zeros((n_leaves + len(merges), max(n_classes, y.max(initial=-1) + 1)))
+    np.add.at(counts, (labels, y), 1.0)
+    for node, (left, right) in enumerate(merges, start=n_leaves):
+        counts[node] = counts[left] + counts[right]
+    return counts
+
+
+def _sum_squares(
+    merges: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    coarse: NDArray[np.int64],
+    fine: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Sum the squared counts of fine classes over the fine classes of each coarse one.
+
+    Returns
+    -------
+    sums : ndarray of shape (n_nodes, n_coarse_classes)
+    """
+    n_fine = fine.max() + 1
+    if n_fine == len(labels):  # each sample is a class
+        return _count_below(merges, labels, coarse)
+    parent = np.empty(n_fine, dtype=np.int64)
+    parent[fine] = coarse
+    squares = _count_below(merges, labels, fine) ** 2
+    sums = np.zeros((len(squares), coarse.max() + 1))
+    np.add.at(sums.T, parent, squares.T)
+    return sums
+
+
+def _tree_agreement(reference: ReadTree, tree: ReadTree) -> float:
+    """Return the fraction of the triplets of a reference tree that a tree has, too."""
+    merges, labels = tree
+    check_consistent_length(reference[1], labels)
+    # Number of samples below each node of both trees, (n_reference_nodes, n_nodes).
+    n_reference_leaves = len(reference[0]) + 1
+    below = _count_below(merges, labels, reference[1], n_reference_leaves).T
+    below = np.concatenate([below, np.zeros((len(reference[0]), below.shape[1]))])
+    n_samples, n_leaves = len(labels), len(merges) + 1
+    n_below = _count_below(merges, labels, np.zeros_like(labels))[:, 0]
+    n_right = n_triplets = 0.0
+    for node, (left, right) in enumerate(reference[0], start=n_reference_leaves):
+        below[node] = below[left] + below[right]
+        # Number of pairs from both branches whose lowest common ancestor is each node.
+        pairs = below[left] * below[right]
+        total = pairs[-1]
+        pairs[n_leaves:] -= pairs[merges[:, 0]] + pairs[merges[:, 1]]
+        size = below[node, -1]
+        outside = n_samples - size - n_below + below[node]
+        n_right += (pairs * outside).sum()
+        n_triplets += total * (n_samples - size)
+    if n_triplets == 0:
+        raise ValueError("reference must have three leaves with samples.")
+    return float(n_right / n_triplets)
+
+
+def cophenetic_correlation(
+    reference: Tree,
+    tree: Tree,
+    labels: ArrayLike | None = None,
+) -> float:
+    """Correlation between the cophenetic distances of a tree and a reference.
+
+    The cophenetic distance of two samples is the height of their lowest common
+    ancestor; it is 0 in the same leaf. The correlation is Pearson's, over all pairs of
+    samples. Between two trees it is computed from counts in O(n_leaves ** 2).
+
+    Parameters
+    ----------
+    reference : ndarray of shape (n_samples * (n_samples - 1) / 2,), or a tree
+        Distances between the samples, as from `scipy.spatial.distance.pdist`. Or a
+        Dendrogram, a fitted estimator or a SciPy linkage matrix whose leaf i is
+        sample i.
+    tree : Dendrogram, ndarray of shape (n_leaves - 1, 4), or fitted estimator
+        Hierarchy, as for `dendrogram_purity`.
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each sample, as for `dendrogram_purity`.
+
+    Returns
+    -------
+    correlation : float
+        Between -1 and 1.
+
+    Raises
+    ------
+    ValueError
+        If a tree is not a tree or has no heights, the lengths differ, or all distances
+        are equal.
+
+    See Also
+    --------
+    scipy.cluster.hierarchy.cophenet : The same for a linkage matrix over samples.
+
+    Examples
+    --------
+    >>> from scipy.cluster.hierarchy import linkage
+    >>> from scipy.spatial.distance import pdist
+    >>> from sktreevae.metrics import cophenetic_correlation
+    >>> X = [[0], [1], [10], [13]]
+    >>> round(cophenetic_correlation(pdist(X), linkage(X)), 3)
+    0.986
+    """
+    height, labels = read_heights(tree, labels)
+    if is_tree(reference, len(labels)):
+        other, other_labels = read_heights(reference, None)
+        check_consistent_length(other_labels, labels)
+        n_pairs = contingency_matrix(other_labels, labels, dtype=np.float64)
+        rows, columns = np.unique(other_labels), np.unique(labels)
+        other, height = other[np.ix_(rows, rows)], height[np.ix_(columns, columns)]
+        return _correlation(other, height, n_pairs)
+    distance = column_or_1d(np.asarray(reference, dtype=np.float64))
+    n_samples = len(labels)
+    if len(distance) != n_samples * (n_samples - 1) // 2:
+        raise ValueError(
+            f"reference must have {n_samples * (n_samples - 1) // 2} distances, one "
+            f"for each pair of the {n_samples} samples, got {len(distance)}."
+        )
+    cophenetic = height[labels[:, None], labels][np.triu_indices(n_samples, 1)]
+    _check_spread(distance.std(), cophenetic.std())
+    return float(np.corrcoef(distance, cophenetic)[0, 1])
+
+
+def _correlation(
+    a: NDArray[np.float64], b: NDArray[np.float64], counts: NDArray[np.float64]
+) -> float:
+    """Return the correlation of two trees over all pairs of different samples.
+
+    Parameters
+    ----------
+    a, b : ndarray of shape (n_a_leaves, n_a_leaves) and (n_b_leaves, n_b_leaves)
+        Cophenetic distances between leaves.
+    counts : ndarray of shape (n_a_leaves, n_b_leaves)
+        Number of samples in each pair of leaves.
+    """
+    n_of_a, n_of_b = counts.sum(axis=1), counts.sum(axis=0)
+    n_pairs = counts.sum() * (counts.sum() - 1.0)
+    # Pairs of a sample with itself have distance 0, and add nothing to any sum.
+    mean_a, mean_b = n_of_a @ a @ n_of_a / n_pairs, n_of_b @ b @ n_of_b / n_pairs
+    square_a = n_of_a @ a**2 @ n_of_a / n_pairs - mean_a**2
+    square_b = n_of_b @ b**2 @ n_of_b / n_pairs - mean_b**2
+    product = (counts * (a @ counts @ b)).sum() / n_pairs - mean_a * mean_b
+    _check_spread(square_a, square_b)
+    return float(product / np.sqrt(square_a * square_b))
+
+
+def _check_spread(*spreads: float) -> None:
+    """Raise an error if one of two sets of distances is constant."""
+    if min(spreads) <= 0:
+        raise ValueError("The correlation needs distances that differ.")
