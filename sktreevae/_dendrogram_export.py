@@ -93,6 +93,9 @@ def format_text(nodes: Nodes, names: Sequence[str]) -> str:
             lines.append(f"{lead}{branch}{names[label]}: {samples}")
             continue
         height = f"height {nodes['height'][node]:.3g}"
+        support, error = nodes["support"][node], nodes["support_error"][node]
+        if np.isfinite(support):
+            height += f", support {support:.3g} ± {error:.1g}"
         lines.append(f"{lead}{branch}node {node}: {height}, {samples}")
         left, right = nodes["children_left"][node], nodes["children_right"][node]
         stack.append((int(right), lead + indent, "`-- ", "    "))

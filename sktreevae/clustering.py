@@ -31,6 +31,7 @@ from torch.utils.data import Dataset
 
 from ._cache import Cache
 from ._fit_context import fit_context
+from ._hierarchy_mixin import HierarchyMixin
 from ._options import (
     check_views,
     contrast_options,
@@ -75,7 +76,11 @@ DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
-    ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator
+    HierarchyMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Hierarchical clustering by a tree variational autoencoder.
 
@@ -97,12 +102,14 @@ class TreeVAEClustering(
         a test on held-out samples finds fewer. None estimates the number: a split of a
         tree of up to 64 leaves is kept if two Gaussians predict held-out samples better
         than one, by more than two standard errors of the mean log-density.
-    growth : {"guided", "iterative"}, default="guided"
+    growth : {"guided", "iterative", "published"}, default="guided"
         Method that finds the tree. "guided": the neighbor graph proposes the whole
         tree, and all parts of the model are trained together. "iterative": one leaf
-        after the other is split and trained (section 2.5 of the paper). One departure
-        from the paper: the router of a new split is initialized from two clusters of
-        the neighbor graph of the leaf's samples.
+        after the other is split and trained (section 2.5 of the paper). The router of a
+        new split is initialized from two clusters of the neighbor graph of the leaf's
+        samples. "published": the same as in the paper, from random routers that only
+        the ELBO trains, with the paper's epochs and weights; use
+        ``learning_rate=1e-3``. See :ref:`published` for the remaining differences.
     image_shape : tuple of int, default=None
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
@@ -124,9 +131,9 @@ class TreeVAEClustering(
     max_depth : int, default=None
         Maximum depth of a leaf; the root has depth 0. None means no limit.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
-        Criterion by which the iterative growth chooses the next leaf to split: the
-        number of samples, or the share of the leaf in the reconstruction loss or in the
-        negative ELBO of all samples. Ignored by the guided growth.
+        Criterion by which the iterative and the published growth choose the next leaf
+        to split: the number of samples, or the share of the leaf in the reconstruction
+        loss or in the negative ELBO of all samples. Ignored by the guided growth.
     min_cluster_size : int or float, default=None
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
         [0, 0.5) is a fraction of the samples. None means the fraction
@@ -165,11 +172,12 @@ class TreeVAEClustering(
         this width; decoders have hidden layers of this width and of twice this width.
     max_iter : int or "auto", default="auto"
         Maximum number of epochs of each phase of training. The guided growth has one
-        phase, the joint training; the iterative growth has one for each split, for each
+        phase, the joint training; the other growths have one for each split, for each
         refresh of the whole tree, and for the final fine-tuning. "auto" means 6 epochs,
-        or more on small data: at least 150 update steps of the joint training, in up to
-        100 epochs, and 20 steps of other phases. The initialization of the routers, up
-        to 400 steps, isn't counted.
+        or more on small data: at least 60 update steps of the joint training (150 of
+        counts), in up to 100 epochs, and 20 steps of other phases; and for the
+        published growth 150 epochs for each split, 80 for a refresh and 200 for the
+        fine-tuning. The initialization of the routers, up to 400 steps, isn't counted.
     batch_size : int or "auto", default="auto"
         Samples of an update step. "auto" is 256, or a thousandth of the samples if that
         is more.
@@ -232,6 +240,12 @@ class TreeVAEClustering(
     n_leaves_ : int
         Number of leaves of the tree over the samples: the number of samples, as in
         AgglomerativeClustering. ``dendrogram_.n_leaves`` is the number of clusters.
+    cluster_layers_ : list of ndarray of int of shape (n_samples,)
+        Nested clusterings of the training samples, the finest first: `labels_`, and the
+        cuts of ``dendrogram_.levels()``. As in EVoC and fast_hdbscan, without noise.
+    cluster_tree_ : dict
+        Children of each cluster in `cluster_layers_`, from (layer, cluster) to a list
+        of them. The root is cluster 0 of the layer ``len(cluster_layers_)``.
     likelihood_ : str
         Likelihood in use, with "auto" resolved.
     n_iter_ : int
@@ -542,24 +556,6 @@ class TreeVAEClustering(
         self.n_clusters_ = dendrogram.n_leaves
         self.linkage_matrix_ = dendrogram.to_linkage()
         self._n_features_out = model.config.hidden_dim
-
-    @property
-    def children_(self) -> NDArray[np.int64]:
-        """Tree over the samples, (n_samples - 1, 2)."""
-        check_is_fitted(self)
-        return self.dendrogram_.to_linkage("samples")[:, :2].astype(np.int64)
-
-    @property
-    def distances_(self) -> NDArray[np.float64]:
-        """Heights of the merges in `children_` in nats, (n_samples - 1,)."""
-        check_is_fitted(self)
-        return self.dendrogram_.to_linkage("samples")[:, 2]
-
-    @property
-    def n_leaves_(self) -> int:
-        """Number of leaves of the tree over the samples: the number of samples."""
-        check_is_fitted(self)
-        return len(self.labels_)
 
     # Clusters
 

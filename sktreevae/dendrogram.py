@@ -20,6 +20,7 @@ from ._dendrogram_export import (
     to_networkx,
     to_pandas,
 )
+from ._tree_arrays import children_of, depths_of, label_leaves, salient_cuts
 
 if TYPE_CHECKING:
     import networkx
@@ -138,11 +139,9 @@ class Dendrogram:
     ) -> None:
         self.parent = np.array(parent, dtype=np.int64)
         n_nodes = len(self.parent)
-        self.children_left = np.full(n_nodes, -1)
-        self.children_right = np.full(n_nodes, -1)
-        self.depth = np.zeros(n_nodes, dtype=np.int64)
-        self._set_children()
-        self.leaf_label = self._label_leaves()
+        self.children_left, self.children_right = children_of(self.parent)
+        self.depth = depths_of(self.parent)
+        self.leaf_label = label_leaves(self.children_left, self.children_right)
         self.height = self._check_heights(np.array(height, dtype=np.float64))
         self.support = np.full(n_nodes, np.nan)
         self.support_error = np.full(n_nodes, np.nan)
@@ -156,41 +155,6 @@ class Dendrogram:
             self.weight = self.n_node_samples / max(len(self.labels), 1)
         else:
             self.weight = self._normalize(np.array(weight, dtype=np.float64))
-
-    def _set_children(self) -> None:
-        """Check the parents, and compute the children and the depths."""
-        parent = self.parent
-        if len(parent) == 0 or parent[0] != -1 or (np.diff(parent) < 0).any():
-            raise ValueError(
-                "parent must start with -1, the root's, and be non-decreasing, "
-                f"got {parent.tolist()}."
-            )
-        if (parent[1:] >= np.arange(1, len(parent))).any() or (parent[1:] < 0).any():
-            raise ValueError(
-                f"each parent must come before its children, got {parent.tolist()}."
-            )
-        if not np.isin(np.bincount(parent[1:], minlength=1), (0, 2)).all():
-            raise ValueError(
-                f"every node must have two children or none, got {parent.tolist()}."
-            )
-        left, right = np.arange(1, len(parent), 2), np.arange(2, len(parent), 2)
-        self.children_left[parent[left]] = left
-        self.children_right[parent[right]] = right
-        for node in range(1, len(parent)):
-            self.depth[node] = self.depth[parent[node]] + 1
-
-    def _label_leaves(self) -> NDArray[np.int64]:
-        """Label the leaves from left to right."""
-        leaf_label = np.full(self.n_nodes, -1)
-        stack, label = [0], 0
-        while stack:
-            node = stack.pop()
-            if self.children_left[node] < 0:
-                leaf_label[node] = label
-                label += 1
-            else:
-                stack += [self.children_right[node], self.children_left[node]]
-        return leaf_label
 
     def _check_heights(self, height: NDArray[np.float64]) -> NDArray[np.float64]:
         """Check that heights don't fall towards the root; leaves have height 0."""
@@ -309,6 +273,37 @@ class Dendrogram:
             if int(self.parent[node]) not in split_nodes:
                 cluster_node[node] = cluster_node[self.parent[node]]
         return _number_in_order(cluster_node[self.leaves])
+
+    def levels(self) -> NDArray[np.int64]:
+        """Return the numbers of clusters of a few nested cuts that stand out.
+
+        The persistence of a cut is the range of heights that lead to it. A cut stands
+        out if no cut into up to 1.6 times more or fewer clusters is more persistent.
+        Its lowest split must be supported, if `support` is known. The finest cut with
+        a supported lowest split is always among the levels.
+
+        Returns
+        -------
+        n_clusters : ndarray of int
+            Numbers for `cut` and for ``predict(X, n_clusters)``, in increasing order.
+            Empty if no split is supported.
+
+        Examples
+        --------
+        >>> from sktreevae.dendrogram import Dendrogram
+        >>> parent = [-1, 0, 0, 1, 1, 2, 2]
+        >>> Dendrogram(parent, [9, 1, 1, 0, 0, 0, 0], labels=[]).levels()
+        array([2, 4])
+        """
+        internal = self.internal_nodes
+        splits = internal[np.argsort(-self.height[internal], kind="stable")]
+        return salient_cuts(self.height[splits], self.is_supported[splits])
+
+    @property
+    def is_supported(self) -> NDArray[np.bool_]:
+        """Whether `support` exceeds two standard errors, or isn't known, (n_nodes,)."""
+        is_known = np.isfinite(self.support)
+        return ~is_known | (self.support > 2.0 * self.support_error)
 
     def to_linkage(self, over: str = "leaves") -> NDArray[np.float64]:
         """Return the tree as a linkage matrix for `scipy.cluster.hierarchy`.

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "devices": {"exceptions"},
     "datasets": {"exceptions"},
     "_dendrogram_export": set(),
-    "dendrogram": {"_dendrogram_export"},
+    "_tree_arrays": set(),
+    "dendrogram": {"_dendrogram_export", "_tree_arrays"},
     "metrics": {"dendrogram"},
     "_parameters": {"exceptions", "model"},
     "hierarchy": BASE | {"data", "dendrogram", "model"},
@@ -44,6 +45,7 @@ MUST_NOT_IMPORT = {
     "display": {"torch"},
     "dendrogram": {"torch"},
     "_dendrogram_export": {"torch"},
+    "_tree_arrays": {"torch"},
     "metrics": {"torch"},
     "exceptions": {"torch", "sklearn"},
 }

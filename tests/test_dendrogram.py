@@ -381,3 +381,42 @@ def test_a_cut_is_by_number_or_height(arguments):
 def test_linkage_is_over_leaves_or_samples():
     with pytest.raises(ValueError, match="over must be 'leaves' or 'samples'"):
         example().to_linkage("nodes")
+
+
+def four_leaves():
+    return Dendrogram(
+        [-1, 0, 0, 1, 1, 2, 2], [9, 1, 1, 0, 0, 0, 0], labels=[0, 1, 2, 3]
+    )
+
+
+@given(dendrograms())
+def test_levels_are_cuts_of_the_tree(tree):
+    levels = tree.levels()
+    assert np.issubdtype(levels.dtype, np.integer)
+    assert (np.diff(levels) > 0).all()
+    for n_clusters in levels:
+        assert len(set(tree.cut(n_clusters))) == n_clusters
+    assert len(levels) == 0 if tree.n_leaves == 1 else levels[-1] == tree.n_leaves
+
+
+def test_unknown_support_is_support():
+    tree = four_leaves()
+    assert tree.is_supported.all()
+    assert tree.levels().tolist() == [2, 4]
+
+
+def test_levels_end_with_the_last_supported_split():
+    tree = four_leaves()
+    tree.support[:3], tree.support_error[:3] = [3.0, 0.5, 0.1], [0.1, 0.2, 0.1]
+    assert tree.is_supported.tolist() == [True, True, False, True, True, True, True]
+    assert tree.levels().tolist() == [2, 3]
+    tree.support[:3] = 0.0
+    assert tree.levels().tolist() == []
+
+
+def test_text_has_the_support_of_splits():
+    tree = four_leaves()
+    tree.support[0], tree.support_error[0] = 1.234, 0.056
+    first, second, *_ = tree.export_text().split("\n")
+    assert first == "node 0: height 9, support 1.23 ± 0.06, 4 samples"
+    assert second == "|-- node 1: height 1, 2 samples"

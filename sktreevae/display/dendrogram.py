@@ -23,6 +23,8 @@ def plot_dendrogram(
 ) -> Axes:
     """Draw a dendrogram with the root at the top.
 
+    Splits that held-out samples don't support are dashed; see `Dendrogram.support`.
+
     Parameters
     ----------
     dendrogram : Dendrogram or fitted estimator
@@ -63,8 +65,10 @@ def plot_dendrogram(
         cluster_names = [f"{label}\n({n})" for label, n in enumerate(n_samples)]
     names = check_cluster_names(cluster_names, tree.n_leaves)
     ax = import_pyplot().gca() if ax is None else ax
-    for link in tree.get_plot_data().links:
-        ax.plot(link[:, 0], link[:, 1], color=color, solid_joinstyle="miter")
+    is_supported = tree.is_supported[tree.internal_nodes]
+    for link, is_solid in zip(tree.get_plot_data().links, is_supported, strict=True):
+        style = "-" if is_solid else "--"
+        ax.plot(*link.T, color=color, linestyle=style, solid_joinstyle="miter")
     ax.set_xticks(range(tree.n_leaves), names)
     ax.set_xlim(-0.5, tree.n_leaves - 0.5)
     ax.set_ylim(bottom=0.0)

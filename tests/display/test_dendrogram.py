@@ -28,3 +28,10 @@ def test_there_must_be_a_name_for_each_cluster(tree, names):
     with pytest.raises(ValueError, match=message):
         tree.plot(cluster_names=names)
     assert not plt.get_fignums()  # nothing has been drawn
+
+
+def test_unsupported_splits_are_dashed(tree):
+    tree.support[tree.internal_nodes] = [1.0, -1.0]
+    tree.support_error[tree.internal_nodes] = 0.1
+    ax = plot_dendrogram(tree, ax=plt.subplots()[1])
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
