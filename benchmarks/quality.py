@@ -58,6 +58,7 @@ FILES = {
     "news": "newsgroups20_tfidf2000",
     "pbmc": "sc_pbmc68k_reduced",
     "zoo": "zoo",
+    "minilm": "newsgroups20_minilm",
     "cifar": "cifar10_jpeg_15k",
 }
 BUNDLED = {
@@ -346,9 +347,19 @@ def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
     return Clustering(labels, np.array(merges, dtype=float))
 
 
+published = partial(tree_vae, growth="published", learning_rate=1e-3)
+
 METHODS: dict[str, Callable[..., Clustering]] = {
     "TreeVAE": partial(tree_vae, growth="guided"),
     "TreeVAE, iterative": partial(tree_vae, growth="iterative"),
+    "TreeVAE, published": published,
+    "TreeVAE, published, 50 epochs": partial(published, max_iter=50),
+    "TreeVAE, published, 50 epochs, reconstruction": partial(
+        published, max_iter=50, split_criterion="reconstruction"
+    ),
+    "TreeVAE, published, 50 epochs, elbo": partial(
+        published, max_iter=50, split_criterion="elbo"
+    ),
     "TreeVAE, views": partial(tree_vae_views, growth="guided"),
     "TreeVAE, views, 40 epochs": partial(tree_vae_views, max_iter=40),
     "TreeVAE, iterative, views": partial(tree_vae_views, growth="iterative"),
@@ -364,8 +375,14 @@ METHODS: dict[str, Callable[..., Clustering]] = {
     "DeepECT": deep_ect,
 }
 DETERMINISTIC = ("Ward", "Ward on PCA", "HDBSCAN", "fast_hdbscan")
-EXTRA = ("fast_hdbscan", "EVoC", "EVoC, number given", "DeepECT")
-"""Methods of packages that the extra ``bench`` does not install."""
+EXTRA = (
+    "fast_hdbscan",
+    "EVoC",
+    "EVoC, number given",
+    "DeepECT",
+    *(method for method in METHODS if "published" in method),
+)
+"""Methods of packages that the extra ``bench`` does not install, and slow ones."""
 
 
 def purity_of(result: Clustering, y: np.ndarray, n_leaves: int) -> float | None:
