@@ -209,6 +209,17 @@ class NeighborGraph:
             cluster, spacing = cluster[self._nearest], spacing[self._nearest]
         return Proposal(cluster, np.array(merges), np.array(height), spacing)
 
+    def separate_groups(self) -> Tensor:
+        """Return the group of each sample, (n_samples,), among those that stand apart.
+
+        See `find_separate_groups`.
+        """
+        assignment, groups = self._clusterings[0]
+        group = torch.from_numpy(groups.component[assignment])
+        group = group.to(self._features.device)
+        is_sampled = len(self._landmarks) < len(self._features)
+        return group[self._nearest] if is_sampled else group
+
     def estimate_n_clusters(self, rng: np.random.Generator) -> int:
         """Return the number of clusters that held-out samples support.
 

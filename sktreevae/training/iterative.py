@@ -44,6 +44,9 @@ class IterativeGrowth(TreeGrowth):
     """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""
 
+    group: Tensor | None = None
+    """Group of each training sample, among those that stand apart, if known."""
+
     def grow(self) -> TreeVAE:
         """Return a model with `n_clusters` leaves, or fewer if no leaf can be split."""
         train = self.data.train
@@ -115,8 +118,20 @@ class IterativeGrowth(TreeGrowth):
         ]
         if not candidates:
             return None
+        # No leaf is cut while another one holds groups that stand apart.
+        n_groups = self._count_groups(assignment)
         priorities = self._priorities()
-        return max(candidates, key=lambda leaf: priorities[leaf])
+        return max(candidates, key=lambda leaf: (n_groups[leaf] > 1, priorities[leaf]))
+
+    def _count_groups(self, assignment: Tensor) -> list[int]:
+        """Count the groups of each leaf that stand apart and are large enough."""
+        if self.group is None:
+            return [1] * len(self.model.topology.leaves)
+        train, n_groups = self.data.train, int(self.group.max()) + 1
+        pair = assignment[train] * n_groups + self.group
+        n_leaves = len(self.model.topology.leaves)
+        counts = pair.bincount(minlength=n_leaves * n_groups).view(n_leaves, n_groups)
+        return (counts >= self.min_samples).sum(1).tolist()
 
     def _priorities(self) -> list[float]:
         """Return the value of the split criterion for each leaf."""
@@ -212,8 +227,11 @@ class IterativeGrowth(TreeGrowth):
             MAX_PROPOSED_CLUSTERS,
             options=self.options.graph,
         )
+        if self.group is None:  # the first split is that of all samples
+            self.group = graph.separate_groups()
         for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
-            sides = graph.propose(n_clusters).sides(self.min_samples)
+            proposal = graph.propose(n_clusters, min_size=self.min_samples)
+            sides = proposal.sides(self.min_samples)
             if sides is not None:
                 return sides
         return graph.propose(2).cluster

@@ -363,3 +363,12 @@ def test_results_do_not_depend_on_the_default_type(request):
     result, after = run(X, 8, max_landmarks=400)
     assert same(result, expected)
     assert torch.equal(after, state)
+
+
+@pytest.mark.parametrize("max_landmarks", [1000, 200])
+def test_groups_that_stand_apart_are_those_of_all_samples(max_landmarks):
+    X, y = make_blobs([300, 100], 3, centers=[[0] * 3, [9] * 3], random_state=0)
+    options = GraphOptions(max_landmarks=max_landmarks)
+    random = torch.Generator().manual_seed(0)
+    graph = NeighborGraph(table(X), random, 4, options=options)
+    assert adjusted_rand_score(y, graph.separate_groups()) == 1.0

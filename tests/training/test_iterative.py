@@ -7,6 +7,7 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
+from sktreevae.metrics import leaf_purity
 from sktreevae.model import TopDown, Topology, TreeVAE, attach
 from sktreevae.training import ContrastOptions, GrowthOptions, IterativeGrowth
 from sktreevae.training.contrastive import router_contrast
@@ -236,6 +237,7 @@ def test_losses_are_the_sums_over_the_samples_of_a_leaf(grown, criterion):
 
 
 def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
+    grown.group = None
     for leaf in range(3):
         order = [float(i == leaf) for i in range(3)]
         monkeypatch.setattr(grown, "_priorities", lambda order=order: order)
@@ -283,3 +285,28 @@ def test_held_out_samples_are_validated_on_and_not_trained_on(monkeypatch):
     assert validated == set(held_out)
     assert len(held_out) == 40
     assert not trained & validated
+
+
+def test_a_leaf_of_several_groups_is_split_before_a_larger_one(grown, monkeypatch):
+    # Leaf 0 is the largest, leaf 2 holds two groups that stand apart.
+    assignment = torch.tensor([0] * 100 + [1] * 30 + [2] * 30)
+    monkeypatch.setattr(grown, "assign_leaves", lambda: assignment)
+    monkeypatch.setattr(grown, "_priorities", lambda: [100.0, 30.0, 30.0])
+    grown.group = torch.tensor([0] * 100 + [1] * 30 + [2] * 20 + [3] * 10)
+    assert grown._choose_leaf(set()) == 2
+    assert grown._choose_leaf({2}) == 0
+
+
+def test_groups_that_are_too_small_for_a_leaf_do_not_count(grown):
+    assignment = torch.tensor([0] * 80 + [1] * 40 + [2] * 40)
+    grown.group = torch.tensor([0] * 70 + [1] * 10 + [2] * 40 + [3] * 39 + [4])
+    grown.min_samples = 2
+    assert grown._count_groups(assignment) == [2, 1, 1]
+
+
+def test_small_groups_are_split_off_before_a_large_one_is_cut():
+    X, y = make_blobs(
+        [400, 40, 40], centers=[[0] * 4, [9, 0, 0, 0], [0, 9, 0, 0]], random_state=0
+    )
+    model = TreeVAEClustering(4, growth="iterative", random_state=0).fit(X)
+    assert leaf_purity(y, model.labels_) > 0.99
