@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from torch import Tensor
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from .samples import Samples
-from .scaling import DataSummary
+from .scaling import DataSummary, Standardizer
 from .sources import Matrix, row_slices
 
 __all__ = ["choose_kind", "fit_feature_map"]
@@ -55,7 +57,10 @@ MIN_EFFECTIVE_FRACTION = 0.25
 fraction of their number; see `_scales_differ`."""
 
 MAX_TRIAL_ROWS = 1000
-"""Maximum number of rows that scalings are compared on."""
+"""Maximum number of rows that scalings or lengths are compared on."""
+
+MAX_LENGTH_DEVIATION = 0.002
+"""Maximum standard deviation of the lengths of embeddings, relative to their mean."""
 
 N_TRIAL_FOLDS = 8
 """Number of groups of features that are predicted to compare scalings."""
@@ -83,6 +88,9 @@ def fit_feature_map(
     - Other text-like data, which aren't negative and mostly zero: square roots, scaled
       to unit length, reduced by truncated SVD without the first component, which
       approximates the mean, and scaled to unit length again. Never made dense.
+    - Embeddings, which are more than 64 features of both signs in rows of the same
+      length: the rows, scaled to unit length, without their mean, and scaled to unit
+      length again.
     - Other data: 50 principal components, or all of up to 64 features. Features are
       standardized if their scales seem to be of different units.
 
@@ -107,6 +115,8 @@ def fit_feature_map(
     if kind == "text":
         return _fit_text(samples, rng)
     index = _draw_rows(samples, rng)
+    if kind == "directions":
+        return _fit_directions(samples, index)
     if kind == "image":
         return _fit_image(samples, index, image_shape, rng)
     if kind == "roots":
@@ -124,7 +134,20 @@ def choose_kind(
         return "image"
     if LIKELIHOODS[samples.likelihood].support == "counts":
         return "roots" if samples.n_features <= MAX_PLAIN_FEATURES else "log_shares"
-    return "text" if _is_text_like(summary) else "plain"
+    if _is_text_like(summary):
+        return "text"
+    return "directions" if _has_unit_rows(samples, summary) else "plain"
+
+
+def _has_unit_rows(samples: Samples, summary: DataSummary) -> bool:
+    """Return whether rows have one length and both signs, as sentence embeddings do."""
+    if samples.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
+        return False
+    step = math.ceil(len(samples) / MAX_TRIAL_ROWS)
+    index = torch.arange(0, len(samples), step, device=samples.device)
+    rows = samples[index].numpy(force=True).astype(np.float64)
+    length = np.linalg.norm(samples.standardizer.inverse_transform(rows), axis=1)
+    return bool(length.std() < MAX_LENGTH_DEVIATION * length.mean())
 
 
 def _is_text_like(summary: DataSummary) -> bool:
@@ -136,15 +159,28 @@ def _is_text_like(summary: DataSummary) -> bool:
     return 0 < summary.n_nonzero < MAX_TEXT_DENSITY * n_samples * n_features
 
 
-def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
-    standardizer = samples.standardizer
+def _units(standardizer: Standardizer) -> dict[str, NDArray[np.float64]]:
+    """Return the buffers that restore the user's units up to a factor.
+
+    The data may be huge or tiny.
+    """
     max_scale = standardizer.scale.max()
+    return {
+        "unit": standardizer.scale / max_scale,
+        "origin": standardizer.center / max_scale,
+    }
+
+
+def _fit_directions(samples: Samples, index: Tensor) -> FeatureMap:
+    feature_map = FeatureMap(samples.n_features, kind="directions")
+    feature_map.set_buffers(**_units(samples.standardizer))
+    return feature_map.set_buffers(mean=_raw(feature_map, samples, index).mean(axis=0))
+
+
+def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
     feature_map = FeatureMap(samples.n_features, _n_topics(samples.X), "text")
     return feature_map.set_buffers(
-        # The user's units up to a factor: the data may be huge or tiny.
-        unit=standardizer.scale / max_scale,
-        origin=standardizer.center / max_scale,
-        projection=_topics(samples.X, rng),
+        **_units(samples.standardizer), projection=_topics(samples.X, rng)
     )
 
 

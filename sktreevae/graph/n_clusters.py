@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
 from ..data import FeatureTable
+from .gaussians import shrunk_covariance
 from .linkage import leaves_below
 
 __all__ = ["count_supported", "is_supported", "split_support"]
@@ -26,9 +27,6 @@ N_FOLDS = 5
 
 UNKNOWN_LOG_DENSITY = -1e9
 """Log-density if there are too few samples to fit a Gaussian."""
-
-MIN_VARIANCE = 1e-12
-"""Lower bound of a variance. The variance of the features is about 1."""
 
 Array = NDArray[np.float64]
 
@@ -139,28 +137,7 @@ def _log_density(x: Array, sample: Array) -> Array:
     n_features = x.shape[1]
     if len(sample) < 2:
         return np.full(len(x), UNKNOWN_LOG_DENSITY)
-    root = np.linalg.cholesky(_shrunk_covariance(sample))
+    root = np.linalg.cholesky(shrunk_covariance(sample))
     z = solve_triangular(root, (x - sample.mean(axis=0)).T, lower=True)
     log_scale = np.log(root.diagonal()).sum() + 0.5 * n_features * np.log(2 * np.pi)
     return -0.5 * np.square(z).sum(axis=0) - log_scale
-
-
-def _shrunk_covariance(sample: Array) -> Array:
-    """Return the covariance by oracle approximating shrinkage (Chen et al. 2010).
-
-    It is shrunk toward a sphere, the more the fewer rows there are and the nearer to a
-    sphere it is. Otherwise the errors of the covariances of two branches would outweigh
-    the gain of a split.
-    """
-    n_samples, n_features = sample.shape
-    centered = sample - sample.mean(axis=0)
-    covariance = centered.T @ centered / n_samples
-    variance = np.trace(covariance) / n_features
-    mean_square = np.mean(covariance**2)
-    excess = (n_samples + 1) * (mean_square - variance**2 / n_features)
-    shrinkage = 1.0
-    if excess > 0:
-        shrinkage = min(1.0, (mean_square + variance**2) / excess)
-    covariance *= 1.0 - shrinkage
-    covariance.flat[:: n_features + 1] += shrinkage * variance + MIN_VARIANCE
-    return covariance

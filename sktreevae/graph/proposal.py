@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._cache import Cache
 from ..data import FeatureTable
+from .gaussians import refine_gaussians
 from .linkage import average_linkage, leaves_below
 from .n_clusters import count_supported, split_support
 from .neighbors import (
@@ -63,6 +64,9 @@ class GraphOptions:
         See `nearest_neighbors`.
     max_dense_samples : int
         See `embed_graph`.
+    round_clusters : bool
+        Whether clusters are refined as Gaussians of a common covariance. It suits
+        embeddings, whose clusters touch and are round.
     """
 
     max_landmarks: int = 100_000
@@ -74,6 +78,7 @@ class GraphOptions:
     max_exact_rows: int = MAX_EXACT_ROWS
     n_probes: int = N_PROBES
     max_dense_samples: int = MAX_DENSE_SAMPLES
+    round_clusters: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +205,8 @@ class NeighborGraph:
         labels, merges, height = self._cache(
             _propose, self._clusterings, int(n_clusters), max_depth, min_size
         )
+        if self._options.round_clusters:
+            labels = refine_gaussians(self._landmarks.numpy(force=True), labels)
         device = self._features.device
         cluster, spacing = (
             torch.from_numpy(np.array(values)).to(device)

@@ -64,6 +64,21 @@ class TextFeatures(PlainFeatures):
         return F.normalize(features)
 
 
+class DirectionFeatures(PlainFeatures):
+    """Rows scaled to unit length. The result of the map has unit length too.
+
+    The squared distance of two results is twice one minus their cosine.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map data to raw features."""
+        return F.normalize(x)
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Scale the features to unit length."""
+        return F.normalize(features)
+
+
 class RootFeatures(PlainFeatures):
     """Square roots. The root of a Poisson count has a variance of about 1/4."""
 
@@ -107,6 +122,7 @@ class ImageFeatures(PlainFeatures):
 
 KINDS: dict[str, type[PlainFeatures]] = {
     "plain": PlainFeatures,
+    "directions": DirectionFeatures,
     "text": TextFeatures,
     "roots": RootFeatures,
     "log_shares": LogShareFeatures,
@@ -130,10 +146,12 @@ class FeatureMap(nn.Module):
         Number of features of the data.
     n_outputs : int, default=None
         Number of features of the result; the number of raw features by default.
-    kind : {"plain", "text", "roots", "log_shares", "image"}, default="plain"
+    kind : {"plain", "directions", "text", "roots", "log_shares", "image"}, \
+            default="plain"
         Kind of raw features:
 
         - "plain": the data;
+        - "directions": rows scaled to unit length, as is the result;
         - "text": square roots, scaled to unit length, as is the result;
         - "roots": square roots;
         - "log_shares": ``log(1 + depth * share of the total)``, ``log(1 + total)``;

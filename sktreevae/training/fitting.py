@@ -83,6 +83,9 @@ def fit_tree(
         Height in nats of each node of its tree.
     """
     is_guided = options.growth == "guided"
+    has_embeddings = data.feature_map.kind == "directions"
+    graph_options = replace(options.graph, round_clusters=has_embeddings)
+    options = replace(options, graph=graph_options)
     if is_guided or options.n_clusters is None:
         graph = NeighborGraph(
             data.features.subset(data.train),

@@ -213,3 +213,45 @@ def test_sparse_counts_have_the_features_of_dense_ones():
 def test_counts_in_images_are_gray_levels(rng):
     X = rng.poisson(9.0, (50, 64))
     assert map_of(X, image_shape=(8, 8), counts=True)[0].kind == "image"
+
+
+def embeddings(rng, n=60, n_features=80, length=1.0):
+    """Rows of one length, far from the origin and near each other, as of a language."""
+    X = rng.standard_normal((n, n_features)) + 0.5
+    return length * X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("length", [1e-20, 1.0, 30.0])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_embeddings_are_compared_by_the_directions_from_their_mean(length, dtype, rng):
+    X = embeddings(rng)
+    if dtype != np.float16:
+        X = length * X
+    feature_map, result = map_of(X.astype(dtype))
+    assert feature_map.kind == "directions"
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    expected = unit - unit.mean(axis=0)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        result, expected, atol=2e-2 if dtype == np.float16 else 1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: X[:, :64],
+        lambda X: np.abs(X),
+        lambda X: X * np.linspace(0.98, 1.02, len(X))[:, None],
+    ],
+    ids=["few features", "one sign", "other lengths"],
+)
+def test_other_rows_are_no_embeddings(change, rng):
+    assert map_of(change(embeddings(rng)))[0].kind == "plain"
+
+
+def test_equal_embeddings_have_features(rng):
+    X = np.repeat(embeddings(rng, n=1), 9, axis=0)
+    result = map_of(X)[1]
+    assert np.isfinite(result).all()
+    np.testing.assert_array_equal(result, result[:1].repeat(9, axis=0))

@@ -3,7 +3,6 @@ import pytest
 import torch
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.stats import multivariate_normal
-from sklearn.covariance import oas
 
 from sktreevae.data import FeatureTable
 from sktreevae.graph import count_supported, n_clusters, split_support
@@ -52,16 +51,6 @@ def test_a_leaf_without_samples_is_not_supported(rng):
 def test_constant_rows_support_one(rng):
     labels = np.arange(40) % 2
     assert estimate(np.ones((40, 3)), labels, np.array([[0, 1]]), rng) == 1
-
-
-@pytest.mark.parametrize(("n_samples", "scale"), [(4, 1.0), (30, 1.0), (30, 5.0)])
-def test_the_covariance_is_that_of_oracle_approximating_shrinkage(
-    n_samples, scale, rng
-):
-    sample = rng.standard_normal((n_samples, 4)) * [scale, 1, 1, 1]
-    expected, _ = oas(sample)
-    actual = n_clusters._shrunk_covariance(sample)
-    np.testing.assert_allclose(actual, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("dim", [2, 8, 16])

@@ -84,6 +84,15 @@ def test_text_has_unit_length_whatever_the_length(generator):
     torch.testing.assert_close(feature_map(9 * x), features)
 
 
+def test_directions_have_the_distances_of_cosines(generator):
+    x = torch.randn(6, 20, generator=generator)
+    features = FeatureMap(20, kind="directions")(x)
+    cosine = torch.nn.functional.cosine_similarity(x[:, None], x, dim=2)
+    square = torch.cdist(features, features).square()
+    torch.testing.assert_close(square, 2 - 2 * cosine, atol=1e-4, rtol=1e-4)
+    assert torch.equal(FeatureMap(20, kind="directions")(4 * x), features)
+
+
 def test_empty_texts_are_finite():
     assert FeatureMap(20, 5, "text")(torch.zeros(2, 20)).isfinite().all()
 

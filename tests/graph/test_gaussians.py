@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from sklearn.covariance import oas
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import adjusted_rand_score
+
+from sktreevae.graph import gaussians
+from sktreevae.graph.gaussians import refine_gaussians, shrunk_covariance
+
+
+@pytest.mark.parametrize(("n_samples", "scale"), [(4, 1.0), (30, 1.0), (30, 5.0)])
+def test_the_covariance_is_that_of_oracle_approximating_shrinkage(
+    n_samples, scale, rng
+):
+    sample = rng.standard_normal((n_samples, 4)) * [scale, 1, 1, 1]
+    expected, _ = oas(sample)
+    actual = shrunk_covariance(sample)
+    np.testing.assert_allclose(actual, expected, atol=1e-10)
+
+
+def touching(rng, n=600):
+    """Three long clusters side by side: most of the spread is within them."""
+    y = np.arange(n) % 3
+    X = rng.standard_normal((n, 5)) * [9, 1, 1, 1, 1]
+    X[:, 1] += 5.0 * y
+    return X, y
+
+
+def test_clusters_of_a_common_covariance_are_found(rng):
+    X, y = touching(rng)
+    start = np.where(rng.random(len(y)) < 0.4, rng.integers(3, size=len(y)), y)
+    assert adjusted_rand_score(y, start) < 0.6
+    assert adjusted_rand_score(y, refine_gaussians(X, start)) > 0.85
+
+
+def test_the_result_is_that_of_its_own_linear_discriminants(rng):
+    X, y = touching(rng, 3000)
+    cluster = refine_gaussians(X, y)
+    model = LinearDiscriminantAnalysis(priors=np.full(3, 1 / 3)).fit(X, cluster)
+    assert np.mean(model.predict(X) == cluster) > 0.999
+
+
+def test_a_result_does_not_change_again(rng):
+    X, y = touching(rng)
+    cluster = refine_gaussians(X, y)
+    np.testing.assert_array_equal(refine_gaussians(X, cluster), cluster)
+
+
+def test_no_cluster_is_lost(rng):
+    X = rng.standard_normal((60, 3))
+    cluster = np.r_[np.arange(30), np.zeros(30, dtype=int)]
+    assert len(np.unique(refine_gaussians(X, cluster))) == 30
+
+
+def test_equal_samples_stay_where_they_are():
+    cluster = np.array([0, 0, 1, 1, 1])
+    result = refine_gaussians(np.ones((5, 2)), cluster)
+    np.testing.assert_array_equal(result, cluster)
+
+
+def test_one_cluster_stays_one(rng):
+    assert not refine_gaussians(rng.standard_normal((9, 2)), np.zeros(9, int)).any()
+
+
+def test_the_covariance_of_many_samples_is_that_of_a_part(rng, monkeypatch):
+    X, y = touching(rng, 3000)
+    expected = refine_gaussians(X, y)
+    sizes = []
+    original = gaussians.shrunk_covariance
+    monkeypatch.setattr(gaussians, "MAX_COVARIANCE_ROWS", 500)
+    monkeypatch.setattr(
+        gaussians, "shrunk_covariance", lambda x: sizes.append(len(x)) or original(x)
+    )
+    assert adjusted_rand_score(refine_gaussians(X, y), expected) > 0.9
+    assert max(sizes) <= 500
