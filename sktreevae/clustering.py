@@ -151,8 +151,7 @@ class TreeVAEClustering(
           ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
           each feature and leaf.
         - "auto": "bernoulli" if all values lie in [0, 1], up to rounding errors of
-          1e-6, and "gaussian" otherwise. A count likelihood is never
-          chosen automatically.
+          1e-6, and "gaussian" otherwise. Count likelihoods are never chosen.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
@@ -248,6 +247,10 @@ class TreeVAEClustering(
         of them. The root is cluster 0 of the layer ``len(cluster_layers_)``.
     likelihood_ : str
         Likelihood in use, with "auto" resolved.
+    choices_ : dict
+        Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
+        estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
+        (method) and "partition_costs" (bits, by method; the least is used).
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
@@ -453,13 +456,14 @@ class TreeVAEClustering(
             contrast = contrast_options(self, data, generator)
             growth = growth_options(self)
             with Trainer(options, generator, make_callbacks(self)) as trainer:
-                model, height = fit_tree(
+                tree = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
-            leaves = leaf_statistics(model, data)
-            dendrogram = build_dendrogram(model.topology, height, *leaves)
+            leaves = leaf_statistics(tree.model, data)
+            dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
             add_support(dendrogram, data, rng)
-            self._store(model, data, dendrogram, trainer.history.as_lists())
+            self._store(tree.model, data, dendrogram, trainer.history.as_lists())
+            self.choices_ = tree.choices
             self.n_samples_seen_ = len(data.samples)
             self._seed = draw_seed(generator)
             findings = diagnose_fit(self, data, growth)

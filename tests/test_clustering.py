@@ -978,6 +978,32 @@ def test_trees_over_clusters_and_samples_are_valid(model):
     assert (model.distances_ > 0).sum() == model.n_clusters_ - 1
 
 
+def test_choices_of_the_fit_are_visible():
+    X, _ = make_blobs(200, 5, centers=4, cluster_std=0.5, random_state=0)
+    choices = TreeVAEClustering(None, **QUICK).fit(X).choices_
+    assert choices["features"] == "plain"
+    assert choices["n_features"] == 5
+    assert choices["n_clusters"] == 4
+    assert choices["n_neighbors"] == 8
+    costs = choices["partition_costs"]
+    assert costs[choices["partition"]] == min(costs.values())
+
+
+def test_choices_of_the_iterative_growth_are_the_features():
+    X, _ = make_blobs(60, 2, centers=2, random_state=0)
+    choices = TreeVAEClustering(2, growth="iterative", **QUICK).fit(X).choices_
+    assert choices == {"features": "plain", "n_features": 2, "n_clusters": 2}
+
+
+def test_embeddings_are_refined_as_round_clusters(rng):
+    y = np.arange(300) % 3
+    X = rng.standard_normal((300, 100)) + 4 * np.eye(3, 100)[y]
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    model = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float16))
+    assert model.choices_["features"] == "directions"
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+
+
 def test_heights_and_weights_describe_the_clusters(model, digits):
     tree = model.dendrogram_
     assert tree.weight[0] == pytest.approx(1.0)
@@ -1032,10 +1058,11 @@ def test_verbose_fit_shows_progress(digits, capsys):
     settings = {**QUICK, "max_iter": 5, "growth": "iterative"}
     TreeVAEClustering(2, verbose=1, **settings).fit(digits[0])
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2  # one for each phase
-    assert "initial" in lines[0]
-    assert "finetune" in lines[1]
-    assert "leaves   2/2" in lines[1]
+    assert len(lines) == 3  # the features, and one for each phase
+    assert "features: plain (64)" in lines[0]
+    assert "initial" in lines[1]
+    assert "finetune" in lines[2]
+    assert "leaves   2/2" in lines[2]
 
 
 def test_silent_fit_shows_nothing(digits, capsys):

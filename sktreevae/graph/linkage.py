@@ -159,12 +159,12 @@ def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
     return share.sum() - share[i] - share + merged <= 1.0
 
 
-GRAPH_GAINS: tuple[Gain, ...] = (
-    relative_modularity_gain,
-    modularity_gain,
-    edge_density,
-)
-"""Gains of the linkages that propose partitions."""
+GRAPH_GAINS: dict[str, Gain] = {
+    "relative modularity": relative_modularity_gain,
+    "modularity": modularity_gain,
+    "edge density": edge_density,
+}
+"""Gains of the linkages that propose partitions, by name."""
 
 
 def ward_linkage(

@@ -6,6 +6,7 @@ aggregated to a dense matrix of the weights between them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -45,6 +46,9 @@ MIN_RELATIVE_WIDTH = 1e-12
 
 MEAN_WALK_LENGTH = 100
 """Mean number of steps of the random walks that the tree is built from."""
+
+SPACES = ("embedding", "features")
+"""Names of the spaces of the centroids of micro-clusters."""
 
 Array = NDArray[np.float64]
 
@@ -155,7 +159,7 @@ def _background(centroid: Array) -> Array:
 
 def partition(
     groups: MicroClusters, n_clusters: int, min_size: float = 1
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
     Components are not cut while there are fewer clusters than components: average
@@ -177,22 +181,42 @@ def partition(
     cluster : ndarray of int of shape (n_groups,)
         Cluster of each group, 0 to n_clusters - 1; fewer clusters if there are fewer
         groups.
+    costs : dict of str to float
+        Cost in bits of the partition of each method. That of least cost is returned.
     """
     n_groups, edge_weight = len(groups.size), groups.edge_weight
-    if n_clusters >= n_groups:
-        return np.arange(n_groups)
     component = groups.large_components(min_size)
     n_components = component.max() + 1
-    if n_clusters <= n_components:
+    if n_clusters >= n_groups:
+        candidates = {"micro-clusters": np.arange(n_groups)}
+    elif n_clusters <= n_components:
         merges, _ = average_linkage(groups.flow(), component)
-        return cut_merges(merges, n_components, n_clusters)[component]
-    trees = [
-        ward_linkage(centroid, groups.size, component) for centroid in groups.centroids
-    ]
-    trees += [graph_linkage(edge_weight, gain, component)[0] for gain in GRAPH_GAINS]
-    candidates = [cut_merges(merges, n_groups, n_clusters) for merges in trees]
-    candidates += [refine(edge_weight, cluster, component) for cluster in candidates]
-    return min(candidates, key=lambda cluster: partition_cost(edge_weight, cluster))
+        cluster = cut_merges(merges, n_components, n_clusters)[component]
+        candidates = {"groups that stand apart": cluster}
+    else:
+        candidates = {
+            name: cut_merges(merges, n_groups, n_clusters)
+            for name, merges in _linkages(groups, component)
+        }
+        candidates |= {
+            f"{name}, refined": refine(edge_weight, cluster, component)
+            for name, cluster in candidates.items()
+        }
+    costs = {
+        name: partition_cost(edge_weight, cluster)
+        for name, cluster in candidates.items()
+    }
+    return candidates[min(costs, key=costs.__getitem__)], costs
+
+
+def _linkages(
+    groups: MicroClusters, component: NDArray[np.int64]
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Return names and merges of the linkages that propose partitions."""
+    for space, centroid in zip(SPACES, groups.centroids, strict=False):
+        yield f"Ward's method, {space}", ward_linkage(centroid, groups.size, component)
+    for gain, merge in GRAPH_GAINS.items():
+        yield gain, graph_linkage(groups.edge_weight, merge, component)[0]
 
 
 def partition_cost(edge_weight: Array, cluster: NDArray[np.int64]) -> float:

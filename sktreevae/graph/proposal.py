@@ -23,7 +23,7 @@ from .neighbors import (
     nearest_neighbors,
     nearest_row,
 )
-from .partition import MicroClusters, partition, partition_cost
+from .partition import MicroClusters, partition
 from .separation import find_separate_groups
 from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
@@ -95,12 +95,16 @@ class Proposal:
         Heights of the merges in nats; see `average_linkage`.
     spacing : Tensor of shape (n_samples,)
         Median distance of each sample to its neighbors.
+    costs : dict of str to float
+        Least cost, in bits, of the partitions of each method; see `partition_cost`. The
+        clusters are those of the method with the least cost.
     """
 
     cluster: Tensor
     merges: NDArray[np.int64]
     height: NDArray[np.float64]
     spacing: Tensor
+    costs: dict[str, float]
 
     def sides(self, min_samples: int) -> Tensor | None:
         """Assign each sample to the left (0) or right (1) branch of a split.
@@ -202,7 +206,7 @@ class NeighborGraph:
             n_clusters = min(n_clusters, 2 ** int(max_depth))
         # Landmarks are fewer than samples.
         min_size = min_size * len(self._landmarks) / len(self._features)
-        labels, merges, height = self._cache(
+        labels, merges, height, costs = self._cache(
             _propose, self._clusterings, int(n_clusters), max_depth, min_size
         )
         if self._options.round_clusters:
@@ -214,7 +218,12 @@ class NeighborGraph:
         )
         if len(self._landmarks) < len(self._features):
             cluster, spacing = cluster[self._nearest], spacing[self._nearest]
-        return Proposal(cluster, np.array(merges), np.array(height), spacing)
+        return Proposal(cluster, np.array(merges), np.array(height), spacing, costs)
+
+    @property
+    def n_neighbors(self) -> int:
+        """Number of neighbors of a sample in the graph."""
+        return _count_neighbors(len(self._landmarks))
 
     def separate_groups(self) -> Tensor:
         """Return the group of each sample, (n_samples,), among those that stand apart.
@@ -258,6 +267,12 @@ class NeighborGraph:
         return torch.from_numpy(np.array(nearest)).to(self._features.device)
 
 
+def _count_neighbors(n_samples: int) -> int:
+    """Return the number of neighbors of a sample in the graph."""
+    n_neighbors = max(MIN_NEIGHBORS, round(np.log2(max(n_samples, 1))))
+    return min(n_neighbors, n_samples - 1)
+
+
 def _micro_clusterings(
     landmarks: NDArray[np.float32],
     n_micro_clusters: int,
@@ -270,10 +285,9 @@ def _micro_clusterings(
         assignment = np.zeros(n, dtype=np.int64)
         return [(assignment, MicroClusters.single())], np.zeros(n, dtype=np.float32)
     x = torch.from_numpy(landmarks).to(generator.device)
-    n_neighbors = min(max(MIN_NEIGHBORS, round(np.log2(n))), n - 1)
     index, distance = nearest_neighbors(
         FeatureTable.from_tensor(x),
-        n_neighbors,
+        _count_neighbors(n),
         generator,
         max_exact_rows=options.max_exact_rows,
         n_probes=options.n_probes,
@@ -312,17 +326,24 @@ def _propose(
     n_clusters: int,
     max_depth: int | None,
     min_size: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the cluster of each sample, merges and heights, of minimum cost."""
-    clusters = [partition(groups, n_clusters, min_size) for _, groups in clusterings]
-    costs = [
-        partition_cost(groups.edge_weight, cluster)
-        for (_, groups), cluster in zip(clusterings, clusters, strict=True)
-    ]
-    best = costs.index(min(costs))
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, float]]:
+    """Return the cluster of each sample, merges and heights, of minimum cost.
+
+    The last result is the least cost of each method over the micro-clusterings.
+    """
+    clusters, costs = zip(
+        *(partition(groups, n_clusters, min_size) for _, groups in clusterings),
+        strict=True,
+    )
+    least = [min(by_method.values()) for by_method in costs]
+    best = least.index(min(least))
     assignment, groups = clusterings[best]
     merges, height = average_linkage(groups.flow(), clusters[best], max_depth)
-    return clusters[best][assignment], merges, height
+    methods = {
+        name: min(by_method.get(name, np.inf) for by_method in costs)
+        for name in costs[best]
+    }
+    return clusters[best][assignment], merges, height, methods
 
 
 def _nearest_landmarks(

@@ -28,6 +28,19 @@ class ProgressLine:
         self._line = ""
         self._phase: tuple[object, object] | None = None
 
+    def on_choices(self, choices: dict[str, object]) -> None:
+        """Show the features, and the partition of least cost with the next one."""
+        seconds = time.monotonic() - self._start
+        text = f"features: {choices['features']} ({choices['n_features']})"
+        if "n_neighbors" in choices:
+            text += f", {choices['n_neighbors']} neighbors"
+            text += f", partition: {choices['partition']}"
+            least, *others = sorted(choices["partition_costs"].values())
+            if others:
+                text += f" ({others[0] - least:.2g} bits below the next)"
+        sys.stderr.write(f"[TreeVAE] {seconds:6.1f} s  {text}\n")
+        sys.stderr.flush()
+
     def on_epoch_end(self, record: dict[str, object], trainer: Trainer) -> None:
         """Show the record of an epoch."""
         phase = (record["phase"], record["n_leaves"])

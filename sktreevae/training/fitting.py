@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from .objectives import NoisyFeatures, TreeObjective, routing_weight
 from .published import PublishedGrowth
 from .trainer import Phase, Trainer
 
-__all__ = ["continue_training", "fit_tree", "make_pairs"]
+__all__ = ["FittedTree", "continue_training", "fit_tree", "make_pairs"]
 
 PARTIAL_FIT_ROUTING_WEIGHT = 0.1
 """Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
@@ -30,6 +30,25 @@ dominates the ELBO on small batches."""
 
 ITERATIVE_GROWTHS = {"iterative": IterativeGrowth, "published": PublishedGrowth}
 """Growths that split one leaf after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTree:
+    """Result of a fit.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    height : ndarray of shape (n_nodes,)
+        Height in nats of each node of its tree.
+    choices : dict
+        What the fit has chosen; see `TreeVAEClustering.choices_`.
+    """
+
+    model: TreeVAE
+    height: NDArray[np.float64]
+    choices: dict[str, object]
 
 
 def make_pairs(
@@ -55,7 +74,7 @@ def fit_tree(
     *,
     rng: np.random.Generator,
     cache: Cache,
-) -> tuple[TreeVAE, NDArray[np.float64]]:
+) -> FittedTree:
     """Find a tree, and train the model on it.
 
     Parameters
@@ -74,13 +93,6 @@ def fit_tree(
         Draws the folds that the number of clusters is estimated on.
     cache : Cache
         Stores the neighbor graph and the proposals.
-
-    Returns
-    -------
-    model : TreeVAE
-        The model.
-    height : ndarray of shape (n_nodes,)
-        Height in nats of each node of its tree.
     """
     is_guided = options.growth == "guided"
     has_embeddings = data.feature_map.kind == "directions"
@@ -98,17 +110,27 @@ def fit_tree(
             options = replace(options, n_clusters=graph.estimate_n_clusters(rng))
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
+    choices = {
+        "features": data.feature_map.kind,
+        "n_features": data.feature_map.n_outputs,
+        "n_clusters": options.n_clusters,
+    }
     if is_guided:
         growth = GuidedGrowth(data, config, options, trainer, contrast)
-        model = growth.grow(
-            graph.propose(options.n_clusters, options.max_depth, growth.min_samples)
+        proposal = graph.propose(
+            options.n_clusters, options.max_depth, growth.min_samples
         )
+        choices["n_neighbors"] = graph.n_neighbors
+        choices["partition"] = min(proposal.costs, key=proposal.costs.__getitem__)
+        choices["partition_costs"] = proposal.costs
+        trainer.report(choices)
+        model = growth.grow(proposal)
     else:
-        growth = ITERATIVE_GROWTHS[options.growth](
-            data, config, options, trainer, contrast
-        )
+        kind = ITERATIVE_GROWTHS[options.growth]
+        trainer.report(choices)
+        growth = kind(data, config, options, trainer, contrast)
         model = growth.grow()
-    return model.eval(), growth.height
+    return FittedTree(model.eval(), growth.height, choices)
 
 
 def continue_training(

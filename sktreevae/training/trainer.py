@@ -156,6 +156,9 @@ class History:
 class Callback(Protocol):
     """Observes a fit."""
 
+    def on_choices(self, choices: dict[str, object]) -> None:
+        """Receive the features and the partition that the fit has chosen."""
+
     def on_epoch_end(self, record: dict[str, object], trainer: Trainer) -> None:
         """Receive the record of an epoch, and the trainer with model and history."""
 
@@ -202,6 +205,11 @@ class Trainer:
         with ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close)
+
+    def report(self, choices: dict[str, object]) -> None:
+        """Tell the callbacks what the fit has chosen."""
+        for callback in self.callbacks:
+            callback.on_choices(choices)
 
     def run(
         self, phase: Phase, objective: Objective, train: Tensor, validation: Tensor

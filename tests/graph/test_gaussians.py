@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
+import torch
+from sklearn.cluster import KMeans
 from sklearn.covariance import oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import normalize
 
-from sktreevae.graph import gaussians
+from sktreevae.data import FeatureTable
+from sktreevae.graph import GraphOptions, NeighborGraph, gaussians
 from sktreevae.graph.gaussians import refine_gaussians, shrunk_covariance
 
 
@@ -38,6 +42,21 @@ def test_the_result_is_that_of_its_own_linear_discriminants(rng):
     cluster = refine_gaussians(X, y)
     model = LinearDiscriminantAnalysis(priors=np.full(3, 1 / 3)).fit(X, cluster)
     assert np.mean(model.predict(X) == cluster) > 0.999
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_embeddings_are_clustered_as_well_as_by_kmeans(seed):
+    rng = np.random.default_rng(seed)
+    y = np.arange(900) % 3
+    X = normalize(rng.standard_normal((900, 80)) + 2.5 * np.eye(3, 80)[y])
+    X = normalize(X - X.mean(axis=0)).astype(np.float32)
+    options = GraphOptions(round_clusters=True)
+    random = torch.Generator().manual_seed(seed)
+    features = FeatureTable.from_tensor(torch.from_numpy(X))
+    cluster = NeighborGraph(features, random, 3, options=options).propose(3).cluster
+    kmeans = KMeans(3, n_init=10, random_state=0).fit(X).labels_
+    reference = adjusted_rand_score(y, kmeans)
+    assert adjusted_rand_score(y, cluster) > reference - 0.03
 
 
 def test_a_result_does_not_change_again(rng):

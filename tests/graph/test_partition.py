@@ -13,6 +13,7 @@ from sktreevae.graph.partition import (
     MicroClusters,
     code_length,
     partition,
+    partition_cost,
     refine,
 )
 
@@ -105,7 +106,7 @@ def test_blocks_of_all_sizes_are_found(sizes):
     place = np.random.default_rng(0).standard_normal((len(y), 2))
     component = np.zeros(len(y), dtype=int)
     groups = MicroClusters(edge_weight, np.ones(len(y)), (place,), component)
-    assert adjusted_rand_score(y, partition(groups, len(sizes))) == 1.0
+    assert adjusted_rand_score(y, partition(groups, len(sizes))[0]) == 1.0
 
 
 def test_groups_without_an_edge_are_near_by_their_positions():
@@ -120,7 +121,7 @@ def test_groups_without_an_edge_are_near_by_their_positions():
 
 def test_as_many_clusters_as_groups_are_the_groups():
     groups = make_groups(random_weights(4, 0), np.zeros(4, dtype=int))
-    assert partition(groups, 4).tolist() == [0, 1, 2, 3]
+    assert partition(groups, 4)[0].tolist() == [0, 1, 2, 3]
 
 
 def make_groups(edge_weight, component):
@@ -178,11 +179,12 @@ def test_components_are_cut_last(n, n_components, seed, data):
     component = np.unique(rng.integers(n_components, size=n), return_inverse=True)[1]
     groups = make_groups(random_weights(n, seed), component)
     k = data.draw(st.integers(1, n))
-    cluster = partition(groups, k)
+    cluster, costs = partition(groups, k)
     assert len(np.unique(cluster)) == k
     pairs = len(set(zip(cluster.tolist(), component.tolist(), strict=True)))
     # Either each cluster is within a component, or each component within a cluster.
     assert pairs == max(k, component.max() + 1)
+    assert min(costs.values()) == partition_cost(groups.edge_weight, cluster)
 
 
 def test_small_components_do_not_stand_apart():

@@ -152,7 +152,7 @@ def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, ex
     cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
     proposal = Proposal(
-        cluster, merges, np.arange(len(merges)), torch.zeros(len(cluster))
+        cluster, merges, np.arange(len(merges)), torch.zeros(len(cluster)), {}
     )
     side = proposal.sides(min_samples=10)
     if expected is None:

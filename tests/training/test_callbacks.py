@@ -59,3 +59,30 @@ def test_the_line_is_finished_where_a_fit_fails(monkeypatch, capsys):
     with pytest.raises(FloatingPointError, match="diverged"):
         TreeVAEClustering(2, verbose=1, random_state=0).fit(X)
     assert capsys.readouterr().err.endswith("elbo 1.00\n")
+
+
+CHOICES = {"features": "plain", "n_features": 5, "n_clusters": 3}
+COSTS = {"modularity": -3.0, "edge density": -3.25, "edge density, refined": -2.0}
+GUIDED = {"n_neighbors": 8, "partition": "edge density", "partition_costs": COSTS}
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        (CHOICES, "features: plain (5)"),
+        (
+            CHOICES | GUIDED,
+            "features: plain (5), 8 neighbors, "
+            "partition: edge density (0.25 bits below the next)",
+        ),
+        (
+            CHOICES | GUIDED | {"partition_costs": {"edge density": 1.0}},
+            "features: plain (5), 8 neighbors, partition: edge density",
+        ),
+    ],
+)
+def test_choices_are_one_line(capsys, choices, expected):
+    ProgressLine().on_choices(choices)
+    line = capsys.readouterr().err
+    assert line.endswith(f" s  {expected}\n")
+    assert line.startswith("[TreeVAE]")

@@ -39,7 +39,8 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
         monkeypatch.setattr(kind, "__getitem__", read)
     graph = GraphOptions(max_landmarks=1000, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
-    model, _ = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
+    tree = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
+    model = tree.model
     leaf_statistics(model, data)
     # Means and standard deviations are those of 10 000 samples.
     assert max(sizes) <= 10_000 < N_SAMPLES
