@@ -94,7 +94,7 @@ def format_text(nodes: Nodes, names: Sequence[str]) -> str:
             continue
         height = f"height {nodes['height'][node]:.3g}"
         support, error = nodes["support"][node], nodes["support_error"][node]
-        if np.isfinite(support):
+        if np.isfinite(support) and np.isfinite(error):
             height += f", support {support:.3g} ± {error:.1g}"
         lines.append(f"{lead}{branch}node {node}: {height}, {samples}")
         left, right = nodes["children_left"][node], nodes["children_right"][node]

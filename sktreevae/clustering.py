@@ -107,9 +107,9 @@ class TreeVAEClustering(
         tree, and all parts of the model are trained together. "iterative": one leaf
         after the other is split and trained (section 2.5 of the paper). The router of a
         new split is initialized from two clusters of the neighbor graph of the leaf's
-        samples. "published": the same as in the paper, from random routers that only
-        the ELBO trains, with the paper's epochs and weights; use
-        ``learning_rate=1e-3``. See :ref:`published` for the remaining differences.
+        samples. "published": as in the paper, from random routers that only the ELBO
+        trains, with the paper's epochs and weights. Use ``learning_rate=1e-3`` with it;
+        :ref:`published` has the remaining differences.
     image_shape : tuple of int, default=None
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
@@ -182,7 +182,7 @@ class TreeVAEClustering(
         is more.
     learning_rate : float, default=2e-3
         Maximum learning rate of AdamW. It rises in the first 5% of a phase, and falls
-        to 0 in the second half.
+        to 0 in the second half; published growth: a tenth after two thirds.
     weight_decay : float, default=1e-5
         Weight decay of AdamW for matrices; biases and constants of leaves don't decay.
         Networks of a callable `decoder` decay as a whole. For long training, use 0.1
@@ -190,9 +190,8 @@ class TreeVAEClustering(
     early_stopping : bool, default=False
         Whether to hold out samples, to end a phase when their ELBO hasn't improved by
         0.01 nats in three epochs, and to restore the best parameters. Only the second
-        half of a phase is considered, since the weight of the divergences is annealed
-        in the first. False applies the same rule to the ELBO of the training samples,
-        and keeps the last parameters.
+        half of a phase is considered. False applies the same rule to the ELBO of the
+        training samples (not in the published growth), and keeps the last parameters.
     validation_fraction : float, default=0.1
         Fraction of the samples to hold out. Only used if `early_stopping` is True.
     random_state : int, RandomState instance or None, default=None
@@ -250,7 +249,8 @@ class TreeVAEClustering(
     choices_ : dict
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
-        (method) and "partition_costs" (bits, by method; the least is used).
+        (method) and "partition_costs" (bits, by method; the least is used, and the
+        clusters of embeddings are refined after that).
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
@@ -261,8 +261,8 @@ class TreeVAEClustering(
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
         "kl_decisions" (means over the samples in nats, of standardized data; in a
         "split" phase, of the new leaves only), "contrast" (weighted contrastive loss;
-        nan without `views`) and "validation_elbo" (weighted by "kl_weight"; nan without
-        `early_stopping`). The ELBO is that of the two most probable leaves, with noise
+        nan without `views`) and "validation_elbo" (with the phase's last "kl_weight";
+        nan without `early_stopping`). The ELBO is that of the two most probable leaves, with noise
         on the encoder's input, and lower than `score`.
     lower_bound_ : float
         Mean "elbo" of the training samples in the last epoch, in nats, in units of X.

@@ -59,8 +59,9 @@ fraction of their number; see `_scales_differ`."""
 MAX_TRIAL_ROWS = 1000
 """Maximum number of rows that scalings or lengths are compared on."""
 
-MAX_LENGTH_DEVIATION = 0.002
-"""Maximum standard deviation of the lengths of embeddings, relative to their mean."""
+MAX_LENGTH_ERROR = 0.01
+"""Maximum difference between the length of an embedding and 1: that of half precision,
+and more."""
 
 N_TRIAL_FOLDS = 8
 """Number of groups of features that are predicted to compare scalings."""
@@ -88,9 +89,8 @@ def fit_feature_map(
     - Other text-like data, which aren't negative and mostly zero: square roots, scaled
       to unit length, reduced by truncated SVD without the first component, which
       approximates the mean, and scaled to unit length again. Never made dense.
-    - Embeddings, which are more than 64 features of both signs in rows of the same
-      length: the rows, scaled to unit length, without their mean, and scaled to unit
-      length again.
+    - Embeddings, which are more than 64 features of both signs in rows of unit length:
+      the rows without their mean, scaled to unit length again.
     - Other data: 50 principal components, or all of up to 64 features. Features are
       standardized if their scales seem to be of different units.
 
@@ -140,14 +140,18 @@ def choose_kind(
 
 
 def _has_unit_rows(samples: Samples, summary: DataSummary) -> bool:
-    """Return whether rows have one length and both signs, as sentence embeddings do."""
+    """Return whether rows have unit length and both signs, as embeddings do.
+
+    Rows of zeros, of texts without words, have no length.
+    """
     if samples.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
         return False
     step = math.ceil(len(samples) / MAX_TRIAL_ROWS)
     index = torch.arange(0, len(samples), step, device=samples.device)
     rows = samples[index].numpy(force=True).astype(np.float64)
     length = np.linalg.norm(samples.standardizer.inverse_transform(rows), axis=1)
-    return bool(length.std() < MAX_LENGTH_DEVIATION * length.mean())
+    error = np.minimum(length, np.abs(length - 1.0))
+    return bool(error.max() < MAX_LENGTH_ERROR < length.max())
 
 
 def _is_text_like(summary: DataSummary) -> bool:

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 
 def refine_gaussians(
-    x: NDArray[np.floating], cluster: NDArray[np.int64]
+    x: NDArray[np.floating], cluster: NDArray[np.int64], min_size: float = 1
 ) -> NDArray[np.int64]:
     """Move samples to the cluster whose Gaussian makes them most probable.
 
@@ -39,6 +39,8 @@ def refine_gaussians(
         The samples.
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
+    min_size : float, default=1
+        Minimum number of samples of a cluster. No step makes one smaller.
 
     Returns
     -------
@@ -46,6 +48,7 @@ def refine_gaussians(
         A partition into as many clusters.
     """
     n_clusters = cluster.max() + 1
+    min_size = min(min_size, np.bincount(cluster).min())
     rows = slice(None, None, math.ceil(len(x) / MAX_COVARIANCE_ROWS))
     for _ in range(MAX_STEPS):
         mean = sum_members(x, cluster) / np.bincount(cluster)[:, None]
@@ -54,7 +57,7 @@ def refine_gaussians(
         weight = cho_solve(factor, mean.T)
         bias = -0.5 * (mean.T * weight).sum(axis=0)
         new = (x @ weight.astype(x.dtype) + bias).argmax(axis=1)
-        if (np.bincount(new, minlength=n_clusters) == 0).any():
+        if np.bincount(new, minlength=n_clusters).min() < min_size:
             break
         moved, cluster = (new != cluster).any(), new
         if not moved:

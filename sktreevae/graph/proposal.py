@@ -97,7 +97,8 @@ class Proposal:
         Median distance of each sample to its neighbors.
     costs : dict of str to float
         Least cost, in bits, of the partitions of each method; see `partition_cost`. The
-        clusters are those of the method with the least cost.
+        clusters are those of the method with the least cost. Merges, heights and costs
+        are those before clusters are refined as Gaussians.
     """
 
     cluster: Tensor
@@ -210,7 +211,8 @@ class NeighborGraph:
             _propose, self._clusterings, int(n_clusters), max_depth, min_size
         )
         if self._options.round_clusters:
-            labels = refine_gaussians(self._landmarks.numpy(force=True), labels)
+            rows = self._landmarks.numpy(force=True)
+            labels = refine_gaussians(rows, labels, min_size)
         device = self._features.device
         cluster, spacing = (
             torch.from_numpy(np.array(values)).to(device)

@@ -14,6 +14,11 @@ from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
 
 __all__ = ["cophenetic_correlation", "dendrogram_purity", "triplet_agreement"]
 
+MIN_SPREAD = 1e-12
+"""Minimum spread of distances that differ, relative to the largest."""
+
+TINY = np.finfo(np.float64).tiny
+
 
 def dendrogram_purity(
     y_true: ArrayLike,
@@ -290,8 +295,8 @@ def cophenetic_correlation(
     Raises
     ------
     ValueError
-        If a tree is not a tree or has no heights, the lengths differ, or all distances
-        are equal.
+        If a tree is not a tree or has no heights, the lengths differ, or distances are
+        not finite or all equal.
 
     See Also
     --------
@@ -316,13 +321,19 @@ def cophenetic_correlation(
         return _correlation(other, height, n_pairs)
     distance = column_or_1d(np.asarray(reference, dtype=np.float64))
     n_samples = len(labels)
+    if not np.isfinite(distance).all():
+        raise ValueError("reference must be finite.")
     if len(distance) != n_samples * (n_samples - 1) // 2:
         raise ValueError(
             f"reference must have {n_samples * (n_samples - 1) // 2} distances, one "
             f"for each pair of the {n_samples} samples, got {len(distance)}."
         )
     cophenetic = height[labels[:, None], labels][np.triu_indices(n_samples, 1)]
-    _check_spread(distance.std(), cophenetic.std())
+    spreads = (
+        np.ptp(d) / max(np.abs(d).max(), TINY) if len(d) else 0.0
+        for d in (distance, cophenetic)
+    )
+    _check_spread(*spreads)
     return float(np.corrcoef(distance, cophenetic)[0, 1])
 
 
@@ -339,17 +350,29 @@ def _correlation(
         Number of samples in each pair of leaves.
     """
     n_of_a, n_of_b = counts.sum(axis=1), counts.sum(axis=0)
-    n_pairs = counts.sum() * (counts.sum() - 1.0)
-    # Pairs of a sample with itself have distance 0, and add nothing to any sum.
-    mean_a, mean_b = n_of_a @ a @ n_of_a / n_pairs, n_of_b @ b @ n_of_b / n_pairs
-    square_a = n_of_a @ a**2 @ n_of_a / n_pairs - mean_a**2
-    square_b = n_of_b @ b**2 @ n_of_b / n_pairs - mean_b**2
-    product = (counts * (a @ counts @ b)).sum() / n_pairs - mean_a * mean_b
-    _check_spread(square_a, square_b)
+    scale_a, scale_b = (max(d.max(), TINY) for d in (a, b))
+    a, b = _centered(a, n_of_a), _centered(b, n_of_b)
+    # Sums over all pairs, less the pairs of a sample with itself.
+    square_a = n_of_a @ a**2 @ n_of_a - n_of_a @ a.diagonal() ** 2
+    square_b = n_of_b @ b**2 @ n_of_b - n_of_b @ b.diagonal() ** 2
+    product = (counts * (a @ counts @ b)).sum() - a.diagonal() @ counts @ b.diagonal()
+    _check_spread(np.sqrt(square_a) / scale_a, np.sqrt(square_b) / scale_b)
     return float(product / np.sqrt(square_a * square_b))
 
 
+def _centered(
+    distance: NDArray[np.float64], n_samples: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Subtract the mean over pairs of samples from the distances between leaves."""
+    total = n_samples.sum()
+    mean = n_samples @ distance @ n_samples / max(total * (total - 1.0), 1.0)
+    centered = distance - mean
+    # A leaf of one sample has no pairs. Its entry would only add rounding errors.
+    centered[np.diag_indices(len(centered))] *= n_samples > 1
+    return centered
+
+
 def _check_spread(*spreads: float) -> None:
-    """Raise an error if one of two sets of distances is constant."""
-    if min(spreads) <= 0:
+    """Raise an error if a relative spread of distances is that of rounding errors."""
+    if min(spreads) <= MIN_SPREAD:
         raise ValueError("The correlation needs distances that differ.")

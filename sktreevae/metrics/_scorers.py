@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import column_or_1d
 
 from ._clusters import clustering_accuracy, leaf_purity
 from ._hierarchy import dendrogram_purity
@@ -40,6 +41,7 @@ def dendrogram_purity_scorer(
         Between 0 and 1.
     """
     fitted, labels = _labels_for(estimator, X)
+    y = column_or_1d(y)
     if fitted is estimator:
         return dendrogram_purity(y, _final_step(estimator), labels)
     tree = _final_step(fitted)

@@ -106,7 +106,7 @@ class PublishedGrowth(IterativeGrowth):
     """Splits leaves by random routers, with the schedule of the paper.
 
     Samples may change leaves at every step, and nothing but the ELBO decides where they
-    go. Every leaf decodes every sample that may reach it.
+    go. All leaves that a sample may well reach decode it.
     """
 
     router_dims = (128, 128)

@@ -220,6 +220,7 @@ class Trainer:
         on. From the middle on, the phase ends when `n_iter_no_change` epochs in a row
         don't improve the ELBO by `tol` nats: the ELBO of the validation samples, whose
         best parameters are then restored, or of the training samples if there are none.
+        Phases may have other schedules; see `Phase`.
 
         Parameters
         ----------
@@ -252,8 +253,9 @@ class Trainer:
             annealed_elbo = means["reconstruction"] - kl_weight * kl
             validation_elbo = math.nan
             if len(validation):
+                # Weighted as at the end of the phase, so that epochs are comparable.
                 annealed_elbo = validation_elbo = self._validate(
-                    objective, validation, kl_weight
+                    objective, validation, phase.kl_weight_at(1.0)
                 )
             if not math.isfinite(annealed_elbo):
                 raise self._divergence(phase, objective)
@@ -268,7 +270,7 @@ class Trainer:
                 "validation_elbo": validation_elbo,
             }
             self._record(record)
-            # ELBOs are comparable once the weight of the divergences is constant.
+            # ELBOs of training samples are comparable once their weight is constant.
             may_stop = 2 * epoch >= n_epochs and (phase.stops_early or len(validation))
             if may_stop and early_stopping.should_stop(annealed_elbo):
                 break

@@ -71,6 +71,14 @@ def test_no_cluster_is_lost(rng):
     assert len(np.unique(refine_gaussians(X, cluster))) == 30
 
 
+def test_no_cluster_becomes_too_small(rng):
+    X, y = touching(rng, 300)
+    start = np.where(rng.random(300) < 0.6, rng.integers(3, size=300), y)
+    for min_size in (1, 95, 300):
+        size = np.bincount(refine_gaussians(X, start, min_size), minlength=3)
+        assert size.min() >= min(min_size, np.bincount(start).min())
+
+
 def test_equal_samples_stay_where_they_are():
     cluster = np.array([0, 0, 1, 1, 1])
     result = refine_gaussians(np.ones((5, 2)), cluster)

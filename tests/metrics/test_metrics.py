@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sktreevae import TreeVAEClustering, metrics
+from sktreevae import Dendrogram, TreeVAEClustering, metrics
 from sktreevae.metrics import (
     clustering_accuracy,
     cophenetic_correlation,
@@ -398,6 +398,42 @@ def test_equal_trees_of_one_height_are_refused():
     Z = linkage([[0.0], [1.0], [2.0]])
     with pytest.raises(ValueError, match="needs distances that differ"):
         cophenetic_correlation(Z, Z)
+
+
+@pytest.mark.parametrize("height", [0.1, 0.3, 0.7, 1.1, 2.3])
+def test_rounding_errors_are_no_spread(height):
+    Z = linkage([[0.0], [1.0], [10.0], [13.0]])
+    flat = Z.copy()
+    flat[:, 2] = height
+    for reference in (flat, np.full(6, 0.1)):
+        with pytest.raises(ValueError, match="needs distances that differ"):
+            cophenetic_correlation(reference, Z)
+
+
+def test_large_heights_lose_no_digits():
+    Z, other = linkage([[0], [1], [10], [13.0]]), linkage([[0], [3], [10], [11.5]])
+    shifted = Z.copy()
+    shifted[:, 2] += 1e8
+    expected = cophenetic_correlation(cophenet(Z), other)
+    assert cophenetic_correlation(shifted, other) == pytest.approx(expected, abs=1e-6)
+
+
+def test_distances_must_be_finite():
+    with pytest.raises(ValueError, match="reference must be finite"):
+        cophenetic_correlation([1.0, np.nan, 2.0], linkage([[0.0], [1.0], [3.0]]))
+
+
+def test_a_single_sample_has_no_correlation():
+    tree = Dendrogram([-1], [0], labels=[0])
+    with pytest.raises(ValueError, match="needs distances that differ"):
+        cophenetic_correlation(np.zeros(0), tree)
+
+
+def test_a_column_of_classes_has_one_score():
+    X, y = make_blobs(60, centers=3, random_state=0)
+    tree = AgglomerativeClustering(3).fit(X)
+    score = metrics.dendrogram_purity_scorer(tree, X, y[:, None])
+    assert np.ndim(score) == 0
 
 
 def test_trees_without_heights_are_refused(rng):

@@ -215,3 +215,17 @@ def test_the_estimator_grows_as_published():
     assert phases == ["initial", "split", "finetune"]
     assert model.history_["n_leaves"][0] == 2
     np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+
+def test_held_out_elbos_of_a_phase_have_one_weight():
+    growth = make_growth(n_clusters=2, max_iter=6, n_validation=40)
+    weights = []
+    validate = growth.trainer._validate
+
+    def spy(objective, index, kl_weight):
+        weights.append(kl_weight)
+        return validate(objective, index, kl_weight)
+
+    growth.trainer._validate = spy
+    growth.grow()
+    assert set(weights) == {0.15, 1.0}
