@@ -262,8 +262,8 @@ class TreeVAEClustering(
         "kl_decisions" (means over the samples in nats, of standardized data; in a
         "split" phase, of the new leaves only), "contrast" (weighted contrastive loss;
         nan without `views`) and "validation_elbo" (with the phase's last "kl_weight";
-        nan without `early_stopping`). The ELBO is that of the two most probable leaves, with noise
-        on the encoder's input, and lower than `score`.
+        nan without `early_stopping`). The ELBO is that of the two most probable leaves,
+        with noise on the encoder's input, and lower than `score`.
     lower_bound_ : float
         Mean "elbo" of the training samples in the last epoch, in nats, in units of X.
     module_ : TreeVAE

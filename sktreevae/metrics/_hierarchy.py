@@ -356,7 +356,8 @@ def _correlation(
     square_a = n_of_a @ a**2 @ n_of_a - n_of_a @ a.diagonal() ** 2
     square_b = n_of_b @ b**2 @ n_of_b - n_of_b @ b.diagonal() ** 2
     product = (counts * (a @ counts @ b)).sum() - a.diagonal() @ counts @ b.diagonal()
-    _check_spread(np.sqrt(square_a) / scale_a, np.sqrt(square_b) / scale_b)
+    spreads = np.sqrt(np.maximum([square_a, square_b], 0.0)) / [scale_a, scale_b]
+    _check_spread(*spreads)
     return float(product / np.sqrt(square_a * square_b))
 
 
