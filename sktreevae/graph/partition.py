@@ -1,31 +1,26 @@
 """Partitions of a neighbor graph, by the map equation.
 
-Partitions are of micro-clusters, a few hundred small groups of samples. The graph is
-aggregated to a dense matrix of the weights between them.
+Partitions are of micro-clusters, a few hundred small groups of samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from .linkage import (
     GRAPH_GAINS,
     average_linkage,
     cut_merges,
     graph_linkage,
-    square_distances,
     sum_members,
     ward_linkage,
 )
-from .separation import merge_small_groups
+from .micro_clusters import MicroClusters
 
-__all__ = ["MicroClusters", "code_length", "partition", "partition_cost"]
+__all__ = ["code_length", "partition", "partition_cost"]
 
 TINY = np.finfo(np.float64).tiny
 
@@ -38,134 +33,25 @@ MIN_GAIN = 1e-12
 CONDUCTANCE_WEIGHT = 0.1
 """Weight of the logarithm of the mean conductance in the cost of a partition."""
 
-BACKGROUND_WEIGHT = 0.001
-"""Total weight of all pairs without an edge, relative to the weight of the edges."""
-
-MIN_RELATIVE_WIDTH = 1e-12
-"""Minimum squared width of the background, relative to the mean squared distance."""
-
-MEAN_WALK_LENGTH = 100
-"""Mean number of steps of the random walks that the tree is built from."""
-
 SPACES = ("embedding", "features")
 """Names of the spaces of the centroids of micro-clusters."""
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class MicroClusters:
-    """Small groups of samples, and the edges between them.
-
-    Parameters
-    ----------
-    edge_weight : ndarray of shape (n_groups, n_groups)
-        Fraction of the weight of all edges between groups, symmetric. A random walk on
-        the graph takes these steps with this frequency.
-    size : ndarray of shape (n_groups,)
-        Number of samples of each group.
-    centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
-        Mean positions of the groups in several spaces.
-    component : ndarray of int of shape (n_groups,)
-        Groups of different components stand apart; 0 to n_components - 1.
-    """
-
-    edge_weight: Array
-    size: Array
-    centroids: tuple[Array, ...]
-    component: NDArray[np.int64]
-
-    @classmethod
-    def aggregate(
-        cls,
-        graph: sparse.csr_array,
-        assignment: NDArray[np.int64],
-        embeddings: tuple[Array, ...],
-        component: NDArray[np.int64],
-    ) -> Self:
-        """Aggregate a graph of samples.
-
-        A kernel in the last embedding, of small weight, connects groups without a
-        common edge, so that their distance matters. It falls with the squared distance,
-        from the distance of near groups on, so that it matters at every scale.
-
-        Parameters
-        ----------
-        graph : sparse array of shape (n_samples, n_samples)
-            Weights of the edges, symmetric.
-        assignment : ndarray of int of shape (n_samples,)
-            Group of each sample, 0 to n_groups - 1.
-        embeddings : tuple of ndarrays of shape (n_samples, n_dimensions)
-            Positions of the samples in several spaces.
-        component : ndarray of int of shape (n_samples,)
-            Component of each sample, the same for all samples of a group.
-        """
-        n_groups = assignment.max() + 1
-        size = np.bincount(assignment).astype(np.float64)
-        edges = graph.tocoo()
-        pair = assignment[edges.row] * n_groups + assignment[edges.col]
-        weight = np.bincount(pair, edges.data, n_groups**2)
-        weight = weight.reshape(n_groups, n_groups)
-        centroids = tuple(
-            sum_members(values, assignment) / size[:, None] for values in embeddings
-        )
-        kernel = _background(centroids[-1]) * np.outer(size, size)
-        weight = weight / weight.sum() + BACKGROUND_WEIGHT * kernel / kernel.sum()
-        of_group = np.empty(n_groups, dtype=np.int64)
-        of_group[assignment] = component
-        return cls(weight / weight.sum(), size, centroids, of_group)
-
-    @classmethod
-    def single(cls) -> Self:
-        """Return the group of a single sample."""
-        return cls(np.ones((1, 1)), np.ones(1), (), np.zeros(1, dtype=np.int64))
-
-    def flow(self) -> Array:
-        """Return how often random walks start and end in each pair of groups.
-
-        Walks start with the frequency of the groups, and have a constant probability to
-        end after each step. Between groups with few common edges, walks over others
-        count, so that the flow shows the large structure of the graph.
-
-        Returns
-        -------
-        flow : ndarray of shape (n_groups, n_groups)
-            Symmetric; row sums are those of `edge_weight`.
-        """
-        volume = self.edge_weight.sum(axis=1)
-        stay = 1 / MEAN_WALK_LENGTH
-        laplacian = np.diag(volume) - (1 - stay) * self.edge_weight
-        flow = volume[:, None] * np.linalg.solve(laplacian, stay * np.diag(volume))
-        return (flow + flow.T) / 2
-
-    def large_components(self, min_size: float) -> NDArray[np.int64]:
-        """Return the component of each group, with at least `min_size` samples."""
-        weight = sum_members(
-            sum_members(self.edge_weight, self.component).T, self.component
-        )
-        size = np.bincount(self.component, self.size)
-        return merge_small_groups(weight, size, min_size)[self.component]
-
-
-def _background(centroid: Array) -> Array:
-    """Return the kernel that connects groups without a common edge."""
-    square = square_distances(centroid)
-    nearest = np.where(np.eye(len(square), dtype=bool), np.inf, square).min(axis=1)
-    width = np.median(nearest[nearest > 0]) if (nearest > 0).any() else 0.0
-    if not np.isfinite(width):  # a single group
-        return np.ones_like(square)
-    return 1 / (1 + square / max(width, MIN_RELATIVE_WIDTH * square.mean(), TINY))
-
-
 def partition(
-    groups: MicroClusters, n_clusters: int, min_size: float = 1
+    groups: MicroClusters,
+    n_clusters: int,
+    component: NDArray[np.int64] | None = None,
+    starts: list[NDArray[np.int64]] | None = None,
 ) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
     Components are not cut while there are fewer clusters than components: average
     linkage merges them then. Otherwise Ward's linkage in each space and three linkages
-    of the graph propose partitions of the components. A local search improves each of
-    them. Of all these partitions, the one of minimum cost is returned.
+    of the graph propose partitions of the components, beside those that are given. A
+    local search improves each of them. Of all these partitions, the one of minimum cost
+    is returned.
 
     Parameters
     ----------
@@ -173,8 +59,11 @@ def partition(
         The micro-clusters.
     n_clusters : int
         Number of clusters.
-    min_size : float, default=1
-        Minimum number of samples of a component that stands apart.
+    component : ndarray of int of shape (n_groups,), default=None
+        Component of each group; ``groups.component`` by default.
+    starts : list of ndarrays of int of shape (n_groups,), default=None
+        Partitions into `n_clusters` clusters that don't cut components, or are of
+        components.
 
     Returns
     -------
@@ -185,7 +74,7 @@ def partition(
         Cost in bits of the partition of each method. That of least cost is returned.
     """
     n_groups, edge_weight = len(groups.size), groups.edge_weight
-    component = groups.large_components(min_size)
+    component = groups.component if component is None else component
     n_components = component.max() + 1
     if n_clusters >= n_groups:
         candidates = {"micro-clusters": np.arange(n_groups)}
@@ -197,6 +86,9 @@ def partition(
         candidates = {
             name: cut_merges(merges, n_groups, n_clusters)
             for name, merges in _linkages(groups, component)
+        }
+        candidates |= {
+            f"restart {i}": cluster for i, cluster in enumerate(starts or [], start=1)
         }
         candidates |= {
             f"{name}, refined": refine(edge_weight, cluster, component)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from .._cache import Cache
 from ..data import FeatureTable
 from .gaussians import refine_gaussians
 from .linkage import average_linkage, leaves_below
+from .micro_clusters import MicroClusters, SampleGraph
 from .n_clusters import count_supported, split_support
 from .neighbors import (
     MAX_EXACT_ROWS,
@@ -23,7 +26,7 @@ from .neighbors import (
     nearest_neighbors,
     nearest_row,
 )
-from .partition import MicroClusters, partition
+from .partition import partition
 from .separation import find_separate_groups
 from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
@@ -54,8 +57,12 @@ class GraphOptions:
         Minimum number of micro-clusters relative to the number of clusters.
     n_restarts : int
         Number of random starts of the micro-clusters, if there are `n_micro_clusters`
-        of them. The partition of minimum cost is used. More micro-clusters take longer
-        and vary less, so they have one start.
+        of them. Their partitions are combined: the samples that are together in all of
+        them are the micro-clusters of the last partition. More micro-clusters take
+        longer and vary less, so they have one start.
+    max_combined_micro_clusters : int
+        Maximum number of micro-clusters of the last partition. It combines fewer
+        partitions, those of least cost, if all of them would cut the samples into more.
     max_clusters : int
         Maximum number of clusters, if their number is estimated.
     min_mean_cluster_size : int
@@ -73,6 +80,7 @@ class GraphOptions:
     n_micro_clusters: int = 320
     n_micro_clusters_per_cluster: int = 5
     n_restarts: int = 10
+    max_combined_micro_clusters: int = 1000
     max_clusters: int = 64
     min_mean_cluster_size: int = 8
     max_exact_rows: int = MAX_EXACT_ROWS
@@ -96,9 +104,9 @@ class Proposal:
     spacing : Tensor of shape (n_samples,)
         Median distance of each sample to its neighbors.
     costs : dict of str to float
-        Least cost, in bits, of the partitions of each method; see `partition_cost`. The
-        clusters are those of the method with the least cost. Merges, heights and costs
-        are those before clusters are refined as Gaussians.
+        Cost, in bits, of the partition of each method; see `partition`. The clusters
+        are those of the method with the least cost. Merges, heights and costs are those
+        before clusters are refined as Gaussians.
     """
 
     cluster: Tensor
@@ -179,7 +187,7 @@ class NeighborGraph:
             options.n_micro_clusters_per_cluster
             * (max_clusters or options.max_clusters),
         )
-        self._clusterings, self._spacing = self._cache(
+        self._graph, self._clusterings, self._spacing = self._cache(
             _micro_clusterings,
             self._landmarks.numpy(force=True),
             n_micro_clusters,
@@ -208,7 +216,13 @@ class NeighborGraph:
         # Landmarks are fewer than samples.
         min_size = min_size * len(self._landmarks) / len(self._features)
         labels, merges, height, costs = self._cache(
-            _propose, self._clusterings, int(n_clusters), max_depth, min_size
+            _propose,
+            self._graph,
+            self._clusterings,
+            int(n_clusters),
+            max_depth,
+            min_size,
+            self._options.max_combined_micro_clusters,
         )
         if self._options.round_clusters:
             rows = self._landmarks.numpy(force=True)
@@ -232,8 +246,7 @@ class NeighborGraph:
 
         See `find_separate_groups`.
         """
-        assignment, groups = self._clusterings[0]
-        group = torch.from_numpy(groups.component[assignment])
+        group = torch.from_numpy(np.array(self._graph.component))
         group = group.to(self._features.device)
         is_sampled = len(self._landmarks) < len(self._features)
         return group[self._nearest] if is_sampled else group
@@ -280,12 +293,14 @@ def _micro_clusterings(
     n_micro_clusters: int,
     options: GraphOptions,
     generator: torch.Generator,
-) -> tuple[list[MicroClustering], NDArray[np.float32]]:
-    """Return micro-clusters of all restarts, and the spacing of the landmarks."""
+) -> tuple[SampleGraph, list[MicroClustering], NDArray[np.float32]]:
+    """Return the graph, the micro-clusters of each restart, and the spacing."""
     n = len(landmarks)
     if n < 2:
         assignment = np.zeros(n, dtype=np.int64)
-        return [(assignment, MicroClusters.single())], np.zeros(n, dtype=np.float32)
+        graph = SampleGraph(sparse.csr_array((n, n)), (), assignment)
+        spacing = np.zeros(n, dtype=np.float32)
+        return graph, [(assignment, MicroClusters.single())], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
     index, distance = nearest_neighbors(
         FeatureTable.from_tensor(x),
@@ -294,22 +309,22 @@ def _micro_clusterings(
         max_exact_rows=options.max_exact_rows,
         n_probes=options.n_probes,
     )
-    graph = fuzzy_graph(index, distance)
+    edges = fuzzy_graph(index, distance)
     embedding = embed_graph(
-        graph, generator, max_dense_samples=options.max_dense_samples
+        edges, generator, max_dense_samples=options.max_dense_samples
     )
-    spaces = tuple(space.double().numpy(force=True) for space in (embedding, x))
-    component = find_separate_groups(index.numpy(force=True), graph)
+    graph = SampleGraph(
+        edges,
+        (embedding.numpy(force=True), landmarks),
+        find_separate_groups(index.numpy(force=True), edges),
+    )
     has_restarts = n > n_micro_clusters == options.n_micro_clusters
     clusterings = []
     for _ in range(options.n_restarts if has_restarts else 1):
         assignment = _micro_clusters(embedding, n_micro_clusters, generator)
-        # No micro-cluster has samples of two components.
-        pair = assignment * (component.max() + 1) + component
-        assignment = np.unique(pair, return_inverse=True)[1]
-        groups = MicroClusters.aggregate(graph, assignment, spaces, component)
-        clusterings.append((assignment, groups))
-    return clusterings, distance.median(1).values.numpy(force=True)
+        assignment = graph.split_by_component(assignment)
+        clusterings.append((assignment, graph.aggregate(assignment)))
+    return graph, clusterings, distance.median(1).values.numpy(force=True)
 
 
 def _micro_clusters(
@@ -324,28 +339,30 @@ def _micro_clusters(
 
 
 def _propose(
+    graph: SampleGraph,
     clusterings: list[MicroClustering],
     n_clusters: int,
     max_depth: int | None,
     min_size: float,
+    max_combined: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, float]]:
-    """Return the cluster of each sample, merges and heights, of minimum cost.
-
-    The last result is the least cost of each method over the micro-clusterings.
-    """
-    clusters, costs = zip(
-        *(partition(groups, n_clusters, min_size) for _, groups in clusterings),
-        strict=True,
-    )
-    least = [min(by_method.values()) for by_method in costs]
-    best = least.index(min(least))
-    assignment, groups = clusterings[best]
-    merges, height = average_linkage(groups.flow(), clusters[best], max_depth)
-    methods = {
-        name: min(by_method.get(name, np.inf) for by_method in costs)
-        for name in costs[best]
-    }
-    return clusters[best][assignment], merges, height, methods
+    """Return the cluster of each sample, merges, heights, and costs by method."""
+    component = clusterings[0][1].merge_small_components(min_size)
+    results = []
+    for assignment, groups in clusterings:
+        cluster, costs = partition(groups, n_clusters, component[groups.component])
+        results.append((min(costs.values()), cluster[assignment]))
+    if len(clusterings) > 1:
+        results.sort(key=itemgetter(0))
+        assignment, starts = graph.overlay(
+            [cluster for _, cluster in results], max_combined
+        )
+        groups = graph.aggregate(assignment)
+        cluster, costs = partition(
+            groups, n_clusters, component[groups.component], starts
+        )
+    merges, height = average_linkage(groups.flow(), cluster, max_depth)
+    return cluster[assignment], merges, height, costs
 
 
 def _nearest_landmarks(

@@ -9,8 +9,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph import partition as partitions
 from sktreevae.graph.linkage import average_linkage, cut_merges
-from sktreevae.graph.partition import (
+from sktreevae.graph.micro_clusters import (
+    MEAN_WALK_LENGTH,
     MicroClusters,
+    SampleGraph,
+)
+from sktreevae.graph.partition import (
     code_length,
     partition,
     partition_cost,
@@ -113,7 +117,7 @@ def test_groups_without_an_edge_are_near_by_their_positions():
     graph = sparse.csr_array(np.kron(np.eye(4), np.ones((2, 2)) - np.eye(2)))
     place = np.repeat([[0.0], [1.0], [10.0], [11.0]], 2, axis=0)
     component = np.zeros(8, dtype=int)
-    groups = MicroClusters.aggregate(graph, np.arange(8) // 2, (place,), component)
+    groups = SampleGraph(graph, (place,), component).aggregate(np.arange(8) // 2)
     assert groups.edge_weight.sum() == pytest.approx(1.0)
     merges, _ = average_linkage(groups.edge_weight, np.arange(4))
     assert {tuple(sorted(pair)) for pair in merges[:2].tolist()} == {(0, 1), (2, 3)}
@@ -137,7 +141,7 @@ def test_distances_matter_at_every_scale(scale):
     graph = sparse.csr_array(np.kron(np.eye(8), np.ones((2, 2)) - np.eye(2)))
     place = place.repeat(2, axis=0)
     component = np.arange(16) // 2
-    groups = MicroClusters.aggregate(graph, component, (place,), component)
+    groups = SampleGraph(graph, (place,), component).aggregate(component)
     merges, height = average_linkage(groups.flow(), np.arange(8))
     for k in (2, 4):
         expected = np.arange(8) * k // 8
@@ -150,8 +154,8 @@ def test_equal_positions_have_a_background():
     graph = sparse.csr_array(np.ones((4, 4)) - np.eye(4))
     for n_groups in (1, 2, 4):
         assignment = np.arange(4) % n_groups
-        groups = MicroClusters.aggregate(
-            graph, assignment, (np.zeros((4, 2)),), component
+        groups = SampleGraph(graph, (np.zeros((4, 2)),), component).aggregate(
+            assignment
         )
         assert groups.edge_weight.sum() == pytest.approx(1.0)
         assert (groups.edge_weight > 0).all()
@@ -162,7 +166,7 @@ def test_flow_is_that_of_random_walks(n, seed):
     edge_weight = random_weights(n, seed)
     volume = edge_weight.sum(axis=1)
     step = edge_weight / volume[:, None]
-    stay = 1 / partitions.MEAN_WALK_LENGTH
+    stay = 1 / MEAN_WALK_LENGTH
     expected, walk = np.zeros((n, n)), np.diag(volume)
     for _ in range(4000):
         expected += stay * walk
@@ -190,7 +194,6 @@ def test_components_are_cut_last(n, n_components, seed, data):
 def test_small_components_do_not_stand_apart():
     edge_weight, y = blocks((6, 6, 2))
     groups = make_groups(edge_weight, y)
-    assert len(np.unique(groups.large_components(2))) == 3
-    large = groups.large_components(3)
-    assert len(np.unique(large)) == 2
-    assert len(np.unique(groups.large_components(100))) == 1
+    assert groups.merge_small_components(2).tolist() == [0, 1, 2]
+    assert groups.merge_small_components(3).max() == 1
+    assert groups.merge_small_components(100).tolist() == [0, 0, 0]

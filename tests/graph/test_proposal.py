@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 from torch.utils.data import TensorDataset
@@ -13,6 +14,8 @@ from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
 from sktreevae.graph.linkage import cut_merges
+from sktreevae.graph.micro_clusters import SampleGraph
+from sktreevae.graph.partition import partition, partition_cost
 from sktreevae.model import FeatureMap, Topology
 
 from .cases import nested_gaussians
@@ -205,19 +208,43 @@ def test_the_number_of_clusters_has_limits():
     assert graph.estimate_n_clusters(np.random.default_rng(0)) == 2
 
 
-def test_more_restarts_do_not_cost_more():
-    X = np.random.default_rng(0).standard_normal((300, 3))
-    best, first = (
-        proposals._micro_clusterings(
-            X.astype(np.float32),
-            50,
-            GraphOptions(n_micro_clusters=50, n_restarts=n),
-            generator(),
-        )[0]
-        for n in (5, 1)
-    )
-    assert (len(best), len(first)) == (5, 1)
-    assert np.array_equal(best[0][0], first[0][0])
+@pytest.fixture(scope="module")
+def restarts():
+    """Return the graph of noise, and its micro-clusters by five restarts."""
+    X = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
+    options = GraphOptions(n_micro_clusters=50, n_restarts=5)
+    return proposals._micro_clusterings(X, 50, options, generator())[:2]
+
+
+@pytest.mark.parametrize("max_groups", [300, 6, 1])
+def test_the_combination_of_restarts_costs_no_more_than_any(restarts, max_groups):
+    graph, clusterings = restarts
+    partitions = [
+        partition(groups, 6)[0][assignment] for assignment, groups in clusterings
+    ]
+    assignment, starts = graph.overlay(partitions, max_groups)
+    assert len(starts) == 5 if max_groups == 300 else 1 <= len(starts) < 5
+    assert assignment.max() < max_groups or len(starts) == 1
+    groups = graph.aggregate(assignment)
+    _, costs = partition(groups, 6, starts=starts)
+    for start, labels in zip(starts, partitions, strict=False):
+        assert np.array_equal(start[assignment], labels)
+        assert min(costs.values()) <= partition_cost(groups.edge_weight, start)
+    assert {"restart 1", "restart 1, refined"} < set(costs)
+
+
+def test_samples_that_are_together_in_all_partitions_are_a_group():
+    component = np.array([0, 0, 0, 0, 1, 1])
+    graph = SampleGraph(sparse.csr_array((6, 6)), (), component)
+    partitions = [
+        np.array(labels) for labels in ([0, 0, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0])
+    ]
+    assignment, clusters = graph.overlay(partitions, 10)
+    assert len(set(assignment.tolist())) == 4
+    assert assignment[2] == assignment[3]
+    assert assignment[4] == assignment[5] != assignment[3]
+    for labels, cluster in zip(partitions, clusters, strict=True):
+        assert np.array_equal(cluster[assignment], labels)
 
 
 def lazy_table(X):

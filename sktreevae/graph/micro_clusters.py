@@ -1,0 +1,186 @@
+"""The neighbor graph of samples, and its micro-clusters: small groups of samples.
+
+Partitions are of micro-clusters: the graph is aggregated to a dense matrix of the
+weights between a few hundred of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from .linkage import square_distances, sum_members
+from .separation import merge_small_groups
+
+__all__ = ["MicroClusters", "SampleGraph"]
+
+TINY = np.finfo(np.float64).tiny
+
+BACKGROUND_WEIGHT = 0.001
+"""Total weight of all pairs without an edge, relative to the weight of the edges."""
+
+MIN_RELATIVE_WIDTH = 1e-12
+"""Minimum squared width of the background, relative to the mean squared distance."""
+
+MEAN_WALK_LENGTH = 100
+"""Mean number of steps of the random walks that the tree is built from."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SampleGraph:
+    """A neighbor graph of samples.
+
+    Parameters
+    ----------
+    edges : sparse array of shape (n_samples, n_samples)
+        Weights of the edges, symmetric.
+    spaces : tuple of ndarrays of shape (n_samples, n_dimensions)
+        Positions of the samples in several spaces.
+    component : ndarray of int of shape (n_samples,)
+        Samples of different components stand apart; 0 to n_components - 1.
+    """
+
+    edges: sparse.csr_array
+    spaces: tuple[NDArray[np.floating], ...]
+    component: NDArray[np.int64]
+
+    def split_by_component(self, assignment: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return groups none of which has samples of two components."""
+        pair = assignment * (self.component.max() + 1) + self.component
+        return np.unique(pair, return_inverse=True)[1]
+
+    def aggregate(self, assignment: NDArray[np.int64]) -> MicroClusters:
+        """Sum the weights between groups.
+
+        A kernel in the last space, of small weight, connects groups without a common
+        edge, so that their distance matters. It falls with the squared distance, from
+        the distance of near groups on, so that it matters at every scale.
+
+        Parameters
+        ----------
+        assignment : ndarray of int of shape (n_samples,)
+            Group of each sample, 0 to n_groups - 1. All samples of a group are of one
+            component.
+        """
+        n_groups = assignment.max() + 1
+        size = np.bincount(assignment).astype(np.float64)
+        edges = self.edges.tocoo()
+        pair = assignment[edges.row] * n_groups + assignment[edges.col]
+        weight = np.bincount(pair, edges.data, n_groups**2)
+        weight = weight.reshape(n_groups, n_groups)
+        centroids = tuple(
+            sum_members(values, assignment) / size[:, None] for values in self.spaces
+        )
+        kernel = _background(centroids[-1]) * np.outer(size, size)
+        weight = weight / weight.sum() + BACKGROUND_WEIGHT * kernel / kernel.sum()
+        component = np.empty(n_groups, dtype=np.int64)
+        component[assignment] = self.component
+        return MicroClusters(weight / weight.sum(), size, centroids, component)
+
+    def overlay(
+        self, partitions: list[NDArray[np.int64]], max_groups: int
+    ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+        """Group the samples that are together in all partitions.
+
+        Parameters
+        ----------
+        partitions : list of ndarrays of int of shape (n_samples,)
+            Partitions, best first.
+        max_groups : int
+            Maximum number of groups. The last partitions are left out if they would
+            cut the samples into more groups than that.
+
+        Returns
+        -------
+        assignment : ndarray of int of shape (n_samples,)
+            Group of each sample.
+        clusters : list of ndarrays of int of shape (n_groups,)
+            The cluster of each group in each partition that is used.
+        """
+        used = []
+        assignment = np.zeros_like(self.component)
+        for labels in partitions:
+            pair = assignment * (labels.max() + 1) + labels
+            finer = self.split_by_component(np.unique(pair, return_inverse=True)[1])
+            if used and finer.max() >= max_groups:
+                break
+            assignment = finer
+            used.append(labels)
+        first = np.unique(assignment, return_index=True)[1]
+        return assignment, [labels[first] for labels in used]
+
+
+@dataclass(frozen=True, eq=False)
+class MicroClusters:
+    """Small groups of samples, and the edges between them.
+
+    Parameters
+    ----------
+    edge_weight : ndarray of shape (n_groups, n_groups)
+        Fraction of the weight of all edges between groups, symmetric. A random walk on
+        the graph takes these steps with this frequency.
+    size : ndarray of shape (n_groups,)
+        Number of samples of each group.
+    centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
+        Mean positions of the groups in several spaces.
+    component : ndarray of int of shape (n_groups,)
+        Groups of different components stand apart; 0 to n_components - 1.
+    """
+
+    edge_weight: Array
+    size: Array
+    centroids: tuple[Array, ...]
+    component: NDArray[np.int64]
+
+    @classmethod
+    def single(cls) -> Self:
+        """Return the group of a single sample."""
+        return cls(np.ones((1, 1)), np.ones(1), (), np.zeros(1, dtype=np.int64))
+
+    def flow(self) -> Array:
+        """Return how often random walks start and end in each pair of groups.
+
+        Walks start with the frequency of the groups, and have a constant probability to
+        end after each step. Between groups with few common edges, walks over others
+        count, so that the flow shows the large structure of the graph.
+
+        Returns
+        -------
+        flow : ndarray of shape (n_groups, n_groups)
+            Symmetric; row sums are those of `edge_weight`.
+        """
+        volume = self.edge_weight.sum(axis=1)
+        stay = 1 / MEAN_WALK_LENGTH
+        laplacian = np.diag(volume) - (1 - stay) * self.edge_weight
+        flow = volume[:, None] * np.linalg.solve(laplacian, stay * np.diag(volume))
+        return (flow + flow.T) / 2
+
+    def merge_small_components(self, min_size: float) -> NDArray[np.int64]:
+        """Merge components of fewer than `min_size` samples into others.
+
+        Returns
+        -------
+        component : ndarray of int of shape (n_components,)
+            New number of each component.
+        """
+        weight = sum_members(
+            sum_members(self.edge_weight, self.component).T, self.component
+        )
+        size = np.bincount(self.component, self.size)
+        return merge_small_groups(weight, size, min_size)
+
+
+def _background(centroid: Array) -> Array:
+    """Return the kernel that connects groups without a common edge."""
+    square = square_distances(centroid)
+    nearest = np.where(np.eye(len(square), dtype=bool), np.inf, square).min(axis=1)
+    width = np.median(nearest[nearest > 0]) if (nearest > 0).any() else 0.0
+    if not np.isfinite(width):  # a single group
+        return np.ones_like(square)
+    return 1 / (1 + square / max(width, MIN_RELATIVE_WIDTH * square.mean(), TINY))
