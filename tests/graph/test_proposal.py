@@ -230,7 +230,8 @@ def test_the_combination_of_restarts_costs_no_more_than_any(restarts, max_groups
     for start, labels in zip(starts, partitions, strict=False):
         assert np.array_equal(start[assignment], labels)
         assert min(costs.values()) <= partition_cost(groups.edge_weight, start)
-    assert {"restart 1", "restart 1, refined"} < set(costs)
+    if len(starts) > 1:
+        assert {"restart 1", "restart 1, refined"} < set(costs)
 
 
 def test_samples_that_are_together_in_all_partitions_are_a_group():
