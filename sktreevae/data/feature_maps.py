@@ -27,6 +27,15 @@ MAX_PLAIN_FEATURES = 64
 N_COMPONENTS = 50
 """Number of principal components."""
 
+N_GRADIENT_COMPONENTS = 200
+"""Number of principal components of oriented gradients."""
+
+N_PIXEL_COMPONENTS = 100
+"""Number of principal components of the pixels of color images."""
+
+MIN_RELATIVE_VARIANCE = 1e-6
+"""Minimum variance of a component that is whitened, relative to the largest."""
+
 MAX_COMPONENT_ROWS = 20_000
 """Maximum number of rows that principal components are computed from."""
 
@@ -34,11 +43,20 @@ MAX_COMPONENT_VALUES = 1 << 25
 """Maximum number of values that principal components are computed from, if these are
 at least `N_COMPONENTS` rows."""
 
-N_TOPICS = 200
-"""Number of components of text."""
+MAX_TERMS = 2048
+"""Text of more terms than this is reduced to components."""
+
+MAX_TERM_VALUES = 1 << 25
+"""Text of more samples times terms than this is reduced to components."""
+
+N_TOPICS = 500
+"""Maximum number of components of text."""
+
+MIN_TOPICS = 200
+"""Number of components of text of many samples."""
 
 MAX_TOPIC_ROWS = 100_000
-"""Maximum number of rows that topics are computed from."""
+"""Maximum number of rows that weights and components of text are computed from."""
 
 MAX_TEXT_DENSITY = 0.1
 """Fraction of nonzero entries below which data without negative values are text."""
@@ -47,7 +65,7 @@ MAX_TEXT_VALUE = 1e30
 """Largest value of text: sums of larger ones overflow in float32."""
 
 PIXEL_WEIGHT = 0.5
-"""Weight of the pixels, relative to the oriented gradients."""
+"""Weight of the pixels of color images, relative to the oriented gradients."""
 
 TOTAL_WEIGHT = 0.2
 """Weight of the total of a row of counts, relative to the shares."""
@@ -78,17 +96,20 @@ def fit_feature_map(
 ) -> FeatureMap:
     """Choose and fit features whose Euclidean distances tell neighbors.
 
-    - Images: histograms of oriented gradients, reduced to 50 principal components, and
-      50 components of the pixels at half the weight. This is prior knowledge about
-      images.
+    - Images: histograms of oriented gradients, reduced to 200 principal components that
+      are whitened halfway: divided by the square root of their standard deviation. For
+      color images, 100 such components of the pixels at half the weight. Features are
+      scaled to unit length. This is prior knowledge about images.
     - Counts, according to the likelihood: square roots of up to 64 features. Of more
       features, 50 principal components of the logarithms of their shares, scaled to
       the median total, and the logarithm of the total at a fifth of the weight. The
       total is the sequencing depth of a cell or the length of a text, which says
       little about its kind.
     - Other text-like data, which aren't negative and mostly zero: square roots, scaled
-      to unit length, reduced by truncated SVD without the first component, which
-      approximates the mean, and scaled to unit length again. Never made dense.
+      to unit length, and divided by the square root of the standard deviation of each
+      term. Up to 2048 terms are the features, without their mean. More terms, or more
+      than 2^25 values, are reduced to at most 500 components by truncated SVD. Features
+      are scaled to unit length. The matrix is never made dense.
     - Embeddings, which are more than 64 features of both signs in rows of unit length:
       the rows without their mean, scaled to unit length again.
     - Other data: 50 principal components, or all of up to 64 features. Features are
@@ -182,10 +203,39 @@ def _fit_directions(samples: Samples, index: Tensor) -> FeatureMap:
 
 
 def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
-    feature_map = FeatureMap(samples.n_features, _n_topics(samples.X), "text")
+    roots = _text_roots(samples.X, rng)
+    mean_square = np.asarray(roots.power(2).mean(axis=0)).ravel()
+    variance = mean_square - np.asarray(roots.mean(axis=0)).ravel() ** 2
+    is_varying = variance > MIN_RELATIVE_VARIANCE * variance.max()
+    weight = np.where(is_varying, np.maximum(variance, MIN_STD) ** -0.25, 0.0)
+    weighted = normalize(roots @ sparse.diags_array(weight))
+    n_samples, n_features = samples.shape
+    is_small = n_samples * n_features <= MAX_TERM_VALUES
+    if is_small and n_features <= MAX_TERMS:
+        feature_map = FeatureMap(n_features, kind="text")
+    else:
+        n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_TERM_VALUES // n_samples))
+        n_topics = min(n_topics, *(side - 1 for side in weighted.shape))
+        svd = TruncatedSVD(n_topics, random_state=int(rng.integers(2**31)))
+        projection = svd.fit(weighted).components_.T
+        feature_map = FeatureMap(n_features, n_topics, "text")
+        feature_map.set_buffers(projection=projection)
     return feature_map.set_buffers(
-        **_units(samples.standardizer), projection=_topics(samples.X, rng)
+        **_units(samples.standardizer),
+        weight=weight,
+        mean=np.asarray(weighted.mean(axis=0)).ravel(),
     )
+
+
+def _text_roots(X: Matrix, rng: np.random.Generator) -> sparse.csr_array:
+    """Return square roots of rows, scaled to unit length."""
+    n_samples, n_features = X.shape
+    index = np.arange(n_samples)
+    if n_samples > MAX_TOPIC_ROWS:
+        index = np.sort(rng.permutation(n_samples)[:MAX_TOPIC_ROWS])
+    chunks = (X[index[rows]] for rows in row_slices(len(index), n_features))
+    subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
+    return normalize(subset.tocsr().sqrt())
 
 
 def _fit_image(
@@ -195,22 +245,22 @@ def _fit_image(
     rng: np.random.Generator,
 ) -> FeatureMap:
     n_features = samples.n_features
-    raw = _raw(FeatureMap(n_features, 1, "image", image_shape), samples, index)
-    n_gradients = raw.shape[1] - n_features
-    gradients, pixels = raw[:, :n_gradients], raw[:, n_gradients:]
-    mean = raw.mean(axis=0)
-    projection = block_diag(
-        _components(gradients, rng), PIXEL_WEIGHT * _components(pixels, rng)
-    )
+    unreduced = FeatureMap(n_features, kind="image", image_shape=image_shape)
+    raw = _raw(unreduced, samples, index)
+    n_gradients = unreduced.raw_features.gradients.n_outputs
+    projection = _whitened_components(raw[:, :n_gradients], N_GRADIENT_COMPONENTS, rng)
+    if n_gradients < raw.shape[1]:
+        pixels = _whitened_components(raw[:, n_gradients:], N_PIXEL_COMPONENTS, rng)
+        projection = block_diag(projection, PIXEL_WEIGHT * pixels)
     feature_map = FeatureMap(n_features, projection.shape[1], "image", image_shape)
-    return feature_map.set_buffers(mean=mean, projection=projection)
+    return feature_map.set_buffers(mean=raw.mean(axis=0), projection=projection)
 
 
 def _fit_roots(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
-    feature_map = FeatureMap(samples.n_features, kind="roots")
-    raw = _raw(feature_map, samples, index)
-    return feature_map.set_buffers(
-        mean=raw.mean(axis=0), projection=_components(raw, rng)
+    raw = _raw(FeatureMap(samples.n_features, kind="roots"), samples, index)
+    projection = _components(raw, rng)
+    return FeatureMap(*projection.shape, "roots").set_buffers(
+        mean=raw.mean(axis=0), projection=projection
     )
 
 
@@ -278,21 +328,22 @@ def _components(
     return projection / np.sqrt(total if total > 0 else 1.0)
 
 
-def _n_topics(X: Matrix) -> int:
-    return max(1, min(N_TOPICS, *X.shape) - 1)
+def _whitened_components(
+    x: NDArray[np.float32], n_components: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return a projection to principal components that are whitened halfway.
 
-
-def _topics(X: Matrix, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a projection to the components of text, without the first."""
-    n_samples, n_features = X.shape
-    index = np.arange(n_samples)
-    if n_samples > MAX_TOPIC_ROWS:
-        index = np.sort(rng.permutation(n_samples)[:MAX_TOPIC_ROWS])
-    chunks = (X[index[rows]] for rows in row_slices(len(index), n_features))
-    subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
-    roots = subset.tocsr().sqrt()
-    svd = TruncatedSVD(_n_topics(X) + 1, random_state=int(rng.integers(2**31)))
-    return svd.fit(normalize(roots)).components_[1:].T
+    Each is divided by the square root of its standard deviation. The mean squared
+    length of the result is 1.
+    """
+    if not x.var(axis=0).any():
+        return np.zeros((x.shape[1], 1), dtype=np.float32)
+    seed = int(rng.integers(2**31))
+    pca = PCA(min(n_components, *x.shape), random_state=seed).fit(x)
+    variance = pca.explained_variance_
+    is_varying = variance > MIN_RELATIVE_VARIANCE * variance[0]
+    components, std = pca.components_[is_varying], np.sqrt(variance[is_varying])
+    return components.T / np.sqrt(std * std.sum())
 
 
 def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:

@@ -15,7 +15,7 @@ from .images import ImageLayout
 __all__ = ["KINDS", "FeatureMap", "OrientedGradients"]
 
 N_BINS = 8
-"""Number of bins of an orientation histogram."""
+"""Number of bins of half a circle in an orientation histogram."""
 
 CELLS_PER_SIDE = 5
 """Number of cells side by side along the shorter side of an image."""
@@ -53,11 +53,21 @@ class PlainFeatures(nn.Module):
 
 
 class TextFeatures(PlainFeatures):
-    """Square roots scaled to unit length. The result of the map has unit length too."""
+    """Weighted square roots, scaled to unit length before and after the weights.
+
+    The result of the map has unit length too. The buffer `weight` has the weight of
+    each term.
+    """
+
+    def __init__(
+        self, n_features: int, image_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__(n_features)
+        self.register_buffer("weight", torch.ones(n_features, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data to raw features."""
-        return F.normalize(x.clamp(min=0).sqrt())
+        return F.normalize(F.normalize(x.clamp(min=0).sqrt()) * self.weight)
 
     def normalize(self, features: Tensor) -> Tensor:
         """Scale the features to unit length."""
@@ -106,18 +116,31 @@ class LogShareFeatures(PlainFeatures):
 
 
 class ImageFeatures(PlainFeatures):
-    """Histograms of oriented gradients, and the pixels."""
+    """Histograms of oriented gradients. The result of the map has unit length.
+
+    Orientations of gray images have a sign: strokes are brighter than the ground, or
+    darker. In color images, contrasts of either sign mean the same (Dalal and Triggs
+    2005), so orientations have none. Gradients don't tell colors, so their pixels are
+    features, too.
+    """
 
     def __init__(
         self, n_features: int, image_shape: tuple[int, ...] | None = None
     ) -> None:
         super().__init__(n_features)
-        self.gradients = OrientedGradients(image_shape)
-        self.n_outputs = n_features + self.gradients.n_outputs
+        is_gray = ImageLayout.from_shape(image_shape).channels == 1
+        self.gradients = OrientedGradients(image_shape, is_signed=is_gray)
+        self.has_pixels = not is_gray
+        self.n_outputs = self.gradients.n_outputs + self.has_pixels * n_features
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data to raw features."""
-        return torch.hstack([self.gradients(x), x])
+        gradients = self.gradients(x)
+        return torch.hstack([gradients, x]) if self.has_pixels else gradients
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Scale the features to unit length."""
+        return F.normalize(features)
 
 
 KINDS: dict[str, type[PlainFeatures]] = {
@@ -136,7 +159,8 @@ class FeatureMap(nn.Module):
 
     Data are converted to the user's units up to a factor, ``x * unit + origin``. Raw
     features are computed from them, depending on `kind`. The features are a linear map
-    of the raw features: ``(raw - mean) @ projection``.
+    of the raw features: ``(raw - mean) @ projection``, or ``raw - mean``. For some
+    kinds, they are scaled to unit length.
 
     The buffers are set by `set_buffers`. Before that, the linear map is the identity.
 
@@ -145,17 +169,18 @@ class FeatureMap(nn.Module):
     n_features : int
         Number of features of the data.
     n_outputs : int, default=None
-        Number of features of the result; the number of raw features by default.
+        Number of features of the result. By default, there is no projection.
     kind : {"plain", "directions", "text", "roots", "log_shares", "image"}, \
             default="plain"
         Kind of raw features:
 
         - "plain": the data;
         - "directions": rows scaled to unit length, as is the result;
-        - "text": square roots, scaled to unit length, as is the result;
+        - "text": weighted square roots, scaled to unit length, as is the result;
         - "roots": square roots;
         - "log_shares": ``log(1 + depth * share of the total)``, ``log(1 + total)``;
-        - "image": histograms of oriented gradients, and the pixels.
+        - "image": histograms of oriented gradients, and the pixels of color images;
+          the result is scaled to unit length.
     image_shape : tuple of int, default=None
         Height and width of an image, with channels first or last if there are any.
 
@@ -186,7 +211,10 @@ class FeatureMap(nn.Module):
         self.register_buffer("origin", torch.zeros(n_features, **options))
         self.register_buffer("unit", torch.ones(n_features, **options))
         self.register_buffer("mean", torch.zeros(n_raw, **options))
-        self.register_buffer("projection", torch.eye(n_raw, self.n_outputs, **options))
+        projection = (
+            None if n_outputs is None else torch.eye(n_raw, n_outputs, **options)
+        )
+        self.register_buffer("projection", projection)
 
     def __repr__(self) -> str:
         arguments = ", ".join(
@@ -201,7 +229,7 @@ class FeatureMap(nn.Module):
         """Arguments that build a map of the same shape."""
         return {
             "n_features": self.n_features,
-            "n_outputs": self.n_outputs,
+            "n_outputs": None if self.projection is None else self.n_outputs,
             "kind": self.kind,
             "image_shape": self.image_shape,
         }
@@ -214,7 +242,7 @@ class FeatureMap(nn.Module):
         ----------
         **arrays : array-like
             Any of `origin`, `unit`, `mean` and `projection`; also `depth` for the kind
-            "log_shares".
+            "log_shares", and `weight` for the kind "text".
         """
         buffers = {
             name.rpartition(".")[2]: buffer for name, buffer in self.named_buffers()
@@ -230,7 +258,9 @@ class FeatureMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_features) to (batch, n_outputs)."""
-        features = (self.raw(x) - self.mean) @ self.projection
+        features = self.raw(x) - self.mean
+        if self.projection is not None:
+            features = features @ self.projection
         return self.raw_features.normalize(features)
 
 
@@ -238,10 +268,10 @@ class OrientedGradients(nn.Module):
     """Histograms of oriented gradients (HOG) over overlapping cells of an image.
 
     Gradients are computed by Sobel filters; of several channels, the one with the
-    largest gradient is used. Orientations, from 0 to 180 degrees, are linearly
-    interpolated between 8 bins, weighted by magnitude, averaged over square cells and
-    square-rooted. A cell is about a fifth of the shorter side. Cells overlap, so that a
-    small shift of the image changes the features little. Unlike Dalal and Triggs
+    largest gradient is used. Orientations, from 0 to 180 or 360 degrees, are linearly
+    interpolated between 8 or 16 bins, weighted by magnitude, averaged over square cells
+    and square-rooted. A cell is about a fifth of the shorter side. Cells overlap, so
+    that a small shift of the image changes the features little. Unlike Dalal and Triggs
     (2005), blocks of cells are not normalized.
 
     Parameters
@@ -250,25 +280,32 @@ class OrientedGradients(nn.Module):
         Height and width of an image, with channels first or last if there are any.
     steps_per_cell : int, default=3
         Cells begin at every such fraction of a cell.
+    is_signed : bool, default=False
+        Whether opposite directions are told apart.
 
     Examples
     --------
     >>> gradients = OrientedGradients((12, 12))
     >>> gradients
-    OrientedGradients(height=12, width=12, channels=1, n_outputs=968)
+    OrientedGradients(height=12, width=12, channels=1, n_bins=8, n_outputs=968)
     >>> gradients(torch.zeros(5, 144)).shape  # 8 bins in 11 times 11 cells
     torch.Size([5, 968])
     """
 
     def __init__(
-        self, image_shape: tuple[int, ...], steps_per_cell: int = STEPS_PER_CELL
+        self,
+        image_shape: tuple[int, ...],
+        steps_per_cell: int = STEPS_PER_CELL,
+        *,
+        is_signed: bool = False,
     ) -> None:
         super().__init__()
         self.layout = ImageLayout.from_shape(image_shape)
         sides = self.layout.height, self.layout.width
         self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
         self.step = max(1, round(self.cell / steps_per_cell))
-        self.n_outputs = N_BINS * math.prod(
+        self.n_bins = 2 * N_BINS if is_signed else N_BINS
+        self.n_outputs = self.n_bins * math.prod(
             -(-(side - self.cell) // self.step) + 1 for side in sides
         )
 
@@ -277,7 +314,8 @@ class OrientedGradients(nn.Module):
         layout = self.layout
         return (
             f"height={layout.height}, width={layout.width}, "
-            f"channels={layout.channels}, n_outputs={self.n_outputs}"
+            f"channels={layout.channels}, n_bins={self.n_bins}, "
+            f"n_outputs={self.n_outputs}"
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -292,9 +330,10 @@ class OrientedGradients(nn.Module):
         magnitude, channel = torch.hypot(across, down).max(1, keepdim=True)
         across, down = across.gather(1, channel), down.gather(1, channel)
         angle = torch.atan2(down, across) * (N_BINS / torch.pi)
-        bins = torch.arange(N_BINS, device=x.device).to(x)[:, None, None]
+        bins = torch.arange(self.n_bins, device=x.device).to(x)[:, None, None]
         # Linear interpolation between the two nearest bins, on a circle.
-        distance = (angle - bins + N_BINS / 2).remainder(N_BINS) - N_BINS / 2
+        half = self.n_bins / 2
+        distance = (angle - bins + half).remainder(self.n_bins) - half
         bin_weight = F.relu(1 - distance.abs())
         histogram = F.avg_pool2d(
             magnitude * bin_weight,

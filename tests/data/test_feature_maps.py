@@ -5,8 +5,18 @@ from scipy import sparse
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 
-from sktreevae.data import DataSummary, Samples, Standardizer, resolve_likelihood
-from sktreevae.data.feature_maps import N_COMPONENTS, fit_feature_map
+from sktreevae.data import (
+    DataSummary,
+    Samples,
+    Standardizer,
+    feature_maps,
+    resolve_likelihood,
+)
+from sktreevae.data.feature_maps import (
+    N_GRADIENT_COMPONENTS,
+    N_PIXEL_COMPONENTS,
+    fit_feature_map,
+)
 
 
 def map_of(X, image_shape=None, seed=0, counts=False):
@@ -68,15 +78,37 @@ def test_many_features_become_principal_components(rng):
     )
 
 
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def weighted_terms(X):
+    """Return text features of all terms, by their definition."""
+    roots = unit(np.sqrt(X))
+    std = roots.std(axis=0)
+    rows = unit(np.divide(roots, np.sqrt(std), where=std > 0, out=np.zeros_like(roots)))
+    return unit(rows - rows.mean(axis=0))
+
+
 @pytest.mark.parametrize("as_dense", [False, True])
 def test_counts_that_are_mostly_zero_are_text(as_dense):
-    X, y = topics()
+    X, _ = topics()
     feature_map, result = map_of(X.toarray() if as_dense else X)
-    assert feature_map.kind == "text"
-    np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1.0, rtol=1e-5)
-    similarity = result @ result.T
-    same = y[:, None] == y
-    assert similarity[same].mean() > 0.5 > similarity[~same].mean()
+    assert (feature_map.kind, feature_map.projection) == ("text", None)
+    np.testing.assert_allclose(result, weighted_terms(X.toarray()), atol=2e-4)
+
+
+@pytest.mark.parametrize("limit", ["MAX_TERMS", "MAX_TERM_VALUES"])
+def test_text_of_many_terms_is_reduced(limit, monkeypatch):
+    X, _ = topics()
+    monkeypatch.setattr(feature_maps, limit, 100)
+    monkeypatch.setattr(feature_maps, "N_TOPICS", 150)
+    monkeypatch.setattr(feature_maps, "MIN_TOPICS", 150)
+    _, result = map_of(X)
+    assert result.shape[1] == 150
+    expected = weighted_terms(X.toarray())
+    cosine = (result @ result.T).ravel(), (expected @ expected.T).ravel()
+    assert np.corrcoef(*cosine)[0, 1] > 0.95
 
 
 def test_sparse_and_dense_rows_have_the_same_features():
@@ -137,15 +169,31 @@ def test_rounding_errors_of_one_do_not_change_the_features(rng):
     assert feature_map.kind == expected.kind == "text"
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (12, 10, 3)])
-@pytest.mark.parametrize("factor", [1, 255])
-def test_images_have_gradients_and_pixels(shape, factor, rng):
-    X = factor * rng.random((150, np.prod(shape)))
-    feature_map, result = map_of(X, image_shape=shape)
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_components_of_images_are_whitened_halfway(n_channels, rng):
+    X = rng.random((300, 64 * n_channels))
+    feature_map, result = map_of(X, image_shape=(8, 8, n_channels))
     assert feature_map.kind == "image"
-    assert result.shape[1] >= 100
-    pixels = result[:, N_COMPONENTS:]
-    assert np.square(pixels).sum(axis=1).mean() == pytest.approx(0.25, rel=1e-2)
+    np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1.0, rtol=1e-5)
+    raw = feature_map.raw(torch.tensor(X, dtype=torch.float32)).numpy()
+    features = (raw - raw.mean(axis=0)) @ feature_map.projection.numpy()
+    gradients = features[:, :N_GRADIENT_COMPONENTS]
+    std = (
+        PCA(N_GRADIENT_COMPONENTS)
+        .fit(raw[:, : feature_map.raw_features.gradients.n_outputs])
+        .explained_variance_
+        ** 0.5
+    )
+    np.testing.assert_allclose(gradients.var(axis=0), std / std.sum(), rtol=0.05)
+    pixels = features[:, N_GRADIENT_COMPONENTS:]
+    assert pixels.shape[1] == (0 if n_channels == 1 else N_PIXEL_COMPONENTS)
+    expected = 0.25 if n_channels == 3 else 0.0
+    assert np.square(pixels).sum(axis=1).mean() == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_equal_images_have_features(value):
+    assert np.isfinite(map_of(np.full((30, 64), value), image_shape=(8, 8))[1]).all()
 
 
 def test_gray_levels_of_any_range_have_the_same_features():

@@ -38,6 +38,21 @@ def test_stripes_fall_into_the_bin_of_their_orientation(angle):
     assert histogram.argmax() == round(angle / 180 * N_BINS)
 
 
+@pytest.mark.parametrize("angle", [0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0])
+def test_signed_orientations_tell_opposite_directions_apart(angle):
+    radians = math.radians(angle)
+    row, column = np.mgrid[:24, :24]
+    ramp = column * math.cos(radians) + row * math.sin(radians)
+    x = torch.tensor(ramp.reshape(1, -1), dtype=torch.float32)
+    gradients = OrientedGradients((24, 24), is_signed=True)
+    histogram = gradients(x).view(2 * N_BINS, -1).square().sum(1)
+    assert histogram.argmax() == round(angle / 180 * N_BINS)
+    # The others are opposite at most.
+    unsigned = OrientedGradients((24, 24))(x)
+    folded = gradients(x).square().view(2, N_BINS, -1).sum(0).sqrt().view(1, -1)
+    torch.testing.assert_close(folded, unsigned, atol=1e-4, rtol=1e-4)
+
+
 def max_change_by_a_shift(**options):
     """Return the largest change of the features of a line that moves by a pixel."""
     strokes = torch.stack(
@@ -97,10 +112,23 @@ def test_empty_texts_are_finite():
     assert FeatureMap(20, 5, "text")(torch.zeros(2, 20)).isfinite().all()
 
 
-def test_images_keep_their_pixels(generator):
-    x = torch.rand(2, 64, generator=generator)
-    feature_map = FeatureMap(64, kind="image", image_shape=(8, 8))
-    assert torch.equal(feature_map(x)[:, -64:], x)
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_pixels_of_color_images_are_features(n_channels, generator):
+    x = torch.rand(2, 64 * n_channels, generator=generator)
+    feature_map = FeatureMap(x.shape[1], kind="image", image_shape=(8, 8, n_channels))
+    raw = feature_map.raw(x)
+    gradients = feature_map.raw_features.gradients(x)
+    expected = gradients if n_channels == 1 else torch.hstack([gradients, x])
+    assert torch.equal(raw, expected)
+    torch.testing.assert_close(feature_map(x), raw / raw.norm(dim=1, keepdim=True))
+
+
+def test_weights_of_terms_multiply_their_roots(generator):
+    weight = torch.rand(20, generator=generator)
+    x = torch.rand(4, 20, generator=generator)
+    raw = FeatureMap(20, kind="text").set_buffers(weight=weight).raw(x)
+    expected = weight * x.sqrt()
+    torch.testing.assert_close(raw, expected / expected.norm(dim=1, keepdim=True))
 
 
 def test_log_shares_do_not_depend_on_the_total(generator):
