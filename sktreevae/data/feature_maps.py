@@ -64,6 +64,9 @@ MAX_TEXT_DENSITY = 0.1
 MAX_TEXT_VALUE = 1e30
 """Largest value of text: sums of larger ones overflow in float32."""
 
+MAX_NONZERO = 0.9
+"""Fraction of nonzero entries below which data without negative values are amounts."""
+
 PIXEL_WEIGHT = 0.5
 """Weight of the pixels of color images, relative to the oriented gradients."""
 
@@ -113,7 +116,10 @@ def fit_feature_map(
     - Embeddings, which are more than 64 features of both signs in rows of unit length:
       the rows without their mean, scaled to unit length again.
     - Other data: 50 principal components, or all of up to 64 features. Features are
-      standardized if their scales seem to be of different units.
+      standardized if their scales seem to be of different units. Otherwise, rows of
+      more than 64 features without negative values, of which a tenth or more are zero,
+      are scaled to unit length first: they are amounts, whose shares matter more than
+      their total.
 
     Parameters
     ----------
@@ -144,7 +150,7 @@ def fit_feature_map(
         return _fit_roots(samples, index, rng)
     if kind == "log_shares":
         return _fit_log_shares(samples, index, rng)
-    return _fit_plain(samples, index, rng)
+    return _fit_plain(samples, summary, index, rng)
 
 
 def choose_kind(
@@ -282,7 +288,9 @@ def _fit_log_shares(
     )
 
 
-def _fit_plain(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
+def _fit_plain(
+    samples: Samples, summary: DataSummary, index: Tensor, rng: np.random.Generator
+) -> FeatureMap:
     x = samples[index].numpy(force=True)
     # The user's units up to a factor: the data may be huge or tiny.
     unit = samples.standardizer.scale / samples.standardizer.scale.max()
@@ -290,10 +298,29 @@ def _fit_plain(samples: Samples, index: Tensor, rng: np.random.Generator) -> Fea
     if _scales_differ(trial * unit, rng):
         std = x.std(axis=0)
         unit = np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0)
+    elif _has_amounts(summary):
+        return _fit_unit(samples, index, rng)
     raw = x * unit.astype(np.float32)
     projection = _components(raw, rng)
     return FeatureMap(x.shape[1], projection.shape[1]).set_buffers(
         unit=unit, mean=raw.mean(axis=0), projection=projection
+    )
+
+
+def _has_amounts(summary: DataSummary) -> bool:
+    """Return whether values are many amounts, of which some are nothing."""
+    n_values = summary.n_samples * summary.n_features
+    is_wide = summary.n_features > MAX_PLAIN_FEATURES
+    return is_wide and summary.low >= 0 and summary.n_nonzero < MAX_NONZERO * n_values
+
+
+def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
+    units = _units(samples.standardizer)
+    rows = FeatureMap(samples.n_features, kind="unit").set_buffers(**units)
+    raw = _raw(rows, samples, index)
+    projection = _components(raw, rng)
+    return FeatureMap(*projection.shape, "unit").set_buffers(
+        **units, mean=raw.mean(axis=0), projection=projection
     )
 
 

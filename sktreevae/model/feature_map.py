@@ -74,15 +74,19 @@ class TextFeatures(PlainFeatures):
         return F.normalize(features)
 
 
-class DirectionFeatures(PlainFeatures):
-    """Rows scaled to unit length. The result of the map has unit length too.
-
-    The squared distance of two results is twice one minus their cosine.
-    """
+class UnitFeatures(PlainFeatures):
+    """Rows scaled to unit length, so that their distances are those of cosines."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data to raw features."""
         return F.normalize(x)
+
+
+class DirectionFeatures(UnitFeatures):
+    """Rows scaled to unit length. The result of the map has unit length too.
+
+    The squared distance of two results is twice one minus their cosine.
+    """
 
     def normalize(self, features: Tensor) -> Tensor:
         """Scale the features to unit length."""
@@ -145,6 +149,7 @@ class ImageFeatures(PlainFeatures):
 
 KINDS: dict[str, type[PlainFeatures]] = {
     "plain": PlainFeatures,
+    "unit": UnitFeatures,
     "directions": DirectionFeatures,
     "text": TextFeatures,
     "roots": RootFeatures,
@@ -170,11 +175,12 @@ class FeatureMap(nn.Module):
         Number of features of the data.
     n_outputs : int, default=None
         Number of features of the result. By default, there is no projection.
-    kind : {"plain", "directions", "text", "roots", "log_shares", "image"}, \
+    kind : {"plain", "unit", "directions", "text", "roots", "log_shares", "image"}, \
             default="plain"
         Kind of raw features:
 
         - "plain": the data;
+        - "unit": rows scaled to unit length;
         - "directions": rows scaled to unit length, as is the result;
         - "text": weighted square roots, scaled to unit length, as is the result;
         - "roots": square roots;

@@ -308,3 +308,29 @@ def test_equal_embeddings_have_features(rng):
     result = map_of(X)[1]
     assert np.isfinite(result).all()
     np.testing.assert_array_equal(result, result[:1].repeat(9, axis=0))
+
+
+def amounts(rng, n=200, n_features=80):
+    """Rows of two kinds and of any length, of which a half is zero."""
+    kinds = rng.random((2, n_features)) * (rng.random((2, n_features)) < 0.5)
+    return rng.uniform(0.1, 1, (n, 1)) * kinds[np.arange(n) % 2]
+
+
+def test_amounts_are_compared_by_their_shares(rng):
+    X = amounts(rng)
+    feature_map, result = map_of(X)
+    assert feature_map.kind == "unit"
+    expected = unit(X) - unit(X).mean(axis=0)
+    distance = np.linalg.norm(expected[:, None] - expected, axis=2)
+    distance /= np.sqrt(np.square(expected).sum(axis=1).mean())
+    actual = np.linalg.norm(result[:, None] - result, axis=2)
+    np.testing.assert_allclose(actual, distance, rtol=5e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda X: X[:, :64], lambda X: X + 0.1, lambda X: X - 0.01, lambda X: -X],
+    ids=["few features", "no zeros", "negative values", "no amounts"],
+)
+def test_other_tables_are_no_amounts(change, rng):
+    assert map_of(change(amounts(rng)))[0].kind == "plain"
