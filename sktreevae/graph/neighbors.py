@@ -36,6 +36,10 @@ BASE_BLOCK_SIZE = 2048
 """Numbers of rows that are compared with each other at a time. Their distances stay in
 the cache of a processor, and are enough for two threads."""
 
+MAX_CHOSEN_VALUES = 1 << 24
+"""Maximum number of values of the rows that a block of queries is compared with at
+last: fewer queries are a block if there are many features."""
+
 GROUP_SIZE = 8
 """Number of consecutive rows of which the search first keeps only the minimum distance;
 a divisor of `BASE_BLOCK_SIZE`."""
@@ -226,9 +230,11 @@ def _search(
         Number of neighbors.
     """
     index, distance = _empty_result(x, len(x), n_neighbors)
-    groups = _RowGroups(base, candidates, n_neighbors, min(len(x), QUERY_BLOCK_SIZE))
-    for start in range(0, len(x), QUERY_BLOCK_SIZE):
-        rows = slice(start, start + QUERY_BLOCK_SIZE)
+    n_chosen = (n_neighbors + 1) * GROUP_SIZE * base.shape[1]
+    size = min(len(x), QUERY_BLOCK_SIZE, max(1, MAX_CHOSEN_VALUES // n_chosen))
+    groups = _RowGroups(base, candidates, n_neighbors, size)
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
         index[rows], distance[rows] = groups.nearest(x[rows], queries[rows])
     return index, distance
 

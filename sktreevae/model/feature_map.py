@@ -336,13 +336,15 @@ class OrientedGradients(nn.Module):
         magnitude, channel = torch.hypot(across, down).max(1, keepdim=True)
         across, down = across.gather(1, channel), down.gather(1, channel)
         angle = torch.atan2(down, across) * (N_BINS / torch.pi)
-        bins = torch.arange(self.n_bins, device=x.device).to(x)[:, None, None]
         # Linear interpolation between the two nearest bins, on a circle.
-        half = self.n_bins / 2
-        distance = (angle - bins + half).remainder(self.n_bins) - half
-        bin_weight = F.relu(1 - distance.abs())
+        low = angle.floor()
+        upper = magnitude * (angle - low)
+        low = low.long().remainder(self.n_bins)
+        bins = x.new_zeros(len(x), self.n_bins, *magnitude.shape[2:])
+        bins.scatter_(1, low, magnitude - upper)
+        bins.scatter_(1, (low + 1).remainder(self.n_bins), upper)
         histogram = F.avg_pool2d(
-            magnitude * bin_weight,
+            bins,
             self.cell,
             self.step,
             ceil_mode=True,

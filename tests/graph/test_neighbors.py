@@ -8,6 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import TensorDataset
 
 from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
+from sktreevae.graph import neighbors
 from sktreevae.graph.neighbors import (
     InvertedFileIndex,
     kmeans_centers,
@@ -52,6 +53,14 @@ def test_blocks_and_groups_lose_no_neighbor(n, k, n_values, seed):
     torch.testing.assert_close((x[:, None] - x[index]).norm(dim=2), expected)
     assert (index != torch.arange(n)[:, None]).all()
     assert (index.sort(dim=1).values.diff(dim=1) > 0).all()
+
+
+def test_many_features_are_searched_in_smaller_blocks(monkeypatch):
+    x = torch.randint(9, (300, 20), generator=generator()).float()
+    expected = neighbors_of(x, 5)
+    monkeypatch.setattr(neighbors, "MAX_CHOSEN_VALUES", 7 * 6 * 8 * 20)
+    result = neighbors_of(x, 5)
+    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
 def test_distances_to_near_neighbors_far_from_the_origin_are_precise():
