@@ -33,6 +33,10 @@ N_GRADIENT_COMPONENTS = 200
 N_PIXEL_COMPONENTS = 100
 """Number of principal components of the pixels of color images."""
 
+MIN_ROWS_PER_COMPONENT = 4
+"""Minimum number of rows per component that is whitened: more components of few rows
+are noise, which whitening makes larger."""
+
 MIN_RELATIVE_VARIANCE = 1e-6
 """Minimum variance of a component that is whitened, relative to the largest."""
 
@@ -366,7 +370,8 @@ def _whitened_components(
     if not x.var(axis=0).any():
         return np.zeros((x.shape[1], 1), dtype=np.float32)
     seed = int(rng.integers(2**31))
-    pca = PCA(min(n_components, *x.shape), random_state=seed).fit(x)
+    max_components = max(1, len(x) // MIN_ROWS_PER_COMPONENT)
+    pca = PCA(min(n_components, max_components, x.shape[1]), random_state=seed).fit(x)
     variance = pca.explained_variance_
     is_varying = variance > MIN_RELATIVE_VARIANCE * variance[0]
     components, std = pca.components_[is_varying], np.sqrt(variance[is_varying])

@@ -59,7 +59,7 @@ class TreeVAE(nn.Module):
     >>> model = TreeVAE(Topology.stump(), config, generator=torch.Generator())
     >>> print(model)
     TreeVAE(
-      (feature_map): FeatureMap(n_features=5, n_outputs=5, kind='plain')
+      (feature_map): FeatureMap(n_features=5, kind='plain')
       (bottom_up): BottomUp(
         n_inputs=5, hidden_dim=16, depth=4
         (perceptron): MLP(widths=(5, 64, 32, 16))

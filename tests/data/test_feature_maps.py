@@ -171,7 +171,7 @@ def test_rounding_errors_of_one_do_not_change_the_features(rng):
 
 @pytest.mark.parametrize("n_channels", [1, 3])
 def test_components_of_images_are_whitened_halfway(n_channels, rng):
-    X = rng.random((300, 64 * n_channels))
+    X = rng.random((900, 64 * n_channels))
     feature_map, result = map_of(X, image_shape=(8, 8, n_channels))
     assert feature_map.kind == "image"
     np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1.0, rtol=1e-5)
@@ -189,6 +189,12 @@ def test_components_of_images_are_whitened_halfway(n_channels, rng):
     assert pixels.shape[1] == (0 if n_channels == 1 else N_PIXEL_COMPONENTS)
     expected = 0.25 if n_channels == 3 else 0.0
     assert np.square(pixels).sum(axis=1).mean() == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_few_images_have_few_components(n, rng):
+    _, result = map_of(rng.random((n, 64)), image_shape=(8, 8))
+    assert result.shape[1] == max(1, n // 4)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.7])
