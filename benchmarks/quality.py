@@ -5,7 +5,7 @@
 writes a line of JSON for each fit to --out and prints a Markdown table of all lines.
 Fits whose lines are in the file are skipped, so a run can be continued. Labels are used
 to evaluate, never to fit. All methods are evaluated on the test part. Methods that
-can't predict (Ward, HDBSCAN, EVoC) cluster it.
+can't predict (Ward, HDBSCAN, EVoC, spectral clustering) cluster it.
 
 A dataset is the name of a file in --data-dir, one of scikit-learn's, or generated, with
 suffixes: "mnist-10k" has the first 10 000 rows, the rows of "mnist-images" are images
@@ -33,7 +33,13 @@ from generated import make_counts, make_gaussians, make_squares, make_unbalanced
 from records import append, publish, read, summarize
 from scipy import sparse
 from scipy.cluster.hierarchy import linkage
-from sklearn.cluster import HDBSCAN, AgglomerativeClustering, BisectingKMeans, KMeans
+from sklearn.cluster import (
+    HDBSCAN,
+    AgglomerativeClustering,
+    BisectingKMeans,
+    KMeans,
+    SpectralClustering,
+)
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.metrics import normalized_mutual_info_score
@@ -47,6 +53,7 @@ METRICS = {
     "dendrogram_purity": ("DP", 3),
     "leaf_purity": ("LP", 3),
     "accuracy": ("ACC", 3),
+    "accuracy_without_noise": ("ACC, noise wrong", 3),
     "nmi": ("NMI", 3),
     "cpu_seconds": ("CPU-s", 0),
 }
@@ -276,6 +283,14 @@ def hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
     return Clustering(model.fit_predict(principal_components(data)[1]))
 
 
+def spectral(data: Data, n_leaves: int, seed: int) -> Clustering:
+    """Spectral clustering of the neighbor graph of the test part."""
+    model = SpectralClustering(
+        n_leaves, affinity="nearest_neighbors", random_state=seed
+    )
+    return Clustering(model.fit_predict(principal_components(data)[1]))
+
+
 def fast_hdbscan(data: Data, n_leaves: int, seed: int) -> Clustering:
     """Find the clusters of `hdbscan` by the package fast_hdbscan."""
     try:
@@ -369,6 +384,7 @@ METHODS: dict[str, Callable[..., Clustering]] = {
     "KMeans + Ward": partial(centroid_ward, estimator=KMeans),
     "BisectingKMeans + Ward": partial(centroid_ward, estimator=BisectingKMeans),
     "HDBSCAN": hdbscan,
+    "Spectral": spectral,
     "fast_hdbscan": fast_hdbscan,
     "EVoC": partial(evoc, with_number=False),
     "EVoC, number given": partial(evoc, with_number=True),
@@ -394,6 +410,17 @@ def purity_of(result: Clustering, y: np.ndarray, n_leaves: int) -> float | None:
     return dendrogram_purity(y, result.tree, result.labels)
 
 
+def accuracy_without_noise(y: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the accuracy if noise, labeled -1, is wrong; None without noise."""
+    is_noise = labels < 0
+    if not is_noise.any():
+        return None
+    if is_noise.all():
+        return 0.0
+    kept = clustering_accuracy(y[~is_noise], labels[~is_noise])
+    return kept * float((~is_noise).mean())
+
+
 def run(name: str, data: Data, method: str, n_leaves: int, seed: int) -> dict:
     """Fit one method and evaluate it on the test part."""
     y_test = data.y_test
@@ -409,6 +436,7 @@ def run(name: str, data: Data, method: str, n_leaves: int, seed: int) -> dict:
         "dendrogram_purity": purity_of(result, y_test, n_leaves),
         "leaf_purity": leaf_purity(y_test, result.labels),
         "accuracy": clustering_accuracy(y_test, result.labels),
+        "accuracy_without_noise": accuracy_without_noise(y_test, result.labels),
         "nmi": normalized_mutual_info_score(y_test, result.labels),
         "cpu_seconds": seconds,
         "elbo": None if result.model is None else result.model.score(data.X_test),

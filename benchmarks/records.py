@@ -60,7 +60,7 @@ def summarize(
     rows = [[*keys.values(), "seeds", *(head for head, _ in metrics.values())]]
     for group, members in groups.items():
         cells = [
-            summary([record[metric] for record in members], digits)
+            summary([record.get(metric) for record in members], digits)
             for metric, (_, digits) in metrics.items()
         ]
         rows.append([*map(str, group), str(len(members)), *cells])

@@ -113,7 +113,7 @@ class TreeVAEClustering(
     image_shape : tuple of int, default=None
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
-        (HOG) and principal components of the pixels are used as features.
+        (HOG), and the pixels of color images, are used as features.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
         neighbor graph is built from. "cnn": also a convolutional network on the images.
