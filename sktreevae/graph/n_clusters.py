@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg import eigh, solve_triangular
 
 from ..data import FeatureTable
 from .gaussians import shrunk_covariance
@@ -118,8 +118,9 @@ def count_supported(merges: NDArray[np.int64], gain: Array, error: Array) -> int
 
 def _principal_components(x: Array) -> Array:
     x = x - x.mean(axis=0)
-    vectors = np.linalg.eigh(x.T @ x)[1][:, ::-1]
-    return x @ vectors[:, :MAX_COMPONENTS]
+    n = x.shape[1]
+    largest = [max(0, n - MAX_COMPONENTS), n - 1]
+    return x @ eigh(x.T @ x, subset_by_index=largest)[1]
 
 
 def _held_out_log_density(
