@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .data import TrainingData
 from .dendrogram import Dendrogram
+from .exceptions import OutlierWarning, UnsupportedClustersWarning
 from .graph import count_supported, split_support
 from .model import LIKELIHOODS
 from .training import GrowthOptions
@@ -26,6 +27,9 @@ feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 
 MIN_SAMPLES_PER_CLUSTER = 20
 """Fewer samples for each cluster asked for are named as a cause of missing clusters."""
+
+MAX_SHOWN_OUTLIERS = 3
+"""Maximum number of outliers that are named."""
 
 MIN_HIDDEN_DIM = 8
 """A smaller `hidden_dim` is named as a cause of missing clusters."""
@@ -64,12 +68,12 @@ def diagnose_fit(
     divergence = _find_divergence(estimator, data)
     if divergence is not None:
         return [divergence]
-    if estimator.n_clusters is None:
-        return []
-    findings = [
-        _find_unsupported_clusters(estimator),
-        _find_missing_clusters(estimator, data, options),
-    ]
+    findings = [_find_outliers(estimator, data)]
+    if estimator.n_clusters is not None:
+        findings += [
+            _find_unsupported_clusters(estimator),
+            _find_missing_clusters(estimator, data, options),
+        ]
     return [finding for finding in findings if finding is not None]
 
 
@@ -124,6 +128,37 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
     )
 
 
+def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+    """Find values that would be more than half of the variance of their features."""
+    if not LIKELIHOODS[data.likelihood].standardize:
+        return None
+    summary = data.summary
+    excess = [
+        np.abs((value.value - summary.mean[value.feature]) / summary.std[value.feature])
+        for value in summary.outliers
+    ]
+    outliers = [
+        value
+        for value, distance in zip(summary.outliers, excess, strict=True)
+        if distance > np.sqrt(summary.n_samples)
+    ]
+    if not outliers:
+        return None
+    names = getattr(estimator, "feature_names_in_", None)
+    shown = "; ".join(
+        f"feature {value.feature if names is None else names[value.feature]!r}, sample "
+        f"{value.sample}: {value.value:.6g}, clipped to [{value.low:.6g}, "
+        f"{value.high:.6g}]"
+        for value in outliers[:MAX_SHOWN_OUTLIERS]
+    )
+    more = len(outliers) - MAX_SHOWN_OUTLIERS
+    return Finding(
+        OutlierWarning,
+        f"X has values far from all others of their features: {shown}"
+        f"{f'; and {more} more' if more > 0 else ''}. Correct them, or scale X.",
+    )
+
+
 def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
     """Find splits that don't make held-out samples more probable."""
     tree = estimator.dendrogram_
@@ -133,7 +168,7 @@ def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
     if n_supported >= estimator.n_clusters_:
         return None
     return Finding(
-        UserWarning,
+        UnsupportedClustersWarning,
         f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
         "clusters: the other splits don't increase the log-density of held-out "
         "samples. n_clusters=None estimates the number.",

@@ -33,11 +33,6 @@ MAX_BLOCK_VALUES = 1 << 20
 MIN_BLOCK_SIZE = 32
 """Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`."""
 
-MAX_STANDARDIZED = 1e12
-"""Standardized values are clipped to this absolute value, so that they don't overflow
-in the networks. Values of training samples are smaller: at most the square root of the
-number of samples."""
-
 
 class _Table(ABC):
     """Rows that are read by an index, and functions of them that are computed by block.
@@ -192,8 +187,9 @@ class Samples(_Table):
         if sparse.issparse(X):
             # Sparse matrices store flags, which their methods set as a side effect.
             X = (X.data, X.indices, X.indptr, X.shape)
-        center, scale = self.standardizer.center, self.standardizer.scale
-        return X, center, scale, self.likelihood, str(self.device)
+        maps = self.standardizer
+        units = maps.center, maps.scale, maps.low, maps.high
+        return X, *units, self.likelihood, str(self.device)
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         """Return rows, shape (len(rows), n_features), by their indices or a slice."""
@@ -247,7 +243,7 @@ class Samples(_Table):
         if sparse.issparse(rows):
             rows = rows.toarray()
         check_support(rows, self.likelihood)
-        low, high = -MAX_STANDARDIZED, MAX_STANDARDIZED
+        low, high = self.standardizer.low, self.standardizer.high
         if LIKELIHOODS[self.likelihood].support == "unit_interval":
             low, high = 0.0, 1.0
         if not self.standardizer.is_identity:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS, MAX_COUNT
+from .outliers import FeatureBounds, Outlier, find_outliers
 from .sources import MAX_CHUNK_ROWS, Matrix, row_slices
 
 __all__ = [
@@ -31,6 +32,13 @@ MAX_VALUE = 1e150
 MAX_EXCESS = 1.0
 """Maximum distance from [0, 1] of unseen values, which are clipped with a warning."""
 
+MAX_STANDARDIZED = 1e12
+"""Standardized values are clipped to this absolute value, so that they don't overflow
+in the networks."""
+
+MAX_OUTLIERS = 1000
+"""Maximum number of outliers that are kept."""
+
 UNIT_INTERVAL_TOLERANCE = 1e-6
 """Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
 
@@ -46,12 +54,16 @@ class DataSummary:
     low, high : float
         Smallest and largest value.
     mean, var, std : ndarray of shape (n_features,)
-        Mean, variance and standard deviation of each feature. The standard deviation
-        of a constant feature is 1.
+        Mean, variance and standard deviation of each feature, with outliers at their
+        bounds. The standard deviation of a constant feature is 1.
     n_nonzero : int
         Number of values that aren't zero.
     fractional_value : float or None
         The first value that isn't a whole number, if there is one.
+    bounds : FeatureBounds or None
+        Bounds beyond which values are outliers, if any.
+    outliers : tuple of Outlier
+        The values beyond the bounds, the first thousand of them.
     """
 
     n_samples: int
@@ -63,9 +75,17 @@ class DataSummary:
     std: NDArray[np.float64]
     n_nonzero: int
     fractional_value: float | None
+    bounds: FeatureBounds | None = None
+    outliers: tuple[Outlier, ...] = ()
 
     @classmethod
-    def from_matrix(cls, X: Matrix, chunk_size: int = MAX_CHUNK_ROWS) -> Self:
+    def from_matrix(
+        cls,
+        X: Matrix,
+        chunk_size: int = MAX_CHUNK_ROWS,
+        *,
+        bounds: FeatureBounds | None = None,
+    ) -> Self:
         """Compute the statistics in one pass over X.
 
         Parameters
@@ -74,6 +94,9 @@ class DataSummary:
             Data in the user's units.
         chunk_size : int, default=MAX_CHUNK_ROWS
             Maximum number of rows that are read at a time.
+        bounds : FeatureBounds, default=None
+            Bounds that values are clipped to before their moments are computed; not for
+            sparse matrices.
 
         Raises
         ------
@@ -86,6 +109,7 @@ class DataSummary:
         low, high = (0.0, 0.0) if is_sparse else (np.inf, -np.inf)
         n_nonzero = 0
         fractional_value = None
+        outliers: list[Outlier] = []
         for rows in row_slices(*X.shape, chunk_size):
             chunk = X[rows]
             values = chunk.data if is_sparse else chunk
@@ -100,7 +124,12 @@ class DataSummary:
                     "X has values too large to standardize: their squares overflow. "
                     f"Scale X to at most {MAX_VALUE:g}."
                 )
-            scaler.partial_fit(chunk.astype(np.float64))
+            chunk = chunk.astype(np.float64)
+            if bounds is not None:
+                if len(outliers) < MAX_OUTLIERS:
+                    outliers += find_outliers(chunk, bounds, rows.start)
+                np.clip(chunk, bounds.low, bounds.high, out=chunk)
+            scaler.partial_fit(chunk)
         return cls(
             n_samples=X.shape[0],
             n_features=X.shape[1],
@@ -111,6 +140,8 @@ class DataSummary:
             std=scaler.scale_,
             n_nonzero=n_nonzero,
             fractional_value=fractional_value,
+            bounds=bounds,
+            outliers=tuple(outliers[:MAX_OUTLIERS]),
         )
 
 
@@ -122,6 +153,8 @@ class Standardizer:
     ----------
     center, scale : ndarray of shape (n_features,)
         A row x becomes (x - center) / scale.
+    low, high : ndarray of shape (n_features,) or float, default=-1e12, 1e12
+        Bounds that standardized rows of the data are clipped to.
 
     Examples
     --------
@@ -134,6 +167,8 @@ class Standardizer:
 
     center: NDArray[np.float64]
     scale: NDArray[np.float64]
+    low: NDArray[np.float64] | float = -MAX_STANDARDIZED
+    high: NDArray[np.float64] | float = MAX_STANDARDIZED
 
     @classmethod
     def fit(
@@ -155,7 +190,14 @@ class Standardizer:
         if not LIKELIHOODS[likelihood].standardize:
             return cls(np.zeros(n_features), np.ones(n_features))
         if not as_a_whole:
-            return cls(summary.mean, summary.std)
+            standardizer = cls(summary.mean, summary.std)
+            if summary.bounds is None:
+                return standardizer
+            limits = (
+                np.clip(standardizer.transform(bound), cls.low, cls.high)
+                for bound in (summary.bounds.low, summary.bounds.high)
+            )
+            return cls(summary.mean, summary.std, *limits)
         mean = summary.mean.mean()
         variance = np.mean(summary.var + np.square(summary.mean - mean))
         scale = np.sqrt(variance) if variance > 0 else 1.0

@@ -9,16 +9,24 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from .._cache import Cache
 from ..model import FeatureMap
+from ..model.likelihoods import LIKELIHOODS
 from .feature_maps import fit_feature_map
+from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
 from .scaling import DataSummary, Standardizer, resolve_likelihood
 from .sources import Matrix, is_in_memory
 
 __all__ = ["DataOptions", "TrainingData"]
+
+REAL_LIKELIHOODS = {"auto"} | {
+    name for name, likelihood in LIKELIHOODS.items() if likelihood.standardize
+}
+"""Likelihoods of data that may have outliers."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,8 @@ class TrainingData:
         Parameters
         ----------
         X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
-            Data in the user's units. They are read once for their statistics, before
-            anything else is computed.
+            Data in the user's units. Before anything else is computed, at most 10 000
+            rows are read for the bounds of outliers, and all rows for their statistics.
         options : DataOptions
             Options.
         generator : torch.Generator
@@ -106,9 +114,12 @@ class TrainingData:
         ValueError
             If the likelihood doesn't support the data, or values are too large.
         """
-        summary = DataSummary.from_matrix(X)
-        likelihood = resolve_likelihood(summary, options.likelihood)
         is_image = options.image_shape is not None
+        is_real = options.likelihood in REAL_LIKELIHOODS
+        has_bounds = is_real and not is_image and not sparse.issparse(X)
+        bounds = FeatureBounds.from_matrix(X) if has_bounds else None
+        summary = DataSummary.from_matrix(X, bounds=bounds)
+        likelihood = resolve_likelihood(summary, options.likelihood)
         standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
         device = generator.device
         samples = Samples(X, standardizer, device, likelihood=likelihood)

@@ -22,6 +22,12 @@ MAX_COMPONENTS = 20
 MIN_STANDARD_ERRORS = 2.0
 """Improvement of the mean log-density, in standard errors, that keeps a split."""
 
+MAX_EXTREMES = 4
+"""Maximum number of samples at either end that are taken for outliers."""
+
+ROWS_PER_EXTREME = 20
+"""Number of samples for each that is taken for an outlier."""
+
 N_FOLDS = 5
 """Number of parts of the samples, each of which is held out once."""
 
@@ -42,7 +48,9 @@ def split_support(
     A Gaussian is fitted to each node on four fifths of the samples. The density of the
     others is that of the Gaussian, or of the mixture of the two branches. From the
     leaves upward, a split is kept if the mixture increases the mean log-density of
-    held-out samples by more than two standard errors. Each fifth is held out once.
+    held-out samples by more than two standard errors. Each fifth is held out once. The
+    largest and smallest increases, up to four of each, count as the next ones: a single
+    outlier has a log-density far below all others.
 
     Parameters
     ----------
@@ -81,12 +89,19 @@ def split_support(
             np.log(share) + density[left], np.log1p(-share) + density[right]
         )
         if member.sum() > 1:
-            gains = (mixture - single)[member]
+            gains = _without_outliers((mixture - single)[member])
             gain[step] = gains.mean()
             error[step] = gains.std() / np.sqrt(len(gains))
         is_kept = is_supported(gain[step], error[step])
         density.append(mixture if is_kept else single)
     return gain, error
+
+
+def _without_outliers(values: Array) -> Array:
+    """Return values with the extremes at both ends replaced by the next values."""
+    n_extremes = min(MAX_EXTREMES, len(values) // ROWS_PER_EXTREME)
+    kth = [n_extremes, len(values) - 1 - n_extremes]
+    return np.clip(values, *np.partition(values, kth)[kth])
 
 
 def is_supported(gain: ArrayLike, error: ArrayLike) -> NDArray[np.bool_]:

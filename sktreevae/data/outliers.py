@@ -1,0 +1,111 @@
+"""Bounds of the values of each feature, beyond which they are outliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .sources import Matrix
+
+__all__ = ["FeatureBounds", "Outlier", "find_outliers"]
+
+MAX_EXTREMES = 4
+"""Maximum number of values at either end of a feature that don't count for its range. A
+group of five samples may stand apart."""
+
+ROWS_PER_EXTREME = 20
+"""Number of rows for each value at either end that doesn't count."""
+
+MAX_DISTANCE = 3.0
+"""Distance of the bounds from the range, relative to its length."""
+
+MAX_ROWS = 10_000
+MAX_VALUES = 1 << 25
+"""Maximum numbers of rows and of values that the ranges are found on; at least
+`MIN_ROWS` rows."""
+
+MIN_ROWS = 100
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A value beyond the bounds of its feature.
+
+    Parameters
+    ----------
+    sample, feature : int
+        Its row and column.
+    value : float
+        In the user's units.
+    low, high : float
+        The bounds.
+    """
+
+    sample: int
+    feature: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBounds:
+    """Bounds of the values of each feature.
+
+    The range of a feature reaches from its fifth smallest to its fifth largest value,
+    of fewer than 80 rows nearer to the ends. The bounds are further out by three times
+    the length of the range.
+
+    Parameters
+    ----------
+    low, high : ndarray of shape (n_features,)
+        Bounds in the user's units; infinite for a feature whose range has no length.
+    """
+
+    low: Array
+    high: Array
+
+    @classmethod
+    def from_matrix(cls, X: Matrix) -> Self:
+        """Find the bounds of a dense matrix, on at most 10 000 evenly spaced rows."""
+        n_samples, n_features = X.shape
+        n_rows = min(n_samples, MAX_ROWS, max(MIN_ROWS, MAX_VALUES // n_features))
+        index = np.linspace(0, n_samples - 1, n_rows).astype(np.int64)
+        rows = np.asarray(X[index])
+        extreme = min(MAX_EXTREMES, n_rows // ROWS_PER_EXTREME)
+        kth = [extreme, n_rows - 1 - extreme]
+        low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
+        distance = np.where(high > low, MAX_DISTANCE * (high - low), np.inf)
+        return cls(low - distance, high + distance)
+
+
+def find_outliers(
+    rows: NDArray, bounds: FeatureBounds, first_sample: int
+) -> list[Outlier]:
+    """Return the values of dense rows that are beyond the bounds.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        Rows in the user's units.
+    bounds : FeatureBounds
+        The bounds.
+    first_sample : int
+        Index of the first row among all samples.
+    """
+    sample, feature = np.nonzero((rows < bounds.low) | (rows > bounds.high))
+    return [
+        Outlier(
+            first_sample + int(i),
+            int(j),
+            float(rows[i, j]),
+            float(bounds.low[j]),
+            float(bounds.high[j]),
+        )
+        for i, j in zip(sample, feature, strict=True)
+    ]

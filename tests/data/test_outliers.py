@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktreevae.data import DataOptions, DataSummary, TrainingData
+from sktreevae.data.outliers import FeatureBounds, find_outliers
+
+
+@given(st.integers(1, 300), st.integers(0, 99))
+def test_bounds_are_a_range_beyond_the_extremes(n, seed):
+    X = np.random.default_rng(seed).standard_normal((n, 3))
+    bounds = FeatureBounds.from_matrix(X)
+    extreme = min(4, n // 20)
+    ordered = np.sort(X, axis=0)
+    low, high = ordered[extreme], ordered[n - 1 - extreme]
+    if n == 1:
+        assert np.isinf([bounds.low, bounds.high]).all()
+    else:
+        np.testing.assert_allclose(bounds.low, low - 3 * (high - low))
+        np.testing.assert_allclose(bounds.high, high + 3 * (high - low))
+
+
+def test_normal_data_have_no_outliers(rng):
+    for n in (5, 20, 100, 1000, 20_000):
+        X = rng.standard_normal((n, 4))
+        assert find_outliers(X, FeatureBounds.from_matrix(X), 0) == []
+
+
+def test_features_of_few_values_have_no_bounds():
+    X = np.zeros((100, 2))
+    X[:3, 0] = 1.0
+    X[:5, 1] = 1.0
+    bounds = FeatureBounds.from_matrix(X)
+    assert (bounds.low.tolist(), bounds.high.tolist()) == ([-np.inf, -3], [np.inf, 4])
+
+
+def test_a_group_of_five_is_no_outlier(rng):
+    X = rng.standard_normal((200, 2))
+    X[:5] += 1000
+    assert find_outliers(X, FeatureBounds.from_matrix(X), 0) == []
+
+
+@pytest.mark.parametrize("value", [1e3, 1e6, -1e20, 1e100])
+def test_moments_ignore_how_far_an_outlier_is(value, rng):
+    X = rng.standard_normal((100, 3))
+    X[7, 1] = value
+    bounds = FeatureBounds.from_matrix(X)
+    summary = DataSummary.from_matrix(X, chunk_size=9, bounds=bounds)
+    (outlier,) = summary.outliers
+    assert (outlier.sample, outlier.feature, outlier.value) == (7, 1, value)
+    expected = np.clip(X, bounds.low, bounds.high)
+    np.testing.assert_allclose(summary.mean, expected.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(summary.std, expected.std(axis=0))
+
+
+@pytest.mark.parametrize("value", [1e3, 1e20])
+def test_outliers_are_clipped_in_samples_and_features(value, rng):
+    X = rng.standard_normal((100, 3))
+    X[7, 1] = value
+    data = TrainingData.prepare(
+        X, DataOptions(), torch.Generator().manual_seed(0), np.random.default_rng(0)
+    )
+    high = (data.summary.bounds.high - data.summary.mean) / data.summary.std
+    assert data.samples[:][7, 1] == pytest.approx(high[1], rel=1e-5)
+    others = np.delete(np.arange(100), 7)
+    restored = data.samples.restore(data.samples[:])
+    np.testing.assert_allclose(restored[others], X[others], atol=1e-5)
+    assert data.features[:].abs().max() < 20
+
+
+def test_images_are_not_clipped(rng):
+    X = rng.standard_normal((100, 64))
+    X[7, 1] = 1e3
+    data = TrainingData.prepare(
+        X,
+        DataOptions(image_shape=(8, 8)),
+        torch.Generator().manual_seed(0),
+        np.random.default_rng(0),
+    )
+    assert data.samples.restore(data.samples[:])[7, 1] == pytest.approx(1e3)
