@@ -249,8 +249,8 @@ class TreeVAEClustering(
     choices_ : dict
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
-        (method) and "partition_costs" (bits, by method; the least is used, and the
-        clusters of embeddings are refined after that).
+        (method, "restart 1" for the best restart) and "partition_costs" (bits, by
+        method; the least is used; clusters of embeddings are refined after that).
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int

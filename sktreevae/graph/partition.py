@@ -62,8 +62,8 @@ def partition(
     component : ndarray of int of shape (n_groups,), default=None
         Component of each group; ``groups.component`` by default.
     starts : list of ndarrays of int of shape (n_groups,), default=None
-        Partitions into `n_clusters` clusters that don't cut components, or are of
-        components.
+        Other partitions into `n_clusters` clusters to start from. Each cluster is
+        within one component. Not used if there are as few clusters as components.
 
     Returns
     -------
