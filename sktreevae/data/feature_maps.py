@@ -219,22 +219,27 @@ def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
     is_varying = variance > MIN_RELATIVE_VARIANCE * variance.max()
     weight = np.where(is_varying, np.maximum(variance, MIN_STD) ** -0.25, 0.0)
     weighted = normalize(roots @ sparse.diags_array(weight))
-    n_samples, n_features = samples.shape
-    is_small = n_samples * n_features <= MAX_TERM_VALUES
-    if is_small and n_features <= MAX_TERMS:
-        feature_map = FeatureMap(n_features, kind="text")
+    n_topics = _n_topics(*samples.shape)
+    if n_topics is None:
+        feature_map = FeatureMap(samples.n_features, kind="text")
     else:
-        n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_TERM_VALUES // n_samples))
-        n_topics = min(n_topics, *(side - 1 for side in weighted.shape))
         svd = TruncatedSVD(n_topics, random_state=int(rng.integers(2**31)))
         projection = svd.fit(weighted).components_.T
-        feature_map = FeatureMap(n_features, n_topics, "text")
+        feature_map = FeatureMap(samples.n_features, n_topics, "text")
         feature_map.set_buffers(projection=projection)
     return feature_map.set_buffers(
         **_units(samples.standardizer),
         weight=weight,
         mean=np.asarray(weighted.mean(axis=0)).ravel(),
     )
+
+
+def _n_topics(n_samples: int, n_features: int) -> int | None:
+    """Return the number of components of text; None if terms are the features."""
+    if n_features <= MAX_TERMS and n_samples * n_features <= MAX_TERM_VALUES:
+        return None
+    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_TERM_VALUES // n_samples))
+    return min(n_topics, n_samples - 1, n_features - 1)
 
 
 def _text_roots(X: Matrix, rng: np.random.Generator) -> sparse.csr_array:

@@ -52,6 +52,11 @@ class Outlier:
     low: float
     high: float
 
+    @property
+    def excess(self) -> float:
+        """Distance of the value from the nearer bound."""
+        return max(self.low - self.value, self.value - self.high)
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureBounds:
@@ -87,25 +92,23 @@ class FeatureBounds:
 def find_outliers(
     rows: NDArray, bounds: FeatureBounds, first_sample: int
 ) -> list[Outlier]:
-    """Return the values of dense rows that are beyond the bounds.
+    """Return the value of each feature that is furthest beyond its bounds, if any.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_features)
-        Rows in the user's units.
+        Dense rows in the user's units.
     bounds : FeatureBounds
         The bounds.
     first_sample : int
         Index of the first row among all samples.
     """
-    sample, feature = np.nonzero((rows < bounds.low) | (rows > bounds.high))
+    is_beyond = (rows < bounds.low) | (rows > bounds.high)
+    features = np.flatnonzero(is_beyond.any(axis=0))
+    low, high = bounds.low[features], bounds.high[features]
+    values = rows[:, features]
+    samples = np.maximum(low - values, values - high).argmax(axis=0)
     return [
-        Outlier(
-            first_sample + int(i),
-            int(j),
-            float(rows[i, j]),
-            float(bounds.low[j]),
-            float(bounds.high[j]),
-        )
-        for i, j in zip(sample, feature, strict=True)
+        Outlier(first_sample + int(i), int(j), float(rows[i, j]), float(a), float(b))
+        for i, j, a, b in zip(samples, features, low, high, strict=True)
     ]

@@ -36,9 +36,6 @@ MAX_STANDARDIZED = 1e12
 """Standardized values are clipped to this absolute value, so that they don't overflow
 in the networks."""
 
-MAX_OUTLIERS = 1000
-"""Maximum number of outliers that are kept."""
-
 UNIT_INTERVAL_TOLERANCE = 1e-6
 """Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
 
@@ -63,7 +60,7 @@ class DataSummary:
     bounds : FeatureBounds or None
         Bounds beyond which values are outliers, if any.
     outliers : tuple of Outlier
-        The values beyond the bounds, the first thousand of them.
+        The value of each feature that is furthest beyond its bounds, if any.
     """
 
     n_samples: int
@@ -109,7 +106,7 @@ class DataSummary:
         low, high = (0.0, 0.0) if is_sparse else (np.inf, -np.inf)
         n_nonzero = 0
         fractional_value = None
-        outliers: list[Outlier] = []
+        outliers: dict[int, Outlier] = {}
         for rows in row_slices(*X.shape, chunk_size):
             chunk = X[rows]
             values = chunk.data if is_sparse else chunk
@@ -126,8 +123,11 @@ class DataSummary:
                 )
             chunk = chunk.astype(np.float64)
             if bounds is not None:
-                if len(outliers) < MAX_OUTLIERS:
-                    outliers += find_outliers(chunk, bounds, rows.start)
+                for outlier in find_outliers(chunk, bounds, rows.start):
+                    known = outliers.setdefault(outlier.feature, outlier)
+                    outliers[outlier.feature] = max(
+                        known, outlier, key=attrgetter("excess")
+                    )
                 np.clip(chunk, bounds.low, bounds.high, out=chunk)
             scaler.partial_fit(chunk)
         return cls(
@@ -141,7 +141,7 @@ class DataSummary:
             n_nonzero=n_nonzero,
             fractional_value=fractional_value,
             bounds=bounds,
-            outliers=tuple(outliers[:MAX_OUTLIERS]),
+            outliers=tuple(outliers.values()),
         )
 
 

@@ -98,17 +98,28 @@ def test_counts_that_are_mostly_zero_are_text(as_dense):
     np.testing.assert_allclose(result, weighted_terms(X.toarray()), atol=2e-4)
 
 
-@pytest.mark.parametrize("limit", ["MAX_TERMS", "MAX_TERM_VALUES"])
-def test_text_of_many_terms_is_reduced(limit, monkeypatch):
-    X, _ = topics()
-    monkeypatch.setattr(feature_maps, limit, 100)
-    monkeypatch.setattr(feature_maps, "N_TOPICS", 150)
-    monkeypatch.setattr(feature_maps, "MIN_TOPICS", 150)
+def test_text_of_many_terms_is_reduced():
+    X, _ = topics(n=100, n_terms=2500)
     _, result = map_of(X)
-    assert result.shape[1] == 150
+    assert result.shape[1] == 99
     expected = weighted_terms(X.toarray())
     cosine = (result @ result.T).ravel(), (expected @ expected.T).ravel()
-    assert np.corrcoef(*cosine)[0, 1] > 0.95
+    assert np.corrcoef(*cosine)[0, 1] > 0.98
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_features", "n_topics"),
+    [
+        (11_314, 2000, None),
+        (20_000, 2000, 500),
+        (100_000, 2000, 335),
+        (1_000_000, 2000, 200),
+        (11_314, 2049, 500),
+        (100, 5000, 99),
+    ],
+)
+def test_features_of_text_are_as_many_as_fit(n_samples, n_features, n_topics):
+    assert feature_maps._n_topics(n_samples, n_features) == n_topics
 
 
 def test_sparse_and_dense_rows_have_the_same_features():

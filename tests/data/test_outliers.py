@@ -55,6 +55,16 @@ def test_moments_ignore_how_far_an_outlier_is(value, rng):
     np.testing.assert_allclose(summary.std, expected.std(axis=0))
 
 
+def test_the_furthest_value_of_each_feature_is_kept(rng):
+    X = rng.standard_normal((100, 3))
+    X[[7, 50, 90], 1] = 1e3, -1e5, 1e4
+    X[8, 2] = 1e3
+    bounds = FeatureBounds.from_matrix(X)
+    summary = DataSummary.from_matrix(X, chunk_size=9, bounds=bounds)
+    found = {(v.sample, v.feature, v.value) for v in summary.outliers}
+    assert found == {(50, 1, -1e5), (8, 2, 1e3)}
+
+
 @pytest.mark.parametrize("value", [1e3, 1e20])
 def test_outliers_are_clipped_in_samples_and_features(value, rng):
     X = rng.standard_normal((100, 3))

@@ -55,12 +55,15 @@ def test_blocks_and_groups_lose_no_neighbor(n, k, n_values, seed):
     assert (index.sort(dim=1).values.diff(dim=1) > 0).all()
 
 
-def test_many_features_are_searched_in_smaller_blocks(monkeypatch):
-    x = torch.randint(9, (300, 20), generator=generator()).float()
-    expected = neighbors_of(x, 5)
-    monkeypatch.setattr(neighbors, "MAX_CHOSEN_VALUES", 7 * 6 * 8 * 20)
-    result = neighbors_of(x, 5)
-    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
+def test_many_features_are_searched_in_smaller_blocks():
+    n, k, n_features = 60, 5, 20_000
+    assert neighbors.MAX_CHOSEN_VALUES // ((k + 1) * 8 * n_features) < n
+    x = torch.randint(9, (n, n_features), generator=generator()).float()
+    index, distance = neighbors_of(x, k)
+    expected, _ = NearestNeighbors(n_neighbors=k).fit(x.numpy()).kneighbors()
+    np.testing.assert_allclose(distance, expected, rtol=1e-5)
+    actual = (x[:, None] - x[index]).norm(dim=2)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_distances_to_near_neighbors_far_from_the_origin_are_precise():
