@@ -125,9 +125,8 @@ class DataSummary:
             if bounds is not None:
                 for outlier in find_outliers(chunk, bounds, rows.start):
                     known = outliers.setdefault(outlier.feature, outlier)
-                    outliers[outlier.feature] = max(
-                        known, outlier, key=attrgetter("excess")
-                    )
+                    if outlier.excess > known.excess:
+                        outliers[outlier.feature] = outlier
                 np.clip(chunk, bounds.low, bounds.high, out=chunk)
             scaler.partial_fit(chunk)
         return cls(
