@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+import numpy as np
+
 from .trainer import Trainer
 
 __all__ = ["ProgressLine"]
@@ -29,15 +31,18 @@ class ProgressLine:
         self._phase: tuple[object, object] | None = None
 
     def on_choices(self, choices: dict[str, object]) -> None:
-        """Show the features, and the partition of least cost with the next one."""
+        """Show the features, and the partition of least cost with the next other one."""
         seconds = time.monotonic() - self._start
         text = f"features: {choices['features']} ({choices['n_features']})"
         if "n_neighbors" in choices:
             text += f", {choices['n_neighbors']} neighbors"
             text += f", partition: {choices['partition']}"
-            least, *others = sorted(choices["partition_costs"].values())
+            costs = choices["partition_costs"].values()
+            least = min(costs)
+            # Several methods may find the same partition.
+            others = [cost for cost in costs if not np.isclose(cost, least)]
             if others:
-                text += f" ({others[0] - least:.2g} bits below the next)"
+                text += f" ({min(others) - least:.2g} bits below the next)"
         sys.stderr.write(f"[TreeVAE] {seconds:6.1f} s  {text}\n")
         sys.stderr.flush()
 
