@@ -31,7 +31,7 @@ class ProgressLine:
         self._phase: tuple[object, object] | None = None
 
     def on_choices(self, choices: dict[str, object]) -> None:
-        """Show the features, and the partition of least cost with the next other one."""
+        """Show the features, and how much less the partition costs than others."""
         seconds = time.monotonic() - self._start
         text = f"features: {choices['features']} ({choices['n_features']})"
         if "n_neighbors" in choices:
