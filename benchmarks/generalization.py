@@ -70,6 +70,7 @@ def evaluate(
         replace(
             proposal,
             cluster=proposal.cluster[rest],
+            proba=proposal.proba[rest],
             spacing=noise * proposal.spacing[rest],
         ),
         GuidedSchedule() if router_start else GuidedSchedule(max_router_steps=0),

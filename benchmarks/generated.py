@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.datasets import make_blobs
 
 __all__ = ["make_counts", "make_gaussians", "make_squares", "make_unbalanced"]
 
@@ -47,3 +48,54 @@ def make_counts(
     rates = rng.gamma(1.0, 0.03, (n_clusters, n_features))
     y = rng.integers(n_clusters, size=n)
     return np.stack([rng.poisson(rates[k]) for k in y]).astype(np.float32), y
+
+
+MIXED_KINDS = {
+    "city and membership, weak": lambda rng, y: [
+        one_hot(noisy(rng, y % 3, 0.3, 3)),
+        rng.random(len(y)) < 0.3 + 0.3 * (y % 2),
+    ],
+    "city, weak": lambda rng, y: [one_hot(noisy(rng, y % 3, 0.3, 3))],
+    "a binary column of noise": lambda rng, y: [rng.integers(0, 2, len(y))],
+    "three binary columns of noise": lambda rng, y: [rng.integers(0, 2, (len(y), 3))],
+    "a rare binary column of noise": lambda rng, y: [rng.random(len(y)) < 0.1],
+    "five ordered values of noise": lambda rng, y: [rng.integers(0, 5, len(y))],
+    "ten one-hot values of noise": lambda rng, y: [
+        one_hot(rng.integers(0, 10, len(y)))
+    ],
+    "an informative binary column": lambda rng, y: [y < 2],
+    "four informative one-hot values": lambda rng, y: [one_hot(noisy(rng, y, 0.9, 4))],
+    "twelve informative binary columns": lambda rng, y: [
+        rng.random((len(y), 12)) < np.where(rng.random((4, 12)) < 0.5, 0.9, 0.1)[y]
+    ],
+    "three informative ordered values": lambda rng, y: [
+        np.clip(y % 3 + rng.integers(-1, 2, len(y)) * (rng.random(len(y)) < 0.2), 0, 2)
+    ],
+    "a constant and a binary column of noise": lambda rng, y: [
+        np.ones(len(y)),
+        rng.integers(0, 2, len(y)),
+    ],
+}
+"""Discrete columns, beside three numeric ones, of the kinds of `make_mixed`."""
+
+
+def one_hot(values: np.ndarray) -> np.ndarray:
+    """Return a column of 0 and 1 for each value."""
+    return np.eye(values.max() + 1)[values]
+
+
+def noisy(
+    rng: np.random.Generator, y: np.ndarray, share: float, n_values: int
+) -> np.ndarray:
+    """Return values of which a share is right, and the others are drawn."""
+    return np.where(rng.random(len(y)) < share, y, rng.integers(0, n_values, len(y)))
+
+
+def make_mixed(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Generate four clusters in three standardized columns, and discrete columns."""
+    rng = np.random.default_rng(seed)
+    numeric, y = make_blobs(
+        600, n_features=3, centers=4, cluster_std=1.5, random_state=seed
+    )
+    numeric = (numeric - numeric.mean(axis=0)) / numeric.std(axis=0)
+    return np.column_stack([numeric, *MIXED_KINDS[kind](rng, y)]), y

@@ -45,9 +45,10 @@ class _RandomStart(_Unguided):
     """Initializes routers and leaves from sides that are drawn at random."""
 
     def _propose_sides(self, index: Tensor) -> Tensor:
-        return torch.randint(
+        side = torch.randint(
             2, (len(index),), generator=self.generator, device=index.device
         )
+        return torch.stack([1 - side, side], dim=1).float()
 
 
 VARIANTS = {

@@ -136,7 +136,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
 
     def draw_batch() -> tuple[Tensor, Tensor]:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
-        return x[rows], y[rows]
+        return x[rows], F.one_hot(y[rows], n_leaves).float()
 
     schedule = GuidedSchedule()
     for _ in range(schedule.max_router_steps):

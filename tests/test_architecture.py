@@ -40,7 +40,7 @@ MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}}
 
 MUST_NOT_IMPORT = {
     "model": {"joblib", "matplotlib", "pandas", "sklearn"},
-    "graph": {"matplotlib", "pandas", "sklearn"},
+    "graph": {"matplotlib", "pandas"},
     "training": {"matplotlib", "pandas", "sklearn"},
     "display": {"torch"},
     "dendrogram": {"torch"},

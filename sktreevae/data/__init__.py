@@ -1,5 +1,6 @@
 """From a user's matrix to standardized samples and features."""
 
+from .discrete import spread_values
 from .samples import FeatureTable, Samples, n_batches, shuffled_batches
 from .scaling import DataSummary, Standardizer, resolve_likelihood
 from .sources import LazyRows, Matrix, as_matrix, is_in_memory, row_slices
@@ -20,4 +21,5 @@ __all__ = [
     "resolve_likelihood",
     "row_slices",
     "shuffled_batches",
+    "spread_values",
 ]

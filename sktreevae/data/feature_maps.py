@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
+from .discrete import discrete_weights, neighbor_errors
 from .samples import Samples
 from .scaling import DataSummary, Standardizer
 from .sources import Matrix, row_slices
@@ -123,7 +124,8 @@ def fit_feature_map(
       standardized if their scales seem to be of different units. Otherwise, rows of
       more than 64 features without negative values, of which a tenth or more are zero,
       are scaled to unit length first: they are amounts, whose shares matter more than
-      their total.
+      their total. Of up to 64 features, those of few different values are weighted by
+      how well neighbors predict them; see `discrete_weights`.
 
     Parameters
     ----------
@@ -160,7 +162,10 @@ def fit_feature_map(
 def choose_kind(
     samples: Samples, summary: DataSummary, image_shape: tuple[int, ...] | None
 ) -> str:
-    """Return the kind of `FeatureMap` that suits the data."""
+    """Return the kind of `FeatureMap` that suits the data.
+
+    "plain" data may be standardized, or scaled to unit length, as well.
+    """
     if image_shape is not None:
         return "image"
     if LIKELIHOODS[samples.likelihood].support == "counts":
@@ -304,14 +309,18 @@ def _fit_plain(
     # The user's units up to a factor: the data may be huge or tiny.
     unit = samples.standardizer.scale / samples.standardizer.scale.max()
     trial = x[:MAX_TRIAL_ROWS].astype(np.float64)
+    kind = "plain"
     if _scales_differ(trial * unit, rng):
+        kind = "standardized"
         std = x.std(axis=0)
         unit = np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0)
     elif _has_amounts(summary):
         return _fit_unit(samples, index, rng)
+    if x.shape[1] <= MAX_PLAIN_FEATURES:
+        unit = unit * discrete_weights(trial * unit)
     raw = x * unit.astype(np.float32)
     projection = _components(raw, rng)
-    return FeatureMap(x.shape[1], projection.shape[1]).set_buffers(
+    return FeatureMap(*projection.shape, kind).set_buffers(
         unit=unit, mean=raw.mean(axis=0), projection=projection
     )
 
@@ -402,27 +411,8 @@ def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:
         return False
     standardized = x / x.std(axis=0)
     folds = np.array_split(rng.permutation(len(variance)), N_TRIAL_FOLDS)
-    plain_error = _prediction_error(x, standardized, folds)
-    return _prediction_error(standardized, standardized, folds) < plain_error
-
-
-def _prediction_error(
-    x: NDArray[np.float64],
-    target: NDArray[np.float64],
-    folds: list[NDArray[np.int64]],
-) -> float:
-    """Return the mean squared error of predictions by the mean of the neighbors.
-
-    The features of a fold are predicted from neighbors that are found by the others.
-    """
-    n_neighbors = min(max(3, round(np.log2(len(x)))), len(x) - 1)
-    gram = x @ x.T
-    error = 0.0
-    for fold in folds:
-        rest = gram - x[:, fold] @ x[:, fold].T
-        square = rest.diagonal() - 2 * rest
-        np.fill_diagonal(square, np.inf)
-        nearest = np.argpartition(square, n_neighbors - 1, axis=1)[:, :n_neighbors]
-        predicted = target[:, fold][nearest].mean(axis=1)
-        error += np.square(predicted - target[:, fold]).sum()
-    return error / target.size
+    plain_error, error = (
+        neighbor_errors(features, standardized, folds).sum()
+        for features in (x, standardized)
+    )
+    return error < plain_error

@@ -1,16 +1,19 @@
-"""Gaussians of samples: shrunk covariances, and clusters of a common covariance."""
+"""Gaussians of samples: shrunk covariances, and mixtures that start from clusters."""
 
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
 from .linkage import sum_members
 
-__all__ = ["refine_gaussians", "shrunk_covariance"]
+__all__ = ["overlapping_gaussians", "refine_gaussians", "shrunk_covariance"]
 
 MIN_VARIANCE = 1e-12
 """Lower bound of a variance. The variance of the features is about 1."""
@@ -20,6 +23,27 @@ MAX_STEPS = 20
 
 MAX_COVARIANCE_ROWS = 20_000
 """Maximum number of samples that the common covariance is computed from."""
+
+MAX_MIXTURE_ROWS = 20_000
+"""Maximum number of samples that a Gaussian mixture is fitted to."""
+
+MAX_MIXTURE_FEATURES = 64
+"""Maximum number of features of a Gaussian mixture. With more, its covariances cost too
+much, and its posterior probabilities are near 0 or 1."""
+
+MIN_ROWS_PER_FEATURE = 2
+"""Minimum number of samples of a cluster of a Gaussian mixture, for each feature."""
+
+MIXTURE_TOL = 1e-4
+"""Increase of the mean log-density, in nats, below which a mixture has converged."""
+
+MAX_OVERCONFIDENCE = 0.05
+"""Maximum excess of the mean of the largest posterior probability over the accuracy of
+a mixture that is a model of clusters."""
+
+MIN_ACCURACY = 0.75
+"""Minimum accuracy of such a mixture. Two rings in one another have posterior
+probabilities near a half, which aren't overconfident."""
 
 Array = NDArray[np.float64]
 
@@ -63,6 +87,70 @@ def refine_gaussians(
         if not moved:
             break
     return cluster
+
+
+def overlapping_gaussians(
+    x: NDArray[np.floating], cluster: NDArray[np.int64]
+) -> GaussianMixture | None:
+    """Return the Gaussian mixture that models clusters, if there is one.
+
+    Expectation-maximization starts from the clusters. The components share a covariance
+    or have one each, whichever has the lower Bayesian information criterion. The
+    mixture is a model of the clusters if it assigns as many samples to their own
+    cluster as its probabilities claim, but for 0.05. Otherwise the clusters don't have
+    the shape of Gaussians, and the probabilities have no meaning.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The samples.
+    cluster : ndarray of int of shape (n_samples,)
+        A partition, 0 to n_clusters - 1.
+
+    Returns
+    -------
+    mixture : GaussianMixture or None
+        One component for each cluster. None if the clusters aren't Gaussian, if one is
+        too small or if there are too many features.
+    """
+    n_features = x.shape[1]
+    rows = slice(None, None, math.ceil(len(x) / MAX_MIXTURE_ROWS))
+    size = np.bincount(cluster[rows], minlength=cluster.max() + 1)
+    is_small = size.min() < MIN_ROWS_PER_FEATURE * n_features
+    if len(size) == 1 or n_features > MAX_MIXTURE_FEATURES or is_small:
+        return None
+    x, cluster = x[rows].astype(np.float64), cluster[rows]
+    mixtures = [_fit_mixture(x, cluster, kind) for kind in ("tied", "full")]
+    mixture = min(mixtures, key=lambda candidate: candidate.bic(x))
+    proba = mixture.predict_proba(x)
+    assigned = proba.argmax(axis=1)
+    claimed = proba.max(axis=1).mean() - MAX_OVERCONFIDENCE
+    is_model = np.mean(assigned == cluster) >= max(claimed, MIN_ACCURACY)
+    return mixture if is_model and len(np.unique(assigned)) == len(size) else None
+
+
+def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMixture:
+    """Fit a Gaussian mixture that starts from clusters."""
+    size = np.bincount(cluster)
+    mean = sum_members(x, cluster) / size[:, None]
+    if kind == "tied":
+        covariance = shrunk_covariance(x - mean[cluster])
+    else:
+        groups = (x[cluster == i] for i in range(len(size)))
+        covariance = np.stack([shrunk_covariance(group) for group in groups])
+    mixture = GaussianMixture(
+        len(size),
+        covariance_type=kind,
+        weights_init=size / len(x),
+        means_init=mean,
+        precisions_init=np.linalg.inv(covariance),
+        tol=MIXTURE_TOL,
+        random_state=0,  # nothing is drawn: all initial values are given
+    )
+    with warnings.catch_warnings():
+        # Clusters that overlap strongly converge slowly.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(x)
 
 
 def shrunk_covariance(sample: Array) -> Array:

@@ -83,6 +83,25 @@ class SampleGraph:
         component[assignment] = self.component
         return MicroClusters(weight / weight.sum(), size, centroids, component)
 
+    def cluster_shares(self, cluster: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the share of each cluster in the weight of a sample's edges.
+
+        A sample is its own nearest neighbor, so it has an edge of weight 1 to itself.
+
+        Parameters
+        ----------
+        cluster : ndarray of int of shape (n_samples,)
+            A partition, 0 to n_clusters - 1.
+
+        Returns
+        -------
+        share : ndarray of shape (n_samples, n_clusters)
+            Rows sum to 1.
+        """
+        own = np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
+        weight = own + self.edges @ own
+        return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+
     def overlay(
         self, partitions: list[NDArray[np.int64]], max_groups: int
     ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from .._cache import Cache
-from ..data import FeatureTable
-from .gaussians import refine_gaussians
+from ..data import FeatureTable, spread_values
+from .gaussians import overlapping_gaussians, refine_gaussians
 from .linkage import average_linkage, leaves_below
 from .micro_clusters import MicroClusters, SampleGraph
 from .n_clusters import count_supported, split_support
@@ -41,6 +42,11 @@ N_KMEANS_STEPS = 5
 
 MicroClustering = tuple[NDArray[np.int64], MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
+
+ClusterTree = tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, float]
+]
+"""Cluster of each sample, merges, their heights, and the costs by method."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,9 @@ class GraphOptions:
     round_clusters : bool
         Whether clusters are refined as Gaussians of a common covariance. It suits
         embeddings, whose clusters touch and are round.
+    spread_values : bool
+        Whether the values of discrete features are spread, so that no gap between them
+        cuts the graph. It suits tables.
     """
 
     max_landmarks: int = 100_000
@@ -87,6 +96,7 @@ class GraphOptions:
     n_probes: int = N_PROBES
     max_dense_samples: int = MAX_DENSE_SAMPLES
     round_clusters: bool = False
+    spread_values: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +107,9 @@ class Proposal:
     ----------
     cluster : Tensor of int of shape (n_samples,)
         Cluster of each sample.
+    proba : Tensor of shape (n_samples, n_clusters)
+        Probability of each cluster: the posterior of a Gaussian mixture where one
+        models the clusters, else the share of the cluster among the neighbors.
     merges : ndarray of int of shape (n_clusters - 1, 2)
         The pairs that are merged, numbered as in `scipy.cluster.hierarchy.linkage`.
     height : ndarray of shape (n_clusters - 1,)
@@ -106,17 +119,18 @@ class Proposal:
     costs : dict of str to float
         Cost, in bits, of the partition of each method; see `partition`. The clusters
         are those of the method with the least cost. Merges, heights and costs are those
-        before clusters are refined as Gaussians.
+        before clusters are refined as Gaussians or by a mixture.
     """
 
     cluster: Tensor
+    proba: Tensor
     merges: NDArray[np.int64]
     height: NDArray[np.float64]
     spacing: Tensor
     costs: dict[str, float]
 
     def sides(self, min_samples: int) -> Tensor | None:
-        """Assign each sample to the left (0) or right (1) branch of a split.
+        """Return the probabilities of the left and right branch of a split.
 
         The split is the highest one with at least `min_samples` on both sides. Smaller
         groups that are split off above it join the larger branch.
@@ -128,7 +142,7 @@ class Proposal:
 
         Returns
         -------
-        side : Tensor of int of shape (n_samples,) or None
+        side : Tensor of shape (n_samples, 2) or None
             None if there is no such split.
         """
         n_clusters = len(self.merges) + 1
@@ -141,7 +155,8 @@ class Proposal:
             n_left, n_right = n_below[left], n_below[right]
             if min(n_left, n_right) >= min_samples:
                 is_right = is_below[right] if n_right <= n_left else ~is_below[left]
-                return torch.from_numpy(is_right).to(self.cluster)[self.cluster]
+                side = torch.from_numpy(np.stack([~is_right, is_right], axis=1))
+                return self.proba @ side.to(self.proba)
             node = left if n_left > n_right else right
         return None
 
@@ -182,6 +197,8 @@ class NeighborGraph:
         self._options = options = GraphOptions() if options is None else options
         self._cache = Cache(None) if cache is None else cache
         self._landmarks = features[self._draw_landmarks()]
+        if options.spread_values:
+            self._landmarks = spread_values(self._landmarks, generator)
         n_micro_clusters = max(
             options.n_micro_clusters,
             options.n_micro_clusters_per_cluster
@@ -210,6 +227,22 @@ class NeighborGraph:
             Minimum number of samples of a group that stands apart: it is a cluster
             before any other group is cut.
         """
+        labels, merges, height, costs = self._tree(n_clusters, max_depth, min_size)
+        mixture = overlapping_gaussians(self._landmarks.numpy(force=True), labels)
+        if mixture is None:
+            cluster = self._extend(labels)
+            proba = self._extend(self._graph.cluster_shares(labels))
+        else:
+            proba = self._features.map(partial(_mixture_proba, mixture))
+            cluster = proba.argmax(1)
+        spacing = self._extend(self._spacing)
+        merges, height = np.array(merges), np.array(height)
+        return Proposal(cluster, proba, merges, height, spacing, costs)
+
+    def _tree(
+        self, n_clusters: int, max_depth: int | None = None, min_size: float = 1
+    ) -> ClusterTree:
+        """Return clusters of the landmarks, and the tree above; see `propose`."""
         # A numpy integer has no bit_length, and 2**max_depth may be too large for it.
         if max_depth is not None and max_depth < int(n_clusters).bit_length():
             n_clusters = min(n_clusters, 2 ** int(max_depth))
@@ -227,14 +260,14 @@ class NeighborGraph:
         if self._options.round_clusters:
             rows = self._landmarks.numpy(force=True)
             labels = refine_gaussians(rows, labels, min_size)
-        device = self._features.device
-        cluster, spacing = (
-            torch.from_numpy(np.array(values)).to(device)
-            for values in (labels, self._spacing)
-        )
-        if len(self._landmarks) < len(self._features):
-            cluster, spacing = cluster[self._nearest], spacing[self._nearest]
-        return Proposal(cluster, np.array(merges), np.array(height), spacing, costs)
+        return labels, merges, height, costs
+
+    def _extend(self, values: NDArray) -> Tensor:
+        """Return values of the landmarks for all samples: that of the nearest one."""
+        # A copy: cached arrays are read-only.
+        values = torch.from_numpy(np.array(values)).to(self._features.device)
+        is_sampled = len(self._landmarks) < len(self._features)
+        return values[self._nearest] if is_sampled else values
 
     @property
     def n_neighbors(self) -> int:
@@ -246,10 +279,7 @@ class NeighborGraph:
 
         See `find_separate_groups`.
         """
-        group = torch.from_numpy(np.array(self._graph.component))
-        group = group.to(self._features.device)
-        is_sampled = len(self._landmarks) < len(self._features)
-        return group[self._nearest] if is_sampled else group
+        return self._extend(self._graph.component)
 
     def estimate_n_clusters(self, rng: np.random.Generator) -> int:
         """Return the number of clusters that held-out samples support.
@@ -257,10 +287,11 @@ class NeighborGraph:
         See `split_support`.
         """
         max_clusters = len(self._features) // self._options.min_mean_cluster_size
-        proposal = self.propose(max(1, min(self._options.max_clusters, max_clusters)))
-        cluster = proposal.cluster.numpy(force=True)
-        support = split_support(self._features, cluster, proposal.merges, rng)
-        return count_supported(proposal.merges, *support)
+        max_clusters = max(1, min(self._options.max_clusters, max_clusters))
+        labels, merges, _, _ = self._tree(max_clusters)
+        cluster = self._extend(labels).numpy(force=True)
+        support = split_support(self._features, cluster, merges, rng)
+        return count_supported(merges, *support)
 
     def _draw_landmarks(self) -> Tensor | slice:
         n, device = len(self._features), self._features.device
@@ -345,8 +376,8 @@ def _propose(
     max_depth: int | None,
     min_size: float,
     max_combined: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, float]]:
-    """Return the cluster of each sample, merges, heights, and costs by method."""
+) -> ClusterTree:
+    """Propose a tree from the micro-clusters of all restarts."""
     component = clusterings[0][1].merge_small_components(min_size)
     results = []
     for assignment, groups in clusterings:
@@ -363,6 +394,12 @@ def _propose(
         )
     merges, height = average_linkage(groups.flow(), cluster, max_depth)
     return cluster[assignment], merges, height, costs
+
+
+def _mixture_proba(mixture: GaussianMixture, features: Tensor) -> Tensor:
+    """Return the posterior probabilities of a mixture, (batch, n_clusters)."""
+    proba = mixture.predict_proba(features.numpy(force=True))
+    return torch.from_numpy(proba).to(features)
 
 
 def _nearest_landmarks(

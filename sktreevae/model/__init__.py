@@ -1,10 +1,11 @@
 """The probabilistic model, in torch. It knows neither training nor scikit-learn."""
 
 from .config import ModelConfig
+from .decoders import LeafDecoders
 from .feature_map import FeatureMap
 from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
-from .likelihoods import LIKELIHOODS
+from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
 from .sparse import select_leaves
 from .surgery import attach, new_split, prune
@@ -16,11 +17,13 @@ __all__ = [
     "INITIAL_LOGIT",
     "LIKELIHOODS",
     "MIN_SIDE",
+    "NORMAL_KURTOSIS",
     "DiagonalGaussian",
     "ElboTerms",
     "Encoding",
     "FeatureMap",
     "ImageLayout",
+    "LeafDecoders",
     "ModelConfig",
     "Posterior",
     "Routing",

@@ -26,6 +26,9 @@ __all__ = ["ModelConfig"]
 NETWORKS = ("mlp", "cnn", "resnet", "custom")
 """Values of `encoder` and `decoder`."""
 
+MAX_LINEAR_FEATURES = 128
+"""Maximum number of features of tables for which the model has linear paths."""
+
 MIN_CONV_SIDE = 16
 """Minimum side of the images for which "auto" chooses convolutions."""
 
@@ -137,6 +140,26 @@ class ModelConfig:
                 kinds[name] = _resolve_auto(value, base.image_shape)
         return cls(**fields, **kinds)
 
+    @property
+    def has_linear_paths(self) -> bool:
+        """Whether posterior heads read the data, and leaves map latents to it linearly.
+
+        The model is then at least a mixture of factor analyzers, beside which the
+        networks learn what is not linear. It is for narrow tables of real numbers:
+        their samples determine the latent variables almost exactly.
+        """
+        return (
+            self.likelihood == "gaussian"
+            and self.image_shape is None
+            and self.encoder == self.decoder == "mlp"
+            and self.n_features <= MAX_LINEAR_FEATURES
+        )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of the input of the posterior heads."""
+        return self.hidden_dim + self.n_features * self.has_linear_paths
+
     def to_dict(self) -> dict[str, object]:
         """Return the settings without the callables, JSON-able."""
         settings = asdict(self)
@@ -194,6 +217,7 @@ class ModelConfig:
             self.hidden_dim,
             n_leaves,
             readout=readout,
+            has_loadings=self.has_linear_paths,
             generator=generator,
         )
 

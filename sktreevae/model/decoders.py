@@ -29,11 +29,18 @@ class LeafDecoders(nn.Module):
         hidden layer is twice as wide as the first.
     n_leaves : int
         Number of leaves.
+    has_loadings : bool, default=False
+        Whether each leaf also has a linear map from its latent space to the features.
     readout : callable, default=None
         Builds a network from (batch, 2 * hidden_dim) to (batch, n_features), given the
         keyword argument `generator`; a linear layer by default.
     generator : torch.Generator
         Source of the initial weights.
+
+    Attributes
+    ----------
+    loadings : Parameter of shape (n_leaves, latent_dim, n_features) or None
+        The linear maps. They start at 0.
 
     Examples
     --------
@@ -54,6 +61,7 @@ class LeafDecoders(nn.Module):
         hidden_dim: int,
         n_leaves: int,
         *,
+        has_loadings: bool = False,
         readout: Callable[..., nn.Module] | None = None,
         generator: torch.Generator,
     ) -> None:
@@ -65,6 +73,11 @@ class LeafDecoders(nn.Module):
                 n_leaves, 1, n_features, dtype=torch.float32, device=generator.device
             )
         )
+        self.loadings = None
+        if has_loadings:
+            shape = n_leaves, latent_dim, n_features
+            zeros = torch.zeros(shape, dtype=torch.float32, device=generator.device)
+            self.loadings = nn.Parameter(zeros)
         if readout is None:
             # Small weights: the initial output of a leaf is near its constant.
             readout = partial(linear, widths[-1], n_features, gain=0.1)
@@ -74,7 +87,8 @@ class LeafDecoders(nn.Module):
         """Map (n_leaves, batch, latent_dim) to (n_leaves, batch, n_features)."""
         hidden = activate(self.hidden(z))
         rows = self.readout(hidden.flatten(0, 1))
-        return rows.unflatten(0, hidden.shape[:2]) + self.constant
+        output = rows.unflatten(0, hidden.shape[:2]) + self.constant
+        return output if self.loadings is None else output + z @ self.loadings
 
     def hidden_units(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
         """Return the input of the readout; arguments as `StackedMLP.forward_groups`."""
@@ -83,6 +97,9 @@ class LeafDecoders(nn.Module):
     def forward_groups(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
         """Decode each row by one leaf; arguments as `StackedMLP.forward_groups`."""
         rows = self.readout(self.hidden_units(z, sizes))
+        if self.loadings is not None:
+            groups = zip(z.split(list(sizes)), self.loadings.unbind(), strict=True)
+            rows = rows + torch.cat([group @ weight for group, weight in groups])
         leaf = torch.arange(len(sizes), device=z.device).repeat_interleave(
             torch.tensor(sizes, device=z.device), output_size=len(z)
         )

@@ -149,6 +149,7 @@ class ImageFeatures(PlainFeatures):
 
 KINDS: dict[str, type[PlainFeatures]] = {
     "plain": PlainFeatures,
+    "standardized": PlainFeatures,
     "unit": UnitFeatures,
     "directions": DirectionFeatures,
     "text": TextFeatures,
@@ -175,11 +176,12 @@ class FeatureMap(nn.Module):
         Number of features of the data.
     n_outputs : int, default=None
         Number of features of the result. By default, there is no projection.
-    kind : {"plain", "unit", "directions", "text", "roots", "log_shares", "image"}, \
-            default="plain"
+    kind : {"plain", "standardized", "unit", "directions", "text", "roots", \
+            "log_shares", "image"}, default="plain"
         Kind of raw features:
 
         - "plain": the data;
+        - "standardized": the data, which `unit` divides by standard deviations;
         - "unit": rows scaled to unit length;
         - "directions": rows scaled to unit length, as is the result;
         - "text": weighted square roots, scaled to unit length, as is the result;

@@ -20,6 +20,7 @@ from .rows import add_rows, dot_rows
 __all__ = [
     "LIKELIHOODS",
     "MAX_COUNT",
+    "NORMAL_KURTOSIS",
     "BernoulliLikelihood",
     "GaussianLikelihood",
     "Likelihood",
@@ -34,9 +35,12 @@ RAW_SCALE = 10.0
 """Scale of raw variances and dispersions. Adam moves every scalar by about the same
 step; the factor lets variances move as fast as network outputs."""
 
-PRIOR_SAMPLES = 10.0
-"""Number of samples that the variance of the data counts for, when the variance of a
-leaf is initialized."""
+PRIOR_SAMPLES = 2.0
+"""Number of samples that the mean variance of all leaves counts for in the variance of
+a leaf, for normal residuals."""
+
+NORMAL_KURTOSIS = 3.0
+"""Kurtosis of a normal distribution."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -53,10 +57,13 @@ class Likelihood(nn.Module, ABC):
         Values that the data may have.
     standardize : bool
         Whether the data are standardized before they are modeled.
+    has_scale : bool
+        Whether `set_scale` sets parameters.
     """
 
     support: ClassVar[str]
     standardize: ClassVar[bool] = False
+    has_scale: ClassVar[bool] = False
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__()
@@ -98,8 +105,10 @@ class Likelihood(nn.Module, ABC):
         """
         raise NotImplementedError
 
-    def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
-        """Initialize the parameters of the leaves' scale, if there are any.
+    def set_scale(
+        self, error: Tensor, n_samples: Tensor, kurtosis: Tensor | float
+    ) -> None:
+        """Set the parameters of the leaves' scale, if there are any.
 
         Parameters
         ----------
@@ -107,6 +116,8 @@ class Likelihood(nn.Module, ABC):
             Mean squared error of each leaf.
         n_samples : Tensor of shape (n_leaves, 1)
             Number of samples of each leaf.
+        kurtosis : float or Tensor of shape (n_features,)
+            Kurtosis of the errors, over all leaves.
         """
 
     @abstractmethod
@@ -177,14 +188,15 @@ class GaussianLikelihood(Likelihood):
     """Gaussian likelihood; the decoder gives means.
 
     Each leaf has a variance per feature. Variances are learned, and at least
-    `MIN_VARIANCE`: a standard deviation of a tenth of the feature's own. This bounds
-    the log-density that a feature adds if it is constant in a leaf to 1.4 nats.
+    `MIN_VARIANCE`: a standard deviation of 3% of the feature's own. This bounds the
+    log-density that a feature adds if it is constant in a leaf to 2.5 nats.
     """
 
     support = "real"
     standardize = True
+    has_scale = True
 
-    MIN_VARIANCE: ClassVar[float] = 1e-2
+    MIN_VARIANCE: ClassVar[float] = 1e-3
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__(n_leaves, n_features)
@@ -208,14 +220,20 @@ class GaussianLikelihood(Likelihood):
         return error
 
     @torch.no_grad()
-    def init_scale(self, error: Tensor, n_samples: Tensor) -> None:
-        """Initialize the variances; see `Likelihood.init_scale`.
+    def set_scale(
+        self, error: Tensor, n_samples: Tensor, kurtosis: Tensor | float
+    ) -> None:
+        """Set the variances; see `Likelihood.set_scale`.
 
-        They are shrunk toward 1, the variance over all leaves: a feature that is
-        constant in a small sample may vary in others.
+        They maximize the expected log-likelihood, but are shrunk toward the mean over
+        leaves. The sampling variance of a variance grows with ``kurtosis - 1``, and so
+        does the shrinkage: a feature that is constant in a small sample may have rare
+        large values in others.
         """
-        total = error * n_samples + PRIOR_SAMPLES
-        excess = total / (n_samples + PRIOR_SAMPLES) - self.MIN_VARIANCE
+        prior = PRIOR_SAMPLES * (kurtosis - 1.0) / (NORMAL_KURTOSIS - 1.0)
+        mean_error = (error * n_samples).sum(0) / n_samples.sum()
+        total = error * n_samples + prior * mean_error
+        excess = total / (n_samples + prior) - self.MIN_VARIANCE
         excess = excess.clamp(min=self.MIN_VARIANCE)
         self.raw_variance.copy_(inverse_softplus(excess)[:, None] / RAW_SCALE)
 

@@ -30,9 +30,9 @@ class Encoding:
     ----------
     embeddings : list of Tensor of shape (batch, hidden_dim)
         Bottom-up embeddings d_0, d_1, ...; the input of the q-routers.
-    posterior_inputs : list of Tensor of shape (batch, hidden_dim)
+    posterior_inputs : list of Tensor of shape (batch, head_dim)
         Input of the posterior heads: the embeddings, plus the encoder's output if the
-        model has an encoder.
+        model has an encoder, or followed by the data if it has linear paths.
     """
 
     embeddings: list[Tensor]

@@ -72,7 +72,7 @@ class TopDown(nn.Module):
         n_nodes, n_leaves = topology.n_nodes - 1, len(topology.leaves)
         n_splits = len(topology.splits)
         new = {"generator": generator}
-        head_widths = (config.hidden_dim, 2 * latent_dim)
+        head_widths = (config.head_dim, 2 * latent_dim)
         self.heads = StackedMLP(n_nodes, head_widths, **new)
         self.transformations = StackedMLP(
             n_nodes, (latent_dim, hidden_width, 2 * latent_dim), gain=0.1, **new

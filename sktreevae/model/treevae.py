@@ -109,7 +109,7 @@ class TreeVAE(nn.Module):
             generator=generator,
         )
         self.root_head = linear(
-            config.hidden_dim, 2 * config.latent_dim, generator=generator
+            config.head_dim, 2 * config.latent_dim, generator=generator
         )
         self.top_down = TopDown(topology, config, generator=generator)
 
@@ -131,6 +131,9 @@ class TreeVAE(nn.Module):
         embeddings = self.bottom_up(
             self.feature_map(x) if features is None else features
         )
+        if self.config.has_linear_paths:
+            inputs = [torch.cat([embedding, x], dim=1) for embedding in embeddings]
+            return Encoding(embeddings, inputs)
         if self.encoder is None:
             return Encoding(embeddings, embeddings)
         code = self.encoder(x)
@@ -144,6 +147,10 @@ class TreeVAE(nn.Module):
     def leaf_log_proba(self, features: Tensor) -> Tensor:
         """Return log P(l | x), (batch, n_leaves), from the features of a batch."""
         return self.route(self.bottom_up(features)).leaf_log_proba.T
+
+    def leaf_proba(self, features: Tensor) -> Tensor:
+        """Return P(l | x), (batch, n_leaves), from the features of a batch."""
+        return self.leaf_log_proba(features).exp()
 
     def assign_leaves(self, features: Tensor) -> Tensor:
         """Return the most probable leaf, (batch,), from the features of a batch."""
@@ -185,7 +192,7 @@ class TreeVAE(nn.Module):
         ----------
         node : int
             The node.
-        weight : Tensor of shape (hidden_dim, latent_dim)
+        weight : Tensor of shape (head_dim, latent_dim)
             Weights of the mean.
         constant : DiagonalGaussian of shape (latent_dim,)
             Mean without input, and variance.

@@ -95,8 +95,12 @@ def fit_tree(
         Stores the neighbor graph and the proposals.
     """
     is_guided = options.growth == "guided"
-    has_embeddings = data.feature_map.kind == "directions"
-    graph_options = replace(options.graph, round_clusters=has_embeddings)
+    kind = data.feature_map.kind
+    graph_options = replace(
+        options.graph,
+        round_clusters=kind == "directions",
+        spread_values=kind in ("plain", "standardized"),
+    )
     options = replace(options, graph=graph_options)
     if is_guided or options.n_clusters is None:
         graph = NeighborGraph(
@@ -111,7 +115,7 @@ def fit_tree(
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
     choices = {
-        "features": data.feature_map.kind,
+        "features": kind,
         "n_features": data.feature_map.n_outputs,
         "n_clusters": options.n_clusters,
     }
@@ -126,9 +130,9 @@ def fit_tree(
         trainer.report(choices)
         model = growth.grow(proposal)
     else:
-        kind = ITERATIVE_GROWTHS[options.growth]
+        growth_class = ITERATIVE_GROWTHS[options.growth]
         trainer.report(choices)
-        growth = kind(data, config, options, trainer, contrast)
+        growth = growth_class(data, config, options, trainer, contrast)
         model = growth.grow()
     return FittedTree(model.eval(), growth.height, choices)
 
@@ -141,7 +145,7 @@ def continue_training(
 ) -> None:
     """Train the whole of a model for one pass over new samples.
 
-    The target leaf of a sample is its most probable leaf before the pass. The encoder's
+    The targets are the leaf probabilities before the pass. The encoder's
     input has no noise: its scale in `fit` is the neighbor distance, which a small batch
     doesn't show.
 
@@ -165,7 +169,7 @@ def continue_training(
     objective = TreeObjective(
         model,
         data,
-        target=data.features.map(model.assign_leaves),
+        target=data.features.map(model.leaf_proba),
         noisy_features=NoisyFeatures(data.features),
         contrast=contrast and Contrast(contrast, model, trainer.generator),
         generator=trainer.generator,

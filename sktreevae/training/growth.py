@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from numbers import Integral
 
-import torch
 from torch import Tensor
 
 from ..data import TrainingData
@@ -21,6 +20,11 @@ from .objectives import (
 from .trainer import Phase, Trainer
 
 __all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
+
+LINEAR_ROUTING_FACTOR = 10.0
+"""Factor on the routing weight of a model with linear paths. Its densities are sharper,
+so that the ELBO would move more samples to other leaves. Its posterior heads don't
+depend on the encoder, so the encoder may serve the routers."""
 
 MAX_STATISTICS_ROWS = 10_000
 """Maximum number of samples that a mean or a variance is computed from."""
@@ -152,6 +156,8 @@ class TreeGrowth:
         self.generator = trainer.generator
         self.contrast_options = contrast
         self.routing_weight = routing_weight(data.samples.n_features)
+        if config.has_linear_paths:
+            self.routing_weight *= LINEAR_ROUTING_FACTOR
         self.min_samples = options.min_samples(len(data.samples))
         self.noisy_features = NoisyFeatures(data.features)
 
@@ -182,11 +188,11 @@ class TreeGrowth:
         ----------
         phase : Phase
             Schedules.
-        target : Tensor of int of shape (n_samples,), default=None
-            Target leaf of each sample; its most probable leaf by default.
+        target : Tensor of shape (n_samples, n_leaves), default=None
+            Target probability of each leaf; the present one by default.
         """
         if target is None:
-            target = self.assign_leaves()
+            target = self.data.features.map(self.model.leaf_proba)
         objective = TreeObjective(
             self.model,
             self.data,
@@ -228,13 +234,11 @@ class TreeGrowth:
         """Prune the leaf at a position in `topology.leaves`."""
         self.model.top_down = prune(self.model.top_down, leaf)
 
-    def target_of(self, assignment: Tensor) -> Tensor:
-        """Extend leaves of the training samples to all samples, (n_samples,).
+    def target_of(self, proba: Tensor) -> Tensor:
+        """Extend values of the training samples to all samples.
 
         Targets of held-out samples are never used, and 0 here.
         """
-        target = torch.zeros(
-            len(self.data.samples), dtype=torch.long, device=self.data.train.device
-        )
-        target[self.data.train] = assignment
+        target = proba.new_zeros(len(self.data.samples), *proba.shape[1:])
+        target[self.data.train] = proba
         return target

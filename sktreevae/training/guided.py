@@ -39,21 +39,24 @@ class GuidedGrowth(TreeGrowth):
         # The source of a leaf is its cluster in the proposal.
         clusters = [change.source[node] for node in change.topology.leaves]
         leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(proposal.cluster)
-        target = self.target_of(leaf_of_cluster[proposal.cluster])
+        leaf_of_sample = self.target_of(leaf_of_cluster[proposal.cluster])
+        target = self.target_of(proposal.proba[:, clusters])
         for leaf in range(len(clusters)):
-            members = self.data.train[target[self.data.train] == leaf]
+            members = self.data.train[leaf_of_sample[self.data.train] == leaf]
             self.model.top_down.init_leaf(leaf, self.mean_of(members))
         schedule = self.options.schedule
         batch_size = self.trainer.options.batch_size
         steps_per_epoch = n_batches(len(self.data.train), batch_size)
         max_steps = schedule.max_small_epochs * steps_per_epoch
         initializer = Initializer(
-            self.model, self.data, target, self.noisy_features, self.generator
+            self.model, self.data, leaf_of_sample, self.noisy_features, self.generator
         )
         if len(clusters) > 1:
             initializer.init_routers()
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
         self.train_all(self._joint_phase(initializer.init_latents(), max_steps), target)
+        if self.model.top_down.likelihood.has_scale:
+            initializer.update_scale()
         self.height = np.append(np.zeros(len(clusters)), proposal.height)
         self.height = self.height[list(change.source)]
         self.prune()
@@ -89,15 +92,15 @@ class GuidedGrowth(TreeGrowth):
         return Phase("joint", kl_weights, weights, min(min_steps, max_steps))
 
     def _train_routers(self, target: Tensor, n_steps: int) -> None:
-        """Train the encoder and the routers alone to reach the target leaves.
+        """Train the encoder and the routers alone to reach the target probabilities.
 
         These steps need neither latents nor decoders, so they are cheap. The joint
         training then starts with most samples in the right leaves.
 
         Parameters
         ----------
-        target : Tensor of int of shape (n_samples,)
-            Target leaf of each sample.
+        target : Tensor of shape (n_samples, n_leaves)
+            Target probability of each leaf.
         n_steps : int
             Maximum number of update steps.
         """
@@ -137,4 +140,4 @@ class GuidedGrowth(TreeGrowth):
         with self.trainer.options.autocast(index.device):
             embeddings = self.model.bottom_up(torch.cat(inputs))
             leaf_log_proba = self.model.route(embeddings).leaf_log_proba
-        return routing_loss(leaf_log_proba, target.repeat(len(inputs)))
+        return routing_loss(leaf_log_proba, target.repeat(len(inputs), 1))

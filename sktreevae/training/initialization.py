@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from ..data import TrainingData
 from ..model import (
     INITIAL_LOGIT,
+    NORMAL_KURTOSIS,
     DiagonalGaussian,
     Encoding,
+    LeafDecoders,
     TreeVAE,
     at_depth,
     select_leaves,
@@ -27,6 +29,9 @@ __all__ = ["Initializer"]
 
 MAX_ROWS = 5000
 """Number of samples that the values are computed from, if leaves are large enough."""
+
+BLOCK_SIZE = 512
+"""Number of samples that all leaves decode at a time."""
 
 ROWS_PER_LEAF = 50, 500
 """Minimum and maximum number of samples of a leaf, if it has them."""
@@ -40,7 +45,10 @@ MIN_RIDGE = 5.0
 TRANSITION_VARIANCE = 0.69
 """Initial variance of p(z_i | z_pa(i)): the softplus of 0."""
 
-EXPLAINED_RANGE = 0.02, 0.98
+MIN_LOADING_RIDGE = 0.1
+"""L2 penalty of the ridge regressions on latents, in samples."""
+
+EXPLAINED_RANGE = 0.02, 0.9995
 """Range of the fraction of variance that a posterior head is taken to explain."""
 
 MIN_VARIANCE = 1e-12
@@ -126,8 +134,38 @@ class Initializer:
             error = (step - output).square()
         log_proba = model.route(encoding.embeddings).leaf_log_proba
         weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
-        likelihood.init_scale(*_expected_errors(weight, x, mean, error, leaf))
+        error, n_samples = _expected_errors(weight, x, mean, error, leaf)
+        likelihood.set_scale(error, n_samples, NORMAL_KURTOSIS)
         return True
+
+    @torch.no_grad()
+    def update_scale(self) -> None:
+        """Set the scale of leaves to its optimum for the other parameters.
+
+        Update steps alone would take longer to reach it than the rest of the model.
+        """
+        model, likelihood = self.model, self.model.top_down.likelihood
+        train = self.data.train
+        order = torch.randperm(
+            len(train), generator=self.generator, device=train.device
+        )
+        square = fourth = n_samples = torch.zeros((), dtype=torch.float32)
+        for index in train[order[:MAX_ROWS]].split(BLOCK_SIZE):
+            x = self.data.samples[index]
+            encoding = model.encode(x, self.data.features[index])
+            noise = model.sample_noise(len(index), self.generator)
+            posterior = model.posterior(encoding, noise)
+            output = model.top_down.decoders(posterior.leaf_z)
+            error = (likelihood.mean(output) - x).square()
+            weight = posterior.routing.leaf_log_proba.exp()[:, None]
+            square = square + (weight @ error).squeeze(1)
+            fourth = fourth + (weight @ error.square()).sum((0, 1))
+            n_samples = n_samples + weight.sum(2)
+        total = n_samples.sum()
+        variance = (square.sum(0) / total).clamp(min=MIN_VARIANCE)
+        kurtosis = (fourth / total / variance.square()).clamp(min=NORMAL_KURTOSIS)
+        error = square / n_samples.clamp(min=MIN_MASS)
+        likelihood.set_scale(error, n_samples, kurtosis)
 
     def _draw_samples(self) -> Tensor:
         """Draw training samples of each leaf; return their indices, sorted by leaf."""
@@ -173,7 +211,8 @@ def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:
     """
     n_rows, n_features = rows.shape
     latents = rows.new_zeros(n_rows, model.config.latent_dim)
-    n_components = min(model.config.latent_dim, n_rows - 1)
+    # At least one component is noise.
+    n_components = min(model.config.latent_dim, n_rows - 1, n_features - 1)
     if n_components < 1:
         return latents
     values, vectors = torch.linalg.eigh(rows @ rows.T)
@@ -246,21 +285,44 @@ def _init_readout(
     leaf: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Initialize the readout and the constants; return the change of the output.
+    """Initialize the decoders' linear part; return the change of their output.
 
-    `step` is the change of the decoders' output that each sample asks for.
+    It is the loadings, or the readout and the constants if there are none. `step` is
+    the change of the output that each sample asks for.
     """
     decoders = model.top_down.decoders
     n_leaves = len(model.topology.leaves)
+    sizes = leaf.bincount(minlength=n_leaves).tolist()
     posterior = model.posterior(encoding, model.sample_noise(len(leaf), generator))
     z = posterior.leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
-    hidden = decoders.hidden_units(z, leaf.bincount(minlength=n_leaves).tolist())
+    if decoders.loadings is not None:
+        return _init_loadings(decoders, z, step, sizes)
+    hidden = decoders.hidden_units(z, sizes)
     mean = _group_means(hidden, leaf, n_leaves)
     weight, _, _ = _ridge(hidden - mean[leaf], step)
     decoders.readout.weight.copy_(weight.T)
     decoders.readout.bias.zero_()
     decoders.constant -= (mean @ weight)[:, None]
     return (hidden - mean[leaf]) @ weight
+
+
+def _init_loadings(
+    decoders: LeafDecoders, z: Tensor, step: Tensor, sizes: list[int]
+) -> Tensor:
+    """Initialize the loadings by ridge regressions; return the change of the output.
+
+    The readout starts at 0: it learns what is not linear.
+    """
+    decoders.readout.weight.zero_()
+    decoders.readout.bias.zero_()
+    penalty = MIN_LOADING_RIDGE * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    changes = []
+    for leaf, rows in enumerate(z.split(sizes)):
+        target = step.split(sizes)[leaf]
+        loading = torch.linalg.solve(rows.T @ rows + penalty, rows.T @ target)
+        decoders.loadings[leaf] = loading
+        changes.append(rows @ loading)
+    return torch.cat(changes)
 
 
 def _expected_errors(

@@ -146,15 +146,12 @@ class IterativeGrowth(TreeGrowth):
             "reconstruction": self.model.leaf_reconstruction,
         }.get(self.options.split_criterion)
         for rows in samples.chunks():
-            proba = features.map(self._leaf_proba, rows)
+            proba = features.map(self.model.leaf_proba, rows)
             if leaf_score is None:
                 total += (proba >= self._threshold()).sum(0)
             else:
                 total -= (proba * samples.map(leaf_score, rows)).sum(0)
         return total.tolist()
-
-    def _leaf_proba(self, features: Tensor) -> Tensor:
-        return self.model.leaf_log_proba(features).exp()
 
     def _threshold(self) -> float:
         """Return the minimum P(l | x) of the samples that a split is trained on."""
@@ -184,8 +181,8 @@ class IterativeGrowth(TreeGrowth):
             return inputs(rows).embedding
 
         split = new_split(self.model.top_down, self.generator)
-        target = torch.zeros_like(index)
-        target[: len(train)] = self._init_split(split, embed, train)
+        sides = self._init_split(split, embed, train)
+        target = torch.cat([sides, sides.new_zeros(len(validation), 2)])
         objective = SplitObjective(
             split,
             inputs,
@@ -210,13 +207,13 @@ class IterativeGrowth(TreeGrowth):
     def _members(self, leaf: int) -> tuple[Tensor, Tensor]:
         """Return the training and validation samples that reach a leaf."""
         is_member = self.data.features.map(
-            lambda features: self._leaf_proba(features)[:, leaf] >= self._threshold()
+            lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
         )
         train, validation = self.data.train, self.data.validation
         return train[is_member[train]], validation[is_member[validation]]
 
     def _propose_sides(self, index: Tensor) -> Tensor:
-        """Propose a side, 0 (left) or 1 (right), for each sample of a leaf.
+        """Propose the sides of a split; return their probabilities for each sample.
 
         The sides are two clusters of the neighbor graph of the samples. If one is
         smaller than `min_samples`, more clusters are asked for.
@@ -234,7 +231,7 @@ class IterativeGrowth(TreeGrowth):
             sides = proposal.sides(self.min_samples)
             if sides is not None:
                 return sides
-        return graph.propose(2).cluster
+        return graph.propose(2).proba
 
     def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
         """Initialize a root and two leaves with the proposed sides of some samples.
@@ -250,14 +247,15 @@ class IterativeGrowth(TreeGrowth):
 
         Returns
         -------
-        target : Tensor of int of shape (n_members,)
-            Target leaf of each sample, 0 or 1.
+        target : Tensor of shape (n_members, 2)
+            Target probability of each leaf.
         """
         target = self._propose_sides(train)
+        side = target.argmax(1)
         rows = router_rows(train)
-        split.init_router(embed(rows), target[rows])
-        for leaf in target.unique().tolist():
-            split.init_leaf(leaf, self.mean_of(train[target == leaf]))
+        split.init_router(embed(rows), side[rows])
+        for leaf in side.unique().tolist():
+            split.init_leaf(leaf, self.mean_of(train[side == leaf]))
         return target
 
     def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:

@@ -52,7 +52,7 @@ class LossTerms:
     elbo : ElboTerms
         Terms of the evidence lower bound of each sample.
     routing_loss : Tensor of shape ()
-        Cross-entropy between the leaf probabilities and the target leaves.
+        Kullback-Leibler divergence of the leaf probabilities from their targets.
     contrast : Tensor of shape (), default=None
         Weighted contrastive loss; None without augmentations.
     """
@@ -87,16 +87,20 @@ def routing_weight(n_features: int) -> float:
 
 
 def routing_loss(leaf_log_proba: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy between leaf probabilities and target leaves, in nats.
+    """Return the divergence of leaf probabilities from their targets, in nats.
+
+    It is the mean Kullback-Leibler divergence: the cross-entropy, without the entropy
+    of the targets.
 
     Parameters
     ----------
     leaf_log_proba : Tensor of shape (n_leaves, batch)
         log P(l | x).
-    target : Tensor of int of shape (batch,)
-        Target leaf of each sample.
+    target : Tensor of shape (batch, n_leaves)
+        Target probability of each leaf.
     """
-    return -leaf_log_proba.gather(0, target[None]).mean()
+    divergence = torch.xlogy(target, target) - target * leaf_log_proba.T
+    return divergence.sum(1).mean()
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,8 @@ class TreeObjective:
         The model.
     data : TrainingData
         The samples.
-    target : Tensor of int of shape (n_samples,)
-        Target leaf of each sample.
+    target : Tensor of shape (n_samples, n_leaves)
+        Target probability of each leaf.
     noisy_features : NoisyFeatures
         Features that the encoder reads.
     contrast : Contrast or None
@@ -266,8 +270,8 @@ class SplitObjective:
         Returns the `SplitInputs` of a batch.
     rows : callable
         Returns the data of a batch.
-    target : Tensor of int of shape (n_samples,)
-        0 for the left child, 1 for the right one.
+    target : Tensor of shape (n_samples, 2)
+        Target probability of the left and the right child.
     generator : torch.Generator
         Source of the latents.
     contrastive_weight : float

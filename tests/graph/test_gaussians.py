@@ -3,13 +3,18 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.covariance import oas
+from sklearn.datasets import make_circles, make_moons
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 from sktreevae.data import FeatureTable
 from sktreevae.graph import GraphOptions, NeighborGraph, gaussians
-from sktreevae.graph.gaussians import refine_gaussians, shrunk_covariance
+from sktreevae.graph.gaussians import (
+    overlapping_gaussians,
+    refine_gaussians,
+    shrunk_covariance,
+)
 
 
 @pytest.mark.parametrize(("n_samples", "scale"), [(4, 1.0), (30, 1.0), (30, 5.0)])
@@ -100,3 +105,97 @@ def test_the_covariance_of_many_samples_is_that_of_a_part(rng, monkeypatch):
     assert adjusted_rand_score(y, refine_gaussians(X, y)) > 0.9
     assert n_samples // 3 <= min(sizes)
     assert max(sizes) <= gaussians.MAX_COVARIANCE_ROWS
+
+
+# Mixtures
+
+
+def two_gaussians(rng, n=2000, distance=2.0, n_features=2):
+    """Return two Gaussians, the nearer mean of each sample, and P(second | x)."""
+    y = np.arange(n) % 2
+    X = rng.standard_normal((n, n_features))
+    X[:, 0] += distance * y
+    log_odds = distance * (X[:, 0] - distance / 2)
+    return X, (log_odds > 0).astype(int), 1 / (1 + np.exp(-log_odds))
+
+
+def test_probabilities_of_overlapping_gaussians_are_near_the_true_ones(rng):
+    X, cluster, truth = two_gaussians(rng)
+    proba = overlapping_gaussians(X, cluster).predict_proba(X)
+    assert np.abs(proba[:, 1] - truth).mean() < 0.03
+
+
+def test_components_are_numbered_as_the_clusters(rng):
+    y = np.arange(900) % 3
+    X = rng.standard_normal((900, 2)) + 9.0 * np.eye(3, 2)[y]
+    for numbers in ([0, 1, 2], [2, 0, 1]):
+        cluster = np.array(numbers)[y]
+        mixture = overlapping_gaussians(X, cluster)
+        np.testing.assert_array_equal(mixture.predict(X), cluster)
+
+
+def moons(n):
+    return make_moons(n, noise=0.05, random_state=0)
+
+
+def rings(n):
+    return make_circles(n, noise=0.05, factor=0.4, random_state=0)
+
+
+@pytest.mark.parametrize("make", [moons, rings])
+@pytest.mark.parametrize("n_samples", [400, 2000])
+def test_clusters_of_other_shapes_have_no_mixture(make, n_samples):
+    X, cluster = make(n_samples)
+    assert overlapping_gaussians(X, cluster) is None
+
+
+@pytest.mark.parametrize(("smallest", "is_large"), [(9, False), (10, True)])
+def test_clusters_have_two_samples_for_each_feature(smallest, is_large, rng):
+    cluster = np.repeat([0, 1], [200, smallest])
+    X = rng.standard_normal((len(cluster), 5)) + 9.0 * cluster[:, None]
+    assert (overlapping_gaussians(X, cluster) is not None) == is_large
+
+
+def test_one_cluster_has_no_mixture(rng):
+    X = rng.standard_normal((300, 2))
+    assert overlapping_gaussians(X, np.zeros(300, dtype=int)) is None
+
+
+@pytest.mark.parametrize(("n_features", "is_narrow"), [(64, True), (65, False)])
+def test_wide_tables_have_no_mixture(n_features, is_narrow, rng):
+    X, cluster, _ = two_gaussians(rng, 600, 9.0, n_features)
+    assert (overlapping_gaussians(X, cluster) is not None) == is_narrow
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, "tied"), (4.0, "full")])
+def test_gaussians_share_a_covariance_if_theirs_are_equal(scale, expected, rng):
+    cluster = np.arange(1000) % 2
+    X = rng.standard_normal((1000, 3)) * np.where(cluster, scale, 1.0)[:, None]
+    X[:, 0] += 20.0 * cluster
+    assert overlapping_gaussians(X, cluster).covariance_type == expected
+
+
+def test_the_mixture_of_many_samples_is_that_of_a_part(rng, monkeypatch):
+    monkeypatch.setattr(gaussians, "MAX_MIXTURE_ROWS", 500)
+    X, cluster, truth = two_gaussians(rng, 2000)
+    sizes = []
+    fit = gaussians._fit_mixture
+    monkeypatch.setattr(
+        gaussians,
+        "_fit_mixture",
+        lambda x, *args: sizes.append(len(x)) or fit(x, *args),
+    )
+    # Not every second sample: they alternate.
+    order = rng.permutation(2000)
+    X, cluster, truth = X[order], cluster[order], truth[order]
+    proba = overlapping_gaussians(X, cluster).predict_proba(X)
+    assert set(sizes) == {500}
+    assert np.abs(proba[:, 1] - truth).mean() < 0.06
+
+
+def test_a_mixture_follows_from_the_samples_alone(rng):
+    X, cluster, _ = two_gaussians(rng, 400)
+    np.random.seed(0)  # noqa: NPY002
+    one = overlapping_gaussians(X, cluster).means_
+    np.random.seed(1)  # noqa: NPY002
+    np.testing.assert_array_equal(one, overlapping_gaussians(X, cluster).means_)

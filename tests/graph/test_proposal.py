@@ -4,9 +4,12 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
+from torch.nn.functional import one_hot
 from torch.utils.data import TensorDataset
 
 from sktreevae._cache import Cache
@@ -137,6 +140,12 @@ def test_groups_without_common_neighbors_are_joined_by_distance():
     assert adjusted_rand_score(y // 2, cluster(X, 2).cluster) == 1.0
 
 
+def make_proposal(cluster, proba, merges):
+    """Return a proposal without heights."""
+    height, spacing = np.arange(len(merges)), torch.zeros(len(cluster))
+    return Proposal(cluster, proba, merges, height, spacing, {})
+
+
 @pytest.mark.parametrize(
     ("merges", "sizes", "expected"),
     [
@@ -154,14 +163,76 @@ def test_groups_without_common_neighbors_are_joined_by_distance():
 def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, expected):
     cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
-    proposal = Proposal(
-        cluster, merges, np.arange(len(merges)), torch.zeros(len(cluster)), {}
-    )
-    side = proposal.sides(min_samples=10)
+    side = make_proposal(cluster, one_hot(cluster).float(), merges).sides(10)
     if expected is None:
         assert side is None
     else:
-        assert torch.equal(side, torch.tensor(expected)[cluster])
+        assert torch.equal(side, one_hot(torch.tensor(expected)[cluster]).float())
+
+
+@given(st.integers(0, 99))
+def test_probabilities_of_sides_are_sums_over_their_clusters(seed):
+    rng = np.random.default_rng(seed)
+    proba = torch.from_numpy(rng.dirichlet(np.ones(4), size=80))
+    merges = np.array([[1, 2], [0, 4], [3, 5]])
+    proposal = make_proposal(proba.argmax(1), proba, merges)
+    # The last merge has the third cluster on its left, all others on its right.
+    side = proposal.sides(1)
+    expected = torch.stack([proba[:, 3], proba[:, :3].sum(1)], dim=1)
+    torch.testing.assert_close(side, expected)
+    torch.testing.assert_close(side.sum(1), torch.ones(80).double())
+
+
+def touching_gaussians(n=600):
+    """Return two Gaussians that overlap, two standard deviations apart."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 2))
+    X[:, 0] += 2.0 * (np.arange(n) % 2)
+    return X
+
+
+PROPOSED = {
+    "mixture": touching_gaussians(),
+    "shares": make_moons(600, noise=0.08, random_state=0)[0],
+}
+"""Data whose probabilities are those of a mixture, or the shares of the neighbors."""
+
+
+@pytest.mark.parametrize("max_landmarks", [600, 300])
+@pytest.mark.parametrize("kind", PROPOSED)
+def test_every_sample_has_probabilities_of_clusters(kind, max_landmarks):
+    proposal = cluster(PROPOSED[kind], 2, max_landmarks=max_landmarks)
+    assert proposal.proba.shape == (600, 2)
+    assert (proposal.proba >= 0).all()
+    total = proposal.proba.sum(1).double()
+    torch.testing.assert_close(total, torch.ones(600).double(), rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", PROPOSED)
+def test_probabilities_are_in_single_precision(kind):
+    # Losses and targets are; some devices have no other.
+    assert cluster(PROPOSED[kind], 2).proba.dtype == torch.float32
+
+
+@pytest.mark.parametrize("max_landmarks", [600, 300])
+def test_a_sample_is_in_its_most_probable_cluster(max_landmarks):
+    proposal = cluster(PROPOSED["mixture"], 2, max_landmarks=max_landmarks)
+    assert torch.equal(proposal.proba.argmax(1), proposal.cluster)
+
+
+def test_most_neighbors_of_most_samples_are_in_their_cluster():
+    proposal = cluster(PROPOSED["shares"], 2)
+    agree = (proposal.proba.argmax(1) == proposal.cluster).float().mean()
+    assert agree > 0.98
+    assert proposal.proba.max(1).values.mean() > 0.98
+
+
+def test_probabilities_of_overlapping_clusters_are_soft():
+    X = touching_gaussians()
+    proba = cluster(X, 2).proba.double().numpy()
+    truth = 1 / (1 + np.exp(-2.0 * (X[:, 0] - 1.0)))
+    error = min(np.abs(proba[:, k] - truth).mean() for k in (0, 1))
+    assert error < 0.1
 
 
 def gaussians_of_four_scales(seed):

@@ -30,6 +30,8 @@ def decode(decoders, i, z):
     readout = decoders.readout
     hidden = rectify(perceptron(decoders.hidden, i, z))
     output = readout.weight.numpy(force=True) @ hidden + readout.bias.numpy(force=True)
+    if decoders.loadings is not None:
+        output = output + z @ decoders.loadings[i].numpy(force=True)
     return output + decoders.constant[i, 0].numpy(force=True)
 
 
@@ -64,7 +66,7 @@ def log_likelihood(model, leaf, output, x):
     likelihood = model.top_down.likelihood
     if hasattr(likelihood, "raw_variance"):
         raw = likelihood.raw_variance[leaf, 0].numpy(force=True)
-        variance = [softplus(10.0 * r) + 1e-2 for r in raw]
+        variance = [softplus(10.0 * r) + 1e-3 for r in raw]
         return sum(
             -0.5 * (np.log(2 * np.pi * v) + (xi - m) ** 2 / v)
             for xi, m, v in zip(x, output, variance, strict=True)
@@ -90,9 +92,12 @@ def elbo_terms(model, x, noise):
 
     def visit(node, depth, probability, z_parent):
         embedding = embeddings[min(depth, len(embeddings) - 1)]
+        head_input = embedding
+        if model.config.likelihood == "gaussian":
+            head_input = np.concatenate([embedding, x])
         if node == 0:
             head = model.root_head
-            raw = head.weight.numpy(force=True) @ embedding
+            raw = head.weight.numpy(force=True) @ head_input
             mean_q, var_q = mean_and_variance(raw + head.bias.numpy(force=True))
             mean_p, var_p = np.zeros_like(mean_q), np.ones_like(var_q)
             terms["kl_root"] += probability * gaussian_kl(mean_q, var_q, mean_p, var_p)
@@ -100,7 +105,7 @@ def elbo_terms(model, x, noise):
             raw = perceptron(top_down.transformations, node - 1, z_parent)
             mean_p, var_p = mean_and_variance(raw)
             mean_p = mean_p + z_parent
-            raw = perceptron(top_down.heads, node - 1, embedding)
+            raw = perceptron(top_down.heads, node - 1, head_input)
             mean_hat, var_hat = mean_and_variance(raw)
             var_q = 1.0 / (1.0 / var_hat + 1.0 / var_p)
             mean_q = var_q * (mean_hat / var_hat + mean_p / var_p)

@@ -84,6 +84,34 @@ def test_wrong_settings_are_refused(fields, message):
         ModelConfig(7, **fields)
 
 
+# Linear paths
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"n_features": 128}, True),
+        ({"n_features": 129}, False),
+        ({"likelihood": "bernoulli"}, False),
+        ({"likelihood": "poisson"}, False),
+        ({"n_features": 64, "image_shape": (8, 8)}, False),
+        ({"encoder": perceptron}, False),
+        ({"decoder": perceptron}, False),
+    ],
+)
+def test_narrow_tables_of_real_numbers_have_linear_paths(fields, expected):
+    config = create(**fields)
+    assert config.has_linear_paths == expected
+    loadings = getattr(config.build_decoders(2, seeded()), "loadings", None)
+    assert (loadings is not None) == expected
+
+
+@pytest.mark.parametrize(("likelihood", "width"), [("gaussian", 13), ("poisson", 6)])
+def test_heads_of_linear_paths_read_the_data_as_well(likelihood, width):
+    assert create(likelihood=likelihood).head_dim == width
+
+
 # Networks by name
 
 

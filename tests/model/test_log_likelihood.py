@@ -29,6 +29,7 @@ def test_log_likelihood_of_a_mixture_is_exact(generator):
     set_posterior(model)
     with torch.no_grad():
         model.top_down.decoders.readout.weight.zero_()
+        model.top_down.decoders.loadings.zero_()
         model.top_down.p_routers.weights[-1].zero_()
     left = model.top_down.p_routers.biases[-1][:, 0, 0].sigmoid()
     weights = torch.stack(
@@ -142,7 +143,7 @@ def test_log_likelihood_is_the_log_of_the_mean_weight(generator):
 
 def test_impossible_data_has_no_likelihood(generator):
     model = make_model(balanced(1), likelihood="gaussian").float()
-    x = torch.full((1, 5), 2e19)  # whose square overflows
+    x = torch.full((1, 5), 1e19)  # the sum of whose squares overflows
     assert model.log_likelihood(x, 2, generator).item() == -np.inf
 
 

@@ -50,12 +50,12 @@ def test_attached_splits_compute_what_they_did_alone(generator):
     model = make_model(Topology.stump())
     split = new_split(model.top_down, generator)
     x = make_data(4, generator)
-    embeddings = model.bottom_up(x)
+    encoding = model.encode(x)
     posterior = infer(model, x)
     level = posterior.levels[1]
     parent = DiagonalGaussian(level.q.mean[1], level.q.variance[1])
     alone = split.posterior(
-        Encoding(embeddings[1:], embeddings[1:]),
+        Encoding(encoding.embeddings[1:], encoding.posterior_inputs[1:]),
         parent,
         root_prior=parent,
         root_log_proba=posterior.routing.node_log_proba[1][1],

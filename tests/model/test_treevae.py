@@ -78,7 +78,7 @@ def test_one_leaf_is_a_plain_vae(likelihood, generator):
     x = make_data(4, generator)
     noise = model.sample_noise(4, generator)
     terms = model.elbo(x, noise)
-    q = DiagonalGaussian.from_raw(model.root_head(model.bottom_up(x)[0]))
+    q = DiagonalGaussian.from_raw(model.root_head(model.encode(x).posterior_inputs[0]))
     output = model.top_down.decoders(q.sample(noise[0]))
     log_prob = model.top_down.likelihood.log_prob(output, x)[0]
     prior = torch.distributions.Normal(0.0, 1.0)
@@ -225,11 +225,30 @@ def test_more_samples_than_a_block(generator):
     assert leaf.shape == (20,)
 
 
-def test_embedding_is_what_the_root_reads(generator):
+def test_embedding_is_what_the_router_of_the_root_reads(generator):
     model = make_model(caterpillar(4))
     x = make_data(4, generator)
-    q = DiagonalGaussian.from_raw(model.root_head(model.embed(x)))
+    routing = model.route(model.encode(x).embeddings)
+    logit = model.top_down.q_routers(model.embed(x))[0, :, 0]
+    torch.testing.assert_close(routing.q_logits[0][0], logit)
+
+
+@pytest.mark.parametrize(("likelihood", "n_data"), [("gaussian", 5), ("bernoulli", 0)])
+def test_the_head_of_the_root_reads_the_embedding_and_the_data_of_linear_paths(
+    likelihood, n_data, generator
+):
+    model = make_model(caterpillar(4), likelihood=likelihood)
+    x = make_data(4, generator)
+    inputs = torch.cat([model.embed(x), x[:, :n_data]], dim=1)
+    q = DiagonalGaussian.from_raw(model.root_head(inputs))
     torch.testing.assert_close(q.mean, infer(model, x).levels[0].z[0])
+
+
+def test_leaf_probabilities_are_those_of_the_routing(generator):
+    model = make_model(balanced(2))
+    x = make_data(4, generator)
+    expected = leaf_log_proba(model, x).T.exp()
+    torch.testing.assert_close(model.leaf_proba(x), expected)
 
 
 def test_reconstruction_is_the_mean_over_the_leaves(generator):

@@ -405,7 +405,10 @@ def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
 
 def at_splits(model, embeddings):
     """Return log-odds at the splits, and the probabilities to get there."""
-    posterior = model.posterior(Encoding(embeddings, embeddings))
+    # The data, which the posterior heads read as well, don't matter to the routers.
+    x = torch.zeros(len(embeddings[0]), model.config.n_features)
+    inputs = [torch.cat([embedding, x], dim=1) for embedding in embeddings]
+    posterior = model.posterior(Encoding(embeddings, inputs))
     tree, logits, weights = model.topology, [], []
     for depth, (level, nodes) in enumerate(
         zip(posterior.levels, tree.levels, strict=True)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
+from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
 from sktreevae.graph import GraphOptions, NeighborGraph
@@ -49,11 +50,20 @@ def built(n_clusters, pairs=None, **options):
 def test_routers_learn_their_targets_alone():
     growth, target = built(8)
     before = {name: p.clone() for name, p in growth.model.named_parameters()}
-    growth._train_routers(target, 200)
+    growth._train_routers(one_hot(target).float(), 200)
     assert (growth.assign_leaves() == target).float().mean() > 0.98
     trained = ("bottom_up", "top_down.q_routers")
     for name, parameter in growth.model.named_parameters():
         assert name.startswith(trained) != torch.equal(parameter, before[name]), name
+
+
+def test_routers_learn_soft_targets():
+    growth, y = built(8)
+    # The nearer pairs of clusters can't be told apart.
+    target = one_hot(y // 2, 4).float().repeat_interleave(2, dim=1) / 2
+    growth._train_routers(target, 200)
+    proba = growth.data.features.map(growth.model.leaf_proba)
+    assert (proba - target).abs().mean() < 0.02
 
 
 def far_away(growth):
@@ -64,7 +74,7 @@ def far_away(growth):
 def test_routers_learn_to_send_augmentations_where_the_samples_go():
     growth, target = built(8, lambda index, _: far_away(growth)[index])
     before = {name: p.clone() for name, p in growth.contrast.named_parameters()}
-    growth._train_routers(target, 200)
+    growth._train_routers(one_hot(target).float(), 200)
     for features in (growth.data.features[:], far_away(growth)):
         leaf = growth.model.assign_leaves(features)
         assert (leaf == target).float().mean() > 0.9
@@ -80,7 +90,7 @@ def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch
     monkeypatch.setattr(
         growth.model.bottom_up, "forward", lambda x: calls.append(1) or forward(x)
     )
-    growth._train_routers(target, 20)
+    growth._train_routers(one_hot(target).float(), 20)
     # An epoch has 8 steps.
     assert len(calls) == n_steps
 

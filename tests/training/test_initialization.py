@@ -39,6 +39,13 @@ def parts(initializer):
     return initializer.model, initializer.data, initializer.target
 
 
+@torch.no_grad()
+def make_certain(model):
+    """Make routers certain: each sample reaches its own leaf only."""
+    for parameter in model.top_down.q_routers.parameters():
+        parameter *= 100.0
+
+
 def mean_elbo(model, data):
     generator = torch.Generator().manual_seed(1)
     noises = [model.sample_noise(1, generator) for _ in range(4)]
@@ -91,6 +98,7 @@ def test_noise_gives_no_latents():
     initializer = start(X, y)
     model, data, _ = parts(initializer)
     initializer.init_routers()
+    make_certain(model)
     initializer.init_latents()
     with torch.no_grad():
         terms = model.elbo(data.samples[:])
@@ -103,9 +111,7 @@ def test_variances_of_leaves_are_those_of_their_samples():
     initializer = start(noise * (1 + y[:, None]) + 6.0 * y[:, None], y)
     model, data, target = parts(initializer)
     initializer.init_routers()
-    with torch.no_grad():  # certain routers: each sample reaches its own leaf only
-        for parameter in model.top_down.q_routers.parameters():
-            parameter *= 100.0
+    make_certain(model)
     initializer.init_latents()
     variance = model.top_down.likelihood.variance.mean((1, 2)).tolist()
     x = data.samples[:]
@@ -162,3 +168,112 @@ def test_ridge_regression_finds_a_linear_map(generator):
     weight, bias, error = initialization._ridge(x, y)
     torch.testing.assert_close(x @ weight + bias, y, atol=0.5, rtol=0.0)
     assert error < 0.05
+
+
+# Loadings
+
+
+def test_loadings_predict_the_samples_better_than_their_mean():
+    X, y = factors()
+    initializer = start(X, y)
+    model, data, target = parts(initializer)
+    initializer.init_routers()
+    initializer.init_latents()
+    decoders = model.top_down.decoders
+    assert not decoders.readout.weight.any()
+    assert decoders.loadings.flatten(1).any(1).all()
+    x = data.samples[:]
+    with torch.no_grad():
+        z = model.posterior(model.encode(x)).leaf_z[target, torch.arange(len(x))]
+        linear = torch.einsum("bi,bif->bf", z, decoders.loadings[target])
+    residual = torch.stack([x[target == k].mean(0) for k in (0, 1)])[target] - x
+    error = (residual + linear).square().mean()
+    assert error < 0.4 * residual.square().mean()
+
+
+def test_one_component_at_least_is_noise():
+    # Two latent variables explain two features without an error.
+    X, y = factors(n_features=2)
+    residual = torch.tensor(X[y == 0] - X[y == 0].mean(axis=0), dtype=torch.float32)
+    model = start(X, y).model
+    latents = initialization._latents(residual, torch.zeros(2), model)
+    assert latents[:, 0].any()
+    assert not latents[:, 1].any()
+
+
+# Scales after training
+
+
+def log_variances(model):
+    return model.top_down.likelihood.variance[:, 0].detach().log()
+
+
+@torch.no_grad()
+def expected_log_likelihood(model, data, log_variance, seed=3):
+    """Return the mean of log p(x | z) over leaves and samples, (n_leaves,)."""
+    x = data.samples[:]
+    generator = torch.Generator().manual_seed(seed)
+    posterior = model.posterior(model.encode(x), model.sample_noise(len(x), generator))
+    output = model.top_down.decoders(posterior.leaf_z)
+    normal = torch.distributions.Normal(output, (log_variance / 2).exp()[:, None])
+    weight = posterior.routing.leaf_log_proba.exp()
+    return (weight * normal.log_prob(x).sum(-1)).sum(1)
+
+
+def scaled_start(n_samples=3000):
+    """Return an initializer, after an update of the scale."""
+    initializer = start(*factors(n_samples=n_samples))
+    initializer.init_routers()
+    initializer.init_latents()
+    with torch.no_grad():
+        initializer.model.top_down.likelihood.raw_variance.zero_()
+    initializer.update_scale()
+    return initializer
+
+
+@pytest.mark.parametrize("leaf", [0, 1])
+@pytest.mark.parametrize("step", [-0.2, 0.2])
+def test_other_variances_have_a_lower_likelihood(leaf, step):
+    initializer = scaled_start()
+    model, data, _ = parts(initializer)
+    best = log_variances(model)
+    other = best.clone()
+    other[leaf] += step
+    before, after = (expected_log_likelihood(model, data, v) for v in (best, other))
+    # By more than the error of the latents that are drawn.
+    assert after[leaf] < before[leaf] - 1.0
+    assert after[1 - leaf] == before[1 - leaf]
+
+
+def test_the_scale_is_that_of_the_squared_errors_of_all_samples():
+    initializer = scaled_start()
+    model, data, _ = parts(initializer)
+    x = data.samples[:]
+    noise = model.sample_noise(len(x), torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        posterior = model.posterior(model.encode(x), noise)
+        weight = posterior.routing.leaf_log_proba.exp()[..., None]
+        error = (model.top_down.decoders(posterior.leaf_z) - x).square()
+        expected = (weight * error).sum(1) / weight.sum(1)
+    ratio = log_variances(model) - expected.log()
+    assert ratio.abs().mean() < 0.05
+
+
+def test_an_update_of_the_scale_changes_nothing_else():
+    initializer = start(*factors())
+    initializer.init_routers()
+    before = {name: p.clone() for name, p in initializer.model.named_parameters()}
+    initializer.update_scale()
+    for name, parameter in initializer.model.named_parameters():
+        changed = not torch.equal(parameter, before[name])
+        assert changed == (name == "top_down.likelihood.raw_variance"), name
+
+
+def test_a_leaf_that_no_sample_reaches_has_a_finite_scale():
+    initializer = start(*factors())
+    with torch.no_grad():
+        initializer.model.top_down.q_routers.biases[-1].fill_(1e4)
+    initializer.update_scale()
+    variance = initializer.model.top_down.likelihood.variance
+    assert variance.isfinite().all()
+    torch.testing.assert_close(variance[1], variance[0], rtol=1e-2, atol=0.0)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
+from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import leaf_purity
@@ -79,7 +80,7 @@ def test_a_split_contrasts_the_new_router_alone():
         split,
         inputs.__getitem__,
         growth.data.samples.__getitem__,
-        torch.zeros(160, dtype=torch.long),
+        torch.full((160, 2), 0.5),
         generator=growth.generator,
         contrastive_weight=2.0,
         n_leaves=3,
@@ -111,7 +112,7 @@ def test_split_inputs_have_no_pairs_without_views():
 def test_samples_and_augmentations_have_the_same_targets():
     growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
     growth.build_model(Topology.stump())
-    index, target = torch.arange(160), torch.arange(160) % 2
+    index, target = torch.arange(160), one_hot(torch.arange(160) % 2).float()
 
     def whole_tree(contrast):
         return TreeObjective(

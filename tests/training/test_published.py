@@ -165,7 +165,8 @@ def test_a_new_split_knows_no_sides():
     growth.build_model(Topology.stump())
     split, train = growth.model.top_down, growth.data.train
     target = growth._init_split(split, growth._embed, train)
-    assert not target.any()
+    assert target.shape == (len(train), 2)
+    assert (target == 0.5).all()
     assert_close(split.decoders.constant[0], split.decoders.constant[1])
 
 

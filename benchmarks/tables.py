@@ -1,0 +1,253 @@
+"""Numbers that users of tables take at their word: probabilities, densities, clusters.
+
+- ``calibration``: log-loss on two Gaussians above that of the true posterior, and the
+  calibration error on held-out rows of real data.
+- ``density``: held-out log-density beside a Gaussian mixture and a flat VAE, and the
+  standard deviation of samples relative to that of the data, within clusters.
+- ``mixed``: adjusted Rand index on tables of numeric and discrete columns, beside
+  Ward's method and k-means on standardized columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from generated import MIXED_KINDS, make_mixed
+from quality import load
+from records import append, publish, read, summarize
+from scipy.special import expit
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_digits,
+    load_iris,
+    load_wine,
+    make_blobs,
+    make_moons,
+)
+from sklearn.metrics import adjusted_rand_score, log_loss
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from sktreevae import TreeVAEClustering
+
+KEYS = {"part": "part", "data": "data", "method": "method"}
+METRICS = {
+    "log_loss": ("log-loss above truth", 3),
+    "accuracy": ("accuracy", 3),
+    "confidence": ("confidence", 3),
+    "calibration_error": ("ECE", 3),
+    "log_density": ("nats a feature", 3),
+    "width": ("width, median", 2),
+    "max_width": ("width, largest", 2),
+    "ari": ("ARI", 3),
+}
+
+N_BINS = 15
+"""Number of bins of the calibration error."""
+
+CALIBRATED = {
+    "digits": 10,
+    "digits-images": 10,
+    "mnist-10k": 10,
+    "mnist-images-10k": 10,
+    "fashion-images-10k": 10,
+}
+"""Real data of the calibration, and the number of leaves."""
+
+
+def fit(X: np.ndarray, n_clusters: int, seed: int, **options) -> TreeVAEClustering:
+    """Fit the estimator without its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = TreeVAEClustering(n_clusters, random_state=seed, n_jobs=1, **options)
+        return model.fit(X)
+
+
+def two_gaussians(
+    n_samples: int, distance: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two unit Gaussians in the plane, and the component of each row."""
+    y = np.arange(n_samples) % 2
+    X = np.random.default_rng(seed).standard_normal((n_samples, 2))
+    X[:, 0] += distance * y
+    return X, y
+
+
+def matched_log_loss(y: np.ndarray, proba: np.ndarray) -> float:
+    """Return the log-loss of two clusters in the better order."""
+    return min(log_loss(y, proba), log_loss(y, proba[:, ::-1]))
+
+
+def calibration_error(confidence: np.ndarray, is_right: np.ndarray) -> float:
+    """Return the expected calibration error over bins of equal width."""
+    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    gap = np.bincount(bins, confidence - is_right)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def calibration(seed: int, data_dir: Path) -> Iterator[dict]:
+    """Measure probabilities."""
+    for distance in (1.0, 1.5, 2.0, 3.0):
+        X, _ = two_gaussians(1000, distance, seed)
+        X_test, y = two_gaussians(4000, distance, 100 + seed)
+        right = expit(distance * (X_test[:, 0] - distance / 2))
+        truth = matched_log_loss(y, np.c_[1 - right, right])
+        models = {
+            "TreeVAE": fit(X, 2, seed),
+            "TreeVAE, iterative": fit(X, 2, seed, growth="iterative"),
+            "GaussianMixture": GaussianMixture(2, random_state=seed).fit(X),
+        }
+        for method, model in models.items():
+            proba = model.predict_proba(X_test).astype(np.float64)
+            excess = matched_log_loss(y, proba) - truth
+            accuracy = np.mean(proba.argmax(axis=1) == y)
+            yield {
+                "data": f"two Gaussians, {distance:g} sd",
+                "method": method,
+                "log_loss": excess,
+                "accuracy": max(accuracy, 1 - accuracy),
+                "confidence": proba.max(axis=1).mean(),
+            }
+    for name, n_leaves in CALIBRATED.items():
+        data = load(name, data_dir)
+        parts = data.X, data.X_test, data.y_train, data.y_test
+        if data.X is data.X_test:
+            parts = train_test_split(data.X, data.y_train, random_state=seed)
+        X, X_test, y, y_test = parts
+        model = fit(X, n_leaves, seed, image_shape=data.image_shape)
+        majority = np.array(
+            [
+                np.bincount(y[model.labels_ == leaf]).argmax()
+                for leaf in range(model.n_clusters_)
+            ]
+        )
+        proba = model.predict_proba(X_test).astype(np.float64)
+        confidence = proba.max(axis=1)
+        is_right = majority[proba.argmax(axis=1)] == y_test
+        yield {
+            "data": name,
+            "method": "TreeVAE",
+            "accuracy": is_right.mean(),
+            "confidence": confidence.mean(),
+            "calibration_error": calibration_error(confidence, is_right),
+        }
+
+
+def tables() -> dict[str, tuple[np.ndarray, int]]:
+    """Return ten tables of real numbers, and numbers of clusters."""
+    rng = np.random.default_rng(0)
+    correlated = [
+        rng.standard_normal((400, 8)) @ rng.standard_normal((8, 8))
+        + 4 * rng.standard_normal(8)
+        for _ in range(3)
+    ]
+    blobs, _ = make_blobs(500, random_state=170)
+    return {
+        "iris": (load_iris().data, 3),
+        "wine": (load_wine().data, 3),
+        "breast_cancer": (load_breast_cancer().data, 2),
+        "digits": (load_digits().data, 10),
+        "blobs": (make_blobs(300, n_features=5, centers=4, random_state=0)[0], 4),
+        "overlapping blobs": (
+            make_blobs(600, 8, centers=5, cluster_std=3, random_state=1)[0],
+            5,
+        ),
+        "anisotropic": (blobs @ np.array([[0.6, -0.6], [-0.4, 0.8]]), 3),
+        "varied": (make_blobs(500, cluster_std=[1, 2.5, 0.5], random_state=170)[0], 3),
+        "moons": (make_moons(500, noise=0.1, random_state=0)[0], 2),
+        "correlated": (np.concatenate(correlated), 3),
+    }
+
+
+def density(seed: int, data_dir: Path) -> Iterator[dict]:
+    """Measure densities and the width of samples."""
+    del data_dir
+    for name, (X, n_clusters) in tables().items():
+        train, test = train_test_split(X, random_state=seed)
+        mixture = GaussianMixture(n_clusters, random_state=seed).fit(train)
+        densities = {
+            "TreeVAE": fit(train, n_clusters, seed).log_likelihood(test),
+            "flat VAE": fit(train, 1, seed).log_likelihood(test),
+            "GaussianMixture": mixture.score_samples(test),
+        }
+        model = fit(X, n_clusters, seed)
+        ratio = widths(model, X)
+        for method, values in densities.items():
+            is_ours = method == "TreeVAE"
+            yield {
+                "data": name,
+                "method": method,
+                "log_density": values.mean() / X.shape[1],
+                "width": np.median(ratio) if is_ours else None,
+                "max_width": ratio.max() if is_ours else None,
+            }
+
+
+def widths(model: TreeVAEClustering, X: np.ndarray) -> np.ndarray:
+    """Return standard deviations of samples over those of the data, by cluster."""
+    samples, leaf = model.sample(4000)
+    ratios = []
+    for cluster in range(model.n_clusters_):
+        std = X[model.labels_ == cluster].std(axis=0)
+        varies = std > 1e-2 * X.std(axis=0)
+        if np.sum(leaf == cluster) > 50:
+            ratios.append(samples[leaf == cluster].std(axis=0)[varies] / std[varies])
+    return np.concatenate(ratios)
+
+
+def mixed(seed: int, data_dir: Path) -> Iterator[dict]:
+    """Measure clusters of tables with discrete columns."""
+    del data_dir
+    for kind in MIXED_KINDS:
+        X, y = make_mixed(kind, seed)
+        standardized = StandardScaler().fit_transform(X)
+        labels = {
+            "TreeVAE": fit(X, 4, seed).labels_,
+            "Ward": AgglomerativeClustering(4).fit_predict(standardized),
+            "KMeans": KMeans(4, n_init=10, random_state=seed).fit_predict(standardized),
+        }
+        for method, found in labels.items():
+            yield {
+                "data": kind,
+                "method": method,
+                "ari": adjusted_rand_score(y, found),
+            }
+
+
+PARTS: dict[str, Callable[[int, Path], Iterator[dict]]] = {
+    "calibration": calibration,
+    "density": density,
+    "mixed": mixed,
+}
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("tables.jsonl"))
+    parser.add_argument("--csv", type=Path, help="also write the table there")
+    arguments = parser.parse_args()
+    records = read(arguments.out)
+    done = {(record["part"], record["seed"]) for record in records}
+    for part in arguments.only:
+        for seed in arguments.seeds:
+            if (part, seed) in done:
+                continue
+            for result in PARTS[part](seed, arguments.data_dir):
+                record = {"part": part, "seed": seed, **result}
+                records.append(record)
+                append(arguments.out, record)
+    publish(summarize(records, KEYS, METRICS), arguments.csv)
+
+
+if __name__ == "__main__":
+    main()

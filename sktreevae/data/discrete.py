@@ -1,0 +1,148 @@
+"""Columns of few different values in tables: their steps, and their weights.
+
+The samples of each value of such a column lie in a layer of their own, with a gap to
+the next one. Without care, the graph of nearest neighbors is cut between the layers,
+whether the column says anything about the clusters or not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["discrete_steps", "discrete_weights", "neighbor_errors", "spread_values"]
+
+MAX_DISTINCT = 10
+"""Maximum number of different values of a discrete column."""
+
+MIN_ROWS_PER_VALUE = 10
+"""Minimum number of rows for each different value of a discrete column."""
+
+FEW_ROWS = 1000
+"""Number of rows that tell most columns that aren't discrete."""
+
+Array = NDArray[np.floating]
+
+
+def discrete_steps(x: Array) -> Array:
+    """Return the smallest difference between values of each discrete column.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The data. A column with at most ten different values is discrete.
+
+    Returns
+    -------
+    step : ndarray of shape (n_features,)
+        0 for columns that aren't discrete, or are constant.
+    """
+    max_distinct = min(MAX_DISTINCT, len(x) // MIN_ROWS_PER_VALUE)
+    step = np.zeros(x.shape[1], dtype=x.dtype)
+    for column in range(x.shape[1]):
+        # Most columns have more different values in a few rows.
+        if len(np.unique(x[:FEW_ROWS, column])) > max_distinct:
+            continue
+        values = np.unique(x[:, column])
+        if 2 <= len(values) <= max_distinct:
+            step[column] = np.diff(values).min()
+    return step
+
+
+def spread_values(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return rows with uniform noise of one step in each discrete column.
+
+    The values of a column touch then, so that no gap remains between them (Theis et al.
+    2016). Rows stay as they are if each is repeated ten times on average: noise would
+    make groups of equal rows.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        The data.
+    generator : torch.Generator
+        Source of the noise.
+    """
+    rows = x.numpy(force=True)
+    step = discrete_steps(rows)
+    if not step.any() or _are_repeated(rows, step):
+        return x
+    noise = torch.empty_like(x).uniform_(-0.5, 0.5, generator=generator)
+    return x + torch.from_numpy(step).to(x) * noise
+
+
+def _are_repeated(x: Array, step: Array) -> bool:
+    """Return whether there are at least ten rows for each different one."""
+    # Columns that are neither discrete nor constant make most rows different.
+    if (np.ptp(x[:, step == 0], axis=0) > 0).any():
+        return False
+    return len(np.unique(x, axis=0)) * MIN_ROWS_PER_VALUE <= len(x)
+
+
+def discrete_weights(x: Array) -> Array:
+    """Return the weight of each column: how well neighbors predict a discrete one.
+
+    It is the square root of the fraction of its variance that the mean of the neighbors
+    explains. They are found by the other columns. Columns of the same one-hot encoded
+    variable, which exclude each other, are left out as well.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The data, scaled so that distances are meaningful.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_features,)
+        From 0 to 1; 1 for columns that aren't discrete.
+    """
+    weight = np.ones(x.shape[1])
+    (discrete,) = np.nonzero(discrete_steps(x))
+    if len(discrete) == 0:
+        return weight
+    is_high = x > x.min(axis=0)
+    is_binary = np.array([len(np.unique(column)) == 2 for column in x.T])
+    both = is_high.T.astype(np.float64) @ is_high
+    excludes = (both == 0) & is_binary & is_binary[:, None]
+    folds = [
+        np.union1d([column], np.flatnonzero(excludes[column])) for column in discrete
+    ]
+    x = x - x.mean(axis=0)
+    for column, error in zip(discrete, neighbor_errors(x, x, folds), strict=True):
+        variance = np.square(x[:, column]).mean()
+        weight[column] = np.sqrt(max(0.0, 1.0 - error[column] / variance))
+    # There may be nothing to predict any column by, such as a single variable.
+    varies = np.ptp(x, axis=0) > 0
+    return weight if weight[varies].any() else np.ones_like(weight)
+
+
+def neighbor_errors(x: Array, target: Array, folds: list[NDArray[np.int64]]) -> Array:
+    """Return mean squared errors of predictions by the mean of the neighbors.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        Features that neighbors are found by.
+    target : ndarray of shape (n_samples, n_features)
+        Features that are predicted.
+    folds : list of ndarrays of int
+        Features that each prediction is made without.
+
+    Returns
+    -------
+    error : ndarray of shape (n_folds, n_features)
+        Errors of the features of each fold; 0 for others.
+    """
+    n_neighbors = min(max(3, round(np.log2(len(x)))), len(x) - 1)
+    gram = x @ x.T
+    errors = np.zeros((len(folds), x.shape[1]))
+    for fold, error in zip(folds, errors, strict=True):
+        rest = gram - x[:, fold] @ x[:, fold].T
+        square = rest.diagonal() - 2 * rest
+        np.fill_diagonal(square, np.inf)
+        nearest = np.argpartition(square, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        predicted = target[:, fold][nearest].mean(axis=1)
+        error[fold] = np.square(predicted - target[:, fold]).mean(axis=0)
+    return errors

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestNeighbors
+
+from sktreevae.data import spread_values
+from sktreevae.data.discrete import (
+    MAX_DISTINCT,
+    discrete_steps,
+    discrete_weights,
+    neighbor_errors,
+)
+
+
+def rows(*columns):
+    return np.column_stack(columns).astype(np.float64)
+
+
+@given(st.integers(2, MAX_DISTINCT), st.integers(0, 99))
+def test_the_step_is_the_smallest_difference(n_values, seed):
+    rng = np.random.default_rng(seed)
+    values = np.cumsum(rng.uniform(0.5, 2.0, n_values))
+    column = rng.permutation(np.resize(values, 200))
+    step = discrete_steps(rows(column, rng.standard_normal(200)))
+    assert step.tolist() == [np.diff(values).min(), 0.0]
+
+
+def test_constant_columns_are_not_discrete():
+    assert discrete_steps(np.ones((100, 2))).tolist() == [0.0, 0.0]
+
+
+def test_a_column_of_too_many_values_is_not_discrete():
+    column = np.resize(np.arange(MAX_DISTINCT + 1), 5000)
+    assert discrete_steps(rows(column)).tolist() == [0.0]
+
+
+def test_values_that_the_first_rows_lack_count():
+    # The first thousand rows have two values, and the others many.
+    column = np.append(np.resize([0.0, 1.0], 1000), np.arange(500))
+    assert discrete_steps(rows(column)).tolist() == [0.0]
+
+
+def test_few_rows_tell_nothing():
+    assert discrete_steps(rows([0, 1, 0, 1, 1])).tolist() == [0.0]
+
+
+def test_noise_is_uniform_over_one_step():
+    x = torch.stack([torch.tensor([0.0, 2.0]).repeat(2000), torch.arange(4000.0)], 1)
+    noise = (spread_values(x, torch.Generator().manual_seed(0)) - x)[:, 0]
+    assert noise.abs().max() <= 1.0
+    assert noise.std() == pytest.approx(2 / 12**0.5, rel=0.05)
+    assert abs(noise.mean()) < 0.05
+
+
+def test_rows_that_are_repeated_have_no_noise():
+    x = torch.tensor([[0.0, 1.0, 5.0], [2.0, 0.0, 5.0]]).repeat(50, 1)
+    assert spread_values(x, torch.Generator()) is x
+
+
+def test_columns_of_many_values_have_no_noise():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 3, generator=generator)
+    before = generator.get_state()
+    assert spread_values(x, generator) is x
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_noise_has_no_weight_and_a_copy_of_a_cluster_has_one():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 500)
+    x = rng.standard_normal((500, 2)) + 6 * y[:, None]
+    weight = discrete_weights(rows(x, rng.integers(0, 2, 500), y))
+    assert weight[:2].tolist() == [1.0, 1.0]
+    assert weight[2] < 0.2
+    assert weight[3] > 0.95
+
+
+def test_one_hot_columns_do_not_predict_each_other():
+    rng = np.random.default_rng(0)
+    one_hot = np.eye(3)[rng.integers(0, 3, 500)]
+    weight = discrete_weights(rows(rng.standard_normal((500, 2)), one_hot))
+    assert weight[2:].max() < 0.2
+    # Binary columns that don't exclude each other do.
+    x = rows(rng.standard_normal((500, 2)), one_hot[:, :1], 1 - one_hot[:, :1])
+    same = rows(rng.standard_normal((500, 2)), one_hot[:, :1], one_hot[:, :1])
+    assert discrete_weights(x)[2:].max() < 0.2
+    assert discrete_weights(same)[2:].min() > 0.95
+
+
+def test_a_single_variable_keeps_its_weight():
+    one_hot = np.eye(3).repeat(20, axis=0)
+    assert discrete_weights(rows(one_hot, np.ones(60))).tolist() == [1.0] * 4
+
+
+def test_weights_do_not_depend_on_the_order_of_columns():
+    rng = np.random.default_rng(0)
+    x = rows(rng.standard_normal((300, 2)), rng.integers(0, 3, (300, 3)))
+    order = [4, 0, 3, 1, 2]
+    np.testing.assert_allclose(
+        discrete_weights(x[:, order]), discrete_weights(x)[order], atol=1e-9
+    )
+
+
+def test_errors_are_of_means_of_the_nearest_neighbors():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 4))
+    (error,) = neighbor_errors(x, 2 * x, [np.array([1, 3])])
+    others = x[:, [0, 2]]
+    search = NearestNeighbors(n_neighbors=6).fit(others)  # log2(64)
+    index = search.kneighbors(return_distance=False)
+    expected = np.square(2 * x[index].mean(axis=1) - 2 * x).mean(axis=0)
+    np.testing.assert_allclose(error, [0, expected[1], 0, expected[3]])

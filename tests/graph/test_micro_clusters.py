@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sktreevae.graph.micro_clusters import SampleGraph
+
+
+def make_graph(n, seed):
+    """Return a graph of which half of the edges are missing, and its dense weights."""
+    rng = np.random.default_rng(seed)
+    weight = np.triu(rng.random((n, n)) * rng.integers(2, size=(n, n)), 1)
+    weight = (weight + weight.T).astype(np.float32)
+    component = np.zeros(n, dtype=np.int64)
+    return SampleGraph(sparse.csr_array(weight), (), component), weight
+
+
+@given(st.integers(2, 30), st.integers(1, 5), st.integers(0, 99))
+def test_shares_of_clusters_are_those_of_the_weights_of_edges(n, n_clusters, seed):
+    graph, weight = make_graph(n, seed)
+    cluster = np.random.default_rng(seed).integers(n_clusters, size=n)
+    share = graph.cluster_shares(cluster)
+    assert share.shape == (n, cluster.max() + 1)
+    for row in range(n):
+        # The sample itself is a neighbor, of weight 1.
+        edges = weight[row].copy()
+        edges[row] = 1.0
+        expected = [
+            edges[cluster == c].sum() / edges.sum() for c in range(len(share[0]))
+        ]
+        np.testing.assert_allclose(share[row], expected, rtol=1e-5, atol=1e-7)
+
+
+@given(st.integers(2, 30), st.integers(0, 99))
+def test_shares_of_clusters_sum_to_one(n, seed):
+    cluster = np.random.default_rng(seed).integers(3, size=n)
+    share = make_graph(n, seed)[0].cluster_shares(cluster)
+    np.testing.assert_allclose(share.sum(axis=1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_the_own_edge_has_weight_one(weight):
+    edges = sparse.csr_array(np.array([[0.0, weight], [weight, 0.0]], np.float32))
+    graph = SampleGraph(edges, (), np.zeros(2, dtype=np.int64))
+    share = graph.cluster_shares(np.array([0, 1]))
+    own, other = 1 / (1 + weight), weight / (1 + weight)
+    np.testing.assert_allclose(share, [[own, other], [other, own]], rtol=1e-6)
+
+
+def test_samples_without_edges_belong_to_their_cluster():
+    graph = SampleGraph(sparse.csr_array((3, 3)), (), np.zeros(3, dtype=np.int64))
+    share = graph.cluster_shares(np.array([1, 0, 1]))
+    np.testing.assert_array_equal(share, [[0, 1], [1, 0], [0, 1]])

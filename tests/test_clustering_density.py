@@ -1,0 +1,38 @@
+"""Densities: samples as spread as the data, and likelihoods near those of mixtures."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.mixture import GaussianMixture
+
+from sktreevae import TreeVAEClustering
+
+
+def test_samples_are_as_spread_as_the_data():
+    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
+    model = TreeVAEClustering(4, random_state=0).fit(X)
+    new, labels = model.sample(4000)
+    ratio = [
+        new[labels == k].std(axis=0) / X[model.labels_ == k].std(axis=0)
+        for k in range(4)
+    ]
+    assert 0.9 < np.median(ratio) < 1.2
+
+
+def correlated_gaussians(n, n_clusters, n_features, rng):
+    """Return distant Gaussians; two directions have most of their variance."""
+    y = np.arange(n) % n_clusters
+    shape = n_clusters, 2, n_features
+    loadings = np.random.default_rng(0).standard_normal(shape)
+    z, noise = rng.standard_normal((n, 2)), rng.standard_normal((n, n_features))
+    return np.einsum("bi,bij->bj", z, loadings[y]) + 0.5 * noise + 9.0 * y[:, None]
+
+
+@pytest.mark.parametrize(("n_clusters", "n_features"), [(2, 5), (3, 8)])
+def test_the_score_is_near_that_of_a_mixture_of_gaussians(n_clusters, n_features, rng):
+    X, new = (
+        correlated_gaussians(n, n_clusters, n_features, rng) for n in (1500, 1000)
+    )
+    model = TreeVAEClustering(n_clusters, random_state=0).fit(X)
+    mixture = GaussianMixture(n_clusters, n_init=3, random_state=0).fit(X)
+    assert model.score(new) > mixture.score(new) - 0.15 * n_features
