@@ -169,8 +169,8 @@ def test_large_values_have_features_without_warnings(n_features, make, rng):
 def test_values_too_large_to_add_are_not_text():
     X, _ = topics()
     assert map_of(X)[0].kind == "text"
-    assert map_of(1e31 * X)[0].kind == "standardized"
-    assert map_of(-X)[0].kind == "plain"
+    assert map_of(1e31 * X)[0].kind != "text"
+    assert map_of(-X)[0].kind != "text"
 
 
 def test_rounding_errors_of_one_do_not_change_the_features(rng):
