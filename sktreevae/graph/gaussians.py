@@ -24,8 +24,12 @@ MAX_STEPS = 20
 MAX_COVARIANCE_ROWS = 20_000
 """Maximum number of samples that the common covariance is computed from."""
 
-MAX_MIXTURE_ROWS = 20_000
+MAX_MIXTURE_ROWS = 5000
 """Maximum number of samples that a Gaussian mixture is fitted to."""
+
+MAX_MIXTURE_STEPS = 20
+"""Maximum number of steps of expectation-maximization. Clusters that overlap strongly
+converge slowly, and not to better ones."""
 
 MAX_MIXTURE_FEATURES = 64
 """Maximum number of features of a Gaussian mixture. With more, its covariances cost too
@@ -145,10 +149,11 @@ def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMix
         means_init=mean,
         precisions_init=np.linalg.inv(covariance),
         tol=MIXTURE_TOL,
+        max_iter=MAX_MIXTURE_STEPS,
         random_state=0,  # nothing is drawn: all initial values are given
     )
     with warnings.catch_warnings():
-        # Clusters that overlap strongly converge slowly.
+        # The number of steps is limited on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(x)
 
