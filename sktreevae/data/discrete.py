@@ -20,6 +20,10 @@ MAX_DISTINCT = 10
 MIN_ROWS_PER_VALUE = 10
 """Minimum number of rows for each different value of a discrete column."""
 
+MIN_RELATIVE_STEP = 0.05
+"""Minimum step of a discrete column, relative to the root of the sum of all variances.
+Smaller steps, such as gray levels of digits, are no gaps."""
+
 FEW_ROWS = 1000
 """Number of rows that tell most columns that aren't discrete."""
 
@@ -32,13 +36,15 @@ def discrete_steps(x: Array) -> Array:
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_features)
-        The data. A column with at most ten different values is discrete.
+        The data. A column with at most ten different values is discrete, unless its
+        steps are small.
 
     Returns
     -------
     step : ndarray of shape (n_features,)
         0 for columns that aren't discrete, or are constant.
     """
+    min_step = MIN_RELATIVE_STEP * np.sqrt(x.var(axis=0).sum())
     max_distinct = min(MAX_DISTINCT, len(x) // MIN_ROWS_PER_VALUE)
     step = np.zeros(x.shape[1], dtype=x.dtype)
     for column in range(x.shape[1]):
@@ -47,7 +53,8 @@ def discrete_steps(x: Array) -> Array:
             continue
         values = np.unique(x[:, column])
         if 2 <= len(values) <= max_distinct:
-            step[column] = np.diff(values).min()
+            smallest = np.diff(values).min()
+            step[column] = smallest if smallest >= min_step else 0.0
     return step
 
 

@@ -31,7 +31,7 @@ MAX_MIXTURE_STEPS = 20
 """Maximum number of steps of expectation-maximization. Clusters that overlap strongly
 converge slowly, and not to better ones."""
 
-MAX_MIXTURE_FEATURES = 64
+MAX_MIXTURE_FEATURES = 32
 """Maximum number of features of a Gaussian mixture. With more, its covariances cost too
 much, and its posterior probabilities are near 0 or 1."""
 

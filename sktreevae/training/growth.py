@@ -21,7 +21,7 @@ from .trainer import Phase, Trainer
 
 __all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
 
-LINEAR_ROUTING_FACTOR = 10.0
+LINEAR_ROUTING_FACTOR = 100.0
 """Factor on the routing weight of a model with linear paths. Its densities are sharper,
 so that the ELBO would move more samples to other leaves. Its posterior heads don't
 depend on the encoder, so the encoder may serve the routers."""

@@ -27,6 +27,13 @@ def test_the_step_is_the_smallest_difference(n_values, seed):
     assert step.tolist() == [np.diff(values).min(), 0.0]
 
 
+def test_small_steps_are_no_gaps():
+    rng = np.random.default_rng(0)
+    wide = 40 * rng.standard_normal(200)
+    assert discrete_steps(rows(np.resize([0, 1], 200), wide)).tolist() == [0.0, 0.0]
+    assert discrete_steps(rows(np.resize([0, 9], 200), wide)).tolist() == [9.0, 0.0]
+
+
 def test_constant_columns_are_not_discrete():
     assert discrete_steps(np.ones((100, 2))).tolist() == [0.0, 0.0]
 
@@ -47,7 +54,9 @@ def test_few_rows_tell_nothing():
 
 
 def test_noise_is_uniform_over_one_step():
-    x = torch.stack([torch.tensor([0.0, 2.0]).repeat(2000), torch.arange(4000.0)], 1)
+    x = torch.stack(
+        [torch.tensor([0.0, 2.0]).repeat(2000), torch.linspace(0, 1, 4000)], 1
+    )
     noise = (spread_values(x, torch.Generator().manual_seed(0)) - x)[:, 0]
     assert noise.abs().max() <= 1.0
     assert noise.std() == pytest.approx(2 / 12**0.5, rel=0.05)
