@@ -67,10 +67,10 @@ class TreeVAE(nn.Module):
           (0-3): 4 x MLP(widths=(16, 16))
         )
       )
-      (root_head): Linear(in_features=16, out_features=4, bias=True)
+      (root_head): Linear(in_features=21, out_features=4, bias=True)
       (top_down): TopDown(
         (index): TreeIndex(n_nodes=3, n_leaves=2, depth=1)
-        (heads): StackedMLP(n_nodes=2, widths=(16, 4))
+        (heads): StackedMLP(n_nodes=2, widths=(21, 4))
         (transformations): StackedMLP(n_nodes=2, widths=(2, 8, 4))
         (q_routers): StackedMLP(n_nodes=1, widths=(16, 1))
         (p_routers): StackedMLP(n_nodes=1, widths=(2, 8, 1))

@@ -21,11 +21,6 @@ from .trainer import Phase, Trainer
 
 __all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
 
-LINEAR_ROUTING_FACTOR = 100.0
-"""Factor on the routing weight of a model with linear paths. Its densities are sharper,
-so that the ELBO would move more samples to other leaves. Its posterior heads don't
-depend on the encoder, so the encoder may serve the routers."""
-
 MAX_STATISTICS_ROWS = 10_000
 """Maximum number of samples that a mean or a variance is computed from."""
 
@@ -138,6 +133,11 @@ class TreeGrowth:
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
+    linear_routing_factor: float = 10.0
+    """Factor on the routing weight of a model with linear paths. Its densities are
+    sharper, so that the ELBO would move more samples to other leaves. Its posterior
+    heads don't depend on the encoder, so the encoder may serve the routers."""
+
     max_active_leaves: int = MAX_ACTIVE_LEAVES
     """Maximum number of leaves that decode a sample in training."""
 
@@ -157,7 +157,7 @@ class TreeGrowth:
         self.contrast_options = contrast
         self.routing_weight = routing_weight(data.samples.n_features)
         if config.has_linear_paths:
-            self.routing_weight *= LINEAR_ROUTING_FACTOR
+            self.routing_weight *= self.linear_routing_factor
         self.min_samples = options.min_samples(len(data.samples))
         self.noisy_features = NoisyFeatures(data.features)
 

@@ -23,6 +23,8 @@ __all__ = ["GuidedGrowth"]
 class GuidedGrowth(TreeGrowth):
     """Builds the proposed tree, and trains all of it together."""
 
+    linear_routing_factor = 30.0
+
     def grow(self, proposal: Proposal) -> TreeVAE:
         """Return a model of a proposal; leaves that stay too small are pruned.
 

@@ -161,7 +161,7 @@ def test_one_cluster_has_no_mixture(rng):
     assert overlapping_gaussians(X, np.zeros(300, dtype=int)) is None
 
 
-@pytest.mark.parametrize(("n_features", "is_narrow"), [(64, True), (65, False)])
+@pytest.mark.parametrize(("n_features", "is_narrow"), [(32, True), (33, False)])
 def test_wide_tables_have_no_mixture(n_features, is_narrow, rng):
     X, cluster, _ = two_gaussians(rng, 600, 9.0, n_features)
     assert (overlapping_gaussians(X, cluster) is not None) == is_narrow
