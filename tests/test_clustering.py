@@ -1036,7 +1036,9 @@ def test_history_has_every_term_of_every_epoch(model):
 
 
 def test_lower_bound_is_near_the_score_of_the_training_data(model, digits):
-    assert model.lower_bound_ == pytest.approx(model.score(digits[0]), rel=0.05)
+    # Variances are set to their optimum after the last epoch.
+    score = model.score(digits[0])
+    assert model.lower_bound_ == pytest.approx(score, rel=0.1)
 
 
 def test_early_stopping_watches_held_out_samples(digits):
