@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 
 import numpy as np
@@ -50,6 +51,9 @@ MIN_ACCURACY = 0.75
 probabilities near a half, which aren't overconfident."""
 
 Array = NDArray[np.float64]
+
+_FILTERS_LOCK = threading.Lock()
+"""Warning filters belong to the process, and fits may run in threads."""
 
 
 def refine_gaussians(
@@ -152,7 +156,7 @@ def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMix
         max_iter=MAX_MIXTURE_STEPS,
         random_state=0,  # nothing is drawn: all initial values are given
     )
-    with warnings.catch_warnings():
+    with _FILTERS_LOCK, warnings.catch_warnings():
         # The number of steps is limited on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(x)

@@ -176,8 +176,8 @@ def test_gaussians_share_a_covariance_if_theirs_are_equal(scale, expected, rng):
 
 
 def test_the_mixture_of_many_samples_is_that_of_a_part(rng, monkeypatch):
-    monkeypatch.setattr(gaussians, "MAX_MIXTURE_ROWS", 500)
-    X, cluster, truth = two_gaussians(rng, 2000)
+    n_samples = 3 * gaussians.MAX_MIXTURE_ROWS
+    X, cluster, truth = two_gaussians(rng, n_samples)
     sizes = []
     fit = gaussians._fit_mixture
     monkeypatch.setattr(
@@ -185,11 +185,11 @@ def test_the_mixture_of_many_samples_is_that_of_a_part(rng, monkeypatch):
         "_fit_mixture",
         lambda x, *args: sizes.append(len(x)) or fit(x, *args),
     )
-    # Not every second sample: they alternate.
-    order = rng.permutation(2000)
+    # Not every third sample of those that alternate.
+    order = rng.permutation(n_samples)
     X, cluster, truth = X[order], cluster[order], truth[order]
     proba = overlapping_gaussians(X, cluster).predict_proba(X)
-    assert set(sizes) == {500}
+    assert set(sizes) == {gaussians.MAX_MIXTURE_ROWS}
     assert np.abs(proba[:, 1] - truth).mean() < 0.06
 
 
