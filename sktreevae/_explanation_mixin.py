@@ -43,7 +43,7 @@ class ExplanationMixin:
     module_: TreeVAE
     n_features_in_: int
     _standardizer: Standardizer
-    _findings: list[Finding]
+    _findings: Sequence[Finding] = ()
     _threads: Callable[[int], AbstractContextManager[None]]
 
     def node_means(self, node: int | None = None) -> Floats:
