@@ -49,7 +49,7 @@ def unsupported():
     X = np.random.default_rng(0).standard_normal((400, 3))
     X[:200, 0] += 20.0
     with pytest.warns(UnsupportedClustersWarning) as caught:
-        model = TreeVAEClustering(4, random_state=0).fit(X)
+        model = TreeVAEClustering(4, max_iter=5, random_state=0).fit(X)
     return model, [str(warning.message) for warning in caught]
 
 
@@ -238,7 +238,7 @@ def test_a_cluster_has_no_rows(model):
 def test_noise_is_overfitted(rng):
     X = rng.standard_normal((500, 30))
     X[:, 0] += np.where(np.arange(500) % 2, 20.0, 0.0)
-    model = TreeVAEClustering(2, max_iter=150, random_state=0).fit(X[:60])
+    model = TreeVAEClustering(2, max_iter=100, random_state=0).fit(X[:60])
     assert "overfitting" not in [f.name for f in model.diagnose(X[:60])]
     finding = find(model.diagnose(X[60:]), "overfitting")
     numbers = finding.numbers
@@ -255,7 +255,8 @@ def test_other_likelihoods_do_not_overfit(rng, likelihood):
     X = rng.poisson(rate).astype(float)
     if likelihood == "bernoulli":
         X = (X > 1).astype(float)
-    model = TreeVAEClustering(2, likelihood=likelihood, random_state=0).fit(X[::2])
+    model = TreeVAEClustering(2, likelihood=likelihood, max_iter=20, random_state=0)
+    model.fit(X[::2])
     for convert in (np.asarray, sparse.csr_array):
         names = [finding.name for finding in model.diagnose(convert(X[1::2]))]
         assert "overfitting" not in names
