@@ -32,13 +32,13 @@ MAY_IMPORT = {
     "metrics": {"dendrogram"},
     "_parameters": {"exceptions", "model"},
     "hierarchy": BASE | {"data", "dendrogram", "model"},
-    "explanation": set(),
+    "explanation": {"display"},
     "_effects": {"data"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself.
 Modules without an entry may import everything that does not lead to a circle."""
 
-MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}, "explanation": {"display"}}
+MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}}
 
 MUST_NOT_IMPORT = {
     "model": {"joblib", "matplotlib", "pandas", "sklearn"},
