@@ -452,7 +452,8 @@ class TreeVAEClustering(
             rng = np.random.default_rng(draw_seed(generator))
             cache = Cache(self.memory)
             data = TrainingData.prepare(X, data_options(self), generator, rng, cache)
-            config = replace(config, likelihood=data.likelihood)
+            kinds = {"likelihood": data.likelihood, "discrete": data.discrete}
+            config = replace(config, **kinds)
             contrast = contrast_options(self, data, generator)
             growth = growth_options(self)
             with Trainer(options, generator, make_callbacks(self)) as trainer:
