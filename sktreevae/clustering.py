@@ -138,20 +138,25 @@ class TreeVAEClustering(
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
         [0, 0.5) is a fraction of the samples. None means the fraction
         ``min(0.05 / n_clusters, 0.01)``.
-    likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}, \
-            default="auto"
+    likelihood : {"auto", "bernoulli", "gaussian", "mixed", "poisson", \
+            "negative_binomial"}, default="auto"
         Distribution of the data given a leaf.
 
         - "bernoulli": values in [0, 1]; values between are soft targets.
         - "gaussian": real values, with a learned variance for each feature and leaf, at
           least 1% of the variance of the feature. Features are standardized inside;
           images are standardized as a whole.
+        - "mixed": tables with discrete columns. A column of two values (each in at
+          least ten rows) has a Bernoulli distribution; adjacent ones of which one is
+          high in each row, as from OneHotEncoder, have a categorical distribution, and
+          all others are Gaussian. Samples have the values of the data.
         - "poisson": counts, whole numbers up to 2**24. Rates range from 1e-6 to 2**25.
         - "negative_binomial": overdispersed counts, with the variance
           ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
           each feature and leaf.
         - "auto": "bernoulli" if all values lie in [0, 1], up to rounding errors of
-          1e-6, and "gaussian" otherwise. Count likelihoods are never chosen.
+          1e-6; else "mixed" for tables with columns of two values, and "gaussian" for
+          other data. Count likelihoods are never chosen.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same

@@ -8,24 +8,24 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .outliers import FeatureBounds
+from .outliers import FeatureBounds, value_pairs
 from .sources import Matrix, row_slices
 
 __all__ = ["BinaryColumns"]
 
-MIN_ROWS = 20
-"""Minimum number of rows. Columns of fewer have two values by chance."""
+MIN_COUNT = 10
+"""Minimum number of rows of either value of a column that isn't part of an encoding: a
+rarer value may be one of many, or an error."""
 
-CHUNK_ROWS = 1000
-"""Number of rows that are read at a time. The first ones tell most other columns."""
-
-MAX_ENCODED = 1000
-"""Maximum number of columns of two values among which encodings are looked for."""
+MAX_COLUMNS = 2000
+"""Maximum number of columns of two values. Wider data are not tables."""
 
 
 @dataclass(frozen=True, eq=False)
 class BinaryColumns:
-    """Columns of exactly two values.
+    """Columns of two values, each of which at least ten rows have.
+
+    Columns of one-hot encodings may have fewer.
 
     Parameters
     ----------
@@ -50,57 +50,64 @@ class BinaryColumns:
         Parameters
         ----------
         X : ndarray or LazyRows of shape (n_samples, n_features)
-            Data in the user's units. After the first thousand rows, it is only read if
-            they have columns of two values.
+            Data in the user's units. It is read if a sample of its rows has columns of
+            two values.
         bounds : FeatureBounds
             Values beyond the bounds are ignored: they will be clipped.
         """
-        n_samples, n_features = X.shape
-        index = np.arange(n_features if n_samples >= MIN_ROWS else 0)
-        low, high = np.full(len(index), np.inf), np.full(len(index), -np.inf)
-        for rows in row_slices(n_samples, n_features, CHUNK_ROWS):
+        index = bounds.binary
+        low = high = np.zeros(len(index))
+        ends = []
+        for rows in row_slices(*X.shape):
             if not len(index):
                 break
-            values = X[rows][:, index].astype(np.float64)
-            is_inside = values >= bounds.low[index]
-            is_inside &= values <= bounds.high[index]
-            new_low = np.where(is_inside, values, low).min(axis=0, initial=np.inf)
-            new_high = np.where(is_inside, values, high).max(axis=0, initial=-np.inf)
-            new_low, new_high = np.minimum(low, new_low), np.maximum(high, new_high)
-            is_known = (values == new_low) | (values == new_high) | ~is_inside
-            # The values before were the ends as well, if there were any.
+            # The ends of the values so far are rows of their own.
+            values = np.vstack([X[rows][:, index], *ends], dtype=np.float64)
+            low, high, is_known = value_pairs(
+                values, bounds.low[index], bounds.high[index]
+            )
             keeps = is_known.all(axis=0)
-            for old in (low, high):
-                keeps &= (old == new_low) | (old == new_high) | np.isinf(old)
-            index, low, high = index[keeps], new_low[keeps], new_high[keeps]
+            index, low, high = index[keeps], low[keeps], high[keeps]
+            ends = [low, high]
         varies = low < high
         index, low, high = index[varies], low[varies], high[varies]
-        return cls(index, low, high, _find_groups(X, index, high))
+        groups = _find_groups(X, index, high)
+        keeps = np.isin(index, [column for group in groups for column in group])
+        return cls(index[keeps], low[keeps], high[keeps], groups)
 
 
 def _find_groups(
     X: Matrix, index: NDArray[np.int64], high: NDArray[np.float64]
 ) -> tuple[tuple[int, ...], ...]:
-    """Return the adjacent columns of which one is high in each row, and the others."""
-    if not 2 <= len(index) <= MAX_ENCODED:
-        return tuple((column,) for column in index.tolist())
+    """Return the columns of encodings, and other columns that are frequent enough."""
+    n_samples = X.shape[0]
+    if n_samples < 2 * MIN_COUNT or not 0 < len(index) <= MAX_COLUMNS:
+        return ()
+    # Number of rows in which both of two columns are high.
     both = np.zeros((len(index), len(index)))
-    for rows in row_slices(*X.shape, CHUNK_ROWS):
+    for rows in row_slices(*X.shape):
         is_high = (X[rows][:, index] == high).astype(np.float64)
         both += is_high.T @ is_high
     count = both.diagonal()
     groups = []
     start = 0
     while start < len(index):
-        stop = start + 1
-        while (
-            stop < len(index)
-            and index[stop] == index[stop - 1] + 1
-            and not both[start:stop, stop].any()
-        ):
-            stop += 1
-        if count[start:stop].sum() < X.shape[0]:
+        stop = _end_of_run(index, both, start)
+        if count[start:stop].sum() < n_samples:
             stop = start + 1
-        groups.append(tuple(index[start:stop].tolist()))
+        if stop > start + 1 or MIN_COUNT <= count[start] <= n_samples - MIN_COUNT:
+            groups.append(tuple(index[start:stop].tolist()))
         start = stop
     return tuple(groups)
+
+
+def _end_of_run(index: NDArray[np.int64], both: NDArray[np.float64], start: int) -> int:
+    """Return the end of the adjacent columns of which at most one is high in a row."""
+    stop = start + 1
+    while (
+        stop < len(index)
+        and index[stop] == index[stop - 1] + 1
+        and not both[start:stop, stop].any()
+    ):
+        stop += 1
+    return stop
