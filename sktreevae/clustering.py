@@ -144,7 +144,7 @@ class TreeVAEClustering(
 
         - "bernoulli": values in [0, 1]; values between are soft targets.
         - "gaussian": real values, with a learned variance for each feature and leaf, at
-          least 1% of the variance of the feature. Features are standardized inside;
+          least 0.1% of the variance of the feature. Features are standardized inside;
           images are standardized as a whole.
         - "mixed": tables with discrete columns. A column of two values (each in at
           least ten rows) has a Bernoulli distribution; adjacent ones of which one is
