@@ -193,32 +193,32 @@ class Archive:
             metadata = header.pop("__metadata__")
             n_data = int(metadata["data_bytes"])
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError("it is damaged: its header is invalid.") from error
+            raise ValueError("is damaged: its header is invalid.") from error
         self._data_start = N_LENGTH + len(text)
         self._check_size(self._data_start + n_data)
         if self._compute_checksum() != self._stream.read(N_CHECKSUM):
-            raise ValueError("it is damaged: its checksum doesn't match.")
+            raise ValueError("is damaged: its checksum doesn't match.")
         version = metadata.get("format_version")
         if version != str(FORMAT_VERSION):
             raise ValueError(
-                f"its format version is {version}, and this version of sktreevae reads "
-                f"version {FORMAT_VERSION}. Update sktreevae."
+                f"has the format version {version}, but this version of sktreevae "
+                f"reads version {FORMAT_VERSION}. Update sktreevae."
             )
         try:
             self.places = _read_places(header, n_data)
             self.content = json.loads(metadata["content"])
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"its content is invalid: {error!r}.") from error
+            raise ValueError(f"has invalid content: {error!r}.") from error
 
     def _read_header(self) -> bytes:
         """Return the text of the header."""
         start = self._stream.read(N_LENGTH + len(START))
         if len(start) < N_LENGTH + len(START):
             raise ValueError(
-                f"it is empty, truncated or no model: it has {self._size} bytes."
+                f"is empty, truncated or not a model: it has {self._size} bytes."
             )
         if start[N_LENGTH:] != START:
-            raise ValueError("it is no model that was saved by sktreevae.")
+            raise ValueError("isn't a model that `save` has written.")
         n_header = int.from_bytes(start[:N_LENGTH], "little")
         self._check_size(N_LENGTH + max(n_header, len(START)), at_least=True)
         return START + self._stream.read(max(n_header - len(START), 0))
@@ -226,12 +226,10 @@ class Archive:
     def _check_size(self, expected: int, *, at_least: bool = False) -> None:
         """Check the size of the file."""
         if self._size < expected:
-            raise ValueError(
-                f"it is truncated: it has {self._size} of {expected} bytes."
-            )
+            raise ValueError(f"is truncated: it has {self._size} of {expected} bytes.")
         if self._size > expected and not at_least:
             raise ValueError(
-                f"it is damaged: it has {self._size} bytes instead of {expected}."
+                f"is damaged: it has {self._size} bytes instead of {expected}."
             )
 
     def _compute_checksum(self) -> bytes:
@@ -268,7 +266,7 @@ def open_archive(path: PathLike) -> Iterator[Archive]:
         try:
             archive = Archive(stream)
         except ValueError as error:
-            raise ValueError(f"{os.fspath(path)!r} can't be loaded: {error}") from error
+            raise ValueError(f"The file {os.fspath(path)!r} {error}") from error
         yield archive
 
 

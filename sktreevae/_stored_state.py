@@ -128,7 +128,7 @@ def explain(path: PathLike) -> Iterator[None]:
     ) as error:
         text = str(error) if isinstance(error, ValueError) else repr(error)
         raise ValueError(
-            f"{os.fspath(path)!r} can't be loaded: its content is invalid. {text}"
+            f"The file {os.fspath(path)!r} has invalid content: {text}"
         ) from error
 
 
@@ -211,6 +211,8 @@ def _expected_arrays(archive: Archive) -> dict[str, tuple[np.dtype, tuple[int, .
     n_layers = config["bottom_up_depth"] + len(config["router_dims"])
     if n_layers > len(places):
         raise ValueError(f"{n_layers} layers have more than {len(places)} arrays.")
+    if not all(type(parent) is int for parent in model["topology"]):
+        raise ValueError(f"The topology is {model['topology']}.")
     topology = Topology(tuple(model["topology"]))
     expected = {
         f"model.{name}": (_numpy_dtype(tensor.dtype), tuple(tensor.shape))
@@ -253,11 +255,14 @@ def read_state(archive: Archive, functions: Mapping[str, Callable]) -> State:
         path = model[f"custom_{name}"]
         model[f"custom_{name}"] = None if path is None else functions[path]
     history = {
-        name: groups["history"][name].tolist() if column is None else list(column)
+        name: groups["history"][name].tolist() if column is None else column
         for name, column in content["history"].items()
     }
+    attributes = _read_attributes(content)
+    if any(len(column) != attributes["n_iter_"] for column in history.values()):
+        raise ValueError("The columns of the history differ in length.")
     return {
-        **_read_attributes(content),
+        **attributes,
         "history_": history,
         "module_": model,
         "dendrogram_": groups["dendrogram"],
@@ -273,8 +278,13 @@ def _read_attributes(content: Mapping[str, Any]) -> State:
     if kinds != ATTRIBUTES:
         raise ValueError(f"The attributes have the types {kinds}.")
     config = content["model"]["config"]
-    if attributes["n_features_in_"] != config["n_features"]:
-        raise ValueError(f"The model has {config['n_features']} features.")
+    for name, setting in (
+        ("_n_features_out", "hidden_dim"),
+        ("likelihood_", "likelihood"),
+        ("n_features_in_", "n_features"),
+    ):
+        if attributes[name] != config[setting]:
+            raise ValueError(f"{name} isn't {config[setting]!r}, as in the model.")
     if names is not None:
         if len(names) != config["n_features"]:
             raise ValueError(f"There are {len(names)} names of features.")
