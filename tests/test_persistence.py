@@ -496,7 +496,6 @@ VERSION_1 = {
     "model_v1": ({"random_state": np.random.RandomState(3)}, CASES["names"][1]),
     "model_v1_functions": (
         {
-            "n_clusters": np.int64(3),
             "image_shape": (8, 8),
             "encoder": small_encoder,
             "decoder": nn.Linear,
