@@ -236,19 +236,23 @@ def from_state(state: State, device: torch.device) -> TreeVAE:
     ValueError
         If a user's networks have other parameters than those of the state.
     """
-    model = TreeVAE(
-        Topology(tuple(state["topology"])),
-        ModelConfig.from_dict(
-            state["config"],
-            custom_encoder=state["custom_encoder"],
-            custom_decoder=state["custom_decoder"],
-        ),
-        feature_map=FeatureMap(**state["feature_map"]),
-        generator=torch.Generator(),
-    )
-    arrays = {name: torch.tensor(value) for name, value in state["arrays"].items()}
-    try:
-        model.load_state_dict(arrays)
-    except RuntimeError as error:
-        raise ValueError(f"The networks don't fit the saved model: {error}") from error
-    return model.to(device).eval()
+    # Tensors of an inference mode around this couldn't be trained further.
+    with torch.inference_mode(False):
+        model = TreeVAE(
+            Topology(tuple(state["topology"])),
+            ModelConfig.from_dict(
+                state["config"],
+                custom_encoder=state["custom_encoder"],
+                custom_decoder=state["custom_decoder"],
+            ),
+            feature_map=FeatureMap(**state["feature_map"]),
+            generator=torch.Generator(),
+        )
+        arrays = {name: torch.tensor(value) for name, value in state["arrays"].items()}
+        try:
+            model.load_state_dict(arrays)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The networks don't fit the saved model: {error}"
+            ) from error
+        return model.to(device).eval()

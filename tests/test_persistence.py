@@ -239,6 +239,24 @@ def test_the_global_random_state_is_left_alone(custom, tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_default_type_does_not_matter(custom, tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        twin = reload(custom, tmp_path, trusted=FUNCTIONS)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_same_results(twin, custom, iris())
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_models_loaded_without_gradients_can_be_trained(path, model, context):
+    with context():
+        twins = TreeVAEClustering.load(path), copy.deepcopy(model)
+    for twin in twins:
+        twin.partial_fit(iris())
+    assert_same_attributes(*twins)
+
+
 def test_unfitted_estimators_are_refused(tmp_path):
     with pytest.raises(NotFittedError):
         TreeVAEClustering().save(tmp_path / "model")
