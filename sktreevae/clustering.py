@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import joblib
 import numpy as np
@@ -57,11 +57,11 @@ from ._threads import limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
-from .devices import available_device, resolve_device
+from .devices import resolve_device
 from .diagnostics import add_support, diagnose_fit
 from .hierarchy import build_dendrogram, cut_proba, leaf_statistics, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
-from .persistence import from_state, to_state
+from .persistence import PersistenceMixin
 from .training import Augmentation, Trainer, continue_training, fit_tree
 
 __all__ = ["TreeVAEClustering"]
@@ -76,6 +76,7 @@ DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
+    PersistenceMixin,
     HierarchyMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
@@ -831,23 +832,6 @@ class TreeVAEClustering(
     def _to_density(self, density: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
         """Return log-densities of standardized data as log-densities of X."""
         return _to_numpy(density, dtype) - dtype.type(self._standardizer.log_det)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state with the model as numpy arrays, whatever its device."""
-        state = super().__getstate__().copy()
-        if "module_" in state:
-            state["module_"] = to_state(state["module_"])
-            del state["device_"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the model again, on the best available device."""
-        state = dict(state)
-        if "module_" in state:
-            device = available_device(state["device"])
-            state["module_"] = from_state(state["module_"], device)
-            state["device_"] = device
-        super().__setstate__(state)
 
 
 def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:
