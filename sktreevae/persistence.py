@@ -191,11 +191,13 @@ class PersistenceMixin:
         )
         for name in ("support", "support_error"):
             setattr(dendrogram, name, np.array(state["dendrogram_"][name]))
+        discrete = state["module_"]["config"]["discrete"]
         standardizer = Standardizer(
             *(
                 np.array(array) if array.ndim else float(array)
                 for array in map(state["_standardizer"].get, STANDARDIZER_ARRAYS)
-            )
+            ),
+            binary=tuple(sorted(column for group in discrete for column in group)),
         )
         attributes = {
             "module_": from_state(state["module_"], device),

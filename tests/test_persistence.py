@@ -43,6 +43,12 @@ def iris():
     return load_iris().data
 
 
+def mixed():
+    rng = np.random.default_rng(0)
+    binary = rng.integers(0, 2, 150)
+    return np.column_stack([iris(), binary, np.eye(3)[rng.integers(0, 3, 150)]])
+
+
 def digits():
     return load_digits().data[:60] / 16
 
@@ -62,6 +68,7 @@ CASES = {
         },
         digits,
     ),
+    "mixed": ({}, mixed),
     "counts": ({"likelihood": "negative_binomial"}, lambda: np.round(10 * iris())),
     "text": ({}, lambda: sparse.csr_matrix(digits() * (digits() > 0.9))),
     "neighbors": ({"views": "neighbors", "device": torch.device("cpu")}, iris),
@@ -512,6 +519,7 @@ def test_labels_outside_of_the_tree_are_refused(path, model, tmp_path):
 
 VERSION_1 = {
     "model_v1": ({"random_state": np.random.RandomState(3)}, CASES["names"][1]),
+    "model_v1_mixed": ({}, mixed),
     "model_v1_functions": (
         {
             "image_shape": (8, 8),

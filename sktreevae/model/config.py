@@ -95,6 +95,14 @@ class ModelConfig:
                 object.__setattr__(self, name, sizes)
         groups = tuple(tuple(map(int, group)) for group in self.discrete)
         object.__setattr__(self, "discrete", groups)
+        columns = [column for group in groups for column in group]
+        if not set(columns) <= set(range(self.n_features)) or len(columns) != len(
+            set(columns)
+        ):
+            raise ValueError(
+                f"discrete must have different columns from 0 to {self.n_features - 1},"
+                f" got {self.discrete!r}."
+            )
         _check_choice("likelihood", self.likelihood, tuple(LIKELIHOODS))
         for name in ("encoder", "decoder"):
             kind, custom = getattr(self, name), getattr(self, f"custom_{name}")

@@ -42,15 +42,15 @@ class MixedLikelihood(GaussianLikelihood):
     def __init__(
         self, n_leaves: int, n_features: int, discrete: Sequence[Sequence[int]] = ()
     ) -> None:
-        is_real = torch.ones(n_features, dtype=torch.bool)
-        is_real[[column for group in discrete for column in group]] = False
-        super().__init__(n_leaves, int(is_real.sum()))
+        columns = {column for group in discrete for column in group}
+        real = [column for column in range(n_features) if column not in columns]
+        super().__init__(n_leaves, len(real))
         self.n_features = n_features
         self.one_hot = [list(group) for group in discrete if len(group) > 1]
         binary = [group[0] for group in discrete if len(group) == 1]
         # Not in the state: the configuration of the model has the columns.
-        self.register_buffer("real", is_real.nonzero().squeeze(1), persistent=False)
-        self.register_buffer("binary", torch.tensor(binary).long(), persistent=False)
+        for name, index in (("real", real), ("binary", binary)):
+            self.register_buffer(name, torch.tensor(index).long(), persistent=False)
 
     def link(self, mean: Tensor) -> Tensor:
         """Return means, logits, and logarithms of the probabilities of categories."""
