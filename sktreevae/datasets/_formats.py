@@ -255,6 +255,7 @@ def read_images(
         If an image can't be decoded.
     """
     image_module = import_pillow()
+    bomb = image_module.DecompressionBombError
     channels = (3,) if mode == "RGB" else ()
     images = np.empty((len(names), image_size, image_size, *channels), np.float32)
     title = Path(archive.filename or "").name
@@ -263,7 +264,7 @@ def read_images(
             content = archive.read(name)
             try:
                 image = image_module.open(io.BytesIO(content)).convert(mode)
-            except (OSError, SyntaxError) as error:
+            except (OSError, SyntaxError, bomb) as error:
                 raise ValueError(f"{name} is no image: {error}") from error
             if crop is not None:
                 left, top = ((side - crop) // 2 for side in image.size)
