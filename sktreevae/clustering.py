@@ -53,6 +53,7 @@ from ._parameters import (
     check_parameters,
 )
 from ._random import draw_seed, make_generator
+from ._score_mixin import ScoreMixin
 from ._threads import limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
@@ -78,6 +79,7 @@ DataLike = ArrayLike | Dataset
 class TreeVAEClustering(
     PersistenceMixin,
     HierarchyMixin,
+    ScoreMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
@@ -659,23 +661,6 @@ class TreeVAEClustering(
         generator = torch.Generator(self.device_).manual_seed(0)
         draws = [self.module_.sample_noise(1, generator) for _ in range(N_SCORE_PAIRS)]
         return self._to_density(*self._map(X, lambda m, x: m.mean_elbo(x, draws)))
-
-    def score(self, X: DataLike, y: object = None) -> float:
-        """Return the mean ELBO in nats, the mean of `score_samples`.
-
-        Parameters
-        ----------
-        X : array-like or Dataset of shape (n_samples, n_features)
-            Data, as for `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        elbo : float
-            Nats per sample; higher is better.
-        """
-        return float(self.score_samples(X).mean(dtype=np.float64))
 
     def log_likelihood(
         self, X: DataLike, n_importance_samples: int = 1000
