@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from sktreevae import TreeVAEClustering
-from sktreevae.datasets import load_npz
+from sktreevae.datasets import fetch_fashion_mnist, fetch_mnist
 from sktreevae.model import Posterior, TreeVAE
 
 
@@ -70,6 +70,8 @@ def leaf_blocks(model: TreeVAE, x: Tensor) -> Tensor:
     return blocks.transpose(0, 1).flatten(1)
 
 
+DATASETS = {"mnist": fetch_mnist, "fashion_mnist": fetch_fashion_mnist}
+
 CANDIDATES = {
     "root latent": root_latent,
     "bottom-up d_0": bottom_up,
@@ -102,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument(
-        "--datasets", nargs="+", default=["mnist", "fashion_mnist"], help="npz files"
+        "--datasets", nargs="+", choices=DATASETS, default=list(DATASETS)
     )
     parser.add_argument("--n-train", type=int, default=10_000)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
@@ -110,7 +112,10 @@ def main() -> None:
     print("| data | embedding | 15-NN | linear probe |")
     print("|---|---|---|---|")
     for name in arguments.datasets:
-        X, y, X_test, y_test = load_npz(arguments.data_dir / f"{name}.npz")
+        (X, y), (X_test, y_test) = (
+            DATASETS[name](data_home=arguments.data_dir, subset=subset, return_X_y=True)
+            for subset in ("train", "test")
+        )
         X, y = X[: arguments.n_train], y[: arguments.n_train]
         scores: dict[str, list[tuple[float, float]]] = {t: [] for t in CANDIDATES}
         for seed in arguments.seeds:

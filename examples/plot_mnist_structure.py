@@ -6,7 +6,7 @@ The first experiment of the paper fits a tree with four leaves at depth two. Thi
 example shows which digits share a leaf, and what the model generates at each leaf.
 
 The example reads ``mnist.npz`` from the folder in the environment variable
-``SKTREEVAE_DATA``. Without this variable, it downloads the data from OpenML.
+``SKTREEVAE_DATA``. Without this variable, it downloads the data.
 """
 
 # %%
@@ -19,11 +19,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sktreevae import TreeVAEClustering
-from sktreevae.datasets import load_mnist
+from sktreevae.datasets import fetch_mnist
 from sktreevae.display import plot_image_tree
 
-X, y, X_test, y_test = load_mnist(os.environ.get("SKTREEVAE_DATA"))
-X, y = X[:3000], y[:3000]
+data_home = os.environ.get("SKTREEVAE_DATA")
+X = fetch_mnist(data_home=data_home).data[:3000]
+X_test, y_test = fetch_mnist(data_home=data_home, subset="test", return_X_y=True)
 model = TreeVAEClustering(n_clusters=4, max_depth=2, random_state=0).fit(X)
 tree = model.dendrogram_
 print(tree.export_text())

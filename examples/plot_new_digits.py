@@ -7,7 +7,7 @@ nearest training images show that the samples are not copies. ``predict`` assign
 all samples to the leaf that they were drawn from.
 
 The example reads ``mnist.npz`` from the folder in the environment variable
-``SKTREEVAE_DATA``. Without this variable, it downloads the data from OpenML.
+``SKTREEVAE_DATA``. Without this variable, it downloads the data.
 """
 
 # %%
@@ -22,9 +22,9 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from sktreevae import TreeVAEClustering
-from sktreevae.datasets import load_mnist
+from sktreevae.datasets import fetch_mnist
 
-X, *_ = load_mnist(os.environ.get("SKTREEVAE_DATA"))
+X = fetch_mnist(data_home=os.environ.get("SKTREEVAE_DATA")).data
 X, X_unseen = X[:4000], X[4000:8000]
 model = TreeVAEClustering(10, image_shape=(28, 28), random_state=0).fit(X)
 

@@ -7,8 +7,7 @@ outliers. TreeVAE and IsolationForest are fitted to 10 000 digits of MNIST, and 
 unseen digits (inliers) and images of clothes (outliers).
 
 The example reads ``mnist.npz`` and ``fashion_mnist.npz`` from the folder in the
-environment variable ``SKTREEVAE_DATA``. Without this variable, it downloads the data
-from OpenML.
+environment variable ``SKTREEVAE_DATA``. Without this variable, it downloads the data.
 """
 
 # %%
@@ -23,12 +22,12 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.datasets import load_fashion_mnist, load_mnist
+from sktreevae.datasets import fetch_fashion_mnist, fetch_mnist
 
-data_dir = os.environ.get("SKTREEVAE_DATA")
-X, _, digits, _ = load_mnist(data_dir)
-_, _, clothes, _ = load_fashion_mnist(data_dir)
-X, digits, clothes = X[:10_000], digits[:2000], clothes[:2000]
+data_home = os.environ.get("SKTREEVAE_DATA")
+X = fetch_mnist(data_home=data_home).data[:10_000]
+digits = fetch_mnist(data_home=data_home, subset="test").data[:2000]
+clothes = fetch_fashion_mnist(data_home=data_home, subset="test").data[:2000]
 models = {
     "TreeVAE": TreeVAEClustering(n_clusters=10, random_state=0).fit(X),
     "IsolationForest": IsolationForest(random_state=0).fit(X),

@@ -288,7 +288,7 @@ def _find_overfitting(
     root = mix_moments(moments, tree.weight[None, tree.leaves])
     baseline = np.concatenate(
         [
-            _independent_log_prob(X[rows], root, estimator.likelihood_)
+            _independent_log_prob(X[rows], root, estimator)
             for rows in row_slices(*X.shape)
         ]
     )
@@ -317,21 +317,26 @@ def _find_overfitting(
 
 
 def _independent_log_prob(
-    rows: np.ndarray | sparse.csr_array, moments: GroupMoments, likelihood: str
+    rows: np.ndarray | sparse.csr_array, moments: GroupMoments, estimator: BaseEstimator
 ) -> Floats:
     """Return the log-density of rows if the features were independent, (n_rows,)."""
     x = (rows.toarray() if sparse.issparse(rows) else rows).astype(np.float64)
     mean, variance = moments.mean[0], moments.variance[0]
-    support = LIKELIHOODS[likelihood].support
-    if support == "unit_interval":
-        x, p = np.clip(x, 0.0, 1.0), np.clip(mean, MIN_MEAN, 1.0 - MIN_MEAN)
-        return xlogy(x, p).sum(axis=1) + xlog1py(1.0 - x, -p).sum(axis=1)
+    support = LIKELIHOODS[estimator.likelihood_].support
     if support == "counts":
         # Negative binomial; nearly Poisson if the variance isn't larger than the mean.
         mean = np.maximum(mean, MIN_MEAN)
         size = mean**2 / np.maximum(variance - mean, MIN_MEAN * mean)
         return stats.nbinom.logpmf(x, size, size / (size + mean)).sum(axis=1)
-    return stats.norm.logpdf(x, mean, np.sqrt(variance)).sum(axis=1)
+    is_binary = np.full(len(mean), support == "unit_interval")
+    units = estimator._standardizer
+    is_binary[list(units.binary)] = True
+    p = np.clip((mean - units.center) / units.scale, MIN_MEAN, 1.0 - MIN_MEAN)
+    target = np.clip(units.transform(x), 0.0, 1.0)[:, is_binary]
+    log_prob = xlogy(target, p[is_binary]) + xlog1py(1.0 - target, -p[is_binary])
+    real = ~is_binary
+    density = stats.norm.logpdf(x[:, real], mean[real], np.sqrt(variance[real]))
+    return log_prob.sum(axis=1) + density.sum(axis=1)
 
 
 def _nodes(tree: Dendrogram, clusters: Iterable[int]) -> tuple[int, ...]:

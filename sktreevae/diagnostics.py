@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +94,27 @@ class Finding:
         """Class of the warning."""
         return CATEGORIES.get(self.name, UserWarning)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the finding of the fields that `dataclasses.asdict` returns.
+
+        Lists stand for tuples, as in JSON.
+
+        Raises
+        ------
+        TypeError
+            If a field is missing or unknown, or has another type.
+        """
+        finding = cls(**values)
+        texts = finding.name, finding.problem, finding.remedy
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"The texts of a finding are {texts}.")
+        numbers = {
+            str(name): tuple(value) if isinstance(value, list) else value
+            for name, value in dict(finding.numbers).items()
+        }
+        return replace(finding, nodes=tuple(map(int, finding.nodes)), numbers=numbers)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.message}>"
 
@@ -170,7 +193,7 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
         f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
         "sample, far below that of independent features.",
         f"A learning_rate below {estimator.learning_rate:g} usually helps.",
-        numbers={"elbo": estimator.lower_bound_},
+        numbers={"elbo": float(estimator.lower_bound_)},
     )
 
 
@@ -223,7 +246,10 @@ def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
         "samples.",
         "n_clusters=None estimates the number.",
         tuple(nodes.tolist()),
-        {"n_supported": n_supported, "support": tuple(tree.support[nodes].tolist())},
+        {
+            "n_supported": int(n_supported),
+            "support": tuple(tree.support[nodes].tolist()),
+        },
     )
 
 
@@ -240,7 +266,7 @@ def _find_missing_clusters(
         f"n_clusters ({estimator.n_clusters}). Leaves with fewer than {min_samples} "
         "samples (min_cluster_size) were pruned, or could not be split.",
         f"Possible causes: {_causes(estimator, data)}.",
-        numbers={"n_clusters": estimator.n_clusters_, "min_samples": min_samples},
+        numbers={"n_clusters": estimator.n_clusters_, "min_samples": int(min_samples)},
     )
 
 

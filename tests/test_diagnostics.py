@@ -302,6 +302,20 @@ def test_findings_of_a_fit_stay_in_a_pickle(model):
     assert finding.category is ConvergenceWarning
 
 
+def test_findings_of_a_fit_stay_in_a_file(unsupported, tmp_path):
+    model, _ = unsupported
+    model.save(tmp_path / "model")
+    assert TreeVAEClustering.load(tmp_path / "model").diagnose() == model.diagnose()
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"name": 1, "problem": "", "remedy": ""}, {"unknown": 1}]
+)
+def test_fields_of_a_stored_finding_are_checked(values):
+    with pytest.raises(TypeError):
+        Finding.from_dict(values)
+
+
 def test_a_finding_is_plain_values(model):
     for node in range(7):
         collapse(model, node)
@@ -327,3 +341,16 @@ def test_a_table_is_diagnosed(rng):
 def test_a_single_cluster_is_diagnosed(rng):
     model = TreeVAEClustering(1, random_state=0).fit(rng.standard_normal((200, 3)))
     assert model.diagnose() == []
+
+
+def test_mixed_tables_are_diagnosed(rng):
+    X, y = make_data(300)
+    X = np.column_stack([X, rng.random(300) < np.array([0.1, 0.9, 0.1, 0.9])[y]])
+    model = TreeVAEClustering(4, max_iter=20, random_state=0).fit(X[:200])
+    assert model.likelihood_ == "mixed"
+    assert model.diagnose() == model.diagnose(X[200:]) == []
+    root = model.explain(0, X, n_features=None)
+    column = np.flatnonzero(root.features == 6)
+    np.testing.assert_allclose(
+        root.left_mean[column], root.check.left_mean[column], atol=0.1
+    )

@@ -8,6 +8,7 @@ from .images import MIN_SIDE, ImageLayout
 from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
 from .moments import Moments, leaf_moments
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
+from .shapes import state_shapes
 from .sparse import select_leaves
 from .surgery import attach, new_split, prune
 from .topdown import INITIAL_LOGIT, TopDown
@@ -38,4 +39,5 @@ __all__ = [
     "new_split",
     "prune",
     "select_leaves",
+    "state_shapes",
 ]

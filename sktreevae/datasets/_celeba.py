@@ -1,0 +1,136 @@
+"""CelebA."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from typing import Any
+
+from sklearn.utils import Bunch
+
+from ._bunch import Form, image_bunch
+from ._fetcher import Fetcher, check_subset
+from ._formats import (
+    check_image_size,
+    import_pillow,
+    read_attributes,
+    read_images,
+    reading,
+)
+
+__all__ = ["fetch_celeba"]
+
+PARTS = {"train": (0,), "valid": (1,), "test": (2,), "all": (0, 1, 2)}
+"""Codes of the parts in ``list_eval_partition.txt``."""
+
+CROP = 148
+"""Side of the square in the middle that shows the face, in pixels of the source."""
+
+
+def fetch_celeba(
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    subset: str = "train",
+    image_size: int = 64,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+    verbose: bool = True,
+) -> Bunch | tuple[Any, Any]:
+    """Load CelebA: 202 599 color photographs of faces with 40 attributes each.
+
+    The images are for non-commercial research only. Needs Pillow: ``pip install
+    'sktreevae[images]'``.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder of scikit-learn's datasets, ``~/scikit_learn_data`` by default. The files
+        ``img_align_celeba.zip``, ``list_attr_celeba.txt`` and
+        ``list_eval_partition.txt`` are read from ``sktreevae/celeba`` in it.
+    subset : {"train", "valid", "test", "all"}, default="train"
+        The 162 770 images of the training part, the 19 867 of the validation part, the
+        19 962 of the test part, or all, in the order of the source.
+    image_size : int, default=64
+        Height and width of the images in pixels. The 148 by 148 pixels in the middle of
+        the released images are scaled.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Whether data and target are DataFrames.
+    download_if_missing : bool, default=True
+        Whether to download missing files, 1.5 GB. If False, an OSError is raised.
+        The source limits the number of downloads a day. If it refuses, download the
+        files in a browser.
+    n_retries : int, default=3
+        Number of times that a failed download is tried again.
+    delay : float, default=1.0
+        Seconds between two tries.
+    verbose : bool, default=True
+        Whether to show the progress in a terminal.
+
+    Returns
+    -------
+    data : Bunch
+        With the attributes
+
+        data : ndarray of float32 of shape (n_samples, 3 * image_size**2)
+            Levels of red, green and blue in [0, 1], pixel by pixel. With 64 pixels a
+            side, the training part takes 8 GB and the test part 1 GB.
+        images : ndarray of float32 of shape (n_samples, image_size, image_size, 3)
+            The same values.
+        target : ndarray of int of shape (n_samples, 40)
+            1 if an image has an attribute, else 0.
+        feature_names : list of str
+            Names of the columns.
+        target_names : ndarray of 40 str
+            Names of the attributes.
+        frame : DataFrame of shape (n_samples, 3 * image_size**2 + 40)
+            Data and target if `as_frame` is set, or None.
+        DESCR : str
+            Description of the dataset.
+
+    (data, target) : tuple
+        If `return_X_y` is set.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed.
+    OSError
+        If a file is missing and can't be downloaded, or a download has the wrong
+        checksum.
+    ValueError
+        If a file is damaged or has another format.
+
+    Examples
+    --------
+    >>> from sktreevae.datasets import fetch_celeba
+    >>> faces = fetch_celeba(subset="test", image_size=32)  # doctest: +SKIP
+    >>> faces.images.shape, faces.target.shape  # doctest: +SKIP
+    ((19962, 32, 32, 3), (19962, 40))
+    """
+    form = Form(return_X_y, as_frame)
+    check_subset(subset, tuple(PARTS))
+    check_image_size(image_size)
+    import_pillow()
+    fetcher = Fetcher(
+        "celeba", data_home, download_if_missing, n_retries, delay, verbose
+    )
+    attribute_path = fetcher.path("list_attr_celeba.txt")
+    partition_path = fetcher.path("list_eval_partition.txt")
+    image_path = fetcher.path("img_align_celeba.zip")
+    names, attributes, attribute_names = read_attributes(attribute_path)
+    part_names, codes, _ = read_attributes(partition_path)
+    if part_names != names:
+        raise ValueError(f"{attribute_path} and {partition_path} name other images.")
+    rows = [row for row, code in enumerate(codes[:, 0]) if code in PARTS[subset]]
+    members = [f"img_align_celeba/{names[row]}" for row in rows]
+    with reading(image_path), zipfile.ZipFile(image_path) as archive:
+        images = read_images(
+            archive, members, image_size, CROP, mode="RGB", verbose=verbose
+        )
+    target = (attributes[rows] > 0).astype(attributes.dtype)
+    return image_bunch(fetcher.source, images, target, attribute_names, form)

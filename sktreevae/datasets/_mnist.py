@@ -1,0 +1,215 @@
+"""MNIST and Fashion-MNIST."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from ._bunch import Form, image_bunch
+from ._fetcher import Fetcher, check_subset
+from ._formats import read_idx, read_npz
+
+__all__ = ["fetch_fashion_mnist", "fetch_mnist"]
+
+PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
+SHAPE = (28, 28)
+
+DIGITS = [str(digit) for digit in range(10)]
+CLOTHES = (
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
+    + ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+)  # fmt: skip
+
+
+def fetch_mnist(
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    subset: str = "train",
+    return_X_y: bool = False,
+    as_frame: bool = False,
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+    verbose: bool = True,
+) -> Bunch | tuple[Any, Any]:
+    """Load MNIST: 70 000 gray images of handwritten digits, 28 by 28 pixels.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder of scikit-learn's datasets, ``~/scikit_learn_data`` by default. The four
+        idx files are read from ``sktreevae/mnist`` in it, compressed or not. An archive
+        ``mnist.npz`` in the folder itself takes precedence: it holds the arrays
+        ``X_train``, ``y_train``, ``X_test`` and ``y_test``, images as uint8.
+    subset : {"train", "test", "all"}, default="train"
+        The 60 000 images of the training part, the 10 000 of the test part, or both, in
+        this order.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Whether data is a DataFrame and target a Series.
+    download_if_missing : bool, default=True
+        Whether to download missing files, 12 MB. If False, an OSError is raised.
+    n_retries : int, default=3
+        Number of times that a failed download is tried again.
+    delay : float, default=1.0
+        Seconds between two tries.
+    verbose : bool, default=True
+        Whether to show the progress of a download in a terminal.
+
+    Returns
+    -------
+    data : Bunch
+        With the attributes
+
+        data : ndarray of float32 of shape (n_samples, 784)
+            Gray levels in [0, 1].
+        images : ndarray of float32 of shape (n_samples, 28, 28)
+            The same values.
+        target : ndarray of int of shape (n_samples,)
+            Digits.
+        feature_names : list of 784 str
+            Names of the columns.
+        target_names : ndarray of 10 str
+            Names of the classes.
+        frame : DataFrame of shape (n_samples, 785)
+            Data and target if `as_frame` is set, or None.
+        DESCR : str
+            Description of the dataset.
+
+    (data, target) : tuple
+        If `return_X_y` is set.
+
+    Raises
+    ------
+    OSError
+        If a file is missing and can't be downloaded, or a download has the wrong
+        checksum.
+    ValueError
+        If a file is damaged or has another format.
+
+    Examples
+    --------
+    >>> from sktreevae.datasets import fetch_mnist
+    >>> X, y = fetch_mnist(return_X_y=True)  # doctest: +SKIP
+    >>> X.shape  # doctest: +SKIP
+    (60000, 784)
+    """
+    fetcher = Fetcher(
+        "mnist", data_home, download_if_missing, n_retries, delay, verbose
+    )
+    return _fetch(fetcher, subset, DIGITS, Form(return_X_y, as_frame))
+
+
+def fetch_fashion_mnist(
+    *,
+    data_home: str | os.PathLike[str] | None = None,
+    subset: str = "train",
+    return_X_y: bool = False,
+    as_frame: bool = False,
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+    verbose: bool = True,
+) -> Bunch | tuple[Any, Any]:
+    """Load Fashion-MNIST: 70 000 gray images of clothes, 28 by 28 pixels.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        Folder of scikit-learn's datasets, ``~/scikit_learn_data`` by default. The four
+        idx files are read from ``sktreevae/fashion_mnist`` in it, compressed or not. An
+        archive ``fashion_mnist.npz`` in the folder itself takes precedence: it holds
+        the arrays ``X_train``, ``y_train``, ``X_test`` and ``y_test``, images as uint8.
+    subset : {"train", "test", "all"}, default="train"
+        The 60 000 images of the training part, the 10 000 of the test part, or both, in
+        this order.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Whether data is a DataFrame and target a Series.
+    download_if_missing : bool, default=True
+        Whether to download missing files, 31 MB. If False, an OSError is raised.
+    n_retries : int, default=3
+        Number of times that a failed download is tried again.
+    delay : float, default=1.0
+        Seconds between two tries.
+    verbose : bool, default=True
+        Whether to show the progress of a download in a terminal.
+
+    Returns
+    -------
+    data : Bunch
+        With the attributes
+
+        data : ndarray of float32 of shape (n_samples, 784)
+            Gray levels in [0, 1].
+        images : ndarray of float32 of shape (n_samples, 28, 28)
+            The same values.
+        target : ndarray of int of shape (n_samples,)
+            Classes, 0 to 9.
+        feature_names : list of 784 str
+            Names of the columns.
+        target_names : ndarray of 10 str
+            Names of the classes.
+        frame : DataFrame of shape (n_samples, 785)
+            Data and target if `as_frame` is set, or None.
+        DESCR : str
+            Description of the dataset.
+
+    (data, target) : tuple
+        If `return_X_y` is set.
+
+    Raises
+    ------
+    OSError
+        If a file is missing and can't be downloaded, or a download has the wrong
+        checksum.
+    ValueError
+        If a file is damaged or has another format.
+
+    Examples
+    --------
+    >>> from sktreevae.datasets import fetch_fashion_mnist
+    >>> clothes = fetch_fashion_mnist(subset="test")  # doctest: +SKIP
+    >>> clothes.target_names[clothes.target[:2]]  # doctest: +SKIP
+    array(['Ankle boot', 'Pullover'], dtype='<U11')
+    """
+    fetcher = Fetcher(
+        "fashion_mnist", data_home, download_if_missing, n_retries, delay, verbose
+    )
+    return _fetch(fetcher, subset, CLOTHES, Form(return_X_y, as_frame))
+
+
+def _fetch(
+    fetcher: Fetcher, subset: str, target_names: Sequence[str], form: Form
+) -> Bunch | tuple[Any, Any]:
+    """Read images in the formats of MNIST."""
+    check_subset(subset, tuple(PARTS))
+    archive = fetcher.home / f"{fetcher.name}.npz"
+    if archive.exists():
+        parts = read_npz(archive, PARTS[subset], SHAPE)
+    else:
+        parts = []
+        for part in PARTS[subset]:
+            prefix = "t10k" if part == "test" else part
+            images = fetcher.path(f"{prefix}-images-idx3-ubyte.gz")
+            labels = fetcher.path(f"{prefix}-labels-idx1-ubyte.gz")
+            parts.append((read_idx(images, SHAPE), read_idx(labels).astype(np.int64)))
+    for images, labels in parts:
+        if labels.shape != (len(images),):
+            raise ValueError(
+                f"{fetcher.name} has {len(images)} images, but labels of shape "
+                f"{labels.shape}."
+            )
+    images, target = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if len(target) and not 0 <= target.min() <= target.max() < len(target_names):
+        raise ValueError(
+            f"Labels of {fetcher.name} must be from 0 to {len(target_names) - 1}, got "
+            f"{target.min()} to {target.max()}."
+        )
+    return image_bunch(fetcher.source, images, target, target_names, form)

@@ -1,0 +1,58 @@
+import sys
+
+import numpy as np
+import pytest
+
+from sktreevae.datasets import fetch_celeba
+
+from .cases import ATTRIBUTES, folder, write_celeba
+
+
+@pytest.mark.parametrize(
+    ("subset", "rows"),
+    [("train", [0, 3]), ("valid", [1, 4]), ("test", [2, 5]), ("all", list(range(6)))],
+)
+def test_parts_have_images_and_attributes(tmp_path, rng, subset, rows):
+    colors, signs = write_celeba(tmp_path, rng)
+    bunch = fetch_celeba(data_home=tmp_path, subset=subset, image_size=16)
+    assert bunch.images.shape == (len(rows), 16, 16, 3)
+    assert np.array_equal(bunch.target, (signs[rows] + 1) // 2)
+    assert bunch.target_names.tolist() == ATTRIBUTES
+    # What is outside of the square in the middle is not seen.
+    expected = colors[rows][:, None, None] / 255
+    assert np.abs(bunch.images - expected).max() < 0.03
+    assert np.shares_memory(bunch.data, bunch.images)
+
+
+def test_images_have_64_pixels_a_side(tmp_path, rng):
+    write_celeba(tmp_path, rng, n=1)
+    assert fetch_celeba(data_home=tmp_path).data.shape == (1, 3 * 64 * 64)
+
+
+def test_frames_have_a_column_for_each_attribute(tmp_path, rng):
+    write_celeba(tmp_path, rng)
+    bunch = fetch_celeba(data_home=tmp_path, image_size=2, as_frame=True)
+    assert bunch.target.columns.tolist() == ATTRIBUTES
+    assert bunch.frame.columns.tolist() == bunch.feature_names + ATTRIBUTES
+
+
+def test_lists_of_other_images_are_refused(tmp_path, rng):
+    write_celeba(tmp_path, rng)
+    (folder(tmp_path, "celeba") / "list_eval_partition.txt").write_text("1.jpg 0\n")
+    with pytest.raises(ValueError, match=r"partition.txt name other images"):
+        fetch_celeba(data_home=tmp_path)
+
+
+def test_missing_images_are_named(tmp_path, rng):
+    write_celeba(tmp_path, rng, n=2)
+    archive = (folder(tmp_path, "celeba") / "img_align_celeba.zip").read_bytes()
+    write_celeba(tmp_path, rng, n=4)
+    (folder(tmp_path, "celeba") / "img_align_celeba.zip").write_bytes(archive)
+    with pytest.raises(ValueError, match=r"celeba.zip is damaged .*000004.jpg"):
+        fetch_celeba(data_home=tmp_path)
+
+
+def test_images_need_pillow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(ImportError, match=r"pip install 'sktreevae\[images\]'"):
+        fetch_celeba(data_home=tmp_path)

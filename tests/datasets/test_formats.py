@@ -1,0 +1,203 @@
+"""Readers of damaged files and foreign ones; the fetchers test the right ones."""
+
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from sktreevae import datasets
+from sktreevae.datasets._bunch import pixel_names
+from sktreevae.datasets._formats import read_attributes, read_idx, read_npz
+
+from .cases import (
+    idx,
+    write_celeba,
+    write_cifar10,
+    write_cifar100,
+    write_mnist,
+    write_omniglot,
+)
+
+
+def write_npz(path, rng, **changes):
+    shapes = {"train": 4, "test": 2}
+    content = {f"X_{part}": rng.integers(0, 9, (n, 28, 28), np.uint8)
+               for part, n in shapes.items()}  # fmt: skip
+    content |= {f"y_{part}": np.arange(n) for part, n in shapes.items()}
+    content |= changes
+    np.savez(path, **{k: v for k, v in content.items() if v is not None})
+    return content
+
+
+SMALL = {
+    "mnist": (
+        write_mnist,
+        datasets.fetch_mnist,
+        ["sktreevae/mnist/train-images-idx3-ubyte.gz"],
+    ),
+    "mnist_npz": (
+        lambda home, rng: write_npz(home / "mnist.npz", rng),
+        datasets.fetch_mnist,
+        ["mnist.npz"],
+    ),
+    "cifar10": (
+        lambda home, rng: write_cifar10(home, rng, n=1),
+        datasets.fetch_cifar10,
+        ["sktreevae/cifar10/cifar-10-binary.tar.gz"],
+    ),
+    "cifar100": (
+        lambda home, rng: write_cifar100(home, rng, n=1),
+        datasets.fetch_cifar100,
+        ["sktreevae/cifar100/cifar-100-binary.tar.gz"],
+    ),
+    "omniglot": (
+        lambda home, rng: write_omniglot(home, 1, 3),
+        datasets.fetch_omniglot,
+        ["sktreevae/omniglot/images_evaluation.zip"],
+    ),
+    "celeba": (
+        lambda home, rng: write_celeba(home, rng, 3),
+        datasets.fetch_celeba,
+        ["sktreevae/celeba/img_align_celeba.zip"],
+    ),
+}
+
+
+@pytest.fixture(params=SMALL)
+def small(request, tmp_path, rng):
+    """Return a function that reads a small dataset, and a file of it."""
+    write, fetch, (file,) = SMALL[request.param]
+    write(tmp_path, rng)
+
+    def read():
+        return fetch(data_home=tmp_path, return_X_y=True, download_if_missing=False)
+
+    return read, tmp_path / file
+
+
+def test_truncated_files_are_refused_by_name(small, rng):
+    read, path = small
+    content = path.read_bytes()
+    for n_bytes in [0, 1, len(content) - 1, *rng.integers(2, len(content), 12)]:
+        path.write_bytes(content[:n_bytes])
+        with pytest.raises(ValueError, match="is damaged or has another form") as error:
+            read()
+        assert str(path) in str(error.value)
+        assert "Remove it to download it again" in str(error.value)
+
+
+def test_flipped_bits_are_found_or_do_no_harm(small, rng):
+    read, path = small
+    expected = read()
+    content = path.read_bytes()
+    for position in rng.integers(0, len(content), 40):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            found = read()
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+        else:
+            for one, other in zip(found, expected, strict=True):
+                assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("content", [b"<html>Quota exceeded</html>", b"\x80\x04N."])
+def test_foreign_files_are_refused(small, content):
+    read, path = small
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged or has another format"):
+        read()
+
+
+def test_files_that_cannot_be_opened_are_not_called_damaged(small):
+    read, path = small
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        read()
+
+
+@given(arrays(np.uint8, st.tuples(*[st.integers(0, 4)] * 3)))
+def test_idx_files_are_read(tmp_path_factory, array):
+    path = tmp_path_factory.mktemp("idx") / "array.gz"
+    path.write_bytes(gzip.compress(idx(array), 1))
+    assert np.array_equal(read_idx(path, array.shape[1:]), array)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (idx(np.zeros((2, 3), int)), "not an idx file of bytes in 3 dimensions"),
+        (idx(np.zeros((2, 3, 4), int))[:10], "not an idx file of bytes"),
+        (b"\0\0\x0d" + idx(np.zeros((2, 3, 4), int))[3:], "not an idx file of bytes"),
+        (idx(np.zeros((2, 3, 5), int)), r"samples have shape \(3, 5\) instead of"),
+        (idx(np.zeros((2, 3, 4), int))[:-1], "it has 23 bytes of data instead of 24"),
+        (idx(np.zeros((2, 3, 4), int)) + b"0", "it has 25 bytes of data instead of 24"),
+    ],
+)
+def test_other_idx_files_are_refused(tmp_path, content, message):
+    (tmp_path / "array").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_idx(tmp_path / "array", (3, 4))
+
+
+def test_archives_of_arrays_may_have_small_letters(tmp_path, rng):
+    content = write_npz(tmp_path / "upper.npz", rng)
+    np.savez(tmp_path / "lower.npz", **{k.lower(): v for k, v in content.items()})
+    for name in ("upper.npz", "lower.npz"):
+        ((images, labels),) = read_npz(tmp_path / name, ["test"], (28, 28))
+        assert np.array_equal(images, content["X_test"])
+        assert np.array_equal(labels, content["y_test"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None}, r"it lacks the arrays \['y_test'\]"),
+        ({"X_test": np.zeros((2, 28, 28))}, "and dtype float64 instead of"),
+        ({"X_test": np.zeros((2, 784), np.uint8)}, r"shape \(784,\) and dtype uint8"),
+        ({"X_test": np.array([{}])}, "pickle"),
+        ({"y_test": np.array([{}])}, "pickle"),
+    ],
+)
+def test_other_archives_of_arrays_are_refused(tmp_path, rng, changes, message):
+    write_npz(tmp_path / "x.npz", rng, **changes)
+    with pytest.raises(ValueError, match=f"x.npz is damaged .*{message}"):
+        read_npz(tmp_path / "x.npz", ["train", "test"], (28, 28))
+
+
+def test_a_missing_part_does_not_matter_to_the_other(tmp_path, rng):
+    write_npz(tmp_path / "x.npz", rng, X_test=None, y_test=None)
+    ((images, _),) = read_npz(tmp_path / "x.npz", ["train"], (28, 28))
+    assert len(images) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it is empty"),
+        ("2\na b\n1.jpg 1 -1\n", "it has 1 of 2 lines"),
+        ("1\na b\n1.jpg 1\n", "image 1 has 1 values instead of 2"),
+        ("1.jpg 0\n2.jpg 0 1\n", "image 2 has 2 values instead of 1"),
+        ("1.jpg one\n", "invalid literal"),
+        ("\xe4.jpg 1\n", "can't decode"),
+    ],
+)
+def test_other_lists_of_attributes_are_refused(tmp_path, text, message):
+    (tmp_path / "list.txt").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=f"list.txt is damaged .*{message}"):
+        read_attributes(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (5, 7, 3)])
+def test_pixels_have_names_of_their_own(shape):
+    names = pixel_names(shape)
+    assert len(set(names)) == np.prod(shape)
+    if len(shape) == 2:
+        positions = [tuple(map(int, name.split("_")[1:])) for name in names]
+        assert positions == list(np.ndindex(shape))

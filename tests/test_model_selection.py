@@ -1,0 +1,280 @@
+"""Searches, cross-validation, metadata routing and outputs of scikit-learn."""
+
+import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sktreevae import TreeVAEClustering
+from sktreevae.metrics import dendrogram_purity_scorer
+
+QUICK = {"max_iter": 1, "hidden_dim": 8, "random_state": 0}
+COLUMNS = ["a", "b", "c", "d"]
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return make_blobs(120, 4, centers=4, cluster_std=0.5, random_state=3)
+
+
+@pytest.fixture(scope="module")
+def pipeline(blobs):
+    steps = [("scale", StandardScaler()), ("cluster", TreeVAEClustering(4, **QUICK))]
+    return Pipeline(steps).fit(blobs[0])
+
+
+def search(estimator, grid, X, y=None, **settings):
+    search = GridSearchCV(estimator, grid, cv=2, error_score="raise", **settings)
+    return search.fit(X, y)
+
+
+# Comparisons with other clusterers
+
+
+def test_the_last_step_is_swapped_in_a_search(pipeline, blobs):
+    clusterers = [TreeVAEClustering(**QUICK), AgglomerativeClustering()]
+    grid = {"cluster": clusterers, "cluster__n_clusters": [2, 4]}
+    found = search(pipeline, grid, *blobs, scoring=dendrogram_purity_scorer)
+    scores = dict.fromkeys([TreeVAEClustering, AgglomerativeClustering], ())
+    for params, score in zip(
+        found.cv_results_["params"], found.cv_results_["mean_test_score"], strict=True
+    ):
+        scores[type(params["cluster"])] += (score,)
+    for two, four in scores.values():
+        assert two < 0.6
+        assert four == 1.0
+    assert found.best_params_["cluster__n_clusters"] == 4
+
+
+def test_a_swapped_step_has_the_same_attributes(pipeline, blobs):
+    X, y = blobs
+    other = clone(pipeline).set_params(
+        cluster=AgglomerativeClustering(4, compute_distances=True)
+    )
+    assert adjusted_rand_score(y, other.fit_predict(X)) == 1.0
+    assert adjusted_rand_score(y, pipeline[-1].labels_) == 1.0
+    for name in ("children_", "distances_", "labels_"):
+        one, two = (getattr(p[-1], name) for p in (pipeline, other))
+        assert one.shape == two.shape
+    for name in ("n_clusters_", "n_leaves_"):
+        assert getattr(pipeline[-1], name) == getattr(other[-1], name)
+
+
+# Jobs
+
+PARALLEL_SEARCHES = """
+import json
+from joblib import parallel_config
+from sklearn.datasets import make_blobs
+from sklearn.model_selection import GridSearchCV
+from sktreevae import TreeVAEClustering
+
+X, _ = make_blobs(120, 4, centers=4, random_state=3)
+scores = {}
+for backend, n_jobs in (("sequential", 1), ("threading", 2), ("loky", 2)):
+    with parallel_config(backend):
+        search = GridSearchCV(
+            TreeVAEClustering(max_iter=1, hidden_dim=8, random_state=0),
+            {"n_clusters": [2, 4]},
+            cv=2,
+            n_jobs=n_jobs,
+            refit=False,
+            error_score="raise",
+        )
+        scores[backend] = search.fit(X).cv_results_["mean_test_score"].tolist()
+print(json.dumps(scores))
+"""
+
+
+def test_parallel_searches_give_the_same_scores_and_end():
+    # A process of its own, without settings of threads, so that a hang is an error.
+    environment = {k: v for k, v in os.environ.items() if "NUM_THREADS" not in k}
+    result = subprocess.run(
+        [sys.executable, "-c", PARALLEL_SEARCHES],
+        env=environment,
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=240,
+    )
+    scores = json.loads(result.stdout)
+    assert len(set(scores["sequential"])) == 2
+    assert scores["sequential"] == scores["threading"] == scores["loky"]
+
+
+# A cache
+
+
+def count_calls(monkeypatch, path):
+    """Count the calls of a function; the cache sees the same function."""
+    module, name = path.rsplit(".", 1)
+    function = getattr(importlib.import_module(module), name)
+    calls = []
+
+    @functools.wraps(function)
+    def counted(*args, **kwargs):
+        calls.append(name)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(path, counted)
+    return calls
+
+
+def test_a_search_with_a_cache_computes_features_and_graph_once(
+    blobs, tmp_path, monkeypatch
+):
+    calls = [
+        count_calls(monkeypatch, path)
+        for path in (
+            "sktreevae.data.training_data.fit_feature_map",
+            "sktreevae.graph.proposal.nearest_neighbors",
+        )
+    ]
+    grid = {"n_clusters": [2, 4]}
+    plain = search(TreeVAEClustering(**QUICK), grid, blobs[0], refit=False)
+    assert [len(c) for c in calls] == [4, 4]
+    cached = TreeVAEClustering(memory=str(tmp_path), **QUICK)
+    found = search(cached, grid, blobs[0], refit=False)
+    # Once for each fold.
+    assert [len(c) - 4 for c in calls] == [2, 2]
+    assert np.array_equal(
+        found.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )
+
+
+# Scores
+
+
+def test_cross_validation_is_by_the_elbo(pipeline, blobs):
+    X, _ = blobs
+    folds = KFold(2, shuffle=True, random_state=0)
+    scores = cross_val_score(pipeline, X, cv=folds, error_score="raise")
+    expected = [
+        clone(pipeline).fit(X[train]).score_samples(X[test]).mean(dtype=np.float64)
+        for train, test in folds.split(X)
+    ]
+    assert scores.tolist() == expected
+
+
+def test_the_elbo_chooses_the_number_of_clusters(blobs):
+    X, _ = blobs
+    model = TreeVAEClustering(**{**QUICK, "max_iter": 10})
+    found = search(model, {"n_clusters": [1, 4]}, X, refit=False)
+    assert found.best_params_ == {"n_clusters": 4}
+
+
+# Metadata routing
+
+
+@pytest.fixture
+def _routing():
+    with config_context(enable_metadata_routing=True):
+        yield
+
+
+@pytest.mark.usefixtures("_routing")
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_cuts_are_routed_through_a_pipeline(pipeline, blobs, method):
+    X, _ = blobs
+    model = pipeline[-1]
+    getattr(model, f"set_{method}_request")(n_clusters=True)
+    expected = getattr(model, method)(pipeline[:-1].transform(X), n_clusters=2)
+    assert np.array_equal(getattr(pipeline, method)(X, n_clusters=2), expected)
+
+
+def test_cuts_pass_through_a_pipeline_without_routing(pipeline, blobs):
+    labels = pipeline.predict(blobs[0], n_clusters=2)
+    assert len(np.unique(labels)) == 2
+
+
+def test_routing_does_not_change_a_search(pipeline, blobs):
+    grid = {"cluster__n_clusters": [2]}
+    scores = []
+    for routing in (False, True):
+        for scoring in (None, dendrogram_purity_scorer):
+            with config_context(enable_metadata_routing=routing):
+                found = search(pipeline, grid, *blobs, scoring=scoring, refit=False)
+            scores.append(found.cv_results_["mean_test_score"].tolist())
+    assert scores[:2] == scores[2:]
+
+
+@pytest.mark.usefixtures("_routing")
+def test_weights_of_samples_are_routed_to_the_score(blobs):
+    X, _ = blobs
+    weights = np.arange(len(X)) % 3
+    model = TreeVAEClustering(2, **QUICK).set_score_request(sample_weight=True)
+    scores = cross_validate(
+        make_pipeline(model),
+        X,
+        cv=KFold(2),
+        params={"sample_weight": weights},
+        return_estimator=True,
+        return_indices=True,
+        error_score="raise",
+    )
+    for fitted, test, score in zip(
+        scores["estimator"],
+        scores["indices"]["test"],
+        scores["test_score"],
+        strict=True,
+    ):
+        assert score == fitted[-1].score(X[test], sample_weight=weights[test])
+        assert score != fitted[-1].score(X[test])
+
+
+# Outputs
+
+
+@pytest.mark.parametrize(
+    ("library", "frame"), [("pandas", pd.DataFrame), ("polars", pl.DataFrame)]
+)
+def test_frames_go_through_a_pipeline(pipeline, blobs, library, frame):
+    X, _ = blobs
+    data = frame(dict(zip(COLUMNS, X.T, strict=True)))
+    model = clone(pipeline).set_output(transform=library).fit(data)
+    embedding = model.transform(data)
+    assert isinstance(embedding, frame)
+    assert list(embedding.columns) == list(model.get_feature_names_out())
+    assert embedding.columns[0] == "treevaeclustering0"
+    assert list(model[-1].feature_names_in_) == COLUMNS
+    assert np.array_equal(model.predict(data), pipeline.predict(X))
+    assert np.array_equal(embedding.to_numpy(), pipeline.transform(X))
+
+
+def test_the_index_of_a_frame_is_kept(pipeline, blobs):
+    data = pd.DataFrame(blobs[0], columns=COLUMNS, index=np.arange(120)[::-1])
+    model = clone(pipeline).set_output(transform="pandas").fit(data)
+    assert model.transform(data[5:9]).index.tolist() == data.index[5:9].tolist()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_embeddings_stand_beside_other_columns(blobs, library):
+    frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]
+    data = frame(dict(zip(COLUMNS, blobs[0].T, strict=True)))
+    columns = ColumnTransformer(
+        [("tree", TreeVAEClustering(2, **QUICK), ["a", "b"])], remainder="passthrough"
+    ).set_output(transform=library)
+    names = list(columns.fit_transform(data).columns)
+    assert names[0] == "tree__treevaeclustering0"
+    assert names[-2:] == ["remainder__c", "remainder__d"]
