@@ -136,7 +136,7 @@ class EmbeddingDisplay:
             points = pca.fit_transform(estimator.transform(X))
             shares = pca.explained_variance_ratio_
             axis_names = [
-                f"principal component {i} ({share:.0%} of the variance)"
+                f"PC {i} ({share:.0%} of variance)"
                 for i, share in enumerate(shares, start=1)
             ]
             display = cls(points, labels, n_clusters=n_clusters, axis_names=axis_names)
