@@ -72,7 +72,7 @@ ContingencyMatrixDisplay.from_estimator(model, X, y)
 # Each node shows the mean image and the number of the samples below it. Below each leaf
 # stands its cluster.
 display = TreeDisplay.from_estimator(
-    model, X, image_shape=(8, 8), n_clusters=10, cmap="gray_r"
+    model, X, image_shape=(8, 8), n_clusters=10, orientation="left", cmap="gray_r"
 )
 
 parser = argparse.ArgumentParser()
