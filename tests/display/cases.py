@@ -72,7 +72,7 @@ class FittedModel:
 
 def visible_texts(figure):
     """Return the texts that a drawing shows."""
-    figure.canvas.draw()
+    figure.canvas.figure.draw_without_rendering()
     texts = figure.findobj(lambda a: isinstance(a, Text) and a.get_text().strip())
     # Artists of invisible parents, and of axes that are off, are not drawn.
     hidden = set()

@@ -70,16 +70,18 @@ def test_clusters_can_be_named(model):
 
 @SIZES
 def test_new_figures_are_legible(n_leaves):
-    display = display_of(n_leaves, n_classes=5).plot()
+    display = display_of(n_leaves, n_classes=3).plot()
     assert display.text_ is not None
     assert_legible(display.figure_)
 
 
-@SIZES
-@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize(
+    ("n_leaves", "layout"),
+    [*((n_leaves, None) for n_leaves in N_LEAVES), (10, "constrained")],
+)
 def test_given_axes_are_legible(n_leaves, layout):
     figure, ax = plt.subplots(figsize=(5, 4), layout=layout)
-    display = display_of(n_leaves, 20).plot(ax)
+    display = display_of(n_leaves, n_classes=20).plot(ax)
     assert_legible(figure)
     assert (display.text_ is None) == (n_leaves >= 20)
 

@@ -85,8 +85,9 @@ def test_kinds_of_phases_are_in_the_legend():
 
 
 @pytest.mark.parametrize("layout", [None, "constrained"])
-@pytest.mark.parametrize("size", [(5, 4), (10, 3)])
-@pytest.mark.parametrize("n_epochs", [1, 5, 400])
+@pytest.mark.parametrize(
+    ("n_epochs", "size"), [(1, (5, 4)), (5, (10, 3)), (400, (5, 4))]
+)
 def test_given_axes_are_legible(layout, size, n_epochs):
     columns = history(["joint"] * n_epochs, list(range(n_epochs)))
     figure, ax = plt.subplots(figsize=size, layout=layout)
