@@ -43,7 +43,7 @@ class ExplanationMixin:
     module_: TreeVAE
     n_features_in_: int
     _standardizer: Standardizer
-    _findings: list[Finding]
+    _findings: Sequence[Finding] = ()
     _threads: Callable[[int], AbstractContextManager[None]]
 
     def node_means(self, node: int | None = None) -> Floats:
@@ -173,7 +173,7 @@ class ExplanationMixin:
         self,
         node: int | None = None,
         *,
-        n_features: int = 10,
+        n_features: int | None = 10,
         feature_names: Sequence[str] | None = None,
     ) -> tuple[NDArray[np.str_], Floats] | list[tuple[NDArray[np.str_], Floats]]:
         """Return the features that tell a node from the rest of the tree.
@@ -187,7 +187,7 @@ class ExplanationMixin:
             Node of ``dendrogram_``. All nodes by default, which is faster than one
             after the other.
         n_features : int, default=10
-            Maximum number of features.
+            Number of features that are returned; all if None.
         feature_names : sequence of str of length n_features_in_, default=None
             As for `explain`.
 
@@ -219,7 +219,8 @@ class ExplanationMixin:
         nodes = range(tree.n_nodes)
         if node is not None:
             nodes = [_check_node(node, nodes)]
-        check_count("n_features", n_features)
+        if n_features is not None:
+            check_count("n_features", n_features)
         names = self._feature_names(feature_names)
         moments, is_below = self._leaf_moments(), _leaf_shares(tree) > 0
         found = []

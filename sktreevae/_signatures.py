@@ -29,7 +29,7 @@ __all__ = ["find_signatures"]
 N_GENERATED = 128
 """Samples that are generated for each leaf if there is no data."""
 
-MIN_PATH_KL = 0.03
+MIN_PATH_KL = 0.05
 """Minimum information that the latent variables of a leaf have about a sample, in nats.
 Models of clusters whose features are independent have several times more."""
 

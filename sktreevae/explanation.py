@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from .display import SplitDisplay
 
@@ -86,6 +87,15 @@ class SplitExplanation:
     effect: Floats
     check: RowCheck | None = None
 
+    @property
+    def branch_names(self) -> tuple[str, str]:
+        """The nodes and the clusters of the left and of the right branch in words."""
+        left, right = (
+            f"node {node} ({_cluster_text(clusters)})"
+            for node, clusters in zip(self.branches, self.clusters, strict=True)
+        )
+        return left, right
+
     def to_frame(self) -> pandas.DataFrame:
         """Return a table with a row for each feature, largest effects first.
 
@@ -116,28 +126,35 @@ class SplitExplanation:
             }
         return pandas.DataFrame(columns, index=self.features)
 
-    def plot(self, **kwargs: Any) -> SplitDisplay:
-        """Draw the effects; see `sktreevae.display.SplitDisplay`.
+    def plot(
+        self, ax: Axes | None = None, image_shape: tuple[int, ...] | None = None
+    ) -> SplitDisplay:
+        """Draw the effects with `sktreevae.display.SplitDisplay`.
 
         Parameters
         ----------
-        **kwargs : dict
-            Arguments of `SplitDisplay.plot`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on, by default those of a new figure.
+        image_shape : tuple of int, default=None
+            Shape of the images whose means are drawn; bars by default.
+
+        Returns
+        -------
+        display : SplitDisplay
+            The display, with the axes and the artists.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         """
+        # Imported here so that this module does not depend on the drawings.
         from .display import SplitDisplay
 
-        return SplitDisplay(self).plot(**kwargs)
+        return SplitDisplay(self, image_shape=image_shape).plot(ax)
 
     def __repr__(self) -> str:
-        left, right = (
-            f"node {node} ({_cluster_text(clusters)})"
-            for node, clusters in zip(self.branches, self.clusters, strict=True)
-        )
+        left, right = self.branch_names
         rows = [["feature", "left", "right", "effect"]]
         rows += [
             [str(name), f"{a:.3g}", f"{b:.3g}", f"{d:+.2f}"]

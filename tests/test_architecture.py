@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "metrics": {"dendrogram"},
     "_parameters": {"exceptions", "model"},
     "hierarchy": BASE | {"data", "dendrogram", "model"},
+    "explanation": {"display"},
+    "_effects": {"data"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself.
 Modules without an entry may import everything that does not lead to a circle."""
@@ -44,6 +46,8 @@ MUST_NOT_IMPORT = {
     "training": {"matplotlib", "pandas", "sklearn"},
     "display": {"torch"},
     "dendrogram": {"torch"},
+    "explanation": {"torch"},
+    "_effects": {"torch"},
     "_dendrogram_export": {"torch"},
     "_tree_arrays": {"torch"},
     "metrics": {"torch"},

@@ -4,6 +4,7 @@ from .contingency import ContingencyMatrixDisplay
 from .dendrogram import DendrogramDisplay
 from .embedding import EmbeddingDisplay
 from .history import HistoryDisplay
+from .split import SplitDisplay
 from .tree import TreeDisplay
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "DendrogramDisplay",
     "EmbeddingDisplay",
     "HistoryDisplay",
+    "SplitDisplay",
     "TreeDisplay",
 ]
