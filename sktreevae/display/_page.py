@@ -24,6 +24,9 @@ MAX_CARD_FEATURES = 4
 MAX_LABELS = 6
 """Maximum number of known labels in the details of a node."""
 
+MIN_BAR_SHARE = 0.02
+"""Minimum share of a label that has a part of its own in the bar of a card."""
+
 COLORS = (
     *("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#9c6ade"),
     *("#17a2a8", "#d37295", "#b6992d", "#9c755f", "#86bcb6"),
@@ -33,7 +36,7 @@ COLORS = (
 )
 """Colors of the known labels. The last one is that of all labels beyond `N_COLORS`."""
 
-CARD_WIDTHS = {"images": "10.5rem", "features": "14.5rem", "plain": "9rem"}
+CARD_WIDTHS = {"images": "11rem", "features": "14.5rem", "plain": "9rem"}
 """Widths of cards by what they show."""
 
 SUMMARIES = {
@@ -150,7 +153,7 @@ class _Nodes:
             f'<div class="card"><div class="body">{image}<div class="lines">'
             f'<div class="name"><b>{escape(content.name)}</b>{fold}</div>'
             f'<div class="sizes"><b>{content.n_samples:,}</b> '
-            f"{_percent(self.share(node))}</div>{height}{features}</div></div>"
+            f"{escape(_percent(self.share(node)))}</div>{height}{features}</div></div>"
             f'{_mix_bar(content)}<div class="share"><i style="width:'
             f'{100 * self.share(node):.4g}%"></i></div>'
             f'<div class="info">{self.details(node)}</div></div>'
@@ -159,50 +162,50 @@ class _Nodes:
     def details(self, node: int) -> str:
         """Return what is shown when a node is pointed at."""
         content = self.contents[node]
-        text = f"<h2>{escape(content.name)}</h2>{_table(self.facts(node))}"
-        if content.labels:
-            text += "<h3>Known labels</h3>" + _label_table(content.labels)
+        text = f"<h2>{escape(content.name)}</h2>{_facts_table(self.facts(node))}"
+        if not self.tree.is_supported[node]:
+            text += '<p class="warning">Held-out samples don\'t support the split.</p>'
+        text += _label_table(content.labels)
         if content.split:
             left, right = (self.contents[child] for child in self.children(node))
             title = "Features that tell the branches apart"
             text += _feature_table(title, content.split, left.name, right.name)
         elif content.features:
-            parent = int(self.tree.parent[node])
-            other = sum(self.children(parent)) - node
+            sibling = self.contents[self.sibling(node)]
             title = "Features that differ from the other branch"
-            names = content.name, self.contents[other].name
-            text += _feature_table(title, content.features, *names)
+            text += _feature_table(title, content.features, content.name, sibling.name)
         return text
+
+    def sibling(self, node: int) -> int:
+        left, right = self.children(int(self.tree.parent[node]))
+        return right if node == left else left
 
     def facts(self, node: int) -> list[tuple[str, str]]:
         """Return the numbers of a node by their names."""
-        tree, names = self.tree, [escape(content.name) for content in self.contents]
-        n_samples, share = self.contents[node].n_samples, _percent(self.share(node))
-        facts = [("samples", f"{n_samples:,} ({share} of all)")]
-        parent = int(tree.parent[node])
-        if tree.weight[parent] > 0:
-            text = _percent(tree.weight[node])
-            if node:
-                share = _percent(tree.weight[node] / tree.weight[parent])
-                text += f", {share} given {names[parent]}"
-            facts.append(("probability", text))
+        tree = self.tree
+        share = _percent(self.share(node))
+        facts = [("samples", f"{self.contents[node].n_samples:,} ({share} of all)")]
+        weight, parent = tree.weight, int(tree.parent[node])
+        if weight[0] > 0:
+            facts.append(("probability", _percent(weight[node])))
+        if node and weight[parent] > 0:
+            name = self.contents[parent].name
+            text = f"{_percent(weight[node] / weight[parent])} given {name}"
+            facts.append(("", text))
         if tree.leaf_label[node] >= 0:
             return facts
         facts.append(("clusters", str(self.n_leaves[node])))
         facts.append(("height", f"{tree.height[node]:.3g} nats"))
-        if tree.weight[node] > 0:
-            shares = tree.weight[list(self.children(node))] / tree.weight[node]
-            ways = zip(shares, self.children(node), strict=True)
-            text = ", ".join(f"{_percent(share)} to {names[i]}" for share, i in ways)
-            facts.append(("split", text))
+        if weight[node] > 0:
+            shares = [
+                f"{_percent(weight[child] / weight[node])} to "
+                f"{self.contents[child].name}"
+                for child in self.children(node)
+            ]
+            facts.append(("split", ", ".join(shares)))
         support, error = tree.support[node], tree.support_error[node]
         if np.isfinite(support):
-            text = f"{support:.3g} ± {error:.1g} nats"
-            if not tree.is_supported[node]:
-                text += (
-                    '<br><span class="warning">no support by held-out samples</span>'
-                )
-            facts.append(("support", text))
+            facts.append(("support", f"{support:.3g} ± {error:.1g} nats"))
         return facts
 
 
@@ -213,14 +216,13 @@ def _count(content: NodeContent) -> str:
 def _percent(share: float) -> str:
     """Return a share as a percentage, with a decimal place if it is small."""
     if 0 < share < 0.001:
-        return "&lt;0.1%"
+        return "<0.1%"
     return f"{100 * share:.{0 if share >= 0.1 else 1}f}%"
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    """Return a table of names and values, which are HTML."""
-    body = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows)
-    return f"<table>{body}</table>"
+def _facts_table(facts: Sequence[tuple[str, str]]) -> str:
+    rows = "".join(f"<tr><th>{k}</th><td>{escape(text)}</td></tr>" for k, text in facts)
+    return f"<table>{rows}</table>"
 
 
 def _card_feature(difference: Difference) -> str:
@@ -248,23 +250,34 @@ def _feature_table(
 
 
 def _label_table(labels: list[LabelShare]) -> str:
+    """Return a table of the most frequent known labels."""
+    if not labels:
+        return ""
     rows = [
-        (_swatch(share.label, share.color), _percent(share.share))
+        (_swatch(share.label, share.color), share.share)
         for share in labels[:MAX_LABELS]
     ]
     if len(labels) > MAX_LABELS:
         rest = sum(share.share for share in labels[MAX_LABELS:])
-        rows.append((f"{len(labels) - MAX_LABELS} others", _percent(rest)))
-    return _table(rows)
+        rows.append((f"{len(labels) - MAX_LABELS} others", rest))
+    body = "".join(
+        f"<tr><td>{name}</td><td>{escape(_percent(share))}</td></tr>"
+        for name, share in rows
+    )
+    return f"<h3>Known labels</h3><table>{body}</table>"
 
 
 def _mix_bar(content: NodeContent) -> str:
-    """Return a bar with the shares of the known labels."""
-    parts = "".join(
-        f'<i style="flex-grow:{share.share:.4f};--color:{COLORS[share.color]}"></i>'
-        for share in content.labels
+    """Return a bar with the shares of the known labels; rare ones are one part."""
+    parts = [(s.share, s.color) for s in content.labels if s.share >= MIN_BAR_SHARE]
+    rest = 1.0 - sum(share for share, _ in parts)
+    if parts and rest > 1e-9:
+        parts.append((rest, N_COLORS))
+    bar = "".join(
+        f'<i style="flex-grow:{share:.4f};--color:{COLORS[color]}"></i>'
+        for share, color in parts
     )
-    return f'<div class="mix">{parts}</div>' if parts else ""
+    return f'<div class="mix">{bar}</div>' if bar else ""
 
 
 def _legend(labels: list[LabelShare]) -> str:
