@@ -59,6 +59,7 @@ from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
 from .diagnostics import add_support, diagnose_fit
+from .explanation import ExplanationMixin
 from .hierarchy import build_dendrogram, cut_proba, leaf_statistics, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
@@ -76,6 +77,7 @@ DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
+    ExplanationMixin,
     HierarchyMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from .._random import draw_seed
 from .gaussians import inverse_softplus
 from .precision import no_autocast
 from .rows import add_rows, dot_rows
+from .stirling import StirlingRemainder
 
 __all__ = [
     "LIKELIHOODS",
@@ -139,6 +139,13 @@ class Likelihood(nn.Module, ABC):
         """Return E[x | z], with the shape of the decoder output."""
 
     @abstractmethod
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return Var[x | z] of each feature from E[x | z], for all leaves.
+
+        Both have the shape (n_leaves, batch, n_features).
+        """
+
+    @abstractmethod
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
@@ -176,6 +183,10 @@ class BernoulliLikelihood(Likelihood):
     def mean(self, output: Tensor) -> Tensor:
         """Return the probabilities."""
         return output.sigmoid()
+
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the variance of 0/1 values, an upper bound for soft targets."""
+        return mean * (1.0 - mean)
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
@@ -248,6 +259,10 @@ class GaussianLikelihood(Likelihood):
         """Return the means."""
         return output
 
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the learned variances."""
+        return self.variance.expand_as(mean)
+
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
@@ -293,6 +308,10 @@ class PoissonLikelihood(Likelihood):
         """Return the rates."""
         return output.clamp(*self.LOG_RATE_RANGE).exp()
 
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the rates: they are also the variances."""
+        return mean
+
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
@@ -313,7 +332,7 @@ class PoissonLikelihood(Likelihood):
         which costs most digits in single precision.
         """
         log_ratio = log_rate - x.log()
-        return x * (log_ratio - log_ratio.expm1()) - _StirlingRemainder.apply(x)
+        return x * (log_ratio - log_ratio.expm1()) - StirlingRemainder.apply(x)
 
 
 class NegativeBinomialLikelihood(PoissonLikelihood):
@@ -339,6 +358,10 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
     def dispersion(self) -> Tensor:
         """Dispersion of each feature at each leaf, (n_leaves, 1, n_features)."""
         return F.softplus(RAW_SCALE * self.raw_dispersion) + self.MIN_DISPERSION
+
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the variances ``rate + dispersion * rate**2``."""
+        return mean + self.dispersion * mean.square()
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`.
@@ -381,8 +404,8 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
         total = x + size
         log_share = (total / (size + x * log_ratio.exp())).log()
         deviance = x * log_ratio + total * log_share
-        remainder = _StirlingRemainder.apply(total) - _StirlingRemainder.apply(size)
-        return deviance + remainder - _StirlingRemainder.apply(x) + (size / total).log()
+        remainder = StirlingRemainder.apply(total) - StirlingRemainder.apply(size)
+        return deviance + remainder - StirlingRemainder.apply(x) + (size / total).log()
 
 
 def _raw_table(n_leaves: int, n_features: int, initial: float) -> nn.Parameter:
@@ -411,32 +434,6 @@ def _replace(values: Tensor, position: Tensor, entries: Tensor) -> Tensor:
     """Return (..., batch, n_features) with other values of some entries."""
     flat = values.flatten(-2).index_copy(-1, position, entries)
     return flat.unflatten(-1, values.shape[-2:])
-
-
-class _StirlingRemainder(torch.autograd.Function):
-    """Maps x > 0 to log(x!) - x log(x) + x.
-
-    The terms nearly cancel if x is large. From 8 on, the first terms of the asymptotic
-    series are exact in single precision.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        """Return the remainders."""
-        ctx.save_for_backward(x)
-        small, large = x.clamp(max=8.0), x.clamp(min=8.0)
-        exact = torch.lgamma(small + 1.0) - small * (small.log() - 1.0)
-        series = (1.0 / 12.0 - 1.0 / (360.0 * large.square())) / large
-        return torch.where(x < 8.0, exact, 0.5 * (2 * torch.pi * large).log() + series)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
-        """Return the gradient."""
-        (x,) = ctx.saved_tensors
-        small, large = x.clamp(max=8.0), x.clamp(min=8.0)
-        exact = torch.digamma(small + 1.0) - small.log()
-        series = (1.0 / 120.0 / large.square() - 1.0 / 12.0) / large.square()
-        return grad * torch.where(x < 8.0, exact, 0.5 / large + series)
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
