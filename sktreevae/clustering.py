@@ -32,6 +32,7 @@ from torch.utils.data import Dataset
 from ._cache import Cache
 from ._fit_context import fit_context
 from ._hierarchy_mixin import HierarchyMixin
+from ._html_mixin import HtmlMixin
 from ._options import (
     check_views,
     contrast_options,
@@ -79,6 +80,7 @@ DataLike = ArrayLike | Dataset
 class TreeVAEClustering(
     ExplanationMixin,
     HierarchyMixin,
+    HtmlMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,

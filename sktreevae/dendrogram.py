@@ -20,6 +20,7 @@ from ._dendrogram_export import (
     to_networkx,
     to_pandas,
 )
+from ._dendrogram_html import DendrogramHtml
 from ._tree_arrays import children_of, depths_of, label_leaves, salient_cuts
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class DendrogramPlotData:
     links: NDArray[np.float64]
 
 
-class Dendrogram:
+class Dendrogram(DendrogramHtml):
     """Binary tree of clusters.
 
     Nodes are numbered breadth first from the root, node 0. Leaves are labeled 0, 1, ...
@@ -217,12 +218,6 @@ class Dendrogram:
     def internal_nodes(self) -> NDArray[np.int64]:
         """Nodes with children, in increasing order, (n_leaves - 1,)."""
         return np.flatnonzero(self.leaf_label < 0)
-
-    def __repr__(self) -> str:
-        return (
-            f"<Dendrogram: {self.n_leaves} leaves, depth {self.depth.max()}, "
-            f"{len(self.labels)} samples>"
-        )
 
     def cut(
         self, n_clusters: int | None = None, *, height: float | None = None

@@ -1,7 +1,6 @@
 """Drawings of fitted trees. Matplotlib is imported when a function draws."""
 
 from .dendrogram import plot_dendrogram
-from .html import export_html
 from .image_tree import plot_image_tree
 
-__all__ = ["export_html", "plot_dendrogram", "plot_image_tree"]
+__all__ = ["plot_dendrogram", "plot_image_tree"]

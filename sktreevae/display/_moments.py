@@ -16,6 +16,7 @@ __all__ = [
     "branch_effects",
     "is_amount",
     "largest",
+    "moments_of_leaves",
     "moments_of_rows",
     "sum_up",
 ]
@@ -23,8 +24,8 @@ __all__ = [
 MAX_CHUNK_VALUES = 1 << 22
 """Maximum number of values that are converted to float64 at a time."""
 
-MIN_RELATIVE_SPREAD = 0.01
-"""Minimum spread inside the branches, relative to the spread of all samples."""
+MIN_VARIANCE_SHARE = 1e-3
+"""Minimum of the variance inside two branches, relative to that of both together."""
 
 Floats = NDArray[np.float64]
 
@@ -37,13 +38,10 @@ class NodeMoments:
     ----------
     mean, variance : ndarray of shape (n_nodes, n_features)
         In the units of X.
-    weight : ndarray of shape (n_nodes,)
-        Number of samples, or probability mass, below each node.
     """
 
     mean: Floats
     variance: Floats
-    weight: Floats
 
 
 def sum_up(tree: Tree, at_leaves: NDArray[Any]) -> NDArray[Any]:
@@ -63,6 +61,33 @@ def sum_up(tree: Tree, at_leaves: NDArray[Any]) -> NDArray[Any]:
     return sums
 
 
+def moments_of_leaves(
+    tree: Tree, weight: Floats, mean: Floats, variance: Floats
+) -> NodeMoments:
+    """Return the moments of the nodes, which are mixtures of their leaves.
+
+    The variance of a mixture is the mean variance of its parts, plus the variance of
+    their means.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    weight : ndarray of shape (n_leaves,)
+        Weight of each leaf, by label.
+    mean, variance : ndarray of shape (n_leaves, n_features)
+        Moments of the leaves; any finite values where the weight is 0.
+    """
+    w = weight[:, None]
+    # Squares of large means with small differences would cancel.
+    center = (w * mean).sum(axis=0) / w.sum()
+    total = sum_up(tree, np.where(w > 0, w, 0.0))
+    n = np.where(total > 0, total, np.nan)
+    first = sum_up(tree, w * (mean - center)) / n
+    second = sum_up(tree, w * (variance + np.square(mean - center))) / n
+    return NodeMoments(center + first, np.maximum(second - np.square(first), 0.0))
+
+
 def moments_of_rows(
     tree: Tree, X: NDArray[Any] | sparse.csr_matrix, labels: NDArray[np.int64]
 ) -> NodeMoments:
@@ -78,7 +103,6 @@ def moments_of_rows(
         Leaf label of each row.
     """
     n_samples, n_features = X.shape
-    # Squares of large values with a small spread would cancel.
     shift = 0.0 if sparse.issparse(X) else X.mean(axis=0, dtype=np.float64)
     sums = np.zeros((tree.n_leaves, n_features))
     squares = np.zeros((tree.n_leaves, n_features))
@@ -95,11 +119,10 @@ def moments_of_rows(
             sums += members @ chunk
             squares += members @ np.square(chunk)
     counts = np.bincount(labels, minlength=tree.n_leaves).astype(np.float64)
-    weight = sum_up(tree, counts)
-    n = np.where(weight > 0, weight, np.nan)[:, None]
-    mean = sum_up(tree, sums) / n
-    variance = np.maximum(sum_up(tree, squares) / n - np.square(mean), 0.0)
-    return NodeMoments(mean + shift, variance, weight)
+    n = np.maximum(counts, 1.0)[:, None]
+    mean = sums / n
+    variance = np.maximum(squares / n - np.square(mean), 0.0)
+    return moments_of_leaves(tree, counts, mean + shift, variance)
 
 
 def _membership(labels: NDArray[np.int64], n_leaves: int) -> sparse.csr_array:
@@ -112,20 +135,17 @@ def branch_effects(tree: Tree, moments: NodeMoments) -> Floats:
     """Return how far each node is from its sibling, (n_nodes, n_features).
 
     The effect size of a feature is the difference of the means of the two branches,
-    relative to the standard deviation inside them. It is positive where the mean of the
-    node is the larger one. Zeros for the root, and for children of a node of which one
-    has no samples.
+    relative to the standard deviation inside them (Cohen's d). It is positive where the
+    mean of the node is the larger one. Zeros for the root, and where one of the
+    branches has no samples.
     """
     effects = np.zeros_like(moments.mean)
-    total = np.nan_to_num(moments.variance[0])
     for node in tree.internal_nodes:
         left, right = tree.children_left[node], tree.children_right[node]
-        if not (moments.weight[left] > 0 and moments.weight[right] > 0):
-            continue
-        share = moments.weight[left] / (moments.weight[left] + moments.weight[right])
-        within = share * moments.variance[left] + (1 - share) * moments.variance[right]
-        spread = np.sqrt(np.maximum(within, MIN_RELATIVE_SPREAD**2 * total))
         difference = moments.mean[left] - moments.mean[right]
+        within = (moments.variance[left] + moments.variance[right]) / 2
+        total = within + np.square(difference / 2)
+        spread = np.sqrt(np.maximum(within, MIN_VARIANCE_SHARE * total))
         np.divide(difference, spread, out=effects[left], where=spread > 0)
         effects[right] = -effects[left]
     return effects
