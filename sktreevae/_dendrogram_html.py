@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from .dendrogram import Dendrogram
 
 __all__ = ["DendrogramHtml", "format_svg"]
 
@@ -33,22 +29,41 @@ MARGIN = 12
 class DendrogramHtml:
     """Base class of `Dendrogram`: its representations."""
 
-    def __repr__(self: Dendrogram) -> str:
+    parent: NDArray[np.int64]
+    children_left: NDArray[np.int64]
+    children_right: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    height: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    n_node_samples: NDArray[np.int64]
+    support: NDArray[np.float64]
+    support_error: NDArray[np.float64]
+    leaf_label: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    n_nodes: int
+    n_leaves: int
+    internal_nodes: NDArray[np.int64]
+    is_supported: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
         return (
             f"<Dendrogram: {self.n_leaves} leaves, depth {self.depth.max()}, "
             f"{len(self.labels)} samples>"
         )
 
-    def _repr_html_(self: Dendrogram) -> str:
+    def _repr_html_(self) -> str:
         """Return the representation in notebooks."""
-        title = (
-            f"Dendrogram: {_plural(self.n_leaves, 'leaf', 'leaves')}, "
-            f"{_plural(len(self.labels), 'sample', 'samples')}"
-        )
-        return f"<div><b>{title}</b>{format_svg(self)}</div>"
+        leaves = _plural(self.n_leaves, "leaf", "leaves")
+        title = f"Dendrogram: {leaves}, {_count(len(self.labels))}"
+        notes = []
+        if self.n_leaves > MAX_LEAVES:
+            notes.append(f"Cut into {MAX_LEAVES} clusters.")
+        if not self.is_supported.all():
+            notes.append("Dashed: not supported by held-out samples.")
+        return f"<div><b>{title}</b> {' '.join(notes)}{format_svg(self)}</div>"
 
     def export_html(
-        self: Dendrogram,
+        self,
         path: str | os.PathLike,
         X: ArrayLike | None = None,
         *,
@@ -114,7 +129,7 @@ class DendrogramHtml:
         page.write(path)
 
 
-def format_svg(tree: Dendrogram) -> str:
+def format_svg(tree: DendrogramHtml) -> str:
     """Return a drawing of a dendrogram with the root at the left.
 
     Trees of more than `MAX_LEAVES` leaves are folded: a folded node is drawn as a leaf.
@@ -152,7 +167,7 @@ def format_svg(tree: Dendrogram) -> str:
     )
 
 
-def _fold(tree: Dendrogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _fold(tree: DendrogramHtml) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which nodes are drawn, and which of them are drawn as leaves."""
     internal = tree.internal_nodes
     highest = internal[np.argsort(-tree.height[internal], kind="stable")]
@@ -163,7 +178,7 @@ def _fold(tree: Dendrogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return is_drawn, is_drawn & ~is_split
 
 
-def _rows(tree: Dendrogram, is_tip: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _rows(tree: DendrogramHtml, is_tip: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the vertical position of each drawn node in pixels, (n_nodes,)."""
     # Number of the leftmost leaf below each node.
     first = tree.leaf_label.copy()
@@ -181,9 +196,9 @@ def _rows(tree: Dendrogram, is_tip: NDArray[np.bool_]) -> NDArray[np.float64]:
     return y
 
 
-def _name(tree: Dendrogram, node: int) -> str:
+def _name(tree: DendrogramHtml, node: int) -> str:
     """Return the name of a drawn leaf, and its size."""
-    samples = _plural(int(tree.n_node_samples[node]), "sample", "samples")
+    samples = _count(int(tree.n_node_samples[node]))
     if tree.leaf_label[node] >= 0:
         return f"cluster {tree.leaf_label[node]}: {samples}"
     is_below = np.arange(tree.n_nodes) == node
@@ -193,9 +208,9 @@ def _name(tree: Dendrogram, node: int) -> str:
     return f"node {node}: {n_clusters} clusters, {samples}"
 
 
-def _describe(tree: Dendrogram, node: int) -> str:
+def _describe(tree: DendrogramHtml, node: int) -> str:
     """Return the tooltip of a node."""
-    text = _plural(int(tree.n_node_samples[node]), "sample", "samples")
+    text = _count(int(tree.n_node_samples[node]))
     text += f", probability {tree.weight[node]:.3g}"
     if tree.leaf_label[node] >= 0:
         return f"cluster {tree.leaf_label[node]}: {text}"
@@ -207,3 +222,7 @@ def _describe(tree: Dendrogram, node: int) -> str:
 
 def _plural(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
+
+
+def _count(n_samples: int) -> str:
+    return _plural(n_samples, "sample", "samples")

@@ -1,4 +1,4 @@
-"""HTML of a fitted estimator: its links to the documentation, and a page of its tree."""
+"""HTML of a fitted estimator: links to the documentation, and a page of its tree."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "datasets": {"exceptions"},
     "_dendrogram_export": set(),
     "_tree_arrays": set(),
-    "dendrogram": {"_dendrogram_export", "_tree_arrays"},
+    "_dendrogram_html": set(),
+    "dendrogram": {"_dendrogram_export", "_dendrogram_html", "_tree_arrays"},
     "metrics": {"dendrogram"},
     "_parameters": {"exceptions", "model"},
     "hierarchy": BASE | {"data", "dendrogram", "model"},
@@ -36,7 +37,7 @@ MAY_IMPORT = {
 """Modules and subpackages that each module or subpackage may import, besides itself.
 Modules without an entry may import everything that does not lead to a circle."""
 
-MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}}
+MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}, "_dendrogram_html": {"display"}}
 
 MUST_NOT_IMPORT = {
     "model": {"joblib", "matplotlib", "pandas", "sklearn"},
@@ -45,6 +46,7 @@ MUST_NOT_IMPORT = {
     "display": {"torch"},
     "dendrogram": {"torch"},
     "_dendrogram_export": {"torch"},
+    "_dendrogram_html": {"torch"},
     "_tree_arrays": {"torch"},
     "metrics": {"torch"},
     "exceptions": {"torch", "sklearn"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from scipy import sparse
 from ._base import Tree
 
 __all__ = [
+    "DetailedTree",
     "NodeMoments",
     "branch_effects",
     "is_amount",
@@ -21,13 +22,36 @@ __all__ = [
     "sum_up",
 ]
 
-MAX_CHUNK_VALUES = 1 << 22
+MAX_CHUNK_VALUES = 1 << 20
 """Maximum number of values that are converted to float64 at a time."""
 
 MIN_VARIANCE_SHARE = 1e-3
 """Minimum of the variance inside two branches, relative to that of both together."""
 
 Floats = NDArray[np.float64]
+
+
+class DetailedTree(Tree, Protocol):
+    """Attributes of `sktreevae.Dendrogram` that a page reads."""
+
+    children_left: NDArray[np.int64]
+    children_right: NDArray[np.int64]
+    leaf_label: NDArray[np.int64]
+    height: Floats
+    weight: Floats
+    support: Floats
+    support_error: Floats
+
+    @property
+    def internal_nodes(self) -> NDArray[np.int64]:
+        """Nodes with children."""
+
+    @property
+    def is_supported(self) -> NDArray[np.bool_]:
+        """Whether the split of each node is supported."""
+
+    def levels(self) -> NDArray[np.int64]:
+        """Return the numbers of clusters of the cuts that stand out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +68,7 @@ class NodeMoments:
     variance: Floats
 
 
-def sum_up(tree: Tree, at_leaves: NDArray[Any]) -> NDArray[Any]:
+def sum_up(tree: DetailedTree, at_leaves: NDArray[Any]) -> NDArray[Any]:
     """Return sums over the leaves below each node, (n_nodes, ...).
 
     Parameters
@@ -62,7 +86,7 @@ def sum_up(tree: Tree, at_leaves: NDArray[Any]) -> NDArray[Any]:
 
 
 def moments_of_leaves(
-    tree: Tree, weight: Floats, mean: Floats, variance: Floats
+    tree: DetailedTree, weight: Floats, mean: Floats, variance: Floats
 ) -> NodeMoments:
     """Return the moments of the nodes, which are mixtures of their leaves.
 
@@ -89,7 +113,7 @@ def moments_of_leaves(
 
 
 def moments_of_rows(
-    tree: Tree, X: NDArray[Any] | sparse.csr_matrix, labels: NDArray[np.int64]
+    tree: DetailedTree, X: NDArray[Any] | sparse.csr_matrix, labels: NDArray[np.int64]
 ) -> NodeMoments:
     """Return the moments of the rows below each node.
 
@@ -131,7 +155,7 @@ def _membership(labels: NDArray[np.int64], n_leaves: int) -> sparse.csr_array:
     return sparse.csr_array(entries, shape=(n_leaves, len(labels)))
 
 
-def branch_effects(tree: Tree, moments: NodeMoments) -> Floats:
+def branch_effects(tree: DetailedTree, moments: NodeMoments) -> Floats:
     """Return how far each node is from its sibling, (n_nodes, n_features).
 
     The effect size of a feature is the difference of the means of the two branches,
@@ -158,7 +182,9 @@ def is_amount(moments: NodeMoments) -> bool:
     at least its mean.
     """
     mean, deviation = moments.mean[0], np.sqrt(moments.variance[0])
-    return bool((mean >= 0).all() and (deviation >= mean).mean() > 0.5)
+    # Means of zeros may be negative by a rounding error.
+    is_non_negative = (mean >= -1e-6 * deviation).all()
+    return bool(is_non_negative and (deviation >= mean).mean() > 0.5)
 
 
 def largest(size: Floats, n_features: int) -> list[int]:

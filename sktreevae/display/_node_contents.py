@@ -8,8 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ._base import Tree
-from ._moments import NodeMoments, branch_effects, is_amount, largest, sum_up
+from ._moments import (
+    DetailedTree,
+    NodeMoments,
+    branch_effects,
+    is_amount,
+    largest,
+    sum_up,
+)
 from ._png import image_uris, images_of_rows
 
 __all__ = [
@@ -98,7 +104,7 @@ class NodeContent:
 
 
 def name_nodes(
-    tree: Tree, labels: NDArray[np.int64], cluster_names: Sequence[str]
+    tree: DetailedTree, labels: NDArray[np.int64], cluster_names: Sequence[str]
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node.
 
@@ -135,7 +141,10 @@ def add_images(
 
 
 def add_differences(
-    contents: list[NodeContent], tree: Tree, moments: NodeMoments, names: Sequence[str]
+    contents: list[NodeContent],
+    tree: DetailedTree,
+    moments: NodeMoments,
+    names: Sequence[str],
 ) -> None:
     """Set the features that tell branches apart.
 
@@ -172,7 +181,10 @@ def add_differences(
 
 
 def add_labels(
-    contents: list[NodeContent], tree: Tree, labels: NDArray[np.int64], y: NDArray
+    contents: list[NodeContent],
+    tree: DetailedTree,
+    labels: NDArray[np.int64],
+    y: NDArray,
 ) -> list[LabelShare]:
     """Set the shares of known labels, and return those of all samples.
 

@@ -9,8 +9,7 @@ from string import Template
 
 import numpy as np
 
-from ._base import Tree
-from ._moments import sum_up
+from ._moments import DetailedTree, sum_up
 from ._node_contents import N_COLORS, Difference, LabelShare, NodeContent
 
 __all__ = ["format_page"]
@@ -49,7 +48,10 @@ SUMMARIES = {
 
 
 def format_page(
-    title: str, tree: Tree, contents: list[NodeContent], legend: list[LabelShare]
+    title: str,
+    tree: DetailedTree,
+    contents: list[NodeContent],
+    legend: list[LabelShare],
 ) -> str:
     """Return the page of a tree.
 
@@ -94,7 +96,7 @@ class _Nodes:
         What is shown at the nodes.
     """
 
-    def __init__(self, tree: Tree, contents: list[NodeContent]) -> None:
+    def __init__(self, tree: DetailedTree, contents: list[NodeContent]) -> None:
         self.tree = tree
         self.contents = contents
         self.n_leaves = sum_up(tree, np.ones(tree.n_leaves, dtype=np.int64))
@@ -162,7 +164,8 @@ class _Nodes:
     def details(self, node: int) -> str:
         """Return what is shown when a node is pointed at."""
         content = self.contents[node]
-        text = f"<h2>{escape(content.name)}</h2>{_facts_table(self.facts(node))}"
+        title, facts = escape(content.name), _facts_table(self.facts(node))
+        text = f'<div class="facts"><div><h2>{title}</h2>{facts}</div></div>'
         if not self.tree.is_supported[node]:
             text += '<p class="warning">Held-out samples don\'t support the split.</p>'
         text += _label_table(content.labels)
@@ -197,12 +200,9 @@ class _Nodes:
         facts.append(("clusters", str(self.n_leaves[node])))
         facts.append(("height", f"{tree.height[node]:.3g} nats"))
         if weight[node] > 0:
-            shares = [
-                f"{_percent(weight[child] / weight[node])} to "
-                f"{self.contents[child].name}"
-                for child in self.children(node)
-            ]
-            facts.append(("split", ", ".join(shares)))
+            for title, child in zip(("split", ""), self.children(node), strict=True):
+                share = _percent(weight[child] / weight[node])
+                facts.append((title, f"{share} to {self.contents[child].name}"))
         support, error = tree.support[node], tree.support_error[node]
         if np.isfinite(support):
             facts.append(("support", f"{support:.3g} ± {error:.1g} nats"))

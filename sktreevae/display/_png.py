@@ -82,7 +82,7 @@ def image_uris(
         Values of black and white.
     """
     low, high = value_range
-    levels = (images - low) * (255.0 / max(high - low, np.finfo(float).tiny))
+    levels = (images - low) * (255.0 / (high - low) if high > low else 0.0)
     is_known = ~np.isnan(levels).any(axis=(1, 2, 3))
     for max_side in MAX_SIDES:
         uris = [

@@ -15,8 +15,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._dendrogram_export import check_cluster_names
-from ._base import Tree
-from ._moments import NodeMoments, moments_of_leaves, moments_of_rows
+from ._moments import DetailedTree, NodeMoments, moments_of_leaves, moments_of_rows
 from ._node_contents import (
     LabelShare,
     add_differences,
@@ -49,7 +48,7 @@ class TreePage:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: DetailedTree,
         labels: NDArray[np.int64],
         cluster_names: Sequence[str] | None = None,
     ) -> None:
@@ -139,7 +138,7 @@ class TreePage:
             part.unlink(missing_ok=True)
 
 
-def describe_rows(tree: Tree, X: Any, labels: NDArray[np.int64]) -> NodeMoments:
+def describe_rows(tree: DetailedTree, X: Any, labels: NDArray[np.int64]) -> NodeMoments:
     """Return the means and variances of the rows below each node.
 
     Parameters
