@@ -46,10 +46,8 @@ class DendrogramHtml:
     is_supported: NDArray[np.bool_]
 
     def __repr__(self) -> str:
-        return (
-            f"<Dendrogram: {self.n_leaves} leaves, depth {self.depth.max()}, "
-            f"{len(self.labels)} samples>"
-        )
+        # Tables of fitted attributes have space for 30 characters.
+        return f"<Dendrogram: {_plural(self.n_leaves, 'leaf', 'leaves')}>"
 
     def _repr_html_(self) -> str:
         """Return the representation in notebooks."""
@@ -137,8 +135,8 @@ def format_svg(tree: DendrogramHtml) -> str:
     """
     is_drawn, is_tip = _fold(tree)
     y = _rows(tree, is_tip)
-    scale = WIDTH / max(float(tree.height[0]), np.finfo(float).tiny)
-    x = MARGIN + (tree.height[0] - np.where(is_tip, 0.0, tree.height)) * scale
+    height = np.where(is_tip, 0.0, tree.height) / (tree.height[0] or 1.0)
+    x = MARGIN + WIDTH * (1.0 - height)
     parts = []
     for node in np.flatnonzero(is_drawn & ~is_tip):
         left, right = tree.children_left[node], tree.children_right[node]
@@ -152,7 +150,7 @@ def format_svg(tree: DendrogramHtml) -> str:
         f"<title>{_describe(tree, node)}</title></text>"
         for node in np.flatnonzero(is_tip)
     ]
-    height = ROW_HEIGHT * len(texts) + 2 * MARGIN + ROW_HEIGHT
+    height = ROW_HEIGHT * (len(texts) + 1) + 2 * MARGIN
     width = WIDTH + TEXT_WIDTH + 2 * MARGIN
     axis = (
         f'<text x="{MARGIN}" y="{height - MARGIN}">{tree.height[0]:.3g} nats</text>'

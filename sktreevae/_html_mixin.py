@@ -20,55 +20,55 @@ from .display.html import (
     moments_of_leaves,
 )
 
-__all__ = ["HtmlMixin", "find_documentation"]
+__all__ = ["HtmlMixin", "documentation_template"]
 
 PACKAGE = __name__.partition(".")[0]
 
 
-def find_documentation(project_urls: Sequence[str]) -> str:
-    """Return the address of the documentation with a slash at its end, or "".
+def documentation_template(project_urls: Sequence[str]) -> str:
+    """Return the address of the page of an estimator, as a format string, or "".
 
     Parameters
     ----------
     project_urls : sequence of str
-        Entries "label, address" of a package's metadata.
+        Entries "label, address" in the metadata of the package. That of the label
+        "Documentation" is used.
 
     Examples
     --------
-    >>> find_documentation(["Documentation, https://example.org/stable"])
-    'https://example.org/stable/'
+    >>> documentation_template(["Documentation, https://example.org/stable/"])
+    'https://example.org/stable/api/sktreevae.{estimator_name}.html'
     """
     for entry in project_urls:
         label, _, address = entry.partition(",")
         if label.strip().lower() == "documentation":
-            return address.strip().rstrip("/") + "/"
+            address = address.strip().rstrip("/")
+            return f"{address}/api/{PACKAGE}.{{estimator_name}}.html"
     return ""
 
 
-def _page_template() -> str:
-    """Return the address of the documentation of an estimator, as a format string."""
+def _project_urls() -> list[str]:
+    """Return the project URLs of this package."""
     try:
-        urls = metadata.metadata(PACKAGE).get_all("Project-URL", [])
+        return metadata.metadata(PACKAGE).get_all("Project-URL", [])
     except metadata.PackageNotFoundError:
-        # The package runs from its source without an installation.
-        return ""
-    address = find_documentation(urls)
-    return address and f"{address}api/{PACKAGE}.{{estimator_name}}.html"
+        # The package runs from its source, without an installation.
+        return []
 
 
 class HtmlMixin:
     """HTML of a fitted estimator.
 
-    In notebooks, scikit-learn links the name of an estimator, its parameters and its
-    fitted attributes to the documentation, if the metadata of the package tells its
-    address, the project URL "Documentation".
+    In notebooks, scikit-learn links the names of the estimator, its parameters and its
+    fitted attributes to the documentation, if the metadata of the package has its
+    address. There are no links otherwise.
     """
 
     dendrogram_: Dendrogram
     _leaf_moments: Callable[[], GroupMoments]
 
     _doc_link_module: ClassVar[str] = PACKAGE
-    _doc_link_template: ClassVar[str] = _page_template()
+    _doc_link_template: ClassVar[str] = documentation_template(_project_urls())
 
     def export_html(
         self,

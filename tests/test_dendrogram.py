@@ -296,10 +296,6 @@ def test_plot_data_connects_children_and_parents(tree):
         assert data.x[left] < data.x[node] < data.x[right]
 
 
-def test_repr_is_short():
-    assert repr(example()) == "<Dendrogram: 3 leaves, depth 2, 4 samples>"
-
-
 @pytest.mark.parametrize(
     ("parent", "message"),
     [
