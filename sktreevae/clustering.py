@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ._cache import Cache
+from ._explanation_mixin import ExplanationMixin
 from ._fit_context import fit_context
 from ._hierarchy_mixin import HierarchyMixin
 from ._html_mixin import HtmlMixin
@@ -60,7 +61,6 @@ from .data import Samples, TrainingData
 from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
 from .diagnostics import add_support, diagnose_fit
-from .explanation import ExplanationMixin
 from .hierarchy import build_dendrogram, cut_proba, leaf_statistics, update_dendrogram
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
@@ -470,8 +470,8 @@ class TreeVAEClustering(
             self.choices_ = tree.choices
             self.n_samples_seen_ = len(data.samples)
             self._seed = draw_seed(generator)
-            findings = diagnose_fit(self, data, growth)
-        for finding in findings:
+            self._findings = diagnose_fit(self, data, growth)
+        for finding in self._findings:
             warnings.warn(finding.message, finding.category, stacklevel=2)
         return self
 

@@ -408,30 +408,30 @@ class Dendrogram(DendrogramHtml):
         )
         return DendrogramPlotData(x, y, links=corners.transpose(2, 1, 0))
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the tree with `sktreevae.display.plot_dendrogram`.
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Any:
+        """Draw the tree with `sktreevae.display.DendrogramDisplay`.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on, by default the current axes.
+            Axes to draw on. By default a new figure is created.
         **kwargs : dict
-            Further arguments of `sktreevae.display.plot_dendrogram`.
+            Further arguments of `sktreevae.display.DendrogramDisplay.plot`.
 
         Returns
         -------
-        ax : matplotlib Axes
-            Axes with the drawing.
+        display : DendrogramDisplay
+            The display.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         """
-        # Imported here so that this module does not depend on the drawings.
-        from .display import plot_dendrogram
+        # Imported here so that this module does not depend on the displays.
+        from .display import DendrogramDisplay
 
-        return plot_dendrogram(self, ax=ax, **kwargs)
+        return DendrogramDisplay.from_dendrogram(self, ax=ax, **kwargs)
 
 
 def _number_in_order(values: NDArray[np.int64]) -> NDArray[np.int64]:

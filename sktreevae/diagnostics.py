@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,14 @@ from .model import LIKELIHOODS
 from .training import GrowthOptions
 
 __all__ = ["Finding", "add_support", "diagnose_fit"]
+
+CATEGORIES: dict[str, type[Warning]] = {
+    "divergence": ConvergenceWarning,
+    "missing clusters": ConvergenceWarning,
+    "outliers": OutlierWarning,
+    "unsupported splits": UnsupportedClustersWarning,
+}
+"""Class of the warning of each finding; `UserWarning` of all others."""
 
 MAX_NEGATIVE_ELBO = 10.0
 """Constant part of the maximum negative ELBO of a converged model, in nats."""
@@ -35,20 +43,57 @@ MIN_HIDDEN_DIM = 8
 """A smaller `hidden_dim` is named as a cause of missing clusters."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
-    """A problem of a fit.
+    """What looks wrong with a fitted estimator, and what helps.
+
+    All values are strings and numbers.
 
     Parameters
     ----------
+    name : str
+        Name of the problem, such as "posterior collapse".
+    problem : str
+        The problem in words, with the numbers.
+    remedy : str
+        What to do about it: the parameter to change.
+    nodes : tuple of int, default=()
+        Nodes of ``dendrogram_`` that are concerned, if not the whole tree.
+    numbers : dict, default={}
+        Measured values by name. A tuple has one value for each of the nodes.
+
+    Attributes
+    ----------
+    message : str
+        Problem and remedy.
     category : type
         Class of the warning.
-    message : str
-        The problem, its likely cause and the remedy.
+
+    Examples
+    --------
+    >>> from sktreevae.diagnostics import Finding
+    >>> Finding("empty clusters", "Cluster 3 has no samples.", "Lower n_clusters.")
+    <Finding empty clusters: Cluster 3 has no samples. Lower n_clusters.>
     """
 
-    category: type[Warning]
-    message: str
+    name: str
+    problem: str
+    remedy: str
+    nodes: tuple[int, ...] = ()
+    numbers: dict[str, float | tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """Problem and remedy."""
+        return f"{self.problem} {self.remedy}"
+
+    @property
+    def category(self) -> type[Warning]:
+        """Class of the warning."""
+        return CATEGORIES.get(self.name, UserWarning)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.message}>"
 
 
 def diagnose_fit(
@@ -121,10 +166,11 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
     ):
         return None
     return Finding(
-        ConvergenceWarning,
+        "divergence",
         f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
-        "sample, far below that of independent features. A learning_rate below "
-        f"{estimator.learning_rate:g} usually helps.",
+        "sample, far below that of independent features.",
+        f"A learning_rate below {estimator.learning_rate:g} usually helps.",
+        numbers={"elbo": estimator.lower_bound_},
     )
 
 
@@ -153,9 +199,11 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
     )
     more = len(outliers) - MAX_SHOWN_OUTLIERS
     return Finding(
-        OutlierWarning,
+        "outliers",
         f"X has values far from all others of their features: {shown}"
-        f"{f'; and {more} more' if more > 0 else ''}. Correct them, or scale X.",
+        f"{f'; and {more} more' if more > 0 else ''}.",
+        "Correct them, or scale X.",
+        numbers={"n_features": len(outliers)},
     )
 
 
@@ -167,11 +215,15 @@ def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
     n_supported = count_supported(merges, support, error)
     if n_supported >= estimator.n_clusters_:
         return None
+    nodes = np.flatnonzero(~tree.is_supported)
     return Finding(
-        UnsupportedClustersWarning,
+        "unsupported splits",
         f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
         "clusters: the other splits don't increase the log-density of held-out "
-        "samples. n_clusters=None estimates the number.",
+        "samples.",
+        "n_clusters=None estimates the number.",
+        tuple(nodes.tolist()),
+        {"n_supported": n_supported, "support": tuple(tree.support[nodes].tolist())},
     )
 
 
@@ -183,11 +235,12 @@ def _find_missing_clusters(
         return None
     min_samples = options.min_samples(len(data.samples))
     return Finding(
-        ConvergenceWarning,
+        "missing clusters",
         f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
         f"n_clusters ({estimator.n_clusters}). Leaves with fewer than {min_samples} "
-        "samples (min_cluster_size) were pruned, or could not be split. Possible "
-        f"causes: {_causes(estimator, data)}.",
+        "samples (min_cluster_size) were pruned, or could not be split.",
+        f"Possible causes: {_causes(estimator, data)}.",
+        numbers={"n_clusters": estimator.n_clusters_, "min_samples": min_samples},
     )
 
 

@@ -1,111 +1,188 @@
-"""What the nodes of a fitted tree are like, and which features tell branches apart."""
+"""Features that tell the branches of a split apart, as a table and a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from numbers import Integral
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
-from ._effects import GroupMoments, mix_moments
-from ._parameters import Number
-from .data import Standardizer
-from .dendrogram import Dendrogram
-from .model import TreeVAE, leaf_moments
+if TYPE_CHECKING:
+    import pandas
 
-__all__ = ["ExplanationMixin"]
+    from .display import SplitDisplay
+
+__all__ = ["RowCheck", "SplitExplanation"]
+
+Floats = NDArray[np.float64]
 
 
-class ExplanationMixin:
-    """Methods that describe the nodes of the tree in the user's units."""
+@dataclass(frozen=True, eq=False)
+class RowCheck:
+    """Differences between the rows that are assigned to the branches of a split.
 
-    dendrogram_: Dendrogram
-    module_: TreeVAE
-    n_features_in_: int
-    _standardizer: Standardizer
-    _threads: Callable[[int], AbstractContextManager[None]]
+    Arrays have one entry for each feature of the explanation, in its order.
 
-    def node_means(self, node: int | None = None) -> NDArray[np.float64]:
-        """Return the mean of what the model generates at a node, E[x | node].
+    Parameters
+    ----------
+    n_rows : tuple of two ints
+        Number of rows in the left and in the right branch.
+    left_mean, right_mean : ndarray of shape (n_selected,)
+        Mean of the rows of each branch, in the units of X.
+    effect : ndarray of shape (n_selected,)
+        Difference of the means over the standard deviation of the rows within the
+        branches.
+    auc : ndarray of shape (n_selected,)
+        Probability that a row of the left branch has a larger value than one of the
+        right branch, the area under the ROC curve. 0.5 means no difference.
+    """
 
-        The mean of a leaf is the mean of the decoded latent variables, drawn from the
-        prior with a fixed seed. The mean of another node is that of its leaves,
-        weighted by ``dendrogram_.weight``.
+    n_rows: tuple[int, int]
+    left_mean: Floats
+    right_mean: Floats
+    effect: Floats
+    auc: Floats
 
-        Parameters
-        ----------
-        node : int, default=None
-            Node of ``dendrogram_``. All nodes by default.
 
-        Returns
-        -------
-        mean : ndarray of shape (n_features,) or (n_nodes, n_features)
-            In the units of X: probabilities with a Bernoulli likelihood, rates with one
-            of counts.
+@dataclass(frozen=True, eq=False)
+class SplitExplanation:
+    """Features that tell the two branches of a node apart, largest effects first.
+
+    Printed, it is a table.
+
+    Parameters
+    ----------
+    node : int
+        Node of ``dendrogram_``.
+    branches : tuple of two ints
+        Its left and its right child.
+    clusters : tuple of two ndarrays of int
+        Clusters in the left and in the right branch.
+    features : ndarray of int of shape (n_selected,)
+        Columns of X.
+    feature_names : ndarray of str of shape (n_selected,)
+        Names of the columns.
+    left_mean, right_mean : ndarray of shape (n_selected,)
+        Mean of what the model generates in each branch, in the units of X.
+    spread : ndarray of shape (n_selected,)
+        Standard deviation within the branches: the root of the mean of their variances.
+    effect : ndarray of shape (n_selected,)
+        ``(left_mean - right_mean) / spread``, Cohen's d. Positive where the left branch
+        has the larger mean.
+    check : RowCheck or None
+        The same differences between rows of X, if X was given.
+    """
+
+    node: int
+    branches: tuple[int, int]
+    clusters: tuple[NDArray[np.int64], NDArray[np.int64]]
+    features: NDArray[np.int64]
+    feature_names: NDArray[np.str_]
+    left_mean: Floats
+    right_mean: Floats
+    spread: Floats
+    effect: Floats
+    check: RowCheck | None = None
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a table with a row for each feature, largest effects first.
 
         Raises
         ------
-        ValueError
-            If there is no such node.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import make_blobs
-        >>> from sktreevae import TreeVAEClustering
-        >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
-        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
-        >>> model.node_means().shape
-        (5, 2)
-        >>> model.node_means(0).shape
-        (2,)
+        ImportError
+            If pandas is not installed.
         """
-        check_is_fitted(self)
-        share = _leaf_shares(self.dendrogram_)
-        if node is not None:
-            share = share[[_check_node(node, range(len(share)))]]
-        mean = mix_moments(self._leaf_moments(), share).mean
-        return mean if node is None else mean[0]
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas. Install it with: pip install pandas"
+            ) from error
+        columns = {
+            "feature": self.feature_names,
+            "left_mean": self.left_mean,
+            "right_mean": self.right_mean,
+            "spread": self.spread,
+            "effect": self.effect,
+        }
+        if self.check is not None:
+            columns |= {
+                "left_mean_of_rows": self.check.left_mean,
+                "right_mean_of_rows": self.check.right_mean,
+                "effect_in_rows": self.check.effect,
+                "auc": self.check.auc,
+            }
+        return pandas.DataFrame(columns, index=self.features)
 
-    def _leaf_moments(self) -> GroupMoments:
-        """Return the moments of what the model generates at each leaf."""
-        with self._threads(self.dendrogram_.n_leaves * self.n_features_in_):
-            moments = leaf_moments(self.module_)
-        maps = self._standardizer
-        return GroupMoments(
-            maps.inverse_transform(moments.mean.numpy()),
-            moments.variance.numpy() * np.square(maps.scale),
+    def plot(self, **kwargs: Any) -> SplitDisplay:
+        """Draw the effects; see `sktreevae.display.SplitDisplay`.
+
+        Parameters
+        ----------
+        **kwargs : dict
+            Arguments of `SplitDisplay.plot`.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from .display import SplitDisplay
+
+        return SplitDisplay(self).plot(**kwargs)
+
+    def __repr__(self) -> str:
+        left, right = (
+            f"node {node} ({_cluster_text(clusters)})"
+            for node, clusters in zip(self.branches, self.clusters, strict=True)
+        )
+        rows = [["feature", "left", "right", "effect"]]
+        rows += [
+            [str(name), f"{a:.3g}", f"{b:.3g}", f"{d:+.2f}"]
+            for name, a, b, d in zip(
+                self.feature_names,
+                self.left_mean,
+                self.right_mean,
+                self.effect,
+                strict=True,
+            )
+        ]
+        last = ""
+        if self.check is not None:
+            n_left, n_right = self.check.n_rows
+            rows[0] += ["in X", "AUC"]
+            for row, d, auc in zip(
+                rows[1:], self.check.effect, self.check.auc, strict=True
+            ):
+                row += [f"{d:+.2f}", f"{auc:.2f}"]
+            same = np.sum(np.sign(self.check.effect) == np.sign(self.effect))
+            last = (
+                f"\nIn X, {n_left} rows left and {n_right} right: {same} of "
+                f"{len(self.effect)} effects have the same sign."
+            )
+        for row, effect in zip(rows[1:], self.effect, strict=True):
+            row.append("higher left" if effect > 0 else "higher right")
+        return (
+            f"Node {self.node}: left is {left}, right is {right}\n{_table(rows)}{last}"
         )
 
 
-def _check_node(node: object, allowed: range | NDArray[np.int64]) -> int:
-    """Return the number of a node.
-
-    Raises
-    ------
-    ValueError
-        If it isn't among those that are allowed.
-    """
-    if not Number(Integral, 0).accepts(node) or node not in allowed:
-        raise ValueError(
-            f"node must be one of the nodes {list(map(int, allowed))} of dendrogram_, "
-            f"got {node!r}."
-        )
-    return int(node)
+def _cluster_text(clusters: NDArray[np.int64]) -> str:
+    """Return the numbers of clusters, which are consecutive."""
+    if len(clusters) == 1:
+        return f"cluster {clusters[0]}"
+    return f"clusters {clusters[0]}-{clusters[-1]}"
 
 
-def _leaf_shares(tree: Dendrogram) -> NDArray[np.float64]:
-    """Return the share of each leaf in each node, (n_nodes, n_leaves).
-
-    The leaves of a node without weight have equal shares.
-    """
-    share = np.zeros((tree.n_nodes, tree.n_leaves))
-    share[tree.leaves, np.arange(tree.n_leaves)] = 1.0
-    for node in range(tree.n_nodes - 1, 0, -1):
-        share[tree.parent[node]] += share[node]
-    weighted = share * tree.weight[tree.leaves]
-    has_weight = weighted.sum(axis=1) > 0
-    share[has_weight] = weighted[has_weight]
-    return share / share.sum(axis=1, keepdims=True)
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Align the columns of a table: the first to the left, numbers to the right."""
+    n_columns = len(rows[0])
+    width = [max(len(row[i]) for row in rows) for i in range(n_columns)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(width[0])]
+        cells += [row[i].rjust(width[i]) for i in range(1, n_columns)]
+        lines.append("  ".join([*cells, *row[n_columns:]]))
+    return "\n".join(lines)

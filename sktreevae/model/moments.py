@@ -31,7 +31,7 @@ class Moments:
 
 
 @torch.no_grad()
-def leaf_moments(model: TreeVAE, n_draws: int = 512, seed: int = 0) -> Moments:
+def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     """Estimate the moments of the generative model at each leaf (section 2.2).
 
     Latent variables are drawn from the prior, in pairs of opposite noise, and each draw
@@ -42,7 +42,7 @@ def leaf_moments(model: TreeVAE, n_draws: int = 512, seed: int = 0) -> Moments:
     ----------
     model : TreeVAE
         The model.
-    n_draws : int, default=512
+    n_draws : int, default=256
         Number of draws of the latent variables, a multiple of 2.
     seed : int, default=0
         Seed of the noise, which is drawn on the CPU whatever the model's device is.
@@ -62,11 +62,17 @@ def leaf_moments(model: TreeVAE, n_draws: int = 512, seed: int = 0) -> Moments:
     """
     top_down = model.top_down
     like = next(top_down.parameters())
-    shape = model.topology.n_nodes, n_draws // 2, model.config.latent_dim
+    sizes = top_down.index.level_sizes
     noise = torch.randn(
-        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32
-    ).to(like)
-    leaf_z, log_proba = top_down.sample_latents(torch.cat([noise, -noise], dim=1))
+        (len(sizes), n_draws // 2, model.config.latent_dim),
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float32,
+    )
+    noise = torch.cat([noise, -noise], dim=1).to(like)
+    # The nodes of a level share their noise, so that differences between leaves have
+    # less variance. The nodes of a path are at different levels.
+    noise = noise.repeat_interleave(torch.tensor(sizes, device=like.device), dim=0)
+    leaf_z, log_proba = top_down.sample_latents(noise)
     weight = log_proba.cpu().double().softmax(1)[..., None]
     mean = square = noise_variance = 0.0
     for z, share in zip(
