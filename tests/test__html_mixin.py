@@ -119,13 +119,13 @@ def test_the_estimator_must_be_fitted(path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"y": [0, 1]}, "y must have one label for each of the 150 samples, got 2"),
+        ({"y": [0, 1]}, "y must have one entry for each of the 150 samples .* got 2"),
         ({"feature_names": ["a"]}, "one name for each of the 4 features, got 1"),
-        ({"image_shape": (3, 3)}, "has 9 values, but X has 4 features"),
+        ({"image_shape": (3, 3)}, "means 9 features, but X has 4"),
         ({"cluster_names": ["a"]}, "one name for each of the 2 clusters, got 1"),
         (
-            {"X": load_iris().data[:, :3]},
-            "X has 3 features, but TreeVAEClustering is expect",
+            {"X": load_iris(as_frame=True).data.iloc[:, :3]},
+            "feature names should match",
         ),
     ],
 )

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": BASE | {"model"},
     "graph": BASE | {"data"},
     "training": BASE | {"data", "graph", "model"},
-    "display": {"_dendrogram_export"},
+    "display": {"_dendrogram_export", "_effects"},
     # Modules of the top level.
     "exceptions": set(),
     "_random": set(),
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "devices": {"exceptions"},
     "datasets": {"exceptions"},
     "_dendrogram_export": set(),
+    "_effects": {"data"},
     "_tree_arrays": set(),
     "_dendrogram_html": set(),
     "dendrogram": {"_dendrogram_export", "_dendrogram_html", "_tree_arrays"},

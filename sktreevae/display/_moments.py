@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .._effects import GroupMoments, effect_size
 from ._base import Tree
+from ._node_values import subtree_sums
 
 __all__ = [
     "DetailedTree",
-    "NodeMoments",
     "branch_effects",
     "is_amount",
     "largest",
     "moments_of_leaves",
     "moments_of_rows",
-    "sum_up",
 ]
 
 MAX_CHUNK_VALUES = 1 << 20
 """Maximum number of values that are converted to float64 at a time."""
-
-MIN_VARIANCE_SHARE = 1e-3
-"""Minimum of the variance inside two branches, relative to that of both together."""
 
 Floats = NDArray[np.float64]
 
@@ -34,10 +30,6 @@ Floats = NDArray[np.float64]
 class DetailedTree(Tree, Protocol):
     """Attributes of `sktreevae.Dendrogram` that a page reads."""
 
-    children_left: NDArray[np.int64]
-    children_right: NDArray[np.int64]
-    leaf_label: NDArray[np.int64]
-    height: Floats
     weight: Floats
     support: Floats
     support_error: Floats
@@ -46,52 +38,16 @@ class DetailedTree(Tree, Protocol):
     def internal_nodes(self) -> NDArray[np.int64]:
         """Nodes with children."""
 
-    @property
-    def is_supported(self) -> NDArray[np.bool_]:
-        """Whether the split of each node is supported."""
-
     def levels(self) -> NDArray[np.int64]:
         """Return the numbers of clusters of the cuts that stand out."""
 
 
-@dataclass(frozen=True, eq=False)
-class NodeMoments:
-    """Mean and variance of each feature at each node; NaN at nodes without samples.
-
-    Parameters
-    ----------
-    mean, variance : ndarray of shape (n_nodes, n_features)
-        In the units of X.
-    """
-
-    mean: Floats
-    variance: Floats
-
-
-def sum_up(tree: DetailedTree, at_leaves: NDArray[Any]) -> NDArray[Any]:
-    """Return sums over the leaves below each node, (n_nodes, ...).
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    at_leaves : ndarray of shape (n_leaves, ...)
-        Values of the leaves, by label.
-    """
-    sums = np.zeros((tree.n_nodes, *at_leaves.shape[1:]), dtype=at_leaves.dtype)
-    sums[tree.leaves] = at_leaves
-    for node in range(tree.n_nodes - 1, 0, -1):
-        sums[tree.parent[node]] += sums[node]
-    return sums
-
-
 def moments_of_leaves(
     tree: DetailedTree, weight: Floats, mean: Floats, variance: Floats
-) -> NodeMoments:
+) -> GroupMoments:
     """Return the moments of the nodes, which are mixtures of their leaves.
 
-    The variance of a mixture is the mean variance of its parts, plus the variance of
-    their means.
+    Nodes whose leaves have no weight have NaN.
 
     Parameters
     ----------
@@ -105,16 +61,16 @@ def moments_of_leaves(
     w = weight[:, None]
     # Squares of large means with small differences would cancel.
     center = (w * mean).sum(axis=0) / w.sum()
-    total = sum_up(tree, np.where(w > 0, w, 0.0))
+    total = subtree_sums(tree, np.where(w > 0, w, 0.0))
     n = np.where(total > 0, total, np.nan)
-    first = sum_up(tree, w * (mean - center)) / n
-    second = sum_up(tree, w * (variance + np.square(mean - center))) / n
-    return NodeMoments(center + first, np.maximum(second - np.square(first), 0.0))
+    first = subtree_sums(tree, w * (mean - center)) / n
+    second = subtree_sums(tree, w * (variance + np.square(mean - center))) / n
+    return GroupMoments(center + first, np.maximum(second - np.square(first), 0.0))
 
 
 def moments_of_rows(
     tree: DetailedTree, X: NDArray[Any] | sparse.csr_matrix, labels: NDArray[np.int64]
-) -> NodeMoments:
+) -> GroupMoments:
     """Return the moments of the rows below each node.
 
     Parameters
@@ -155,27 +111,25 @@ def _membership(labels: NDArray[np.int64], n_leaves: int) -> sparse.csr_array:
     return sparse.csr_array(entries, shape=(n_leaves, len(labels)))
 
 
-def branch_effects(tree: DetailedTree, moments: NodeMoments) -> Floats:
+def branch_effects(tree: DetailedTree, moments: GroupMoments) -> Floats:
     """Return how far each node is from its sibling, (n_nodes, n_features).
 
-    The effect size of a feature is the difference of the means of the two branches,
-    relative to the standard deviation inside them (Cohen's d). It is positive where the
-    mean of the node is the larger one. Zeros for the root, and where one of the
-    branches has no samples.
+    Effects are those of `TreeVAEClustering.explain`, positive where the mean of the
+    node is the larger one. Zeros for the root, and where one of the branches has no
+    samples.
     """
     effects = np.zeros_like(moments.mean)
     for node in tree.internal_nodes:
         left, right = tree.children_left[node], tree.children_right[node]
-        difference = moments.mean[left] - moments.mean[right]
-        within = (moments.variance[left] + moments.variance[right]) / 2
-        total = within + np.square(difference / 2)
-        spread = np.sqrt(np.maximum(within, MIN_VARIANCE_SHARE * total))
-        np.divide(difference, spread, out=effects[left], where=spread > 0)
+        effects[left] = effect_size(
+            GroupMoments(moments.mean[left], moments.variance[left]),
+            GroupMoments(moments.mean[right], moments.variance[right]),
+        )
         effects[right] = -effects[left]
     return effects
 
 
-def is_amount(moments: NodeMoments) -> bool:
+def is_amount(moments: GroupMoments) -> bool:
     """Return whether most features are non-negative and mostly zero, as word counts.
 
     If half of the values of a non-negative feature are zero, its standard deviation is

@@ -8,15 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ._moments import (
-    DetailedTree,
-    NodeMoments,
-    branch_effects,
-    is_amount,
-    largest,
-    sum_up,
-)
-from ._png import image_uris, images_of_rows
+from .._effects import GroupMoments
+from ._moments import DetailedTree, branch_effects, is_amount, largest
+from ._node_values import as_images, count_samples
+from ._png import image_uris
 
 __all__ = [
     "N_COLORS",
@@ -117,7 +112,7 @@ def name_nodes(
     cluster_names : sequence of str of length n_leaves
         Names of the leaves.
     """
-    n_samples = sum_up(tree, np.bincount(labels, minlength=tree.n_leaves))
+    n_samples = count_samples(tree, labels)
     return [
         NodeContent(cluster_names[label] if label >= 0 else f"node {node}", int(n))
         for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
@@ -134,7 +129,8 @@ def add_images(
     ValueError
         If the means are no images of the shape `image_shape`.
     """
-    images = images_of_rows(mean, image_shape)
+    images = as_images(mean, image_shape)
+    images = images.reshape(*images.shape[:3], -1)
     value_range = (float(np.nanmin(images)), float(np.nanmax(images)))
     for content, uri in zip(contents, image_uris(images, value_range), strict=True):
         content.image = uri
@@ -143,7 +139,7 @@ def add_images(
 def add_differences(
     contents: list[NodeContent],
     tree: DetailedTree,
-    moments: NodeMoments,
+    moments: GroupMoments,
     names: Sequence[str],
 ) -> None:
     """Set the features that tell branches apart.
@@ -157,7 +153,7 @@ def add_differences(
         Changed in place.
     tree : Dendrogram
         The tree.
-    moments : NodeMoments
+    moments : GroupMoments
         Means and variances of the features at each node.
     names : sequence of str of length n_features
         Names of the features.
@@ -181,10 +177,7 @@ def add_differences(
 
 
 def add_labels(
-    contents: list[NodeContent],
-    tree: DetailedTree,
-    labels: NDArray[np.int64],
-    y: NDArray,
+    contents: list[NodeContent], counts: NDArray[np.int64], names: Sequence[str]
 ) -> list[LabelShare]:
     """Set the shares of known labels, and return those of all samples.
 
@@ -192,24 +185,17 @@ def add_labels(
     ----------
     contents : list of NodeContent
         Changed in place.
-    tree : Dendrogram
-        The tree.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each sample.
-    y : ndarray of shape (n_samples,)
-        Known label of each sample.
+    counts : ndarray of int of shape (n_nodes, n_labels)
+        Number of samples with each label.
+    names : sequence of str of length n_labels
+        Names of the labels, in sorted order.
     """
-    known, codes = np.unique(y, return_inverse=True)
-    at_leaves = np.zeros((tree.n_leaves, len(known)), dtype=np.int64)
-    np.add.at(at_leaves, (labels, codes), 1)
-    counts = sum_up(tree, at_leaves)
-    # Labels are colored in sorted order, if all of them have a color.
-    color = np.full(len(known), N_COLORS)
+    color = np.full(len(names), N_COLORS)
     frequent = np.sort(np.argsort(-counts[0], kind="stable")[:N_COLORS])
     color[frequent] = np.arange(len(frequent))
     for content, row in zip(contents, counts, strict=True):
         content.labels = [
-            LabelShare(str(known[i]), float(row[i] / row.sum()), int(color[i]))
+            LabelShare(names[i], float(row[i] / row.sum()), int(color[i]))
             for i in np.argsort(-row, kind="stable")
             if row[i] > 0
         ]

@@ -9,15 +9,12 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["encode_png", "image_uris", "images_of_rows"]
+__all__ = ["encode_png", "image_uris"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 """PNG's codes of gray, RGB and RGBA, by the number of channels."""
-
-MIN_SIDE = 8
-"""Minimum height and width. A shorter first axis is the channel axis, as in fit."""
 
 MAX_SIDES = (64, 48, 32, 24, 16)
 """Maximum numbers of pixels of the longer side; the first that fits is used."""
@@ -27,43 +24,6 @@ MAX_BYTES = 1_500_000
 
 SUB_FILTER = 1
 """PNG's code of a row that is stored as differences of neighboring pixels."""
-
-
-def images_of_rows(
-    rows: NDArray[np.floating], image_shape: tuple[int, ...]
-) -> NDArray[np.floating]:
-    """Reshape rows (n, n_features) to images (n, height, width, channels).
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, n_features)
-        Flat images.
-    image_shape : tuple of int
-        (height, width), or with channels first or last.
-
-    Raises
-    ------
-    ValueError
-        If `image_shape` is no shape of gray, RGB or RGBA images, or has another number
-        of values than the rows.
-    """
-    sizes = tuple(int(size) for size in image_shape)
-    is_first = len(sizes) == 3 and sizes[0] < MIN_SIDE
-    n_channels = 1 if len(sizes) == 2 else sizes[0 if is_first else -1]
-    if len(sizes) not in (2, 3) or n_channels not in COLOR_TYPES:
-        raise ValueError(
-            "image_shape must be (height, width), or have 1, 3 or 4 channels first or "
-            f"last, got {image_shape!r}."
-        )
-    if np.prod(sizes) != rows.shape[1]:
-        raise ValueError(
-            f"image_shape={image_shape!r} has {np.prod(sizes)} values, but X has "
-            f"{rows.shape[1]} features."
-        )
-    images = rows.reshape(len(rows), *sizes)
-    if is_first:
-        return np.moveaxis(images, 1, -1)
-    return images.reshape(*images.shape[:3], n_channels)
 
 
 def image_uris(

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._dendrogram_export import check_cluster_names
-from ._moments import DetailedTree, NodeMoments, moments_of_leaves, moments_of_rows
+from .._effects import GroupMoments
+from ._moments import DetailedTree, moments_of_leaves, moments_of_rows
 from ._node_contents import (
     LabelShare,
     add_differences,
@@ -23,6 +24,7 @@ from ._node_contents import (
     add_labels,
     name_nodes,
 )
+from ._node_values import count_classes
 from ._page import format_page
 
 __all__ = ["TreePage", "describe_rows", "image_shape_of", "moments_of_leaves"]
@@ -62,7 +64,7 @@ class TreePage:
 
     def add_means(
         self,
-        moments: NodeMoments,
+        moments: GroupMoments,
         image_shape: Sequence[int] | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> None:
@@ -70,7 +72,7 @@ class TreePage:
 
         Parameters
         ----------
-        moments : NodeMoments
+        moments : GroupMoments
             Means and variances of the features at the nodes.
         image_shape : tuple of int, default=None
             Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
@@ -110,14 +112,9 @@ class TreePage:
         ValueError
             If they are no labels of classes, or there is not one for each sample.
         """
-        y = column_or_1d(y)
-        if len(y) != len(self._labels):
-            raise ValueError(
-                f"y must have one label for each of the {len(self._labels)} samples, "
-                f"got {len(y)}."
-            )
+        counts, names = count_classes(self._tree, self._labels, y)
         check_classification_targets(y)
-        self._legend = add_labels(self._contents, self._tree, self._labels, y)
+        self._legend = add_labels(self._contents, counts, names)
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the page; an older file is replaced when the page is complete.
@@ -138,7 +135,9 @@ class TreePage:
             part.unlink(missing_ok=True)
 
 
-def describe_rows(tree: DetailedTree, X: Any, labels: NDArray[np.int64]) -> NodeMoments:
+def describe_rows(
+    tree: DetailedTree, X: Any, labels: NDArray[np.int64]
+) -> GroupMoments:
     """Return the means and variances of the rows below each node.
 
     Parameters

@@ -9,7 +9,6 @@ from sktreevae.display._moments import (
     largest,
     moments_of_leaves,
     moments_of_rows,
-    sum_up,
 )
 
 PARENT = [-1, 0, 0, 1, 1, 2, 2]
@@ -35,12 +34,6 @@ def brute_force(tree, X, labels):
     return (
         np.array([getattr(x, name)(axis=0) for x in rows]) for name in ("mean", "var")
     )
-
-
-def test_sums_are_over_the_leaves_below(tree, rng):
-    values = rng.normal(size=(4, 3))
-    expected = [values[below].sum(axis=0) for below in leaves_below(tree)]
-    np.testing.assert_allclose(sum_up(tree, values), expected)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sktreevae.display._node_contents import (
     add_labels,
     name_nodes,
 )
+from sktreevae.display._node_values import count_classes
 
 LABELS = np.array([0, 0, 1, 2])
 
@@ -74,7 +75,7 @@ def test_texts_show_the_words_that_they_have_more_of():
 
 
 def test_shares_of_labels_are_those_of_the_samples_below(tree, contents):
-    legend = add_labels(contents, tree, LABELS, np.array(["b", "a", "b", "c"]))
+    legend = add_labels(contents, *count_classes(tree, LABELS, ["b", "a", "b", "c"]))
     assert [(s.label, s.share) for s in contents[0].labels] == [
         ("b", 0.5),
         ("a", 0.25),
@@ -87,7 +88,7 @@ def test_shares_of_labels_are_those_of_the_samples_below(tree, contents):
 def test_a_node_without_samples_has_no_labels(tree):
     labels = np.array([0, 0])
     contents = name_nodes(tree, labels, ["a", "b", "c"])
-    add_labels(contents, tree, labels, np.array([1, 2]))
+    add_labels(contents, *count_classes(tree, labels, [1, 2]))
     assert contents[2].labels == []
     assert len(contents[3].labels) == 2
 
@@ -96,7 +97,7 @@ def test_the_rarest_of_many_labels_share_a_color():
     tree = Dendrogram([-1], [0], labels=np.zeros(51))
     y = np.r_[np.arange(25), np.arange(1, 26), 0]
     contents = name_nodes(tree, tree.labels, ["all"])
-    legend = add_labels(contents, tree, tree.labels, y)
+    legend = add_labels(contents, *count_classes(tree, tree.labels, y))
     colors = {share.label: share.color for share in legend}
     assert sorted(colors.values()) == [*range(N_COLORS), *[N_COLORS] * 6]
     assert colors["25"] == N_COLORS

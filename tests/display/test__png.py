@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from sktreevae.display._png import encode_png, image_uris, images_of_rows
+from sktreevae.display._png import encode_png, image_uris
 
 
 def decode(png):
@@ -28,44 +28,6 @@ def test_other_libraries_read_the_same_pixels(rng, size, n_channels):
 def test_smooth_images_are_compressed():
     pixels = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)[..., None]
     assert len(encode_png(pixels)) < 500
-
-
-@pytest.mark.parametrize(
-    ("image_shape", "expected"),
-    [
-        ((4, 6), (4, 6, 1)),
-        ((8, 9, 1), (8, 9, 1)),
-        ((8, 9, 3), (8, 9, 3)),
-        ((3, 8, 9), (8, 9, 3)),
-        ((1, 8, 9), (8, 9, 1)),
-        (np.array([4, 8, 9]), (8, 9, 4)),
-    ],
-)
-def test_images_have_channels_last(image_shape, expected):
-    rows = np.arange(2.0 * np.prod(image_shape)).reshape(2, -1)
-    images = images_of_rows(rows, image_shape)
-    assert images.shape == (2, *expected)
-
-
-def test_channels_first_and_last_are_the_same_image(rng):
-    images = rng.normal(size=(2, 8, 9, 3))
-    first = np.moveaxis(images, -1, 1).reshape(2, -1)
-    np.testing.assert_array_equal(images_of_rows(first, (3, 8, 9)), images)
-    np.testing.assert_array_equal(
-        images_of_rows(images.reshape(2, -1), (8, 9, 3)), images
-    )
-
-
-@pytest.mark.parametrize("image_shape", [(8,), (8, 8, 2), (2, 8, 8), (1, 2, 3, 4)])
-def test_other_shapes_are_no_images(image_shape):
-    with pytest.raises(ValueError, match="image_shape must be .height, width., or"):
-        images_of_rows(np.zeros((1, np.prod(image_shape))), image_shape)
-
-
-def test_rows_must_have_the_size_of_images():
-    match = r"image_shape=\(8, 8\) has 64 values, but X has 65 features"
-    with pytest.raises(ValueError, match=match):
-        images_of_rows(np.zeros((1, 65)), (8, 8))
 
 
 def test_all_images_have_the_same_scale():
