@@ -10,14 +10,16 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
+from torch.utils.data import Dataset
 
 from ._effects import GroupMoments
+from ._validation import validate_rows
 from .dendrogram import Dendrogram
 from .display.html import (
     TreePage,
-    describe_rows,
     image_shape_of,
     moments_of_leaves,
+    moments_of_rows,
 )
 
 __all__ = ["HtmlMixin", "documentation_template"]
@@ -73,7 +75,7 @@ class HtmlMixin:
     def export_html(
         self,
         path: str | os.PathLike,
-        X: ArrayLike | None = None,
+        X: ArrayLike | Dataset | None = None,
         *,
         y: ArrayLike | None = None,
         feature_names: Sequence[str] | None = None,
@@ -94,7 +96,7 @@ class HtmlMixin:
         path : str or path-like
             File to write. An older file is replaced when the page is complete. The name
             of the file without the ending is the title of the page.
-        X : array-like or sparse matrix of shape (n_samples, n_features), default=None
+        X : array-like or Dataset of shape (n_samples, n_features), default=None
             Samples to describe, as for `predict`: numbers of samples, means and labels
             are theirs. By default, the numbers are those of the training samples, and
             the means are those of what the model generates, see `node_means`.
@@ -136,7 +138,8 @@ class HtmlMixin:
             weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
             moments = moments_of_leaves(tree, weight, leaves.mean, leaves.variance)
         else:
-            moments = describe_rows(tree, X, labels)
+            rows = validate_rows(self, X, reset=False)
+            moments = moments_of_rows(tree, rows, labels)
         if image_shape is None:
             image_shape = image_shape_of(X) or self.image_shape
         if feature_names is None:

@@ -322,7 +322,8 @@ class Dendrogram(DendrogramHtml):
         """
         if over == "leaves":
             n_leaves = self.n_leaves
-            return linkage_matrix(self._nodes(), n_leaves, [], range(n_leaves))
+            no_merges = np.zeros((0, 4))
+            return linkage_matrix(self._nodes(), n_leaves, no_merges, range(n_leaves))
         if over != "samples":
             raise ValueError(f"over must be 'leaves' or 'samples', got {over!r}.")
         return self._sample_linkage.copy()
@@ -331,6 +332,10 @@ class Dendrogram(DendrogramHtml):
     def _sample_linkage(self) -> NDArray[np.float64]:
         merges, clusters = balanced_merges(self.labels, self.n_leaves)
         return linkage_matrix(self._nodes(), len(self.labels), merges, clusters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the large linkage of the samples."""
+        return {k: v for k, v in self.__dict__.items() if k != "_sample_linkage"}
 
     def _nodes(self) -> dict[str, NDArray[Any]]:
         """Return the attributes of the nodes by name."""

@@ -1,13 +1,16 @@
 import re
 
+import dask.array as dask_array
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import TensorDataset
 
 from sktreevae import TreeVAEClustering
 from sktreevae._html_mixin import HtmlMixin, documentation_template
@@ -102,6 +105,14 @@ def test_sparse_samples_have_the_same_page(model, iris, path):
     model = clone(model).fit(X)
     dense = export(model, path, X, feature_names=names)
     assert export(model, path, sparse.csr_matrix(X), feature_names=names) == dense
+
+
+def test_datasets_and_dask_arrays_have_the_same_page(digits_model, digits, path):
+    X = digits[0].astype(np.float32)
+    expected = export(digits_model, path, X)
+    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(digits[1]))
+    assert export(digits_model, path, dataset) == expected
+    assert export(digits_model, path, dask_array.from_array(X, chunks=50)) == expected
 
 
 def test_the_last_step_of_a_pipeline_describes_transformed_samples(iris, path):

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": BASE | {"model"},
     "graph": BASE | {"data"},
     "training": BASE | {"data", "graph", "model"},
-    "display": {"_dendrogram_export", "_effects"},
+    "display": {"_dendrogram_export", "_effects", "data"},
     # Modules of the top level.
     "exceptions": set(),
     "_random": set(),

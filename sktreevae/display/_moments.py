@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from .._effects import GroupMoments, effect_size
+from ..data import Matrix, row_slices
 from ._base import Tree
 from ._node_values import subtree_sums
 
@@ -20,9 +21,6 @@ __all__ = [
     "moments_of_leaves",
     "moments_of_rows",
 ]
-
-MAX_CHUNK_VALUES = 1 << 20
-"""Maximum number of values that are converted to float64 at a time."""
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +67,7 @@ def moments_of_leaves(
 
 
 def moments_of_rows(
-    tree: DetailedTree, X: NDArray[Any] | sparse.csr_matrix, labels: NDArray[np.int64]
+    tree: DetailedTree, X: Matrix, labels: NDArray[np.int64]
 ) -> GroupMoments:
     """Return the moments of the rows below each node.
 
@@ -77,20 +75,20 @@ def moments_of_rows(
     ----------
     tree : Dendrogram
         The tree.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
         Rows.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each row.
     """
-    n_samples, n_features = X.shape
-    shift = 0.0 if sparse.issparse(X) else X.mean(axis=0, dtype=np.float64)
-    sums = np.zeros((tree.n_leaves, n_features))
-    squares = np.zeros((tree.n_leaves, n_features))
-    n_rows = max(1, MAX_CHUNK_VALUES // n_features)
-    for start in range(0, n_samples, n_rows):
-        rows = slice(start, start + n_rows)
+    sums = np.zeros((tree.n_leaves, X.shape[1]))
+    squares = np.zeros_like(sums)
+    shift = None
+    for rows in row_slices(*X.shape):
         members = _membership(labels[rows], tree.n_leaves)
         chunk = X[rows].astype(np.float64)
+        if shift is None:
+            # Squares of large values with small differences would cancel.
+            shift = 0.0 if sparse.issparse(chunk) else chunk.mean(axis=0)
         if sparse.issparse(chunk):
             sums += (members @ chunk).toarray()
             squares += (members @ chunk.multiply(chunk)).toarray()

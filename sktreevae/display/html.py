@@ -27,7 +27,13 @@ from ._node_contents import (
 from ._node_values import count_classes
 from ._page import format_page
 
-__all__ = ["TreePage", "describe_rows", "image_shape_of", "moments_of_leaves"]
+__all__ = [
+    "TreePage",
+    "describe_rows",
+    "image_shape_of",
+    "moments_of_leaves",
+    "moments_of_rows",
+]
 
 
 class TreePage:
