@@ -204,8 +204,8 @@ def node_colors(
 ) -> NDArray[np.float64]:
     """Return one color for each node, (n_nodes, 4), by the clusters of a cut.
 
-    Without a cut all nodes have the default color. Nodes above the cut have the color of
-    the edges of axes.
+    Without a cut all nodes have the default color. Nodes above the cut have the color
+    of the edges of axes.
 
     Raises
     ------

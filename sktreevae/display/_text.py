@@ -12,16 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.text import Text
 
 __all__ = [
     "MIN_FONT_SIZE",
     "apply_layout",
     "extents",
     "fit_tick_labels",
+    "font_size_that_fits",
     "keep_inside",
     "select_disjoint",
-    "shrink_texts",
 ]
 
 MIN_FONT_SIZE = 6.0
@@ -144,18 +143,25 @@ def _needed_spacing(axis: Axis) -> float:
     return longest + GAP * labels[0].get_fontsize() * points
 
 
-def shrink_texts(texts: Sequence[Text], width: float, height: float) -> bool:
-    """Shrink texts until each fits into a box of a size in pixels.
+def font_size_that_fits(ax: Axes, text: str, size: NDArray[np.float64]) -> float:
+    """Return the font size at which a text fits into a box.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes to draw on.
+    text : str
+        The text.
+    size : ndarray of shape (2,)
+        Width and height of the box in pixels.
 
     Returns
     -------
-    fits : bool
-        False if `MIN_FONT_SIZE` is still too large.
+    font_size : float
+        Size in points, at most the default.
     """
-    boxes = extents(texts)
-    sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=0, initial=1e-9)
-    ratio = min(1.0, width / sizes[0], height / sizes[1])
-    size = max((text.get_fontsize() for text in texts), default=MIN_FONT_SIZE)
-    for text in texts:
-        text.set_fontsize(size * ratio)
-    return size * ratio >= MIN_FONT_SIZE
+    artist = ax.text(0.0, 0.0, text)
+    (left, bottom, right, top), font_size = extents([artist])[0], artist.get_fontsize()
+    artist.remove()
+    needed = np.maximum([right - left, top - bottom], 1.0)
+    return font_size * min(1.0, *(size / needed))

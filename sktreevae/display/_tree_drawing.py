@@ -86,6 +86,7 @@ class TreeDrawing:
             [*lines[..., self._columns], *stems[..., self._columns]],
             colors=[*self._colors[child], *self._colors[parent[::2]]],
             linestyles=[*styles, *styles[::2]],
+            linewidths=1.0,
             zorder=1,
         )
         self._ax.add_collection(edges, autolim=False)

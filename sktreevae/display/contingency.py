@@ -11,7 +11,13 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from .._dendrogram_export import check_cluster_names
 from ._base import get_tree, make_axes
-from ._text import apply_layout, fit_tick_labels, keep_inside, shrink_texts
+from ._text import (
+    MIN_FONT_SIZE,
+    apply_layout,
+    fit_tick_labels,
+    font_size_that_fits,
+    keep_inside,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -231,22 +237,19 @@ class ContingencyMatrixDisplay:
     def _draw_values(self, values: NDArray[Any]) -> None:
         """Write the values into the cells, if they fit."""
         ax, color_of = self.ax_, self.im_.cmap
+        texts = np.where(values > 0, [[f"{v:.0f}" for v in row] for row in values], "")
+        apply_layout(ax)
+        cell = np.array(ax.get_window_extent().size) / values.shape[::-1]
+        size = font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
+        self.text_ = None
+        if size < MIN_FONT_SIZE:
+            return
+        style = {"ha": "center", "va": "center", "fontsize": size}
         colors = [color_of(1.0), color_of(0.0)]
         self.text_ = np.full(values.shape, None)
-        for (i, j), value in np.ndenumerate(values):
-            text = f"{value:.0f}" if value > 0 else ""
-            color = colors[int(value > 0.5 * values.max())]
-            self.text_[i, j] = ax.text(
-                j, i, text, ha="center", va="center", color=color
-            )
-        apply_layout(ax)
-        left, bottom, right, top = ax.get_window_extent().extents
-        width, height = (right - left) / values.shape[1], (top - bottom) / len(values)
-        texts = [text for text in self.text_.flat if text.get_text()]
-        if not shrink_texts(texts, 0.85 * width, 0.85 * height):
-            for text in self.text_.flat:
-                text.remove()
-            self.text_ = None
+        for (i, j), text in np.ndenumerate(texts):
+            color = colors[int(values[i, j] > 0.5 * values.max())]
+            self.text_[i, j] = ax.text(j, i, text, color=color, **style)
 
 
 def _check_normalization(normalize: str | None) -> tuple[str, Any]:

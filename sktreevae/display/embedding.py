@@ -45,8 +45,8 @@ class EmbeddingDisplay:
     scatter_ : matplotlib PathCollection
         One marker for each sample.
     texts_ : list of matplotlib Text
-        Names of the clusters, each at the median of its samples. Names that would
-        overlap those of larger clusters are not visible.
+        Names of the clusters, each at the median of its samples, but in the axes. Names
+        that would overlap those of larger clusters are not visible.
     ax_ : matplotlib Axes
         Axes with the drawing.
     figure_ : matplotlib Figure
@@ -136,7 +136,7 @@ class EmbeddingDisplay:
             points = pca.fit_transform(estimator.transform(X))
             shares = pca.explained_variance_ratio_
             axis_names = [
-                f"principal component {i} ({share:.0%} of the variance)"
+                f"PC {i} ({share:.0%} of variance)"
                 for i, share in enumerate(shares, start=1)
             ]
             display = cls(points, labels, n_clusters=n_clusters, axis_names=axis_names)
@@ -223,7 +223,19 @@ class EmbeddingDisplay:
             for cluster in np.flatnonzero(n_samples)
         ]
         apply_layout(self.ax_)
-        boxes = extents(self.texts_)
+        boxes = self._move_inside(extents(self.texts_))
         is_visible = select_disjoint(boxes, n_samples[n_samples > 0])
         for text, visible in zip(self.texts_, is_visible, strict=True):
             text.set_visible(visible)
+
+    def _move_inside(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Move names into the axes, and return their new extents in pixels."""
+        outer = extents([self.ax_])[0]
+        shift = np.maximum(outer[:2] - boxes[:, :2], 0.0)
+        shift -= np.maximum(boxes[:, 2:] - outer[2:], 0.0)
+        to_data = self.ax_.transData.inverted()
+        for i in np.flatnonzero(shift.any(axis=1)):
+            text = self.texts_[i]
+            pixel = self.ax_.transData.transform(text.get_position()) + shift[i]
+            text.set_position(to_data.transform(pixel))
+        return boxes + np.tile(shift, 2)

@@ -46,8 +46,7 @@ class FittedModel:
         self.n_features = n_features
         self.image_shape = None
 
-    @property
-    def X(self):
+    def training_data(self):
         """Return the training data: the label of the leaf in all features."""
         return np.repeat(self.dendrogram_.labels[:, None], self.n_features, axis=1)
 
@@ -63,6 +62,12 @@ class FittedModel:
 
     def node_means(self):
         return np.outer(np.arange(self.dendrogram_.n_nodes), np.ones(self.n_features))
+
+    def top_features(self, *, n_features, feature_names):
+        names = np.array(feature_names or ["age", "size", "weight"])[:n_features]
+        effect = np.array([2.0, -1.0, 0.5])[:n_features]
+        none = (names[:0], effect[:0])
+        return [none, *[(names, effect)] * (self.dendrogram_.n_nodes - 1)]
 
 
 def visible_texts(figure):

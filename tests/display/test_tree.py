@@ -114,6 +114,16 @@ def test_estimators_generate_the_images_without_data(tree):
     assert TreeDisplay.from_estimator(model).images.shape == (5, 4, 4)
 
 
+def test_estimators_tell_the_features_of_each_node(tree):
+    model = FittedModel(tree)
+    display = TreeDisplay.from_estimator(model, n_features=2)
+    assert texts(display.boxes_[0]) == ["4"]  # the root
+    assert texts(display.boxes_[1]) == ["3", "age +\nsize \N{MINUS SIGN}"]
+    names = ["length", "mass", "height"]
+    display = TreeDisplay.from_estimator(model, n_features=1, feature_names=names)
+    assert texts(display.boxes_[2]) == ["1", "length +", "#2"]
+
+
 def test_classes_are_counted(tree):
     y = np.array(["cat", "dog", "dog", "fish"])
     display = draw(tree, y=y)
@@ -122,7 +132,7 @@ def test_classes_are_counted(tree):
     assert display.class_names == ["cat", "dog", "fish"]
     assert [t.get_text() for t in display.legend_.get_texts()] == ["cat", "dog", "fish"]
     model = FittedModel(tree)
-    display = TreeDisplay.from_estimator(model, model.X, y)
+    display = TreeDisplay.from_estimator(model, model.training_data(), y)
     np.testing.assert_array_equal(display.class_counts, expected)
 
 
