@@ -310,3 +310,17 @@ def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):
         "Array.from(document.querySelectorAll('.card .name b, .card .sizes'))"
         ".some((text) => text.scrollWidth > text.clientWidth)"
     )
+
+
+def test_without_scripts_everything_is_unfolded(browser, tmp_path):
+    path = tmp_path / "tree.html"
+    parent = [-1, *np.repeat(np.arange(19), 2)]
+    Dendrogram(parent, np.arange(39)[::-1], labels=[]).export_html(path)
+    browser.open(path)
+    assert len(browser.evaluate(VISIBLE)) == 2 * 12 - 1
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(path)
+        assert len(browser.evaluate(VISIBLE)) == 39
+    finally:
+        browser.send("Emulation.setScriptExecutionDisabled", value=False)
