@@ -33,6 +33,7 @@ from ._cache import Cache
 from ._explanation_mixin import ExplanationMixin
 from ._fit_context import fit_context
 from ._hierarchy_mixin import HierarchyMixin
+from ._html_mixin import HtmlMixin
 from ._options import (
     check_views,
     contrast_options,
@@ -82,6 +83,7 @@ class TreeVAEClustering(
     PersistenceMixin,
     HierarchyMixin,
     ScoreMixin,
+    HtmlMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
