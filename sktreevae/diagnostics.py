@@ -16,7 +16,7 @@ from .graph import count_supported, split_support
 from .model import LIKELIHOODS
 from .training import GrowthOptions
 
-__all__ = ["Finding", "add_support", "diagnose_fit"]
+__all__ = ["Finding", "add_support", "diagnose_fit", "find_interruption"]
 
 MAX_NEGATIVE_ELBO = 10.0
 """Constant part of the maximum negative ELBO of a converged model, in nats."""
@@ -75,6 +75,24 @@ def diagnose_fit(
             _find_missing_clusters(estimator, data, options),
         ]
     return [finding for finding in findings if finding is not None]
+
+
+def find_interruption(estimator: BaseEstimator) -> Finding:
+    """Return what an interrupted fit has reached; causes of other findings are moot.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted, as far as it got.
+    """
+    history = estimator.history_
+    asked = "" if estimator.n_clusters is None else f" of {estimator.n_clusters}"
+    return Finding(
+        ConvergenceWarning,
+        f"Training was interrupted in phase {history['phase'][-1]!r}, after "
+        f"{estimator.n_iter_} epochs in all. The model has {estimator.n_clusters_}"
+        f"{asked} clusters, and can be used. Its ELBO may be far from converged.",
+    )
 
 
 def add_support(
