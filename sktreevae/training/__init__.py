@@ -15,8 +15,8 @@ from .guided import GuidedGrowth
 from .history import History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .tasks import Callback, Task
-from .trainer import Trainer, TrainingOptions
+from .tasks import Task
+from .trainer import Callback, Trainer, TrainingOptions
 
 __all__ = [
     "Augmentation",

@@ -57,7 +57,7 @@ class GuidedGrowth(TreeGrowth):
 
     def _copy(self) -> Self:
         other = super()._copy()
-        other._tree = other.model.top_down, self.height
+        other._tree = other.model.top_down, self._tree[1]
         other._initializer = replace(self._initializer, model=other.model)
         return other
 

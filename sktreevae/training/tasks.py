@@ -1,14 +1,10 @@
-"""Tasks of a fit, and the interface of the callbacks that follow them."""
+"""Tasks of a fit, which callbacks follow."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
-__all__ = ["Callback", "Task"]
+__all__ = ["Task"]
 
 
 class Task:
@@ -43,16 +39,3 @@ class Task:
         self.start = time.monotonic()
         self.info: dict[str, object] = {}
         self.is_stopped = False
-
-
-class Callback(Protocol):
-    """Follows the tasks of a fit."""
-
-    def on_task_begin(self, task: Task, trainer: Trainer) -> None:
-        """Receive a task that begins."""
-
-    def on_task_end(self, task: Task, trainer: Trainer) -> bool | None:
-        """Receive a task that has ended; return True to skip its later siblings."""
-
-    def close(self) -> None:
-        """Release resources at the end of a fit, also of a failed one."""

@@ -6,20 +6,21 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
 from ..model import TreeVAE
-from .early_stopping import EarlyStopping
+from .stopping_rule import StoppingRule
 from .history import History
 from .objectives import Objective
 from .optimizer import AdamW
-from .tasks import Callback, Task
+from .tasks import Task
 
 __all__ = [
+    "Callback",
     "Phase",
     "Trainer",
     "TrainingOptions",
@@ -144,6 +145,19 @@ class Phase:
         return max(DEFAULT_EPOCHS, math.ceil(self.min_steps / n_batches))
 
 
+class Callback(Protocol):
+    """Follows the tasks of a fit."""
+
+    def on_task_begin(self, task: Task, trainer: Trainer) -> None:
+        """Receive a task that begins."""
+
+    def on_task_end(self, task: Task, trainer: Trainer) -> bool | None:
+        """Receive a task that has ended; return True to skip its later siblings."""
+
+    def close(self) -> None:
+        """Release resources at the end of a fit, also of a failed one."""
+
+
 class Trainer:
     """Runs the phases of a fit, and keeps what they share.
 
@@ -196,7 +210,7 @@ class Trainer:
         self.snapshot: Callable[[], object] | None = None
         self.reconstruct: Callable[[], dict[str, object] | None] | None = None
         self.is_interrupted = False
-        self._early_stopping: EarlyStopping | None = None
+        self._stopping_rule: StoppingRule | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -241,9 +255,9 @@ class Trainer:
 
     def best_parameters(self) -> AbstractContextManager[None]:
         """Return a context with the parameters that the phase would end with now."""
-        if self._early_stopping is None:
+        if self._stopping_rule is None:
             return nullcontext()
-        return self._early_stopping.best_parameters()
+        return self._stopping_rule.best_parameters()
 
     def _begin(self, task: Task) -> None:
         for callback in self.callbacks:
@@ -289,7 +303,7 @@ class Trainer:
         n_epochs = phase.n_epochs(
             self.options, n_batches(len(train), self.options.batch_size)
         )
-        self._early_stopping = early_stopping = EarlyStopping(
+        self._stopping_rule = stopping_rule = StoppingRule(
             optimizer.parameters,
             self.options.n_iter_no_change,
             self.options.tol,
@@ -313,13 +327,13 @@ class Trainer:
                         may_stop = 2 * epoch >= n_epochs and (
                             phase.stops_early or len(validation)
                         )
-                        has_converged = may_stop and early_stopping.should_stop(bound)
+                        has_converged = may_stop and stopping_rule.should_stop(bound)
                     if has_converged or task.is_stopped:
                         break
             finally:
                 # Also for a fit that is interrupted, and keeps the model.
-                early_stopping.restore_best()
-                self._early_stopping = None
+                stopping_rule.restore_best()
+                self._stopping_rule = None
             # The last update comes after the last ELBO.
             if not nn.utils.get_total_norm(optimizer.parameters).isfinite():
                 raise self._divergence(phase, objective)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EarlyStopping"]
+__all__ = ["StoppingRule"]
 
 
-class EarlyStopping:
+class StoppingRule:
     """Counts epochs without improvement, and keeps the best parameters.
 
     Parameters
