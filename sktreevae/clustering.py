@@ -58,7 +58,7 @@ from ._threads import limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
 from .devices import available_device, resolve_device
-from .diagnostics import diagnose_fit, find_interruption
+from .diagnostics import find_problems
 from .hierarchy import cut_proba
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import from_state, to_state
@@ -209,7 +209,8 @@ class TreeVAEClustering(
         draws a fresh seed. The global random states of numpy and torch are neither read
         nor changed, except while a callable `encoder` or `decoder` runs.
     verbose : int, default=0
-        Above 0, progress is written to standard error.
+        Above 0, progress is written to standard error: one line in a terminal that is
+        kept up to date, and a line for each stage and epoch elsewhere.
     device : str, torch.device or None, default=None
         Device to compute on. None is the best available device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -416,7 +417,10 @@ class TreeVAEClustering(
     def fit(self, X: DataLike, y: object = None) -> Self:
         """Find a tree and train the model on it.
 
-        If the fit fails or is interrupted, the estimator stays as it was.
+        If the fit fails, the estimator stays as it was. Ctrl-C (`KeyboardInterrupt`)
+        after the first epoch of training ends the fit with the model reached, and a
+        warning. Before that, and at a second Ctrl-C, the exception is raised, and the
+        estimator stays as it was.
 
         Parameters
         ----------
@@ -427,8 +431,8 @@ class TreeVAEClustering(
             `torch.utils.data.Dataset` must have a length. Its items are rows, arrays or
             tensors of any shape, or tuples that start with one; labels are ignored.
             Each batch of a Dask array computes all chunks that contain its rows.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
         Returns
         -------
@@ -446,7 +450,8 @@ class TreeVAEClustering(
         Warns
         -----
         ConvergenceWarning
-            If there are fewer clusters than asked for, or training did not converge.
+            If there are fewer clusters than asked for, or training did not converge or
+            was interrupted.
         UserWarning
             If held-out samples support fewer clusters.
         """
@@ -477,11 +482,8 @@ class TreeVAEClustering(
                 tree = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
-                complete = partial(complete, tree)
-                vars(self).update(trainer.interruptible(complete, complete))
-            findings = diagnose_fit(self, data, growth)
-        if trainer.is_interrupted:
-            findings = [find_interruption(self)]
+                vars(self).update(trainer.interruptible(partial(complete, tree)))
+            findings = find_problems(self, data, growth, trainer)
         for finding in findings:
             warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
@@ -503,8 +505,8 @@ class TreeVAEClustering(
         ----------
         X : array-like or Dataset of shape (n_samples, n_features)
             New data, as for `fit`, at least one row.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
         Returns
         -------
@@ -514,7 +516,7 @@ class TreeVAEClustering(
         Raises
         ------
         ValueError, FloatingPointError
-            As in `fit`. The estimator stays as it was.
+            As in `fit`. The estimator stays as it was, also after Ctrl-C.
 
         Examples
         --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,9 @@ from .dendrogram import Dendrogram
 from .exceptions import OutlierWarning, UnsupportedClustersWarning
 from .graph import count_supported, split_support
 from .model import LIKELIHOODS
-from .training import GrowthOptions
+from .training import GrowthOptions, Trainer
 
-__all__ = ["Finding", "add_support", "diagnose_fit", "find_interruption"]
+__all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
 
 MAX_NEGATIVE_ELBO = 10.0
 """Constant part of the maximum negative ELBO of a converged model, in nats."""
@@ -77,22 +78,30 @@ def diagnose_fit(
     return [finding for finding in findings if finding is not None]
 
 
-def find_interruption(estimator: BaseEstimator) -> Finding:
-    """Return what an interrupted fit has reached; causes of other findings are moot.
+def find_problems(
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
+) -> list[Finding]:
+    """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
 
     Parameters
     ----------
     estimator : TreeVAEClustering
-        Fitted, as far as it got.
+        Fitted to `data`, as far as it got.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
+    trainer : Trainer
+        Trainer of the fit.
     """
-    history = estimator.history_
-    asked = "" if estimator.n_clusters is None else f" of {estimator.n_clusters}"
-    return Finding(
-        ConvergenceWarning,
-        f"Training was interrupted in phase {history['phase'][-1]!r}, after "
-        f"{estimator.n_iter_} epochs in all. The model has {estimator.n_clusters_}"
-        f"{asked} clusters, and can be used. Its ELBO may be far from converged.",
-    )
+    findings = trainer.interruptible(partial(diagnose_fit, estimator, data, options))
+    if trainer.is_interrupted:
+        # Other findings would only be about how far the fit got.
+        return [_find_interruption(estimator)]
+    return findings
 
 
 def add_support(
@@ -125,6 +134,17 @@ def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     number[nodes] = tree.n_leaves + np.arange(len(nodes))
     children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
     return nodes, number[children]
+
+
+def _find_interruption(estimator: BaseEstimator) -> Finding:
+    """Return what an interrupted fit has reached."""
+    asked = "" if estimator.n_clusters is None else f" of {estimator.n_clusters}"
+    return Finding(
+        ConvergenceWarning,
+        f"Training was interrupted in phase {estimator.history_['phase'][-1]!r}, after "
+        f"{estimator.n_iter_} epochs in all. The model has {estimator.n_clusters_}"
+        f"{asked} clusters and can be used, but it may be far from converged.",
+    )
 
 
 def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
 from ..model import TreeVAE
-from .stopping_rule import StoppingRule
 from .history import History
 from .objectives import Objective
 from .optimizer import AdamW
+from .stopping_rule import StoppingRule
 from .tasks import Task
 
 __all__ = [
@@ -239,8 +239,10 @@ class Trainer:
         finally:
             self.task = parent
 
-    def interruptible(self, function: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """Call a function, and another one instead after a first KeyboardInterrupt.
+    def interruptible(
+        self, function: Callable[[], T], otherwise: Callable[[], T] | None = None
+    ) -> T:
+        """Call a function, and another one or it again after a first KeyboardInterrupt.
 
         Before the first epoch there is no model to keep. Then, and at the second
         interrupt, the exception is raised.
@@ -251,7 +253,7 @@ class Trainer:
             if self.is_interrupted or not self.history.records:
                 raise
             self.is_interrupted = True
-            return otherwise()
+            return (otherwise or function)()
 
     def best_parameters(self) -> AbstractContextManager[None]:
         """Return a context with the parameters that the phase would end with now."""
