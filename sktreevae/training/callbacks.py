@@ -89,9 +89,9 @@ class ProgressLine:
             left += per_split * max(self._n_clusters - record["n_leaves"], 0)
             where = "left in growth"
         return (
-            f"{record['phase']:<11}  leaves {record['n_leaves']:>3}{target}  "
-            f"epoch {n_done:>3}/{n_epochs}  elbo {record['elbo']:.2f}  "
-            f"{_format_duration(left)} {where}"
+            f"{record['phase']:<8}  leaves {record['n_leaves']:>2}{target}  "
+            f"epoch {n_done:>3}/{n_epochs}  {_format_duration(left)} {where}  "
+            f"elbo {record['elbo']:.2f}"
         )
 
 
