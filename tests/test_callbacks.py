@@ -136,7 +136,11 @@ def test_tasks_of_a_fit(watched, growth):
         phases = [
             task
             for name in ("initial", "split")
-            for task in [*[("growth", name, "epoch")] * 2, ("growth", name)]
+            for task in [
+                *[("growth", "proposal")] * (growth == "iterative"),
+                *[("growth", name, "epoch")] * 2,
+                ("growth", name),
+            ]
         ]
         finetune = [*[("finetune", "epoch")] * 2, ("finetune",)]
         expected = [("features",), *phases, ("growth",), *finetune]

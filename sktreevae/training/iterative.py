@@ -291,20 +291,21 @@ class IterativeGrowth(TreeGrowth):
         The sides are two clusters of the neighbor graph of the samples. If one is
         smaller than `min_samples`, more clusters are asked for.
         """
-        graph = NeighborGraph(
-            self.data.features.subset(index),
-            self.generator,
-            MAX_PROPOSED_CLUSTERS,
-            options=self.options.graph,
-        )
-        if self.group is None:  # the first split is that of all samples
-            self.group = graph.separate_groups()
-        for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
-            proposal = graph.propose(n_clusters, min_size=self.min_samples)
-            sides = proposal.sides(self.min_samples)
-            if sides is not None:
-                return sides
-        return graph.propose(2).proba
+        with self.trainer.subtask("proposal"):
+            graph = NeighborGraph(
+                self.data.features.subset(index),
+                self.generator,
+                MAX_PROPOSED_CLUSTERS,
+                options=self.options.graph,
+            )
+            if self.group is None:  # the first split is that of all samples
+                self.group = graph.separate_groups()
+            for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
+                proposal = graph.propose(n_clusters, min_size=self.min_samples)
+                sides = proposal.sides(self.min_samples)
+                if sides is not None:
+                    return sides
+            return graph.propose(2).proba
 
     def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
         """Initialize a root and two leaves with the proposed sides of some samples.
