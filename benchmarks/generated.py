@@ -50,6 +50,17 @@ def make_counts(
     return np.stack([rng.poisson(rates[k]) for k in y]).astype(np.float32), y
 
 
+def make_binary(
+    n: int, n_features: int, n_clusters: int, high: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Generate columns of 0 and 1, which are 1 with probability high or 1 - high."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_clusters, size=n)
+    is_high = rng.random((n_clusters, n_features)) < 0.5
+    probability = np.where(is_high, high, 1 - high)
+    return (rng.random((n, n_features)) < probability[y]).astype(float), y
+
+
 MIXED_KINDS = {
     "city and membership, weak": lambda rng, y: [
         one_hot(noisy(rng, y % 3, 0.3, 3)),

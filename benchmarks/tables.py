@@ -6,6 +6,10 @@
   standard deviation of samples relative to that of the data, within clusters.
 - ``mixed``: adjusted Rand index on tables of numeric and discrete columns, beside
   Ward's method and k-means on standardized columns.
+- ``binary``: the same on tables of columns of 0 and 1 alone.
+- ``tails``: the same on blobs with noise of heavy tails, beside HDBSCAN as well.
+- ``cell``: adjusted Rand index with the clusters before one value was multiplied by up
+  to 1e20, the lowest over all columns, and how many clusters there are more.
 """
 
 from __future__ import annotations
@@ -13,14 +17,15 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-from generated import MIXED_KINDS, make_mixed
+from generated import MIXED_KINDS, make_binary, make_mixed
 from quality import load
 from records import append, publish, read, summarize
 from scipy.special import expit
-from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.datasets import (
     load_breast_cancer,
     load_digits,
@@ -46,6 +51,7 @@ METRICS = {
     "width": ("width, median", 2),
     "max_width": ("width, largest", 2),
     "ari": ("ARI", 3),
+    "n_more": ("more clusters", 0),
 }
 
 N_BINS = 15
@@ -206,23 +212,92 @@ def widths(model: TreeVAEClustering, X: np.ndarray) -> np.ndarray:
     return np.concatenate(ratios)
 
 
+def flat_labels(X: np.ndarray, n_clusters: int, seed: int) -> dict[str, np.ndarray]:
+    """Return clusters by Ward's method and by k-means."""
+    return {
+        "Ward": AgglomerativeClustering(n_clusters).fit_predict(X),
+        "KMeans": KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(X),
+    }
+
+
 def mixed(seed: int, data_dir: Path) -> Iterator[dict]:
     """Measure clusters of tables with discrete columns."""
     del data_dir
     for kind in MIXED_KINDS:
         X, y = make_mixed(kind, seed)
         standardized = StandardScaler().fit_transform(X)
+        labels = {"TreeVAE": fit(X, 4, seed).labels_}
+        yield from agreement(kind, y, labels | flat_labels(standardized, 4, seed))
+
+
+def agreement(
+    name: str, y: np.ndarray, labels: dict[str, np.ndarray]
+) -> Iterator[dict]:
+    """Compare the clusters of each method with the truth."""
+    for method, found in labels.items():
+        ari = adjusted_rand_score(y, found)
+        yield {"data": name, "method": method, "ari": ari}
+
+
+def binary(seed: int, data_dir: Path) -> Iterator[dict]:
+    """Measure clusters of tables of 0 and 1."""
+    del data_dir
+    for n_features, n_clusters, high in (
+        (12, 3, 0.9),
+        (12, 4, 0.9),
+        (20, 4, 0.85),
+        (40, 6, 0.8),
+        (100, 8, 0.75),
+    ):
+        X, y = make_binary(600, n_features, n_clusters, high, seed)
+        labels = {"TreeVAE": fit(X, n_clusters, seed).labels_}
+        name = f"{n_features} columns, {n_clusters} clusters, {high:g}"
+        yield from agreement(name, y, labels | flat_labels(X, n_clusters, seed))
+
+
+def tails(seed: int, data_dir: Path) -> Iterator[dict]:
+    """Measure clusters of blobs with noise of heavy tails."""
+    del data_dir
+    for n_degrees, scale in ((2, 0.3), (2, 1.0), (1, 0.3)):
+        X, y = make_blobs(500, n_features=5, centers=4, random_state=seed)
+        rng = np.random.default_rng(seed)
+        X = X + scale * rng.standard_t(n_degrees, X.shape)
         labels = {
             "TreeVAE": fit(X, 4, seed).labels_,
-            "Ward": AgglomerativeClustering(4).fit_predict(standardized),
-            "KMeans": KMeans(4, n_init=10, random_state=seed).fit_predict(standardized),
+            "HDBSCAN": HDBSCAN().fit_predict(X),
         }
-        for method, found in labels.items():
-            yield {
-                "data": kind,
-                "method": method,
-                "ari": adjusted_rand_score(y, found),
-            }
+        name = f"t({n_degrees}) noise times {scale:g}"
+        yield from agreement(name, y, labels | flat_labels(X, 4, seed))
+
+
+def cell(seed: int, data_dir: Path) -> Iterator[dict]:
+    """Measure what one wrong value changes, in every column."""
+    del data_dir
+    blobs, _ = make_blobs(300, n_features=5, centers=4, random_state=0)
+    for name, X, n_clusters in (
+        ("blobs", blobs, 4),
+        ("blobs, None", blobs, None),
+        ("wine", load_wine().data, 3),
+        ("wine, None", load_wine().data, None),
+        ("digits", load_digits().data, 10),
+    ):
+        clean = fit(X, n_clusters, seed)
+        rng = np.random.default_rng(seed)
+        aris, n_more = [], []
+        for column, factor in zip(range(X.shape[1]), cycle((1e2, 1e6, 1e20))):
+            row = rng.integers(len(X))
+            wrong = X.copy()
+            wrong[row, column] = factor * max(1.0, abs(X[row, column]))
+            labels = fit(wrong, n_clusters, seed).labels_
+            others = np.arange(len(X)) != row
+            aris.append(adjusted_rand_score(clean.labels_[others], labels[others]))
+            n_more.append(labels.max() + 1 - clean.n_clusters_)
+        yield {
+            "data": name,
+            "method": "TreeVAE",
+            "ari": min(aris),
+            "n_more": max(n_more, key=abs),
+        }
 
 
 PARTS: dict[str, Callable[[int, Path], Iterator[dict]]] = {
@@ -230,6 +305,9 @@ PARTS: dict[str, Callable[[int, Path], Iterator[dict]]] = {
     "calibration": calibration,
     "density": density,
     "mixed": mixed,
+    "binary": binary,
+    "tails": tails,
+    "cell": cell,
 }
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import joblib
 import numpy as np
@@ -57,11 +57,11 @@ from ._random import draw_seed, make_generator
 from ._threads import limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
-from .devices import available_device, resolve_device
+from .devices import resolve_device
 from .diagnostics import find_problems
 from .hierarchy import cut_proba
 from .model import LIKELIHOODS, TreeVAE
-from .persistence import from_state, to_state
+from .persistence import PersistenceMixin
 from .training import (
     Augmentation,
     History,
@@ -84,6 +84,7 @@ DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
+    PersistenceMixin,
     HierarchyMixin,
     CallbackMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -147,20 +148,25 @@ class TreeVAEClustering(
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
         [0, 0.5) is a fraction of the samples. None means the fraction
         ``min(0.05 / n_clusters, 0.01)``.
-    likelihood : {"auto", "bernoulli", "gaussian", "poisson", "negative_binomial"}, \
-            default="auto"
+    likelihood : {"auto", "bernoulli", "gaussian", "mixed", "poisson", \
+            "negative_binomial"}, default="auto"
         Distribution of the data given a leaf.
 
         - "bernoulli": values in [0, 1]; values between are soft targets.
         - "gaussian": real values, with a learned variance for each feature and leaf, at
-          least 1% of the variance of the feature. Features are standardized inside;
+          least 0.1% of the variance of the feature. Features are standardized inside;
           images are standardized as a whole.
+        - "mixed": tables with discrete columns. A column of two values (each in at
+          least ten rows) has a Bernoulli distribution; adjacent ones of which one is
+          high in each row, as from OneHotEncoder, have a categorical distribution, and
+          all others are Gaussian. Samples have the values of the data.
         - "poisson": counts, whole numbers up to 2**24. Rates range from 1e-6 to 2**25.
         - "negative_binomial": overdispersed counts, with the variance
           ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
           each feature and leaf.
         - "auto": "bernoulli" if all values lie in [0, 1], up to rounding errors of
-          1e-6, and "gaussian" otherwise. Count likelihoods are never chosen.
+          1e-6; else "mixed" for tables with columns of two values, and "gaussian" for
+          other data. Count likelihoods are never chosen.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
@@ -475,7 +481,8 @@ class TreeVAEClustering(
                         X, data_options(self), generator, rng, cache
                     )
                     features.info = data.choices
-                config = replace(config, likelihood=data.likelihood)
+                kinds = {"likelihood": data.likelihood, "discrete": data.discrete}
+                config = replace(config, **kinds)
                 contrast = contrast_options(self, data, generator)
                 complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
                 trainer.reconstruct = partial(reconstruct, complete, trainer, rng)
@@ -823,23 +830,6 @@ class TreeVAEClustering(
     def _to_density(self, density: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
         """Return log-densities of standardized data as log-densities of X."""
         return _to_numpy(density, dtype) - dtype.type(self._standardizer.log_det)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state with the model as numpy arrays, whatever its device."""
-        state = super().__getstate__().copy()
-        if "module_" in state:
-            state["module_"] = to_state(state["module_"])
-            del state["device_"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the model again, on the best available device."""
-        state = dict(state)
-        if "module_" in state:
-            device = available_device(state["device"])
-            state["module_"] = from_state(state["module_"], device)
-            state["device_"] = device
-        super().__setstate__(state)
 
 
 def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "exceptions": set(),
     "_random": set(),
     "_cache": {"_random"},
+    "_archive": set(),
     "devices": {"exceptions"},
     "datasets": {"exceptions"},
     "_dendrogram_export": set(),
@@ -46,6 +47,7 @@ MUST_NOT_IMPORT = {
     "dendrogram": {"torch"},
     "_dendrogram_export": {"torch"},
     "_tree_arrays": {"torch"},
+    "_archive": {"torch", "sklearn"},
     "metrics": {"torch"},
     "exceptions": {"torch", "sklearn"},
 }

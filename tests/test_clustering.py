@@ -1225,42 +1225,6 @@ def test_reconstructions_are_nearer_than_the_mean(model, digits):
     assert error < 0.8 * np.square(X - X.mean(axis=0)).sum()
 
 
-# Persistence
-
-
-def test_pickle_gives_the_same_results(model, digits):
-    twin = pickle.loads(pickle.dumps(model))
-    for method in METHODS:
-        assert np.array_equal(
-            getattr(twin, method)(digits[0]), getattr(model, method)(digits[0])
-        )
-    assert np.array_equal(twin.sample(4)[0], model.sample(4)[0])
-
-
-def test_pickle_holds_no_tensors_and_no_training_data(model):
-    state = model.__getstate__()
-    arrays = state["module_"]["arrays"]
-    assert all(isinstance(array, np.ndarray) for array in arrays.values())
-    assert "device_" not in state
-    n_values = sum(array.size for array in arrays.values())
-    assert len(pickle.dumps(model)) < 4 * n_values + 100_000
-
-
-def test_models_of_a_missing_device_open_on_the_cpu(model, digits):
-    state = model.__getstate__()
-    state["device"] = "cuda:99"
-    twin = TreeVAEClustering()
-    with pytest.warns(UserWarning, match="The model is on the CPU"):
-        twin.__setstate__(state)
-    assert (twin.predict(digits[0]) == model.labels_).all()
-
-
-def test_clones_are_unfitted(model):
-    twin = clone(model)
-    assert not hasattr(twin, "module_")
-    assert twin.get_params() == model.get_params()
-
-
 # The package
 
 

@@ -1,12 +1,17 @@
 """Tables of numeric and discrete columns."""
 
+import pickle
+
 import numpy as np
 import pytest
-from sklearn.datasets import make_blobs
+from scipy import sparse
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
 from sktreevae import TreeVAEClustering
+
+COLORS = np.eye(3)
 
 DISCRETE = {
     "noise": lambda rng, y: rng.integers(0, 2, len(y)),
@@ -24,3 +29,118 @@ def test_discrete_columns_do_not_cut_clusters(kind):
     X = np.column_stack([StandardScaler().fit_transform(X), DISCRETE[kind](rng, y)])
     model = TreeVAEClustering(3, max_iter=20, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) > 0.9
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Return two real columns, one of 2 and 5, and a one-hot encoding, in clusters.
+
+    The third return value has the probability of 5, and of each category.
+    """
+    rng = np.random.default_rng(0)
+    X, y = make_blobs(900, centers=3, cluster_std=0.5, random_state=3)
+    share = np.array([[0.9], [0.2], [0.5]])
+    colors = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
+    is_high = rng.random(len(y)) < share[y, 0]
+    color = [rng.choice(3, p=colors[k]) for k in y]
+    X = np.column_stack([X, np.where(is_high, 5.0, 2.0), COLORS[color]])
+    return X, y, np.hstack([share, colors])
+
+
+@pytest.fixture(scope="module")
+def model(table):
+    return TreeVAEClustering(3, random_state=0).fit(table[0][:600])
+
+
+def test_discrete_columns_are_found(model):
+    assert model.likelihood_ == "mixed"
+    assert model.module_.config.discrete == ((2,), (3, 4, 5))
+
+
+def test_samples_are_rows_that_may_be_in_the_data(model, table):
+    X, y, share = table
+    sampled, labels = model.sample(3000)
+    assert set(sampled[:, 2]) == {2.0, 5.0}
+    assert set(map(tuple, sampled[:, 3:])) == set(map(tuple, COLORS))
+    for k in range(3):
+        (kind,) = set(y[:600][model.labels_ == k])
+        rows = sampled[labels == k]
+        mean = np.append((rows[:, 2] == 5).mean(), rows[:, 3:].mean(axis=0))
+        np.testing.assert_allclose(mean, share[kind], atol=0.09)
+
+
+def test_the_log_likelihood_is_near_the_density_of_the_data(model, table):
+    X, y, share = table
+    X, y = X[600:], y[600:]
+    # The clusters don't overlap, so the density is that of the own cluster.
+    center = np.stack([table[0][table[1] == k, :2].mean(axis=0) for k in range(3)])
+    square = np.square(X[:, :2] - center[y]).sum(axis=1) / 0.25
+    log_density = -0.5 * square - np.log(2 * np.pi * 0.25) - np.log(3)
+    high = np.where(X[:, 2] == 5, share[y, 0], 1 - share[y, 0])
+    log_density += np.log(high) + np.log((X[:, 3:] * share[y, 1:]).sum(axis=1))
+    log_likelihood = model.log_likelihood(X, 200)
+    assert log_likelihood.mean() == pytest.approx(log_density.mean(), abs=0.05)
+
+
+def test_units_do_not_change_the_score_of_discrete_columns(model, table):
+    X = table[0][:600] * [1.0, 1.0, 100.0, 1.0, 1.0, 1.0]
+    scaled = TreeVAEClustering(3, random_state=0).fit(X)
+    assert scaled.score(X) == pytest.approx(model.score(table[0][:600]), abs=0.05)
+
+
+def test_other_values_count_as_the_nearest_ones(model, table):
+    X = table[0][600:].copy()
+    expected = model.score_samples(X)
+    X[X[:, 2] == 5, 2] = 1e9
+    X[X[:, 2] == 2, 2] = -1e9
+    np.testing.assert_array_equal(model.score_samples(X), expected)
+
+
+def test_rows_without_a_category_are_no_more_probable(model, table):
+    X = table[0][600:].copy()
+    X[:, 3:] = 0.0
+    assert model.score(X) < model.score(table[0][600:])
+
+
+def test_pickles_and_new_batches_keep_the_columns(model, table):
+    copied = pickle.loads(pickle.dumps(model))
+    rows = table[0][600:]
+    np.testing.assert_array_equal(copied.score_samples(rows), model.score_samples(rows))
+    copied.partial_fit(rows)
+    assert copied.module_.config.discrete == ((2,), (3, 4, 5))
+    assert copied.score(rows) > model.score(rows) - 0.1
+
+
+def test_reconstructions_are_probabilities(model, table):
+    rows = model.reconstruct(table[0][600:])
+    assert (rows[:, 2] >= 2).all()
+    assert (rows[:, 2] <= 5).all()
+    np.testing.assert_allclose(rows[:, 3:].sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_gray_levels_of_two_values_are_not_discrete():
+    X = load_digits().data[:300]
+    model = TreeVAEClustering(2, max_iter=1, random_state=0).fit(X)
+    assert model.likelihood_ == "gaussian"
+
+
+def test_tables_of_discrete_columns_alone():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 2
+    X = 1.0 - 2.0 * (rng.random((300, 12)) < np.where(y, 0.9, 0.1)[:, None])
+    model = TreeVAEClustering(2, random_state=0).fit(X)
+    assert model.likelihood_ == "mixed"
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+    assert set(model.sample(50)[0].ravel()) == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize("kind", ["sparse", "image"])
+def test_the_mixed_likelihood_is_for_tables(kind, table):
+    X = np.hstack([table[0]] * 16)[:, :64]
+    model = TreeVAEClustering(2, likelihood="mixed")
+    if kind == "image":
+        model.set_params(image_shape=(8, 8))
+    else:
+        X = sparse.csr_array(X)
+    with pytest.raises(ValueError, match="likelihood='mixed' needs a table, but X is"):
+        model.fit(X)

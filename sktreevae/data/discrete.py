@@ -24,6 +24,9 @@ MIN_RELATIVE_STEP = 0.05
 """Minimum step of a discrete column, relative to the root of the sum of all variances.
 Smaller steps, such as gray levels of digits, are no gaps."""
 
+MAX_DIFFERENT = 0.95
+"""Fraction of different rows from which on discrete columns alone have no gaps."""
+
 FEW_ROWS = 1000
 """Number of rows that tell most columns that aren't discrete."""
 
@@ -62,8 +65,9 @@ def spread_values(x: Tensor, generator: torch.Generator) -> Tensor:
     """Return rows with uniform noise of one step in each discrete column.
 
     The values of a column touch then, so that no gap remains between them (Theis et al.
-    2016). Rows stay as they are if each is repeated ten times on average: noise would
-    make groups of equal rows.
+    2016). Without real columns, rows stay as they are if they are repeated ten times on
+    average, because noise would make groups of equal rows, or if hardly any is
+    repeated, because there are no gaps.
 
     Parameters
     ----------
@@ -74,18 +78,19 @@ def spread_values(x: Tensor, generator: torch.Generator) -> Tensor:
     """
     rows = x.numpy(force=True)
     step = discrete_steps(rows)
-    if not step.any() or _are_repeated(rows, step):
+    if not step.any() or not _have_gaps(rows, step):
         return x
     noise = torch.empty_like(x).uniform_(-0.5, 0.5, generator=generator)
     return x + torch.from_numpy(step).to(x) * noise
 
 
-def _are_repeated(x: Array, step: Array) -> bool:
-    """Return whether there are at least ten rows for each different one."""
-    # Columns that are neither discrete nor constant make most rows different.
+def _have_gaps(x: Array, step: Array) -> bool:
+    """Return whether there are gaps between values, but rows aren't mostly equal."""
     if (np.ptp(x[:, step == 0], axis=0) > 0).any():
-        return False
-    return len(np.unique(x, axis=0)) * MIN_ROWS_PER_VALUE <= len(x)
+        return True
+    n_different = len(np.unique(x, axis=0))
+    is_repeated = n_different * MIN_ROWS_PER_VALUE <= len(x)
+    return not is_repeated and n_different < MAX_DIFFERENT * len(x)
 
 
 def discrete_weights(x: Array) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .sources import Matrix
 
-__all__ = ["FeatureBounds", "Outlier", "find_outliers"]
+__all__ = ["FeatureBounds", "Outlier", "find_outliers", "value_pairs"]
 
 MAX_EXTREMES = 4
 """Maximum number of values at either end of a feature that don't count for its range. A
@@ -70,10 +70,13 @@ class FeatureBounds:
     ----------
     low, high : ndarray of shape (n_features,)
         Bounds in the user's units; infinite for a feature whose range has no length.
+    binary : ndarray of int of shape (n_columns,)
+        Features with at most two values inside the bounds, of the rows that were read.
     """
 
     low: Array
     high: Array
+    binary: NDArray[np.int64]
 
     @classmethod
     def from_matrix(cls, X: Matrix) -> Self:
@@ -86,7 +89,34 @@ class FeatureBounds:
         kth = [extreme, n_rows - 1 - extreme]
         low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
         distance = np.where(high > low, MAX_DISTANCE * (high - low), np.inf)
-        return cls(low - distance, high + distance)
+        low, high = low - distance, high + distance
+        _, _, is_known = value_pairs(rows, low, high)
+        return cls(low, high, np.flatnonzero(is_known.all(axis=0)))
+
+
+def value_pairs(
+    rows: NDArray, low: Array, high: Array
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return the ends of the values inside some bounds, and whether values are ends.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        Dense rows in the user's units.
+    low, high : ndarray of shape (n_features,)
+        The bounds.
+
+    Returns
+    -------
+    smallest, largest : ndarray of shape (n_features,)
+        Infinite without values inside the bounds.
+    is_known : ndarray of bool of shape (n_rows, n_features)
+        Whether a value is the smallest, the largest, or outside the bounds.
+    """
+    is_inside = (rows >= low) & (rows <= high)
+    smallest = np.where(is_inside, rows, np.inf).min(axis=0)
+    largest = np.where(is_inside, rows, -np.inf).max(axis=0)
+    return smallest, largest, (rows == smallest) | (rows == largest) | ~is_inside
 
 
 def find_outliers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS, MAX_COUNT
+from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier, find_outliers
 from .sources import MAX_CHUNK_ROWS, Matrix, row_slices
 
@@ -61,6 +62,8 @@ class DataSummary:
         Bounds beyond which values are outliers, if any.
     outliers : tuple of Outlier
         The value of each feature that is furthest beyond its bounds, if any.
+    binary : BinaryColumns or None
+        Columns of two values; None without bounds.
     """
 
     n_samples: int
@@ -74,6 +77,7 @@ class DataSummary:
     fractional_value: float | None
     bounds: FeatureBounds | None = None
     outliers: tuple[Outlier, ...] = ()
+    binary: BinaryColumns | None = None
 
     @classmethod
     def from_matrix(
@@ -141,6 +145,7 @@ class DataSummary:
             fractional_value=fractional_value,
             bounds=bounds,
             outliers=tuple(outliers.values()),
+            binary=None if bounds is None else BinaryColumns.from_matrix(X, bounds),
         )
 
 
@@ -154,6 +159,9 @@ class Standardizer:
         A row x becomes (x - center) / scale.
     low, high : ndarray of shape (n_features,) or float, default=-1e12, 1e12
         Bounds that standardized rows of the data are clipped to.
+    binary : tuple of int, default=()
+        Columns of two values, which become 0 and 1. They have probabilities instead of
+        densities, and the units don't change these.
 
     Examples
     --------
@@ -168,6 +176,7 @@ class Standardizer:
     scale: NDArray[np.float64]
     low: NDArray[np.float64] | float = -MAX_STANDARDIZED
     high: NDArray[np.float64] | float = MAX_STANDARDIZED
+    binary: tuple[int, ...] = ()
 
     @classmethod
     def fit(
@@ -189,18 +198,29 @@ class Standardizer:
         if not LIKELIHOODS[likelihood].standardize:
             return cls(np.zeros(n_features), np.ones(n_features))
         if not as_a_whole:
-            standardizer = cls(summary.mean, summary.std)
-            if summary.bounds is None:
-                return standardizer
-            limits = (
-                np.clip(standardizer.transform(bound), cls.low, cls.high)
-                for bound in (summary.bounds.low, summary.bounds.high)
-            )
-            return cls(summary.mean, summary.std, *limits)
+            return cls._fit_features(summary, likelihood)
         mean = summary.mean.mean()
         variance = np.mean(summary.var + np.square(summary.mean - mean))
         scale = np.sqrt(variance) if variance > 0 else 1.0
         return cls(np.full(n_features, mean), np.full(n_features, scale))
+
+    @classmethod
+    def _fit_features(cls, summary: DataSummary, likelihood: str) -> Self:
+        """Return a standardizer with a center and a scale for each feature."""
+        standardizer = cls(summary.mean, summary.std)
+        if summary.bounds is None:
+            return standardizer
+        low, high = (
+            np.clip(standardizer.transform(bound), cls.low, cls.high)
+            for bound in (summary.bounds.low, summary.bounds.high)
+        )
+        if likelihood != "mixed":
+            return replace(standardizer, low=low, high=high)
+        center, scale = summary.mean.copy(), summary.std.copy()
+        binary = summary.binary
+        center[binary.index], scale[binary.index] = binary.low, binary.high - binary.low
+        low[binary.index], high[binary.index] = 0.0, 1.0
+        return cls(center, scale, low, high, tuple(binary.index.tolist()))
 
     @property
     def is_identity(self) -> bool:
@@ -210,7 +230,7 @@ class Standardizer:
     @property
     def log_det(self) -> float:
         """Log-density of standardized rows minus that of rows in the user's units."""
-        return float(np.log(self.scale).sum())
+        return float(np.log(np.delete(self.scale, self.binary)).sum())
 
     def transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
         """Standardize rows: arrays in float64, tensors in their own dtype."""
@@ -260,8 +280,9 @@ def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
     -------
     likelihood : str
         For "auto", "bernoulli" if all values lie in [0, 1] up to rounding errors, and
-        "gaussian" otherwise. Whole numbers may be codes or gray levels, so a
-        likelihood of counts is never chosen.
+        "gaussian" otherwise; "mixed" instead of "gaussian" if there are columns of two
+        values. Whole numbers may be codes or gray levels, so a likelihood of counts is
+        never chosen.
 
     Raises
     ------
@@ -272,7 +293,10 @@ def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
         # Relative to the range: tiny values around zero aren't rounding errors.
         margin = UNIT_INTERVAL_TOLERANCE * min(max(summary.high, 0.0), 1.0)
         fits = summary.low >= -margin and summary.high <= 1 + margin
-        return "bernoulli" if fits else "gaussian"
+        if fits:
+            return "bernoulli"
+        has_binary = summary.binary is not None and len(summary.binary.index) > 0
+        return "mixed" if has_binary else "gaussian"
     violation = _support_violation(
         likelihood, summary.low, summary.high, summary.fractional_value
     )

@@ -13,6 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from .._cache import Cache
+from ..exceptions import InvalidParameterError
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from .feature_maps import fit_feature_map
@@ -80,6 +81,11 @@ class TrainingData:
         return self.samples.likelihood
 
     @property
+    def discrete(self) -> tuple[tuple[int, ...], ...]:
+        """Discrete columns of a mixed likelihood; see `MixedLikelihood`."""
+        return self.summary.binary.groups if self.likelihood == "mixed" else ()
+
+    @property
     def standardizer(self) -> Standardizer:
         """Map between the units of the user and those of the model."""
         return self.samples.standardizer
@@ -126,6 +132,11 @@ class TrainingData:
         bounds = FeatureBounds.from_matrix(X) if has_bounds else None
         summary = DataSummary.from_matrix(X, bounds=bounds)
         likelihood = resolve_likelihood(summary, options.likelihood)
+        if likelihood == "mixed" and bounds is None:
+            raise InvalidParameterError(
+                "likelihood='mixed' needs a table, but X is sparse or has images. Pass "
+                "X.toarray(), or fit a model with likelihood='auto'."
+            )
         standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
         device = generator.device
         samples = Samples(X, standardizer, device, likelihood=likelihood)

@@ -7,6 +7,7 @@ from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
 from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
+from .shapes import state_shapes
 from .sparse import select_leaves
 from .surgery import attach, new_split, prune
 from .topdown import INITIAL_LOGIT, TopDown
@@ -35,4 +36,5 @@ __all__ = [
     "new_split",
     "prune",
     "select_leaves",
+    "state_shapes",
 ]

@@ -12,7 +12,7 @@ from torch import nn
 from .decoders import LeafDecoders
 from .images import ImageLayout
 from .layers import StackedModules
-from .likelihoods import LIKELIHOODS
+from .likelihoods import LIKELIHOODS, Likelihood, MixedLikelihood
 from .networks import (
     ConvEncoder,
     ConvReadout,
@@ -53,9 +53,11 @@ class ModelConfig:
     bottom_up_depth : int, default=4
         Number of layers of the bottom-up chain. Nodes at depth k read the embedding
         min(k, bottom_up_depth).
-    likelihood : {"bernoulli", "gaussian", "poisson", "negative_binomial"}, \
+    likelihood : {"bernoulli", "gaussian", "mixed", "poisson", "negative_binomial"}, \
             default="gaussian"
         Distribution of the data given the latent variable of a leaf.
+    discrete : tuple of tuples of int, default=()
+        Discrete columns of a mixed likelihood; see `MixedLikelihood`.
     encoder, decoder : {"mlp", "cnn", "resnet", "custom"}, default="mlp"
         Kind of network. With ``encoder="mlp"`` there is no network beside the
         bottom-up chain, which reads the features.
@@ -79,6 +81,7 @@ class ModelConfig:
     router_dims: tuple[int, ...] = ()
     bottom_up_depth: int = 4
     likelihood: str = "gaussian"
+    discrete: tuple[tuple[int, ...], ...] = ()
     encoder: str = "mlp"
     decoder: str = "mlp"
     image_shape: tuple[int, ...] | None = None
@@ -90,6 +93,8 @@ class ModelConfig:
             if getattr(self, name) is not None:
                 sizes = tuple(map(int, getattr(self, name)))
                 object.__setattr__(self, name, sizes)
+        groups = tuple(tuple(map(int, group)) for group in self.discrete)
+        object.__setattr__(self, "discrete", groups)
         _check_choice("likelihood", self.likelihood, tuple(LIKELIHOODS))
         for name in ("encoder", "decoder"):
             kind, custom = getattr(self, name), getattr(self, f"custom_{name}")
@@ -149,7 +154,7 @@ class ModelConfig:
         their samples determine the latent variables almost exactly.
         """
         return (
-            self.likelihood == "gaussian"
+            self.likelihood in ("gaussian", "mixed")
             and self.image_shape is None
             and self.encoder == self.decoder == "mlp"
             and self.n_features <= MAX_LINEAR_FEATURES
@@ -167,6 +172,7 @@ class ModelConfig:
         for name in ("router_dims", "image_shape"):
             if settings[name] is not None:
                 settings[name] = list(settings[name])
+        settings["discrete"] = [list(group) for group in self.discrete]
         return settings
 
     @classmethod
@@ -194,6 +200,12 @@ class ModelConfig:
             residual=self.encoder == "resnet",
             generator=generator,
         )
+
+    def build_likelihood(self, n_leaves: int) -> Likelihood:
+        """Return the likelihood of `n_leaves` leaves."""
+        if self.likelihood == "mixed":
+            return MixedLikelihood(n_leaves, self.n_features, self.discrete)
+        return LIKELIHOODS[self.likelihood](n_leaves, self.n_features)
 
     def build_decoders(
         self, n_leaves: int, generator: torch.Generator

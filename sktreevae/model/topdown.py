@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .gaussians import DiagonalGaussian
 from .layers import StackedMLP
-from .likelihoods import LIKELIHOODS
 from .posterior import (
     Decisions,
     ElboTerms,
@@ -81,8 +80,7 @@ class TopDown(nn.Module):
         self.q_routers = StackedMLP(n_splits, q_widths, **new)
         self.p_routers = StackedMLP(n_splits, (latent_dim, hidden_width, 1), **new)
         self.decoders = config.build_decoders(n_leaves, **new)
-        likelihood = LIKELIHOODS[config.likelihood]
-        self.likelihood = likelihood(n_leaves, config.n_features)
+        self.likelihood = config.build_likelihood(n_leaves)
 
     def posterior(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +47,7 @@ class Topology:
             and parent[0] == -1
             and all(0 <= p < i for i, p in enumerate(parent) if i > 0)
             and all(a <= b for a, b in zip(parent, parent[1:], strict=False))
-            and all(parent.count(p) <= 2 for p in set(parent))
+            and max(Counter(parent).values()) <= 2
         )
         if not valid:
             raise ValueError(

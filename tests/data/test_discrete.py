@@ -63,6 +63,17 @@ def test_noise_is_uniform_over_one_step():
     assert abs(noise.mean()) < 0.05
 
 
+def test_different_rows_of_discrete_columns_have_no_noise():
+    rng = np.random.default_rng(0)
+    binary = rng.integers(0, 2, (300, 40)).astype(np.float64)
+    x = torch.from_numpy(binary)
+    generator = torch.Generator()
+    assert spread_values(x, generator) is x
+    # With a real column, values are layers with gaps.
+    x = torch.from_numpy(rows(binary, 9 * rng.standard_normal(300)))
+    assert (spread_values(x, generator) != x).any()
+
+
 def test_rows_that_are_repeated_have_no_noise():
     x = torch.tensor([[0.0, 1.0, 5.0], [2.0, 0.0, 5.0]]).repeat(50, 1)
     assert spread_values(x, torch.Generator()) is x

@@ -131,11 +131,12 @@ def test_each_likelihood_states_its_support():
     assert support == {
         "bernoulli": "unit_interval",
         "gaussian": "real",
+        "mixed": "real",
         "poisson": "counts",
         "negative_binomial": "counts",
     }
     standardized = [name for name, kind in LIKELIHOODS.items() if kind.standardize]
-    assert standardized == ["gaussian"]
+    assert standardized == ["gaussian", "mixed"]
 
 
 @pytest.mark.parametrize("name", sorted(LIKELIHOODS))

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktreevae.data.binary import BinaryColumns
+from sktreevae.data.outliers import FeatureBounds
+
+
+def find(X):
+    return BinaryColumns.from_matrix(X, FeatureBounds.from_matrix(X))
+
+
+def one_hot(rng, n_rows, n_values):
+    return np.eye(n_values)[rng.permutation(np.arange(n_rows) % n_values)]
+
+
+def test_columns_of_two_values_are_found(rng):
+    binary = rng.permutation(np.arange(60) % 2)
+    X = np.column_stack([rng.standard_normal(60), 3.0 - 5.0 * binary, np.ones(60)])
+    columns = find(X)
+    assert columns.groups == ((1,),)
+    assert columns.index.tolist() == [1]
+    assert (columns.low[0], columns.high[0]) == (-2.0, 3.0)
+
+
+@pytest.mark.parametrize(("n_high", "is_found"), [(9, False), (10, True), (51, False)])
+def test_either_value_needs_ten_rows(n_high, is_found, rng):
+    X = np.column_stack([rng.standard_normal(60), np.arange(60) < n_high])
+    assert bool(find(X).groups) == is_found
+
+
+def test_few_rows_have_two_values_by_chance(rng):
+    X = np.column_stack([rng.standard_normal(19), one_hot(rng, 19, 2)])
+    assert find(X).groups == ()
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_encodings_are_found(sizes, seed):
+    rng = np.random.default_rng(seed)
+    blocks, expected, start = [], [], 0
+    for size in sizes:
+        if size == 1:
+            blocks.append(rng.permutation(np.arange(200) % 2)[:, None])
+        else:
+            blocks.append(one_hot(rng, 200, size))
+        # A real column between keeps neighboring columns from being an encoding.
+        blocks.append(rng.standard_normal((200, 1)))
+        expected.append(tuple(range(start, start + size)))
+        start += size + 1
+    assert find(np.hstack(blocks)).groups == tuple(expected)
+
+
+def test_encodings_side_by_side_are_told_apart(rng):
+    X = np.hstack([one_hot(rng, 60, 3), one_hot(rng, 60, 4), rng.random((60, 1)) * 9])
+    assert find(X).groups == ((0, 1, 2), (3, 4, 5, 6))
+
+
+def test_rare_categories_belong_to_their_encoding(rng):
+    X = np.eye(4)[np.minimum(np.arange(60) % 20, 3)]
+    X[0] = [0, 0, 0, 1]
+    assert X.sum(axis=0).min() < 10
+    assert find(X).groups == ((0, 1, 2, 3),)
+
+
+def test_encodings_without_a_category_are_single_columns(rng):
+    X = one_hot(rng, 60, 4)[:, 1:]
+    assert find(X).groups == ((0,), (1,), (2,))
+
+
+def test_values_beyond_the_bounds_are_ignored(rng):
+    X = np.column_stack([rng.standard_normal(60), rng.permutation(np.arange(60) % 2)])
+    X[7, 1] = 1e6
+    columns = find(X)
+    assert columns.groups == ((1,),)
+    assert columns.high[0] == 1.0
+
+
+def test_all_rows_count(rng):
+    X = np.column_stack([rng.standard_normal(30_000), np.arange(30_000) % 2])
+    assert find(X).groups == ((1,),)
+    # Not among the evenly spaced rows that bounds are found on.
+    X[1, 1] = 0.5
+    bounds = FeatureBounds.from_matrix(X)
+    assert bounds.binary.tolist() == [1]
+    assert BinaryColumns.from_matrix(X, bounds).groups == ()
