@@ -1,5 +1,4 @@
 import io
-import os
 import time
 
 import numpy as np
@@ -7,7 +6,6 @@ import pytest
 
 from sktreevae import TreeVAEClustering
 from sktreevae.training import GuidedGrowth, ProgressLine, Task
-from sktreevae.training import callbacks as module
 
 
 class Terminal(io.StringIO):
@@ -93,8 +91,7 @@ def test_a_shorter_line_hides_the_one_before(monkeypatch):
 
 
 def test_the_line_fits_into_the_terminal(monkeypatch):
-    size = os.terminal_size((40, 20))
-    monkeypatch.setattr(module.shutil, "get_terminal_size", lambda: size)
+    monkeypatch.setenv("COLUMNS", "40")
     text = shown(monkeypatch, Terminal(), stage_and_phase)
     assert max(map(len, text.rstrip("\n").split("\r"))) == 39
 
