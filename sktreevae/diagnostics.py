@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,12 +17,13 @@ from .dendrogram import Dendrogram
 from .exceptions import OutlierWarning, UnsupportedClustersWarning
 from .graph import count_supported, split_support
 from .model import LIKELIHOODS
-from .training import GrowthOptions
+from .training import GrowthOptions, Trainer
 
-__all__ = ["Finding", "add_support", "diagnose_fit"]
+__all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
+    "interruption": ConvergenceWarning,
     "missing clusters": ConvergenceWarning,
     "outliers": OutlierWarning,
     "unsupported splits": UnsupportedClustersWarning,
@@ -145,6 +147,32 @@ def diagnose_fit(
     return [finding for finding in findings if finding is not None]
 
 
+def find_problems(
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
+) -> list[Finding]:
+    """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted to `data`, as far as it got.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
+    trainer : Trainer
+        Trainer of the fit.
+    """
+    findings = trainer.interruptible(partial(diagnose_fit, estimator, data, options))
+    if trainer.is_interrupted:
+        # Other findings would only be about how far the fit got.
+        return [_find_interruption(estimator)]
+    return findings
+
+
 def add_support(
     dendrogram: Dendrogram, data: TrainingData, rng: np.random.Generator
 ) -> None:
@@ -175,6 +203,19 @@ def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     number[nodes] = tree.n_leaves + np.arange(len(nodes))
     children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
     return nodes, number[children]
+
+
+def _find_interruption(estimator: BaseEstimator) -> Finding:
+    """Return what an interrupted fit has reached."""
+    asked = "" if estimator.n_clusters is None else f" of {estimator.n_clusters}"
+    return Finding(
+        "interruption",
+        f"Training was interrupted in phase {estimator.history_['phase'][-1]!r}, after "
+        f"{estimator.n_iter_} epochs in all. The model has {estimator.n_clusters_}"
+        f"{asked} clusters and can be used, but it may be far from converged.",
+        "Call fit again to train it to the end.",
+        numbers={"epochs": estimator.n_iter_, "clusters": estimator.n_clusters_},
+    )
 
 
 def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:

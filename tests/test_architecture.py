@@ -36,7 +36,6 @@ MAY_IMPORT = {
     "_parameters": {"exceptions", "model"},
     "hierarchy": BASE | {"data", "dendrogram", "model"},
     "explanation": {"display"},
-    "_effects": {"data"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself.
 Modules without an entry may import everything that does not lead to a circle."""
