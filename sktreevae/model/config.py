@@ -96,9 +96,10 @@ class ModelConfig:
         groups = tuple(tuple(map(int, group)) for group in self.discrete)
         object.__setattr__(self, "discrete", groups)
         columns = [column for group in groups for column in group]
-        if not set(columns) <= set(range(self.n_features)) or len(columns) != len(
-            set(columns)
-        ):
+        # Not by a set of all columns: a damaged file may claim a huge number of them.
+        if not all(0 <= column < self.n_features for column in columns) or len(
+            columns
+        ) != len(set(columns)):
             raise ValueError(
                 f"discrete must have different columns from 0 to {self.n_features - 1},"
                 f" got {self.discrete!r}."
