@@ -24,5 +24,5 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     # The other examples need data, which the build does not download.
-    "filename_pattern": r"plot_(digits|pipeline)",
+    "filename_pattern": r"plot_(digits|explain|pipeline)",
 }

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import plot_dendrogram
+from sktreevae.display import DendrogramDisplay
 
 with np.load(Path(os.environ["SKTREEVAE_DATA"]) / "sc_pbmc68k_reduced.npz") as data:
     X, coarse = data["X_train"], data["y_coarse_train"]
@@ -42,7 +42,7 @@ for cluster in range(model.n_clusters_):
 print(*names, sep="\n\n")
 
 fig, ax = plt.subplots(figsize=(10, 4.5), layout="constrained")
-plot_dendrogram(model, ax=ax, cluster_names=names)
+DendrogramDisplay.from_estimator(model, ax=ax, cluster_names=names)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--save", type=Path)

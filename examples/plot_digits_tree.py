@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import plot_image_tree
+from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
 
 X, y = load_digits(return_X_y=True)
@@ -61,16 +61,25 @@ for name, (purity, labels) in rows.items():
     )
 
 # %%
+# Digits in each cluster
+# ----------------------
+# Clusters are in the order of the tree, and digits where most of their images are.
+ContingencyMatrixDisplay.from_estimator(model, X, y)
+
+# %%
 # Mean images
 # -----------
-# Each node shows the mean image and the number of the samples below it.
-plot_image_tree(model, X.reshape(-1, 8, 8), cmap="gray_r")
+# Each node shows the mean image and the number of the samples below it. Below each leaf
+# stands its cluster.
+display = TreeDisplay.from_estimator(
+    model, X, image_shape=(8, 8), n_clusters=10, orientation="left", cmap="gray_r"
+)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--save", help="file to save the figure to")
 save = parser.parse_known_args()[0].save
 if save:
-    plt.savefig(save, dpi=120)
+    display.figure_.savefig(save, dpi=120)
     print("Figure saved to", save)
 else:
     plt.show()

@@ -20,7 +20,7 @@ import numpy as np
 
 from sktreevae import TreeVAEClustering
 from sktreevae.datasets import fetch_mnist
-from sktreevae.display import plot_image_tree
+from sktreevae.display import TreeDisplay
 
 data_home = os.environ.get("SKTREEVAE_DATA")
 X = fetch_mnist(data_home=data_home).data[:3000]
@@ -52,7 +52,7 @@ for node in range(tree.n_nodes - 1, 0, -1):
     node_counts[tree.parent[node]] += node_counts[node]
 digits = [np.flatnonzero(row > 0.5 * counts.sum(axis=0)) for row in node_counts]
 titles = [", ".join(map(str, d)) if len(d) < 10 else "all digits" for d in digits]
-plot_image_tree(model, X.reshape(-1, 28, 28), cmap="gray_r", titles=titles)
+TreeDisplay.from_estimator(model, X, image_shape=(28, 28), cmap="gray_r", titles=titles)
 plt.show()
 
 # %%

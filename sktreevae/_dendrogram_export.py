@@ -135,36 +135,40 @@ def to_networkx(nodes: Nodes) -> networkx.DiGraph:
 
 def balanced_merges(
     labels: NDArray[np.int64], n_leaves: int
-) -> tuple[list[tuple[int, int]], list[int | None]]:
+) -> tuple[NDArray[np.float64], list[int | None]]:
     """Merge the samples of each leaf into one cluster, in a balanced tree.
 
     Returns
     -------
-    merges : list of (int, int)
-        Pairs of clusters, numbered as in scipy's linkage matrices.
+    Z : ndarray of shape (n_merges, 4)
+        Rows of a linkage matrix, of height 0.
     clusters : list of (int or None) of length n_leaves
         Cluster that each leaf has become; None for a leaf without samples.
     """
-    merges: list[tuple[int, int]] = []
+    rows = [np.zeros((0, 4))]
     clusters: list[int | None] = []
+    n_clusters = len(labels)
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=n_leaves)
-    for members in np.split(order, np.cumsum(sizes)[:-1]):
-        queue = members.tolist()
+    for queue in np.split(order, np.cumsum(sizes)[:-1]):
+        counts = np.ones(len(queue))
         while len(queue) > 1:
-            pairs = list(zip(queue[::2], queue[1::2], strict=False))
-            unpaired = queue[len(queue) - len(queue) % 2 :]
-            first = len(labels) + len(merges)
-            queue = [*range(first, first + len(pairs)), *unpaired]
-            merges += pairs
-        clusters.append(queue[0] if queue else None)
-    return merges, clusters
+            n_pairs = len(queue) // 2
+            pairs = np.sort(queue[: 2 * n_pairs].reshape(n_pairs, 2), axis=1)
+            merged = counts[: 2 * n_pairs].reshape(n_pairs, 2).sum(axis=1)
+            rows.append(np.column_stack([pairs, np.zeros(n_pairs), merged]))
+            new = np.arange(n_clusters, n_clusters + n_pairs)
+            queue = np.append(new, queue[2 * n_pairs :])
+            counts = np.append(merged, counts[2 * n_pairs :])
+            n_clusters += n_pairs
+        clusters.append(int(queue[0]) if len(queue) else None)
+    return np.concatenate(rows), clusters
 
 
 def linkage_matrix(
     nodes: Nodes,
     n_observations: int,
-    merges: Sequence[tuple[int, int]],
+    merges: NDArray[np.float64],
     leaf_clusters: Sequence[int | None],
 ) -> NDArray[np.float64]:
     """Return the linkage matrix of merges inside leaves, and then of the leaves.
@@ -175,8 +179,8 @@ def linkage_matrix(
         Attributes of the nodes.
     n_observations : int
         Number of original observations.
-    merges : sequence of (int, int)
-        Pairs of clusters that are merged at height 0 inside the leaves.
+    merges : ndarray of shape (n_merges, 4)
+        Rows of the linkage matrix for the insides of the leaves, of height 0.
     leaf_clusters : sequence of (int or None) of length n_leaves
         Cluster that each leaf has become; None for an empty leaf, which is skipped.
 
@@ -186,26 +190,25 @@ def linkage_matrix(
         Sorted by height.
     """
     leaf_label, height = nodes["leaf_label"], nodes["height"]
-    cluster = {
-        int(node): leaf_clusters[leaf_label[node]]
-        for node in np.flatnonzero(leaf_label >= 0)
-    }
-    merges, heights = list(merges), [0.0] * len(merges)
+    # Cluster and number of observations of each node.
+    clusters: dict[int, tuple[int, float] | None] = {}
+    for node in np.flatnonzero(leaf_label >= 0).tolist():
+        cluster = leaf_clusters[leaf_label[node]]
+        clusters[node] = None
+        if cluster is not None:
+            row = cluster - n_observations
+            clusters[node] = cluster, 1.0 if row < 0 else merges[row, 3]
+    rows: list[tuple[float, ...]] = []
     # Among equal heights the deeper nodes come first: children before parents.
     deepest_first = np.flatnonzero(leaf_label < 0)[::-1]
     by_height = np.argsort(height[deepest_first], kind="stable")
     for node in deepest_first[by_height].tolist():
-        left = cluster[int(nodes["children_left"][node])]
-        right = cluster[int(nodes["children_right"][node])]
+        left = clusters[int(nodes["children_left"][node])]
+        right = clusters[int(nodes["children_right"][node])]
         if left is None or right is None:
-            cluster[node] = right if left is None else left
+            clusters[node] = right if left is None else left
             continue
-        cluster[node] = n_observations + len(merges)
-        merges.append((left, right))
-        heights.append(height[node])
-    Z = np.zeros((len(merges), 4))
-    counts = [1] * n_observations
-    for row, (left, right) in enumerate(merges):
-        counts.append(counts[left] + counts[right])
-        Z[row] = min(left, right), max(left, right), heights[row], counts[-1]
-    return Z
+        clusters[node] = n_observations + len(merges) + len(rows), left[1] + right[1]
+        first, second = sorted((left[0], right[0]))
+        rows.append((first, second, height[node], left[1] + right[1]))
+    return np.concatenate([merges, np.reshape(rows, (len(rows), 4))])

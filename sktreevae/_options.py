@@ -12,10 +12,8 @@ from .data import DataOptions, Matrix, TrainingData
 from .devices import resolve_precision
 from .model import ModelConfig
 from .training import (
-    Callback,
     ContrastOptions,
     GrowthOptions,
-    ProgressLine,
     TrainingOptions,
     check_augmentation,
     make_pairs,
@@ -29,7 +27,6 @@ __all__ = [
     "contrast_options",
     "data_options",
     "growth_options",
-    "make_callbacks",
     "model_config",
     "training_options",
 ]
@@ -85,11 +82,6 @@ def training_options(
         weight_decay=estimator.weight_decay,
         dtype=resolve_precision(estimator.precision, device),
     )
-
-
-def make_callbacks(estimator: BaseEstimator) -> list[Callback]:
-    """Return the callbacks of a fit."""
-    return [ProgressLine(estimator.n_clusters)] if estimator.verbose else []
 
 
 def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:

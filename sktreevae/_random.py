@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-__all__ = ["MAX_SEED", "draw_seed", "make_generator"]
+__all__ = ["MAX_SEED", "draw_seed", "make_generator", "preserve_state"]
 
 MAX_SEED = 2**31
 """Upper bound (exclusive) of the seeds drawn by default."""
@@ -37,3 +40,18 @@ def make_generator(
 def draw_seed(generator: torch.Generator, high: int = MAX_SEED) -> int:
     """Draw an integer in ``[0, high)`` to seed another generator with."""
     return torch.randint(high, (), generator=generator, device=generator.device).item()
+
+
+@contextmanager
+def preserve_state(
+    generator: torch.Generator, rng: np.random.Generator | None = None
+) -> Iterator[None]:
+    """Give the states of generators back, whatever is drawn meanwhile."""
+    state = generator.get_state()
+    rng_state = None if rng is None else rng.bit_generator.state
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+        if rng is not None:
+            rng.bit_generator.state = rng_state

@@ -16,6 +16,7 @@ from ._archive import Archive, PathLike
 from ._parameters import check_parameters
 from ._stored_parameters import FUNCTIONS, decode, encode, import_path
 from ._version import __version__
+from .diagnostics import Finding
 from .model import Topology, state_shapes
 
 __all__ = [
@@ -86,7 +87,7 @@ def to_content(state: State) -> dict[str, Any]:
         function = model[f"custom_{name}"]
         path = None if function is None else import_path(name, function)
         model[f"custom_{name}"] = path
-    attributes = {name: state[name] for name in ATTRIBUTES}
+    attributes = {name: state[name] for name in (*ATTRIBUTES, "_findings")}
     if "feature_names_in_" in state:
         attributes["feature_names_in_"] = state["feature_names_in_"].tolist()
     columns = {name: np.array(column) for name, column in state["history_"].items()}
@@ -274,6 +275,10 @@ def _read_attributes(content: Mapping[str, Any]) -> State:
     """Return the fitted attributes that are JSON values."""
     attributes = dict(content["attributes"])
     names = attributes.pop("feature_names_in_", None)
+    # The first files don't have any.
+    findings = attributes.pop("_findings", [])
+    for values in findings:
+        Finding.from_dict(values)
     kinds = {name: type(value) for name, value in attributes.items()}
     if kinds != ATTRIBUTES:
         raise ValueError(f"The attributes have the types {kinds}.")
@@ -285,6 +290,7 @@ def _read_attributes(content: Mapping[str, Any]) -> State:
     ):
         if attributes[name] != config[setting]:
             raise ValueError(f"{name} isn't {config[setting]!r}, as in the model.")
+    attributes["_findings"] = findings
     if names is not None:
         if len(names) != config["n_features"]:
             raise ValueError(f"There are {len(names)} names of features.")

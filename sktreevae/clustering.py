@@ -30,14 +30,17 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ._cache import Cache
+from ._callback_support import CallbackMixin, make_callbacks, with_callbacks
+from ._explanation_mixin import ExplanationMixin
 from ._fit_context import fit_context
+from ._fitted_attributes import fit_attributes, partial_fit_attributes, reconstruct
 from ._hierarchy_mixin import HierarchyMixin
+from ._html_mixin import HtmlMixin
 from ._options import (
     check_views,
     contrast_options,
     data_options,
     growth_options,
-    make_callbacks,
     model_config,
     training_options,
 )
@@ -57,13 +60,20 @@ from ._score_mixin import ScoreMixin
 from ._threads import limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
-from .dendrogram import Dendrogram
 from .devices import resolve_device
-from .diagnostics import add_support, diagnose_fit
-from .hierarchy import build_dendrogram, cut_proba, leaf_statistics, update_dendrogram
+from .diagnostics import find_problems
+from .hierarchy import cut_proba
 from .model import LIKELIHOODS, TreeVAE
 from .persistence import PersistenceMixin
-from .training import Augmentation, Trainer, continue_training, fit_tree
+from .training import (
+    Augmentation,
+    History,
+    Task,
+    Trainer,
+    continue_training,
+    fit_tree,
+    make_fit_task,
+)
 
 __all__ = ["TreeVAEClustering"]
 
@@ -77,9 +87,12 @@ DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
+    ExplanationMixin,
     PersistenceMixin,
     HierarchyMixin,
     ScoreMixin,
+    HtmlMixin,
+    CallbackMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
@@ -208,7 +221,8 @@ class TreeVAEClustering(
         draws a fresh seed. The global random states of numpy and torch are neither read
         nor changed, except while a callable `encoder` or `decoder` runs.
     verbose : int, default=0
-        Above 0, progress is written to standard error.
+        Above 0, progress is written to standard error: one line in a terminal that is
+        kept up to date, and a line for each stage and epoch elsewhere.
     device : str, torch.device or None, default=None
         Device to compute on. None is the best available device.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -411,10 +425,14 @@ class TreeVAEClustering(
 
     # Fitting
 
+    @with_callbacks
     def fit(self, X: DataLike, y: object = None) -> Self:
         """Find a tree and train the model on it.
 
-        If the fit fails or is interrupted, the estimator stays as it was.
+        If the fit fails, the estimator stays as it was. Ctrl-C (`KeyboardInterrupt`)
+        after the first epoch of training ends the fit with the model reached, and a
+        warning. Before that, and at a second Ctrl-C, the exception is raised, and the
+        estimator stays as it was.
 
         Parameters
         ----------
@@ -425,8 +443,8 @@ class TreeVAEClustering(
             `torch.utils.data.Dataset` must have a length. Its items are rows, arrays or
             tensors of any shape, or tuples that start with one; labels are ignored.
             Each batch of a Dask array computes all chunks that contain its rows.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
         Returns
         -------
@@ -444,12 +462,16 @@ class TreeVAEClustering(
         Warns
         -----
         ConvergenceWarning
-            If there are fewer clusters than asked for, or training did not converge.
+            If there are fewer clusters than asked for, or training did not converge or
+            was interrupted.
         UserWarning
             If held-out samples support fewer clusters.
         """
+        check_parameters(self, self._allowed)
+        growth = growth_options(self)
+        task = make_fit_task(growth)
+        callbacks = make_callbacks(self, task, X, y)
         with fit_context(self), ExitStack() as stack:
-            check_parameters(self, self._allowed)
             device = resolve_device(self.device)
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads(math.prod(X.shape)))
@@ -459,27 +481,27 @@ class TreeVAEClustering(
             generator = make_generator(self.random_state, device)
             rng = np.random.default_rng(draw_seed(generator))
             cache = Cache(self.memory)
-            data = TrainingData.prepare(X, data_options(self), generator, rng, cache)
-            kinds = {"likelihood": data.likelihood, "discrete": data.discrete}
-            config = replace(config, **kinds)
-            contrast = contrast_options(self, data, generator)
-            growth = growth_options(self)
-            with Trainer(options, generator, make_callbacks(self)) as trainer:
+            with Trainer(options, generator, callbacks, task) as trainer:
+                with trainer.subtask("features") as features:
+                    data = TrainingData.prepare(
+                        X, data_options(self), generator, rng, cache
+                    )
+                    features.info = data.choices
+                kinds = {"likelihood": data.likelihood, "discrete": data.discrete}
+                config = replace(config, **kinds)
+                contrast = contrast_options(self, data, generator)
+                complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
+                trainer.reconstruct = partial(reconstruct, complete, trainer, rng)
                 tree = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
-            leaves = leaf_statistics(tree.model, data)
-            dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
-            add_support(dendrogram, data, rng)
-            self._store(tree.model, data, dendrogram, trainer.history.as_lists())
-            self.choices_ = tree.choices
-            self.n_samples_seen_ = len(data.samples)
-            self._seed = draw_seed(generator)
-            findings = diagnose_fit(self, data, growth)
-        for finding in findings:
-            warnings.warn(finding.message, finding.category, stacklevel=2)
+                vars(self).update(trainer.interruptible(partial(complete, tree)))
+            self._findings = find_problems(self, data, growth, trainer)
+        for finding in self._findings:
+            warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
 
+    @with_callbacks
     def partial_fit(self, X: DataLike, y: object = None) -> Self:
         """Continue to train a fitted tree on new samples; the first call is a `fit`.
 
@@ -496,8 +518,8 @@ class TreeVAEClustering(
         ----------
         X : array-like or Dataset of shape (n_samples, n_features)
             New data, as for `fit`, at least one row.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
         Returns
         -------
@@ -507,7 +529,7 @@ class TreeVAEClustering(
         Raises
         ------
         ValueError, FloatingPointError
-            As in `fit`. The estimator stays as it was.
+            As in `fit`. The estimator stays as it was, also after Ctrl-C.
 
         Examples
         --------
@@ -523,9 +545,12 @@ class TreeVAEClustering(
         120
         """
         if not self.__sklearn_is_fitted__():
-            return self.fit(X)
+            return self.fit(X, y)
+        check_parameters(self, self._allowed)
+        task = Task("partial_fit", 1)
+        callbacks = make_callbacks(self, task, X, y)
+        history = History(self.history_)
         with fit_context(self), ExitStack() as stack:
-            check_parameters(self, self._allowed)
             X = validate_rows(self, X, reset=False)
             stack.enter_context(self._threads(math.prod(X.shape)))
             options = training_options(self, X.shape[0], self.device_).single_pass()
@@ -538,37 +563,14 @@ class TreeVAEClustering(
             contrast = None
             if self.views != "neighbors":
                 contrast = contrast_options(self, data, generator)
-            with Trainer(options, generator, make_callbacks(self)) as trainer:
+            with Trainer(options, generator, callbacks, task, history) as trainer:
+                complete = partial(
+                    partial_fit_attributes, data=data, trainer=trainer, estimator=self
+                )
+                trainer.reconstruct = partial(reconstruct, complete, trainer)
                 continue_training(model, data, trainer, contrast)
-            leaves, n_seen = leaf_statistics(model, data), self.n_samples_seen_
-            dendrogram = update_dendrogram(self.dendrogram_, n_seen, *leaves)
-            new = trainer.history.as_lists()
-            history = {name: [*old, *new[name]] for name, old in self.history_.items()}
-            self._store(model, data, dendrogram, history)
-            self.n_samples_seen_ += len(data.samples)
-            self._seed = draw_seed(generator)
+                vars(self).update(complete(model))
         return self
-
-    def _store(
-        self,
-        model: TreeVAE,
-        data: TrainingData,
-        dendrogram: Dendrogram,
-        history: dict[str, list],
-    ) -> None:
-        """Set the fitted attributes that `fit` and `partial_fit` share."""
-        self.module_ = model
-        self.device_ = data.samples.device
-        self.likelihood_ = data.likelihood
-        self._standardizer = data.standardizer
-        self.history_ = history
-        self.n_iter_ = len(history["epoch"])
-        self.lower_bound_ = history["elbo"][-1] - data.standardizer.log_det
-        self.dendrogram_ = dendrogram
-        self.labels_ = dendrogram.labels
-        self.n_clusters_ = dendrogram.n_leaves
-        self.linkage_matrix_ = dendrogram.to_linkage()
-        self._n_features_out = model.config.hidden_dim
 
     # Clusters
 

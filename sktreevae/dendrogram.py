@@ -20,6 +20,7 @@ from ._dendrogram_export import (
     to_networkx,
     to_pandas,
 )
+from ._dendrogram_html import DendrogramHtml
 from ._tree_arrays import children_of, depths_of, label_leaves, salient_cuts
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class DendrogramPlotData:
     links: NDArray[np.float64]
 
 
-class Dendrogram:
+class Dendrogram(DendrogramHtml):
     """Binary tree of clusters.
 
     Nodes are numbered breadth first from the root, node 0. Leaves are labeled 0, 1, ...
@@ -218,12 +219,6 @@ class Dendrogram:
         """Nodes with children, in increasing order, (n_leaves - 1,)."""
         return np.flatnonzero(self.leaf_label < 0)
 
-    def __repr__(self) -> str:
-        return (
-            f"<Dendrogram: {self.n_leaves} leaves, depth {self.depth.max()}, "
-            f"{len(self.labels)} samples>"
-        )
-
     def cut(
         self, n_clusters: int | None = None, *, height: float | None = None
     ) -> NDArray[np.int64]:
@@ -327,7 +322,8 @@ class Dendrogram:
         """
         if over == "leaves":
             n_leaves = self.n_leaves
-            return linkage_matrix(self._nodes(), n_leaves, [], range(n_leaves))
+            no_merges = np.zeros((0, 4))
+            return linkage_matrix(self._nodes(), n_leaves, no_merges, range(n_leaves))
         if over != "samples":
             raise ValueError(f"over must be 'leaves' or 'samples', got {over!r}.")
         return self._sample_linkage.copy()
@@ -336,6 +332,10 @@ class Dendrogram:
     def _sample_linkage(self) -> NDArray[np.float64]:
         merges, clusters = balanced_merges(self.labels, self.n_leaves)
         return linkage_matrix(self._nodes(), len(self.labels), merges, clusters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the large linkage of the samples."""
+        return {k: v for k, v in self.__dict__.items() if k != "_sample_linkage"}
 
     def _nodes(self) -> dict[str, NDArray[Any]]:
         """Return the attributes of the nodes by name."""
@@ -413,30 +413,30 @@ class Dendrogram:
         )
         return DendrogramPlotData(x, y, links=corners.transpose(2, 1, 0))
 
-    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Axes:
-        """Draw the tree with `sktreevae.display.plot_dendrogram`.
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> Any:
+        """Draw the tree with `sktreevae.display.DendrogramDisplay`.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on, by default the current axes.
+            Axes to draw on. By default a new figure is created.
         **kwargs : dict
-            Further arguments of `sktreevae.display.plot_dendrogram`.
+            Further arguments of `sktreevae.display.DendrogramDisplay.plot`.
 
         Returns
         -------
-        ax : matplotlib Axes
-            Axes with the drawing.
+        display : DendrogramDisplay
+            The display.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         """
-        # Imported here so that this module does not depend on the drawings.
-        from .display import plot_dendrogram
+        # Imported here so that this module does not depend on the displays.
+        from .display import DendrogramDisplay
 
-        return plot_dendrogram(self, ax=ax, **kwargs)
+        return DendrogramDisplay.from_dendrogram(self, ax=ax, **kwargs)
 
 
 def _number_in_order(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +17,18 @@ from .dendrogram import Dendrogram
 from .exceptions import OutlierWarning, UnsupportedClustersWarning
 from .graph import count_supported, split_support
 from .model import LIKELIHOODS
-from .training import GrowthOptions
+from .training import GrowthOptions, Trainer
 
-__all__ = ["Finding", "add_support", "diagnose_fit"]
+__all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
+
+CATEGORIES: dict[str, type[Warning]] = {
+    "divergence": ConvergenceWarning,
+    "interruption": ConvergenceWarning,
+    "missing clusters": ConvergenceWarning,
+    "outliers": OutlierWarning,
+    "unsupported splits": UnsupportedClustersWarning,
+}
+"""Class of the warning of each finding; `UserWarning` of all others."""
 
 MAX_NEGATIVE_ELBO = 10.0
 """Constant part of the maximum negative ELBO of a converged model, in nats."""
@@ -35,20 +47,78 @@ MIN_HIDDEN_DIM = 8
 """A smaller `hidden_dim` is named as a cause of missing clusters."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finding:
-    """A problem of a fit.
+    """What looks wrong with a fitted estimator, and what helps.
+
+    All values are strings and numbers.
 
     Parameters
     ----------
+    name : str
+        Name of the problem, such as "posterior collapse".
+    problem : str
+        The problem in words, with the numbers.
+    remedy : str
+        What to do about it: the parameter to change.
+    nodes : tuple of int, default=()
+        Nodes of ``dendrogram_`` that are concerned, if not the whole tree.
+    numbers : dict, default={}
+        Measured values by name. A tuple has one value for each of the nodes.
+
+    Attributes
+    ----------
+    message : str
+        Problem and remedy.
     category : type
         Class of the warning.
-    message : str
-        The problem, its likely cause and the remedy.
+
+    Examples
+    --------
+    >>> from sktreevae.diagnostics import Finding
+    >>> Finding("empty clusters", "Cluster 3 has no samples.", "Lower n_clusters.")
+    <Finding empty clusters: Cluster 3 has no samples. Lower n_clusters.>
     """
 
-    category: type[Warning]
-    message: str
+    name: str
+    problem: str
+    remedy: str
+    nodes: tuple[int, ...] = ()
+    numbers: dict[str, float | tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """Problem and remedy."""
+        return f"{self.problem} {self.remedy}"
+
+    @property
+    def category(self) -> type[Warning]:
+        """Class of the warning."""
+        return CATEGORIES.get(self.name, UserWarning)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the finding of the fields that `dataclasses.asdict` returns.
+
+        Lists stand for tuples, as in JSON.
+
+        Raises
+        ------
+        TypeError
+            If a field is missing or unknown, or has another type.
+        """
+        finding = cls(**values)
+        texts = finding.name, finding.problem, finding.remedy
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"The texts of a finding are {texts}.")
+        numbers = {
+            str(name): tuple(value) if isinstance(value, list) else value
+            for name, value in dict(finding.numbers).items()
+        }
+        return replace(finding, nodes=tuple(map(int, finding.nodes)), numbers=numbers)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.message}>"
 
 
 def diagnose_fit(
@@ -75,6 +145,32 @@ def diagnose_fit(
             _find_missing_clusters(estimator, data, options),
         ]
     return [finding for finding in findings if finding is not None]
+
+
+def find_problems(
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
+) -> list[Finding]:
+    """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted to `data`, as far as it got.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
+    trainer : Trainer
+        Trainer of the fit.
+    """
+    findings = trainer.interruptible(partial(diagnose_fit, estimator, data, options))
+    if trainer.is_interrupted:
+        # Other findings would only be about how far the fit got.
+        return [_find_interruption(estimator)]
+    return findings
 
 
 def add_support(
@@ -109,6 +205,19 @@ def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return nodes, number[children]
 
 
+def _find_interruption(estimator: BaseEstimator) -> Finding:
+    """Return what an interrupted fit has reached."""
+    asked = "" if estimator.n_clusters is None else f" of {estimator.n_clusters}"
+    return Finding(
+        "interruption",
+        f"Training was interrupted in phase {estimator.history_['phase'][-1]!r}, after "
+        f"{estimator.n_iter_} epochs in all. The model has {estimator.n_clusters_}"
+        f"{asked} clusters and can be used, but it may be far from converged.",
+        "Call fit again to train it to the end.",
+        numbers={"epochs": estimator.n_iter_, "clusters": estimator.n_clusters_},
+    )
+
+
 def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
     """Find an ELBO that is too low for a trained model."""
     if LIKELIHOODS[data.likelihood].support == "counts":
@@ -121,10 +230,11 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
     ):
         return None
     return Finding(
-        ConvergenceWarning,
+        "divergence",
         f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
-        "sample, far below that of independent features. A learning_rate below "
-        f"{estimator.learning_rate:g} usually helps.",
+        "sample, far below that of independent features.",
+        f"A learning_rate below {estimator.learning_rate:g} usually helps.",
+        numbers={"elbo": float(estimator.lower_bound_)},
     )
 
 
@@ -153,9 +263,11 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
     )
     more = len(outliers) - MAX_SHOWN_OUTLIERS
     return Finding(
-        OutlierWarning,
+        "outliers",
         f"X has values far from all others of their features: {shown}"
-        f"{f'; and {more} more' if more > 0 else ''}. Correct them, or scale X.",
+        f"{f'; and {more} more' if more > 0 else ''}.",
+        "Correct them, or scale X.",
+        numbers={"n_features": len(outliers)},
     )
 
 
@@ -167,11 +279,18 @@ def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
     n_supported = count_supported(merges, support, error)
     if n_supported >= estimator.n_clusters_:
         return None
+    nodes = np.flatnonzero(~tree.is_supported)
     return Finding(
-        UnsupportedClustersWarning,
+        "unsupported splits",
         f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
         "clusters: the other splits don't increase the log-density of held-out "
-        "samples. n_clusters=None estimates the number.",
+        "samples.",
+        "n_clusters=None estimates the number.",
+        tuple(nodes.tolist()),
+        {
+            "n_supported": int(n_supported),
+            "support": tuple(tree.support[nodes].tolist()),
+        },
     )
 
 
@@ -183,11 +302,12 @@ def _find_missing_clusters(
         return None
     min_samples = options.min_samples(len(data.samples))
     return Finding(
-        ConvergenceWarning,
+        "missing clusters",
         f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
         f"n_clusters ({estimator.n_clusters}). Leaves with fewer than {min_samples} "
-        "samples (min_cluster_size) were pruned, or could not be split. Possible "
-        f"causes: {_causes(estimator, data)}.",
+        "samples (min_cluster_size) were pruned, or could not be split.",
+        f"Possible causes: {_causes(estimator, data)}.",
+        numbers={"n_clusters": estimator.n_clusters_, "min_samples": int(min_samples)},
     )
 
 

@@ -9,7 +9,13 @@ from .data import TrainingData
 from .dendrogram import Dendrogram
 from .model import Topology, TreeVAE
 
-__all__ = ["build_dendrogram", "cut_proba", "leaf_statistics", "update_dendrogram"]
+__all__ = [
+    "build_dendrogram",
+    "contract",
+    "cut_proba",
+    "leaf_statistics",
+    "update_dendrogram",
+]
 
 
 def leaf_statistics(
@@ -60,7 +66,7 @@ def build_dendrogram(
     labels : ndarray of int of shape (n_samples,)
         Leaf of each sample.
     """
-    parent, nodes = _contract(topology)
+    parent, nodes = contract(topology)
     leaves = np.array([nodes.index(leaf) for leaf in topology.leaves])
     weight = _node_weights(np.array(parent), leaves, leaf_weight)
     return Dendrogram(parent, height[nodes], labels, weight)
@@ -129,21 +135,13 @@ def cut_proba(
     return proba / proba.sum(axis=1, keepdims=True)
 
 
-def _node_weights(
-    parent: NDArray[np.int64],
-    leaves: NDArray[np.int64],
-    leaf_weight: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the weight of each node: the sum over the leaves below it."""
-    weight = np.zeros(len(parent))
-    weight[leaves] = leaf_weight
-    for node in range(len(parent) - 1, 0, -1):
-        weight[parent[node]] += weight[node]
-    return weight
-
-
-def _contract(topology: Topology) -> tuple[list[int], list[int]]:
+def contract(topology: Topology) -> tuple[list[int], list[int]]:
     """Drop nodes with one child.
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree.
 
     Returns
     -------
@@ -164,3 +162,16 @@ def _contract(topology: Topology) -> tuple[list[int], list[int]]:
             parent.append(position)
             nodes.append(skip(child))
     return parent, nodes
+
+
+def _node_weights(
+    parent: NDArray[np.int64],
+    leaves: NDArray[np.int64],
+    leaf_weight: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the weight of each node: the sum over the leaves below it."""
+    weight = np.zeros(len(parent))
+    weight[leaves] = leaf_weight
+    for node in range(len(parent) - 1, 0, -1):
+        weight[parent[node]] += weight[node]
+    return weight

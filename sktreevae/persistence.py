@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import asdict
 from typing import Self
 
 import numpy as np
@@ -30,6 +31,7 @@ from ._version import __version__
 from .data import Standardizer
 from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
+from .diagnostics import Finding
 from .model import FeatureMap, ModelConfig, Topology, TreeVAE
 
 __all__ = ["PersistenceMixin", "from_state", "to_state"]
@@ -166,6 +168,7 @@ class PersistenceMixin:
                 name: np.asarray(getattr(self._standardizer, name), dtype=np.float64)
                 for name in STANDARDIZER_ARRAYS
             }
+            state["_findings"] = [asdict(finding) for finding in self._findings]
             for name in DERIVED:
                 state.pop(name, None)
         return state
@@ -207,6 +210,9 @@ class PersistenceMixin:
             "n_clusters_": dendrogram.n_leaves,
             "linkage_matrix_": dendrogram.to_linkage(),
             "_standardizer": standardizer,
+            "_findings": [
+                Finding.from_dict(values) for values in state.get("_findings", ())
+            ],
         }
         super().__setstate__({**state, **attributes})
 

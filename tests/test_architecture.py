@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": BASE | {"model"},
     "graph": BASE | {"data"},
     "training": BASE | {"data", "graph", "model"},
-    "display": {"_dendrogram_export"},
+    "display": {"_dendrogram_export", "_effects", "data"},
     # Modules of the top level.
     "exceptions": set(),
     "_random": set(),
@@ -28,16 +28,19 @@ MAY_IMPORT = {
     "devices": {"exceptions"},
     "datasets": {"exceptions"},
     "_dendrogram_export": set(),
+    "_effects": {"data"},
     "_tree_arrays": set(),
-    "dendrogram": {"_dendrogram_export", "_tree_arrays"},
+    "_dendrogram_html": set(),
+    "dendrogram": {"_dendrogram_export", "_dendrogram_html", "_tree_arrays"},
     "metrics": {"dendrogram"},
     "_parameters": {"exceptions", "model"},
     "hierarchy": BASE | {"data", "dendrogram", "model"},
+    "explanation": {"display"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself.
 Modules without an entry may import everything that does not lead to a circle."""
 
-MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}}
+MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}, "_dendrogram_html": {"display"}}
 
 MUST_NOT_IMPORT = {
     "model": {"joblib", "matplotlib", "pandas", "sklearn"},
@@ -45,7 +48,10 @@ MUST_NOT_IMPORT = {
     "training": {"matplotlib", "pandas", "sklearn"},
     "display": {"torch"},
     "dendrogram": {"torch"},
+    "explanation": {"torch"},
+    "_effects": {"torch"},
     "_dendrogram_export": {"torch"},
+    "_dendrogram_html": {"torch"},
     "_tree_arrays": {"torch"},
     "_archive": {"torch", "sklearn"},
     "datasets": {"torch"},

@@ -871,11 +871,18 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stage", ["fit_tree", "leaf_statistics", "diagnose_fit"])
+STAGES = [
+    "clustering.fit_tree",
+    "_fitted_attributes.leaf_statistics",
+    "diagnostics.diagnose_fit",
+]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_an_interrupted_refit_changes_nothing(blobs, blob_model, stage, monkeypatch):
     model = blob_model
     before = vars(model).copy()
-    monkeypatch.setattr(f"sktreevae.clustering.{stage}", interrupt)
+    monkeypatch.setattr(f"sktreevae.{stage}", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.fit(np.random.default_rng(0).random((50, 5)))
     assert vars(model) == before

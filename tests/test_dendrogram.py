@@ -1,4 +1,5 @@
 import builtins
+import pickle
 import re
 
 import networkx
@@ -296,10 +297,6 @@ def test_plot_data_connects_children_and_parents(tree):
         assert data.x[left] < data.x[node] < data.x[right]
 
 
-def test_repr_is_short():
-    assert repr(example()) == "<Dendrogram: 3 leaves, depth 2, 4 samples>"
-
-
 @pytest.mark.parametrize(
     ("parent", "message"),
     [
@@ -420,3 +417,21 @@ def test_text_has_the_support_of_splits():
     first, second, *_ = tree.export_text().split("\n")
     assert first == "node 0: height 9, support 1.23 ± 0.06, 4 samples"
     assert second == "|-- node 1: height 1, 2 samples"
+
+
+def test_pickles_do_not_grow_when_the_linkage_of_the_samples_is_used():
+    tree = example()
+    before = pickle.dumps(tree)
+    Z = tree.to_linkage("samples")
+    assert pickle.dumps(tree) == before
+    np.testing.assert_array_equal(pickle.loads(before).to_linkage("samples"), Z)
+
+
+def test_the_linkage_of_many_samples_is_balanced():
+    labels = np.arange(20_000) % 3
+    Z = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], labels).to_linkage("samples")
+    assert is_valid_linkage(Z)
+    depth = np.zeros(2 * len(labels) - 1, dtype=int)
+    for row in range(len(Z) - 1, -1, -1):
+        depth[Z[row, :2].astype(int)] = depth[len(labels) + row] + 1
+    assert depth.max() <= 2 + np.ceil(np.log2(len(labels) / 3))

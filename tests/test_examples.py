@@ -37,6 +37,14 @@ def test_pipeline_grid_search(capsys):
     assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
 
 
+def test_explain_splits(capsys):
+    found = runpy.run_path(str(ROOT / "examples/plot_explain_splits.py"))
+    assert len(found["displays"]) == 3
+    out = capsys.readouterr().out
+    assert "4 of 4 effects have the same sign" in out
+    assert out.count("mostly") == found["model"].n_clusters_
+
+
 def test_mnist_structure(data_dir, monkeypatch, capsys):
     monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
     runpy.run_path(str(ROOT / "examples/plot_mnist_structure.py"))

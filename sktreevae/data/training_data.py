@@ -90,6 +90,12 @@ class TrainingData:
         """Map between the units of the user and those of the model."""
         return self.samples.standardizer
 
+    @property
+    def choices(self) -> dict[str, object]:
+        """Kind and number of the features."""
+        kind, n_features = self.feature_map.kind, self.feature_map.n_outputs
+        return {"features": kind, "n_features": n_features}
+
     @classmethod
     def prepare(
         cls,

@@ -1,6 +1,17 @@
-"""Drawings of fitted trees. Matplotlib is imported when a function draws."""
+"""Displays of fitted trees. Matplotlib is imported when a display draws."""
 
-from .dendrogram import plot_dendrogram
-from .image_tree import plot_image_tree
+from .contingency import ContingencyMatrixDisplay
+from .dendrogram import DendrogramDisplay
+from .embedding import EmbeddingDisplay
+from .history import HistoryDisplay
+from .split import SplitDisplay
+from .tree import TreeDisplay
 
-__all__ = ["plot_dendrogram", "plot_image_tree"]
+__all__ = [
+    "ContingencyMatrixDisplay",
+    "DendrogramDisplay",
+    "EmbeddingDisplay",
+    "HistoryDisplay",
+    "SplitDisplay",
+    "TreeDisplay",
+]

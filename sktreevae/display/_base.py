@@ -1,15 +1,31 @@
-"""Input and dependencies that all drawings share."""
+"""Input, axes and colors that all displays share."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["FittedTree", "PlotData", "Tree", "get_tree", "import_pyplot"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "FittedTree",
+    "PlotData",
+    "Tree",
+    "category_colors",
+    "check_fitted",
+    "check_orientation",
+    "check_tree",
+    "get_tree",
+    "import_pyplot",
+    "make_axes",
+    "node_clusters",
+    "node_colors",
+]
 
 
 class PlotData(Protocol):
@@ -20,10 +36,14 @@ class PlotData(Protocol):
 
 
 class Tree(Protocol):
-    """Attributes of `sktreevae.Dendrogram` that the drawings read."""
+    """Attributes of `sktreevae.Dendrogram` that the displays read."""
 
     parent: NDArray[np.int64]
+    children_left: NDArray[np.int64]
+    children_right: NDArray[np.int64]
     depth: NDArray[np.int64]
+    height: NDArray[np.float64]
+    leaf_label: NDArray[np.int64]
     n_node_samples: NDArray[np.int64]
     labels: NDArray[np.int64]
 
@@ -39,6 +59,13 @@ class Tree(Protocol):
     def leaves(self) -> NDArray[np.int64]:
         """Node of each leaf label."""
 
+    @property
+    def is_supported(self) -> NDArray[np.bool_]:
+        """Whether the split of each node is supported."""
+
+    def cut(self, n_clusters: int) -> NDArray[np.int64]:
+        """Return the cluster of each leaf label in a cut."""
+
     def get_plot_data(self) -> PlotData:
         """Return the coordinates of a drawing."""
 
@@ -49,25 +76,66 @@ class FittedTree(Protocol):
     dendrogram_: Tree
 
 
-def get_tree(tree: Tree | FittedTree) -> Tree:
-    """Return a dendrogram, or the dendrogram of a fitted estimator.
+def check_tree(dendrogram: Tree) -> Tree:
+    """Return a dendrogram.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not hasattr(dendrogram, "get_plot_data"):
+        raise TypeError(
+            f"dendrogram must be a Dendrogram, got {type(dendrogram).__name__}. For a "
+            "fitted estimator use from_estimator."
+        )
+    return dendrogram
+
+
+def check_fitted(estimator: Any, attribute: str) -> Any:
+    """Return an attribute of a fitted estimator.
 
     Raises
     ------
     NotFittedError
-        If an estimator is not fitted.
+        If the estimator is not fitted.
     TypeError
-        If there is no dendrogram.
+        If the estimator has no such attribute.
     """
-    if isinstance(tree, BaseEstimator) and not hasattr(tree, "dendrogram_"):
-        check_is_fitted(tree)
-    tree = getattr(tree, "dendrogram_", tree)
-    if not hasattr(tree, "get_plot_data"):
+    if isinstance(estimator, BaseEstimator) and not hasattr(estimator, attribute):
+        check_is_fitted(estimator)
+    if not hasattr(estimator, attribute):
         raise TypeError(
-            "Expected a Dendrogram or a fitted estimator with a dendrogram_ attribute, "
-            f"got {type(tree).__name__}."
+            f"estimator must be a fitted estimator with the attribute {attribute}, "
+            f"such as TreeVAEClustering, got {type(estimator).__name__}."
         )
-    return tree
+    return getattr(estimator, attribute)
+
+
+def get_tree(estimator: FittedTree) -> Tree:
+    """Return the dendrogram of a fitted estimator.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If the estimator has no dendrogram.
+    """
+    return check_tree(check_fitted(estimator, "dendrogram_"))
+
+
+def check_orientation(orientation: str) -> str:
+    """Return the orientation of a drawing.
+
+    Raises
+    ------
+    ValueError
+        If it is neither "top" nor "left".
+    """
+    if orientation not in ("top", "left"):
+        raise ValueError(f"orientation must be 'top' or 'left', got {orientation!r}.")
+    return orientation
 
 
 def import_pyplot() -> Any:
@@ -85,3 +153,70 @@ def import_pyplot() -> Any:
             "Plotting needs matplotlib. Install it with: pip install 'sktreevae[plot]'"
         ) from error
     return plt
+
+
+def make_axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """Return the given axes, or those of a new figure of a size in inches."""
+    plt = import_pyplot()
+    if ax is None:
+        ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return ax
+
+
+def category_colors(n_categories: int) -> NDArray[np.float64]:
+    """Return one color for each category, (n_categories, 4).
+
+    The colors are those of the property cycle if it has enough, those of the colormap
+    "tab20" for up to 20 categories, and equidistant colors of "turbo" for more.
+    """
+    from matplotlib import colormaps, rcParams
+    from matplotlib.colors import to_rgba_array
+
+    cycle = rcParams["axes.prop_cycle"].by_key().get("color", [])
+    if n_categories <= len(cycle):
+        return to_rgba_array(cycle[:n_categories]).reshape(-1, 4)
+    if n_categories <= 20:
+        return to_rgba_array(colormaps["tab20"].colors[:n_categories])
+    return colormaps["turbo"](np.linspace(0.05, 0.95, n_categories))
+
+
+def node_clusters(tree: Tree, n_clusters: int) -> NDArray[np.int64]:
+    """Return the cluster of a cut that each node lies in, (n_nodes,).
+
+    Nodes above the cut, which several clusters lie below, have cluster -1.
+
+    Raises
+    ------
+    ValueError
+        If the tree has no such cut.
+    """
+    cluster = np.full(tree.n_nodes, -1)
+    cluster[tree.leaves] = tree.cut(n_clusters)
+    for node in range(tree.n_nodes - 1, -1, -1):
+        left, right = tree.children_left[node], tree.children_right[node]
+        if left >= 0 and cluster[left] == cluster[right]:
+            cluster[node] = cluster[left]
+    return cluster
+
+
+def node_colors(
+    tree: Tree, n_clusters: int | None, default: Any
+) -> NDArray[np.float64]:
+    """Return one color for each node, (n_nodes, 4), by the clusters of a cut.
+
+    Without a cut all nodes have the default color. Nodes above the cut have the color
+    of the edges of axes.
+
+    Raises
+    ------
+    ValueError
+        If the tree has no such cut.
+    """
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgba_array
+
+    if n_clusters is None:
+        return np.repeat(to_rgba_array(default), tree.n_nodes, axis=0)
+    clusters = node_clusters(tree, n_clusters)
+    above = to_rgba_array(rcParams["axes.edgecolor"])
+    return np.vstack([category_colors(n_clusters), above])[clusters]

@@ -6,6 +6,7 @@ from .feature_map import FeatureMap
 from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
 from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
+from .moments import Moments, leaf_moments
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
 from .shapes import state_shapes
 from .sparse import select_leaves
@@ -26,6 +27,7 @@ __all__ = [
     "ImageLayout",
     "LeafDecoders",
     "ModelConfig",
+    "Moments",
     "Posterior",
     "Routing",
     "TopDown",
@@ -33,6 +35,7 @@ __all__ = [
     "TreeVAE",
     "at_depth",
     "attach",
+    "leaf_moments",
     "new_split",
     "prune",
     "select_leaves",

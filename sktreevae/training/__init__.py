@@ -3,17 +3,26 @@
 from .augmentation import Augmentation, ImageAugmentation, check_augmentation
 from .callbacks import ProgressLine
 from .contrastive import ContrastOptions
-from .fitting import continue_training, fit_tree, make_pairs
+from .fitting import (
+    FittedTree,
+    continue_training,
+    fit_tree,
+    make_fit_task,
+    make_pairs,
+)
 from .growth import GrowthOptions
 from .guided import GuidedGrowth
+from .history import History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .trainer import Callback, History, Trainer, TrainingOptions
+from .tasks import Task
+from .trainer import Callback, Trainer, TrainingOptions
 
 __all__ = [
     "Augmentation",
     "Callback",
     "ContrastOptions",
+    "FittedTree",
     "GrowthOptions",
     "GuidedGrowth",
     "History",
@@ -21,10 +30,12 @@ __all__ = [
     "IterativeGrowth",
     "ProgressLine",
     "PublishedGrowth",
+    "Task",
     "Trainer",
     "TrainingOptions",
     "check_augmentation",
     "continue_training",
     "fit_tree",
+    "make_fit_task",
     "make_pairs",
 ]

@@ -1,22 +1,27 @@
-"""Callbacks of the trainer: the progress line for the terminal."""
+"""Callbacks of the trainer: the progress line of `verbose`."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
 import numpy as np
 
+from .tasks import Task
 from .trainer import Trainer
 
 __all__ = ["ProgressLine"]
 
+FIT_AND_GROWTH = ("fit", "partial_fit", "growth")
+"""Tasks that are shown by their parts."""
+
 
 class ProgressLine:
-    """Writes the progress of training to standard error.
+    """Writes the progress of a fit to standard error.
 
-    A terminal shows one line for each phase, kept up to date. Elsewhere each phase is
-    written once, at its end.
+    A terminal shows one line, kept up to date. Elsewhere each stage and each epoch is a
+    line.
 
     Parameters
     ----------
@@ -25,51 +30,97 @@ class ProgressLine:
     """
 
     def __init__(self, n_clusters: int | None = None) -> None:
-        self._target = "" if n_clusters is None else f"/{n_clusters}"
+        self._n_clusters = n_clusters
         self._start = time.monotonic()
-        self._line = ""
-        self._phase: tuple[object, object] | None = None
+        self._n_phases = 0
+        self._width = 0
 
-    def on_choices(self, choices: dict[str, object]) -> None:
-        """Show the features, and how much less the partition costs than others."""
-        seconds = time.monotonic() - self._start
-        text = f"features: {choices['features']} ({choices['n_features']})"
-        if "n_neighbors" in choices:
-            text += f", {choices['n_neighbors']} neighbors"
-            text += f", partition: {choices['partition']}"
-            costs = choices["partition_costs"].values()
-            least = min(costs)
-            # Several methods may find the same partition.
-            others = [cost for cost in costs if not np.isclose(cost, least)]
-            if others:
-                text += f" ({min(others) - least:.2g} bits below the next)"
-        sys.stderr.write(f"[TreeVAE] {seconds:6.1f} s  {text}\n")
-        sys.stderr.flush()
+    def on_task_begin(self, task: Task, trainer: Trainer) -> None:
+        """Show in a terminal which stage or phase begins."""
+        is_shown = task.name not in ("epoch", *FIT_AND_GROWTH)
+        if is_shown and sys.stderr.isatty():
+            self._write(f"{task.name} ...")
 
-    def on_epoch_end(self, record: dict[str, object], trainer: Trainer) -> None:
-        """Show the record of an epoch."""
-        phase = (record["phase"], record["n_leaves"])
-        if self._phase not in (None, phase):
-            self._flush()
-        self._phase = phase
-        seconds = time.monotonic() - self._start
-        self._line = (
-            f"[TreeVAE] {seconds:6.1f} s  {record['phase']:<11}  "
-            f"leaves {record['n_leaves']:>3}{self._target}  "
-            f"epoch {record['epoch'] + 1:>3}  elbo {record['elbo']:.2f}"
-        )
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{self._line:<78}")
-            sys.stderr.flush()
+    def on_task_end(self, task: Task, trainer: Trainer) -> None:
+        """Show a stage or an epoch that has ended."""
+        if task.name == "epoch":
+            self._write(self._describe_epoch(task))
+        elif task.name == "n_clusters":
+            self._n_clusters = task.info["n_clusters"]
+            self._write(f"{self._describe_stage(task)}{self._n_clusters}")
+        elif task.max_subtasks == 0:
+            self._write(self._describe_stage(task) + _describe_choices(task.info))
+        elif task.name in ("initial", "split"):
+            self._n_phases += 1
 
     def close(self) -> None:
-        """Finish the last line."""
-        if self._phase is not None:
-            self._flush()
-
-    def _flush(self) -> None:
-        if sys.stderr.isatty():
+        """End the line of a terminal."""
+        if self._width:
             sys.stderr.write("\n")
+            sys.stderr.flush()
+
+    def _write(self, text: str) -> None:
+        line = f"[TreeVAE] {time.monotonic() - self._start:6.1f} s  {text}".rstrip()
+        if sys.stderr.isatty():
+            # A line that wraps could not be written over.
+            line = line[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r{line:<{self._width}}")
+            self._width = len(line)
         else:
-            sys.stderr.write(self._line + "\n")
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+
+    def _describe_stage(self, task: Task) -> str:
+        return f"{task.name:<14}  {time.monotonic() - task.start:.1f} s  "
+
+    def _describe_epoch(self, task: Task) -> str:
+        record, phase = task.info, task.parent
+        target = "" if self._n_clusters is None else f"/{self._n_clusters}"
+        n_done = record["epoch"] + 1
+        n_epochs = phase.max_subtasks
+        now = time.monotonic()
+        left = (now - phase.start) / n_done * (n_epochs - n_done)
+        where = "left"
+        growth = phase.parent
+        if growth.name == "growth" and self._n_clusters is not None:
+            # The present phase and those before have made this many splits.
+            n_splits = max(self._n_phases, 1)
+            per_split = (now + left - growth.start) / n_splits
+            left += per_split * max(self._n_clusters - record["n_leaves"], 0)
+            where = "left in growth"
+        return (
+            f"{record['phase']:<8}  leaves {record['n_leaves']:>2}{target}  "
+            f"epoch {n_done:>3}/{n_epochs}  {_format_duration(left)} {where}  "
+            f"elbo {record['elbo']:.2f}"
+        )
+
+
+def _describe_choices(info: dict[str, object]) -> str:
+    """Describe the features, or how much less the partition costs than others."""
+    if "features" in info:
+        return f"{info['features']} ({info['n_features']})"
+    if "partition" not in info:
+        return ""
+    text = f"{info['n_neighbors']} neighbors, partition: {info['partition']}"
+    costs = info["partition_costs"].values()
+    least = min(costs)
+    # Several methods may find the same partition.
+    others = [cost for cost in costs if not np.isclose(cost, least)]
+    if others:
+        text += f" ({min(others) - least:.2g} bits below the next)"
+    return text
+
+
+def _format_duration(seconds: float) -> str:
+    """Return a duration in the two largest units.
+
+    Examples
+    --------
+    >>> [_format_duration(seconds) for seconds in (7.6, 184.0, 7500.0)]
+    ['8 s', '3 min 04 s', '2 h 05 min']
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

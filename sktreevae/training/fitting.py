@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -11,18 +12,19 @@ from numpy.typing import NDArray
 
 from .._cache import Cache
 from ..data import TrainingData
-from ..graph import NeighborGraph
+from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
 from .augmentation import Augmentation, ImageAugmentation
 from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPairs
-from .growth import GrowthOptions
+from .growth import GrowthOptions, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .objectives import NoisyFeatures, TreeObjective, routing_weight
 from .published import PublishedGrowth
+from .tasks import Task
 from .trainer import Phase, Trainer
 
-__all__ = ["FittedTree", "continue_training", "fit_tree", "make_pairs"]
+__all__ = ["FittedTree", "continue_training", "fit_tree", "make_fit_task", "make_pairs"]
 
 PARTIAL_FIT_ROUTING_WEIGHT = 0.1
 """Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
@@ -49,6 +51,14 @@ class FittedTree:
     model: TreeVAE
     height: NDArray[np.float64]
     choices: dict[str, object]
+
+
+def make_fit_task(options: GrowthOptions) -> Task:
+    """Return the task of a fit, for a trainer."""
+    n_subtasks = 5 if options.growth == "guided" else 3
+    if options.n_clusters is None:
+        n_subtasks += 1 if options.growth == "guided" else 2
+    return Task("fit", n_subtasks)
 
 
 def make_pairs(
@@ -103,38 +113,52 @@ def fit_tree(
     )
     options = replace(options, graph=graph_options)
     if is_guided or options.n_clusters is None:
-        graph = NeighborGraph(
-            data.features.subset(data.train),
-            trainer.generator,
-            options.n_clusters,
-            options=options.graph,
-            cache=cache,
-        )
-        if options.n_clusters is None:
+        with trainer.subtask("graph"):
+            graph = NeighborGraph(
+                data.features.subset(data.train),
+                trainer.generator,
+                options.n_clusters,
+                options=options.graph,
+                cache=cache,
+            )
+    if options.n_clusters is None:
+        with trainer.subtask("n_clusters") as task:
             options = replace(options, n_clusters=graph.estimate_n_clusters(rng))
+            task.info = {"n_clusters": options.n_clusters}
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
-    choices = {
-        "features": kind,
-        "n_features": data.feature_map.n_outputs,
-        "n_clusters": options.n_clusters,
-    }
-    if is_guided:
-        growth = GuidedGrowth(data, config, options, trainer, contrast)
+    choices = {**data.choices, "n_clusters": options.n_clusters}
+    if not is_guided:
+        growth_class = ITERATIVE_GROWTHS[options.growth]
+        growth = growth_class(data, config, options, trainer, contrast)
+        return _grow(growth, choices)
+    growth = GuidedGrowth(data, config, options, trainer, contrast)
+    with trainer.subtask("proposal") as task:
         proposal = graph.propose(
             options.n_clusters, options.max_depth, growth.min_samples
         )
-        choices["n_neighbors"] = graph.n_neighbors
-        choices["partition"] = min(proposal.costs, key=proposal.costs.__getitem__)
-        choices["partition_costs"] = proposal.costs
-        trainer.report(choices)
-        model = growth.grow(proposal)
-    else:
-        growth_class = ITERATIVE_GROWTHS[options.growth]
-        trainer.report(choices)
-        growth = growth_class(data, config, options, trainer, contrast)
-        model = growth.grow()
-    return FittedTree(model.eval(), growth.height, choices)
+        task.info = {
+            "n_neighbors": graph.n_neighbors,
+            "partition": min(proposal.costs, key=proposal.costs.__getitem__),
+            "partition_costs": proposal.costs,
+        }
+    return _grow(growth, choices | task.info, proposal)
+
+
+def _grow(
+    growth: TreeGrowth, choices: dict[str, object], *proposal: Proposal
+) -> FittedTree:
+    """Run a growth. An interrupt keeps the model, if it was trained for an epoch."""
+    trainer = growth.trainer
+
+    def result(growth: TreeGrowth) -> FittedTree:
+        return FittedTree(growth.model.eval(), growth.height, choices)
+
+    trainer.snapshot = lambda: result(growth.finished_copy())
+    trainer.interruptible(lambda: growth.grow(*proposal), growth.finish)
+    if trainer.is_interrupted and not growth.is_finite():
+        raise KeyboardInterrupt
+    return result(growth)
 
 
 def continue_training(
@@ -166,6 +190,7 @@ def continue_training(
         If the loss is no longer finite.
     """
     trainer.model = model
+    trainer.snapshot = lambda: copy.deepcopy(model).eval()
     objective = TreeObjective(
         model,
         data,

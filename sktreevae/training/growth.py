@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import Self
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ..data import TrainingData
 from ..graph import GraphOptions
@@ -126,8 +130,11 @@ class TreeGrowth:
     model : TreeVAE
         The model, after `build_model`.
     height : ndarray of shape (n_nodes,)
-        Height in nats of each node of the tree, after `grow`.
+        Height in nats of each node of the tree, after `finish`.
     """
+
+    model: TreeVAE
+    height: NDArray[np.float64]
 
     router_dims: tuple[int, ...] = ()
     """Widths of the hidden layers of the routers. Linear routers are enough where the
@@ -176,6 +183,30 @@ class TreeGrowth:
         self.contrast = None
         if self.contrast_options is not None:
             self.contrast = Contrast(self.contrast_options, self.model, self.generator)
+
+    def finish(self) -> None:
+        """Complete the model after its training, and set the heights.
+
+        An interrupted training, and an interrupted `finish`, can be finished, too.
+        """
+        raise NotImplementedError
+
+    def finished_copy(self) -> Self:
+        """Return a copy that is finished as if training had stopped now."""
+        with self.trainer.best_parameters():
+            other = self._copy()
+        other.finish()
+        return other
+
+    def is_finite(self) -> bool:
+        """Return whether all parameters are finite, also after an interrupted step."""
+        return bool(nn.utils.get_total_norm(self.model.parameters()).isfinite())
+
+    def _copy(self) -> Self:
+        """Return a copy with a model of its own."""
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        return other
 
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""

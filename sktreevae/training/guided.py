@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from ..data import n_batches, shuffled_batches
 from ..graph import Proposal
-from ..model import Topology, TreeVAE
+from ..model import Topology, TreeVAE, prune
 from .growth import TreeGrowth
 from .initialization import Initializer
 from .objectives import routing_loss
@@ -33,6 +35,42 @@ class GuidedGrowth(TreeGrowth):
         proposal : Proposal
             Clusters of the training samples, and the tree above them.
         """
+        with self.trainer.subtask("initialization"):
+            phase, target = self._initialize(proposal)
+        self.train_all(phase, target)
+        self.finish()
+        return self.model
+
+    def finish(self) -> None:
+        """Set the scale of the leaves, and prune leaves that are too small."""
+        # An interrupt may have come between the two assignments.
+        self.model.top_down, self.height = self._tree
+        if self.model.top_down.likelihood.has_scale:
+            self._initializer.update_scale()
+        self.prune()
+
+    def prune_leaf(self, leaf: int) -> None:
+        """Prune a leaf; the heights of other nodes stay."""
+        source = self.model.topology.prune(leaf).source
+        self._tree = prune(self.model.top_down, leaf), self.height[list(source)]
+        self.model.top_down, self.height = self._tree
+
+    def _copy(self) -> Self:
+        other = super()._copy()
+        other._tree = other.model.top_down, self._tree[1]
+        other._initializer = replace(self._initializer, model=other.model)
+        return other
+
+    def _initialize(self, proposal: Proposal) -> tuple[Phase, Tensor]:
+        """Build the model of a proposal.
+
+        Returns
+        -------
+        phase : Phase
+            Schedule of the joint training.
+        target : Tensor of shape (n_samples, n_leaves)
+            Target probability of each leaf.
+        """
         change = Topology.from_merges(proposal.merges.tolist())
         self.noisy_features = self.noisy_features.with_noise(
             self.data.train, proposal.spacing, self.generator
@@ -40,6 +78,8 @@ class GuidedGrowth(TreeGrowth):
         self.build_model(change.topology)
         # The source of a leaf is its cluster in the proposal.
         clusters = [change.source[node] for node in change.topology.leaves]
+        height = np.append(np.zeros(len(clusters)), proposal.height)
+        self._tree = self.model.top_down, height[list(change.source)]
         leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(proposal.cluster)
         leaf_of_sample = self.target_of(leaf_of_cluster[proposal.cluster])
         target = self.target_of(proposal.proba[:, clusters])
@@ -50,25 +90,13 @@ class GuidedGrowth(TreeGrowth):
         batch_size = self.trainer.options.batch_size
         steps_per_epoch = n_batches(len(self.data.train), batch_size)
         max_steps = schedule.max_small_epochs * steps_per_epoch
-        initializer = Initializer(
+        self._initializer = Initializer(
             self.model, self.data, leaf_of_sample, self.noisy_features, self.generator
         )
         if len(clusters) > 1:
-            initializer.init_routers()
+            self._initializer.init_routers()
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
-        self.train_all(self._joint_phase(initializer.init_latents(), max_steps), target)
-        if self.model.top_down.likelihood.has_scale:
-            initializer.update_scale()
-        self.height = np.append(np.zeros(len(clusters)), proposal.height)
-        self.height = self.height[list(change.source)]
-        self.prune()
-        return self.model
-
-    def prune_leaf(self, leaf: int) -> None:
-        """Prune a leaf; the heights of other nodes stay."""
-        source = self.model.topology.prune(leaf).source
-        self.height = self.height[list(source)]
-        super().prune_leaf(leaf)
+        return self._joint_phase(self._initializer.init_latents(), max_steps), target
 
     def _joint_phase(self, has_latents: bool, max_steps: int) -> Phase:
         """Return the schedule of the joint training.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,6 +40,28 @@ Embed = Callable[[Tensor], Tensor]
 """Returns the input of a router for positions in the samples of a split."""
 
 
+@dataclass(frozen=True, eq=False)
+class SplitInTraining:
+    """A split whose training hasn't ended.
+
+    Parameters
+    ----------
+    split : TopDown
+        A root and two leaves.
+    embed : callable
+        Returns the input of the router for positions in `train`.
+    train : Tensor of int of shape (n_members,)
+        Samples that it is trained on.
+    leaf : int, default=None
+        The leaf to attach it to. None for the first split, the tree itself.
+    """
+
+    split: TopDown
+    embed: Embed
+    train: Tensor
+    leaf: int | None = None
+
+
 class IterativeGrowth(TreeGrowth):
     """Splits one leaf after the other, and trains each new split."""
 
@@ -44,27 +69,54 @@ class IterativeGrowth(TreeGrowth):
     """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""
 
+    split_in_training: SplitInTraining | None = None
+
     group: Tensor | None = None
     """Group of each training sample, among those that stand apart, if known."""
 
     def grow(self) -> TreeVAE:
         """Return a model with `n_clusters` leaves, or fewer if no leaf can be split."""
+        with self.trainer.subtask("growth", None):
+            self._grow_tree()
+        if not self.trainer.task.is_stopped:
+            self.train_all(self._phase("finetune"))
+        self.finish()
+        return self.model
+
+    def finish(self) -> None:
+        """Attach a split whose training was interrupted, prune, and set the heights."""
+        self._end_split()
+        self.prune()
+        self.height = divergence_heights(self.model, self.data)
+
+    def _grow_tree(self) -> None:
+        """Train a root and two leaves, and split leaves."""
         train = self.data.train
         is_leaf = self.options.n_clusters == 1 or self.options.max_depth == 0
         if is_leaf or not self._are_distinct(train):
             self.build_model(Topology.single_leaf())
-        else:
-            self.build_model(Topology.stump())
-            top_down = self.model.top_down
-            target = self.target_of(self._init_split(top_down, self._embed, train))
-            self.train_all(self._phase("initial"), target)
-            self._finish_split(top_down, self._embed, train)
-            self.prune()
-            self._split_leaves()
-        self.train_all(self._phase("finetune"))
+            return
+        self.build_model(Topology.stump())
+        top_down = self.model.top_down
+        target = self.target_of(self._init_split(top_down, self._embed, train))
+        self.split_in_training = SplitInTraining(top_down, self._embed, train)
+        self.train_all(self._phase("initial"), target)
+        self._end_split()
         self.prune()
-        self.height = divergence_heights(self.model, self.data)
-        return self.model
+        self._split_leaves()
+
+    def _copy(self) -> Self:
+        other = super()._copy()
+        trained = self.split_in_training
+        if trained is not None and trained.leaf is None:
+            other.split_in_training = replace(
+                trained, split=other.model.top_down, embed=other._embed
+            )
+        elif trained is not None:
+            other.split_in_training = replace(
+                trained, split=copy.deepcopy(trained.split)
+            )
+        return other
 
     def _phase(self, name: str) -> Phase:
         """Return the schedules of a phase."""
@@ -83,7 +135,10 @@ class IterativeGrowth(TreeGrowth):
         """Split one leaf after the other, until there are enough or none can be."""
         unsplittable: set[int] = set()
         n_splits = 0
-        while len(self.model.topology.leaves) < self.options.n_clusters:
+        while (
+            len(self.model.topology.leaves) < self.options.n_clusters
+            and not self.trainer.task.is_stopped
+        ):
             leaf = self._choose_leaf(unsplittable)
             # Pruning removes leaves again, so the number of splits is bounded.
             if leaf is None or n_splits == 2 * self.options.n_clusters:
@@ -193,12 +248,30 @@ class IterativeGrowth(TreeGrowth):
             n_leaves=len(self.model.topology.leaves) + 1,
         )
         rows = torch.arange(len(index), device=index.device)
+        self.split_in_training = SplitInTraining(split, embed, train, leaf)
         self.trainer.run(
             self._phase("split"), objective, rows[: len(train)], rows[len(train) :]
         )
-        self._finish_split(split, embed, train)
+        return self._end_split()
+
+    def _end_split(self) -> bool:
+        """Complete the split in training, if there is one, and attach it to its leaf.
+
+        Returns
+        -------
+        is_split : bool
+            See `_split`.
+        """
+        trained = self.split_in_training
+        if trained is None:
+            return False
+        self._finish_split(trained.split, trained.embed, trained.train)
+        # First, so that an interrupt doesn't lead to a second attempt.
+        self.split_in_training = None
+        if trained.leaf is None:
+            return True
         before = self.model.top_down
-        self.model.top_down = attach(before, leaf, split)
+        self.model.top_down = attach(before, trained.leaf, trained.split)
         if self.leaf_counts().min() < self.min_samples:
             self.model.top_down = before
             return False
@@ -218,20 +291,21 @@ class IterativeGrowth(TreeGrowth):
         The sides are two clusters of the neighbor graph of the samples. If one is
         smaller than `min_samples`, more clusters are asked for.
         """
-        graph = NeighborGraph(
-            self.data.features.subset(index),
-            self.generator,
-            MAX_PROPOSED_CLUSTERS,
-            options=self.options.graph,
-        )
-        if self.group is None:  # the first split is that of all samples
-            self.group = graph.separate_groups()
-        for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
-            proposal = graph.propose(n_clusters, min_size=self.min_samples)
-            sides = proposal.sides(self.min_samples)
-            if sides is not None:
-                return sides
-        return graph.propose(2).proba
+        with self.trainer.subtask("proposal"):
+            graph = NeighborGraph(
+                self.data.features.subset(index),
+                self.generator,
+                MAX_PROPOSED_CLUSTERS,
+                options=self.options.graph,
+            )
+            if self.group is None:  # the first split is that of all samples
+                self.group = graph.separate_groups()
+            for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
+                proposal = graph.propose(n_clusters, min_size=self.min_samples)
+                sides = proposal.sides(self.min_samples)
+                if sides is not None:
+                    return sides
+            return graph.propose(2).proba
 
     def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
         """Initialize a root and two leaves with the proposed sides of some samples.

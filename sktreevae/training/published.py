@@ -135,4 +135,6 @@ class PublishedGrowth(IterativeGrowth):
 
     def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:
         """Make the routing of a sample independent of the other samples."""
-        split.q_routers = split.q_routers.fold(embed(router_rows(train)))
+        # An interrupted growth may come here again.
+        if isinstance(split.q_routers, CenteredRouter):
+            split.q_routers = split.q_routers.fold(embed(router_rows(train)))

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
 from ..model import TreeVAE
+from .history import History
 from .objectives import Objective
 from .optimizer import AdamW
+from .stopping_rule import StoppingRule
+from .tasks import Task
 
 __all__ = [
     "Callback",
-    "History",
     "Phase",
     "Trainer",
     "TrainingOptions",
 ]
+
+T = TypeVar("T")
 
 TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
 """Names of the ELBO terms in a record of the history."""
@@ -141,26 +145,14 @@ class Phase:
         return max(DEFAULT_EPOCHS, math.ceil(self.min_steps / n_batches))
 
 
-class History:
-    """Records of all epochs of a fit."""
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, object]] = []
-
-    def as_lists(self) -> dict[str, list]:
-        """Return one list for each entry of the records."""
-        names = self.records[0] if self.records else ()
-        return {name: [record[name] for record in self.records] for name in names}
-
-
 class Callback(Protocol):
-    """Observes a fit."""
+    """Follows the tasks of a fit."""
 
-    def on_choices(self, choices: dict[str, object]) -> None:
-        """Receive the features and the partition that the fit has chosen."""
+    def on_task_begin(self, task: Task, trainer: Trainer) -> None:
+        """Receive a task that begins."""
 
-    def on_epoch_end(self, record: dict[str, object], trainer: Trainer) -> None:
-        """Receive the record of an epoch, and the trainer with model and history."""
+    def on_task_end(self, task: Task, trainer: Trainer) -> bool | None:
+        """Receive a task that has ended; return True to skip its later siblings."""
 
     def close(self) -> None:
         """Release resources at the end of a fit, also of a failed one."""
@@ -169,6 +161,9 @@ class Callback(Protocol):
 class Trainer:
     """Runs the phases of a fit, and keeps what they share.
 
+    As a context manager, it begins and ends the task of the fit, and closes the
+    callbacks.
+
     Parameters
     ----------
     options : TrainingOptions
@@ -176,14 +171,26 @@ class Trainer:
     generator : torch.Generator
         The only source of randomness of the training.
     callbacks : sequence of Callback, default=()
-        Receive the record of each epoch. The context manager closes them.
+        Receive the tasks of the fit.
+    root : Task, default=None
+        The fit.
+    history : History, default=None
+        Receives the records; an empty one by default.
 
     Attributes
     ----------
-    history : History
-        One record for each epoch of all phases.
+    root, task : Task
+        The fit, and the present task.
     model : TreeVAE or None
         The model, once a growth has built it.
+    snapshot : callable or None
+        Returns a copy of the result as if training had stopped now. None until there
+        is a model.
+    reconstruct : callable or None
+        Returns the fitted attributes of the estimator as if training had stopped now,
+        or None before the first epoch. None until the data is known.
+    is_interrupted : bool
+        Whether a KeyboardInterrupt has ended the training.
     """
 
     def __init__(
@@ -191,25 +198,82 @@ class Trainer:
         options: TrainingOptions,
         generator: torch.Generator,
         callbacks: Sequence[Callback] = (),
+        root: Task | None = None,
+        history: History | None = None,
     ) -> None:
         self.options = options
         self.generator = generator
         self.callbacks = callbacks
-        self.history = History()
+        self.root = self.task = root or Task("fit", None)
+        self.history = history or History()
         self.model: TreeVAE | None = None
+        self.snapshot: Callable[[], object] | None = None
+        self.reconstruct: Callable[[], dict[str, object] | None] | None = None
+        self.is_interrupted = False
+        self._stopping_rule: StoppingRule | None = None
 
     def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.callback(self._close)
+            self._begin(self.root)
+            stack.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, exception_type: type | None, *exception: object) -> None:
+        try:
+            if exception_type is None:
+                self._end(self.root)
+        finally:
+            self._close()
+
+    @contextmanager
+    def subtask(self, name: str, max_subtasks: int | None = 0) -> Iterator[Task]:
+        """Begin and end a part of the present task."""
+        parent = self.task
+        self.task = Task(name, max_subtasks, parent)
+        try:
+            self._begin(self.task)
+            yield self.task
+            # Before the first epoch there is no model to stop with.
+            parent.is_stopped |= self._end(self.task) and len(self.history.records) > 0
+        finally:
+            self.task = parent
+
+    def interruptible(
+        self, function: Callable[[], T], otherwise: Callable[[], T] | None = None
+    ) -> T:
+        """Call a function, and another one or it again after a first KeyboardInterrupt.
+
+        Before the first epoch there is no model to keep. Then, and at the second
+        interrupt, the exception is raised.
+        """
+        try:
+            return function()
+        except KeyboardInterrupt:
+            if self.is_interrupted or not self.history.records:
+                raise
+            self.is_interrupted = True
+            return (otherwise or function)()
+
+    def best_parameters(self) -> AbstractContextManager[None]:
+        """Return a context with the parameters that the phase would end with now."""
+        if self._stopping_rule is None:
+            return nullcontext()
+        return self._stopping_rule.best_parameters()
+
+    def _begin(self, task: Task) -> None:
+        for callback in self.callbacks:
+            callback.on_task_begin(task, self)
+
+    def _end(self, task: Task) -> bool:
+        """Tell all callbacks; return whether one asks to skip the later siblings."""
+        answers = [callback.on_task_end(task, self) for callback in self.callbacks]
+        return any(answers)
+
+    def _close(self) -> None:
         with ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close)
-
-    def report(self, choices: dict[str, object]) -> None:
-        """Tell the callbacks what the fit has chosen."""
-        for callback in self.callbacks:
-            callback.on_choices(choices)
 
     def run(
         self, phase: Phase, objective: Objective, train: Tensor, validation: Tensor
@@ -241,43 +305,91 @@ class Trainer:
         n_epochs = phase.n_epochs(
             self.options, n_batches(len(train), self.options.batch_size)
         )
-        early_stopping = _EarlyStopping(
-            optimizer.parameters, self.options, keep_best=len(validation) > 0
+        self._stopping_rule = stopping_rule = StoppingRule(
+            optimizer.parameters,
+            self.options.n_iter_no_change,
+            self.options.tol,
+            keep_best=len(validation) > 0,
         )
-        for epoch in range(n_epochs):
-            means, progress = self._run_epoch(
-                phase, objective, optimizer, train, (epoch, n_epochs)
-            )
-            kl_weight = phase.kl_weight_at(progress)
-            kl = sum(means[term] for term in TERMS) - means["reconstruction"]
-            annealed_elbo = means["reconstruction"] - kl_weight * kl
-            validation_elbo = math.nan
-            if len(validation):
-                # Weighted as at the end of the phase, so that epochs are comparable.
-                annealed_elbo = validation_elbo = self._validate(
-                    objective, validation, phase.kl_weight_at(1.0)
-                )
-            if not math.isfinite(annealed_elbo):
+        with self.subtask(phase.name, n_epochs) as task:
+            try:
+                for epoch in range(n_epochs):
+                    with self.subtask("epoch") as epoch_task:
+                        record, bound = self._train_epoch(
+                            phase,
+                            objective,
+                            optimizer,
+                            (train, validation),
+                            (epoch, n_epochs),
+                        )
+                        self.history.append(record)
+                        epoch_task.info = record
+                        # ELBOs of training samples are comparable once their weight is
+                        # constant.
+                        may_stop = 2 * epoch >= n_epochs and (
+                            phase.stops_early or len(validation)
+                        )
+                        has_converged = may_stop and stopping_rule.should_stop(bound)
+                    if has_converged or task.is_stopped:
+                        break
+            finally:
+                # Also for a fit that is interrupted, and keeps the model.
+                stopping_rule.restore_best()
+                self._stopping_rule = None
+            # The last update comes after the last ELBO.
+            if not nn.utils.get_total_norm(optimizer.parameters).isfinite():
                 raise self._divergence(phase, objective)
-            record = {
-                "phase": phase.name,
-                "epoch": epoch,
-                "n_leaves": objective.n_leaves,
-                "learning_rate": phase.learning_rate_at(self.options, progress),
-                "kl_weight": kl_weight,
-                "elbo": means["reconstruction"] - kl,
-                **means,
-                "validation_elbo": validation_elbo,
-            }
-            self._record(record)
-            # ELBOs of training samples are comparable once their weight is constant.
-            may_stop = 2 * epoch >= n_epochs and (phase.stops_early or len(validation))
-            if may_stop and early_stopping.should_stop(annealed_elbo):
-                break
-        early_stopping.restore_best()
-        # The last update comes after the last ELBO.
-        if not nn.utils.get_total_norm(optimizer.parameters).isfinite():
+
+    def _train_epoch(
+        self,
+        phase: Phase,
+        objective: Objective,
+        optimizer: AdamW,
+        samples: tuple[Tensor, Tensor],
+        position: tuple[int, int],
+    ) -> tuple[dict[str, object], float]:
+        """Train for one epoch, and evaluate.
+
+        Parameters
+        ----------
+        phase, objective, optimizer
+            See `run`.
+        samples : tuple of two Tensors
+            `train` and `validation` of `run`.
+        position : tuple of two int
+            The epoch, and the number of epochs.
+
+        Returns
+        -------
+        record : dict
+            Record of the epoch in the history.
+        bound : float
+            The ELBO that the phase is stopped by.
+        """
+        train, validation = samples
+        means, progress = self._run_epoch(phase, objective, optimizer, train, position)
+        kl_weight = phase.kl_weight_at(progress)
+        kl = sum(means[term] for term in TERMS) - means["reconstruction"]
+        annealed_elbo = means["reconstruction"] - kl_weight * kl
+        validation_elbo = math.nan
+        if len(validation):
+            # Weighted as at the end of the phase, so that epochs are comparable.
+            annealed_elbo = validation_elbo = self._validate(
+                objective, validation, phase.kl_weight_at(1.0)
+            )
+        if not math.isfinite(annealed_elbo):
             raise self._divergence(phase, objective)
+        record = {
+            "phase": phase.name,
+            "epoch": position[0],
+            "n_leaves": objective.n_leaves,
+            "learning_rate": phase.learning_rate_at(self.options, progress),
+            "kl_weight": kl_weight,
+            "elbo": means["reconstruction"] - kl,
+            **means,
+            "validation_elbo": validation_elbo,
+        }
+        return record, annealed_elbo
 
     def _run_epoch(
         self,
@@ -318,11 +430,6 @@ class Trainer:
         elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
         return torch.cat(elbos).mean().item()
 
-    def _record(self, record: dict[str, object]) -> None:
-        self.history.records.append(record)
-        for callback in self.callbacks:
-            callback.on_epoch_end(record, self)
-
     def _divergence(self, phase: Phase, objective: Objective) -> FloatingPointError:
         """Return an error that names the parameters that may have caused it."""
         rate, decay = self.options.learning_rate, self.options.weight_decay
@@ -338,37 +445,3 @@ class Trainer:
             f"The loss diverged in phase {phase.name!r}: it is no longer finite. "
             f"{remedy}"
         )
-
-
-class _EarlyStopping:
-    """Counts epochs without improvement, and keeps the best parameters."""
-
-    def __init__(
-        self,
-        parameters: list[nn.Parameter],
-        options: TrainingOptions,
-        *,
-        keep_best: bool,
-    ) -> None:
-        self._parameters = parameters
-        self._options = options
-        self._keep_best = keep_best
-        self._best = -math.inf
-        self._best_values: list[Tensor] = []
-        self._n_epochs_no_improvement = 0
-
-    def should_stop(self, elbo: float) -> bool:
-        improved = elbo > self._best + self._options.tol
-        self._n_epochs_no_improvement = (
-            0 if improved else self._n_epochs_no_improvement + 1
-        )
-        if elbo > self._best:
-            self._best = elbo
-            if self._keep_best:
-                self._best_values = [p.detach().clone() for p in self._parameters]
-        return self._n_epochs_no_improvement >= self._options.n_iter_no_change
-
-    @torch.no_grad()
-    def restore_best(self) -> None:
-        for parameter, value in zip(self._parameters, self._best_values, strict=False):
-            parameter.copy_(value)

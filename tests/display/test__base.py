@@ -2,61 +2,161 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import plot_dendrogram, plot_image_tree
+from sktreevae.display import (
+    ContingencyMatrixDisplay,
+    DendrogramDisplay,
+    EmbeddingDisplay,
+    HistoryDisplay,
+    TreeDisplay,
+)
+from sktreevae.display._base import category_colors, node_clusters, node_colors
 
-FUNCTIONS = pytest.mark.parametrize(
-    "plot",
-    [plot_dendrogram, lambda tree: plot_image_tree(tree, np.zeros((4, 8, 8)))],
-    ids=["dendrogram", "image_tree"],
+from .cases import FittedModel, random_tree
+
+HISTORY = {
+    "phase": ["joint"] * 2,
+    "epoch": [0, 1],
+    **dict.fromkeys(
+        ["elbo", "reconstruction", "kl_root", "kl_nodes", "kl_decisions"], [1.0, 2.0]
+    ),
+    **dict.fromkeys(["contrast", "validation_elbo"], [np.nan, np.nan]),
+}
+
+X = np.arange(4.0).reshape(4, 1)
+
+FROM_ESTIMATOR = pytest.mark.parametrize(
+    "draw",
+    [
+        DendrogramDisplay.from_estimator,
+        lambda model, **ax: TreeDisplay.from_estimator(model, y=[0, 0, 1, 1], **ax),
+        HistoryDisplay.from_estimator,
+        lambda model, **ax: EmbeddingDisplay.from_estimator(model, X, **ax),
+        lambda model, **ax: ContingencyMatrixDisplay.from_estimator(
+            model, X, [0, 0, 1, 1], **ax
+        ),
+    ],
+    ids=["dendrogram", "tree", "history", "embedding", "contingency"],
+)
+
+FROM_DENDROGRAM = pytest.mark.parametrize(
+    "draw", [DendrogramDisplay.from_dendrogram, TreeDisplay.from_dendrogram]
 )
 
 
-def fit_model(tree):
-    """Return an estimator as it is after a fit, without the training."""
-    model = TreeVAEClustering(3)
-    model.dendrogram_, model.n_clusters_ = tree, tree.n_leaves
+@pytest.fixture
+def model():
+    model = FittedModel(random_tree(3), n_features=1)
+    model.dendrogram_.labels = np.array([0, 0, 1, 2])
+    model.predict = lambda X, n_clusters=3: np.array([0, 0, 1, 2])
+    model.history_ = HISTORY
     return model
 
 
-@FUNCTIONS
-def test_estimators_are_drawn_as_their_dendrograms(plot, tree):
-    expected = [line.get_xydata().tolist() for line in plot(tree).lines]
-    for estimator in (fit_model(tree), SimpleNamespace(dendrogram_=tree)):
-        ax = plot(estimator)
-        lines = [line.get_xydata().tolist() for line in ax.lines]
-        assert lines[-len(expected) :] == expected
-
-
-@FUNCTIONS
-def test_estimators_must_be_fitted(plot):
+@FROM_ESTIMATOR
+def test_estimators_must_be_fitted(draw):
     message = "TreeVAEClustering instance is not fitted yet"
     with pytest.raises(NotFittedError, match=message):
-        plot(TreeVAEClustering())
+        draw(TreeVAEClustering())
 
 
-@FUNCTIONS
+@FROM_ESTIMATOR
 @pytest.mark.parametrize(
-    "tree", [KMeans(1).fit([[0], [1]]), [[0, 1, 1.0, 2]], None, TreeVAEClustering]
+    "estimator", [KMeans(1).fit([[0], [1]]), [[0, 1, 1.0, 2]], None, TreeVAEClustering]
 )
-def test_objects_without_a_dendrogram_are_refused(plot, tree):
-    message = "Expected a Dendrogram or a fitted estimator with a dendrogram_ attribute"
-    with pytest.raises(TypeError, match=message):
-        plot(tree)
+def test_estimators_of_another_kind_are_refused(draw, estimator):
+    with pytest.raises(TypeError, match="estimator must be a fitted estimator with"):
+        draw(estimator)
 
 
-@FUNCTIONS
+@FROM_DENDROGRAM
+@pytest.mark.parametrize("tree", [[[0, 1, 1.0, 2]], None, TreeVAEClustering()])
+def test_objects_of_another_kind_are_refused(draw, tree):
+    with pytest.raises(TypeError, match="dendrogram must be a Dendrogram"):
+        draw(tree)
+
+
+@FROM_ESTIMATOR
 @pytest.mark.usefixtures("no_matplotlib")
-def test_missing_matplotlib_is_named(plot, tree):
+def test_missing_matplotlib_is_named(draw, model):
     with pytest.raises(ImportError, match=r"pip install 'sktreevae\[plot\]'"):
-        plot(tree)
+        draw(model)
+
+
+@FROM_ESTIMATOR
+def test_a_new_figure_is_created_by_default(draw, model):
+    ax = plt.subplots()[1]
+    display = draw(model)
+    assert display.figure_ is display.ax_.figure is not ax.figure
+    assert not ax.has_data()
+
+
+@FROM_ESTIMATOR
+def test_displays_draw_on_given_axes(draw, model):
+    figure, axes = plt.subplots(2)
+    display = draw(model, ax=axes[1])
+    assert display.ax_ is axes[1]
+    assert display.figure_ is figure
+    assert figure.axes[:2] == list(axes)
+    assert not axes[0].has_data()
+    assert len(plt.get_fignums()) == 1
+
+
+@FROM_ESTIMATOR
+def test_displays_draw_in_subfigures(draw, model):
+    figure = plt.figure(layout="constrained").subfigures(1, 2)[0]
+    display = draw(model, ax=figure.subplots())
+    assert display.figure_ is figure
+
+
+@FROM_ESTIMATOR
+def test_style_is_not_changed(draw, model):
+    before = dict(plt.rcParams)
+    draw(model)
+    assert dict(plt.rcParams) == before
 
 
 def test_matplotlib_is_not_imported_with_the_package():
     code = "import sys, sktreevae.display; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("n_categories", [1, 10, 11, 20, 21, 100])
+def test_categories_have_different_colors(n_categories):
+    colors = category_colors(n_categories)
+    assert colors.shape == (n_categories, 4)
+    assert len(np.unique(colors, axis=0)) == n_categories
+
+
+def test_few_categories_have_the_colors_of_the_property_cycle():
+    with plt.rc_context({"axes.prop_cycle": plt.cycler(color=["red", "lime"])}):
+        np.testing.assert_array_equal(category_colors(2), [[1, 0, 0, 1], [0, 1, 0, 1]])
+        assert len(category_colors(3)) == 3
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 5, 12])
+def test_nodes_lie_in_the_cluster_of_all_their_leaves(n_clusters):
+    tree = random_tree(12)
+    below = np.eye(tree.n_nodes, dtype=bool)
+    for node in range(tree.n_nodes - 1, 0, -1):
+        below[tree.parent[node]] |= below[node]
+    cut = np.full(tree.n_nodes, -1)
+    cut[tree.leaves] = tree.cut(n_clusters)
+    for node, cluster in enumerate(node_clusters(tree, n_clusters)):
+        found = set(cut[below[node] & (cut >= 0)].tolist())
+        assert found == {cluster} if cluster >= 0 else len(found) > 1
+
+
+def test_nodes_have_the_default_color_without_a_cut(tree):
+    np.testing.assert_array_equal(node_colors(tree, None, "red"), [[1, 0, 0, 1]] * 5)
+
+
+def test_the_tree_comes_from_any_fitted_estimator(tree):
+    display = DendrogramDisplay.from_estimator(SimpleNamespace(dendrogram_=tree))
+    assert display.dendrogram is tree

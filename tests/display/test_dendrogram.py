@@ -2,36 +2,158 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from sktreevae.display import plot_dendrogram
+from sktreevae.display import DendrogramDisplay
+
+from .cases import N_LEAVES, assert_legible, random_tree
+
+draw = DendrogramDisplay.from_dendrogram
+
+SIZES = pytest.mark.parametrize("n_leaves", N_LEAVES)
+ORIENTATIONS = pytest.mark.parametrize("orientation", ["top", "left"])
 
 
 def tick_labels(ax):
     return [label.get_text() for label in ax.get_xticklabels()]
 
 
-def test_each_internal_node_is_a_line(tree):
+def test_each_node_but_the_root_has_a_branch_to_its_parent(tree):
+    branches = draw(tree).branches_.get_segments()
+    ends = [(line[0].tolist(), line[-1].tolist()) for line in branches]
+    assert ends == [
+        ([0.5, 4.0], [1.25, 9.0]),
+        ([2.0, 0.0], [1.25, 9.0]),
+        ([0.0, 0.0], [0.5, 4.0]),
+        ([1.0, 0.0], [0.5, 4.0]),
+    ]
+
+
+def test_the_root_is_left_on_request(tree):
+    display = draw(tree, orientation="left")
+    assert display.branches_.get_segments()[0].tolist()[0] == [4.0, 0.5]
+    left, right = display.ax_.get_xlim()
+    assert left > tree.height[0] > right == 0.0
+    bottom, top = display.ax_.get_ylim()
+    assert bottom > top  # leaf 0 is at the top
+
+
+def test_labels_are_clusters_and_numbers_of_samples(tree):
+    assert tick_labels(draw(tree).ax_) == ["0\n(2)", "1\n(1)", "2\n(1)"]
+
+
+def test_dendrograms_draw_themselves(tree):
     ax = plt.subplots()[1]
-    assert tree.plot(ax) is ax
-    assert [line.get_ydata().max() for line in ax.lines] == [9, 4]
-    assert tick_labels(ax) == ["0\n(2)", "1\n(1)", "2\n(1)"]
+    display = tree.plot(ax, n_clusters=2)
+    assert isinstance(display, DendrogramDisplay)
+    assert display.ax_ is ax
+    assert display.figure_ is ax.figure
 
 
 @pytest.mark.parametrize("convert", [list, tuple, np.array])
 def test_clusters_can_be_named(tree, convert):
-    ax = plot_dendrogram(tree, cluster_names=convert(["ant", "bee", "cow"]))
-    assert tick_labels(ax) == ["ant", "bee", "cow"]
+    display = draw(tree, cluster_names=convert(["ant", "bee", "cow"]))
+    assert tick_labels(display.ax_) == ["ant", "bee", "cow"]
+
+
+def test_each_cluster_of_a_cut_has_a_color(tree):
+    black, blue, orange = "black", "C0", "C1"
+    with plt.rc_context({"axes.edgecolor": black}):
+        colors = draw(tree, n_clusters=2).branches_.get_colors()
+        assert plt.matplotlib.colors.same_color(colors, [blue, orange, blue, blue])
+        colors = draw(tree, n_clusters=3).branches_.get_colors()
+        assert plt.matplotlib.colors.same_color(colors, [black, "C2", blue, orange])
+
+
+def test_all_branches_have_one_color_by_default(tree):
+    colors = draw(tree, color="red").branches_.get_colors()
+    assert plt.matplotlib.colors.same_color(colors, ["red"] * 4)
+
+
+def test_unsupported_splits_are_dashed(tree):
+    tree.support[tree.internal_nodes] = [1.0, -1.0]
+    tree.support_error[tree.internal_nodes] = 0.1
+    dashes = [dash for _, dash in draw(tree).branches_.get_linestyles()]
+    assert [dash is None for dash in dashes] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("names", [["a"], list("abcd"), np.array(["a", "b"]), []])
 def test_there_must_be_a_name_for_each_cluster(tree, names):
     message = f"cluster_names must have one name .* 3 clusters, got {len(names)}"
     with pytest.raises(ValueError, match=message):
-        tree.plot(cluster_names=names)
+        draw(tree, cluster_names=names)
     assert not plt.get_fignums()  # nothing has been drawn
 
 
-def test_unsupported_splits_are_dashed(tree):
-    tree.support[tree.internal_nodes] = [1.0, -1.0]
-    tree.support_error[tree.internal_nodes] = 0.1
-    ax = plot_dendrogram(tree, ax=plt.subplots()[1])
-    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
+@pytest.mark.parametrize("n_clusters", [0, 4, 1.5])
+def test_the_cut_must_exist(tree, n_clusters):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 3"):
+        draw(tree, n_clusters=n_clusters)
+    assert not plt.get_fignums()
+
+
+def test_unknown_orientations_are_refused(tree):
+    with pytest.raises(ValueError, match="'top' or 'left', got 'right'"):
+        draw(tree, orientation="right")
+    assert not plt.get_fignums()
+
+
+@SIZES
+@ORIENTATIONS
+def test_new_figures_are_legible(n_leaves, orientation):
+    display = draw(random_tree(n_leaves), orientation=orientation)
+    assert_legible(display.figure_)
+    axis = display.ax_.xaxis if orientation == "top" else display.ax_.yaxis
+    assert len(axis.get_ticklabels()) == n_leaves
+
+
+@SIZES
+@ORIENTATIONS
+def test_given_axes_are_legible(n_leaves, orientation):
+    figure, ax = plt.subplots(figsize=(5, 4))
+    draw(random_tree(n_leaves), ax=ax, orientation=orientation)
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@ORIENTATIONS
+def test_long_names_are_legible(layout, orientation):
+    figure, axes = plt.subplots(1, 2, figsize=(9, 6), layout=layout)
+    names = [f"a name of the cluster {i}" for i in range(10)]
+    draw(random_tree(10), ax=axes[1], orientation=orientation, cluster_names=names)
+    axes[0].remove()
+    assert_legible(figure)
+    assert_legible(draw(random_tree(10), cluster_names=names).figure_)
+
+
+def test_short_labels_stay_horizontal_and_large():
+    size = plt.rcParams["font.size"]
+    labels = draw(random_tree(4)).ax_.get_xticklabels()
+    assert {(label.get_rotation(), label.get_fontsize()) for label in labels} == {
+        (0.0, size)
+    }
+
+
+def test_labels_rotate_before_they_shrink_and_shrink_before_they_are_dropped():
+    def labels(n_leaves):
+        ax = draw(random_tree(n_leaves), ax=plt.subplots()[1]).ax_
+        labels = ax.get_xticklabels()
+        return labels[0].get_rotation(), labels[0].get_fontsize(), len(labels)
+
+    assert labels(10) == (0.0, 10.0, 10)
+    assert labels(20) == (90.0, 10.0, 20)
+    rotation, size, n_labels = labels(32)
+    assert (rotation, n_labels) == (90.0, 32)
+    assert 6.0 < size < 10.0
+    assert labels(100) == (90.0, 6.0, 34)  # every third one
+
+
+def test_a_tree_of_one_leaf_is_drawn():
+    tree = random_tree(1)
+    assert tick_labels(draw(tree).ax_) == ["0\n(1)"]
+
+
+def test_other_axes_of_the_figure_stay_as_they_are(tree):
+    figure, axes = plt.subplots(1, 2)
+    before = axes[0].get_position().bounds, axes[0].get_xlim(), figure.axes
+    draw(tree, ax=axes[1])
+    assert before == (axes[0].get_position().bounds, axes[0].get_xlim(), figure.axes)
+    assert not axes[0].has_data()

@@ -446,3 +446,20 @@ def test_newton_steps_never_overshoot(kind, generator):
     better = output + 0.5 * likelihood.newton_step(x, mean)
     before, after = (likelihood.log_prob(o[None], x)[0] for o in (output, better))
     assert (after >= before - 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    "kind", [GaussianLikelihood, PoissonLikelihood, NegativeBinomialLikelihood]
+)
+def test_the_conditional_variance_is_that_of_samples(kind, generator):
+    output = torch.randn(2, 1, 3, generator=generator, dtype=torch.float64)
+    likelihood = make_likelihood(kind, output)
+    rows = likelihood.sample(output.expand(2, 40_000, 3), generator)
+    variance = likelihood.conditional_variance(likelihood.mean(output)).detach()
+    torch.testing.assert_close(variance[:, 0], rows.var(1), rtol=0.1, atol=0)
+
+
+def test_the_conditional_variance_of_probabilities():
+    mean = torch.tensor([[[0.0, 0.25, 0.5, 1.0]]])
+    variance = BernoulliLikelihood(1, 4).conditional_variance(mean)
+    torch.testing.assert_close(variance, torch.tensor([[[0.0, 0.1875, 0.25, 0.0]]]))

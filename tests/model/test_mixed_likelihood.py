@@ -117,3 +117,11 @@ def test_no_value_starts_certain(likelihood):
     discrete = probability[BINARY + GROUP]
     assert (discrete > 0.009).all()
     assert (discrete < 0.991).all()
+
+
+def test_the_conditional_variance_is_that_of_samples(likelihood, output, generator):
+    rows = likelihood.sample(output[:, :1].expand(-1, 20_000, -1), generator)
+    variance = likelihood.conditional_variance(likelihood.mean(output[:, :1]))
+    torch.testing.assert_close(
+        variance[:, 0].detach(), rows.var(1), rtol=0.1, atol=0.01
+    )

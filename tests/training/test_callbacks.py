@@ -1,10 +1,11 @@
 import io
+import time
 
 import numpy as np
 import pytest
 
 from sktreevae import TreeVAEClustering
-from sktreevae.training import GuidedGrowth, ProgressLine
+from sktreevae.training import GuidedGrowth, ProgressLine, Task
 
 
 class Terminal(io.StringIO):
@@ -12,34 +13,116 @@ class Terminal(io.StringIO):
         return True
 
 
-def records():
-    for phase, n_leaves in (("initial", 2), ("split", 3)):
-        for epoch in range(3):
-            yield {"phase": phase, "n_leaves": n_leaves, "epoch": epoch, "elbo": -1.25}
+class Clock:
+    """Replaces the time: each epoch takes two seconds."""
+
+    def __init__(self, monkeypatch):
+        self.seconds = 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
 
 
-@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
-def test_each_phase_ends_with_a_line(stream, monkeypatch):
+def record(phase, epoch, n_leaves=3):
+    return {"phase": phase, "n_leaves": n_leaves, "epoch": epoch, "elbo": -1.25}
+
+
+def run_phase(line, clock, parent, name, n_leaves, n_epochs=3):
+    phase = Task(name, n_epochs, parent)
+    line.on_task_begin(phase, None)
+    for epoch in range(n_epochs):
+        task = Task("epoch", 0, phase)
+        line.on_task_begin(task, None)
+        clock.seconds += 2.0
+        task.info = record(name, epoch, n_leaves)
+        line.on_task_end(task, None)
+    line.on_task_end(phase, None)
+
+
+def run_stage(line, clock, parent, name, **info):
+    task = Task(name, 0, parent)
+    line.on_task_begin(task, None)
+    clock.seconds += 1.5
+    task.info = info
+    line.on_task_end(task, None)
+
+
+def shown(monkeypatch, stream, steps, n_clusters=3):
+    """Return what a progress line writes during some steps."""
     monkeypatch.setattr("sys.stderr", stream)
-    line = ProgressLine(n_clusters=3)
-    for record in records():
-        line.on_epoch_end(record, None)
+    clock = Clock(monkeypatch)
+    line, fit = ProgressLine(n_clusters), Task("fit", 5)
+    line.on_task_begin(fit, None)
+    steps(line, clock, fit)
+    line.on_task_end(fit, None)
     line.close()
-    lines = stream.getvalue().strip().split("\n")
-    assert len(lines) == 2
-    last = lines[1].split("\r")[-1]
-    assert "split        leaves   3/3  epoch   3  elbo -1.25" in last
-    updates = lines[1].count("\r")
-    assert updates == (3 if stream.isatty() else 0)
+    return stream.getvalue()
+
+
+def stage_and_phase(line, clock, fit):
+    run_stage(line, clock, fit, "graph")
+    run_phase(line, clock, fit, "joint", 3)
+
+
+def test_a_file_gets_a_line_for_each_stage_and_epoch(monkeypatch):
+    text = shown(monkeypatch, io.StringIO(), stage_and_phase)
+    assert text.splitlines() == [
+        "[TreeVAE]    1.5 s  graph           1.5 s",
+        "[TreeVAE]    3.5 s  joint     leaves  3/3  epoch   1/3  4 s left  elbo -1.25",
+        "[TreeVAE]    5.5 s  joint     leaves  3/3  epoch   2/3  2 s left  elbo -1.25",
+        "[TreeVAE]    7.5 s  joint     leaves  3/3  epoch   3/3  0 s left  elbo -1.25",
+    ]
+
+
+def test_a_terminal_shows_one_line(monkeypatch):
+    text = shown(monkeypatch, Terminal(), stage_and_phase)
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    updates = [update.rstrip() for update in text.split("\r")[1:]]
+    assert updates[0] == "[TreeVAE]    0.0 s  graph ..."
+    assert updates[1] == "[TreeVAE]    1.5 s  graph           1.5 s"
+    assert updates[2] == "[TreeVAE]    1.5 s  joint ..."
+    assert len(updates) == 6
+
+
+def test_a_shorter_line_hides_the_one_before(monkeypatch):
+    text = shown(monkeypatch, Terminal(), stage_and_phase)
+    updates = text.rstrip("\n").split("\r")[1:]
+    for before, after in zip(updates, updates[1:], strict=False):
+        assert len(after) >= len(before.rstrip())
+
+
+def test_the_line_fits_into_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = shown(monkeypatch, Terminal(), stage_and_phase)
+    assert max(map(len, text.rstrip("\n").split("\r"))) == 39
 
 
 def test_an_unknown_number_of_clusters_is_not_shown(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
-    line = ProgressLine()
-    line.on_epoch_end(next(records()), None)
-    line.close()
-    assert "leaves   2  epoch   1" in stream.getvalue()
+    text = shown(monkeypatch, io.StringIO(), stage_and_phase, n_clusters=None)
+    assert "leaves  3  epoch   1/3" in text
+
+
+def test_the_estimated_number_of_clusters_is_shown(monkeypatch):
+    def steps(line, clock, fit):
+        run_stage(line, clock, fit, "n_clusters", n_clusters=7)
+        run_phase(line, clock, fit, "joint", 7)
+
+    text = shown(monkeypatch, io.StringIO(), steps, n_clusters=None)
+    assert "n_clusters      1.5 s  7\n" in text
+    assert "leaves  7/7" in text
+
+
+def test_the_time_left_in_a_growth_includes_the_splits_to_come(monkeypatch):
+    def steps(line, clock, fit):
+        growth = Task("growth", None, fit)
+        for name, n_leaves in (("initial", 2), ("split", 3), ("split", 4)):
+            run_phase(line, clock, growth, name, n_leaves)
+        run_phase(line, clock, fit, "finetune", 4)
+
+    lines = shown(monkeypatch, io.StringIO(), steps, n_clusters=4).splitlines()
+    # A split takes 6 seconds.
+    left = [line.partition("/3  ")[2].partition("  elbo")[0] for line in lines]
+    assert left[:3] == [f"{n} s left in growth" for n in (16, 14, 12)]
+    assert left[8:10] == ["0 s left in growth", "4 s left"]
 
 
 def test_nothing_is_shown_where_nothing_happens(capsys):
@@ -47,42 +130,50 @@ def test_nothing_is_shown_where_nothing_happens(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_line_is_finished_where_a_fit_fails(monkeypatch, capsys):
+def test_the_line_is_finished_where_a_fit_fails(monkeypatch):
     def fail(self, proposal):
-        record = {"phase": "joint", "n_leaves": 2, "epoch": 0, "elbo": 1.0}
-        for callback in self.trainer.callbacks:
-            callback.on_epoch_end(record, self.trainer)
+        with self.trainer.subtask("joint", 1), self.trainer.subtask("epoch") as task:
+            task.info = record("joint", 0)
         raise FloatingPointError("diverged")
 
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(GuidedGrowth, "grow", fail)
     X = np.random.default_rng(0).standard_normal((20, 3))
     with pytest.raises(FloatingPointError, match="diverged"):
         TreeVAEClustering(2, verbose=1, random_state=0).fit(X)
-    assert capsys.readouterr().err.endswith("elbo 1.00\n")
+    assert stream.getvalue().endswith("\n")
 
 
-CHOICES = {"features": "plain", "n_features": 5, "n_clusters": 3}
+def test_all_stages_of_a_fit_are_shown(capsys):
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    TreeVAEClustering(
+        None, verbose=1, hidden_dim=8, max_iter=1, random_state=0, n_jobs=1
+    ).fit(X)
+    names = [line.split()[3] for line in capsys.readouterr().err.splitlines()]
+    stages = ["features", "graph", "n_clusters", "proposal", "initialization"]
+    assert names == [*stages, "joint"]
+
+
+CHOICES = {"features": "plain", "n_features": 5}
 COSTS = {"modularity": -3.0, "edge density": -3.25, "restart 1": -3.25 + 1e-12}
-GUIDED = {"n_neighbors": 8, "partition": "edge density", "partition_costs": COSTS}
+PARTITION = {"n_neighbors": 8, "partition": "edge density", "partition_costs": COSTS}
 
 
 @pytest.mark.parametrize(
     ("choices", "expected"),
     [
-        (CHOICES, "features: plain (5)"),
+        (CHOICES, "plain (5)"),
+        (PARTITION, "8 neighbors, partition: edge density (0.25 bits below the next)"),
         (
-            CHOICES | GUIDED,
-            "features: plain (5), 8 neighbors, "
-            "partition: edge density (0.25 bits below the next)",
-        ),
-        (
-            CHOICES | GUIDED | {"partition_costs": {"edge density": 1.0}},
-            "features: plain (5), 8 neighbors, partition: edge density",
+            PARTITION | {"partition_costs": {"edge density": 1.0}},
+            "8 neighbors, partition: edge density",
         ),
     ],
 )
-def test_choices_are_one_line(capsys, choices, expected):
-    ProgressLine().on_choices(choices)
-    line = capsys.readouterr().err
-    assert line.endswith(f" s  {expected}\n")
-    assert line.startswith("[TreeVAE]")
+def test_choices_of_a_stage_are_shown(monkeypatch, choices, expected):
+    def steps(line, clock, fit):
+        run_stage(line, clock, fit, "proposal", **choices)
+
+    text = shown(monkeypatch, io.StringIO(), steps)
+    assert text.endswith(f"1.5 s  {expected}\n")

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sktreevae.model import ElboTerms
+from sktreevae.training.history import History
 from sktreevae.training.objectives import LossTerms
 from sktreevae.training.trainer import (
     Phase,
@@ -51,13 +52,26 @@ class Parabola:
 
 
 class Recorder:
-    def __init__(self):
+    """Records the tasks; asks to skip the later siblings of some."""
+
+    def __init__(self, stops=()):
+        self.begun = []
+        self.ended = []
         self.records = []
+        self.stops = stops
         self.is_closed = False
 
-    def on_epoch_end(self, record, trainer):
-        assert trainer.history.records[-1] is record
-        self.records.append(record)
+    def on_task_begin(self, task, trainer):
+        assert trainer.task is task
+        self.begun.append(task.name)
+
+    def on_task_end(self, task, trainer):
+        assert trainer.task is task
+        self.ended.append(task.name)
+        if task.name == "epoch":
+            assert trainer.history.records[-1] is task.info
+            self.records.append(task.info)
+        return task.name in self.stops
 
     def close(self):
         self.is_closed = True
@@ -200,7 +214,103 @@ def test_callbacks_receive_every_record():
     history = run(Parabola(torch.zeros(8)), callbacks=[recorder], max_iter=2)
     assert recorder.records == history.records
     assert history.as_lists()["epoch"] == [0, 1]
+    assert history.lists == history.as_lists()
     assert recorder.is_closed
+
+
+def test_tasks_begin_and_end_inside_each_other():
+    recorder = Recorder()
+    run(Parabola(torch.zeros(8)), callbacks=[recorder], max_iter=2)
+    assert recorder.begun == ["fit", "refresh", "epoch", "epoch"]
+    assert recorder.ended == ["epoch", "epoch", "refresh", "fit"]
+
+
+def test_a_callback_ends_the_phase_of_an_epoch():
+    recorders = [Recorder(stops=["epoch"]), Recorder()]
+    history = run(Parabola(torch.zeros(8)), callbacks=recorders)
+    assert len(history.records) == 1
+    for recorder in recorders:
+        assert recorder.ended == ["epoch", "refresh", "fit"]
+
+
+def test_a_stage_without_a_model_stops_nothing():
+    trainer = Trainer(TrainingOptions(), torch.Generator(), [Recorder(["features"])])
+    with trainer, trainer.subtask("features"):
+        pass
+    assert not trainer.root.is_stopped
+
+
+def test_a_task_that_fails_does_not_end():
+    recorder = Recorder()
+    with pytest.raises(FloatingPointError):
+        run(Parabola(torch.full((8,), torch.inf)), callbacks=[recorder])
+    assert recorder.begun == ["fit", "refresh", "epoch"]
+    assert recorder.ended == []
+
+
+def test_callbacks_are_closed_if_the_first_one_fails():
+    class Failing(Recorder):
+        def on_task_begin(self, task, trainer):
+            raise RuntimeError("failed")
+
+    recorders = [Failing(), Recorder()]
+    with pytest.raises(RuntimeError, match="failed"):
+        run(Parabola(torch.zeros(8)), callbacks=recorders)
+    assert all(recorder.is_closed for recorder in recorders)
+
+
+def test_the_first_interrupt_is_kept_and_the_second_raised():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    trainer = Trainer(TrainingOptions(), torch.Generator())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.interruptible(interrupt, lambda: "no epoch yet")
+    assert not trainer.is_interrupted
+    trainer.history.append({"epoch": 0})
+    assert trainer.interruptible(lambda: "done", interrupt) == "done"
+    assert trainer.interruptible(interrupt, lambda: "kept") == "kept"
+    assert trainer.is_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.interruptible(interrupt, lambda: "kept")
+
+
+def test_records_follow_those_of_earlier_fits():
+    history = History({"epoch": [0, 1], "elbo": [-3.0, -2.0]})
+    history.append({"epoch": 0, "elbo": -1.0})
+    expected = {"epoch": [0, 1, 0], "elbo": [-3.0, -2.0, -1.0]}
+    assert history.lists == history.as_lists() == expected
+    assert history.records == [{"epoch": 0, "elbo": -1.0}]
+
+
+def test_best_parameters_are_those_that_a_phase_would_end_with():
+    class Reader(Recorder):
+        def __init__(self, objective):
+            super().__init__()
+            self.objective = objective
+            self.best = []
+            self.present = []
+
+        def on_task_end(self, task, trainer):
+            super().on_task_end(task, trainer)
+            if task.name == "epoch":
+                with trainer.best_parameters():
+                    self.best.append(self.objective.weight.item())
+                self.present.append(self.objective.weight.item())
+
+    objective = Parabola(torch.tensor([0.0] * 8 + [4.0]))
+    reader = Reader(objective)
+    run(
+        objective,
+        train=torch.arange(8),
+        validation=torch.tensor([8]),
+        callbacks=[reader],
+        max_iter=20,
+    )
+    # The first half of a phase keeps no parameters.
+    assert reader.best[:10] == reader.present[:10]
+    assert set(reader.best[10:]) == {reader.present[10]} == {objective.weight.item()}
+    assert len(set(reader.present)) > 15
 
 
 def test_callbacks_are_closed_after_an_error():

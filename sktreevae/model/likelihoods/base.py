@@ -112,6 +112,13 @@ class Likelihood(nn.Module, ABC):
         """Return E[x | z], with the shape of the decoder output."""
 
     @abstractmethod
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return Var[x | z] of each feature from E[x | z], for all leaves.
+
+        Both have the shape (n_leaves, batch, n_features).
+        """
+
+    @abstractmethod
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:

@@ -58,6 +58,10 @@ class PoissonLikelihood(Likelihood):
         """Return the rates."""
         return output.clamp(*self.LOG_RATE_RANGE).exp()
 
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the rates: they are also the variances."""
+        return mean
+
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
@@ -104,6 +108,10 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
     def dispersion(self) -> Tensor:
         """Dispersion of each feature at each leaf, (n_leaves, 1, n_features)."""
         return F.softplus(RAW_SCALE * self.raw_dispersion) + self.MIN_DISPERSION
+
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the variances ``rate + dispersion * rate**2``."""
+        return mean + self.dispersion * mean.square()
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`.

@@ -106,6 +106,12 @@ class MixedLikelihood(GaussianLikelihood):
             mean[..., group] = output[..., group].softmax(-1)
         return mean
 
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the learned variances, and those of the discrete columns."""
+        variance = mean * (1.0 - mean)
+        variance[..., self.real] = super().conditional_variance(mean[..., self.real])
+        return variance
+
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:

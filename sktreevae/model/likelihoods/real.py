@@ -55,6 +55,10 @@ class BernoulliLikelihood(Likelihood):
         """Return the probabilities."""
         return output.sigmoid()
 
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the variance of 0/1 values, an upper bound for soft targets."""
+        return mean * (1.0 - mean)
+
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None
     ) -> Tensor:
@@ -125,6 +129,10 @@ class GaussianLikelihood(Likelihood):
     def mean(self, output: Tensor) -> Tensor:
         """Return the means."""
         return output
+
+    def conditional_variance(self, mean: Tensor) -> Tensor:
+        """Return the learned variances."""
+        return self.variance.expand_as(mean)
 
     def sample(
         self, output: Tensor, generator: torch.Generator, leaf: Tensor | None = None

@@ -1,0 +1,168 @@
+"""Values of the nodes of a tree, from the samples below them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.utils import check_array, column_or_1d
+
+if TYPE_CHECKING:
+    from ._base import Tree
+
+__all__ = ["as_images", "count_classes", "count_samples", "mean_rows", "subtree_sums"]
+
+Labels = NDArray[np.integer]
+
+N_CHANNELS = (1, 3, 4)
+"""Numbers of channels that matplotlib draws."""
+
+
+def subtree_sums(tree: Tree, values: NDArray) -> NDArray:
+    """Return the sum of the values of the leaves below each node.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    values : ndarray of shape (n_leaves, ...)
+        Values of each leaf label.
+
+    Returns
+    -------
+    sums : ndarray of shape (n_nodes, ...)
+        Sums.
+    """
+    sums = np.zeros((tree.n_nodes, *values.shape[1:]), dtype=values.dtype)
+    sums[tree.leaves] = values
+    for node in range(tree.n_nodes - 1, 0, -1):
+        sums[tree.parent[node]] += sums[node]
+    return sums
+
+
+def count_samples(tree: Tree, labels: Labels) -> NDArray[np.int64]:
+    """Return the number of samples below each node, (n_nodes,)."""
+    return subtree_sums(tree, np.bincount(labels, minlength=tree.n_leaves))
+
+
+def count_classes(
+    tree: Tree, labels: Labels, y: ArrayLike
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Count the samples of each class below each node.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each sample.
+    y : array-like of shape (n_samples,)
+        Class of each sample.
+
+    Returns
+    -------
+    counts : ndarray of int of shape (n_nodes, n_classes)
+        Numbers of samples.
+    class_names : list of str
+        Names of the classes, in sorted order.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one class for each sample.
+    """
+    y = column_or_1d(y)
+    _check_length("y", len(y), len(labels))
+    classes, codes = np.unique(y, return_inverse=True)
+    counts = np.zeros((tree.n_leaves, len(classes)), dtype=np.int64)
+    np.add.at(counts, (labels, codes), 1)
+    return subtree_sums(tree, counts), [str(name) for name in classes]
+
+
+def mean_rows(tree: Tree, labels: Labels, X: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean of the rows of X below each node.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each sample.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Rows.
+
+    Returns
+    -------
+    means : ndarray of shape (n_nodes, n_features)
+        Means; nan for nodes without rows.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one row for each sample.
+    """
+    X = check_array(X, accept_sparse="csr", allow_nd=True, input_name="X")
+    n_samples = X.shape[0]
+    _check_length("X", n_samples, len(labels))
+    if X.ndim > 2:
+        X = X.reshape(n_samples, -1)
+    below = sparse.csr_matrix(
+        (np.ones(n_samples), (labels, np.arange(n_samples))),
+        shape=(tree.n_leaves, n_samples),
+    )
+    sums = below @ X
+    sums = subtree_sums(tree, sums.toarray() if sparse.issparse(sums) else sums)
+    counts = count_samples(tree, labels)[:, np.newaxis]
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def as_images(
+    rows: NDArray[np.float64], image_shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Reshape rows to images with channels last.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features)
+        Rows.
+    image_shape : tuple of int
+        Height and width, with channels first or last.
+
+    Returns
+    -------
+    images : ndarray of shape (n_rows, height, width[, channels])
+        Images.
+
+    Raises
+    ------
+    ValueError
+        If the rows don't have this shape, or images don't have 1, 3 or 4 channels.
+    """
+    shape = tuple(map(int, image_shape))
+    channels_first = len(shape) == 3 and shape[0] in N_CHANNELS
+    n_channels = 1 if len(shape) == 2 else shape[0 if channels_first else -1]
+    if len(shape) not in (2, 3) or n_channels not in N_CHANNELS:
+        raise ValueError(
+            "image_shape must be (height, width), with 1, 3 or 4 channels first or "
+            f"last, got {shape}."
+        )
+    if math.prod(shape) != rows.shape[1]:
+        raise ValueError(
+            f"image_shape={shape} means {math.prod(shape)} features, but X has "
+            f"{rows.shape[1]}."
+        )
+    images = rows.reshape(-1, *shape)
+    if channels_first:
+        images = np.moveaxis(images, 1, -1)
+    return images[..., 0] if len(shape) == 3 and n_channels == 1 else images
+
+
+def _check_length(name: str, n_given: int, n_samples: int) -> None:
+    if n_given != n_samples:
+        raise ValueError(
+            f"{name} must have one entry for each of the {n_samples} samples of the "
+            f"tree, got {n_given}."
+        )

@@ -1,0 +1,167 @@
+"""Text that shrinks, or is left out, rather than overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+__all__ = [
+    "MIN_FONT_SIZE",
+    "apply_layout",
+    "extents",
+    "fit_tick_labels",
+    "font_size_that_fits",
+    "keep_inside",
+    "select_disjoint",
+]
+
+MIN_FONT_SIZE = 6.0
+"""Text is not drawn smaller than this, in points."""
+
+GAP = 0.3
+"""Least space between two labels, relative to the font size."""
+
+
+PAD = 3.0
+"""Space between labels and the border of the figure, in pixels."""
+
+
+def apply_layout(ax: Axes) -> None:
+    """Run the layout engine of the figure, so that extents are those of the drawing."""
+    figure = ax.figure.canvas.figure  # of a subfigure, the figure that it is in
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+
+
+def keep_inside(ax: Axes) -> None:
+    """Shrink axes whose labels are cut by the figure, if it has no layout engine."""
+    figure = ax.figure.canvas.figure
+    if figure.get_layout_engine() is not None:
+        return
+    inner, outer = ax.get_tightbbox().extents, ax.figure.bbox.extents
+    cut = np.maximum((outer - inner) * [1, 1, -1, -1], 0.0)
+    if not cut.any():
+        return
+    corners = ax.get_window_extent().extents + (cut + PAD) * (cut > 0) * [1, 1, -1, -1]
+    left, bottom, right, top = corners - np.tile(outer[:2], 2)
+    width, height = ax.figure.bbox.size
+    ax.set_position(
+        [
+            left / width,
+            bottom / height,
+            max(right - left, 0.1 * width) / width,
+            max(top - bottom, 0.1 * height) / height,
+        ]
+    )
+
+
+def extents(artists: Iterable[Artist]) -> NDArray[np.float64]:
+    """Return left, bottom, right and top of each artist in pixels, (n_artists, 4)."""
+    boxes = [artist.get_window_extent().extents for artist in artists]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def select_disjoint(
+    boxes: NDArray[np.float64], priority: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Select boxes that don't overlap, those of high priority first.
+
+    Parameters
+    ----------
+    boxes : ndarray of shape (n_boxes, 4)
+        Left, bottom, right and top of each box.
+    priority : ndarray of int of shape (n_boxes,)
+        Boxes of higher priority are considered first.
+
+    Returns
+    -------
+    is_selected : ndarray of bool of shape (n_boxes,)
+        Whether each box is selected.
+    """
+    is_selected = np.zeros(len(boxes), dtype=bool)
+    for i in np.argsort(-priority, kind="stable"):
+        others = boxes[is_selected]
+        is_apart = (boxes[i, :2] >= others[:, 2:]) | (boxes[i, 2:] <= others[:, :2])
+        is_selected[i] = is_apart.any(axis=1).all()
+    return is_selected
+
+
+def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
+    """Label the ticks 0, 1, ... of an axis without overlap.
+
+    Labels of a horizontal axis that are too long are rotated. Labels that still don't
+    fit are shrunk to `MIN_FONT_SIZE`. If this isn't enough, only every second, third,
+    ... one is kept.
+
+    Parameters
+    ----------
+    axis : matplotlib Axis
+        Horizontal or vertical axis, with its final limits.
+    names : sequence of str
+        One label for each tick. Rotated labels are written on one line.
+    """
+    axis.set_ticks(range(len(names)), names)
+    apply_layout(axis.axes)
+    is_horizontal = axis.axis_name == "x"
+    start, end = axis.get_view_interval()
+    corners = axis.axes.get_window_extent().extents
+    length = corners[2] - corners[0] if is_horizontal else corners[3] - corners[1]
+    spacing = length / abs(end - start)
+    if is_horizontal and _needed_spacing(axis) > spacing:
+        names = [" ".join(name.split()) for name in names]
+        axis.set_ticks(range(len(names)), names)
+        axis.set_tick_params(labelrotation=90)
+    needed = _needed_spacing(axis)
+    size = axis.get_ticklabels()[0].get_fontsize()
+    while needed > spacing and size > MIN_FONT_SIZE:
+        # Sizes of glyphs are rounded, so that labels shrink by a little less.
+        size = max(min(size * spacing / needed, size - 0.2), MIN_FONT_SIZE)
+        axis.set_tick_params(labelsize=size)
+        needed = _needed_spacing(axis)
+    if needed > spacing:
+        step = int(np.ceil(needed / spacing))
+        axis.set_ticks(range(0, len(names), step), names[::step])
+
+
+def _needed_spacing(axis: Axis) -> float:
+    """Return the least distance of ticks, in pixels, at which labels don't overlap."""
+    labels = axis.get_ticklabels()
+    boxes = extents(labels)
+    low = 0 if axis.axis_name == "x" else 1
+    length = boxes[:, low + 2] - boxes[:, low]
+    longest = (length[1:] + length[:-1]).max(initial=0.0) / 2
+    points = axis.axes.figure.dpi / 72
+    return longest + GAP * labels[0].get_fontsize() * points
+
+
+def font_size_that_fits(ax: Axes, text: str, size: NDArray[np.float64]) -> float:
+    """Return the font size at which a text fits into a box.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes to draw on.
+    text : str
+        The text.
+    size : ndarray of shape (2,)
+        Width and height of the box in pixels.
+
+    Returns
+    -------
+    font_size : float
+        Size in points, at most the default.
+    """
+    artist = ax.text(0.0, 0.0, text)
+    (left, bottom, right, top), font_size = extents([artist])[0], artist.get_fontsize()
+    artist.remove()
+    needed = np.maximum([right - left, top - bottom], 1.0)
+    return font_size * min(1.0, *(size / needed))

@@ -1,0 +1,267 @@
+"""Display of clusters against known classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+
+from .._dendrogram_export import check_cluster_names
+from ._base import get_tree, make_axes
+from ._text import (
+    MIN_FONT_SIZE,
+    apply_layout,
+    fit_tick_labels,
+    font_size_that_fits,
+    keep_inside,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["ContingencyMatrixDisplay"]
+
+NORMALIZATIONS = {
+    None: ("samples", None),
+    "true": ("% of the class", 1),
+    "pred": ("% of the cluster", 0),
+    "all": ("% of all samples", (0, 1)),
+}
+"""Unit of the values, and the axes of the sums that they are divided by."""
+
+
+class ContingencyMatrixDisplay:
+    """Heat map of clusters against known classes.
+
+    Columns are clusters in the order of the tree. Rows are classes, in the order of the
+    mean position of their samples in the tree, so that large entries are close to the
+    diagonal.
+
+    Create it with `from_estimator`. All parameters are stored as attributes. Read more
+    in the :ref:`User Guide <displays>`.
+
+    Parameters
+    ----------
+    contingency_matrix : ndarray of shape (n_classes, n_clusters)
+        Number of samples of each class in each cluster.
+    class_names : sequence of str of length n_classes, default=None
+        Names of the classes, by default 0, 1, ...
+
+    Attributes
+    ----------
+    im_ : matplotlib AxesImage
+        The heat map.
+    text_ : ndarray of shape (n_classes, n_clusters) of matplotlib Text, or None
+        Values of the cells; empty for zeros. None if they don't fit.
+    colorbar_ : matplotlib Colorbar
+        Colorbar.
+    ax_ : matplotlib Axes
+        Axes with the drawing.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    sklearn.metrics.cluster.contingency_matrix : The matrix.
+    sklearn.metrics.ConfusionMatrixDisplay : The same for classifiers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sktreevae import TreeVAEClustering
+    >>> from sktreevae.display import ContingencyMatrixDisplay
+    >>> X, y = make_blobs([40, 40, 40], cluster_std=0.3, random_state=0)
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> display = ContingencyMatrixDisplay.from_estimator(model, X, y)
+    >>> display.contingency_matrix
+    array([[40,  0,  0],
+           [ 0, 40,  0],
+           [ 0,  0, 40]])
+    """
+
+    im_: AxesImage
+    text_: NDArray[Any] | None
+    colorbar_: Colorbar
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self,
+        contingency_matrix: NDArray[np.integer],
+        *,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.contingency_matrix = contingency_matrix
+        self.class_names = class_names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        n_clusters: int | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the clusters of some data against known classes.
+
+        Parameters
+        ----------
+        estimator : TreeVAEClustering
+            Fitted estimator.
+        X : array-like of shape (n_samples, n_features)
+            Data, as for `fit`.
+        y : array-like of shape (n_samples,)
+            Class of each sample, an int or a name.
+        n_clusters : int, default=None
+            Cut the tree into this many clusters. By default the leaves are drawn.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. By default a new figure is created.
+        **kwargs : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        display : ContingencyMatrixDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the estimator has no dendrogram.
+        ValueError
+            If X or `n_clusters` isn't valid, X and `y` have different lengths, or an
+            argument of `plot` isn't valid.
+        """
+        tree = get_tree(estimator)
+        y = column_or_1d(y)
+        n_clusters = tree.n_leaves if n_clusters is None else n_clusters
+        labels = estimator.predict(X, n_clusters=n_clusters)
+        check_consistent_length(labels, y)
+        classes, codes = np.unique(y, return_inverse=True)
+        counts = np.zeros((len(classes), n_clusters), dtype=np.int64)
+        np.add.at(counts, (codes, labels), 1)
+        position = counts @ np.arange(n_clusters) / counts.sum(axis=1)
+        order = np.argsort(position, kind="stable")
+        names = [str(name) for name in classes[order]]
+        return cls(counts[order], class_names=names).plot(ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        normalize: str | None = None,
+        cluster_names: Sequence[str] | None = None,
+        cmap: str = "Blues",
+    ) -> Self:
+        """Draw the heat map.
+
+        Values and labels are shrunk until they fit in axes of the current size. Values
+        that still don't fit are left out.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. By default a new figure is created, whose size grows with
+            the numbers of classes and clusters.
+        normalize : {"true", "pred", "all"}, default=None
+            Show percentages of each class ("true"), of each cluster ("pred") or of all
+            samples ("all"), as in `sklearn.metrics.ConfusionMatrixDisplay`. By default
+            numbers of samples are shown.
+        cluster_names : sequence of str of length n_clusters, default=None
+            Labels of the columns, by default the clusters.
+        cmap : str or matplotlib Colormap, default="Blues"
+            Colormap.
+
+        Returns
+        -------
+        display : ContingencyMatrixDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If `normalize` isn't valid, or there is not exactly one name for each class
+            and cluster.
+        """
+        unit, sum_axes = _check_normalization(normalize)
+        counts = check_array(self.contingency_matrix, input_name="contingency_matrix")
+        classes, clusters = self._check_names(counts.shape, cluster_names)
+        values = counts
+        if normalize is not None:
+            total = counts.sum(axis=sum_axes, keepdims=True)
+            values = 100.0 * counts / np.maximum(total, 1)
+        width, height = 0.3 * len(clusters) + 2.5, 0.3 * len(classes) + 1.5
+        self.ax_ = ax = make_axes(ax, np.clip(width, 6.4, 30.0), max(height, 4.0))
+        self.figure_ = ax.figure
+        self.im_ = ax.imshow(values, cmap=cmap, aspect="auto", vmin=0)
+        ax.set(xlabel="cluster", ylabel="class")
+        # In an inset, the colorbar takes no space from other axes.
+        place = ax.inset_axes([1.02, 0.0, 0.02, 1.0])
+        self.colorbar_ = self.figure_.colorbar(self.im_, cax=place, label=unit)
+        fit_tick_labels(ax.yaxis, classes)
+        keep_inside(ax)
+        fit_tick_labels(ax.xaxis, clusters)
+        keep_inside(ax)
+        self._draw_values(values)
+        return self
+
+    def _check_names(
+        self, shape: tuple[int, int], cluster_names: Sequence[str] | None
+    ) -> tuple[list[str], list[str]]:
+        """Return the names of the classes and of the clusters."""
+        classes = range(shape[0]) if self.class_names is None else self.class_names
+        classes = [str(name) for name in classes]
+        if len(classes) != shape[0]:
+            raise ValueError(
+                f"class_names must have one name for each of the {shape[0]} classes, "
+                f"got {len(classes)}."
+            )
+        clusters = range(shape[1]) if cluster_names is None else cluster_names
+        return classes, check_cluster_names(clusters, shape[1])
+
+    def _draw_values(self, values: NDArray[Any]) -> None:
+        """Write the values into the cells, if they fit."""
+        ax, color_of = self.ax_, self.im_.cmap
+        texts = np.where(values > 0, [[f"{v:.0f}" for v in row] for row in values], "")
+        apply_layout(ax)
+        cell = np.array(ax.get_window_extent().size) / values.shape[::-1]
+        size = font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
+        self.text_ = None
+        if size < MIN_FONT_SIZE:
+            return
+        style = {"ha": "center", "va": "center", "fontsize": size}
+        colors = [color_of(1.0), color_of(0.0)]
+        self.text_ = np.full(values.shape, None)
+        for (i, j), text in np.ndenumerate(texts):
+            color = colors[int(values[i, j] > 0.5 * values.max())]
+            self.text_[i, j] = ax.text(j, i, text, color=color, **style)
+
+
+def _check_normalization(normalize: str | None) -> tuple[str, Any]:
+    """Return the unit and the axes of the sums of a normalization.
+
+    Raises
+    ------
+    ValueError
+        If there is no such normalization.
+    """
+    if normalize not in NORMALIZATIONS:
+        raise ValueError(
+            f"normalize must be 'true', 'pred', 'all' or None, got {normalize!r}."
+        )
+    return NORMALIZATIONS[normalize]

@@ -1,0 +1,269 @@
+"""Display of the history of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._base import check_fitted, make_axes
+from ._text import apply_layout, extents, keep_inside
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+
+__all__ = ["HistoryDisplay"]
+
+UPPER = {
+    "elbo": "ELBO",
+    "reconstruction": "reconstruction",
+    "validation_elbo": "validation ELBO",
+}
+LOWER = {
+    "kl_root": "KL root",
+    "kl_nodes": "KL nodes",
+    "kl_decisions": "KL decisions",
+    "contrast": "contrastive loss",
+}
+"""Columns of the history in each panel, and their names in the legends."""
+
+GAP = 0.03
+"""Space between the panels, relative to the height of the axes."""
+
+
+class HistoryDisplay:
+    """ELBO and its terms over the epochs of a fit.
+
+    The upper panel has the ELBO and the reconstruction term. The lower panel has the
+    Kullback-Leibler divergences between posterior and prior. All are in nats per
+    sample, of standardized data. Bands mark the phases of training. Lines are
+    interrupted where a phase starts: in a "split" phase the terms are those of the new
+    leaves only.
+
+    Create it with `from_estimator`. All parameters are stored as attributes. Read more
+    in the :ref:`User Guide <displays>`.
+
+    Parameters
+    ----------
+    history : dict of lists
+        ``history_`` of a fitted estimator.
+
+    Attributes
+    ----------
+    lines_ : dict of str to matplotlib Line2D
+        Lines by their names in `history`.
+    legends_ : list of matplotlib Legend
+        Legends of the two panels.
+    axes_ : ndarray of shape (2,) of matplotlib Axes
+        Upper and lower panel.
+    ax_ : matplotlib Axes
+        Axes that contain the panels.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sktreevae import TreeVAEClustering
+    >>> from sktreevae.display import HistoryDisplay
+    >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> display = HistoryDisplay.from_estimator(model)
+    >>> list(display.lines_)
+    ['elbo', 'reconstruction', 'kl_root', 'kl_nodes', 'kl_decisions']
+    """
+
+    lines_: dict[str, Line2D]
+    legends_: list[Legend]
+    axes_: NDArray[Any]
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(self, history: Mapping[str, Sequence[Any]]) -> None:
+        self.history = history
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
+        """Draw the history of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : TreeVAEClustering
+            Fitted estimator.
+        ax : matplotlib Axes, default=None
+            Axes that the panels are drawn in. By default a new figure is created.
+
+        Returns
+        -------
+        display : HistoryDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the estimator has no history.
+        """
+        return cls(check_fitted(estimator, "history_")).plot(ax)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the history.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes that the panels are drawn in. By default a new figure is created.
+
+        Returns
+        -------
+        display : HistoryDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_ = ax = make_axes(ax, 7.5, 5.0)
+        self.figure_ = ax.figure
+        ax.set_axis_off()
+        apply_layout(ax)
+        panels = [self._known_columns(names) for names in (UPPER, LOWER)]
+        self._draw_legends(*panels)
+        self._make_panels()
+        starts = self._phase_starts()
+        self.lines_ = {}
+        for panel, names in zip(self.axes_, panels, strict=True):
+            self._mark_phases(panel, starts)
+            self._draw_lines(panel, names, starts)
+            panel.set_ylabel("nats")
+        upper, lower = self.axes_
+        upper.tick_params(axis="x", labelbottom=False)
+        upper.set_xlim(0.5, len(self.history["epoch"]) + 0.5)
+        lower.xaxis.get_major_locator().set_params(integer=True)
+        lower.set_ylim(bottom=0.0)
+        lower.set_xlabel("epoch")
+        keep_inside(ax)
+        return self
+
+    def _known_columns(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Return the columns that have values, and their names."""
+        is_known = {name: ~np.isnan(self.history[name]).all() for name in names}
+        return {name: label for name, label in names.items() if is_known[name]}
+
+    def _phase_colors(self) -> dict[str, Any]:
+        """Return the color of the band of each kind of phase."""
+        from matplotlib import colormaps
+        from matplotlib.colors import to_rgba_array
+
+        names = dict.fromkeys(self.history["phase"])
+        colors = to_rgba_array(colormaps["Set3"].colors, alpha=0.35)
+        return dict(zip(names, cycle(colors), strict=False))
+
+    def _phase_starts(self) -> NDArray[np.int64]:
+        """Return the index of the first epoch of each phase."""
+        phase, epoch = self.history["phase"], self.history["epoch"]
+        starts = [0] + [
+            i
+            for i in range(1, len(phase))
+            if phase[i] != phase[i - 1] or epoch[i] <= epoch[i - 1]
+        ]
+        return np.array(starts, dtype=np.int64)
+
+    def _draw_legends(self, upper: Mapping[str, str], lower: Mapping[str, str]) -> None:
+        """Draw one legend for each panel, at the top of the axes."""
+        from matplotlib.lines import Line2D
+        from matplotlib.patches import Patch
+
+        lines = [
+            [
+                Line2D([], [], color=f"C{i}", label=label)
+                for i, label in enumerate(names)
+            ]
+            for names in (upper.values(), lower.values())
+        ]
+        bands = [
+            Patch(facecolor=color, label=name)
+            for name, color in self._phase_colors().items()
+        ]
+        self.legends_ = [
+            self._draw_legend(lines[0] + bands),
+            self._draw_legend(lines[1]),
+        ]
+
+    def _draw_legend(self, handles: Sequence[Artist]) -> Legend:
+        """Draw a legend with as many columns as fit into the axes."""
+        from matplotlib.legend import Legend
+
+        labels = [handle.get_label() for handle in handles]
+        for n_columns in range(len(handles), 0, -1):
+            legend = Legend(
+                self.ax_,
+                handles,
+                labels,
+                loc="upper left",
+                ncols=n_columns,
+                fontsize=8,
+                frameon=False,
+                borderaxespad=0.0,
+            )
+            self.ax_.add_artist(legend)
+            # The labels of the vertical axes will take some of the width.
+            if _relative_size(legend, self.ax_)[0] <= 0.85 or n_columns == 1:
+                return legend
+            legend.remove()
+
+    def _make_panels(self) -> None:
+        """Make the panels, each below its legend."""
+        heights = [_relative_size(legend, self.ax_)[1] for legend in self.legends_]
+        height = max(0.5 * (1.0 - GAP - sum(heights)), 0.1)
+        bottom = 1.0 - heights[0] - height
+        self.legends_[1].set_bbox_to_anchor((0.0, bottom - GAP), self.ax_.transAxes)
+        upper = self.ax_.inset_axes([0.0, bottom, 1.0, height])
+        lower = self.ax_.inset_axes([0.0, 0.0, 1.0, height], sharex=upper)
+        self.axes_ = np.array([upper, lower])
+
+    def _mark_phases(self, panel: Axes, starts: NDArray[np.int64]) -> None:
+        """Draw a band for each phase."""
+        phase, colors = self.history["phase"], self._phase_colors()
+        for start, end in zip(starts, [*starts[1:], len(phase)], strict=True):
+            panel.axvspan(
+                start + 0.5,
+                end + 0.5,
+                color=colors[phase[start]],
+                zorder=0,
+                linewidth=0,
+            )
+            panel.axvline(start + 0.5, color="0.6", linewidth=0.5, zorder=0.5)
+
+    def _draw_lines(
+        self, panel: Axes, names: Mapping[str, str], starts: NDArray[np.int64]
+    ) -> None:
+        """Draw one line for each column, with a gap before each phase."""
+        n_epochs = len(self.history["epoch"])
+        epoch = np.insert(np.arange(1.0, n_epochs + 1), starts, np.nan)
+        # Phases of a single epoch have no line, but a marker.
+        is_single = np.diff([*starts, n_epochs]) == 1
+        markers = (starts + np.arange(1, len(starts) + 1))[is_single].tolist()
+        for i, name in enumerate(names):
+            values = np.insert(np.array(self.history[name], float), starts, np.nan)
+            (self.lines_[name],) = panel.plot(
+                epoch, values, color=f"C{i}", marker=".", markevery=markers
+            )
+
+
+def _relative_size(artist: Artist, ax: Axes) -> NDArray[np.float64]:
+    """Return width and height of an artist, relative to those of the axes."""
+    boxes = extents([artist, ax])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    return sizes[0] / sizes[1]

@@ -1,0 +1,179 @@
+"""A tree as one HTML page that unfolds."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+
+from .._dendrogram_export import check_cluster_names
+from .._effects import GroupMoments
+from ._moments import DetailedTree, moments_of_leaves, moments_of_rows
+from ._node_contents import (
+    LabelShare,
+    add_differences,
+    add_images,
+    add_labels,
+    name_nodes,
+)
+from ._node_values import count_classes
+from ._page import format_page
+
+__all__ = [
+    "TreePage",
+    "describe_rows",
+    "image_shape_of",
+    "moments_of_leaves",
+    "moments_of_rows",
+]
+
+
+class TreePage:
+    """Page of a tree, see `TreeVAEClustering.export_html`.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each sample that the page describes.
+    cluster_names : sequence of str of length n_leaves, default=None
+        Names of the leaves, by default "cluster 0", "cluster 1", ...
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one name for each leaf.
+    """
+
+    def __init__(
+        self,
+        tree: DetailedTree,
+        labels: NDArray[np.int64],
+        cluster_names: Sequence[str] | None = None,
+    ) -> None:
+        if cluster_names is None:
+            cluster_names = [f"cluster {label}" for label in range(tree.n_leaves)]
+        names = check_cluster_names(cluster_names, tree.n_leaves)
+        self._tree = tree
+        self._labels = labels
+        self._contents = name_nodes(tree, labels, names)
+        self._legend: list[LabelShare] = []
+
+    def add_means(
+        self,
+        moments: GroupMoments,
+        image_shape: Sequence[int] | None = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
+        """Show images at the nodes, or the features that tell them from their siblings.
+
+        Parameters
+        ----------
+        moments : GroupMoments
+            Means and variances of the features at the nodes.
+        image_shape : tuple of int, default=None
+            Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
+        feature_names : sequence of str of length n_features, default=None
+            Names of the features, by default x0, x1, ... Ignored for images.
+
+        Raises
+        ------
+        ValueError
+            If the means are no such images, or there is not exactly one name for each
+            feature.
+        """
+        n_features = moments.mean.shape[1]
+        if feature_names is None:
+            feature_names = [f"x{i}" for i in range(n_features)]
+        names = [str(name) for name in feature_names]
+        if len(names) != n_features:
+            raise ValueError(
+                f"feature_names must have one name for each of the {n_features} "
+                f"features, got {len(names)}."
+            )
+        if image_shape is not None:
+            add_images(self._contents, moments.mean, image_shape)
+        else:
+            add_differences(self._contents, self._tree, moments, names)
+
+    def add_labels(self, y: ArrayLike) -> None:
+        """Show the mix of known labels at the nodes.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,)
+            Known label of each sample.
+
+        Raises
+        ------
+        ValueError
+            If they are no labels of classes, or there is not one for each sample.
+        """
+        counts, names = count_classes(self._tree, self._labels, y)
+        check_classification_targets(y)
+        self._legend = add_labels(self._contents, counts, names)
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the page; an older file is replaced when the page is complete.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File. Its name without the ending is the title of the page.
+        """
+        path = Path(path)
+        page = format_page(path.stem, self._tree, self._contents, self._legend)
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            # Names may have lone surrogates, which UTF-8 lacks.
+            part.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def describe_rows(
+    tree: DetailedTree, X: Any, labels: NDArray[np.int64]
+) -> GroupMoments:
+    """Return the means and variances of the rows below each node.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    X : array-like or sparse matrix of shape (n_samples, n_features), or images of \
+            shape (n_samples, height, width[, channels])
+        Rows.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each row.
+
+    Raises
+    ------
+    ValueError
+        If X isn't numeric and finite, or has not one row for each label.
+    """
+    if not sparse.issparse(X):
+        X = np.asarray(X)
+        X = X.reshape(len(X), -1) if X.ndim > 2 else X
+    X = check_array(X, accept_sparse="csr", input_name="X")
+    if len(labels) != X.shape[0]:
+        raise ValueError(
+            f"X must have one row for each of the {len(labels)} samples of the "
+            f"dendrogram, got {X.shape[0]}."
+        )
+    return moments_of_rows(tree, X, labels)
+
+
+def image_shape_of(X: object) -> tuple[int, ...] | None:
+    """Return the shape of the images in an array, or None if it has rows."""
+    shape = getattr(X, "shape", ())
+    return shape[1:] if len(shape) > 2 else None

@@ -1,0 +1,319 @@
+"""Drawing of the features that tell the branches of a split apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._base import import_pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.container import BarContainer
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["SplitDisplay"]
+
+COLORS = "C0", "C1"
+"""Colors of features with a larger mean in the left and in the right branch."""
+
+MIN_SIDE = 8
+"""Minimum side of an image. A shorter first axis is the channel axis."""
+
+BAR_HEIGHT = 0.3
+"""Height of a bar with its gap, in inches."""
+
+IMAGE_SIZE = 2.4
+"""Width and height of an image with its title, in inches."""
+
+Floats = NDArray[np.float64]
+
+
+class Check(Protocol):
+    """Attributes of `sktreevae.explanation.RowCheck` that are drawn."""
+
+    left_mean: Floats
+    right_mean: Floats
+    effect: Floats
+
+
+class Explanation(Protocol):
+    """Attributes of `sktreevae.explanation.SplitExplanation` that are drawn."""
+
+    node: int
+    features: NDArray[np.int64]
+    feature_names: NDArray[np.str_]
+    left_mean: Floats
+    right_mean: Floats
+    effect: Floats
+    check: Check | None
+
+    @property
+    def branch_names(self) -> tuple[str, str]:
+        """Names of the branches."""
+
+
+class ExplainingTree(Protocol):
+    """Fitted estimator that explains splits, such as `TreeVAEClustering`."""
+
+    image_shape: tuple[int, ...] | None
+
+    def explain(self, node: int, X: ArrayLike | None, **kwargs: Any) -> Explanation:
+        """Return the features that tell the branches of a node apart."""
+
+
+class SplitDisplay:
+    """Drawing of the features that tell the two branches of a node apart.
+
+    Bars are the effects of the features, to the left for features that are larger in
+    the left branch. The means of both branches stand beside them. For images, the mean
+    images of the branches and their difference are drawn instead.
+
+    Parameters
+    ----------
+    explanation : SplitExplanation
+        Result of `TreeVAEClustering.explain`; of all features if images are drawn.
+    image_shape : tuple of int, default=None
+        Height and width of the images, with channels first or last. None draws bars.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the bars, or the axes that were divided between the images.
+    axes_ : ndarray of matplotlib Axes of shape (n_rows, 3) or (1, 1)
+        Axes of the images: a row of what the model generates and, if the explanation
+        was checked on data, a row of the means of the data. Or the axes of the bars.
+    figure_ : matplotlib Figure
+        Figure with the axes.
+    bars_ : matplotlib BarContainer or None
+        Bars, from the largest effect to the smallest.
+    points_ : matplotlib PathCollection or None
+        Effects in the data, if the explanation was checked on data.
+    images_ : list of matplotlib AxesImage
+        Mean of the left branch, mean of the right branch and difference, row by row.
+
+    Raises
+    ------
+    ValueError
+        If the explanation doesn't have all features of the images.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering
+    >>> from sktreevae.display import SplitDisplay
+    >>> X = load_iris(as_frame=True).data
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> display = SplitDisplay.from_estimator(model, node=0, X=X)
+    >>> len(display.bars_)
+    4
+    """
+
+    ax_: Axes
+    axes_: NDArray[np.object_]
+    figure_: Figure
+
+    def __init__(
+        self, explanation: Explanation, *, image_shape: tuple[int, ...] | None = None
+    ) -> None:
+        n_features = len(explanation.features)
+        if image_shape is not None and math.prod(image_shape) != n_features:
+            raise ValueError(
+                f"image_shape={image_shape!r} means {math.prod(image_shape)} features, "
+                f"but the explanation has {n_features}. Images need all of them: "
+                "explain(node, n_features=None)."
+            )
+        self.explanation = explanation
+        self.image_shape = image_shape
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: ExplainingTree,
+        node: int = 0,
+        X: ArrayLike | None = None,
+        *,
+        n_features: int = 10,
+        feature_names: Sequence[str] | None = None,
+        image_shape: tuple[int, ...] | str | None = "auto",
+        ax: Axes | None = None,
+    ) -> Self:
+        """Explain a split of a fitted estimator, and draw it.
+
+        Parameters
+        ----------
+        estimator : TreeVAEClustering
+            Fitted estimator.
+        node : int, default=0
+            Internal node of ``dendrogram_``; the root by default.
+        X : array-like of shape (n_samples, n_features), default=None
+            Rows to check the effects on, drawn beside those of the model.
+        n_features : int, default=10
+            Number of bars. Images have all features.
+        feature_names : sequence of str, default=None
+            Names of all columns; see `TreeVAEClustering.explain`.
+        image_shape : tuple of int, "auto" or None, default="auto"
+            Shape of the images; "auto" is ``estimator.image_shape``. None draws bars.
+        ax : matplotlib Axes, default=None
+            Axes to draw on, by default those of a new figure of suitable size.
+
+        Returns
+        -------
+        display : SplitDisplay
+            The display, with the axes and the artists.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            As `TreeVAEClustering.explain`, or if `image_shape` doesn't fit.
+        """
+        if isinstance(image_shape, str):
+            if image_shape != "auto":
+                raise ValueError(
+                    f"image_shape must be a tuple, 'auto' or None, got {image_shape!r}."
+                )
+            image_shape = estimator.image_shape
+        explanation = estimator.explain(
+            node,
+            X,
+            n_features=n_features if image_shape is None else None,
+            feature_names=feature_names,
+        )
+        return cls(explanation, image_shape=image_shape).plot(ax)
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the bars or the images.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on, by default those of a new figure of suitable size. Images
+            divide the space of the axes between them.
+
+        Returns
+        -------
+        display : SplitDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If images are drawn, and `ax` isn't a subplot of a grid.
+        """
+        plt = import_pyplot()
+        n_rows = 1 if self.explanation.check is None else 2
+        if ax is None:
+            size = 7.0, 1.6 + BAR_HEIGHT * len(self.explanation.features)
+            if self.image_shape is not None:
+                size = 3.4 * IMAGE_SIZE, IMAGE_SIZE * n_rows
+            ax = plt.subplots(figsize=size, layout="constrained")[1]
+        self.ax_, self.figure_ = ax, ax.figure
+        self.bars_: BarContainer | None = None
+        self.points_: PathCollection | None = None
+        self.images_: list[AxesImage] = []
+        if self.image_shape is None:
+            self._plot_bars(ax)
+        else:
+            self._plot_images(ax, n_rows)
+        return self
+
+    def _plot_bars(self, ax: Axes) -> None:
+        """Draw a bar for each feature, and the means beside it."""
+        from matplotlib.patches import Patch
+
+        found = self.explanation
+        self.axes_ = np.array([[ax]])
+        position = np.arange(len(found.effect))
+        colors = np.where(found.effect > 0, *COLORS)
+        self.bars_ = ax.barh(position, found.effect, color=colors, height=0.7)
+        handles = [
+            Patch(color=color, label=f"{side}: larger in {name}")
+            for side, color, name in zip(
+                ("left", "right"), COLORS, found.branch_names, strict=True
+            )
+        ]
+        if found.check is not None:
+            self.points_ = ax.scatter(
+                found.check.effect, position, color="k", marker="d", s=18, zorder=3
+            )
+            self.points_.set_label("effect in X")
+            handles.append(self.points_)
+        ax.axvline(0.0, color="k", linewidth=0.8)
+        limit = 1.05 * max(map(abs, ax.get_xlim()))
+        ax.set_xlim(limit, -limit)  # larger in the left branch is on the left
+        ax.set_ylim(len(position) - 0.5, -0.5)  # the largest effect is on top
+        ax.set_yticks(position, found.feature_names)
+        ax.set_xlabel("effect: difference of the means in standard deviations")
+        means = ax.secondary_yaxis("right")
+        texts = zip(found.left_mean, found.right_mean, strict=True)
+        means.set_yticks(position, [f"{a:.3g} vs {b:.3g}" for a, b in texts])
+        for axis in (ax, means):
+            axis.tick_params(axis="y", length=0)
+        ax.spines[["top", "left", "right"]].set_visible(False)
+        means.spines["right"].set_visible(False)
+        ax.legend(
+            handles=handles,
+            title=f"node {found.node}",
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            frameon=False,
+        )
+
+    def _plot_images(self, ax: Axes, n_rows: int) -> None:
+        """Draw the mean images of both branches, and their difference."""
+        found = self.explanation
+        place = ax.get_subplotspec()
+        if place is None:
+            raise ValueError("ax must be a subplot, so that images can divide it.")
+        ax.set_axis_off()
+        grid = place.subgridspec(n_rows, 3)
+        self.axes_ = grid.subplots(squeeze=False)
+        names = [name.replace(" (", "\n(") for name in found.branch_names]
+        for row, (source, what) in enumerate(
+            [(found, "generated"), (found.check, "mean of X")][:n_rows]
+        ):
+            axes = self.axes_[row]
+            left, right = (
+                self._image(mean) for mean in (source.left_mean, source.right_mean)
+            )
+            low, high = min(left.min(), right.min()), max(left.max(), right.max())
+            scale = high - low if high > low else 1.0
+            for axis, image in zip(axes[:2], (left, right), strict=True):
+                shown = (image - low) / scale
+                picture = axis.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0)
+                self.images_.append(picture)
+            difference = left - right
+            if difference.ndim == 3:
+                difference = difference.mean(axis=2)
+            limit = max(np.abs(difference).max(), np.finfo(np.float64).tiny)
+            picture = axes[2].imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            self.images_.append(picture)
+            self.figure_.colorbar(picture, ax=axes[2], fraction=0.046)
+            axes[0].set_ylabel(what)
+            if row == 0:
+                for axis, title in zip(
+                    axes, (*names, "difference\nleft - right"), strict=True
+                ):
+                    axis.set_title(title, fontsize=9)
+        for axis in self.axes_.flat:
+            axis.set_xticks([])
+            axis.set_yticks([])
+
+    def _image(self, values: Floats) -> Floats:
+        """Return values of the features as an image, channels last if there are any."""
+        flat = np.empty(len(values))
+        flat[self.explanation.features] = values
+        image = flat.reshape(self.image_shape)
+        if image.ndim == 3 and image.shape[0] < MIN_SIDE:
+            image = image.transpose(1, 2, 0)
+        return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image

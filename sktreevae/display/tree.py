@@ -1,0 +1,431 @@
+"""Display of a tree with contents at its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._dendrogram_export import check_cluster_names
+from ._base import (
+    Tree,
+    check_orientation,
+    check_tree,
+    get_tree,
+    import_pyplot,
+    make_axes,
+    node_colors,
+)
+from ._contents import ClassMix, Content, FeatureNames, Images, Nothing, text_box
+from ._node_values import as_images, count_classes, count_samples, mean_rows
+from ._tree_drawing import TreeDrawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection, PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.offsetbox import AnnotationBbox, OffsetBox
+
+__all__ = ["TreeDisplay"]
+
+
+MINUS = "\N{MINUS SIGN}"
+
+
+class TreeDisplay:
+    """Tree with an image, features or the mix of classes at every node.
+
+    The vertical position of a node is its depth; `DendrogramDisplay` draws heights.
+    Above each node stands its number of samples, below each leaf its cluster. Edges
+    of splits that held-out samples don't support are dashed.
+
+    Create it with `from_estimator` or `from_dendrogram`. All parameters are stored as
+    attributes. Read more in the :ref:`User Guide <displays>`.
+
+    Parameters
+    ----------
+    dendrogram : Dendrogram
+        Tree to draw.
+    images : ndarray of shape (n_nodes, height, width[, channels]), default=None
+        Images, with 1, 3 or 4 channels. Nodes with nan have no image.
+    features : sequence of n_nodes sequences of str, default=None
+        Names of features of each node.
+    class_counts : ndarray of int of shape (n_nodes, n_classes), default=None
+        Number of samples of each class at each node.
+    class_names : sequence of str of length n_classes, default=None
+        Names of the classes, by default 0, 1, ...
+    n_node_samples : ndarray of int of shape (n_nodes,), default=None
+        Number of samples of each node, by default those of the dendrogram.
+
+    Attributes
+    ----------
+    boxes_ : list of n_nodes matplotlib AnnotationBbox or None
+        Drawn nodes. None for small nodes for which there is no space: they are drawn as
+        points.
+    edges_ : matplotlib LineCollection
+        Lines from parents to children.
+    points_ : matplotlib PathCollection
+        Nodes that are drawn as points.
+    legend_ : matplotlib Legend or None
+        Legend of the classes.
+    ax_ : matplotlib Axes
+        Axes with the drawing.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    See Also
+    --------
+    DendrogramDisplay : Heights of the splits.
+
+    Examples
+    --------
+    >>> from sktreevae import Dendrogram
+    >>> from sktreevae.display import TreeDisplay
+    >>> tree = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], labels=[0, 0, 1, 2])
+    >>> y = ["cat", "dog", "dog", "fish"]
+    >>> display = TreeDisplay.from_dendrogram(tree, y=y)
+    >>> display.class_counts[0]
+    array([1, 2, 1])
+    """
+
+    boxes_: list[AnnotationBbox | None]
+    edges_: LineCollection
+    points_: PathCollection
+    legend_: Legend | None
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self,
+        dendrogram: Tree,
+        *,
+        images: NDArray[np.floating] | None = None,
+        features: Sequence[Sequence[str]] | None = None,
+        class_counts: NDArray[np.integer] | None = None,
+        class_names: Sequence[str] | None = None,
+        n_node_samples: NDArray[np.integer] | None = None,
+    ) -> None:
+        self.dendrogram = dendrogram
+        self.images = images
+        self.features = features
+        self.class_counts = class_counts
+        self.class_names = class_names
+        self.n_node_samples = n_node_samples
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        n_features: int = 3,
+        feature_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the tree of a fitted estimator.
+
+        Nodes show the mix of the classes `y`, if given. Otherwise, if there is a shape
+        of images, they show images: the mean of the rows of X, or what the model
+        generates if there is no X. Otherwise they show the features that tell a node
+        from the rest of the tree, see `TreeVAEClustering.top_features`, with the sign
+        of the difference.
+
+        Parameters
+        ----------
+        estimator : TreeVAEClustering
+            Fitted estimator.
+        X : array-like of shape (n_samples, n_features), default=None
+            Data, as for `fit`, or images (n_samples, height, width[, channels]). They
+            go to the nodes that ``estimator.predict`` tells. By default the nodes have
+            the training samples.
+        y : array-like of shape (n_samples,), default=None
+            Class of each sample, an int or a name.
+        image_shape : tuple of int, default=None
+            Height and width, with channels first or last, by default those of X or
+            ``estimator.image_shape``.
+        n_features : int, default=3
+            Maximum number of features of each node.
+        feature_names : sequence of str of length n_features_in_, default=None
+            Names of the features, by default those of ``feature_names_in_`` or "x0",
+            "x1", ...
+        **kwargs : dict
+            Further arguments of `plot`, such as `ax`.
+
+        Returns
+        -------
+        display : TreeDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If the estimator has no dendrogram.
+        ValueError
+            If X isn't valid, `y` doesn't have one entry for each sample,
+            `image_shape` doesn't have one pixel for each feature, or an argument of
+            `plot` isn't valid.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sktreevae import TreeVAEClustering
+        >>> from sktreevae.display import TreeDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> X, y = X[:200], y[:200]
+        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+        >>> display = TreeDisplay.from_estimator(model, X, image_shape=(8, 8))
+        >>> display.images.shape
+        (5, 8, 8)
+        """
+        tree = get_tree(estimator)
+        labels = tree.labels if X is None else estimator.predict(_flatten(estimator, X))
+        values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
+        shape = image_shape or _image_shape(X) or estimator.image_shape
+        if y is not None:
+            counts = count_classes(tree, labels, y)
+            values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
+        elif shape is not None:
+            means = estimator.node_means() if X is None else mean_rows(tree, labels, X)
+            values["images"] = as_images(means, shape)
+        else:
+            found = estimator.top_features(
+                n_features=n_features, feature_names=feature_names
+            )
+            values["features"] = [
+                [
+                    f"{name} {'+' if sign > 0 else MINUS}"
+                    for name, sign in zip(*pair, strict=True)
+                ]
+                for pair in found
+            ]
+        return cls(tree, **values).plot(**kwargs)
+
+    @classmethod
+    def from_dendrogram(
+        cls,
+        dendrogram: Tree,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw a dendrogram, with contents from the samples whose labels it holds.
+
+        Nodes show the mix of the classes `y`, if given, or else the mean images of X.
+        Without both, they show their numbers of samples only.
+
+        Parameters
+        ----------
+        dendrogram : Dendrogram
+            Tree to draw.
+        X : array-like of shape (n_samples, n_features), default=None
+            Images as rows, or of shape (n_samples, height, width[, channels]), in the
+            order of ``dendrogram.labels``.
+        y : array-like of shape (n_samples,), default=None
+            Class of each sample, an int or a name.
+        image_shape : tuple of int, default=None
+            Height and width, with channels first or last, by default those of X.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. By default a new figure is created.
+        **kwargs : dict
+            Further arguments of `plot`.
+
+        Returns
+        -------
+        display : TreeDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If `dendrogram` is no dendrogram.
+        ValueError
+            If X or `y` doesn't have one entry for each sample, the shape of the images
+            is unknown or not valid, or an argument of `plot` isn't valid.
+        """
+        tree = check_tree(dendrogram)
+        values: dict[str, Any] = {}
+        if y is not None:
+            counts = count_classes(tree, tree.labels, y)
+            values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
+        elif X is not None:
+            shape = image_shape or _image_shape(X)
+            if shape is None:
+                raise ValueError("image_shape is needed if the images in X are rows.")
+            values["images"] = as_images(mean_rows(tree, tree.labels, X), shape)
+        return cls(tree, **values).plot(ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        n_clusters: int | None = None,
+        cluster_names: Sequence[str] | None = None,
+        titles: Sequence[str] | None = None,
+        orientation: str = "top",
+        cmap: Any = "gray",
+    ) -> Self:
+        """Draw the tree.
+
+        Contents are shrunk until they don't overlap in axes of the current size, and
+        text has at least six points. Small nodes for which this isn't enough are drawn
+        as points.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. By default a new figure is created, whose size grows with
+            the tree.
+        n_clusters : int, default=None
+            Cut the tree into this many clusters, and draw edges and frames of each in a
+            color of its own.
+        cluster_names : sequence of str of length n_leaves, default=None
+            Text below each leaf, by default "#" and the cluster.
+        titles : sequence of str of length n_nodes, default=None
+            Text above each node, by default the number of samples.
+        orientation : {"top", "left"}, default="top"
+            Position of the root. "left" suits many leaves and long names of features.
+        cmap : str or matplotlib Colormap, default="gray"
+            Colormap for images with one channel.
+
+        Returns
+        -------
+        display : TreeDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If `orientation` or `n_clusters` isn't valid, there is not exactly one name
+            for each leaf and one title for each node, or more than one kind of content.
+        """
+        import_pyplot()  # raises if it is not installed
+        tree = self.dendrogram
+        is_new = ax is None
+        is_top = check_orientation(orientation) == "top"
+        above, below = self._check_texts(titles, cluster_names)
+        if n_clusters is not None:
+            tree.cut(n_clusters)  # raises if there is no such cut
+        content = self._content(cmap)
+        self.ax_ = ax = make_axes(ax, 6.4, 4.8)
+        self.figure_ = ax.figure
+        ax.set_axis_off()
+        colors = node_colors(tree, n_clusters, "0.6")
+        drawing = TreeDrawing(ax, tree, colors, is_top)
+        self.edges_ = drawing.draw_edges()
+        self.legend_ = self._draw_legend(content)
+        right = 0.0 if self.legend_ is None else self.legend_.get_window_extent().width
+
+        def make_box(node: int, scale: float) -> OffsetBox:
+            return _pack(above[node], content.box(node, scale), below[node], scale)
+
+        self.boxes_ = drawing.draw_nodes(make_box, right=right, is_new=is_new)
+        is_point = [box is None for box in self.boxes_]
+        self.points_ = drawing.draw_points(np.flatnonzero(is_point))
+        return self
+
+    def _content(self, cmap: Any) -> Content:
+        """Return the content of the nodes."""
+        names = ("images", "features", "class_counts")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"Give only one of {', '.join(names)}, got {given}.")
+        n_nodes = self.dendrogram.n_nodes
+        for name in given:
+            if len(getattr(self, name)) != n_nodes:
+                raise ValueError(
+                    f"{name} must have one entry for each of the {n_nodes} nodes, got "
+                    f"{len(getattr(self, name))}."
+                )
+        if self.images is not None:
+            return Images(self.images, cmap)
+        if self.features is not None:
+            return FeatureNames(self.features)
+        if self.class_counts is not None:
+            return ClassMix(self.class_counts, self._check_class_names())
+        return Nothing()
+
+    def _check_class_names(self) -> list[str]:
+        """Return the names of the classes."""
+        n_classes = np.shape(self.class_counts)[1]
+        names = range(n_classes) if self.class_names is None else self.class_names
+        if len(names) != n_classes:
+            raise ValueError(
+                f"class_names must have one name for each of the {n_classes} classes, "
+                f"got {len(names)}."
+            )
+        return [str(name) for name in names]
+
+    def _check_texts(
+        self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
+    ) -> tuple[list[str], list[str]]:
+        """Return the texts above and below each node."""
+        tree = self.dendrogram
+        if titles is None:
+            titles = self.n_node_samples
+        if titles is None:
+            titles = tree.n_node_samples
+        if len(titles) != tree.n_nodes:
+            raise ValueError(
+                f"titles must have one text for each of the {tree.n_nodes} nodes, "
+                f"got {len(titles)}."
+            )
+        if cluster_names is None:
+            cluster_names = [f"#{label}" for label in range(tree.n_leaves)]
+        names = check_cluster_names(cluster_names, tree.n_leaves)
+        below = ["" if label < 0 else names[label] for label in tree.leaf_label]
+        return [str(title) for title in titles], below
+
+    def _draw_legend(self, content: Content) -> Legend | None:
+        """Draw the legend at the right."""
+        handles = content.legend_handles()
+        if not handles:
+            return None
+        return self.ax_.legend(
+            handles=handles,
+            loc="upper right",
+            borderaxespad=0.0,
+            fontsize=8,
+            frameon=False,
+        )
+
+
+def _pack(above: str, content: OffsetBox | None, below: str, scale: float) -> OffsetBox:
+    """Return a content with texts above and below."""
+    from matplotlib.offsetbox import VPacker
+
+    boxes = [
+        text_box(above, scale) if above else None,
+        content,
+        text_box(below, scale, weight="bold") if below else None,
+    ]
+    boxes = [box for box in boxes if box is not None]
+    return VPacker(children=boxes, align="center", pad=0, sep=1)
+
+
+def _image_shape(X: ArrayLike | None) -> tuple[int, ...] | None:
+    """Return the shape of the images in X, or None if there are rows."""
+    shape = getattr(X, "shape", ())
+    return tuple(shape[1:]) if len(shape) > 2 else None
+
+
+def _flatten(estimator: Any, X: ArrayLike) -> ArrayLike:
+    """Return images as rows, if the estimator doesn't take images."""
+    if estimator.image_shape is None and _image_shape(X) is not None:
+        return X.reshape(X.shape[0], -1)
+    return X

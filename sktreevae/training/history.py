@@ -1,0 +1,43 @@
+"""Records of the epochs of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["History"]
+
+
+class History:
+    """Records of the epochs of a fit.
+
+    Parameters
+    ----------
+    before : dict of lists, default=None
+        Records of earlier fits, which come first in the lists.
+
+    Attributes
+    ----------
+    records : list of dict
+        Records of this fit.
+    lists : dict of lists
+        One list for each entry of the records; they grow with each epoch.
+    """
+
+    def __init__(self, before: Mapping[str, list] | None = None) -> None:
+        self._before = before or {}
+        self.records: list[dict[str, object]] = []
+        self.lists = {name: list(values) for name, values in self._before.items()}
+
+    def append(self, record: dict[str, object]) -> None:
+        """Add the record of an epoch."""
+        self.records.append(record)
+        for name, value in record.items():
+            self.lists.setdefault(name, []).append(value)
+
+    def as_lists(self) -> dict[str, list]:
+        """Return copies of the lists; complete even if `append` was interrupted."""
+        names = self.records[0] if self.records else ()
+        return {
+            name: [*self._before.get(name, ()), *(r[name] for r in self.records)]
+            for name in names
+        }

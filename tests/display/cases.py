@@ -1,0 +1,106 @@
+"""Trees to draw, and checks of drawings."""
+
+import numpy as np
+from matplotlib.text import Text
+
+from sktreevae import Dendrogram
+
+N_LEAVES = (4, 10, 20, 40, 100)
+
+
+def random_tree(n_leaves, shape="random"):
+    """Return a tree whose leaves have 1, 2, ... samples.
+
+    Any leaf is split next in a "random" tree, the first one in a "balanced" tree, and
+    the last one in a "chain".
+    """
+    rng = np.random.default_rng(n_leaves)
+    children, leaves = {}, [0]
+    for i in range(n_leaves - 1):
+        at = {"random": rng.integers(len(leaves)), "balanced": 0, "chain": -1}[shape]
+        node = leaves.pop(at)
+        children[node] = [2 * i + 1, 2 * i + 2]
+        leaves += children[node]
+    # Number the nodes breadth first.
+    parent, order = [-1], [0]
+    for position, node in enumerate(order):  # grows: a queue
+        for child in children.get(node, ()):
+            parent.append(position)
+            order.append(child)
+    height = np.zeros(len(parent))
+    for node in range(len(parent) - 1, 0, -1):
+        above = height[node] + rng.uniform(0.1, 1.0)
+        height[parent[node]] = max(height[parent[node]], above)
+    labels = np.repeat(np.arange(n_leaves), np.arange(1, n_leaves + 1))
+    tree = Dendrogram(parent, height, labels)
+    tree.support[tree.internal_nodes] = rng.uniform(-1, 2, n_leaves - 1)
+    tree.support_error[tree.internal_nodes] = 0.1
+    return tree
+
+
+class FittedModel:
+    """Estimator as it is after a fit, without the training."""
+
+    def __init__(self, tree, n_features=16):
+        self.dendrogram_ = tree
+        self.n_features = n_features
+        self.image_shape = None
+
+    def training_data(self):
+        """Return the training data: the label of the leaf in all features."""
+        return np.repeat(self.dendrogram_.labels[:, None], self.n_features, axis=1)
+
+    def predict(self, X, n_clusters=None):
+        assert np.shape(X)[1:] == (self.n_features,)
+        cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_leaves)
+        return cut[np.asarray(X)[:, 0].astype(int)]
+
+    def transform(self, X):
+        angle = np.asarray(X, dtype=float)[:, :1]
+        noise = np.random.default_rng(0).normal(scale=0.1, size=(len(X), 3))
+        return np.hstack([np.cos(angle), np.sin(angle), angle]) + noise
+
+    def node_means(self):
+        return np.outer(np.arange(self.dendrogram_.n_nodes), np.ones(self.n_features))
+
+    def top_features(self, *, n_features, feature_names):
+        names = np.array(feature_names or ["age", "size", "weight"])[:n_features]
+        effect = np.array([2.0, -1.0, 0.5])[:n_features]
+        none = (names[:0], effect[:0])
+        return [none, *[(names, effect)] * (self.dendrogram_.n_nodes - 1)]
+
+
+def visible_texts(figure):
+    """Return the texts that a drawing shows."""
+    figure.canvas.figure.draw_without_rendering()
+    texts = figure.findobj(lambda a: isinstance(a, Text) and a.get_text().strip())
+    # Artists of invisible parents, and of axes that are off, are not drawn.
+    hidden = set()
+    for ax in figure.findobj(lambda a: hasattr(a, "axison")):
+        if not ax.axison:
+            hidden |= set(ax.xaxis.findobj(Text)) | set(ax.yaxis.findobj(Text))
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                is_out = not low - 1e-9 <= tick.get_loc() <= high + 1e-9
+                if is_out or not tick.label1.get_visible():
+                    hidden.add(tick.label1)
+                if is_out or not tick.label2.get_visible():
+                    hidden.add(tick.label2)
+    return [text for text in texts if text.get_visible() and text not in hidden]
+
+
+def assert_legible(figure):
+    """Check that texts don't overlap, are in the figure, and aren't too small."""
+    texts = visible_texts(figure)
+    assert texts
+    assert min(text.get_fontsize() for text in texts) >= 5.99
+    boxes = np.array([text.get_window_extent().extents for text in texts])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    outer = figure.bbox.extents
+    is_cut = (low < outer[:2] - 1) | (high > outer[2:] + 1)
+    assert not [texts[i] for i in np.flatnonzero(is_cut.any(axis=1))]
+    # Glyphs are smaller than their boxes, which may touch.
+    common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    overlaps = np.triu((common > 1).all(axis=2), k=1)
+    assert not [(texts[i], texts[j]) for i, j in np.argwhere(overlaps)]

@@ -1,0 +1,104 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from sktreevae.display import EmbeddingDisplay
+
+from .cases import N_LEAVES, FittedModel, assert_legible, random_tree
+
+draw = EmbeddingDisplay.from_estimator
+
+SIZES = pytest.mark.parametrize("n_leaves", N_LEAVES)
+
+
+@pytest.fixture
+def model():
+    return FittedModel(random_tree(6))
+
+
+def test_samples_have_the_colors_of_their_clusters(model):
+    X = model.training_data()
+    colors = draw(model, X).scatter_.get_facecolors()
+    expected = [f"C{label}" for label in model.dendrogram_.labels]
+    assert plt.matplotlib.colors.same_color(colors, expected)
+    cut = model.predict(X, n_clusters=3)
+    colors = draw(model, X, n_clusters=3).scatter_.get_facecolors()
+    expected = [f"C{label}" for label in cut]
+    assert plt.matplotlib.colors.same_color(colors, expected)
+
+
+def test_coordinates_are_principal_components_by_default(model):
+    X = model.training_data()
+    display = draw(model, X)
+    embedding = model.transform(X)
+    centered = embedding - embedding.mean(axis=0)
+    left, scale, _ = np.linalg.svd(centered, full_matrices=False)
+    expected = np.abs(left * scale)[:, :2]
+    np.testing.assert_allclose(np.abs(display.coordinates), expected)
+    share = scale[0] ** 2 / (scale**2).sum()
+    assert display.ax_.get_xlabel() == f"PC 1 ({share:.0%} of variance)"
+
+
+def test_coordinates_can_be_given(model):
+    X = model.training_data()
+    coordinates = np.random.default_rng(0).normal(size=(len(X), 2))
+    display = draw(model, X, coordinates=coordinates)
+    np.testing.assert_array_equal(display.scatter_.get_offsets(), coordinates)
+    assert display.ax_.get_xlabel() == "dimension 1"
+
+
+def test_names_are_at_the_medians_of_the_clusters(model):
+    X = model.training_data()
+    display = draw(model, X, cluster_names=list("abcdef"))
+    assert [text.get_text() for text in display.texts_] == list("abcdef")
+    points = display.coordinates[model.dendrogram_.labels == 3]
+    np.testing.assert_allclose(
+        display.texts_[3].get_position(), np.median(points, axis=0)
+    )
+
+
+def test_clusters_without_samples_have_no_name(model):
+    X = model.training_data()
+    display = draw(model, X[X[:, 0] != 2])
+    assert [text.get_text() for text in display.texts_] == list("01345")
+
+
+def test_names_of_large_clusters_come_first():
+    labels = [0, 1, 1]
+    display = EmbeddingDisplay([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], labels).plot()
+    assert [text.get_visible() for text in display.texts_] == [False, True]
+
+
+@SIZES
+def test_new_figures_are_legible(n_leaves):
+    model = FittedModel(random_tree(n_leaves))
+    display = draw(model, model.training_data())
+    assert_legible(display.figure_)
+
+
+@SIZES
+def test_given_axes_are_legible(n_leaves):
+    model = FittedModel(random_tree(n_leaves))
+    figure, ax = plt.subplots(figsize=(4, 3))
+    names = [f"cluster {label}" for label in range(n_leaves)]
+    draw(model, model.training_data(), ax=ax, cluster_names=names)
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("shape", [(21, 3), (20, 2)])
+def test_there_must_be_two_coordinates_for_each_sample(model, shape):
+    message = r"coordinates must have shape \(n_samples, 2\) with 21 samples, got"
+    with pytest.raises(ValueError, match=message):
+        draw(model, model.training_data(), coordinates=np.zeros(shape))
+    assert not plt.get_fignums()
+
+
+def test_there_must_be_a_name_for_each_cluster(model):
+    message = "cluster_names must have one name .* 6 clusters, got 1"
+    with pytest.raises(ValueError, match=message):
+        draw(model, model.training_data(), cluster_names=["a"])
+
+
+def test_the_cut_must_exist(model):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
+        draw(model, model.training_data(), n_clusters=7)

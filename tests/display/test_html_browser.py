@@ -1,0 +1,326 @@
+"""The page of a tree in headless Chromium."""
+
+import numpy as np
+import pytest
+
+from sktreevae import Dendrogram
+
+from .chromium import Chromium, find_chromium
+
+pytestmark = pytest.mark.skipif(
+    find_chromium() is None, reason="Chromium is not installed"
+)
+
+FAILURES = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+
+FOCUSED = "document.activeElement.getAttribute('aria-label').split(',')[0]"
+
+VISIBLE = """
+Array.from(document.querySelectorAll("[role=treeitem] > .card"))
+    .filter((card) => card.checkVisibility() && card.offsetHeight > 0)
+    .map((card) => card.querySelector("b").textContent)
+"""
+
+TIP = """
+(() => {
+  const tip = document.getElementById("tip");
+  return getComputedStyle(tip).visibility === "visible" ? tip.innerText : "";
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    browser = Chromium()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def tree():
+    tree = Dendrogram(
+        [-1, 0, 0, 1, 1, 2, 2], [9, 4, 6, 0, 0, 0, 0], np.repeat(np.arange(4), 5)
+    )
+    tree.support[:3], tree.support_error[:3] = [5.0, 0.1, 4.0], 0.2
+    return tree
+
+
+@pytest.fixture(scope="module")
+def path(tree, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pages") / "tree.html"
+    X = np.random.default_rng(0).random((20, 64))
+    tree.export_html(path, X, image_shape=(8, 8), y=np.arange(20) // 10)
+    return path
+
+
+@pytest.fixture
+def page(browser, path):
+    """Return a browser with a fresh page, which must not fail or load anything."""
+    browser.open(path)
+    yield browser
+    browser.evaluate("new Promise((done) => setTimeout(done))")
+    assert failures(browser) == []
+    assert requests(browser) == [path.resolve().as_uri()]
+
+
+def failures(browser):
+    """Return the exceptions and all that was written to the console."""
+    return [event for event in browser.events if event.get("method") in FAILURES]
+
+
+def requests(browser):
+    """Return what was loaded, except images in the page itself."""
+    urls = [
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event.get("method") == "Network.requestWillBeSent"
+    ]
+    return [url for url in urls if not url.startswith("data:")]
+
+
+def card(name):
+    return f'[aria-label^="{name},"] > .card'
+
+
+def focus_root(page):
+    page.evaluate("document.querySelector('[role=treeitem]').focus()")
+
+
+def test_a_fresh_page_shows_all_nodes_of_a_small_tree(page):
+    assert len(page.evaluate(VISIBLE)) == 7
+
+
+def test_images_are_drawn(page):
+    widths = page.evaluate(
+        "Array.from(document.images).map((image) => image.naturalWidth)"
+    )
+    assert widths == [8] * 7
+
+
+def test_a_click_folds_and_unfolds(page):
+    page.click(card("node 1"))
+    folded = page.evaluate(VISIBLE)
+    assert folded == ["node 0", "node 1", "node 2", "cluster 2", "cluster 3"]
+    page.click(card("node 1"))
+    assert len(page.evaluate(VISIBLE)) == 7
+
+
+def test_the_clicked_card_stays_in_its_place(page):
+    page.send("Emulation.setScrollbarsHidden", hidden=True)
+    before = page.center(card("node 2"))
+    page.click(card("node 2"))
+    after = page.center(card("node 2"))
+    # A page that isn't scrolled can't move down.
+    assert after[0] == pytest.approx(before[0])
+    assert after[1] <= before[1]
+
+
+def test_a_click_on_a_leaf_selects_it(page):
+    page.click(card("cluster 2"))
+    assert page.evaluate(FOCUSED) == "cluster 2"
+    assert len(page.evaluate(VISIBLE)) == 7
+
+
+def test_arrow_keys_walk_through_the_tree(page):
+    focus_root(page)
+    for key, expected in [
+        ("ArrowRight", "node 1"),
+        ("ArrowRight", "cluster 0"),
+        ("ArrowRight", "cluster 0"),
+        ("ArrowDown", "cluster 1"),
+        ("ArrowDown", "node 2"),
+        ("ArrowUp", "cluster 1"),
+        ("ArrowLeft", "node 1"),
+        ("End", "cluster 3"),
+        ("ArrowDown", "cluster 3"),
+        ("Home", "node 0"),
+        ("ArrowUp", "node 0"),
+    ]:
+        page.press(key)
+        assert page.evaluate(FOCUSED) == expected
+
+
+def test_left_folds_and_right_unfolds(page):
+    focus_root(page)
+    page.press("ArrowLeft")
+    assert page.evaluate(VISIBLE) == ["node 0"]
+    page.press("ArrowRight")
+    assert len(page.evaluate(VISIBLE)) == 7
+    assert page.evaluate(FOCUSED) == "node 0"
+
+
+@pytest.mark.parametrize("key", ["Enter", " "])
+def test_enter_and_space_fold_and_unfold(page, key):
+    focus_root(page)
+    page.press(key)
+    assert page.evaluate(VISIBLE) == ["node 0"]
+    page.press(key)
+    assert len(page.evaluate(VISIBLE)) == 7
+
+
+def test_folded_nodes_are_passed_over(page):
+    page.click(card("node 1"))
+    page.press("ArrowDown")
+    assert page.evaluate(FOCUSED) == "node 2"
+
+
+def test_the_tab_key_reaches_the_tree_after_the_controls(page):
+    page.press("Tab", "Tab", "Tab", "Tab")
+    assert page.evaluate(FOCUSED) == "node 0"
+
+
+def test_focus_is_visible(page):
+    page.press("Tab", "Tab", "Tab", "Tab", "ArrowRight")
+    outline = page.evaluate(
+        "getComputedStyle(document.activeElement.firstElementChild).outlineStyle"
+    )
+    assert outline == "solid"
+
+
+def test_the_slider_shows_cuts(page, tree):
+    for n_clusters in (1, 2, 3, 4):
+        page.evaluate(
+            "(() => {const cut = document.getElementById('cut');"
+            f"cut.value = {n_clusters}; cut.dispatchEvent(new Event('input'));}})()"
+        )
+        assert len(page.evaluate(VISIBLE)) == 2 * n_clusters - 1
+        assert page.evaluate("document.getElementById('n-shown').value") == str(
+            n_clusters
+        )
+    page.evaluate(
+        "(() => {const cut = document.getElementById('cut');"
+        "cut.value = 3; cut.dispatchEvent(new Event('input'));})()"
+    )
+    # Node 2 is higher than node 1.
+    assert tree.cut(3).tolist() == [0, 0, 1, 2]
+    assert "cluster 2" in page.evaluate(VISIBLE)
+    assert "cluster 0" not in page.evaluate(VISIBLE)
+
+
+def test_buttons_fold_and_unfold_everything(page):
+    page.click("#fold")
+    assert page.evaluate(VISIBLE) == ["node 0"]
+    page.click("#unfold")
+    assert len(page.evaluate(VISIBLE)) == 7
+
+
+def test_folding_around_the_selected_node_selects_the_folded_one(page):
+    page.click(card("cluster 3"))
+    page.press("ArrowLeft")
+    page.click("#fold")
+    in_order = "document.querySelector('[role=treeitem][tabindex=\"0\"]').ariaLabel"
+    assert page.evaluate(in_order).startswith("node 0")
+    focus_root(page)
+    page.press("ArrowRight")
+    assert page.evaluate(VISIBLE) == ["node 0", "node 1", "node 2"]
+
+
+def test_pointing_at_a_node_shows_its_details(page):
+    assert page.evaluate(TIP) == ""
+    page.mouse("mouseMoved", card("node 1"))
+    text = page.evaluate(TIP)
+    for part in ("50% to cluster 0", "0.1 ± 0.2 nats", "4 nats", "10 (50% of all)"):
+        assert part in text
+    assert "Held-out samples don't support the split." in text
+    page.mouse("mouseMoved", "header")
+    assert page.evaluate(TIP) == ""
+
+
+def test_focus_shows_the_details_and_escape_hides_them(page):
+    focus_root(page)
+    assert page.evaluate(TIP).startswith("node 0")
+    page.press("Escape")
+    assert page.evaluate(TIP) == ""
+
+
+@pytest.mark.parametrize("name", ["node 0", "cluster 0", "cluster 3"])
+def test_details_are_inside_of_the_window(page, name):
+    page.mouse("mouseMoved", card(name))
+    box = page.evaluate(
+        "(() => {const box = document.getElementById('tip').getBoundingClientRect();"
+        "return [box.left, box.top, innerWidth - box.right, innerHeight - box.bottom];"
+        "})()"
+    )
+    assert min(box) >= 0
+
+
+def test_color_schemes_differ(page):
+    color = "getComputedStyle(document.body).backgroundColor"
+    page.prefer("light")
+    light = page.evaluate(color)
+    page.prefer("dark")
+    assert page.evaluate(color) != light
+    page.prefer("light")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "<script>missing()</script>",
+        "<script>console.log(1)</script>",
+        '<img src="http://127.0.0.1:9/x.png">',
+        '<link rel="stylesheet" href="other.css">',
+    ],
+)
+def test_failures_and_requests_are_noticed(browser, path, tmp_path, harm):
+    harmed = tmp_path / "tree.html"
+    harmed.write_text(path.read_text().replace("</body>", f"{harm}</body>"))
+    browser.open(harmed)
+    browser.evaluate("new Promise((done) => setTimeout(done))")
+    assert failures(browser) or len(requests(browser)) > 1
+
+
+def test_names_run_no_code(browser, tree, tmp_path):
+    path = tmp_path / "tree.html"
+    name = "</script><script>window.harmed = true</script><b onclick=x>"
+    names = [name, "<img src=x onerror='window.harmed = true'>", "'\"", "&lt;"]
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    tree.export_html(path, X, cluster_names=names, feature_names=[name, "$title"])
+    browser.open(path)
+    browser.mouse("mouseMoved", "[role=treeitem] > .card")
+    assert browser.evaluate("typeof window.harmed") == "undefined"
+    assert set(names) <= set(browser.evaluate(VISIBLE))
+    assert failures(browser) == []
+
+
+def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):
+    path = tmp_path / "tree.html"
+    rng = np.random.default_rng(0)
+    parent = [-1]
+    for node in range(99):
+        parent += [node, node]
+    height = np.arange(199)[::-1]
+    labels = np.arange(1000) % 100
+    tree = Dendrogram(parent, height, labels=labels)
+    tree.export_html(path, rng.normal(size=(1000, 5)), y=labels % 13)
+    browser.open(path)
+    browser.click("#unfold")
+    boxes = np.array(
+        browser.evaluate(
+            "Array.from(document.querySelectorAll('.card'), (card) => {"
+            "const box = card.getBoundingClientRect();"
+            "return [box.left, box.top, box.right, box.bottom];})"
+        )
+    )
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    overlap = np.minimum(high, high[:, 0]) - np.maximum(low, low[:, 0])
+    is_overlapping = (overlap > 0).all(axis=2)
+    assert is_overlapping.sum() == len(boxes) == 199
+    assert not browser.evaluate(
+        "Array.from(document.querySelectorAll('.card .name b, .card .sizes'))"
+        ".some((text) => text.scrollWidth > text.clientWidth)"
+    )
+
+
+def test_without_scripts_everything_is_unfolded(browser, tmp_path):
+    path = tmp_path / "tree.html"
+    parent = [-1, *np.repeat(np.arange(19), 2)]
+    Dendrogram(parent, np.arange(39)[::-1], labels=[]).export_html(path)
+    browser.open(path)
+    assert len(browser.evaluate(VISIBLE)) == 2 * 12 - 1
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(path)
+        assert len(browser.evaluate(VISIBLE)) == 39
+    finally:
+        browser.send("Emulation.setScriptExecutionDisabled", value=False)

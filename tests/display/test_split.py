@@ -1,0 +1,240 @@
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from sktreevae.display import SplitDisplay
+
+
+def make_explanation(n_features=4, *, is_checked=False, seed=0):
+    """Return what `TreeVAEClustering.explain` returns, with means of known features."""
+    rng = np.random.default_rng(seed)
+    left, right = rng.normal(size=(2, n_features))
+    effect = left - right
+    order = np.argsort(-np.abs(effect))
+    check = SimpleNamespace(
+        left_mean=left[order] + 1, right_mean=right[order], effect=effect[order] + 1
+    )
+    return SimpleNamespace(
+        node=3,
+        branch_names=("node 5 (cluster 0)", "node 6 (clusters 1-2)"),
+        features=order,
+        feature_names=np.array([f"feature {i}" for i in order]),
+        left_mean=left[order],
+        right_mean=right[order],
+        effect=effect[order],
+        check=check if is_checked else None,
+    )
+
+
+class Estimator:
+    """An estimator that explains its splits."""
+
+    def __init__(self, image_shape=None, n_features=64):
+        self.image_shape = image_shape
+        self.n_features = n_features
+        self.calls = []
+
+    def explain(self, node, X, *, n_features, feature_names):
+        self.calls.append((node, X, n_features, feature_names))
+        return make_explanation(n_features or self.n_features)
+
+
+def tick_labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_bars_are_the_effects():
+    found = make_explanation()
+    display = SplitDisplay(found).plot()
+    widths = [bar.get_width() for bar in display.bars_]
+    np.testing.assert_allclose(widths, found.effect)
+    assert tick_labels(display.ax_.yaxis) == found.feature_names.tolist()
+    assert display.figure_ is display.ax_.figure
+    assert display.axes_.item() is display.ax_
+    assert display.points_ is None
+    assert display.images_ == []
+
+
+def test_larger_in_the_left_branch_is_on_the_left():
+    ax = SplitDisplay(make_explanation()).plot().ax_
+    left, right = ax.get_xlim()
+    assert left == -right > 0
+    bottom, top = ax.get_ylim()
+    assert bottom > top  # the largest effect is on top
+
+
+def test_colors_are_the_directions():
+    found = make_explanation()
+    display = SplitDisplay(found).plot()
+    legend = display.ax_.get_legend()
+    color_of = {
+        text.get_text().split(":")[0]: patch.get_facecolor()
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    for bar, effect in zip(display.bars_, found.effect, strict=True):
+        side = "left" if effect > 0 else "right"
+        assert bar.get_facecolor() == color_of[side]
+    assert legend.get_title().get_text() == "node 3"
+    assert legend.get_texts()[1].get_text() == "right: larger in node 6 (clusters 1-2)"
+
+
+def test_means_stand_beside_the_bars():
+    found = make_explanation()
+    (means,) = SplitDisplay(found).plot().ax_.child_axes
+    expected = [
+        f"{a:.3g} vs {b:.3g}"
+        for a, b in zip(found.left_mean, found.right_mean, strict=True)
+    ]
+    assert tick_labels(means.yaxis) == expected
+
+
+def test_effects_in_the_data_are_points():
+    found = make_explanation(is_checked=True)
+    display = SplitDisplay(found).plot()
+    np.testing.assert_allclose(display.points_.get_offsets()[:, 0], found.check.effect)
+    assert "effect in X" in [t.get_text() for t in display.ax_.get_legend().get_texts()]
+    assert np.abs(found.check.effect).max() < display.ax_.get_xlim()[0]
+
+
+def test_bars_are_drawn_on_the_given_axes():
+    _, axes = plt.subplots(1, 2)
+    display = SplitDisplay(make_explanation()).plot(axes[1])
+    assert display.ax_ is axes[1]
+    assert len(plt.get_fignums()) == 1
+
+
+@pytest.mark.parametrize("n_features", [1, 10, 30])
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_no_text_overlaps_or_is_cut(n_features, is_checked):
+    found = make_explanation(n_features, is_checked=is_checked)
+    found.feature_names = np.array(["a rather long name of a feature"] * n_features)
+    display = SplitDisplay(found).plot()
+    figure = display.figure_
+    figure.canvas.draw()
+    (means,) = display.ax_.child_axes
+    legend = display.ax_.get_legend()
+    texts = [
+        *display.ax_.get_yticklabels(),
+        *display.ax_.get_xticklabels()[1:-1],
+        *means.get_yticklabels(),
+        *legend.get_texts(),
+        legend.get_title(),
+        display.ax_.xaxis.label,
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+        assert box.count_overlaps(boxes[:i]) == 0
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_images_are_the_means_and_their_difference(shape, is_checked):
+    found = make_explanation(72, is_checked=is_checked)
+    display = SplitDisplay(found, image_shape=shape).plot()
+    sources = [found, found.check][: 1 + is_checked]
+    assert display.axes_.shape == (len(sources), 3)
+    assert len(display.images_) == 3 * len(sources)
+    assert display.bars_ is None
+    for row, source in enumerate(sources):
+        left, right = np.empty(72), np.empty(72)
+        left[found.features], right[found.features] = (
+            source.left_mean,
+            source.right_mean,
+        )
+        shown = [np.asarray(image.get_array()) for image in display.images_[3 * row :]]
+        np.testing.assert_allclose(shown[2], (left - right).reshape(8, 9))
+        low, high = min(left.min(), right.min()), max(left.max(), right.max())
+        for actual, mean in zip(shown, (left, right), strict=False):
+            expected = (mean.reshape(8, 9) - low) / (high - low)
+            np.testing.assert_allclose(actual, expected)
+
+
+def test_differences_are_symmetric_around_white():
+    display = SplitDisplay(make_explanation(64), image_shape=(8, 8)).plot()
+    low, high = display.images_[2].get_clim()
+    assert low == -high < 0
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 3), (3, 8, 9)])
+def test_colors_are_on_the_last_axis(shape):
+    found = make_explanation(8 * 9 * 3)
+    display = SplitDisplay(found, image_shape=shape).plot()
+    left, _, difference = (np.asarray(i.get_array()) for i in display.images_)
+    values = np.empty(8 * 9 * 3)
+    values[found.features] = found.left_mean - found.right_mean
+    image = values.reshape(shape)
+    if shape[0] == 3:
+        image = np.moveaxis(image, 0, -1)
+    assert left.shape == (8, 9, 3)
+    np.testing.assert_allclose(difference, image.mean(-1))
+
+
+def test_equal_images_are_drawn():
+    found = make_explanation(64)
+    found.left_mean = found.right_mean = np.ones(64)
+    display = SplitDisplay(found, image_shape=(8, 8)).plot()
+    display.figure_.canvas.draw()
+    assert (np.asarray(display.images_[2].get_array()) == 0).all()
+
+
+def test_images_name_the_branches():
+    display = SplitDisplay(make_explanation(64), image_shape=(8, 8)).plot()
+    titles = [axis.get_title() for axis in display.axes_[0]]
+    assert titles == [
+        "node 5\n(cluster 0)",
+        "node 6\n(clusters 1-2)",
+        "difference\nleft - right",
+    ]
+
+
+def test_images_need_all_features():
+    message = "means 64 features, but the explanation has 10.*n_features=None"
+    with pytest.raises(ValueError, match=message):
+        SplitDisplay(make_explanation(10), image_shape=(8, 8))
+
+
+def test_images_divide_a_subplot():
+    _, axes = plt.subplots(1, 2)
+    display = SplitDisplay(make_explanation(64), image_shape=(8, 8)).plot(axes[0])
+    assert not axes[0].axison
+    assert all(
+        a.get_position().x1 <= axes[1].get_position().x0 for a in display.axes_.flat
+    )
+    free = plt.figure().add_axes((0.1, 0.1, 0.8, 0.8))
+    with pytest.raises(ValueError, match="ax must be a subplot"):
+        SplitDisplay(make_explanation(64), image_shape=(8, 8)).plot(free)
+
+
+def test_an_estimator_explains_the_split():
+    estimator = Estimator()
+    display = SplitDisplay.from_estimator(
+        estimator, 3, "X", n_features=5, feature_names="names"
+    )
+    assert estimator.calls == [(3, "X", 5, "names")]
+    assert len(display.bars_) == 5
+
+
+def test_images_of_an_estimator_are_drawn_by_default():
+    estimator = Estimator(image_shape=(8, 8))
+    assert len(SplitDisplay.from_estimator(estimator).images_) == 3
+    assert estimator.calls == [(0, None, None, None)]
+    bars = SplitDisplay.from_estimator(estimator, image_shape=None).bars_
+    assert len(bars) == 10
+    images = SplitDisplay.from_estimator(Estimator(), image_shape=(16, 4)).images_
+    assert images[0].get_array().shape == (16, 4)
+
+
+def test_the_image_shape_is_checked():
+    with pytest.raises(ValueError, match="a tuple, 'auto' or None, got 'images'"):
+        SplitDisplay.from_estimator(Estimator(), image_shape="images")
+
+
+def test_drawings_need_matplotlib(no_matplotlib):
+    with pytest.raises(ImportError, match="Install it with"):
+        SplitDisplay(make_explanation()).plot()

@@ -1,0 +1,324 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.offsetbox import DrawingArea, OffsetImage
+from scipy import sparse
+
+from sktreevae.display import TreeDisplay
+from sktreevae.display._layout import tidy_positions
+
+from .cases import N_LEAVES, FittedModel, assert_legible, random_tree
+
+draw = TreeDisplay.from_dendrogram
+
+SIZES = pytest.mark.parametrize("n_leaves", N_LEAVES)
+SHAPES = pytest.mark.parametrize("shape", ["random", "balanced", "chain"])
+
+
+def display_of(tree, content):
+    """Return a display that hasn't been drawn."""
+    rng = np.random.default_rng(0)
+    if content == "images":
+        return TreeDisplay(tree, images=rng.uniform(size=(tree.n_nodes, 8, 8)))
+    if content == "features":
+        names = [["petal width (cm)", "stem"]] * tree.n_nodes
+        return TreeDisplay(tree, features=names)
+    counts = rng.integers(0, 10, (tree.n_nodes, 6))
+    return TreeDisplay(tree, class_counts=counts, class_names=list("abcdef"))
+
+
+def parts(box, kind):
+    """Return the parts of a kind that a drawn node has."""
+    return [part for part in box.offsetbox.get_children() if isinstance(part, kind)]
+
+
+def texts(box):
+    """Return the texts at a drawn node, from top to bottom."""
+    children = box.offsetbox.get_children()
+    return [part.get_text() for part in children if hasattr(part, "get_text")]
+
+
+def drawn_images(display):
+    images = [parts(box, OffsetImage)[0] for box in display.boxes_]
+    return [np.asarray(image.get_data()) for image in images]
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 1), (8, 8, 3), (8, 8, 4)])
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_every_node_shows_the_mean_of_its_samples(tree, shape, is_flat):
+    images = np.arange(4.0).reshape(4, *(1 for _ in shape)) / 3 * np.ones((4, *shape))
+    X = images.reshape(4, -1) if is_flat else images
+    display = draw(tree, X, image_shape=shape if is_flat else None)
+    means = [image.mean() for image in drawn_images(display)]
+    np.testing.assert_allclose(means, np.divide([1.5, 1.0, 3.0, 0.5, 2.0], 3))
+
+
+def test_channels_may_be_first(tree):
+    X = np.random.default_rng(0).uniform(size=(4, 3, 8, 9))
+    images = draw(tree, X).images
+    np.testing.assert_allclose(images[2], X[3].transpose(1, 2, 0))
+    np.testing.assert_allclose(images[0], X.mean(axis=0).transpose(1, 2, 0))
+
+
+def test_sparse_rows_have_the_same_means(tree):
+    X = np.random.default_rng(0).integers(0, 2, (4, 64))
+    images = draw(tree, sparse.csr_matrix(X), image_shape=(8, 8)).images
+    np.testing.assert_allclose(images, draw(tree, X, image_shape=(8, 8)).images)
+
+
+def test_colors_outside_of_the_unit_interval_are_scaled(tree):
+    images = np.random.default_rng(0).uniform(0, 255, (5, 8, 8, 3))
+    drawn = drawn_images(TreeDisplay(tree, images=images).plot())
+    assert (np.min(drawn), np.max(drawn)) == (0.0, 1.0)
+    unit = images / 255
+    drawn = drawn_images(TreeDisplay(tree, images=unit).plot())
+    np.testing.assert_array_equal(drawn, unit)
+
+
+def test_gray_images_share_a_scale(tree):
+    images = np.arange(5.0)[:, None, None] * np.ones((5, 8, 8))
+    display = TreeDisplay(tree, images=images).plot(cmap="viridis")
+    for box in display.boxes_:
+        (image,) = parts(box, OffsetImage)
+        assert image.image.get_clim() == (0.0, 4.0)
+        assert image.image.get_cmap().name == "viridis"
+
+
+def test_nodes_without_samples_have_no_image(tree):
+    model = FittedModel(tree)
+    display = TreeDisplay.from_estimator(model, np.zeros((2, 16)), image_shape=(4, 4))
+    assert [len(parts(box, OffsetImage)) for box in display.boxes_] == [1, 1, 0, 1, 0]
+    assert [texts(box)[0] for box in display.boxes_] == ["2", "2", "0", "2", "0"]
+
+
+def test_data_is_not_changed(tree):
+    X = np.ones((4, 8, 8))
+    draw(tree, X)
+    assert (X == 1.0).all()
+
+
+def test_new_data_goes_where_the_estimator_predicts(tree):
+    model = FittedModel(tree)
+    X = np.full((6, 4, 4), [[[0.0]], [[1.0]], [[2.0]], [[2.0]], [[2.0]], [[1.0]]])
+    display = TreeDisplay.from_estimator(model, X)
+    np.testing.assert_array_equal(display.n_node_samples, [6, 3, 3, 1, 2])
+    np.testing.assert_allclose(display.images[:, 0, 0], [8 / 6, 2 / 3, 2, 0, 1])
+
+
+def test_estimators_generate_the_images_without_data(tree):
+    model = FittedModel(tree)
+    display = TreeDisplay.from_estimator(model, image_shape=(2, 8))
+    np.testing.assert_array_equal(display.images[:, 0, 0], range(5))
+    model.image_shape = (4, 4)
+    assert TreeDisplay.from_estimator(model).images.shape == (5, 4, 4)
+
+
+def test_estimators_tell_the_features_of_each_node(tree):
+    model = FittedModel(tree)
+    display = TreeDisplay.from_estimator(model, n_features=2)
+    assert texts(display.boxes_[0]) == ["4"]  # the root
+    assert texts(display.boxes_[1]) == ["3", "age +\nsize \N{MINUS SIGN}"]
+    names = ["length", "mass", "height"]
+    display = TreeDisplay.from_estimator(model, n_features=1, feature_names=names)
+    assert texts(display.boxes_[2]) == ["1", "length +", "#2"]
+
+
+def test_classes_are_counted(tree):
+    y = np.array(["cat", "dog", "dog", "fish"])
+    display = draw(tree, y=y)
+    expected = [[1, 2, 1], [1, 2, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0]]
+    np.testing.assert_array_equal(display.class_counts, expected)
+    assert display.class_names == ["cat", "dog", "fish"]
+    assert [t.get_text() for t in display.legend_.get_texts()] == ["cat", "dog", "fish"]
+    model = FittedModel(tree)
+    display = TreeDisplay.from_estimator(model, model.training_data(), y)
+    np.testing.assert_array_equal(display.class_counts, expected)
+
+
+def test_bars_have_the_shares_of_the_classes(tree):
+    display = draw(tree, y=[0, 1, 1, 2])
+    (area,) = parts(display.boxes_[0], DrawingArea)
+    widths = [bar.get_width() for bar in area.get_children()]
+    np.testing.assert_allclose(np.divide(widths, sum(widths)), [0.25, 0.5, 0.25])
+    (area,) = parts(display.boxes_[2], DrawingArea)
+    assert len(area.get_children()) == 1
+
+
+def test_rare_classes_share_a_color():
+    tree = random_tree(10)
+    y = np.minimum(np.arange(len(tree.labels)), 25)
+    display = draw(tree, y=y)
+    names = [text.get_text() for text in display.legend_.get_texts()]
+    assert len(names) == 20
+    assert names[-2:] == ["25", "other classes"]
+    (area,) = parts(display.boxes_[0], DrawingArea)
+    widths = [bar.get_width() for bar in area.get_children()]
+    np.testing.assert_allclose(widths[-1] / sum(widths), 7 / len(y))
+
+
+def test_texts_are_numbers_of_samples_and_clusters_by_default(tree):
+    display = draw(tree)
+    assert [texts(box) for box in display.boxes_] == [
+        ["4"],
+        ["3"],
+        ["1", "#2"],
+        ["2", "#0"],
+        ["1", "#1"],
+    ]
+    assert display.legend_ is None
+
+
+def test_texts_can_be_given(tree):
+    names, titles = ["ant", "bee", "cow"], list("abcde")
+    display = draw(tree, cluster_names=names, titles=titles)
+    assert [texts(box)[0] for box in display.boxes_] == titles
+    assert [texts(display.boxes_[leaf])[1] for leaf in tree.leaves] == names
+
+
+def test_frames_have_the_colors_of_a_cut(tree):
+    display = draw(tree, n_clusters=2)
+    colors = [box.patch.get_edgecolor() for box in display.boxes_[1:]]
+    expected = ["C0", "C1", "C0", "C0"]
+    assert plt.matplotlib.colors.same_color(colors, expected)
+    assert plt.matplotlib.colors.same_color(display.edges_.get_colors()[:4], expected)
+
+
+@SHAPES
+@pytest.mark.parametrize("orientation", ["top", "left"])
+def test_parents_are_over_the_middle_of_their_children(shape, orientation):
+    tree = random_tree(12, shape)
+    display = draw(tree, orientation=orientation)
+    center = np.array([box.xy for box in display.boxes_])
+    middle = (center[1::2] + center[2::2]) / 2
+    parent = center[tree.parent[1::2]]
+    across, down = (0, 1) if orientation == "top" else (1, 0)
+    np.testing.assert_allclose(parent[:, across], middle[:, across])
+    np.testing.assert_array_equal(center[:, down], tree.depth)
+    assert (center[1::2, across] < center[2::2, across]).all()
+
+
+@SIZES
+@SHAPES
+def test_nodes_of_a_depth_are_apart_and_in_order(n_leaves, shape):
+    tree = random_tree(n_leaves, shape)
+    x = tidy_positions(tree.children_left, tree.children_right)
+    assert x.min() == 0.0
+    # Breadth first, nodes of the same depth are numbered from left to right.
+    assert np.diff(x)[np.diff(tree.depth) == 0].min(initial=np.inf) > 1 - 1e-9
+
+
+def test_subtrees_are_as_close_as_they_can_be():
+    # Two chains to the outside would be 8 wide, if subtrees had columns of their own.
+    tree = random_tree(8, "chain")
+    x = tidy_positions(tree.children_left, tree.children_right)
+    assert x.max() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("n_leaves", "shape", "content"),
+    [
+        *((n_leaves, "random", "images") for n_leaves in N_LEAVES),
+        *((n_leaves, "random", "features") for n_leaves in (10, 40, 100)),
+        *((n_leaves, "random", "classes") for n_leaves in (4, 20, 100)),
+        *((20, shape, "classes") for shape in ("balanced", "chain")),
+    ],
+)
+def test_new_figures_are_legible(n_leaves, shape, content):
+    orientation = "left" if content == "features" else "top"
+    tree = random_tree(n_leaves, shape)
+    display = display_of(tree, content).plot(orientation=orientation)
+    assert all(display.boxes_)
+    assert_legible(display.figure_)
+    assert_disjoint(display)
+
+
+@pytest.mark.parametrize(
+    ("n_leaves", "content"),
+    [
+        *((n_leaves, "images") for n_leaves in N_LEAVES),
+        *((n_leaves, "features") for n_leaves in (4, 40)),
+        *((n_leaves, "classes") for n_leaves in (10, 40)),
+    ],
+)
+def test_given_axes_are_legible(n_leaves, content):
+    figure, ax = plt.subplots(figsize=(5, 4))
+    display = display_of(random_tree(n_leaves), content).plot(ax)
+    assert_legible(figure)
+    assert_disjoint(display)
+    assert display.boxes_[0] is not None
+    n_points = len(display.points_.get_offsets())
+    assert n_points == sum(box is None for box in display.boxes_)
+
+
+def assert_disjoint(display):
+    """Check that nodes don't overlap each other and the legend."""
+    artists = [box for box in display.boxes_ if box is not None]
+    if display.legend_ is not None:
+        artists.append(display.legend_)
+    corners = np.array([artist.get_window_extent().extents for artist in artists])
+    low, high = corners[:, :2], corners[:, 2:]
+    common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    assert not np.triu((common > 1).all(axis=2), k=1).any()
+
+
+def test_small_nodes_become_points():
+    display = display_of(random_tree(40), "images").plot(plt.subplots()[1])
+    is_point = np.array([box is None for box in display.boxes_])
+    n_samples = display.dendrogram.n_node_samples
+    assert 0 < is_point.sum() < 79
+    assert n_samples[is_point].mean() < n_samples[~is_point].mean()
+
+
+def test_a_tree_of_one_leaf_is_drawn():
+    display = draw(random_tree(1), np.zeros((1, 8, 8)))
+    assert texts(display.boxes_[0]) == ["1", "#0"]
+    assert_legible(display.figure_)
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8, 2), (8, 8, 8, 8)])
+def test_images_must_have_one_three_or_four_channels(tree, shape):
+    with pytest.raises(ValueError, match="image_shape must be .height, width., with 1"):
+        draw(tree, np.zeros((4, 64)), image_shape=shape)
+
+
+def test_images_must_have_the_pixels_of_the_data(tree):
+    message = r"image_shape=\(8, 9\) means 72 features, but X has 64"
+    with pytest.raises(ValueError, match=message):
+        draw(tree, np.zeros((4, 64)), image_shape=(8, 9))
+
+
+def test_the_shape_of_flat_images_is_needed(tree):
+    with pytest.raises(ValueError, match="image_shape is needed if the images in X"):
+        draw(tree, np.zeros((4, 64)))
+
+
+def test_there_must_be_an_entry_for_each_sample(tree):
+    with pytest.raises(ValueError, match="X must have one entry .* 4 samples .* got 3"):
+        draw(tree, np.zeros((3, 8, 8)))
+    with pytest.raises(ValueError, match="y must have one entry .* 4 samples .* got 3"):
+        draw(tree, y=[0, 1, 2])
+
+
+def test_there_must_be_an_entry_for_each_node(tree):
+    with pytest.raises(ValueError, match="one text for each of the 5 nodes, got 1"):
+        draw(tree, titles=["a"])
+    message = "images must have one entry for each of the 5 nodes, got 4"
+    with pytest.raises(ValueError, match=message):
+        TreeDisplay(tree, images=np.zeros((4, 8, 8))).plot()
+    assert not plt.get_fignums()
+
+
+def test_there_must_be_a_name_for_each_class(tree):
+    display = TreeDisplay(tree, class_counts=np.ones((5, 2)), class_names=["a"])
+    message = "class_names must have one name for each of the 2 classes, got 1"
+    with pytest.raises(ValueError, match=message):
+        display.plot()
+    assert not plt.get_fignums()
+
+
+def test_there_is_one_kind_of_content(tree):
+    display = display_of(tree, "images")
+    display.class_counts = np.ones((5, 2))
+    message = r"only one of .* got \['images', 'class_counts'\]"
+    with pytest.raises(ValueError, match=message):
+        display.plot()

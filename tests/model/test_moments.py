@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from sktreevae.model import Topology, leaf_moments
+
+from .strategies import balanced, caterpillar, make_model
+
+LIKELIHOODS = ["gaussian", "poisson", "negative_binomial"]
+
+
+@pytest.mark.parametrize("likelihood", [*LIKELIHOODS, "bernoulli"])
+def test_moments_are_those_of_generated_samples(likelihood):
+    model = make_model(caterpillar(3), likelihood=likelihood, scale=0.5)
+    moments = leaf_moments(model, n_draws=10_000)
+    x, leaf = model.sample(40_000, torch.Generator().manual_seed(1))
+    for i in range(3):
+        rows = x[leaf == i]
+        error = (moments.variance[i] / len(rows)).sqrt()
+        assert ((moments.mean[i] - rows.mean(0)).abs() < 5 * error + 0.01).all()
+        if likelihood != "bernoulli":  # which generates probabilities
+            torch.testing.assert_close(
+                moments.variance[i], rows.var(0), rtol=0.1, atol=0
+            )
+
+
+def test_the_variance_of_probabilities_is_that_of_zeros_and_ones():
+    moments = leaf_moments(make_model(balanced(1), likelihood="bernoulli"))
+    expected = moments.mean * (1.0 - moments.mean)
+    torch.testing.assert_close(moments.variance, expected)
+
+
+def test_few_draws_are_enough():
+    model = make_model(balanced(2), scale=0.5)
+    few, many = leaf_moments(model), leaf_moments(model, n_draws=20_000)
+    error = (few.mean - many.mean) / many.variance.sqrt()
+    assert error.abs().max() < 0.1
+
+
+def test_equal_leaves_have_equal_moments():
+    model = make_model(balanced(1))
+    with torch.no_grad():
+        for parameter in model.top_down.parameters():
+            if len(parameter) == 2:  # the leaves, or the nodes below the root
+                parameter[1] = parameter[0]
+        for parameter in model.top_down.p_routers.parameters():
+            parameter.zero_()
+    moments = leaf_moments(model)
+    torch.testing.assert_close(moments.mean[0], moments.mean[1])
+    torch.testing.assert_close(moments.variance[0], moments.variance[1])
+
+
+def test_moments_do_not_depend_on_the_global_seed():
+    model = make_model(Topology.single_leaf())
+    torch.manual_seed(0)
+    first = leaf_moments(model)
+    torch.manual_seed(1)
+    np.testing.assert_array_equal(first.mean, leaf_moments(model).mean)

@@ -1,0 +1,575 @@
+"""Callbacks of scikit-learn, the package's own, and interrupts of a fit."""
+
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sktreevae import TreeVAEClustering
+from sktreevae.callbacks import EarlyStopping, ELBOMonitor
+from sktreevae.training.growth import TreeGrowth
+
+sklearn_callback = pytest.importorskip("sklearn.callback")
+
+GROWTHS = ["guided", "iterative", "published"]
+X, Y = make_blobs([30] * 4, 3, cluster_std=0.5, random_state=0)
+make = partial(
+    TreeVAEClustering,
+    3,
+    hidden_dim=8,
+    latent_dim=2,
+    max_iter=2,
+    random_state=0,
+    n_jobs=1,
+)
+
+
+def names(context):
+    """Return the names of a task and of those above it, the outermost first."""
+    above = () if context.parent is None else names(context.parent)
+    return (*above, context.task_name)
+
+
+class Spy:
+    """Records the tasks; asks for no value that has to be computed."""
+
+    def __init__(self, stops=lambda task: False):
+        self.stops = stops
+        self.events = []
+        self.begun = []
+        self.ended = []
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(names(context))
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended.append(names(context))
+        return self.stops(self)
+
+
+class Keeper(Spy):
+    """Keeps the fitted estimator of each task, and its probabilities then."""
+
+    def __init__(self, stops=lambda task: False):
+        super().__init__(stops)
+        self.kept = []
+
+    def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+        proba = None
+        if fitted_estimator is not None:
+            proba = fitted_estimator.predict_proba(X)
+        self.kept.append((fitted_estimator, proba))
+        self.last_y = y
+        return super().on_fit_task_end(estimator, context)
+
+
+class Interrupt(Spy):
+    """Raises KeyboardInterrupt at the end of the nth task of a name."""
+
+    def __init__(self, name="epoch", n=1):
+        super().__init__()
+        self.name = name
+        self.n = n
+
+    def on_fit_task_end(self, estimator, context):
+        super().on_fit_task_end(estimator, context)
+        ended = [task[-1] for task in self.ended]
+        if ended[-1] == self.name and ended.count(self.name) == self.n:
+            raise KeyboardInterrupt
+
+
+def assert_same(one, two):
+    """Check that two estimators are the same to the bit."""
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+    np.testing.assert_array_equal(one.score_samples(X), two.score_samples(X))
+    np.testing.assert_array_equal(one.linkage_matrix_, two.linkage_matrix_)
+    np.testing.assert_array_equal(one.dendrogram_.support, two.dendrogram_.support)
+    np.testing.assert_equal(one.history_, two.history_)
+    assert one._seed == two._seed
+
+
+@pytest.fixture(scope="module", params=GROWTHS)
+def growth(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def watched(growth):
+    """Return an estimator, and the callback that has kept each stage of it."""
+    keeper = Keeper()
+    model = make(growth=growth, early_stopping=growth == "iterative")
+    return model.set_callbacks(keeper).fit(X, Y), keeper
+
+
+# Tasks
+
+
+def test_a_fit_with_callbacks_is_the_same_to_the_bit(watched):
+    model, _ = watched
+    assert_same(model, clone(model).set_callbacks().fit(X))
+
+
+def test_tasks_of_a_fit(watched, growth):
+    _, keeper = watched
+    stages = [("features",), ("graph",), ("proposal",), ("initialization",)]
+    epochs = [*[("joint", "epoch")] * 2, ("joint",)]
+    expected = [*stages, *epochs]
+    if growth != "guided":
+        phases = [
+            task
+            for name in ("initial", "split")
+            for task in [
+                *[("growth", "proposal")] * (growth == "iterative"),
+                *[("growth", name, "epoch")] * 2,
+                ("growth", name),
+            ]
+        ]
+        finetune = [*[("finetune", "epoch")] * 2, ("finetune",)]
+        expected = [("features",), *phases, ("growth",), *finetune]
+    assert keeper.ended == [("fit", *task) for task in expected] + [("fit",)]
+    assert sorted(keeper.begun) == sorted(keeper.ended)
+    assert keeper.begun[0] == ("fit",)
+    assert keeper.events == ["setup", "teardown"]
+
+
+def test_estimators_that_are_kept_do_not_change(watched):
+    _, keeper = watched
+    n_epochs = 0
+    for task, (model, proba) in zip(keeper.ended, keeper.kept, strict=True):
+        n_epochs += task[-1] == "epoch"
+        if n_epochs == 0:
+            assert model is None
+            continue
+        np.testing.assert_array_equal(model.predict_proba(X), proba)
+        np.testing.assert_array_equal(model.predict(X), model.labels_)
+        assert model.n_iter_ == len(model.history_["epoch"]) == n_epochs
+        assert np.isfinite(model.score(X))
+
+
+def test_the_estimator_of_the_last_task_is_that_of_the_fit(watched):
+    model, keeper = watched
+    assert_same(model, keeper.kept[-1][0])
+    assert_same(model, keeper.kept[-2][0])
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_stopped_fit_is_the_estimator_that_was_kept(watched, growth, n):
+    _, keeper = watched
+    if growth == "guided":
+        n = 1
+
+    def stops(spy):
+        return [task[-1] for task in spy.ended].count("epoch") >= n
+
+    model = make(growth=growth, early_stopping=growth == "iterative")
+    model.set_callbacks(Spy(stops)).fit(X)
+    assert model.n_iter_ == n
+    kept = [fitted for fitted, _ in keeper.kept if fitted is not None]
+    (expected,) = [fitted for fitted in kept if fitted.n_iter_ == n][:1]
+    assert_same(model, expected)
+
+
+def test_a_phase_that_is_stopped_does_not_stop_the_next(growth):
+    def stops(spy):
+        return spy.ended[-1][-1] == "epoch"
+
+    model = make(growth=growth).set_callbacks(Spy(stops)).fit(X)
+    n_phases = {"guided": 1, "iterative": 3, "published": 3}[growth]
+    assert model.history_["epoch"] == [0] * n_phases
+    assert model.n_clusters_ == make(growth=growth).fit(X).n_clusters_
+
+
+def test_a_split_that_is_stopped_ends_the_growth_and_not_the_fit():
+    def stops(spy):
+        return spy.ended[-1][-1] == "initial"
+
+    model = make(growth="iterative").set_callbacks(Spy(stops)).fit(X)
+    assert model.history_["phase"] == ["initial"] * 2 + ["finetune"] * 2
+    assert model.n_clusters_ == 2
+
+
+def test_no_estimator_is_computed_unless_a_callback_asks(growth, monkeypatch):
+    monkeypatch.setattr(TreeGrowth, "finished_copy", None)
+    make(growth=growth).set_callbacks(Spy()).fit(X)
+
+
+def test_rows_are_recomputed_without_a_trace_for_data_out_of_memory():
+    from torch import from_numpy
+    from torch.utils.data import TensorDataset
+
+    rows = TensorDataset(from_numpy(X))
+    model = make(growth="published").fit(rows)
+
+    class Asking(Spy):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            super().on_fit_task_end(estimator, context)
+
+    assert_same(model, clone(model).set_callbacks(Asking()).fit(rows))
+
+
+def test_a_failing_callback_leaves_the_estimator_as_it_was():
+    class Failing(Spy):
+        def on_fit_task_end(self, estimator, context):
+            raise RuntimeError("failed")
+
+    callback = Failing()
+    model = make().set_callbacks(callback)
+    before = vars(model).copy()
+    with pytest.raises(RuntimeError, match="failed"):
+        model.fit(X)
+    assert vars(model) == before
+    assert callback.events == ["setup", "teardown"]
+
+
+def test_invalid_parameters_are_found_before_callbacks_are_set_up():
+    callback = Spy()
+    with pytest.raises(ValueError, match="n_clusters"):
+        TreeVAEClustering(-1).set_callbacks(callback).fit(X)
+    assert callback.events == []
+
+
+def test_a_fitted_estimator_keeps_nothing_of_the_fit(watched):
+    model, _ = watched
+    private = {name for name in vars(model) if name.startswith("_")}
+    assert private - {"_skl_callbacks"} == {
+        name for name in vars(make().fit(X)) if name.startswith("_")
+    }
+
+
+def test_partial_fit_calls_callbacks():
+    keeper = Keeper()
+    model = make().fit(X).set_callbacks(keeper)
+    same = clone(model).set_callbacks().fit(X).partial_fit(X[:50])
+    model.partial_fit(X[:50], Y[:50])
+    path = ("partial_fit", "partial_fit", "epoch")
+    assert keeper.ended == [path, path[:2], path[:1]]
+    np.testing.assert_array_equal(keeper.last_y, Y[:50])
+    for kept, _ in keeper.kept:
+        assert_same(kept, same)
+    assert_same(model, same)
+
+
+def test_the_first_partial_fit_is_one_fit():
+    spy = Spy()
+    make().set_callbacks(spy).partial_fit(X)
+    assert spy.events == ["setup", "teardown"]
+    assert spy.ended[-1] == ("fit",)
+
+
+# Callbacks of scikit-learn
+
+
+def test_scoring_monitor_follows_the_scores_of_known_labels():
+    monitor = sklearn_callback.ScoringMonitor(scoring="adjusted_rand_score")
+    model = make().set_callbacks(monitor)
+    labels = model.fit_predict(X, Y)
+    rows = monitor.get_logs().data
+    assert [row["task_name"] for row in rows] == ["fit", "joint", "epoch", "epoch"]
+    scores = [row["adjusted_rand_score"] for row in rows]
+    assert scores[0] == scores[-1] == pytest.approx(adjusted_rand_score(Y, labels))
+
+
+def test_scoring_monitor_in_a_pipeline():
+    monitor = sklearn_callback.ScoringMonitor(scoring="adjusted_rand_score")
+    pipeline = make_pipeline(StandardScaler(), make().set_callbacks(monitor))
+    pipeline.fit(X, Y)
+    last = monitor.get_logs().data[-1]
+    score = adjusted_rand_score(Y, pipeline.predict(X))
+    assert last["adjusted_rand_score"] == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        make(),
+        make_pipeline(StandardScaler(), make()),
+        GridSearchCV(make(), {"n_clusters": [2, 3]}, cv=2),
+        make(growth="iterative"),
+    ],
+    ids=["alone", "pipeline", "search", "iterative"],
+)
+def test_progress_bar(estimator, capsys):
+    pytest.importorskip("rich")
+    bar = sklearn_callback.ProgressBar(max_propagation_depth=None)
+    clone(estimator).set_callbacks(bar).fit(X)
+    text = capsys.readouterr().out
+    assert "TreeVAEClustering - " in text
+    # All tasks of a known number of steps are complete.
+    assert "100%" in text
+
+
+# Callbacks of the package
+
+
+def test_the_monitor_records_all_fits_of_a_search():
+    monitor = ELBOMonitor()
+    model = make().set_callbacks(monitor)
+    search = GridSearchCV(model, {"n_clusters": [2, 3]}, cv=2).fit(X)
+    logs = monitor.get_logs()
+    assert len({log["run_id"] for log in logs}) == 1
+    assert len({log["task_id_path"] for log in logs}) == len(logs) == 5 * 2
+    best = search.best_estimator_.history_
+    assert [log["elbo"] for log in logs[-2:]] == best["elbo"]
+    assert best.keys() < logs[0].keys()
+
+
+def test_the_monitor_selects_the_last_run():
+    monitor = ELBOMonitor()
+    model = make().set_callbacks(monitor)
+    model.fit(X).partial_fit(X)
+    assert [log["phase"] for log in monitor.get_logs()] == ["partial_fit"]
+    assert len(monitor.get_logs(select="all")) == 3
+    with pytest.raises(ValueError, match="select must be one of"):
+        monitor.get_logs("first")
+
+
+def test_a_monitor_without_records():
+    with pytest.raises(ValueError, match="no records yet"):
+        ELBOMonitor().get_logs()
+
+
+@pytest.mark.parametrize("callback", [ELBOMonitor(), EarlyStopping()])
+def test_callbacks_need_the_estimator_itself(callback):
+    pipeline = make_pipeline(StandardScaler(), make()).set_callbacks(callback)
+    with pytest.raises(TypeError, match="needs a TreeVAEClustering, got Pipeline"):
+        pipeline.fit(X)
+
+
+@pytest.mark.parametrize("callback", [ELBOMonitor(), EarlyStopping(patience=7)])
+def test_callbacks_can_be_pickled(callback):
+    model = make().set_callbacks(callback)
+    pickle.loads(pickle.dumps(model)).fit(X)
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_a_phase_ends_after_epochs_without_improvement(patience, growth):
+    callback = EarlyStopping(patience=patience, tol=1e9)
+    model = make(growth=growth, max_iter=6).set_callbacks(callback).fit(X)
+    # The first epoch of a phase is always an improvement.
+    n_phases = {"guided": 1, "iterative": 3, "published": 3}[growth]
+    assert model.history_["epoch"] == list(range(patience + 1)) * n_phases
+    assert callback._states == {}
+
+
+def test_improvements_reset_the_patience():
+    class Context:
+        task_name = "epoch"
+        task_id = 0
+        root_uuid = 0
+        parent = None
+
+    class Estimator:
+        history_ = {"elbo": []}
+
+    context = Context()
+    context.parent = Context()
+    callback = EarlyStopping(patience=2, tol=0.5)
+    stops = []
+    for elbo in (-9.0, -8.8, -8.0, -8.0, -7.4, -9.0, -7.0):
+        Estimator.history_["elbo"].append(elbo)
+        stops.append(callback.on_fit_task_end(Estimator, context))
+    assert stops == [False] * 6 + [True]
+
+
+def test_held_out_samples_are_monitored():
+    callback = EarlyStopping("validation_elbo", patience=1, tol=1e9)
+    model = make(early_stopping=True, max_iter=6).set_callbacks(callback).fit(X)
+    assert model.n_iter_ == 2
+
+
+def test_there_are_no_held_out_samples_to_monitor():
+    model = make().set_callbacks(EarlyStopping("validation_elbo"))
+    with pytest.raises(ValueError, match="needs a TreeVAEClustering with early_stop"):
+        model.fit(X)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"monitor": "loss"}, "monitor must be one of 'elbo', 'validation_elbo'"),
+        ({"patience": 0}, "patience must be an int"),
+        ({"patience": 1.5}, "patience must be an int"),
+        ({"tol": -1.0}, "tol must be a"),
+    ],
+)
+def test_parameters_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        EarlyStopping(**settings)
+
+
+def test_an_interrupted_fit_leaves_no_state():
+    callback = EarlyStopping(patience=5)
+    model = make(growth="iterative").set_callbacks(callback, Interrupt(n=3))
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    assert callback._states == {}
+
+
+# Interrupts
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_an_interrupt_keeps_the_model(growth, n):
+    if growth == "guided":
+        n = min(n, 2)
+    model = make(growth=growth).set_callbacks(Interrupt(n=n))
+    message = f"interrupted in phase .* after {n} epochs .* of 3 clusters"
+    with pytest.warns(ConvergenceWarning, match=message):
+        model.fit(X)
+    assert model.n_iter_ == n
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+    assert np.isfinite(model.score(X))
+    assert len(model.linkage_matrix_) == model.n_clusters_ - 1
+    assert model.partial_fit(X).n_samples_seen_ == 2 * len(X)
+
+
+@pytest.mark.parametrize("stage", ["features", "graph", "proposal", "initialization"])
+def test_an_interrupt_before_there_is_a_model_changes_nothing(stage):
+    callback = Interrupt(stage)
+    model = make().set_callbacks(callback)
+    before = vars(model).copy()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert vars(model) == before
+    assert callback.events == ["setup", "teardown"]
+
+
+def test_an_interrupt_after_the_training_keeps_the_model(monkeypatch):
+    expected = make().fit(X)
+    path = "sktreevae._fitted_attributes.build_dendrogram"
+    calls = []
+
+    def interrupt_once(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    from sktreevae._fitted_attributes import build_dendrogram as original
+
+    monkeypatch.setattr(path, interrupt_once)
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model = make().fit(X)
+    np.testing.assert_array_equal(model.labels_, expected.labels_)
+
+
+@pytest.mark.parametrize("growth", GROWTHS)
+def test_a_second_interrupt_gets_through(growth, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    model = make(growth=growth).fit(X)
+    before = vars(model).copy()
+    monkeypatch.setattr(TreeGrowth, "prune", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X[:60])
+    assert vars(model) == before
+
+
+def test_an_interrupt_of_a_diverged_step_changes_nothing(monkeypatch):
+    model = make().set_callbacks(Interrupt())
+    monkeypatch.setattr(TreeGrowth, "is_finite", lambda self: False)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_an_interrupted_partial_fit_changes_nothing():
+    model = make().fit(X).set_callbacks(Interrupt())
+    before = vars(model).copy()
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X)
+    assert vars(model) == before
+
+
+def test_a_search_goes_on_after_an_interrupt():
+    # Callbacks are shared by clones: the first fit is interrupted.
+    model = make().set_callbacks(Interrupt(n=1))
+    search = GridSearchCV(model, {"n_clusters": [2, 3]}, cv=2)
+    with pytest.warns(ConvergenceWarning, match="interrupted") as warnings:
+        search.fit(X)
+    assert len([w for w in warnings if "interrupted" in str(w.message)]) == 1
+    assert search.best_estimator_.n_iter_ == 2
+
+
+SIGNALS = """
+import json, os, random, signal, sys, threading, time, warnings
+import numpy as np
+from sklearn import cluster, decomposition, model_selection
+from sklearn.datasets import load_digits
+
+sys.modules["sklearn.callback"] = None  # as before scikit-learn 1.9
+from sktreevae import TreeVAEClustering
+
+X = load_digits().data[:100]
+settings = dict(
+    n_clusters=3, growth="iterative", hidden_dim=8, max_iter=3, random_state=0
+)
+start = time.monotonic()
+model = TreeVAEClustering(**settings).fit(X)
+duration = time.monotonic() - start
+assert not hasattr(model, "set_callbacks")
+rng = random.Random(0)
+outcomes = []
+for i in range(10):
+    model = TreeVAEClustering(**settings)
+    before = vars(model).copy()
+    delay = (i + rng.random()) / 10 * duration
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            timer.start()
+            model.fit(X)
+            outcome = "model"
+        except KeyboardInterrupt:
+            outcome = "none"
+        try:
+            timer.join()
+        except KeyboardInterrupt:  # after the fit
+            pass
+    if outcome == "none":
+        assert vars(model) == before
+    else:
+        assert (model.predict(X) == model.labels_).all()
+        assert np.isfinite(model.score(X))
+        texts = [str(warning.message) for warning in caught]
+        if any("interrupted" in text for text in texts):
+            outcome = "interrupted"
+    outcomes.append(outcome)
+print(json.dumps(outcomes))
+"""
+
+
+def test_signals_leave_a_usable_model_or_none_without_callbacks_of_scikit_learn():
+    # In a process of its own: the signal must not reach the tests.
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SIGNALS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    outcomes = json.loads(result.stdout)
+    assert len(outcomes) == 10
+    assert "interrupted" in outcomes
