@@ -3,9 +3,13 @@
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 
 import sktreevae
 
@@ -37,6 +41,25 @@ def test_examples_of_the_user_guide(path):
 
 def test_examples_of_the_algorithm():
     assert run(DOCS / "algorithm.rst").failed == 0
+
+
+def test_examples_of_the_readme(tmp_path, monkeypatch):
+    load_iris(as_frame=True).frame.to_csv(tmp_path / "measurements.csv", index=False)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "mnist.npz", X_train=images, y_train=np.arange(30) % 10)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 4
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    plt.close("all")
+    assert (tmp_path / "tree.png").stat().st_size > 10_000
+    assert (tmp_path / "tree.html").stat().st_size > 10_000
+    assert names["X_new"].shape == (100, 784)
 
 
 def test_the_guide_is_found():
