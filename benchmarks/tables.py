@@ -291,7 +291,7 @@ def cell(seed: int, data_dir: Path) -> Iterator[dict]:
             labels = fit(wrong, n_clusters, seed).labels_
             others = np.arange(len(X)) != row
             aris.append(adjusted_rand_score(clean.labels_[others], labels[others]))
-            n_more.append(labels.max() + 1 - clean.n_clusters_)
+            n_more.append(int(labels.max()) + 1 - clean.n_clusters_)
         yield {
             "data": name,
             "method": "TreeVAE",
