@@ -312,7 +312,7 @@ def _fit_plain(
     kind = "plain"
     if _scales_differ(trial * unit, rng):
         kind = "standardized"
-        std = x.std(axis=0)
+        std = _std_without_outliers(x, samples.standardizer)
         unit = np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0)
     elif _has_amounts(summary):
         return _fit_unit(samples, index, rng)
@@ -323,6 +323,16 @@ def _fit_plain(
     return FeatureMap(*projection.shape, kind).set_buffers(
         unit=unit, mean=raw.mean(axis=0), projection=projection
     )
+
+
+def _std_without_outliers(
+    x: NDArray[np.float32], standardizer: Standardizer
+) -> NDArray[np.float32]:
+    """Return standard deviations of the values that aren't at a bound."""
+    is_inside = (x > standardizer.low) & (x < standardizer.high)
+    if is_inside.all():
+        return x.std(axis=0)
+    return np.nan_to_num(np.nanstd(np.where(is_inside, x, np.nan), axis=0))
 
 
 def _has_amounts(summary: DataSummary) -> bool:

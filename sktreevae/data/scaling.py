@@ -52,8 +52,8 @@ class DataSummary:
     low, high : float
         Smallest and largest value.
     mean, var, std : ndarray of shape (n_features,)
-        Mean, variance and standard deviation of each feature, with outliers at their
-        bounds. The standard deviation of a constant feature is 1.
+        Mean, variance and standard deviation of each feature, without outliers. The
+        standard deviation of a constant feature is 1.
     n_nonzero : int
         Number of values that aren't zero.
     fractional_value : float or None
@@ -96,8 +96,8 @@ class DataSummary:
         chunk_size : int, default=MAX_CHUNK_ROWS
             Maximum number of rows that are read at a time.
         bounds : FeatureBounds, default=None
-            Bounds that values are clipped to before their moments are computed; not for
-            sparse matrices.
+            Bounds beyond which values don't count for the moments; not for sparse
+            matrices.
 
         Raises
         ------
@@ -131,7 +131,8 @@ class DataSummary:
                     known = outliers.setdefault(outlier.feature, outlier)
                     if outlier.excess > known.excess:
                         outliers[outlier.feature] = outlier
-                np.clip(chunk, bounds.low, bounds.high, out=chunk)
+                # The scaler leaves them out.
+                chunk[(chunk < bounds.low) | (chunk > bounds.high)] = np.nan
             scaler.partial_fit(chunk)
         return cls(
             n_samples=X.shape[0],

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh, solve_triangular
+from scipy.stats import chi2
 
 from ..data import FeatureTable
 from .gaussians import shrunk_covariance
@@ -27,6 +28,9 @@ MAX_EXTREMES = 4
 
 ROWS_PER_EXTREME = 20
 """Number of samples for each that is taken for an outlier."""
+
+OUTLIER_PROB = 1e-12
+"""Probability of samples of a Gaussian that are further away than an outlier."""
 
 N_FOLDS = 5
 """Number of parts of the samples, each of which is held out once."""
@@ -149,11 +153,28 @@ def _held_out_log_density(
 
 
 def _log_density(x: Array, sample: Array) -> Array:
-    """Return the log-density by a Gaussian with mean and covariance of a sample."""
-    n_features = x.shape[1]
+    """Return the log-density by a Gaussian with mean and covariance of a sample.
+
+    Outliers of the sample are left out.
+    """
     if len(sample) < 2:
         return np.full(len(x), UNKNOWN_LOG_DENSITY)
+    square, _ = _square_distances(sample, sample)
+    n_extremes = min(MAX_EXTREMES, len(sample) // ROWS_PER_EXTREME)
+    core = sample[np.argsort(square)[: len(sample) - n_extremes]]
+    if n_extremes > 0:
+        # Distances from the others tell whether they are outliers.
+        square, _ = _square_distances(sample, core)
+        core = sample[square <= max(chi2.isf(OUTLIER_PROB, x.shape[1]), square.min())]
+    square, log_det = _square_distances(x, core)
+    return -0.5 * (square + log_det + x.shape[1] * np.log(2 * np.pi))
+
+
+def _square_distances(x: Array, sample: Array) -> tuple[Array, float]:
+    """Return squared Mahalanobis distances, and the log-determinant of the covariance.
+
+    Mean and covariance are those of a sample.
+    """
     root = np.linalg.cholesky(shrunk_covariance(sample))
     z = solve_triangular(root, (x - sample.mean(axis=0)).T, lower=True)
-    log_scale = np.log(root.diagonal()).sum() + 0.5 * n_features * np.log(2 * np.pi)
-    return -0.5 * np.square(z).sum(axis=0) - log_scale
+    return np.square(z).sum(axis=0), 2 * np.log(root.diagonal()).sum()
