@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
-from .discrete import discrete_weights, neighbor_errors
+from .discrete import discrete_steps, discrete_weights, neighbor_errors
 from .samples import Samples
 from .scaling import DataSummary, Standardizer
 from .sources import Matrix, row_slices
@@ -81,6 +81,10 @@ TOTAL_WEIGHT = 0.2
 MIN_EFFECTIVE_FRACTION = 0.25
 """Features are only standardized if the effective number of features is below this
 fraction of their number; see `_scales_differ`."""
+
+MIN_EFFECTIVE_NUMBER = 1.02
+"""The same for the effective number of few features: the standard deviation of one is
+ten times that of all others together."""
 
 MAX_TRIAL_ROWS = 1000
 """Maximum number of rows that scalings or lengths are compared on."""
@@ -407,9 +411,11 @@ def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:
 
     Two conditions must hold. First, few features dominate all distances: the effective
     number of features, (sum of variances)^2 / sum of squared variances, is below a
-    quarter of their number. Second, neighbors by standardized features predict features
-    that they weren't found by better than neighbors by the plain ones do. Otherwise the
-    features of small variance are noise.
+    quarter of their number or, of few features, near 1. Second, neighbors by
+    standardized features predict features that they weren't found by better than
+    neighbors by the plain ones do. Otherwise the features of small variance are noise.
+    Only features that aren't discrete are compared, if there are any, and one or two
+    need not meet the second condition: one alone predicts the other whatever its unit.
     """
     x = x - x.mean(axis=0)
     variance = x.var(axis=0)
@@ -417,10 +423,15 @@ def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:
     if len(variance) < 2 or len(x) < 4:
         return False
     effective = variance.sum() ** 2 / np.square(variance).sum()
-    if not effective < MIN_EFFECTIVE_FRACTION * len(variance):
+    if effective >= max(MIN_EFFECTIVE_FRACTION * len(variance), MIN_EFFECTIVE_NUMBER):
         return False
     standardized = x / x.std(axis=0)
-    folds = np.array_split(rng.permutation(len(variance)), N_TRIAL_FOLDS)
+    is_real = discrete_steps(standardized) == 0
+    if is_real.any():
+        if is_real.sum() <= 2:
+            return True
+        x, standardized = x[:, is_real], standardized[:, is_real]
+    folds = np.array_split(rng.permutation(x.shape[1]), N_TRIAL_FOLDS)
     plain_error, error = (
         neighbor_errors(features, standardized, folds).sum()
         for features in (x, standardized)

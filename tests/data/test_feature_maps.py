@@ -59,6 +59,21 @@ def test_features_of_different_units_are_standardized():
     np.testing.assert_allclose(result.std(axis=0), 13**-0.5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("n_discrete", [0, 1, 4])
+def test_two_features_of_different_units_are_standardized(n_discrete, rng):
+    income, age = rng.normal(50_000, 20_000, 300), rng.normal(45, 15, 300)
+    discrete = rng.integers(0, 2, (300, n_discrete))
+    feature_map, result = map_of(np.column_stack([income, age, discrete]))
+    assert feature_map.kind == "standardized"
+    assert result[:, 0].std() == pytest.approx(result[:, 1].std(), rel=1e-4)
+
+
+def test_two_features_of_similar_scale_keep_their_units(rng):
+    X = rng.standard_normal((300, 2)) * [1.0, 8.0]
+    _, result = map_of(X)
+    assert result[:, 1].std() > 7 * result[:, 0].std()
+
+
 def test_noise_of_small_scale_stays_small(rng):
     signal = 50 * np.repeat(np.eye(2), 100, axis=0) + rng.standard_normal((200, 2))
     X = np.hstack([signal, rng.standard_normal((200, 30))])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import load_digits, load_wine, make_blobs
 from sklearn.preprocessing import MinMaxScaler
 from torch.utils.data import TensorDataset
 
@@ -70,6 +70,16 @@ def test_data_are_standardized_and_mapped(kind, tmp_path):
     assert data.train.tolist() == list(range(100))
     assert data.validation.numel() == 0
     np.testing.assert_allclose(data.standardizer.center, X.mean(axis=0), atol=1e-12)
+
+
+def test_outliers_do_not_change_the_weight_of_a_feature():
+    X = load_wine().data
+    expected = prepare(X)[0].features[:].std(0)
+    X[3, 11] = 1e6
+    std = prepare(X)[0].features[:][torch.arange(len(X)) != 3].std(0)
+    torch.testing.assert_close(
+        std / std[0], expected / expected[0], rtol=0.05, atol=0.0
+    )
 
 
 @pytest.mark.parametrize(
