@@ -245,7 +245,9 @@ class ExplanationMixin:
         - "imbalance": one cluster has more than 90% of the training samples.
         - "near-duplicate clusters": two clusters generate nearly the same.
         - "empty clusters": no training samples, or no rows of X, are in a cluster.
-        - "overfitting": X is much less probable than the training samples. It needs X.
+        - "overfitting": X gains much less from the model than the training samples.
+        - "unlike rows": X is too improbable for rows like the training samples, as in
+          other units. Both need X.
 
         Parameters
         ----------

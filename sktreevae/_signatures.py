@@ -59,6 +59,10 @@ MEDIAN_ERROR = 1.2533
 MIN_MEAN = 1e-6
 """Minimum mean of a feature with independent features: no value is impossible."""
 
+MAX_LOSS_PER_FEATURE = 10.0
+"""Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
+feature is 4.5 standard deviations from its mean."""
+
 MAX_SHOWN = 5
 """Maximum number of clusters or nodes that are named."""
 
@@ -105,7 +109,9 @@ def find_signatures(
     else:
         rows = validate_rows(estimator, X, reset=False)
         labels, elbo = estimator.predict(X), estimator.score_samples(X)
-        overfitting = _find_overfitting(estimator, leaf_moments, rows, elbo)
+        overfitting = _find_unlike_rows(estimator, elbo) or _find_overfitting(
+            estimator, leaf_moments, rows, elbo
+        )
         samples = Samples(
             rows,
             estimator._standardizer,
@@ -280,6 +286,27 @@ def _find_empty_leaves(
     )
 
 
+def _find_unlike_rows(estimator: BaseEstimator, elbo: Floats) -> Finding | None:
+    """Find rows that are far from all training samples."""
+    if LIKELIHOODS[estimator.likelihood_].support == "counts":
+        # Log-probabilities of counts have no common scale.
+        return None
+    loss = float(estimator.lower_bound_ - np.median(elbo))
+    if loss < MAX_LOSS_PER_FEATURE * estimator.n_features_in_:
+        return None
+    return Finding(
+        "unlike rows",
+        f"The ELBO is {estimator.lower_bound_:.4g} nats for the training samples, and "
+        f"{np.median(elbo):.4g} for X (median).",
+        "Check that the columns of X have the order, the units and the scaling of the "
+        "training data.",
+        numbers={
+            "training_elbo": float(estimator.lower_bound_),
+            "elbo": float(np.median(elbo)),
+        },
+    )
+
+
 def _find_overfitting(
     estimator: BaseEstimator, moments: GroupMoments, X: Matrix, elbo: Floats
 ) -> Finding | None:
@@ -298,7 +325,7 @@ def _find_overfitting(
     spread = stats.median_abs_deviation(elbo, scale="normal")
     error = MEDIAN_ERROR * spread / np.sqrt(len(elbo))
     is_lower = estimator.lower_bound_ - np.median(elbo) > N_ERRORS * error
-    if not is_lower or gain >= MIN_KEPT_GAIN * training_gain:
+    if not is_lower or training_gain <= 0 or gain >= MIN_KEPT_GAIN * training_gain:
         return None
     return Finding(
         "overfitting",

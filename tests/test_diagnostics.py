@@ -249,6 +249,23 @@ def test_noise_is_overfitted(rng):
     assert "weight_decay" in finding.remedy
 
 
+def test_rows_in_other_units_are_unlike_the_training_samples():
+    X, _ = make_blobs(200, n_features=4, centers=3, random_state=0)
+    model = TreeVAEClustering(3, random_state=0).fit(X)
+    for rows in (1000 * X, X + 500, X[:, ::-1] * [1, 10, 100, 1000]):
+        finding = find(model.diagnose(rows), "unlike rows")
+        assert finding.numbers["elbo"] < finding.numbers["training_elbo"] - 40
+        assert "units" in finding.remedy
+        assert "overfitting" not in [f.name for f in model.diagnose(rows)]
+    assert "unlike rows" not in [f.name for f in model.diagnose(X)]
+
+
+def test_a_model_without_gain_is_not_overfitted(rng):
+    X = rng.standard_normal((300, 10))
+    model = TreeVAEClustering(10, max_iter=1, random_state=0).fit(X)
+    assert "overfitting" not in [f.name for f in model.diagnose(X)]
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "negative_binomial"])
 def test_other_likelihoods_do_not_overfit(rng, likelihood):
     rate = rng.gamma(2.0, 1.0, (2, 20)).repeat(150, axis=0)
