@@ -24,5 +24,5 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
-    "download_all_examples": False,
+    "parallel": 2,
 }

@@ -49,14 +49,14 @@ TreeDisplay.from_estimator(
 plt.show()
 
 # %%
-# Terms of each split
-# -------------------
+# Terms of the highest splits
+# ---------------------------
 # ``explain`` compares the two branches of a node. Terms with positive effects are more
 # frequent in the left branch.
 tree = model.dendrogram_
 splits = tree.internal_nodes[np.argsort(-tree.height[tree.internal_nodes])]
-for node in splits:
-    found = model.explain(node, feature_names=terms)
+for node in splits[:5]:
+    found = model.explain(node, n_features=None, feature_names=terms)
     left, right = (
         ", ".join(found.feature_names[sign * found.effect > 0][:5]) for sign in (1, -1)
     )
