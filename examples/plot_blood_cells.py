@@ -49,7 +49,8 @@ plt.show()
 # Genes of each node
 # ------------------
 # Each node shows the genes that tell its cells from all others, by what the model
-# generates. MS4A1 and CD79A mark B cells, and S100A9 and LYZ mark monocytes.
+# generates. CD79A and MS4A1 mark B cells, CD3E marks T cells, and NKG7 and GZMB are
+# genes of cytotoxic cells.
 TreeDisplay.from_estimator(
     model, feature_names=gene_names, cluster_names=names, orientation="left"
 )

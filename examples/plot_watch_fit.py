@@ -9,8 +9,8 @@ scikit-learn 1.9, end a phase of training or record the epochs of several fits.
 # %%
 # ELBO and its terms
 # ------------------
-# The weight of the divergences grows in the first epochs. The ELBO rises with the
-# reconstruction, while the latent variables take up information.
+# The upper panel has the ELBO and its reconstruction term, the lower panel the
+# divergences that are subtracted from it.
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
@@ -19,7 +19,7 @@ from sktreevae import TreeVAEClustering
 from sktreevae.callbacks import EarlyStopping, ELBOMonitor
 from sktreevae.display import HistoryDisplay
 
-X = load_digits().data[:800]
+X = load_digits().data[:800] / 16
 model = TreeVAEClustering(n_clusters=10, max_iter=40, random_state=0).fit(X)
 HistoryDisplay.from_estimator(model)
 plt.show()
