@@ -33,7 +33,8 @@ model = TreeVAEClustering(n_clusters=10, random_state=0).fit(X)
 # --------------------------
 # Each cluster is named after its most frequent group, with the number of cells of this
 # group. The fit did not see these labels. The first split separates myeloid cells from
-# lymphocytes. The NK cells are beside the T cells, which they resemble.
+# lymphocytes. The NK cells are beside the T cells, which they resemble. The split that
+# the warning of ``fit`` is about is dashed.
 names = []
 for cluster in range(model.n_clusters_):
     groups = coarse[model.labels_ == cluster]
