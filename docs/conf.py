@@ -23,6 +23,6 @@ numpydoc_class_members_toctree = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # The other examples need data, which the build does not download.
-    "filename_pattern": r"plot_(digits|explain|pipeline)",
+    "filename_pattern": r"plot_",
+    "parallel": 2,
 }

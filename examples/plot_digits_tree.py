@@ -74,6 +74,7 @@ ContingencyMatrixDisplay.from_estimator(model, X, y)
 display = TreeDisplay.from_estimator(
     model, X, image_shape=(8, 8), n_clusters=10, orientation="left", cmap="gray_r"
 )
+# sphinx_gallery_thumbnail_number = 2
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--save", help="file to save the figure to")

@@ -1,4 +1,4 @@
-"""The examples run from beginning to end."""
+"""The examples run from beginning to end without a download, and draw something."""
 
 import os
 import runpy
@@ -10,72 +10,135 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
 
-ROOT = Path(__file__).parents[1]
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+SLOW = {"cifar_contrastive"}
+"""Examples that only the build of the documentation runs."""
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
+def is_blank(figure):
+    """Tell whether all pixels of a figure have the same color."""
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba()).reshape(-1, 4)
+    return bool((pixels == pixels[0]).all())
+
+
+@pytest.fixture
+def run_example(monkeypatch, capsys):
+    """Return a function that runs an example, and returns its variables and output."""
+
+    def run(name):
+        blank = []
+
+        def show():
+            blank.extend(is_blank(plt.figure(number)) for number in plt.get_fignums())
+            plt.close("all")
+
+        monkeypatch.setattr(plt, "show", show)
+        monkeypatch.delenv("SKTREEVAE_DATA", raising=False)
+        variables = runpy.run_path(os.fspath(EXAMPLES / f"plot_{name}.py"))
+        show()
+        assert blank, "The example draws no figure."
+        assert not any(blank)
+        return variables, capsys.readouterr().out
+
+    yield run
     plt.close("all")
 
 
-def test_digits_tree(tmp_path, capsys):
+@pytest.fixture
+def one_epoch(monkeypatch):
+    """Train for one epoch, whatever `max_iter` is."""
+    fit = TreeVAEClustering.fit
+
+    def fit_one_epoch(self, X, y=None):
+        return fit(self.set_params(max_iter=1), X, y)
+
+    monkeypatch.setattr(TreeVAEClustering, "fit", fit_one_epoch)
+
+
+def test_digits_tree(tmp_path):
     path = tmp_path / "tree.png"
     subprocess.run(
-        [sys.executable, ROOT / "examples/plot_digits_tree.py", "--save", path],
+        [sys.executable, EXAMPLES / "plot_digits_tree.py", "--save", path],
         check=True,
         capture_output=True,
     )
     assert path.stat().st_size > 10_000
 
 
-def test_pipeline_grid_search(capsys):
-    runpy.run_path(str(ROOT / "examples/plot_pipeline_grid_search.py"))
-    out = capsys.readouterr().out
+def test_pipeline_grid_search(run_example):
+    _, out = run_example("pipeline_grid_search")
     assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
 
 
-def test_explain_splits(capsys):
-    found = runpy.run_path(str(ROOT / "examples/plot_explain_splits.py"))
+def test_explain_splits(run_example):
+    found, out = run_example("explain_splits")
     assert len(found["displays"]) == 3
-    out = capsys.readouterr().out
     assert "4 of 4 effects have the same sign" in out
     assert out.count("mostly") == found["model"].n_clusters_
 
 
-def test_mnist_structure(data_dir, monkeypatch, capsys):
-    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
-    runpy.run_path(str(ROOT / "examples/plot_mnist_structure.py"))
-    assert capsys.readouterr().out.count("cluster 3") == 2
+def test_mnist_structure(run_example):
+    _, out = run_example("mnist_structure")
+    assert out.count("cluster 3") == 2
 
 
-def test_blood_cells(data_dir, monkeypatch, capsys):
-    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
-    found = runpy.run_path(str(ROOT / "examples/plot_blood_cells.py"))
-    assert capsys.readouterr().out.count(" of ") == found["model"].n_clusters_
+def test_blood_cells(run_example):
+    found, _ = run_example("blood_cells")
     # Three lineages: NK cells are as T cells, progenitors as myeloid cells.
     names = found["group_names"][found["coarse"]]
     lineage = np.select([names == "B", np.isin(names, ["T", "NK"])], [0, 1], 2)
     assert dendrogram_purity(lineage, found["model"].dendrogram_) > 0.9
 
 
-def test_outliers(data_dir, tmp_path, monkeypatch, capsys):
-    # With fewer images it takes seconds.
-    for file in ("mnist.npz", "fashion_mnist.npz"):
-        with np.load(data_dir / file) as data:
-            sizes = {"X_train": 1000, "y_train": 1000, "X_test": 250, "y_test": 250}
-            np.savez(tmp_path / file, **{k: data[k][:n] for k, n in sizes.items()})
-    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(tmp_path))
-    runpy.run_path(str(ROOT / "examples/plot_outliers.py"))
-    lines = capsys.readouterr().out.splitlines()
-    auroc = {line.split()[0]: float(line.split()[-1]) for line in lines}
-    assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.98)
+def test_outliers(run_example):
+    _, out = run_example("outliers")
+    auroc = {line.split()[0]: float(line.split()[-1]) for line in out.splitlines()}
+    assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.97)
 
 
-def test_new_digits(data_dir, monkeypatch, capsys):
-    monkeypatch.setenv("SKTREEVAE_DATA", os.fspath(data_dir))
-    found = runpy.run_path(str(ROOT / "examples/plot_new_digits.py"))
+def test_new_digits(run_example):
+    found, _ = run_example("new_digits")
     assert min(found["back"]) >= 0.9
     assert found["variation"] <= 0.1
+
+
+def test_mixed_table(run_example):
+    found, _ = run_example("mixed_table")
+    assert found["model"].likelihood_ == "mixed"
+    species = found["table"]["species"]
+    assert dendrogram_purity(species, found["model"].dendrogram_) > 0.95
+    assert set(found["sampled"]["island"]) == set(found["table"]["island"])
+
+
+@pytest.mark.usefixtures("one_epoch")
+def test_fashion_flat_vae(run_example):
+    _, out = run_example("fashion_flat_vae")
+    assert "flat VAE" in out
+
+
+@pytest.mark.usefixtures("one_epoch")
+def test_newsgroups_terms(run_example):
+    _, out = run_example("newsgroups_terms")
+    assert out.count("against") == 5
+
+
+@pytest.mark.usefixtures("one_epoch")
+def test_watch_fit(run_example):
+    pytest.importorskip("sklearn.callback")
+    found, _ = run_example("watch_fit")
+    assert len(found["curves"]) == 4
+
+
+def test_all_examples_are_tested():
+    names = {path.stem.removeprefix("plot_") for path in EXAMPLES.glob("plot_*.py")}
+    assert {f"test_{name}" for name in names - SLOW} <= set(globals())
+
+
+def test_data_is_small():
+    size = sum(path.stat().st_size for path in (EXAMPLES / "data").iterdir())
+    assert size < 2_500_000
