@@ -334,6 +334,7 @@ def _std_without_outliers(
 ) -> NDArray[np.float32]:
     """Return standard deviations of the values that aren't at a bound."""
     is_inside = (x > standardizer.low) & (x < standardizer.high)
+    is_inside[:, list(standardizer.binary)] = True
     if is_inside.all():
         return x.std(axis=0)
     return np.nan_to_num(np.nanstd(np.where(is_inside, x, np.nan), axis=0))

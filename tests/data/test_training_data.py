@@ -72,6 +72,15 @@ def test_data_are_standardized_and_mapped(kind, tmp_path):
     np.testing.assert_allclose(data.standardizer.center, X.mean(axis=0), atol=1e-12)
 
 
+def test_columns_of_two_values_have_weight_where_units_differ(rng):
+    y = np.arange(200) % 2
+    X = np.column_stack([1000 * rng.standard_normal((200, 2)) + 9000 * y[:, None], y])
+    data, _ = prepare(X)
+    assert (data.likelihood, data.feature_map.kind) == ("mixed", "standardized")
+    std = data.features[:].std(0)
+    assert std[2] > 0.8 * std[0]
+
+
 def test_outliers_do_not_change_the_weight_of_a_feature():
     X = load_wine().data
     expected = prepare(X)[0].features[:].std(0)
