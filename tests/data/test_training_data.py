@@ -74,7 +74,8 @@ def test_data_are_standardized_and_mapped(kind, tmp_path):
 
 def test_columns_of_two_values_have_weight_where_units_differ(rng):
     y = np.arange(200) % 2
-    X = np.column_stack([1000 * rng.standard_normal((200, 2)) + 9000 * y[:, None], y])
+    X = rng.standard_normal((200, 2)) * [1000, 1] + 9 * y[:, None] * [1000, 1]
+    X = np.column_stack([X, y])
     data, _ = prepare(X)
     assert (data.likelihood, data.feature_map.kind) == ("mixed", "standardized")
     std = data.features[:].std(0)
