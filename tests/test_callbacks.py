@@ -239,6 +239,60 @@ def test_a_failing_callback_leaves_the_estimator_as_it_was():
     assert callback.events == ["setup", "teardown"]
 
 
+class Saver(Spy):
+    """Saves both estimators of each task; keeps their epochs, or the error."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.own, self.fitted = [], []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        for model, results in ((estimator, self.own), (fitted_estimator, self.fitted)):
+            if model is None:
+                continue
+            try:
+                model.save(self.path)
+                loaded = TreeVAEClustering.load(self.path)
+                np.testing.assert_equal(loaded.history_, model.history_)
+                results.append(loaded.n_iter_)
+            except ValueError as error:
+                results.append(str(error))
+        return super().on_fit_task_end(estimator, context)
+
+
+@pytest.mark.parametrize(
+    ("method", "n_epochs"), [("fit", [1, 2, 2, 2]), ("partial_fit", [3, 3, 3])]
+)
+def test_callbacks_save_complete_fits_only(method, n_epochs, tmp_path):
+    saver = Saver(tmp_path / "model.safetensors")
+    model = make().fit(X).set_callbacks(saver)
+    getattr(model, method)(X)
+    assert saver.fitted == n_epochs
+    # The estimator itself is complete at the end of the fit only. Until then also a
+    # history of as many epochs as that of the fit before is refused.
+    *errors, last = saver.own
+    assert last == n_epochs[-1]
+    assert all("save needs a complete fit" in error for error in errors)
+
+
+def test_a_refused_save_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = make().fit(X)
+    model.save(path)
+    before = path.read_bytes()
+
+    class Saving(Spy):
+        def on_fit_task_end(self, estimator, context):
+            estimator.save(path)
+
+    model.set_callbacks(Saving())
+    with pytest.raises(ValueError, match="save needs a complete fit"):
+        model.fit(X)
+    assert path.read_bytes() == before
+    model.save(path)
+
+
 def test_invalid_parameters_are_found_before_callbacks_are_set_up():
     callback = Spy()
     with pytest.raises(ValueError, match="n_clusters"):
