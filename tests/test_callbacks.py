@@ -548,8 +548,31 @@ def test_an_interrupt_of_a_diverged_step_changes_nothing(monkeypatch):
         model.predict(X)
 
 
-def test_an_interrupted_partial_fit_changes_nothing():
-    model = make().fit(X).set_callbacks(Interrupt())
+def test_an_interrupt_of_the_last_callback_keeps_the_model(growth):
+    expected = make(growth=growth).fit(X)
+    model = make(growth=growth).set_callbacks(Interrupt("fit"))
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    assert_same(model, expected)
+
+
+def test_a_second_interrupt_of_the_last_callback_gets_through():
+    class Twice(Interrupt):
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "fit":
+                raise KeyboardInterrupt
+            super().on_fit_task_end(estimator, context)
+
+    model = make().set_callbacks(Twice(n=1))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+@pytest.mark.parametrize("name", ["epoch", "partial_fit"])
+def test_an_interrupted_partial_fit_changes_nothing(name):
+    model = make().fit(X).set_callbacks(Interrupt(name))
     before = vars(model).copy()
     with pytest.raises(KeyboardInterrupt):
         model.partial_fit(X)
