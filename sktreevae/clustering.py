@@ -287,7 +287,8 @@ class TreeVAEClustering(
         nan without `early_stopping`). The ELBO is that of the two most probable leaves,
         with noise on the encoder's input, and lower than `score`.
     lower_bound_ : float
-        Mean "elbo" of the training samples in the last epoch, in nats, in units of X.
+        Mean "elbo" of the training samples in the last epoch that isn't of a "split"
+        phase, in nats, in units of X.
     module_ : TreeVAE
         The torch model.
     device_ : torch.device

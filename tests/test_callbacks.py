@@ -197,6 +197,22 @@ def test_a_phase_that_is_stopped_does_not_stop_the_next(growth):
     assert model.n_clusters_ == make(growth=growth).fit(X).n_clusters_
 
 
+@pytest.mark.parametrize("growth", ["iterative", "published"])
+@pytest.mark.parametrize("ending", ["interrupt", "stop"])
+def test_the_lower_bound_is_of_all_samples_if_a_split_is_the_last_phase(growth, ending):
+    model = make(growth=growth)
+    if ending == "interrupt":
+        with pytest.warns(ConvergenceWarning, match="interrupted in phase 'split'"):
+            model.set_callbacks(Interrupt(n=3)).fit(X)
+    else:
+        model.set_callbacks(Spy(lambda spy: spy.ended[-1][-1] == "growth")).fit(X)
+    n_epochs = len(model.history_["epoch"]) - 2
+    assert model.history_["phase"] == ["initial"] * 2 + ["split"] * n_epochs
+    shift = np.log(X.std(axis=0)).sum()
+    expected = model.history_["elbo"][1] - shift
+    assert model.lower_bound_ == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_split_that_is_stopped_ends_the_growth_and_not_the_fit():
     def stops(spy):
         return spy.ended[-1][-1] == "initial"
