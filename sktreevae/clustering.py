@@ -559,7 +559,12 @@ class TreeVAEClustering(
             check_views(self, X, self.device_)
             model = copy.deepcopy(self.module_)
             data = TrainingData.reuse(
-                X, self._standardizer, model.feature_map, self.likelihood_, self.device_
+                X,
+                self._standardizer,
+                model.feature_map,
+                self.likelihood_,
+                model.config.discrete,
+                self.device_,
             )
             contrast = None
             if self.views != "neighbors":
