@@ -16,7 +16,7 @@ from .hierarchy import build_dendrogram, leaf_statistics, update_dendrogram
 from .model import TreeVAE
 from .training import FittedTree, Trainer
 
-__all__ = ["fit_attributes", "partial_fit_attributes", "reconstruct"]
+__all__ = ["attributes_now", "fit_attributes", "partial_fit_attributes"]
 
 
 def fit_attributes(
@@ -71,7 +71,7 @@ def partial_fit_attributes(
     }
 
 
-def reconstruct(
+def attributes_now(
     complete: Callable[[Any], dict[str, object]],
     trainer: Trainer,
     rng: np.random.Generator | None = None,

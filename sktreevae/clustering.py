@@ -33,7 +33,7 @@ from ._cache import Cache
 from ._callback_support import CallbackMixin, make_callbacks, with_callbacks
 from ._explanation_mixin import ExplanationMixin
 from ._fit_context import fit_context
-from ._fitted_attributes import fit_attributes, partial_fit_attributes, reconstruct
+from ._fitted_attributes import attributes_now, fit_attributes, partial_fit_attributes
 from ._hierarchy_mixin import HierarchyMixin
 from ._html_mixin import HtmlMixin
 from ._options import (
@@ -492,7 +492,7 @@ class TreeVAEClustering(
                 config = replace(config, **kinds)
                 contrast = contrast_options(self, data, generator)
                 complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
-                trainer.reconstruct = partial(reconstruct, complete, trainer, rng)
+                trainer.attributes_now = partial(attributes_now, complete, trainer, rng)
                 tree = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
@@ -573,7 +573,7 @@ class TreeVAEClustering(
                 complete = partial(
                     partial_fit_attributes, data=data, trainer=trainer, estimator=self
                 )
-                trainer.reconstruct = partial(reconstruct, complete, trainer)
+                trainer.attributes_now = partial(attributes_now, complete, trainer)
                 continue_training(model, data, trainer, contrast)
                 vars(self).update(complete(model))
         return self

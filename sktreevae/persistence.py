@@ -20,8 +20,8 @@ from ._stored_state import (
     State,
     check_arrays,
     encode_parameters,
-    explain,
     make_estimator,
+    naming_file,
     needed_functions,
     read_state,
     to_arrays,
@@ -153,10 +153,10 @@ class PersistenceMixin:
             resolve_device(device)
         given = {"encoder": encoder, "decoder": decoder, "views": views}
         with open_archive(path) as archive:
-            with explain(path):
+            with naming_file(path):
                 needed = needed_functions(archive.content)
             functions = find_functions(needed, given, trusted)
-            with explain(path):
+            with naming_file(path):
                 estimator = make_estimator(cls, archive.content, functions)
                 check_arrays(archive)
                 state = read_state(archive, functions)

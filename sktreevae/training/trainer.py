@@ -186,7 +186,7 @@ class Trainer:
     snapshot : callable or None
         Returns a copy of the result as if training had stopped now. None until there
         is a model.
-    reconstruct : callable or None
+    attributes_now : callable or None
         Returns the fitted attributes of the estimator as if training had stopped now,
         or None before the first epoch. None until the data is known.
     keeps_model : bool
@@ -210,7 +210,7 @@ class Trainer:
         self.history = history or History()
         self.model: TreeVAE | None = None
         self.snapshot: Callable[[], object] | None = None
-        self.reconstruct: Callable[[], dict[str, object] | None] | None = None
+        self.attributes_now: Callable[[], dict[str, object] | None] | None = None
         self.keeps_model = False
         self.is_interrupted = False
         self._stopping_rule: StoppingRule | None = None
