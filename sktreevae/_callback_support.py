@@ -117,7 +117,7 @@ class SklearnCallbacks:
             )
         self._contexts[task] = context
         context.call_on_fit_task_begin(
-            **self._data, reconstruction_attributes=trainer.reconstruct
+            **self._data, reconstruction_attributes=trainer.attributes_now
         )
 
     def on_task_end(self, task: Task, trainer: Trainer) -> bool:
@@ -126,7 +126,7 @@ class SklearnCallbacks:
         is_fit = task.parent is None
         return self._contexts.pop(task).call_on_fit_task_end(
             **self._data,
-            reconstruction_attributes={} if is_fit else trainer.reconstruct,
+            reconstruction_attributes={} if is_fit else trainer.attributes_now,
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from .hierarchy import build_dendrogram, leaf_statistics, update_dendrogram
 from .model import TreeVAE
 from .training import FittedTree, Trainer
 
-__all__ = ["fit_attributes", "partial_fit_attributes", "reconstruct"]
+__all__ = ["attributes_now", "fit_attributes", "partial_fit_attributes"]
 
 
 def fit_attributes(
@@ -71,7 +71,7 @@ def partial_fit_attributes(
     }
 
 
-def reconstruct(
+def attributes_now(
     complete: Callable[[Any], dict[str, object]],
     trainer: Trainer,
     rng: np.random.Generator | None = None,
@@ -110,10 +110,21 @@ def _shared_attributes(
         "_standardizer": data.standardizer,
         "history_": history,
         "n_iter_": len(history["epoch"]),
-        "lower_bound_": history["elbo"][-1] - data.standardizer.log_det,
+        "lower_bound_": _last_elbo(history) - data.standardizer.log_det,
         "dendrogram_": dendrogram,
         "labels_": dendrogram.labels,
         "n_clusters_": dendrogram.n_leaves,
         "linkage_matrix_": dendrogram.to_linkage(),
         "_n_features_out": model.config.hidden_dim,
     }
+
+
+def _last_elbo(history: dict[str, list]) -> float:
+    """Return the ELBO of the last epoch that trained on all samples.
+
+    That of a "split" phase is of the new leaves only. A fit can end with one if it is
+    interrupted, or stopped by a callback.
+    """
+    epochs = zip(history["phase"], history["elbo"], strict=True)
+    elbos = [elbo for phase, elbo in epochs if phase != "split"]
+    return (elbos or history["elbo"])[-1]

@@ -25,8 +25,8 @@ __all__ = [
     "State",
     "check_arrays",
     "encode_parameters",
-    "explain",
     "make_estimator",
+    "naming_file",
     "needed_functions",
     "read_state",
     "to_arrays",
@@ -115,7 +115,7 @@ def to_arrays(state: State) -> dict[str, NDArray]:
 
 
 @contextmanager
-def explain(path: PathLike) -> Iterator[None]:
+def naming_file(path: PathLike) -> Iterator[None]:
     """Raise a ValueError with the name of the file if its content is invalid."""
     try:
         yield

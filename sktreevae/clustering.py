@@ -33,7 +33,7 @@ from ._cache import Cache
 from ._callback_support import CallbackMixin, make_callbacks, with_callbacks
 from ._explanation_mixin import ExplanationMixin
 from ._fit_context import fit_context
-from ._fitted_attributes import fit_attributes, partial_fit_attributes, reconstruct
+from ._fitted_attributes import attributes_now, fit_attributes, partial_fit_attributes
 from ._hierarchy_mixin import HierarchyMixin
 from ._html_mixin import HtmlMixin
 from ._options import (
@@ -137,8 +137,8 @@ class TreeVAEClustering(
         pixels a side "cnn" (one channel) or "resnet" (more), and "mlp" otherwise. A
         callable takes `n_features` and `hidden_dim` and returns a `torch.nn.Module`
         that maps the data (batch, n_features), standardized if the likelihood is
-        Gaussian, to (batch, hidden_dim). The module must map each row independently (no
-        batch normalization) and deterministically (no dropout).
+        Gaussian or mixed, to (batch, hidden_dim). The module must map each row
+        independently (no batch normalization) and deterministically (no dropout).
     decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Decoder network. Each leaf has hidden layers and a constant; all leaves share
         the output layers. A callable takes `latent_dim` and
@@ -284,10 +284,13 @@ class TreeVAEClustering(
         "kl_decisions" (means over the samples in nats, of standardized data; in a
         "split" phase, of the new leaves only), "contrast" (weighted contrastive loss;
         nan without `views`) and "validation_elbo" (with the phase's last "kl_weight";
-        nan without `early_stopping`). The ELBO is that of the two most probable leaves,
-        with noise on the encoder's input, and lower than `score`.
+        nan without `early_stopping`). The ELBO is that of the two most probable leaves
+        (published growth: all), with noise on the encoder's input in the "joint" phase,
+        while the epoch trains the model. `score` is that of the trained model, of all
+        leaves, without noise and in units of X.
     lower_bound_ : float
-        Mean "elbo" of the training samples in the last epoch, in nats, in units of X.
+        Mean "elbo" of the training samples in the last epoch that isn't of a "split"
+        phase, in nats, in units of X.
     module_ : TreeVAE
         The torch model.
     device_ : torch.device
@@ -299,6 +302,11 @@ class TreeVAEClustering(
 
     See Also
     --------
+    explain : Features that tell the branches of a split apart.
+    diagnose : What looks wrong with a fit, with remedies.
+    export_html : The tree as a web page.
+    save : Save the fitted estimator in a file, for `load`.
+    set_callbacks : Follow the training; needs scikit-learn 1.9.
     sklearn.cluster.AgglomerativeClustering : Bottom-up trees; no prediction.
     sklearn.cluster.BisectingKMeans : Top-down trees of k-means splits.
     sklearn.mixture.GaussianMixture : A flat generative model.
@@ -464,8 +472,11 @@ class TreeVAEClustering(
         ConvergenceWarning
             If there are fewer clusters than asked for, or training did not converge or
             was interrupted.
-        UserWarning
+        UnsupportedClustersWarning
             If held-out samples support fewer clusters.
+        OutlierWarning
+            If a value would be more than half of the variance of its feature. It is
+            clipped.
         """
         check_parameters(self, self._allowed)
         growth = growth_options(self)
@@ -491,7 +502,7 @@ class TreeVAEClustering(
                 config = replace(config, **kinds)
                 contrast = contrast_options(self, data, generator)
                 complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
-                trainer.reconstruct = partial(reconstruct, complete, trainer, rng)
+                trainer.attributes_now = partial(attributes_now, complete, trainer, rng)
                 tree = fit_tree(
                     data, config, growth, trainer, contrast, rng=rng, cache=cache
                 )
@@ -558,7 +569,12 @@ class TreeVAEClustering(
             check_views(self, X, self.device_)
             model = copy.deepcopy(self.module_)
             data = TrainingData.reuse(
-                X, self._standardizer, model.feature_map, self.likelihood_, self.device_
+                X,
+                self._standardizer,
+                model.feature_map,
+                self.likelihood_,
+                model.config.discrete,
+                self.device_,
             )
             contrast = None
             if self.views != "neighbors":
@@ -567,7 +583,7 @@ class TreeVAEClustering(
                 complete = partial(
                     partial_fit_attributes, data=data, trainer=trainer, estimator=self
                 )
-                trainer.reconstruct = partial(reconstruct, complete, trainer)
+                trainer.attributes_now = partial(attributes_now, complete, trainer)
                 continue_training(model, data, trainer, contrast)
                 vars(self).update(complete(model))
         return self
@@ -737,7 +753,8 @@ class TreeVAEClustering(
         -------
         X : ndarray of shape (n_samples, n_features)
             Samples in the units of the training data: probabilities with a Bernoulli
-            likelihood, whole numbers with one of counts.
+            likelihood, whole numbers with one of counts, and in the discrete columns of
+            a mixed one values of the training data.
         labels : ndarray of int of shape (n_samples,)
             Cluster of each sample.
 

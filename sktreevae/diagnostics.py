@@ -223,7 +223,8 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
     if LIKELIHOODS[data.likelihood].support == "counts":
         # Log-probabilities of counts have no common scale.
         return None
-    loss = -estimator.history_["elbo"][-1]
+    # Of standardized data.
+    loss = -(estimator.lower_bound_ + data.standardizer.log_det)
     if (
         loss
         <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * estimator.n_features_in_

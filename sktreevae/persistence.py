@@ -20,8 +20,8 @@ from ._stored_state import (
     State,
     check_arrays,
     encode_parameters,
-    explain,
     make_estimator,
+    naming_file,
     needed_functions,
     read_state,
     to_arrays,
@@ -33,6 +33,7 @@ from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
 from .diagnostics import Finding
 from .model import FeatureMap, ModelConfig, Topology, TreeVAE
+from .training import GrowingLists
 
 __all__ = ["PersistenceMixin", "from_state", "to_state"]
 
@@ -62,6 +63,8 @@ class PersistenceMixin:
             If the estimator isn't fitted.
         ValueError
             If a parameter isn't valid, or is a function that can't be imported by name.
+            Also if a callback saves the estimator while it is fitted again; save the
+            callback's `fitted_estimator` instead. An existing file stays as it was.
         OSError
             If the file can't be written. An existing file stays as it was.
 
@@ -85,6 +88,12 @@ class PersistenceMixin:
         """
         check_is_fitted(self)
         check_parameters(self, self._allowed)
+        if isinstance(self.history_, GrowingLists):
+            raise ValueError(
+                "save needs a complete fit, but this estimator is fitted again: its "
+                "history_ is of the new fit, and its model of the one before. Save the "
+                "fitted_estimator that the callback can ask for, or save after the fit."
+            )
         state = self.__getstate__()
         content = {
             "class": type(self).__name__,
@@ -144,10 +153,10 @@ class PersistenceMixin:
             resolve_device(device)
         given = {"encoder": encoder, "decoder": decoder, "views": views}
         with open_archive(path) as archive:
-            with explain(path):
+            with naming_file(path):
                 needed = needed_functions(archive.content)
             functions = find_functions(needed, given, trusted)
-            with explain(path):
+            with naming_file(path):
                 estimator = make_estimator(cls, archive.content, functions)
                 check_arrays(archive)
                 state = read_state(archive, functions)

@@ -197,6 +197,22 @@ def test_a_phase_that_is_stopped_does_not_stop_the_next(growth):
     assert model.n_clusters_ == make(growth=growth).fit(X).n_clusters_
 
 
+@pytest.mark.parametrize("growth", ["iterative", "published"])
+@pytest.mark.parametrize("ending", ["interrupt", "stop"])
+def test_the_lower_bound_is_of_all_samples_if_a_split_is_the_last_phase(growth, ending):
+    model = make(growth=growth)
+    if ending == "interrupt":
+        with pytest.warns(ConvergenceWarning, match="interrupted in phase 'split'"):
+            model.set_callbacks(Interrupt(n=3)).fit(X)
+    else:
+        model.set_callbacks(Spy(lambda spy: spy.ended[-1][-1] == "growth")).fit(X)
+    n_epochs = len(model.history_["epoch"]) - 2
+    assert model.history_["phase"] == ["initial"] * 2 + ["split"] * n_epochs
+    shift = np.log(X.std(axis=0)).sum()
+    expected = model.history_["elbo"][1] - shift
+    assert model.lower_bound_ == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_split_that_is_stopped_ends_the_growth_and_not_the_fit():
     def stops(spy):
         return spy.ended[-1][-1] == "initial"
@@ -237,6 +253,60 @@ def test_a_failing_callback_leaves_the_estimator_as_it_was():
         model.fit(X)
     assert vars(model) == before
     assert callback.events == ["setup", "teardown"]
+
+
+class Saver(Spy):
+    """Saves both estimators of each task; keeps their epochs, or the error."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.own, self.fitted = [], []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        for model, results in ((estimator, self.own), (fitted_estimator, self.fitted)):
+            if model is None:
+                continue
+            try:
+                model.save(self.path)
+                loaded = TreeVAEClustering.load(self.path)
+                np.testing.assert_equal(loaded.history_, model.history_)
+                results.append(loaded.n_iter_)
+            except ValueError as error:
+                results.append(str(error))
+        return super().on_fit_task_end(estimator, context)
+
+
+@pytest.mark.parametrize(
+    ("method", "n_epochs"), [("fit", [1, 2, 2, 2]), ("partial_fit", [3, 3, 3])]
+)
+def test_callbacks_save_complete_fits_only(method, n_epochs, tmp_path):
+    saver = Saver(tmp_path / "model.safetensors")
+    model = make().fit(X).set_callbacks(saver)
+    getattr(model, method)(X)
+    assert saver.fitted == n_epochs
+    # The estimator itself is complete at the end of the fit only. Until then also a
+    # history of as many epochs as that of the fit before is refused.
+    *errors, last = saver.own
+    assert last == n_epochs[-1]
+    assert all("save needs a complete fit" in error for error in errors)
+
+
+def test_a_refused_save_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = make().fit(X)
+    model.save(path)
+    before = path.read_bytes()
+
+    class Saving(Spy):
+        def on_fit_task_end(self, estimator, context):
+            estimator.save(path)
+
+    model.set_callbacks(Saving())
+    with pytest.raises(ValueError, match="save needs a complete fit"):
+        model.fit(X)
+    assert path.read_bytes() == before
+    model.save(path)
 
 
 def test_invalid_parameters_are_found_before_callbacks_are_set_up():
@@ -494,8 +564,31 @@ def test_an_interrupt_of_a_diverged_step_changes_nothing(monkeypatch):
         model.predict(X)
 
 
-def test_an_interrupted_partial_fit_changes_nothing():
-    model = make().fit(X).set_callbacks(Interrupt())
+def test_an_interrupt_of_the_last_callback_keeps_the_model(growth):
+    expected = make(growth=growth).fit(X)
+    model = make(growth=growth).set_callbacks(Interrupt("fit"))
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(X)
+    assert_same(model, expected)
+
+
+def test_a_second_interrupt_of_the_last_callback_gets_through():
+    class Twice(Interrupt):
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "fit":
+                raise KeyboardInterrupt
+            super().on_fit_task_end(estimator, context)
+
+    model = make().set_callbacks(Twice(n=1))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+@pytest.mark.parametrize("name", ["epoch", "partial_fit"])
+def test_an_interrupted_partial_fit_changes_nothing(name):
+    model = make().fit(X).set_callbacks(Interrupt(name))
     before = vars(model).copy()
     with pytest.raises(KeyboardInterrupt):
         model.partial_fit(X)

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 
 from sktreevae import Dendrogram, TreeVAEClustering
 from sktreevae.data import FeatureTable
-from sktreevae.diagnostics import Finding, add_support
+from sktreevae.diagnostics import CATEGORIES, Finding, add_support
 from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
 from sktreevae.graph import split_support
 from sktreevae.model import DiagonalGaussian
@@ -288,6 +288,12 @@ def test_warnings_of_fit_are_findings(unsupported):
     assert finding.numbers["n_supported"] == 2
     assert finding.numbers["support"] == tuple(tree.support[list(finding.nodes)])
     assert "n_clusters=None" in finding.remedy
+
+
+@pytest.mark.parametrize("category", sorted({c.__name__ for c in CATEGORIES.values()}))
+def test_warnings_of_fit_are_documented(category):
+    _, _, warns = TreeVAEClustering.fit.__doc__.partition("Warns\n")
+    assert category in warns.split()
 
 
 def test_missing_clusters_are_a_finding(rng):

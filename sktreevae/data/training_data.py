@@ -66,6 +66,8 @@ class TrainingData:
         Indices of the samples to train on and of those held out, in ascending order.
     summary : DataSummary
         Statistics of the data in the user's units.
+    discrete : tuple of tuples of int
+        Discrete columns of a mixed likelihood; see `MixedLikelihood`.
     """
 
     samples: Samples
@@ -74,16 +76,12 @@ class TrainingData:
     train: Tensor
     validation: Tensor
     summary: DataSummary
+    discrete: tuple[tuple[int, ...], ...]
 
     @property
     def likelihood(self) -> str:
         """Name of the likelihood."""
         return self.samples.likelihood
-
-    @property
-    def discrete(self) -> tuple[tuple[int, ...], ...]:
-        """Discrete columns of a mixed likelihood; see `MixedLikelihood`."""
-        return self.summary.binary.groups if self.likelihood == "mixed" else ()
 
     @property
     def standardizer(self) -> Standardizer:
@@ -157,7 +155,8 @@ class TrainingData:
         train, validation = _hold_out(
             len(samples), options.validation_fraction, generator
         )
-        return cls(samples, feature_map, features, train, validation, summary)
+        discrete = summary.binary.groups if likelihood == "mixed" else ()
+        return cls(samples, feature_map, features, train, validation, summary, discrete)
 
     @classmethod
     def reuse(
@@ -166,6 +165,7 @@ class TrainingData:
         standardizer: Standardizer,
         feature_map: FeatureMap,
         likelihood: str,
+        discrete: tuple[tuple[int, ...], ...],
         device: torch.device | None = None,
     ) -> Self:
         """Prepare new data for a fitted model, and hold no samples out.
@@ -181,6 +181,8 @@ class TrainingData:
             The feature map of the model, on `device`.
         likelihood : str
             Name of the likelihood of the model.
+        discrete : tuple of tuples of int
+            Discrete columns of the model.
         device : torch.device, default=None
             Device of all tensors; the CPU by default.
 
@@ -194,7 +196,7 @@ class TrainingData:
         samples = Samples(X, standardizer, device, likelihood=likelihood)
         features = FeatureTable(samples, feature_map)
         train = torch.arange(len(samples), device=samples.device)
-        return cls(samples, feature_map, features, train, train[:0], summary)
+        return cls(samples, feature_map, features, train, train[:0], summary, discrete)
 
 
 def _fit_features(

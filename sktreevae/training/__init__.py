@@ -12,7 +12,7 @@ from .fitting import (
 )
 from .growth import GrowthOptions
 from .guided import GuidedGrowth
-from .history import History
+from .history import GrowingLists, History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
 from .tasks import Task
@@ -23,6 +23,7 @@ __all__ = [
     "Callback",
     "ContrastOptions",
     "FittedTree",
+    "GrowingLists",
     "GrowthOptions",
     "GuidedGrowth",
     "History",

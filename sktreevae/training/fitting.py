@@ -155,6 +155,7 @@ def _grow(
         return FittedTree(growth.model.eval(), growth.height, choices)
 
     trainer.snapshot = lambda: result(growth.finished_copy())
+    trainer.keeps_model = True
     trainer.interruptible(lambda: growth.grow(*proposal), growth.finish)
     if trainer.is_interrupted and not growth.is_finite():
         raise KeyboardInterrupt

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["History"]
+__all__ = ["GrowingLists", "History"]
+
+
+class GrowingLists(dict):
+    """Lists of a history that grow during a fit, unlike those of a fitted estimator."""
 
 
 class History:
@@ -19,14 +23,16 @@ class History:
     ----------
     records : list of dict
         Records of this fit.
-    lists : dict of lists
+    lists : GrowingLists
         One list for each entry of the records; they grow with each epoch.
     """
 
     def __init__(self, before: Mapping[str, list] | None = None) -> None:
         self._before = before or {}
         self.records: list[dict[str, object]] = []
-        self.lists = {name: list(values) for name, values in self._before.items()}
+        self.lists = GrowingLists(
+            {name: list(values) for name, values in self._before.items()}
+        )
 
     def append(self, record: dict[str, object]) -> None:
         """Add the record of an epoch."""

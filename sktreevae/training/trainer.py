@@ -186,9 +186,11 @@ class Trainer:
     snapshot : callable or None
         Returns a copy of the result as if training had stopped now. None until there
         is a model.
-    reconstruct : callable or None
+    attributes_now : callable or None
         Returns the fitted attributes of the estimator as if training had stopped now,
         or None before the first epoch. None until the data is known.
+    keeps_model : bool
+        Whether a KeyboardInterrupt ends the training, and keeps the model.
     is_interrupted : bool
         Whether a KeyboardInterrupt has ended the training.
     """
@@ -208,7 +210,8 @@ class Trainer:
         self.history = history or History()
         self.model: TreeVAE | None = None
         self.snapshot: Callable[[], object] | None = None
-        self.reconstruct: Callable[[], dict[str, object] | None] | None = None
+        self.attributes_now: Callable[[], dict[str, object] | None] | None = None
+        self.keeps_model = False
         self.is_interrupted = False
         self._stopping_rule: StoppingRule | None = None
 
@@ -222,7 +225,7 @@ class Trainer:
     def __exit__(self, exception_type: type | None, *exception: object) -> None:
         try:
             if exception_type is None:
-                self._end(self.root)
+                self.interruptible(lambda: self._end(self.root), lambda: False)
         finally:
             self._close()
 
@@ -244,13 +247,13 @@ class Trainer:
     ) -> T:
         """Call a function, and another one or it again after a first KeyboardInterrupt.
 
-        Before the first epoch there is no model to keep. Then, and at the second
-        interrupt, the exception is raised.
+        Before the first epoch there is no model to keep. Then, without `keeps_model`,
+        and at the second interrupt, the exception is raised.
         """
         try:
             return function()
         except KeyboardInterrupt:
-            if self.is_interrupted or not self.history.records:
+            if self.is_interrupted or not (self.keeps_model and self.history.records):
                 raise
             self.is_interrupted = True
             return (otherwise or function)()

@@ -171,6 +171,7 @@ def test_new_data_reuse_scaling_and_features(kind, tmp_path):
         data.standardizer,
         data.feature_map,
         data.likelihood,
+        data.discrete,
     )
     assert torch.equal(new.samples[:], data.samples[:30])
     assert torch.equal(new.features[:], data.features[:30])
@@ -201,13 +202,26 @@ def test_new_data_outside_the_support_are_refused(
             data.standardizer,
             data.feature_map,
             data.likelihood,
+            data.discrete,
         )
+
+
+def test_new_data_have_the_discrete_columns_of_the_model(rng):
+    X = np.column_stack([rng.standard_normal((60, 2)), rng.integers(0, 2, (60, 1))])
+    data, _ = prepare(X)
+    assert (data.likelihood, data.discrete) == ("mixed", ((2,),))
+    # Of five rows none of the columns is known to be discrete.
+    new = TrainingData.reuse(
+        X[:5], data.standardizer, data.feature_map, data.likelihood, data.discrete
+    )
+    assert new.discrete == data.discrete
+    assert torch.equal(new.samples[:], data.samples[:5])
 
 
 def test_rounding_errors_of_new_data_are_clipped():
     data, _ = prepare(np.eye(10), DataOptions("bernoulli"))
     new = TrainingData.reuse(
-        np.eye(10) * (1 + 2.3e-16), data.standardizer, data.feature_map, "bernoulli"
+        np.eye(10) * (1 + 2.3e-16), data.standardizer, data.feature_map, "bernoulli", ()
     )
     assert torch.equal(new.samples[:], data.samples[:])
 

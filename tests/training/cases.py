@@ -33,6 +33,7 @@ def make_data(X, n_validation=0):
         Standardizer(X.mean(axis=0), X.std(axis=0)),
         FeatureMap(X.shape[1]),
         "gaussian",
+        (),
         torch.device("cpu"),
     )
     rows = torch.arange(len(X))

@@ -266,8 +266,11 @@ def test_the_first_interrupt_is_kept_and_the_second_raised():
     trainer = Trainer(TrainingOptions(), torch.Generator())
     with pytest.raises(KeyboardInterrupt):
         trainer.interruptible(interrupt, lambda: "no epoch yet")
-    assert not trainer.is_interrupted
     trainer.history.append({"epoch": 0})
+    with pytest.raises(KeyboardInterrupt):
+        trainer.interruptible(interrupt, lambda: "as in partial_fit")
+    assert not trainer.is_interrupted
+    trainer.keeps_model = True
     assert trainer.interruptible(lambda: "done", interrupt) == "done"
     assert trainer.interruptible(interrupt, lambda: "kept") == "kept"
     assert trainer.is_interrupted
