@@ -110,15 +110,19 @@ class DendrogramHtml:
         ...     tree.export_html(path, X, feature_names=["legs", "weight"])
         """
         # Imported here so that this module does not depend on the displays.
-        from .display.html import TreePage, describe_rows, image_shape_of
+        from .display.html import (
+            TreePage,
+            choose_image_shape,
+            describe_rows,
+            image_shape_of,
+        )
 
         if X is None and not (feature_names is None and image_shape is None):
             raise ValueError("feature_names and image_shape describe X, but X is None.")
         page = TreePage(self, self.labels, cluster_names)
         if X is not None:
             moments = describe_rows(self, X, self.labels)
-            if image_shape is None:
-                image_shape = image_shape_of(X)
+            image_shape = choose_image_shape(image_shape, image_shape_of(X))
             if feature_names is None:
                 feature_names = getattr(X, "columns", None)
             page.add_means(moments, image_shape, feature_names)

@@ -24,11 +24,12 @@ from ._node_contents import (
     add_labels,
     name_nodes,
 )
-from ._node_values import count_classes
+from ._node_values import choose_image_shape, count_classes, image_shape_of
 from ._page import format_page
 
 __all__ = [
     "TreePage",
+    "choose_image_shape",
     "describe_rows",
     "image_shape_of",
     "moments_of_leaves",
@@ -171,9 +172,3 @@ def describe_rows(
             f"dendrogram, got {X.shape[0]}."
         )
     return moments_of_rows(tree, X, labels)
-
-
-def image_shape_of(X: object) -> tuple[int, ...] | None:
-    """Return the shape of the images in an array, or None if it has rows."""
-    shape = getattr(X, "shape", ())
-    return shape[1:] if len(shape) > 2 else None

@@ -19,7 +19,14 @@ from ._base import (
     node_colors,
 )
 from ._contents import ClassMix, Content, FeatureNames, Images, Nothing, text_box
-from ._node_values import as_images, count_classes, count_samples, mean_rows
+from ._node_values import (
+    as_images,
+    choose_image_shape,
+    count_classes,
+    count_samples,
+    image_shape_of,
+    mean_rows,
+)
 from ._tree_drawing import TreeDrawing
 
 if TYPE_CHECKING:
@@ -146,8 +153,9 @@ class TreeDisplay:
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
-            Height and width, with channels first or last, by default those of X or
-            ``estimator.image_shape``.
+            Height and width, with 1, 3 or 4 channels first or last, by default those of
+            X or ``estimator.image_shape``. Images with another number of channels
+            aren't drawn by default: nodes show features.
         n_features : int, default=3
             Maximum number of features of each node.
         feature_names : sequence of str of length n_features_in_, default=None
@@ -171,8 +179,8 @@ class TreeDisplay:
             If the estimator has no dendrogram.
         ValueError
             If X isn't valid, `y` doesn't have one entry for each sample,
-            `image_shape` doesn't have one pixel for each feature, or an argument of
-            `plot` isn't valid.
+            `image_shape` doesn't have 1, 3 or 4 channels or one pixel for each feature,
+            or an argument of `plot` isn't valid.
 
         Examples
         --------
@@ -189,7 +197,9 @@ class TreeDisplay:
         tree = get_tree(estimator)
         labels = tree.labels if X is None else estimator.predict(_flatten(estimator, X))
         values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
-        shape = image_shape or _image_shape(X) or estimator.image_shape
+        shape = choose_image_shape(
+            image_shape, image_shape_of(X), estimator.image_shape
+        )
         if y is not None:
             counts = count_classes(tree, labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
@@ -262,7 +272,7 @@ class TreeDisplay:
             counts = count_classes(tree, tree.labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
         elif X is not None:
-            shape = image_shape or _image_shape(X)
+            shape = image_shape or image_shape_of(X)
             if shape is None:
                 raise ValueError("image_shape is needed if the images in X are rows.")
             values["images"] = as_images(mean_rows(tree, tree.labels, X), shape)
@@ -418,14 +428,8 @@ def _pack(above: str, content: OffsetBox | None, below: str, scale: float) -> Of
     return VPacker(children=boxes, align="center", pad=0, sep=1)
 
 
-def _image_shape(X: ArrayLike | None) -> tuple[int, ...] | None:
-    """Return the shape of the images in X, or None if there are rows."""
-    shape = getattr(X, "shape", ())
-    return tuple(shape[1:]) if len(shape) > 2 else None
-
-
 def _flatten(estimator: Any, X: ArrayLike) -> ArrayLike:
     """Return images as rows, if the estimator doesn't take images."""
-    if estimator.image_shape is None and _image_shape(X) is not None:
+    if estimator.image_shape is None and image_shape_of(X) is not None:
         return X.reshape(X.shape[0], -1)
     return X
