@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._base import import_pyplot
 from ._node_values import as_images, choose_image_shape
+from ._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -256,7 +257,7 @@ class SplitDisplay:
         limit = 1.05 * max(map(abs, ax.get_xlim()))
         ax.set_xlim(limit, -limit)  # larger in the left branch is on the left
         ax.set_ylim(len(position) - 0.5, -0.5)  # the largest effect is on top
-        ax.set_yticks(position, found.feature_names)
+        ax.set_yticks(position, [plain(name) for name in found.feature_names])
         ax.set_xlabel("effect: difference of the means in standard deviations")
         means = ax.secondary_yaxis("right")
         texts = zip(found.left_mean, found.right_mean, strict=True)
