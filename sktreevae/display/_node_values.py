@@ -18,6 +18,7 @@ __all__ = [
     "choose_image_shape",
     "count_classes",
     "count_samples",
+    "encode_classes",
     "image_shape_of",
     "mean_rows",
     "subtree_sums",
@@ -80,14 +81,38 @@ def count_classes(
     Raises
     ------
     ValueError
-        If there is not exactly one class for each sample.
+        If there is not exactly one class for each sample, see `encode_classes`.
     """
-    y = column_or_1d(y)
-    _check_length("y", len(y), len(labels))
-    classes, codes = np.unique(y, return_inverse=True)
+    classes, codes = encode_classes(y)
+    _check_length("y", len(codes), len(labels))
     counts = np.zeros((tree.n_leaves, len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, codes), 1)
     return subtree_sums(tree, counts), [str(name) for name in classes]
+
+
+def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
+    """Return the classes in sorted order, and the number of that of each sample.
+
+    Raises
+    ------
+    ValueError
+        If `y` isn't one-dimensional, or its entries are no ints, bools or names.
+    """
+    y = column_or_1d(y)
+    try:
+        classes, codes = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"y must have an int or a name for each sample, but {error}."
+        ) from error
+    values = np.array(classes.tolist())
+    is_class = np.full(len(values), values.dtype.kind in "biuUS")
+    if values.dtype.kind == "f":
+        is_class = np.isfinite(values) & (values == np.round(values))
+    if not is_class.all():
+        wrong = classes[~is_class][0]
+        raise ValueError(f"y must have an int or a name for each sample, got {wrong}.")
+    return classes, codes
 
 
 def mean_rows(tree: Tree, labels: Labels, X: ArrayLike) -> NDArray[np.float64]:

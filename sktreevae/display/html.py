@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
 
 from .._dendrogram_export import check_cluster_names
 from .._effects import GroupMoments
@@ -120,7 +119,6 @@ class TreePage:
             If they are no labels of classes, or there is not one for each sample.
         """
         counts, names = count_classes(self._tree, self._labels, y)
-        check_classification_targets(y)
         self._legend = add_labels(self._contents, counts, names)
 
     def write(self, path: str | os.PathLike) -> None:

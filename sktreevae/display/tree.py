@@ -19,6 +19,7 @@ from ._base import (
     node_colors,
 )
 from ._contents import ClassMix, Content, FeatureNames, Images, Nothing, text_box
+from ._moments import mean_data
 from ._node_values import (
     as_images,
     choose_image_shape,
@@ -146,10 +147,10 @@ class TreeDisplay:
         ----------
         estimator : TreeVAEClustering
             Fitted estimator.
-        X : array-like of shape (n_samples, n_features), default=None
-            Data, as for `fit`, or images (n_samples, height, width[, channels]). They
-            go to the nodes that ``estimator.predict`` tells. By default the nodes have
-            the training samples.
+        X : array-like or Dataset of shape (n_samples, n_features), default=None
+            Data, as for `predict`, or images (n_samples, height, width[, channels]).
+            They go to the nodes that ``estimator.predict`` tells. By default the nodes
+            have the training samples.
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
@@ -178,7 +179,7 @@ class TreeDisplay:
         TypeError
             If the estimator has no dendrogram.
         ValueError
-            If X isn't valid, `y` doesn't have one entry for each sample,
+            If X isn't valid, `y` doesn't have one int or name for each sample,
             `image_shape` doesn't have 1, 3 or 4 channels or one pixel for each feature,
             or an argument of `plot` isn't valid.
 
@@ -204,7 +205,8 @@ class TreeDisplay:
             counts = count_classes(tree, labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
         elif shape is not None:
-            means = estimator.node_means() if X is None else mean_rows(tree, labels, X)
+            is_new = X is not None
+            means = mean_data(tree, labels, X) if is_new else estimator.node_means()
             values["images"] = as_images(means, shape)
         else:
             found = estimator.top_features(
@@ -263,8 +265,9 @@ class TreeDisplay:
         TypeError
             If `dendrogram` is no dendrogram.
         ValueError
-            If X or `y` doesn't have one entry for each sample, the shape of the images
-            is unknown or not valid, or an argument of `plot` isn't valid.
+            If X or `y` doesn't have one entry for each sample, an entry of `y` is no
+            int or name, the shape of the images is unknown or not valid, or an argument
+            of `plot` isn't valid.
         """
         tree = check_tree(dendrogram)
         values: dict[str, Any] = {}

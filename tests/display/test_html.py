@@ -105,7 +105,10 @@ def test_known_labels_have_a_legend(tree, path):
         ({"image_shape": (8, 8)}, "feature_names and image_shape describe X, but X is"),
         ({"cluster_names": ["a"]}, "one name for each of the 3 clusters, got 1"),
         ({"y": [0, 1]}, "y must have one entry for each of the 4 samples .* got 2"),
-        ({"y": [0.1, 0.2, 0.3, 0.4]}, "Unknown label type: continuous"),
+        (
+            {"y": [0.1, 0.2, 0.3, 0.4]},
+            "y must have an int or a name for each sample, got 0.1",
+        ),
         ({"y": np.zeros((4, 2))}, "y should be a 1d array"),
     ],
 )
