@@ -125,11 +125,17 @@ class EmbeddingDisplay:
         TypeError
             If the estimator has no dendrogram.
         ValueError
-            If X, `n_clusters` or `coordinates` isn't valid, or an argument of `plot`.
+            If X, `n_clusters` or `coordinates` isn't valid, or an argument of `plot`,
+            or if X has a single sample and `coordinates` is None.
         """
         tree = get_tree(estimator)
         n_clusters = tree.n_leaves if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
+        if coordinates is None and len(labels) < 2:
+            raise ValueError(
+                "X must have at least 2 samples for principal components, got "
+                f"{len(labels)}. Give their coordinates."
+            )
         if coordinates is None:
             # This solver is deterministic.
             pca = PCA(2, svd_solver="covariance_eigh")
