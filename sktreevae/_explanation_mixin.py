@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
+from ._dendrogram_export import check_feature_names
 from ._effects import (
     GroupMoments,
     area_under_curve,
@@ -310,12 +311,7 @@ class ExplanationMixin:
         if names is None:
             default = [f"x{i}" for i in range(n_features)]
             names = getattr(self, "feature_names_in_", default)
-        elif len(names) != n_features:
-            raise ValueError(
-                f"feature_names must have one name for each of the {n_features} "
-                f"features, got {len(names)}."
-            )
-        return np.array(names, dtype=np.str_)
+        return np.array(check_feature_names(names, n_features), dtype=np.str_)
 
     def _leaf_moments(self) -> GroupMoments:
         """Return the moments of what the model generates at each leaf."""

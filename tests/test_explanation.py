@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import SplitDisplay
+from sktreevae.display import SplitDisplay, TreeDisplay
 from sktreevae.exceptions import OutlierWarning
 from sktreevae.explanation import SplitExplanation
 
@@ -389,3 +389,17 @@ def test_terms_of_news_name_their_groups(data_dir):
     assert len(terms & set(found.feature_names[is_crypt_term])) >= 4
     assert {"bike"} <= set(found.feature_names[~is_crypt_term])
     assert (np.sign(found.effect) == np.sign(found.check.effect)).all()
+
+
+@pytest.mark.parametrize("names", ["abcd", b"abcd", np.full((4, 2), "a"), 4])
+def test_feature_names_are_a_sequence_of_names(iris, names, tmp_path):
+    calls = [
+        iris.explain,
+        iris.top_features,
+        lambda **kwargs: SplitDisplay.from_estimator(iris, **kwargs),
+        lambda **kwargs: TreeDisplay.from_estimator(iris, **kwargs),
+        lambda **kwargs: iris.export_html(tmp_path / "tree.html", **kwargs),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="feature_names must be a sequence of 4"):
+            call(feature_names=names)

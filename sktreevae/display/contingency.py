@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
-from .._dendrogram_export import check_cluster_names
+from .._dendrogram_export import check_class_names, check_cluster_names
 from ._base import get_tree, make_axes
 from ._node_values import encode_classes
 from ._text import (
@@ -225,14 +225,11 @@ class ContingencyMatrixDisplay:
     ) -> tuple[list[str], list[str]]:
         """Return the names of the classes and of the clusters."""
         classes = range(shape[0]) if self.class_names is None else self.class_names
-        classes = [str(name) for name in classes]
-        if len(classes) != shape[0]:
-            raise ValueError(
-                f"class_names must have one name for each of the {shape[0]} classes, "
-                f"got {len(classes)}."
-            )
         clusters = range(shape[1]) if cluster_names is None else cluster_names
-        return classes, check_cluster_names(clusters, shape[1])
+        return (
+            check_class_names(classes, shape[0]),
+            check_cluster_names(clusters, shape[1]),
+        )
 
     def _draw_values(self, values: NDArray[Any]) -> None:
         """Write the values into the cells, if they fit."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import check_array
 
-from .._dendrogram_export import check_cluster_names
+from .._dendrogram_export import check_cluster_names, check_feature_names
 from .._effects import GroupMoments
 from ._moments import DetailedTree, moments_of_leaves, moments_of_rows
 from ._node_contents import (
@@ -94,12 +94,7 @@ class TreePage:
         n_features = moments.mean.shape[1]
         if feature_names is None:
             feature_names = [f"x{i}" for i in range(n_features)]
-        names = [str(name) for name in feature_names]
-        if len(names) != n_features:
-            raise ValueError(
-                f"feature_names must have one name for each of the {n_features} "
-                f"features, got {len(names)}."
-            )
+        names = check_feature_names(feature_names, n_features)
         if image_shape is not None:
             add_images(self._contents, moments.mean, image_shape)
         else:

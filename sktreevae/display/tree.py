@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._dendrogram_export import check_cluster_names
+from .._dendrogram_export import check_class_names, check_cluster_names
 from ._base import (
     Tree,
     check_orientation,
@@ -377,12 +377,7 @@ class TreeDisplay:
         """Return the names of the classes."""
         n_classes = np.shape(self.class_counts)[1]
         names = range(n_classes) if self.class_names is None else self.class_names
-        if len(names) != n_classes:
-            raise ValueError(
-                f"class_names must have one name for each of the {n_classes} classes, "
-                f"got {len(names)}."
-            )
-        return [str(name) for name in names]
+        return check_class_names(names, n_classes)
 
     def _check_texts(
         self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
