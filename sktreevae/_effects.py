@@ -30,6 +30,9 @@ MIN_RELATIVE_SPREAD = 1e-8
 """Minimum of the pooled standard deviation, relative to the means: rounding errors of
 the means of a constant feature are no effect."""
 
+MAX_VALUES = 1 << 24
+"""Maximum number of values of several features that are ranked at a time."""
+
 Floats = NDArray[np.float64]
 Groups = Sequence[NDArray[np.bool_]]
 
@@ -154,12 +157,21 @@ def area_under_curve(
     """
     first, second = groups
     is_either = first | second
-    values = np.concatenate(
-        [_dense(X[rows][:, features])[is_either[rows]] for rows in row_slices(*X.shape)]
-    )
-    ranks = rankdata(values, axis=0)[first[is_either]]
+    is_first = first[is_either]
     n_first, n_second = first.sum(), second.sum()
-    n_larger = ranks.sum(axis=0) - n_first * (n_first + 1) / 2
+    rank_sums = np.empty(len(features))
+    size = max(MAX_VALUES // max(len(is_first), 1), 1)
+    for start in range(0, len(features), size):
+        columns = features[start : start + size]
+        values = np.concatenate(
+            [
+                _dense(X[rows][:, columns])[is_either[rows]]
+                for rows in row_slices(*X.shape)
+            ]
+        )
+        for i in range(len(columns)):
+            rank_sums[start + i] = rankdata(values[:, i])[is_first].sum()
+    n_larger = rank_sums - n_first * (n_first + 1) / 2
     return n_larger / (n_first * n_second)
 
 

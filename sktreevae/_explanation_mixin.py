@@ -140,6 +140,18 @@ class ExplanationMixin:
         >>> explanation.feature_names.tolist()
         ['petal length (cm)', 'petal width (cm)']
         """
+        return self._explain(node, X, n_features, feature_names)
+
+    def _explain(
+        self,
+        node: int,
+        X: ArrayLike | Dataset | None,
+        n_features: int | None,
+        feature_names: Sequence[str] | None,
+        *,
+        has_auc: bool = True,
+    ) -> SplitExplanation:
+        """Return what `explain` does, without the areas under the curve if asked."""
         check_is_fitted(self)
         tree = self.dendrogram_
         if tree.n_leaves == 1:
@@ -156,7 +168,7 @@ class ExplanationMixin:
         features = _largest(effect, n_features)
         check = None
         if X is not None:
-            check = self._check_on_rows(X, node, clusters, features)
+            check = self._check_on_rows(X, node, clusters, features, has_auc)
         return SplitExplanation(
             node,
             branches,
@@ -285,6 +297,7 @@ class ExplanationMixin:
         node: int,
         clusters: Sequence[NDArray[np.int64]],
         features: NDArray[np.int64],
+        has_auc: bool,
     ) -> RowCheck:
         """Compare the rows of X that are assigned to two groups of clusters."""
         labels = self.predict(X)
@@ -297,12 +310,15 @@ class ExplanationMixin:
             )
         rows = validate_rows(self, X, reset=False)
         left, right = _rows(row_moments(rows, groups))
+        auc = np.full(len(features), np.nan)
+        if has_auc:
+            auc = area_under_curve(rows, groups, features)
         return RowCheck(
             n_rows,
             left.mean[features],
             right.mean[features],
             effect_size(left, right)[features],
-            area_under_curve(rows, groups, features),
+            auc,
         )
 
     def _feature_names(self, names: Sequence[str] | None) -> NDArray[np.str_]:

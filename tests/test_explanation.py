@@ -403,3 +403,20 @@ def test_feature_names_are_a_sequence_of_names(iris, names, tmp_path):
     for call in calls:
         with pytest.raises(ValueError, match="feature_names must be a sequence of 4"):
             call(feature_names=names)
+
+
+def test_images_of_splits_have_no_areas_under_the_curve(iris, monkeypatch):
+    X = load_iris(as_frame=True).data
+    expected = iris.explain(0, X, n_features=None).check
+
+    def fail(*args):
+        raise AssertionError
+
+    monkeypatch.setattr("sktreevae._explanation_mixin.area_under_curve", fail)
+    display = SplitDisplay.from_estimator(iris, 0, X, image_shape=(2, 2))
+    assert len(display.images_) == 6
+    check = display.explanation.check
+    np.testing.assert_array_equal(check.left_mean, expected.left_mean)
+    assert np.isnan(check.auc).all()
+    with pytest.raises(AssertionError):
+        SplitDisplay.from_estimator(iris, 0, X)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,7 +63,15 @@ class ExplainingTree(Protocol):
 
     image_shape: tuple[int, ...] | None
 
-    def explain(self, node: int, X: ArrayLike | None, **kwargs: Any) -> Explanation:
+    def _explain(
+        self,
+        node: int,
+        X: ArrayLike | None,
+        n_features: int | None,
+        feature_names: Sequence[str] | None,
+        *,
+        has_auc: bool,
+    ) -> Explanation:
         """Return the features that tell the branches of a node apart."""
 
 
@@ -186,11 +194,10 @@ class SplitDisplay:
             image_shape = choose_image_shape(None, estimator.image_shape)
         else:
             image_shape = choose_image_shape(image_shape)
-        explanation = estimator.explain(
-            node,
-            X,
-            n_features=n_features if image_shape is None else None,
-            feature_names=feature_names,
+        has_bars = image_shape is None
+        # Areas under the curve of all pixels would take long, and aren't drawn.
+        explanation = estimator._explain(
+            node, X, n_features if has_bars else None, feature_names, has_auc=has_bars
         )
         return cls(explanation, image_shape=image_shape).plot(ax)
 
