@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sklearn.utils import check_array
 
 from .._dendrogram_export import check_cluster_names, check_feature_names
 from .._effects import GroupMoments
+from .._files import replacing
 from ._moments import DetailedTree, moments_of_leaves, moments_of_rows
 from ._node_contents import (
     LabelShare,
@@ -124,15 +124,11 @@ class TreePage:
         path : str or path-like
             File. Its name without the ending is the title of the page.
         """
-        path = Path(path)
-        page = format_page(path.stem, self._tree, self._contents, self._legend)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
+        title = Path(path).stem
+        page = format_page(title, self._tree, self._contents, self._legend)
+        with replacing(path) as stream:
             # Names may have lone surrogates, which UTF-8 lacks.
-            part.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+            stream.write(page.encode("utf-8", errors="xmlcharrefreplace"))
 
 
 def describe_rows(
