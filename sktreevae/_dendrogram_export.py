@@ -22,6 +22,7 @@ __all__ = [
     "check_class_names",
     "check_cluster_names",
     "check_feature_names",
+    "count",
     "format_newick",
     "format_text",
     "linkage_matrix",
@@ -86,6 +87,11 @@ def _check_names(
             f"got {len(names)}."
         )
     return names
+
+
+def count(n: int, one: str, many: str) -> str:
+    """Return a number with the word in the singular or in the plural."""
+    return f"{n:,} {one if n == 1 else many}"
 
 
 def format_newick(nodes: Nodes, names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,10 @@ from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
-from .data import Matrix, row_slices
+from ._chunks import row_slices
+
+if TYPE_CHECKING:
+    from .data import Matrix
 
 __all__ = [
     "GroupMoments",

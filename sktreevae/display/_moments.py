@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .._chunks import row_slices
 from .._effects import GroupMoments, effect_size
-from ..data import LazyRows, Matrix, as_matrix, row_slices
 from ._base import Tree
 from ._node_values import image_shape_of, mean_rows, subtree_sums
+
+if TYPE_CHECKING:
+    from ..data import Matrix
 
 __all__ = [
     "DetailedTree",
@@ -116,6 +119,9 @@ def mean_data(tree: Tree, labels: NDArray[np.int64], X: object) -> Floats:
     X : array-like, sparse matrix, Dataset or Dask array of shape (n_samples, ...)
         Rows or images.
     """
+    # Imported here so that drawings and pages of a dendrogram don't need torch.
+    from ..data import LazyRows, as_matrix
+
     if image_shape_of(X) is not None:
         X = X.reshape((X.shape[0], -1))
     X = as_matrix(X)
