@@ -20,14 +20,14 @@ import hashlib
 import json
 import math
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._files import PathLike, replacing
 
 __all__ = ["FORMAT_VERSION", "Archive", "PathLike", "open_archive", "write_archive"]
 
@@ -61,8 +61,6 @@ N_LENGTH = 8
 
 BLOCK_SIZE = 2**20
 """Number of bytes that are read at a time to compute a checksum."""
-
-PathLike = str | os.PathLike[str]
 
 
 class Place(NamedTuple):
@@ -112,7 +110,7 @@ def write_archive(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % N_LENGTH)
     digest = hashlib.sha256()
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         for block in (len(text).to_bytes(N_LENGTH, "little"), text, *blocks):
             digest.update(block)
             stream.write(block)
@@ -139,27 +137,6 @@ def _to_python(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{value!r} of type {type(value).__name__} can't be saved.")
-
-
-@contextmanager
-def _replacing(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a temporary file that replaces another one if the block succeeds."""
-    # A link stays, and the file that it points to is replaced.
-    target = os.path.realpath(os.fsdecode(path))
-    name = f".sktreevae-{secrets.token_hex(8)}.tmp"
-    temporary = os.path.join(os.path.dirname(target), name)
-    stream = open(temporary, "xb")
-    try:
-        with stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        with suppress(FileNotFoundError):
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 class Archive:

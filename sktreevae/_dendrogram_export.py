@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "balanced_merges",
+    "check_class_names",
     "check_cluster_names",
+    "check_feature_names",
+    "count",
     "format_newick",
     "format_text",
     "linkage_matrix",
@@ -41,20 +44,54 @@ def check_cluster_names(cluster_names: Iterable[object], n_leaves: int) -> list[
     ValueError
         If there is not exactly one name for each leaf.
     """
-    is_text = isinstance(cluster_names, str | bytes)
-    is_flat = getattr(cluster_names, "ndim", 1) == 1
-    if is_text or not is_flat or not isinstance(cluster_names, Iterable):
+    return _check_names(cluster_names, n_leaves, "cluster", "clusters")
+
+
+def check_feature_names(feature_names: Iterable[object], n_features: int) -> list[str]:
+    """Return the names as a list of str.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one name for each feature.
+    """
+    return _check_names(feature_names, n_features, "feature", "features")
+
+
+def check_class_names(class_names: Iterable[object], n_classes: int) -> list[str]:
+    """Return the names as a list of str.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one name for each class.
+    """
+    return _check_names(class_names, n_classes, "class", "classes")
+
+
+def _check_names(
+    given: Iterable[object], n_names: int, kind: str, plural: str
+) -> list[str]:
+    """Return names as a list of str, or raise if there are not `n_names`."""
+    is_text = isinstance(given, str | bytes)
+    is_flat = getattr(given, "ndim", 1) == 1
+    if is_text or not is_flat or not isinstance(given, Iterable):
         raise ValueError(
-            f"cluster_names must be a sequence of {n_leaves} names, one for each "
-            f"cluster, got {cluster_names!r}."
+            f"{kind}_names must be a sequence of {n_names} names, one for each {kind}, "
+            f"got {given!r}."
         )
-    names = [str(name) for name in cluster_names]
-    if len(names) != n_leaves:
+    names = [str(name) for name in given]
+    if len(names) != n_names:
         raise ValueError(
-            f"cluster_names must have one name for each of the {n_leaves} clusters, "
+            f"{kind}_names must have one name for each of the {n_names} {plural}, "
             f"got {len(names)}."
         )
     return names
+
+
+def count(n: int, one: str, many: str) -> str:
+    """Return a number with the word in the singular or in the plural."""
+    return f"{n:,} {one if n == 1 else many}"
 
 
 def format_newick(nodes: Nodes, names: Sequence[str]) -> str:

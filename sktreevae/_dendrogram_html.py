@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._dendrogram_export import count
+
 __all__ = ["DendrogramHtml", "format_svg"]
 
 MAX_LEAVES = 30
@@ -47,12 +49,12 @@ class DendrogramHtml:
 
     def __repr__(self) -> str:
         # Tables of fitted attributes have space for 30 characters.
-        return f"<Dendrogram: {_plural(self.n_leaves, 'leaf', 'leaves')}>"
+        return f"<Dendrogram: {count(self.n_leaves, 'leaf', 'leaves')}>"
 
     def _repr_html_(self) -> str:
         """Return the representation in notebooks."""
-        leaves = _plural(self.n_leaves, "leaf", "leaves")
-        title = f"Dendrogram: {leaves}, {_count(len(self.labels))}"
+        leaves = count(self.n_leaves, "leaf", "leaves")
+        title = f"Dendrogram: {leaves}, {count(len(self.labels), 'sample', 'samples')}"
         notes = []
         if self.n_leaves > MAX_LEAVES:
             notes.append(f"Cut into {MAX_LEAVES} clusters.")
@@ -110,15 +112,19 @@ class DendrogramHtml:
         ...     tree.export_html(path, X, feature_names=["legs", "weight"])
         """
         # Imported here so that this module does not depend on the displays.
-        from .display.html import TreePage, describe_rows, image_shape_of
+        from .display.html import (
+            TreePage,
+            choose_image_shape,
+            describe_rows,
+            image_shape_of,
+        )
 
         if X is None and not (feature_names is None and image_shape is None):
             raise ValueError("feature_names and image_shape describe X, but X is None.")
         page = TreePage(self, self.labels, cluster_names)
         if X is not None:
             moments = describe_rows(self, X, self.labels)
-            if image_shape is None:
-                image_shape = image_shape_of(X)
+            image_shape = choose_image_shape(image_shape, image_shape_of(X))
             if feature_names is None:
                 feature_names = getattr(X, "columns", None)
             page.add_means(moments, image_shape, feature_names)
@@ -196,7 +202,7 @@ def _rows(tree: DendrogramHtml, is_tip: NDArray[np.bool_]) -> NDArray[np.float64
 
 def _name(tree: DendrogramHtml, node: int) -> str:
     """Return the name of a drawn leaf, and its size."""
-    samples = _count(int(tree.n_node_samples[node]))
+    samples = count(int(tree.n_node_samples[node]), "sample", "samples")
     if tree.leaf_label[node] >= 0:
         return f"cluster {tree.leaf_label[node]}: {samples}"
     is_below = np.arange(tree.n_nodes) == node
@@ -208,7 +214,7 @@ def _name(tree: DendrogramHtml, node: int) -> str:
 
 def _describe(tree: DendrogramHtml, node: int) -> str:
     """Return the tooltip of a node."""
-    text = _count(int(tree.n_node_samples[node]))
+    text = count(int(tree.n_node_samples[node]), "sample", "samples")
     text += f", probability {tree.weight[node]:.3g}"
     if tree.leaf_label[node] >= 0:
         return f"cluster {tree.leaf_label[node]}: {text}"
@@ -216,11 +222,3 @@ def _describe(tree: DendrogramHtml, node: int) -> str:
     if np.isfinite(tree.support[node]):
         text += f", support {tree.support[node]:.3g} ± {tree.support_error[node]:.1g}"
     return text
-
-
-def _plural(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def _count(n_samples: int) -> str:
-    return _plural(n_samples, "sample", "samples")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,10 @@ from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
-from .data import Matrix, row_slices
+from ._chunks import row_slices
+
+if TYPE_CHECKING:
+    from .data import Matrix
 
 __all__ = [
     "GroupMoments",
@@ -29,6 +33,9 @@ together. It bounds effects of features that are constant in both groups to 63."
 MIN_RELATIVE_SPREAD = 1e-8
 """Minimum of the pooled standard deviation, relative to the means: rounding errors of
 the means of a constant feature are no effect."""
+
+MAX_VALUES = 1 << 24
+"""Maximum number of values of several features that are ranked at a time."""
 
 Floats = NDArray[np.float64]
 Groups = Sequence[NDArray[np.bool_]]
@@ -154,12 +161,21 @@ def area_under_curve(
     """
     first, second = groups
     is_either = first | second
-    values = np.concatenate(
-        [_dense(X[rows][:, features])[is_either[rows]] for rows in row_slices(*X.shape)]
-    )
-    ranks = rankdata(values, axis=0)[first[is_either]]
+    is_first = first[is_either]
     n_first, n_second = first.sum(), second.sum()
-    n_larger = ranks.sum(axis=0) - n_first * (n_first + 1) / 2
+    rank_sums = np.empty(len(features))
+    size = max(MAX_VALUES // max(len(is_first), 1), 1)
+    for start in range(0, len(features), size):
+        columns = features[start : start + size]
+        values = np.concatenate(
+            [
+                _dense(X[rows][:, columns])[is_either[rows]]
+                for rows in row_slices(*X.shape)
+            ]
+        )
+        for i in range(len(columns)):
+            rank_sums[start + i] = rankdata(values[:, i])[is_first].sum()
+    n_larger = rank_sums - n_first * (n_first + 1) / 2
     return n_larger / (n_first * n_second)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
+from ._dendrogram_export import check_feature_names
 from ._effects import (
     GroupMoments,
     area_under_curve,
@@ -139,6 +140,18 @@ class ExplanationMixin:
         >>> explanation.feature_names.tolist()
         ['petal length (cm)', 'petal width (cm)']
         """
+        return self._explain(node, X, n_features, feature_names)
+
+    def _explain(
+        self,
+        node: int,
+        X: ArrayLike | Dataset | None,
+        n_features: int | None,
+        feature_names: Sequence[str] | None,
+        *,
+        has_auc: bool = True,
+    ) -> SplitExplanation:
+        """Return what `explain` does, without the areas under the curve if asked."""
         check_is_fitted(self)
         tree = self.dendrogram_
         if tree.n_leaves == 1:
@@ -155,7 +168,7 @@ class ExplanationMixin:
         features = _largest(effect, n_features)
         check = None
         if X is not None:
-            check = self._check_on_rows(X, node, clusters, features)
+            check = self._check_on_rows(X, node, clusters, features, has_auc)
         return SplitExplanation(
             node,
             branches,
@@ -286,6 +299,7 @@ class ExplanationMixin:
         node: int,
         clusters: Sequence[NDArray[np.int64]],
         features: NDArray[np.int64],
+        has_auc: bool,
     ) -> RowCheck:
         """Compare the rows of X that are assigned to two groups of clusters."""
         labels = self.predict(X)
@@ -298,12 +312,15 @@ class ExplanationMixin:
             )
         rows = validate_rows(self, X, reset=False)
         left, right = _rows(row_moments(rows, groups))
+        auc = np.full(len(features), np.nan)
+        if has_auc:
+            auc = area_under_curve(rows, groups, features)
         return RowCheck(
             n_rows,
             left.mean[features],
             right.mean[features],
             effect_size(left, right)[features],
-            area_under_curve(rows, groups, features),
+            auc,
         )
 
     def _feature_names(self, names: Sequence[str] | None) -> NDArray[np.str_]:
@@ -312,12 +329,7 @@ class ExplanationMixin:
         if names is None:
             default = [f"x{i}" for i in range(n_features)]
             names = getattr(self, "feature_names_in_", default)
-        elif len(names) != n_features:
-            raise ValueError(
-                f"feature_names must have one name for each of the {n_features} "
-                f"features, got {len(names)}."
-            )
-        return np.array(names, dtype=np.str_)
+        return np.array(check_feature_names(names, n_features), dtype=np.str_)
 
     def _leaf_moments(self) -> GroupMoments:
         """Return the moments of what the model generates at each leaf."""

@@ -17,6 +17,7 @@ from ._validation import validate_rows
 from .dendrogram import Dendrogram
 from .display.html import (
     TreePage,
+    choose_image_shape,
     image_shape_of,
     moments_of_leaves,
     moments_of_rows,
@@ -106,7 +107,8 @@ class HtmlMixin:
             Names of the features, by default ``feature_names_in_``, or x0, x1, ...
         image_shape : tuple of int, default=None
             Shape of the images in the rows of X: (height, width), or with 1, 3 or 4
-            channels first or last. By default the parameter `image_shape`.
+            channels first or last. By default the parameter `image_shape`; if it has
+            another number of channels, nodes show features.
         cluster_names : sequence of str of length n_clusters_, default=None
             Names of the clusters, by default "cluster 0", "cluster 1", ...
 
@@ -140,8 +142,9 @@ class HtmlMixin:
         else:
             rows = validate_rows(self, X, reset=False)
             moments = moments_of_rows(tree, rows, labels)
-        if image_shape is None:
-            image_shape = image_shape_of(X) or self.image_shape
+        image_shape = choose_image_shape(
+            image_shape, image_shape_of(X), self.image_shape
+        )
         if feature_names is None:
             feature_names = getattr(self, "feature_names_in_", None)
         page.add_means(moments, image_shape, feature_names)

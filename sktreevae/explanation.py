@@ -37,7 +37,8 @@ class RowCheck:
         branches.
     auc : ndarray of shape (n_selected,)
         Probability that a row of the left branch has a larger value than one of the
-        right branch, the area under the ROC curve. 0.5 means no difference.
+        right branch, the area under the ROC curve. 0.5 means no difference. NaN in the
+        explanations of images that `SplitDisplay.from_estimator` draws.
     """
 
     n_rows: tuple[int, int]

@@ -1,9 +1,13 @@
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
+import sktreevae
 from sktreevae import Dendrogram
 
 
@@ -97,3 +101,24 @@ def test_trees_without_heights_are_drawn(height):
 def test_no_number_is_undefined(tree, large):
     for dendrogram in (tree, large):
         assert not re.search(r"nan|inf\b", dendrogram._repr_html_())
+
+
+def test_pages_and_drawings_do_not_need_torch(tmp_path):
+    # The package itself imports the estimator, and thereby torch.
+    code = f"""
+import sys, types
+package = types.ModuleType("sktreevae")
+package.__path__ = [{os.path.dirname(sktreevae.__file__)!r}]
+sys.modules["sktreevae"] = package
+from sktreevae.dendrogram import Dendrogram
+from sktreevae.display import DendrogramDisplay, TreeDisplay
+tree = Dendrogram([-1, 0, 0], [2, 0, 0], labels=[0, 0, 1])
+X = [[4.0, 40.0], [4.0, 60.0], [2.0, 80.0]]
+tree.export_html({str(tmp_path / "tree.html")!r}, X, y=["cat", "cat", "duck"])
+DendrogramDisplay.from_dendrogram(tree)
+TreeDisplay.from_dendrogram(tree, X, image_shape=(1, 2))
+assert "torch" not in sys.modules
+"""
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert (tmp_path / "tree.html").exists()

@@ -122,6 +122,20 @@ def test_the_last_step_of_a_pipeline_describes_transformed_samples(iris, path):
     assert "150 samples" in page
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8)])
+def test_images_that_cannot_be_drawn_are_features(shape, path):
+    X = np.random.default_rng(0).normal(size=(60, 128))
+    model = TreeVAEClustering(2, max_iter=1, image_shape=shape, random_state=0).fit(X)
+    for samples in (None, X, X.reshape(-1, *shape)):
+        page = export(model, path, samples)
+        assert "<img" not in page
+        assert '<div class="feature' in page
+    path.unlink()
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
+        export(model, path, image_shape=shape)
+    assert not path.exists()
+
+
 def test_the_estimator_must_be_fitted(path):
     with pytest.raises(NotFittedError):
         TreeVAEClustering().export_html(path)

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import SplitDisplay
+from sktreevae.display import SplitDisplay, TreeDisplay
 from sktreevae.exceptions import OutlierWarning
 from sktreevae.explanation import SplitExplanation
 
@@ -389,3 +389,34 @@ def test_terms_of_news_name_their_groups(data_dir):
     assert len(terms & set(found.feature_names[is_crypt_term])) >= 4
     assert {"bike"} <= set(found.feature_names[~is_crypt_term])
     assert (np.sign(found.effect) == np.sign(found.check.effect)).all()
+
+
+@pytest.mark.parametrize("names", ["abcd", b"abcd", np.full((4, 2), "a"), 4])
+def test_feature_names_are_a_sequence_of_names(iris, names, tmp_path):
+    calls = [
+        iris.explain,
+        iris.top_features,
+        lambda **kwargs: SplitDisplay.from_estimator(iris, **kwargs),
+        lambda **kwargs: TreeDisplay.from_estimator(iris, **kwargs),
+        lambda **kwargs: iris.export_html(tmp_path / "tree.html", **kwargs),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="feature_names must be a sequence of 4"):
+            call(feature_names=names)
+
+
+def test_images_of_splits_have_no_areas_under_the_curve(iris, monkeypatch):
+    X = load_iris(as_frame=True).data
+    expected = iris.explain(0, X, n_features=None).check
+
+    def fail(*args):
+        raise AssertionError
+
+    monkeypatch.setattr("sktreevae._explanation_mixin.area_under_curve", fail)
+    display = SplitDisplay.from_estimator(iris, 0, X, image_shape=(2, 2))
+    assert len(display.images_) == 6
+    check = display.explanation.check
+    np.testing.assert_array_equal(check.left_mean, expected.left_mean)
+    assert np.isnan(check.auc).all()
+    with pytest.raises(AssertionError):
+        SplitDisplay.from_estimator(iris, 0, X)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._base import category_colors
-from ._text import MIN_FONT_SIZE
+from ._text import MIN_FONT_SIZE, plain
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -149,7 +149,7 @@ class ClassMix:
         from matplotlib.patches import Patch
 
         return [
-            Patch(facecolor=color, label=name)
+            Patch(facecolor=color, label=plain(name))
             for color, name in zip(self._colors, self._names, strict=True)
         ]
 
@@ -159,4 +159,4 @@ def text_box(text: str, scale: float, **style: Any) -> OffsetBox:
     from matplotlib.offsetbox import TextArea
 
     size = max(FONT_SIZE * scale, MIN_FONT_SIZE)
-    return TextArea(text, textprops={"fontsize": size, **style})
+    return TextArea(plain(text), textprops={"fontsize": size, **style})

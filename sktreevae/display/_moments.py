@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .._chunks import row_slices
 from .._effects import GroupMoments, effect_size
-from ..data import Matrix, row_slices
 from ._base import Tree
-from ._node_values import subtree_sums
+from ._node_values import image_shape_of, mean_rows, subtree_sums
+
+if TYPE_CHECKING:
+    from ..data import Matrix
 
 __all__ = [
     "DetailedTree",
     "branch_effects",
     "is_amount",
     "largest",
+    "mean_data",
     "moments_of_leaves",
     "moments_of_rows",
 ]
@@ -101,6 +105,29 @@ def moments_of_rows(
     mean = sums / n
     variance = np.maximum(squares / n - np.square(mean), 0.0)
     return moments_of_leaves(tree, counts, mean + shift, variance)
+
+
+def mean_data(tree: Tree, labels: NDArray[np.int64], X: object) -> Floats:
+    """Return the mean of the rows below each node, of any data of an estimator.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each row.
+    X : array-like, sparse matrix, Dataset or Dask array of shape (n_samples, ...)
+        Rows or images.
+    """
+    # Imported here so that drawings and pages of a dendrogram don't need torch.
+    from ..data import LazyRows, as_matrix
+
+    if image_shape_of(X) is not None:
+        X = X.reshape((X.shape[0], -1))
+    X = as_matrix(X)
+    if isinstance(X, LazyRows):
+        return moments_of_rows(tree, X, labels).mean
+    return mean_rows(tree, labels, X)
 
 
 def _membership(labels: NDArray[np.int64], n_leaves: int) -> sparse.csr_array:

@@ -13,7 +13,16 @@ from sklearn.utils import check_array, column_or_1d
 if TYPE_CHECKING:
     from ._base import Tree
 
-__all__ = ["as_images", "count_classes", "count_samples", "mean_rows", "subtree_sums"]
+__all__ = [
+    "as_images",
+    "choose_image_shape",
+    "count_classes",
+    "count_samples",
+    "encode_classes",
+    "image_shape_of",
+    "mean_rows",
+    "subtree_sums",
+]
 
 Labels = NDArray[np.integer]
 
@@ -72,14 +81,38 @@ def count_classes(
     Raises
     ------
     ValueError
-        If there is not exactly one class for each sample.
+        If there is not exactly one class for each sample, see `encode_classes`.
     """
-    y = column_or_1d(y)
-    _check_length("y", len(y), len(labels))
-    classes, codes = np.unique(y, return_inverse=True)
+    classes, codes = encode_classes(y)
+    _check_length("y", len(codes), len(labels))
     counts = np.zeros((tree.n_leaves, len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, codes), 1)
     return subtree_sums(tree, counts), [str(name) for name in classes]
+
+
+def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
+    """Return the classes in sorted order, and the number of that of each sample.
+
+    Raises
+    ------
+    ValueError
+        If `y` isn't one-dimensional, or its entries are no ints, bools or names.
+    """
+    y = column_or_1d(y)
+    try:
+        classes, codes = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"y must have an int or a name for each sample, but {error}."
+        ) from error
+    values = np.array(classes.tolist())
+    is_class = np.full(len(values), values.dtype.kind in "biuUS")
+    if values.dtype.kind == "f":
+        is_class = np.isfinite(values) & (values == np.round(values))
+    if not is_class.all():
+        wrong = classes[~is_class][0]
+        raise ValueError(f"y must have an int or a name for each sample, got {wrong}.")
+    return classes, codes
 
 
 def mean_rows(tree: Tree, labels: Labels, X: ArrayLike) -> NDArray[np.float64]:
@@ -129,7 +162,8 @@ def as_images(
     rows : ndarray of shape (n_rows, n_features)
         Rows.
     image_shape : tuple of int
-        Height and width, with channels first or last.
+        Height and width, with channels first or last. If both axes may be the channels,
+        the shorter one is.
 
     Returns
     -------
@@ -141,23 +175,61 @@ def as_images(
     ValueError
         If the rows don't have this shape, or images don't have 1, 3 or 4 channels.
     """
-    shape = tuple(map(int, image_shape))
-    channels_first = len(shape) == 3 and shape[0] in N_CHANNELS
-    n_channels = 1 if len(shape) == 2 else shape[0 if channels_first else -1]
-    if len(shape) not in (2, 3) or n_channels not in N_CHANNELS:
-        raise ValueError(
-            "image_shape must be (height, width), with 1, 3 or 4 channels first or "
-            f"last, got {shape}."
-        )
+    shape = choose_image_shape(tuple(map(int, image_shape)))
+    axis = _channel_axis(shape)
     if math.prod(shape) != rows.shape[1]:
         raise ValueError(
             f"image_shape={shape} means {math.prod(shape)} features, but X has "
             f"{rows.shape[1]}."
         )
     images = rows.reshape(-1, *shape)
-    if channels_first:
-        images = np.moveaxis(images, 1, -1)
-    return images[..., 0] if len(shape) == 3 and n_channels == 1 else images
+    if len(shape) == 2:
+        return images
+    images = np.moveaxis(images, 1 + axis, -1)
+    return images[..., 0] if shape[axis] == 1 else images
+
+
+def image_shape_of(X: object) -> tuple[int, ...] | None:
+    """Return the shape of the images in an array, or None if it has rows."""
+    shape = getattr(X, "shape", ())
+    return tuple(shape[1:]) if len(shape) > 2 else None
+
+
+def choose_image_shape(
+    image_shape: tuple[int, ...] | None, *defaults: tuple[int, ...] | None
+) -> tuple[int, ...] | None:
+    """Return a shape, by default the first of the others, or None for features.
+
+    Images by default are drawn only if they have 1, 3 or 4 channels.
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` doesn't have 1, 3 or 4 channels.
+    """
+    if image_shape is not None:
+        if _channel_axis(image_shape) is None:
+            raise ValueError(
+                "image_shape must be (height, width), with 1, 3 or 4 channels first or "
+                f"last, got {tuple(image_shape)}."
+            )
+        return tuple(image_shape)
+    shape = next((shape for shape in defaults if shape is not None), None)
+    is_image = shape is not None and _channel_axis(shape) is not None
+    return tuple(shape) if is_image else None
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int | None:
+    """Return the axis of the channels, 2 if there is none, or None for no images.
+
+    If both the first and the last axis may be the one, it is the shorter one.
+    """
+    if len(shape) == 2:
+        return 2
+    if len(shape) != 3:
+        return None
+    axes = [axis for axis in (2, 0) if shape[axis] in N_CHANNELS]
+    return min(axes, key=lambda axis: shape[axis], default=None)
 
 
 def _check_length(name: str, n_given: int, n_samples: int) -> None:

@@ -9,6 +9,7 @@ from string import Template
 
 import numpy as np
 
+from .._dendrogram_export import count
 from ._moments import DetailedTree
 from ._node_contents import N_COLORS, Difference, LabelShare, NodeContent
 from ._node_values import subtree_sums
@@ -71,7 +72,7 @@ def format_page(
     if any(content.image for content in contents):
         kind = "images"
     n_shown = min(tree.n_leaves, MAX_SHOWN_CLUSTERS)
-    clusters = f"{tree.n_leaves} cluster{'s' * (tree.n_leaves != 1)}"
+    clusters = count(tree.n_leaves, "cluster", "clusters")
     template = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return Template(template).substitute(
         title=escape(title),
@@ -211,7 +212,7 @@ class _Nodes:
 
 
 def _count(content: NodeContent) -> str:
-    return f"{content.n_samples:,} sample{'s' * (content.n_samples != 1)}"
+    return count(content.n_samples, "sample", "samples")
 
 
 def _percent(share: float) -> str:

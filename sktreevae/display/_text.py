@@ -20,6 +20,7 @@ __all__ = [
     "fit_tick_labels",
     "font_size_that_fits",
     "keep_inside",
+    "plain",
     "select_disjoint",
 ]
 
@@ -32,6 +33,11 @@ GAP = 0.3
 
 PAD = 3.0
 """Space between labels and the border of the figure, in pixels."""
+
+
+def plain(text: str) -> str:
+    """Return a text that matplotlib draws as it is: its dollars are no formulas."""
+    return text.replace("$", r"\$")
 
 
 def apply_layout(ax: Axes) -> None:
@@ -109,6 +115,7 @@ def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
     names : sequence of str
         One label for each tick. Rotated labels are written on one line.
     """
+    names = [plain(name) for name in names]
     axis.set_ticks(range(len(names)), names)
     apply_layout(axis.axes)
     is_horizontal = axis.axis_name == "x"

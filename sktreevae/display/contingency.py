@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 
-from .._dendrogram_export import check_cluster_names
+from .._dendrogram_export import check_class_names, check_cluster_names
 from ._base import get_tree, make_axes
+from ._node_values import encode_classes
 from ._text import (
     MIN_FONT_SIZE,
     apply_layout,
@@ -142,15 +143,14 @@ class ContingencyMatrixDisplay:
         TypeError
             If the estimator has no dendrogram.
         ValueError
-            If X or `n_clusters` isn't valid, X and `y` have different lengths, or an
-            argument of `plot` isn't valid.
+            If X, `y` or `n_clusters` isn't valid, X and `y` have different lengths, or
+            an argument of `plot` isn't valid.
         """
         tree = get_tree(estimator)
-        y = column_or_1d(y)
+        classes, codes = encode_classes(y)
         n_clusters = tree.n_leaves if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
-        check_consistent_length(labels, y)
-        classes, codes = np.unique(y, return_inverse=True)
+        check_consistent_length(labels, codes)
         counts = np.zeros((len(classes), n_clusters), dtype=np.int64)
         np.add.at(counts, (codes, labels), 1)
         position = counts @ np.arange(n_clusters) / counts.sum(axis=1)
@@ -225,14 +225,11 @@ class ContingencyMatrixDisplay:
     ) -> tuple[list[str], list[str]]:
         """Return the names of the classes and of the clusters."""
         classes = range(shape[0]) if self.class_names is None else self.class_names
-        classes = [str(name) for name in classes]
-        if len(classes) != shape[0]:
-            raise ValueError(
-                f"class_names must have one name for each of the {shape[0]} classes, "
-                f"got {len(classes)}."
-            )
         clusters = range(shape[1]) if cluster_names is None else cluster_names
-        return classes, check_cluster_names(clusters, shape[1])
+        return (
+            check_class_names(classes, shape[0]),
+            check_cluster_names(clusters, shape[1]),
+        )
 
     def _draw_values(self, values: NDArray[Any]) -> None:
         """Write the values into the cells, if they fit."""

@@ -12,7 +12,7 @@ from sklearn.utils import check_array, column_or_1d
 
 from .._dendrogram_export import check_cluster_names
 from ._base import category_colors, get_tree, make_axes
-from ._text import apply_layout, extents, keep_inside, select_disjoint
+from ._text import apply_layout, extents, keep_inside, plain, select_disjoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,11 +125,17 @@ class EmbeddingDisplay:
         TypeError
             If the estimator has no dendrogram.
         ValueError
-            If X, `n_clusters` or `coordinates` isn't valid, or an argument of `plot`.
+            If X, `n_clusters` or `coordinates` isn't valid, or an argument of `plot`,
+            or if X has a single sample and `coordinates` is None.
         """
         tree = get_tree(estimator)
         n_clusters = tree.n_leaves if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
+        if coordinates is None and len(labels) < 2:
+            raise ValueError(
+                "X must have at least 2 samples for principal components, got "
+                f"{len(labels)}. Give their coordinates."
+            )
         if coordinates is None:
             # This solver is deterministic.
             pca = PCA(2, svd_solver="covariance_eigh")
@@ -195,8 +201,8 @@ class EmbeddingDisplay:
         self.scatter_ = ax.scatter(
             *points.T, s=size, c=category_colors(n_clusters)[labels], linewidths=0
         )
-        ax.set_xlabel(self.axis_names[0])
-        ax.set_ylabel(self.axis_names[1])
+        ax.set_xlabel(plain(self.axis_names[0]))
+        ax.set_ylabel(plain(self.axis_names[1]))
         keep_inside(ax)
         self._draw_names(points, labels, names)
         return self
@@ -216,7 +222,7 @@ class EmbeddingDisplay:
         self.texts_ = [
             self.ax_.text(
                 *np.median(points[labels == cluster], axis=0),
-                names[cluster],
+                plain(names[cluster]),
                 path_effects=[outline],
                 **style,
             )

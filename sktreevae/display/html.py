@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
 
-from .._dendrogram_export import check_cluster_names
+from .._dendrogram_export import check_cluster_names, check_feature_names
 from .._effects import GroupMoments
+from .._files import replacing
 from ._moments import DetailedTree, moments_of_leaves, moments_of_rows
 from ._node_contents import (
     LabelShare,
@@ -24,11 +23,12 @@ from ._node_contents import (
     add_labels,
     name_nodes,
 )
-from ._node_values import count_classes
+from ._node_values import choose_image_shape, count_classes, image_shape_of
 from ._page import format_page
 
 __all__ = [
     "TreePage",
+    "choose_image_shape",
     "describe_rows",
     "image_shape_of",
     "moments_of_leaves",
@@ -94,12 +94,7 @@ class TreePage:
         n_features = moments.mean.shape[1]
         if feature_names is None:
             feature_names = [f"x{i}" for i in range(n_features)]
-        names = [str(name) for name in feature_names]
-        if len(names) != n_features:
-            raise ValueError(
-                f"feature_names must have one name for each of the {n_features} "
-                f"features, got {len(names)}."
-            )
+        names = check_feature_names(feature_names, n_features)
         if image_shape is not None:
             add_images(self._contents, moments.mean, image_shape)
         else:
@@ -119,7 +114,6 @@ class TreePage:
             If they are no labels of classes, or there is not one for each sample.
         """
         counts, names = count_classes(self._tree, self._labels, y)
-        check_classification_targets(y)
         self._legend = add_labels(self._contents, counts, names)
 
     def write(self, path: str | os.PathLike) -> None:
@@ -130,15 +124,11 @@ class TreePage:
         path : str or path-like
             File. Its name without the ending is the title of the page.
         """
-        path = Path(path)
-        page = format_page(path.stem, self._tree, self._contents, self._legend)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
+        title = Path(path).stem
+        page = format_page(title, self._tree, self._contents, self._legend)
+        with replacing(path) as stream:
             # Names may have lone surrogates, which UTF-8 lacks.
-            part.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+            stream.write(page.encode("utf-8", errors="xmlcharrefreplace"))
 
 
 def describe_rows(
@@ -171,9 +161,3 @@ def describe_rows(
             f"dendrogram, got {X.shape[0]}."
         )
     return moments_of_rows(tree, X, labels)
-
-
-def image_shape_of(X: object) -> tuple[int, ...] | None:
-    """Return the shape of the images in an array, or None if it has rows."""
-    shape = getattr(X, "shape", ())
-    return shape[1:] if len(shape) > 2 else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._base import import_pyplot
+from ._node_values import as_images, choose_image_shape
+from ._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,9 +24,6 @@ __all__ = ["SplitDisplay"]
 
 COLORS = "C0", "C1"
 """Colors of features with a larger mean in the left and in the right branch."""
-
-MIN_SIDE = 8
-"""Minimum side of an image. A shorter first axis is the channel axis."""
 
 BAR_HEIGHT = 0.3
 """Height of a bar with its gap, in inches."""
@@ -64,7 +63,15 @@ class ExplainingTree(Protocol):
 
     image_shape: tuple[int, ...] | None
 
-    def explain(self, node: int, X: ArrayLike | None, **kwargs: Any) -> Explanation:
+    def _explain(
+        self,
+        node: int,
+        X: ArrayLike | None,
+        n_features: int | None,
+        feature_names: Sequence[str] | None,
+        *,
+        has_auc: bool,
+    ) -> Explanation:
         """Return the features that tell the branches of a node apart."""
 
 
@@ -80,7 +87,8 @@ class SplitDisplay:
     explanation : SplitExplanation
         Result of `TreeVAEClustering.explain`; of all features if images are drawn.
     image_shape : tuple of int, default=None
-        Height and width of the images, with channels first or last. None draws bars.
+        Height and width of the images, with 1, 3 or 4 channels first or last. None
+        draws bars.
 
     Attributes
     ----------
@@ -101,7 +109,8 @@ class SplitDisplay:
     Raises
     ------
     ValueError
-        If the explanation doesn't have all features of the images.
+        If the images don't have 1, 3 or 4 channels, or the explanation doesn't have all
+        of their features.
 
     Examples
     --------
@@ -123,6 +132,7 @@ class SplitDisplay:
         self, explanation: Explanation, *, image_shape: tuple[int, ...] | None = None
     ) -> None:
         n_features = len(explanation.features)
+        image_shape = choose_image_shape(image_shape)
         if image_shape is not None and math.prod(image_shape) != n_features:
             raise ValueError(
                 f"image_shape={image_shape!r} means {math.prod(image_shape)} features, "
@@ -159,7 +169,8 @@ class SplitDisplay:
         feature_names : sequence of str, default=None
             Names of all columns; see `TreeVAEClustering.explain`.
         image_shape : tuple of int, "auto" or None, default="auto"
-            Shape of the images; "auto" is ``estimator.image_shape``. None draws bars.
+            Shape of the images; "auto" is ``estimator.image_shape`` if it has 1, 3 or 4
+            channels, and None otherwise. None draws bars.
         ax : matplotlib Axes, default=None
             Axes to draw on, by default those of a new figure of suitable size.
 
@@ -180,12 +191,13 @@ class SplitDisplay:
                 raise ValueError(
                     f"image_shape must be a tuple, 'auto' or None, got {image_shape!r}."
                 )
-            image_shape = estimator.image_shape
-        explanation = estimator.explain(
-            node,
-            X,
-            n_features=n_features if image_shape is None else None,
-            feature_names=feature_names,
+            image_shape = choose_image_shape(None, estimator.image_shape)
+        else:
+            image_shape = choose_image_shape(image_shape)
+        has_bars = image_shape is None
+        # Areas under the curve of all pixels would take long, and aren't drawn.
+        explanation = estimator._explain(
+            node, X, n_features if has_bars else None, feature_names, has_auc=has_bars
         )
         return cls(explanation, image_shape=image_shape).plot(ax)
 
@@ -252,7 +264,7 @@ class SplitDisplay:
         limit = 1.05 * max(map(abs, ax.get_xlim()))
         ax.set_xlim(limit, -limit)  # larger in the left branch is on the left
         ax.set_ylim(len(position) - 0.5, -0.5)  # the largest effect is on top
-        ax.set_yticks(position, found.feature_names)
+        ax.set_yticks(position, [plain(name) for name in found.feature_names])
         ax.set_xlabel("effect: difference of the means in standard deviations")
         means = ax.secondary_yaxis("right")
         texts = zip(found.left_mean, found.right_mean, strict=True)
@@ -311,9 +323,6 @@ class SplitDisplay:
 
     def _image(self, values: Floats) -> Floats:
         """Return values of the features as an image, channels last if there are any."""
-        flat = np.empty(len(values))
-        flat[self.explanation.features] = values
-        image = flat.reshape(self.image_shape)
-        if image.ndim == 3 and image.shape[0] < MIN_SIDE:
-            image = image.transpose(1, 2, 0)
-        return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+        rows = np.empty((1, len(values)))
+        rows[0, self.explanation.features] = values
+        return as_images(rows, self.image_shape)[0]

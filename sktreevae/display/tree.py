@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._dendrogram_export import check_cluster_names
+from .._dendrogram_export import check_class_names, check_cluster_names
 from ._base import (
     Tree,
     check_orientation,
@@ -19,7 +19,15 @@ from ._base import (
     node_colors,
 )
 from ._contents import ClassMix, Content, FeatureNames, Images, Nothing, text_box
-from ._node_values import as_images, count_classes, count_samples, mean_rows
+from ._moments import mean_data
+from ._node_values import (
+    as_images,
+    choose_image_shape,
+    count_classes,
+    count_samples,
+    image_shape_of,
+    mean_rows,
+)
 from ._tree_drawing import TreeDrawing
 
 if TYPE_CHECKING:
@@ -139,15 +147,16 @@ class TreeDisplay:
         ----------
         estimator : TreeVAEClustering
             Fitted estimator.
-        X : array-like of shape (n_samples, n_features), default=None
-            Data, as for `fit`, or images (n_samples, height, width[, channels]). They
-            go to the nodes that ``estimator.predict`` tells. By default the nodes have
-            the training samples.
+        X : array-like or Dataset of shape (n_samples, n_features), default=None
+            Data, as for `predict`, or images (n_samples, height, width[, channels]).
+            They go to the nodes that ``estimator.predict`` tells. By default the nodes
+            have the training samples.
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
-            Height and width, with channels first or last, by default those of X or
-            ``estimator.image_shape``.
+            Height and width, with 1, 3 or 4 channels first or last, by default those of
+            X or ``estimator.image_shape``. Images with another number of channels
+            aren't drawn by default: nodes show features.
         n_features : int, default=3
             Maximum number of features of each node.
         feature_names : sequence of str of length n_features_in_, default=None
@@ -170,9 +179,9 @@ class TreeDisplay:
         TypeError
             If the estimator has no dendrogram.
         ValueError
-            If X isn't valid, `y` doesn't have one entry for each sample,
-            `image_shape` doesn't have one pixel for each feature, or an argument of
-            `plot` isn't valid.
+            If X isn't valid, `y` doesn't have one int or name for each sample,
+            `image_shape` doesn't have 1, 3 or 4 channels or one pixel for each feature,
+            or an argument of `plot` isn't valid.
 
         Examples
         --------
@@ -189,12 +198,15 @@ class TreeDisplay:
         tree = get_tree(estimator)
         labels = tree.labels if X is None else estimator.predict(_flatten(estimator, X))
         values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
-        shape = image_shape or _image_shape(X) or estimator.image_shape
+        shape = choose_image_shape(
+            image_shape, image_shape_of(X), estimator.image_shape
+        )
         if y is not None:
             counts = count_classes(tree, labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
         elif shape is not None:
-            means = estimator.node_means() if X is None else mean_rows(tree, labels, X)
+            is_new = X is not None
+            means = mean_data(tree, labels, X) if is_new else estimator.node_means()
             values["images"] = as_images(means, shape)
         else:
             found = estimator.top_features(
@@ -253,8 +265,9 @@ class TreeDisplay:
         TypeError
             If `dendrogram` is no dendrogram.
         ValueError
-            If X or `y` doesn't have one entry for each sample, the shape of the images
-            is unknown or not valid, or an argument of `plot` isn't valid.
+            If X or `y` doesn't have one entry for each sample, an entry of `y` is no
+            int or name, the shape of the images is unknown or not valid, or an argument
+            of `plot` isn't valid.
         """
         tree = check_tree(dendrogram)
         values: dict[str, Any] = {}
@@ -262,7 +275,7 @@ class TreeDisplay:
             counts = count_classes(tree, tree.labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
         elif X is not None:
-            shape = image_shape or _image_shape(X)
+            shape = image_shape or image_shape_of(X)
             if shape is None:
                 raise ValueError("image_shape is needed if the images in X are rows.")
             values["images"] = as_images(mean_rows(tree, tree.labels, X), shape)
@@ -364,12 +377,7 @@ class TreeDisplay:
         """Return the names of the classes."""
         n_classes = np.shape(self.class_counts)[1]
         names = range(n_classes) if self.class_names is None else self.class_names
-        if len(names) != n_classes:
-            raise ValueError(
-                f"class_names must have one name for each of the {n_classes} classes, "
-                f"got {len(names)}."
-            )
-        return [str(name) for name in names]
+        return check_class_names(names, n_classes)
 
     def _check_texts(
         self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
@@ -418,14 +426,8 @@ def _pack(above: str, content: OffsetBox | None, below: str, scale: float) -> Of
     return VPacker(children=boxes, align="center", pad=0, sep=1)
 
 
-def _image_shape(X: ArrayLike | None) -> tuple[int, ...] | None:
-    """Return the shape of the images in X, or None if there are rows."""
-    shape = getattr(X, "shape", ())
-    return tuple(shape[1:]) if len(shape) > 2 else None
-
-
 def _flatten(estimator: Any, X: ArrayLike) -> ArrayLike:
     """Return images as rows, if the estimator doesn't take images."""
-    if estimator.image_shape is None and _image_shape(X) is not None:
+    if estimator.image_shape is None and image_shape_of(X) is not None:
         return X.reshape(X.shape[0], -1)
     return X

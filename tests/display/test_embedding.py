@@ -102,3 +102,11 @@ def test_there_must_be_a_name_for_each_cluster(model):
 def test_the_cut_must_exist(model):
     with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
         draw(model, model.training_data(), n_clusters=7)
+
+
+def test_principal_components_need_two_samples(model):
+    X = model.training_data()
+    with pytest.raises(ValueError, match="X must have at least 2 samples .* got 1"):
+        draw(model, X[:1])
+    assert len(draw(model, X[:2]).coordinates) == 2
+    assert len(draw(model, X[:1], coordinates=[[0.0, 0.0]]).coordinates) == 1

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -105,7 +107,10 @@ def test_known_labels_have_a_legend(tree, path):
         ({"image_shape": (8, 8)}, "feature_names and image_shape describe X, but X is"),
         ({"cluster_names": ["a"]}, "one name for each of the 3 clusters, got 1"),
         ({"y": [0, 1]}, "y must have one entry for each of the 4 samples .* got 2"),
-        ({"y": [0.1, 0.2, 0.3, 0.4]}, "Unknown label type: continuous"),
+        (
+            {"y": [0.1, 0.2, 0.3, 0.4]},
+            "y must have an int or a name for each sample, got 0.1",
+        ),
         ({"y": np.zeros((4, 2))}, "y should be a 1d array"),
     ],
 )
@@ -122,7 +127,7 @@ def test_an_older_page_stays_if_writing_fails(tree, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("pathlib.Path.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         tree.export_html(path)
     assert path.read_text() == "old"
@@ -142,3 +147,16 @@ def test_names_outside_of_unicode_are_written(tree, path):
 def test_the_same_tree_has_the_same_page(tree, path, rng):
     X = rng.normal(size=(4, 3))
     assert export(tree, path, X) == export(tree, path, X)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
+def test_links_and_permissions_of_an_older_page_stay(tree, tmp_path):
+    path, link = tmp_path / "target.html", tmp_path / "link.html"
+    path.write_text("old")
+    path.chmod(0o600)
+    link.symlink_to(path)
+    tree.export_html(link)
+    assert link.is_symlink()
+    assert "<title>link</title>" in path.read_text(encoding="utf-8")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(list(tmp_path.iterdir())) == 2

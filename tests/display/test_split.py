@@ -36,7 +36,8 @@ class Estimator:
         self.n_features = n_features
         self.calls = []
 
-    def explain(self, node, X, *, n_features, feature_names):
+    def _explain(self, node, X, n_features, feature_names, *, has_auc):
+        assert has_auc == (n_features is not None)
         self.calls.append((node, X, n_features, feature_names))
         return make_explanation(n_features or self.n_features)
 
@@ -238,3 +239,25 @@ def test_the_image_shape_is_checked():
 def test_drawings_need_matplotlib(no_matplotlib):
     with pytest.raises(ImportError, match="Install it with"):
         SplitDisplay(make_explanation()).plot()
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8), (8, 8, 6), (7, 8, 8)])
+def test_images_that_cannot_be_drawn_are_bars(shape):
+    estimator = Estimator(image_shape=shape, n_features=np.prod(shape))
+    assert len(SplitDisplay.from_estimator(estimator).bars_) == 10
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
+        SplitDisplay.from_estimator(estimator, image_shape=shape)
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
+        SplitDisplay(make_explanation(np.prod(shape)), image_shape=shape)
+
+
+def test_small_images_have_their_channels_last():
+    found = make_explanation(48)
+    display = SplitDisplay(found, image_shape=(4, 4, 3)).plot()
+    left, _, _ = (np.asarray(image.get_array()) for image in display.images_)
+    values = np.empty(48)
+    values[found.features] = found.left_mean
+    assert left.shape == (4, 4, 3)
+    assert left.ravel().argmax() == values.argmax()
+    images = SplitDisplay(make_explanation(36), image_shape=(6, 6, 1)).plot().images_
+    assert images[0].get_array().shape == (6, 6)

@@ -322,3 +322,14 @@ def test_there_is_one_kind_of_content(tree):
     message = r"only one of .* got \['images', 'class_counts'\]"
     with pytest.raises(ValueError, match=message):
         display.plot()
+
+
+@pytest.mark.parametrize("n_channels", [2, 5, 6, 7])
+def test_images_that_cannot_be_drawn_are_features(tree, n_channels):
+    model = FittedModel(tree, n_features=64 * n_channels)
+    model.image_shape = (8, 8, n_channels)
+    display = TreeDisplay.from_estimator(model)
+    assert display.images is None
+    assert len(display.features) == tree.n_nodes
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
+        TreeDisplay.from_estimator(model, image_shape=model.image_shape)

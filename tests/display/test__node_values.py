@@ -1,0 +1,118 @@
+"""Values of the nodes of a tree, from the samples below them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
+from sktreevae.display._node_values import (
+    as_images,
+    choose_image_shape,
+    encode_classes,
+)
+from sktreevae.model import ImageLayout
+
+from .cases import FittedModel
+
+SHAPES = [
+    *((channels, *sides) for channels in (1, 3, 4) for sides in ((8, 9), (9, 8))),
+    *((*sides, channels) for channels in (1, 3, 4) for sides in ((8, 9), (9, 8))),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_are_those_of_the_model(shape):
+    layout = ImageLayout.from_shape(shape)
+    rows = np.random.default_rng(0).normal(size=(2, layout.n_features))
+    expected = layout.images(torch.as_tensor(rows)).permute(0, 2, 3, 1).numpy()
+    actual = as_images(rows, shape)
+    np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((4, 4, 3), (4, 4, 3)),
+        ((3, 4, 4), (4, 4, 3)),
+        ((4, 4, 4), (4, 4, 4)),
+        ((6, 6, 1), (6, 6)),
+        ((1, 6, 6), (6, 6)),
+        ((2, 6, 3), (2, 6, 3)),
+        ((1, 5), (1, 5)),
+    ],
+)
+def test_small_images_have_their_channels_on_the_shorter_axis(shape, expected):
+    rows = np.zeros((2, np.prod(shape)))
+    assert as_images(rows, shape).shape == (2, *expected)
+
+
+def test_the_first_shape_is_chosen():
+    assert choose_image_shape((8, 8), (4, 16)) == (8, 8)
+    assert choose_image_shape(None, None, (4, 16), (2, 32)) == (4, 16)
+    assert choose_image_shape(None, None) is None
+    assert choose_image_shape(None, (8, 8, 2)) is None
+    with pytest.raises(ValueError, match=r"with 1, 3 or 4 channels .* \(8, 8, 2\)"):
+        choose_image_shape((8, 8, 2), (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([None] * 4, "sample, but '<' not supported between"),
+        ([None], "sample, got None"),
+        (["a", None, "b", "a"], "sample, but '<' not supported between"),
+        (np.array(["a", 1, 2, "b"], dtype=object), "sample, but '<' not supported"),
+        ([0.5, 1.0, 2.0, 0.25], r"sample, got 0\.25"),
+        ([0.0, 1.0, np.nan, 0.0], "sample, got nan"),
+        (np.array([0.0, np.inf], dtype=object), "sample, got inf"),
+    ],
+)
+def test_classes_are_ints_or_names(y, message):
+    with pytest.raises(ValueError, match=f"y must have an int or a name.*{message}"):
+        encode_classes(y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [3, 1, 3],
+        [3.0, 1.0, 3.0],
+        ["b", "a", "b"],
+        [True, False, True],
+        np.array([3, 1, 3], dtype=object),
+        pd.Series(["b", "a", "b"], dtype="category"),
+        pd.Series(["b", "a", "b"], dtype="string"),
+    ],
+)
+def test_classes_are_sorted(y):
+    classes, codes = encode_classes(y)
+    np.testing.assert_array_equal(codes, [1, 0, 1])
+    assert classes[1] == np.asarray(y)[0]
+
+
+@pytest.mark.parametrize("y", [[None] * 4, [0.1, 0.2, 0.3, 0.4]])
+def test_all_displays_refuse_what_is_no_class(tree, y, tmp_path):
+    model = FittedModel(tree)
+    X = model.training_data()
+    draws = [
+        lambda: TreeDisplay.from_estimator(model, y=y),
+        lambda: TreeDisplay.from_dendrogram(tree, y=y),
+        lambda: ContingencyMatrixDisplay.from_estimator(model, X, y),
+        lambda: tree.export_html(tmp_path / "tree.html", y=y),
+    ]
+    for draw in draws:
+        with pytest.raises(ValueError, match="y must have an int or a name for each"):
+            draw()
+
+
+def test_datasets_have_the_means_of_their_rows(tree):
+    model = FittedModel(tree, n_features=64)
+    model.image_shape, X = (8, 8), np.random.default_rng(0).normal(size=(4, 64))
+    model.predict = lambda X: tree.labels
+    expected = TreeDisplay.from_estimator(model, X).images
+    for items in (X, X.reshape(4, 8, 8)):
+        dataset = TensorDataset(torch.as_tensor(items))
+        images = TreeDisplay.from_estimator(model, dataset).images
+        np.testing.assert_allclose(images, expected)
