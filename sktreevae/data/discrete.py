@@ -122,11 +122,16 @@ def discrete_weights(x: Array) -> Array:
         np.union1d([column], np.flatnonzero(excludes[column])) for column in discrete
     ]
     x = x - x.mean(axis=0)
-    for column, error in zip(discrete, neighbor_errors(x, x, folds), strict=True):
-        variance = np.square(x[:, column]).mean()
-        weight[column] = np.sqrt(max(0.0, 1.0 - error[column] / variance))
-    # There may be nothing to predict any column by, such as a single variable.
     varies = np.ptp(x, axis=0) > 0
+    for column, fold, error in zip(
+        discrete, folds, neighbor_errors(x, x, folds), strict=True
+    ):
+        variance = np.square(x[:, column]).mean()
+        # Without other columns, all rows are neighbors.
+        has_others = np.delete(varies, fold).any()
+        explained = 1.0 - error[column] / variance if has_others else 0.0
+        weight[column] = np.sqrt(max(0.0, explained))
+    # There may be nothing to predict any column by, such as a single variable.
     return weight if weight[varies].any() else np.ones_like(weight)
 
 

@@ -132,3 +132,10 @@ def test_errors_are_of_means_of_the_nearest_neighbors():
     index = search.kneighbors(return_distance=False)
     expected = np.square(2 * x[index].mean(axis=1) - 2 * x).mean(axis=0)
     np.testing.assert_allclose(error, [0, expected[1], 0, expected[3]])
+
+
+def test_columns_that_exclude_each_other_keep_their_units():
+    x = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]], 20, axis=0)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(60)
+        assert discrete_weights(x[order]).tolist() == [1.0, 1.0]
