@@ -1067,11 +1067,10 @@ def test_verbose_fit_shows_progress(digits, capsys):
     settings = {**QUICK, "max_iter": 5, "growth": "iterative"}
     TreeVAEClustering(2, verbose=1, **settings).fit(digits[0])
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3  # the features, and one for each phase
-    assert "features: plain (64)" in lines[0]
-    assert "initial" in lines[1]
-    assert "finetune" in lines[2]
-    assert "leaves   2/2" in lines[2]
+    assert "features" in lines[0]
+    assert "plain (64)" in lines[0]
+    for phase in ("initial", "finetune"):
+        assert sum(phase in line and "leaves  2/2" in line for line in lines) == 5
 
 
 def test_silent_fit_shows_nothing(digits, capsys):

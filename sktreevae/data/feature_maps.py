@@ -86,6 +86,9 @@ MIN_EFFECTIVE_NUMBER = 1.02
 """The same for the effective number of few features: the standard deviation of one is
 ten times that of all others together."""
 
+MAX_TRIAL_ERROR = 0.9
+"""Mean squared error, relative to the variance, below which a feature is predicted."""
+
 MAX_TRIAL_ROWS = 1000
 """Maximum number of rows that scalings or lengths are compared on."""
 
@@ -415,8 +418,8 @@ def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:
     quarter of their number or, of few features, near 1. Second, neighbors by
     standardized features predict features that they weren't found by better than
     neighbors by the plain ones do. Otherwise the features of small variance are noise.
-    Only features that aren't discrete are compared, if there are any, and one or two
-    need not meet the second condition: one alone predicts the other whatever its unit.
+    Only features that aren't discrete are compared, if there are more than two of them.
+    Of fewer, neighbors must predict a feature of small variance at all.
     """
     x = x - x.mean(axis=0)
     variance = x.var(axis=0)
@@ -428,9 +431,11 @@ def _scales_differ(x: NDArray[np.float64], rng: np.random.Generator) -> bool:
         return False
     standardized = x / x.std(axis=0)
     is_real = discrete_steps(standardized) == 0
+    if 0 < is_real.sum() <= 2:
+        small = np.delete(np.arange(len(variance)), variance.argmax())
+        errors = neighbor_errors(standardized, standardized, [[i] for i in small])
+        return bool(errors.sum(axis=1).min() < MAX_TRIAL_ERROR)
     if is_real.any():
-        if is_real.sum() <= 2:
-            return True
         x, standardized = x[:, is_real], standardized[:, is_real]
     folds = np.array_split(rng.permutation(x.shape[1]), N_TRIAL_FOLDS)
     plain_error, error = (

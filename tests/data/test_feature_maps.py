@@ -61,11 +61,19 @@ def test_features_of_different_units_are_standardized():
 
 @pytest.mark.parametrize("n_discrete", [0, 1, 4])
 def test_two_features_of_different_units_are_standardized(n_discrete, rng):
-    income, age = rng.normal(50_000, 20_000, 300), rng.normal(45, 15, 300)
+    group = rng.integers(0, 3, 300)
+    income = rng.normal(20_000 + 30_000 * group, 10_000)
+    age = rng.normal(25 + 20 * group, 4)
     discrete = rng.integers(0, 2, (300, n_discrete))
     feature_map, result = map_of(np.column_stack([income, age, discrete]))
     assert feature_map.kind == "standardized"
     assert result[:, 0].std() == pytest.approx(result[:, 1].std(), rel=1e-4)
+
+
+def test_a_feature_of_noise_beside_one_of_large_scale_stays_small(rng):
+    X = np.column_stack([np.repeat([0, 3, 40, 43], 75), np.zeros(300)])
+    _, result = map_of(X + 0.3 * rng.standard_normal((300, 2)))
+    assert result[:, 0].std() > 50 * result[:, 1].std()
 
 
 def test_two_features_of_similar_scale_keep_their_units(rng):
