@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -29,11 +30,19 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
     ------
     stream : binary file
         What is written to it is the new content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder for the file.
     """
     # Of a link, the file that it points to is replaced.
     target = os.path.realpath(os.fsdecode(path))
-    name = f".sktreevae-{secrets.token_hex(8)}.tmp"
-    temporary = os.path.join(os.path.dirname(target), name)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        # The error of opening the temporary file would name that one.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
+    temporary = os.path.join(folder, f".sktreevae-{secrets.token_hex(8)}.tmp")
     stream = open(temporary, "xb")
     try:
         with stream:

@@ -66,6 +66,8 @@ def partial_fit_attributes(
     dendrogram = update_dendrogram(estimator.dendrogram_, n_seen, *leaves)
     return {
         **_shared_attributes(model, data, dendrogram, trainer),
+        # A fit that was interrupted has been continued.
+        "_findings": [f for f in estimator._findings if f.name != "interruption"],
         "n_samples_seen_": n_seen + len(data.samples),
         "_seed": draw_seed(trainer.generator),
     }

@@ -247,7 +247,7 @@ def test_interrupts_leave_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="missing.file"):
         write_archive(tmp_path / "missing" / "file", {}, {})
 
 

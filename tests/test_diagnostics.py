@@ -296,6 +296,15 @@ def test_warnings_of_fit_are_documented(category):
     assert category in warns.split()
 
 
+def test_an_interruption_is_no_finding_after_partial_fit():
+    X, _ = make_data(200)
+    model = TreeVAEClustering(2, max_iter=1, random_state=0).fit(X)
+    others = list(model._findings)
+    model._findings = [Finding("interruption", "Training stopped.", "Go on."), *others]
+    model.partial_fit(X)
+    assert model._findings == others
+
+
 def test_missing_clusters_are_a_finding(rng):
     X = rng.standard_normal((3, 2)).repeat(20, axis=0)
     model = TreeVAEClustering(4, random_state=0)
