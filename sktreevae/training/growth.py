@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Self
@@ -109,7 +110,7 @@ class GrowthOptions:
         return max(1, int(count))
 
 
-class TreeGrowth:
+class TreeGrowth(ABC):
     """Holds the model and the steps that all growths share.
 
     Parameters
@@ -184,12 +185,12 @@ class TreeGrowth:
         if self.contrast_options is not None:
             self.contrast = Contrast(self.contrast_options, self.model, self.generator)
 
+    @abstractmethod
     def finish(self) -> None:
         """Complete the model after its training, and set the heights.
 
         An interrupted training, and an interrupted `finish`, can be finished, too.
         """
-        raise NotImplementedError
 
     def finished_copy(self) -> Self:
         """Return a copy that is finished as if training had stopped now."""
