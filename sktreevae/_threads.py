@@ -1,4 +1,4 @@
-"""Number of threads of a fit or a prediction, which gives the setting back."""
+"""Settings of a fit or a prediction, which gives them back: threads and cuDNN."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ def limit_threads(n_threads: int) -> Iterator[None]:
     The number holds for the operations of torch in the calling thread. numpy and scipy
     use one thread meanwhile, in the whole process: they have one setting for all
     threads, which therefore must not depend on the fits that run at the same time.
+    Convolutions on GPUs use deterministic algorithms, in the whole process, too.
     """
     before = _torch_threads()
-    with _SINGLE_BLAS_THREAD:
+    with _PROCESS_SETTINGS:
         _set_torch_threads(n_threads)
         try:
             yield
@@ -77,11 +78,12 @@ def _set_torch_threads(n_threads: int) -> None:
         new_thread.submit(torch.set_num_threads, default).result()
 
 
-class _SingleBlasThread:
-    """Context in which numpy and scipy use one thread, until the last thread leaves.
+class _ProcessSettings:
+    """Context with one thread for numpy and scipy and with deterministic convolutions.
 
-    A limit can be changed only by the thread that set it. Since the thread that enters
-    first may leave first, another thread holds the limit for all.
+    The settings hold until the last thread leaves. The limit of numpy and scipy can be
+    changed only by the thread that set it. Since the thread that enters first may leave
+    first, another thread holds the limit for all.
     """
 
     def __init__(self) -> None:
@@ -93,12 +95,15 @@ class _SingleBlasThread:
             if self._n_inside == 0:
                 self._owner = ThreadPoolExecutor(1)
                 self._limit = self._owner.submit(_limit_blas).result()
+                self._cudnn = torch.backends.cudnn.deterministic
+                torch.backends.cudnn.deterministic = True
             self._n_inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
+                torch.backends.cudnn.deterministic = self._cudnn
                 with self._owner:
                     self._owner.submit(self._limit.close).result()
 
@@ -116,4 +121,4 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-_SINGLE_BLAS_THREAD = _SingleBlasThread()
+_PROCESS_SETTINGS = _ProcessSettings()

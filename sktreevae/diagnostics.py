@@ -40,6 +40,9 @@ feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 MIN_SAMPLES_PER_CLUSTER = 20
 """Fewer samples for each cluster asked for are named as a cause of missing clusters."""
 
+COMMON_UNITS = "plain", "unit"
+"""Kinds of features that are computed from features of a common unit."""
+
 MAX_SHOWN_OUTLIERS = 3
 """Maximum number of outliers that are named."""
 
@@ -244,14 +247,17 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
     if not LIKELIHOODS[data.likelihood].standardize:
         return None
     summary = data.summary
+    if not summary.outliers:
+        return None
     excess = [
         np.abs((value.value - summary.mean[value.feature]) / summary.std[value.feature])
         for value in summary.outliers
     ]
+    low, high = _common_range(data)
     outliers = [
         value
         for value, distance in zip(summary.outliers, excess, strict=True)
-        if distance > np.sqrt(summary.n_samples)
+        if distance > np.sqrt(summary.n_samples) and not low <= value.value <= high
     ]
     if not outliers:
         return None
@@ -270,6 +276,19 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
         "Correct them, or scale X.",
         numbers={"n_features": len(outliers)},
     )
+
+
+def _common_range(data: TrainingData) -> tuple[float, float]:
+    """Return the bounds of all features together; (inf, -inf) if their units differ.
+
+    A value that is far from all others of its feature is no outlier if other features
+    of the same unit have such values, as pixels do.
+    """
+    low, high = data.summary.bounds.low, data.summary.bounds.high
+    is_bounded = np.isfinite(low)
+    if data.feature_map.kind not in COMMON_UNITS or not is_bounded.any():
+        return np.inf, -np.inf
+    return low[is_bounded].min(), high[is_bounded].max()
 
 
 def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:

@@ -51,6 +51,14 @@ def test_negative_numbers_count_from_the_cores(monkeypatch, n_jobs, expected):
     assert resolve_n_threads(n_jobs, 1) == expected
 
 
+def test_convolutions_are_deterministic_meanwhile():
+    with limit_threads(1):
+        with limit_threads(2):
+            assert torch.backends.cudnn.deterministic
+        assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.deterministic
+
+
 def test_the_limit_holds_for_the_calling_thread_only(three_threads):
     with limit_threads(2):
         assert torch.get_num_threads() == 2

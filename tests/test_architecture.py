@@ -11,11 +11,11 @@ import sktreevae
 PACKAGE = Path(sktreevae.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"exceptions", "devices", "_random", "_cache"}
+BASE = {"exceptions", "devices", "_random", "_cache", "_indexing"}
 
 MAY_IMPORT = {
     # Subpackages, from the bottom to the top.
-    "model": {"_random"},
+    "model": {"_indexing", "_random"},
     "data": BASE | {"_chunks", "model"},
     "graph": BASE | {"data"},
     "training": BASE | {"data", "graph", "model"},
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "_version": set(),
     "exceptions": set(),
     "_random": set(),
+    "_indexing": set(),
     "_threads": set(),
     "_chunks": set(),
     "_files": set(),

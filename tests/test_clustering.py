@@ -563,7 +563,9 @@ def test_an_image_does_not_depend_on_those_beside_it(image_model, method):
     arguments = (3,) if method == "log_likelihood" else ()
     whole = getattr(model, method)(X, *arguments)
     alone = np.concatenate([getattr(model, method)(X[[i]], *arguments) for i in (0, 7)])
-    assert np.array_equal(whole[[0, 7]], alone)
+    # GPUs have other kernels for other sizes of a batch.
+    rtol = 0.0 if model.device_.type == "cpu" else 1e-3
+    np.testing.assert_allclose(alone, whole[[0, 7]], rtol=rtol)
 
 
 def test_models_of_images_survive_pickling(image_model):

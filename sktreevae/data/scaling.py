@@ -37,6 +37,10 @@ MAX_STANDARDIZED = 1e12
 """Standardized values are clipped to this absolute value, so that they don't overflow
 in the networks."""
 
+MAX_DEVIATION = 5.0
+"""Maximum absolute value of a standardized feature, without outliers. Normal features
+of a million samples hardly reach it."""
+
 UNIT_INTERVAL_TOLERANCE = 1e-6
 """Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
 
@@ -54,6 +58,8 @@ class DataSummary:
     mean, var, std : ndarray of shape (n_features,)
         Mean, variance and standard deviation of each feature, without outliers. The
         standard deviation of a constant feature is 1.
+    deviation : ndarray of shape (n_features,)
+        Largest distance of a value from the mean of its feature, without outliers.
     n_nonzero : int
         Number of values that aren't zero.
     fractional_value : float or None
@@ -73,6 +79,7 @@ class DataSummary:
     mean: NDArray[np.float64]
     var: NDArray[np.float64]
     std: NDArray[np.float64]
+    deviation: NDArray[np.float64]
     n_nonzero: int
     fractional_value: float | None
     bounds: FeatureBounds | None = None
@@ -108,6 +115,7 @@ class DataSummary:
         is_sparse = sparse.issparse(X)
         scaler = StandardScaler(with_mean=not is_sparse)
         low, high = (0.0, 0.0) if is_sparse else (np.inf, -np.inf)
+        smallest, largest = np.full((2, X.shape[1]), np.nan)
         n_nonzero = 0
         fractional_value = None
         outliers: dict[int, Outlier] = {}
@@ -134,6 +142,8 @@ class DataSummary:
                 # The scaler leaves them out.
                 chunk[(chunk < bounds.low) | (chunk > bounds.high)] = np.nan
             scaler.partial_fit(chunk)
+            smallest = np.fmin(smallest, _column_wise(np.fmin, chunk))
+            largest = np.fmax(largest, _column_wise(np.fmax, chunk))
         return cls(
             n_samples=X.shape[0],
             n_features=X.shape[1],
@@ -142,6 +152,7 @@ class DataSummary:
             mean=scaler.mean_,
             var=scaler.var_,
             std=scaler.scale_,
+            deviation=np.fmax(largest - scaler.mean_, scaler.mean_ - smallest),
             n_nonzero=n_nonzero,
             fractional_value=fractional_value,
             bounds=bounds,
@@ -208,7 +219,10 @@ class Standardizer:
     @classmethod
     def _fit_features(cls, summary: DataSummary, likelihood: str) -> Self:
         """Return a standardizer with a center and a scale for each feature."""
-        standardizer = cls(summary.mean, summary.std)
+        # A feature with rare large values, such as a pixel at the border, would have
+        # values of a hundred standard deviations, and training would diverge.
+        scale = np.fmax(summary.std, summary.deviation / MAX_DEVIATION)
+        standardizer = cls(summary.mean, scale)
         if summary.bounds is None:
             return standardizer
         low, high = (
@@ -217,7 +231,7 @@ class Standardizer:
         )
         if likelihood != "mixed":
             return replace(standardizer, low=low, high=high)
-        center, scale = summary.mean.copy(), summary.std.copy()
+        center, scale = summary.mean.copy(), scale.copy()
         binary = summary.binary
         center[binary.index], scale[binary.index] = binary.low, binary.high - binary.low
         low[binary.index], high[binary.index] = 0.0, 1.0
@@ -380,6 +394,17 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def _column_wise(ufunc: np.ufunc, rows: Matrix) -> NDArray[np.float64]:
+    """Return the smallest or largest value of each column, for `np.fmin` or `np.fmax`.
+
+    Dense NaN are ignored, and zeros that sparse matrices don't store count.
+    """
+    if not sparse.issparse(rows):
+        return ufunc.reduce(rows, axis=0)
+    values = rows.min(axis=0) if ufunc is np.fmin else rows.max(axis=0)
+    return values.toarray().ravel()
 
 
 def _fractional_value(values: NDArray[np.number]) -> float | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .._indexing import sum_by_index
 from ..data import FeatureTable
 
 __all__ = [
@@ -210,7 +211,7 @@ def kmeans_centers(
     for _ in range(n_iter):
         assignment = nearest_row(x, centers)
         count = assignment.bincount(minlength=len(centers))
-        total = torch.zeros_like(centers).index_add_(0, assignment, x)
+        total = sum_by_index(x, assignment, len(centers))
         centers = (total / count[:, None])[count > 0]
     return centers
 

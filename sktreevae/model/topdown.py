@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from .._indexing import sum_by_index
 from .config import ModelConfig
 from .gaussians import DiagonalGaussian
 from .layers import StackedMLP
@@ -245,7 +246,7 @@ class TopDown(nn.Module):
         rows = x.index_select(0, slots.sample)
         log_prob = self.likelihood.log_prob(output, rows, slots.leaf)
         weighted = leaf_weight[slots.leaf, slots.sample] * log_prob
-        reconstruction = weighted.new_zeros(len(x)).index_add(0, slots.sample, weighted)
+        reconstruction = sum_by_index(weighted, slots.sample, len(x))
         samples = [level.sample for level in slots.levels]
         return self._elbo_terms(levels, slots.weights, samples, reconstruction)
 
@@ -282,13 +283,12 @@ class TopDown(nn.Module):
         )
         weight = torch.cat([w.flatten() for w in weights])
         kl = weight * q.kl(p)
-        zeros = torch.zeros_like(reconstruction)
-        n = len(zeros)  # the root has all samples, in their order
+        n = len(reconstruction)  # the root has all samples, in their order
         sample = torch.cat([s.flatten() for s in samples])
-        kl_nodes = zeros.index_add(0, sample[n:], kl[n:])
-        kl_decisions = zeros
+        kl_nodes = sum_by_index(kl[n:], sample[n:], n)
+        kl_decisions = torch.zeros_like(reconstruction)
         if len(levels) > 1:
-            kl_decisions = self._decision_kl(levels, weights, samples, zeros)
+            kl_decisions = self._decision_kl(levels, weights, samples, n)
         return ElboTerms(reconstruction, kl[:n], kl_nodes, kl_decisions)
 
     def _decision_kl(
@@ -296,7 +296,7 @@ class TopDown(nn.Module):
         levels: list[Level],
         weights: Sequence[Tensor],
         samples: Sequence[Tensor],
-        zeros: Tensor,
+        n_samples: int,
     ) -> Tensor:
         """Sum the divergences of each sample's decisions; see `_elbo_terms`."""
         decisions = Decisions(
@@ -312,7 +312,7 @@ class TopDown(nn.Module):
             )
             for by_level in (weights, samples)
         )
-        return zeros.index_add(0, sample, weight * decisions.kl())
+        return sum_by_index(weight * decisions.kl(), sample, n_samples)
 
     def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Return log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .._indexing import sum_by_index
 from ..data import TrainingData
 from ..model import (
     INITIAL_LOGIT,
@@ -351,6 +352,6 @@ def _expected_errors(
     others = weight.scatter(0, leaf[None], 0.0)
     mass = others.sum(1, keepdim=True)
     total = others @ x.square() - 2.0 * mean * (others @ x) + mean.square() * mass
-    total = total.index_add(0, leaf, own.T * error)
-    mass = mass.index_add(0, leaf, own.T)
+    total = total + sum_by_index(own.T * error, leaf, len(mean))
+    mass = mass + sum_by_index(own.T, leaf, len(mean))
     return total / mass.clamp(min=MIN_MASS), mass

@@ -14,6 +14,7 @@ from sktreevae.data import (
     resolve_likelihood,
     row_slices,
 )
+from sktreevae.data.outliers import FeatureBounds
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
 
@@ -65,6 +66,8 @@ def test_statistics_are_those_of_the_whole(kind, whole, rng, tmp_path):
     np.testing.assert_allclose(summary.mean, X.mean(axis=0))
     np.testing.assert_allclose(summary.var, X.var(axis=0))
     np.testing.assert_allclose(summary.std, X.std(axis=0))
+    deviation = np.abs(X - X.mean(axis=0)).max(axis=0)
+    np.testing.assert_allclose(summary.deviation, deviation)
 
 
 class CountedRows(TensorDataset):
@@ -138,6 +141,31 @@ def test_the_likelihood_says_whether_data_are_standardized(likelihood, rng):
 
 def test_constant_features_are_not_scaled():
     assert standardizer_of(np.full((9, 1), 5.0)).scale.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_rare_large_values_are_scaled_to_five(make):
+    X = np.zeros((900, 2))
+    X[0] = 7.0, -7.0
+    Z = standardizer_of(make(X)).transform(X)
+    np.testing.assert_allclose(np.abs(Z).max(axis=0), 5.0)
+
+
+def test_other_features_are_scaled_to_unit_variance(rng):
+    X = rng.standard_normal((1000, 3)) * [1.0, 10.0, 100.0]
+    Z = standardizer_of(X).transform(X)
+    np.testing.assert_allclose(Z.std(axis=0), 1.0)
+
+
+def test_outliers_count_neither_for_the_variance_nor_for_the_deviation(rng):
+    X = rng.standard_normal((1000, 1))
+    X[5] = 1e6
+    bounds = FeatureBounds.from_matrix(X)
+    summary = DataSummary.from_matrix(X, bounds=bounds)
+    others = np.delete(X, 5, axis=0)
+    np.testing.assert_allclose(summary.std, others.std(axis=0))
+    expected = np.abs(others - others.mean(axis=0)).max(axis=0)
+    np.testing.assert_allclose(summary.deviation, expected)
 
 
 def test_images_are_standardized_as_a_whole(rng):
