@@ -62,13 +62,9 @@ def test_outliers_have_low_and_finite_scores():
 
 def test_gray_levels_have_the_clusters_of_values_between_0_and_1(data_dir):
     with np.load(data_dir / "mnist.npz") as file:
-        X = file["X_train"][:2000].reshape(2000, -1)
+        X = file["X_train"][:4000, ::2, ::2].reshape(4000, -1)
+    model = TreeVAEClustering(10, max_iter=4, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = TreeVAEClustering(10, random_state=0).fit(X)
-        expected = TreeVAEClustering(10, random_state=0).fit(X / 255)
-    # Nats of normal features of the same variances.
-    variance = X.var(axis=0)
-    variance = variance[variance > 0]
-    assert model.score(X) > -0.5 * np.log(2 * np.pi * np.e * variance).sum()
-    assert adjusted_rand_score(expected.labels_, model.labels_) > 0.9
+        labels = model.fit_predict(X)
+    assert adjusted_rand_score(model.fit_predict(X / 255), labels) > 0.9
