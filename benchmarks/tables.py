@@ -1,7 +1,8 @@
 """Numbers that users of tables take at their word: probabilities, densities, clusters.
 
 - ``overlap``: log-loss on two Gaussians above that of the true posterior.
-- ``calibration``: calibration error on held-out rows of real data.
+- ``calibration``: calibration error on held-out rows of real data, beside a Gaussian
+  mixture and, after ``pip install hdbscan``, soft HDBSCAN of principal components.
 - ``density``: held-out log-density beside a Gaussian mixture and a flat VAE, and the
   standard deviation of samples relative to that of the data, within clusters.
 - ``mixed``: adjusted Rand index on tables of numeric and discrete columns, beside
@@ -10,6 +11,8 @@
 - ``tails``: the same on blobs with noise of heavy tails, beside HDBSCAN as well.
 - ``cell``: adjusted Rand index with the clusters before one value was multiplied by up
   to 1e20, the lowest over all columns, and how many clusters there are more.
+
+With --plot, reliability curves are drawn from the records of ``calibration``.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from sklearn.datasets import (
     make_blobs,
     make_moons,
 )
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, log_loss
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
@@ -53,6 +57,9 @@ METRICS = {
     "ari": ("ARI", 3),
     "n_more": ("more clusters", 0),
 }
+
+N_PEER_COMPONENTS = 20
+"""Number of principal components that other soft clusterings read."""
 
 N_BINS = 15
 """Number of bins of the calibration error."""
@@ -90,11 +97,22 @@ def matched_log_loss(y: np.ndarray, proba: np.ndarray) -> float:
     return min(log_loss(y, proba), log_loss(y, proba[:, ::-1]))
 
 
+def reliability(confidence: np.ndarray, is_right: np.ndarray) -> np.ndarray:
+    """Return rows, mean confidence and accuracy of bins of equal width, (N_BINS, 3).
+
+    Confidence and accuracy of bins without rows are 0.
+    """
+    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    count, *sums = (
+        np.bincount(bins, weights, N_BINS) for weights in (None, confidence, is_right)
+    )
+    return np.stack([count, *(total / np.maximum(count, 1) for total in sums)], axis=1)
+
+
 def calibration_error(confidence: np.ndarray, is_right: np.ndarray) -> float:
     """Return the expected calibration error over bins of equal width."""
-    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    gap = np.bincount(bins, confidence - is_right)
-    return float(np.abs(gap).sum() / len(confidence))
+    count, confidence, accuracy = reliability(confidence, is_right).T
+    return float(np.average(np.abs(confidence - accuracy), weights=count))
 
 
 def overlap(seed: int, data_dir: Path) -> Iterator[dict]:
@@ -132,22 +150,87 @@ def calibration(seed: int, data_dir: Path) -> Iterator[dict]:
             parts = train_test_split(data.X, data.y_train, random_state=seed)
         X, X_test, y, y_test = parts
         model = fit(X, n_leaves, seed, image_shape=data.image_shape)
-        majority = np.array(
-            [
-                np.bincount(y[model.labels_ == leaf]).argmax()
-                for leaf in range(model.n_clusters_)
-            ]
-        )
-        proba = model.predict_proba(X_test).astype(np.float64)
-        confidence = proba.max(axis=1)
-        is_right = majority[proba.argmax(axis=1)] == y_test
-        yield {
-            "data": name,
-            "method": "TreeVAE",
-            "accuracy": is_right.mean(),
-            "confidence": confidence.mean(),
-            "calibration_error": calibration_error(confidence, is_right),
-        }
+        soft = {"TreeVAE": (model.labels_, model.predict_proba(X_test))}
+        if data.image_shape is None:
+            soft |= soft_peers(X, X_test, n_leaves, seed)
+        for method, (labels, proba) in soft.items():
+            majority = np.array(
+                [
+                    np.bincount(y[labels == cluster], minlength=1).argmax()
+                    for cluster in range(proba.shape[1])
+                ]
+            )
+            confidence = proba.max(axis=1).astype(np.float64)
+            is_right = majority[proba.argmax(axis=1)] == y_test
+            yield {
+                "data": name,
+                "method": method,
+                "accuracy": is_right.mean(),
+                "confidence": confidence.mean(),
+                "calibration_error": calibration_error(confidence, is_right),
+                "reliability": reliability(confidence, is_right).tolist(),
+            }
+
+
+def soft_peers(
+    X: np.ndarray, X_test: np.ndarray, n_clusters: int, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return training labels and test probabilities of other soft clusterings.
+
+    They cluster principal components, which Gaussian mixtures and densities need.
+    """
+    pca = PCA(N_PEER_COMPONENTS, random_state=seed).fit(X)
+    train, test = (pca.transform(x).astype(np.float64) for x in (X, X_test))
+    mixture = GaussianMixture(n_clusters, random_state=seed).fit(train)
+    soft = {"GaussianMixture": (mixture.predict(train), mixture.predict_proba(test))}
+    try:
+        import hdbscan
+    except ImportError:
+        return soft
+    min_size = max(5, len(train) // (10 * n_clusters))
+    model = hdbscan.HDBSCAN(
+        min_cluster_size=min_size, min_samples=5, prediction_data=True
+    ).fit(train)
+    proba = hdbscan.membership_vector(model, test)
+    labels = hdbscan.all_points_membership_vectors(model).argmax(axis=1)
+    return soft | {"HDBSCAN, soft": (labels, proba.reshape(len(test), -1))}
+
+
+def plot_reliability(records: list[dict], path: Path) -> None:
+    """Draw accuracy by confidence, a panel for each data and a curve for each method.
+
+    Bins of fewer than 1% of the rows are left out.
+    """
+    from matplotlib import pyplot as plt
+
+    curves: dict[str, dict[str, np.ndarray]] = {}
+    for record in records:
+        if "reliability" in record:
+            methods = curves.setdefault(record["data"], {})
+            bins = np.array(record["reliability"])
+            bins[:, 1:] *= bins[:, :1]
+            methods[record["method"]] = methods.get(record["method"], 0.0) + bins
+    fig, axes = plt.subplots(
+        1, len(curves), figsize=(2.9 * len(curves), 3.2), sharey=True, squeeze=False
+    )
+    for ax, (name, methods) in zip(axes[0], curves.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color="0.7", linestyle="--", linewidth=1)
+        for method, (count, confidence, accuracy) in (
+            (method, bins.T) for method, bins in methods.items()
+        ):
+            shown = count >= 0.01 * count.sum()
+            ax.plot(
+                confidence[shown] / count[shown],
+                accuracy[shown] / count[shown],
+                marker="o",
+                markersize=3,
+                label=method,
+            )
+        ax.set(title=name, xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+    axes[0, 0].set_ylabel("accuracy")
+    axes[0, 0].legend(loc="upper left", fontsize="small")
+    fig.tight_layout()
+    fig.savefig(path, dpi=120)
 
 
 def tables() -> dict[str, tuple[np.ndarray, int]]:
@@ -319,6 +402,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=Path("tables.jsonl"))
     parser.add_argument("--csv", type=Path, help="also write the table there")
+    parser.add_argument("--plot", type=Path, help="picture of reliability curves")
     arguments = parser.parse_args()
     records = read(arguments.out)
     done = {(record["part"], record["seed"]) for record in records}
@@ -331,6 +415,8 @@ def main() -> None:
                 records.append(record)
                 append(arguments.out, record)
     publish(summarize(records, KEYS, METRICS), arguments.csv)
+    if arguments.plot is not None:
+        plot_reliability(records, arguments.plot)
 
 
 if __name__ == "__main__":
