@@ -160,8 +160,8 @@ class TreeVAEClustering(
 
         - "bernoulli": values in [0, 1]; values between are soft targets.
         - "gaussian": real values, with a learned variance for each feature and leaf, at
-          least 0.1% of the variance of the feature. Features are standardized inside;
-          images are standardized as a whole.
+          least 0.1% of the variance of the feature. Features are standardized inside,
+          to a largest absolute value of at most 5; images are standardized as a whole.
         - "mixed": tables with discrete columns. A column of two values (each in at
           least ten rows) has a Bernoulli distribution; adjacent ones of which one is
           high in each row, as from OneHotEncoder, have a categorical distribution, and

@@ -70,8 +70,8 @@ class GaussianLikelihood(Likelihood):
     """Gaussian likelihood; the decoder gives means.
 
     Each leaf has a variance per feature. Variances are learned, and at least
-    `MIN_VARIANCE`: a standard deviation of 3% of the feature's own. This bounds the
-    log-density that a feature adds if it is constant in a leaf to 2.5 nats.
+    `MIN_VARIANCE`: a standard deviation of 3% of the scale of the feature. This bounds
+    the log-density that a feature adds if it is constant in a leaf to 2.5 nats.
     """
 
     support = "real"
