@@ -22,6 +22,7 @@ from ._effects import (
 )
 from ._parameters import Number, check_count
 from ._signatures import find_signatures
+from ._tree_arrays import leaves_below
 from ._validation import validate_rows
 from .data import Standardizer
 from .dendrogram import Dendrogram
@@ -82,10 +83,10 @@ class ExplanationMixin:
         (2,)
         """
         check_is_fitted(self)
-        share = _leaf_shares(self.dendrogram_)
+        weight = _leaf_weights(self.dendrogram_)
         if node is not None:
-            share = share[[_check_node(node, range(len(share)))]]
-        mean = mix_moments(self._leaf_moments(), share).mean
+            weight = weight[[_check_node(node, range(len(weight)))]]
+        mean = mix_moments(self._leaf_moments(), weight).mean
         return mean if node is None else mean[0]
 
     def explain(
@@ -161,9 +162,9 @@ class ExplanationMixin:
         if n_features is not None:
             check_count("n_features", n_features)
         branches = int(tree.children_left[node]), int(tree.children_right[node])
-        shares = _leaf_shares(tree)[list(branches)]
-        clusters = tuple(np.flatnonzero(is_below) for is_below in shares > 0)
-        left, right = _rows(mix_moments(self._leaf_moments(), shares))
+        weight = _leaf_weights(tree)[list(branches)]
+        clusters = tuple(map(np.flatnonzero, weight))
+        left, right = _rows(mix_moments(self._leaf_moments(), weight))
         effect = effect_size(left, right)
         features = _largest(effect, n_features)
         check = None
@@ -235,14 +236,13 @@ class ExplanationMixin:
         if n_features is not None:
             check_count("n_features", n_features)
         names = self._feature_names(feature_names)
-        moments, is_below = self._leaf_moments(), _leaf_shares(tree) > 0
+        moments, weight = self._leaf_moments(), _leaf_weights(tree)
         found = []
         for i in nodes:
             features, effect = np.empty(0, dtype=np.int64), np.empty(0)
             if i > 0:
-                groups = np.stack([is_below[i], ~is_below[i]]).astype(np.float64)
-                shares = _weigh(groups, tree.weight[tree.leaves])
-                effects = effect_size(*_rows(mix_moments(moments, shares)))
+                groups = np.stack([weight[i], np.where(weight[i] > 0, 0.0, weight[0])])
+                effects = effect_size(*_rows(mix_moments(moments, groups)))
                 features = _largest(effects, n_features)
                 effect = effects[features]
             found.append((names[features], effect))
@@ -311,7 +311,8 @@ class ExplanationMixin:
                 f"{node}, got {n_rows[0]} in the left and {n_rows[1]} in the right one."
             )
         rows = validate_rows(self, X, reset=False)
-        left, right = _rows(row_moments(rows, groups))
+        branch = np.select(groups, [0, 1], -1)
+        left, right = _rows(row_moments(rows, branch, 2))
         auc = np.full(len(features), np.nan)
         if has_auc:
             auc = area_under_curve(rows, groups, features)
@@ -330,6 +331,10 @@ class ExplanationMixin:
             default = [f"x{i}" for i in range(n_features)]
             names = getattr(self, "feature_names_in_", default)
         return np.array(check_feature_names(names, n_features), dtype=np.str_)
+
+    def _node_moments(self) -> GroupMoments:
+        """Return the moments of what the model generates at each node."""
+        return mix_moments(self._leaf_moments(), _leaf_weights(self.dendrogram_))
 
     def _leaf_moments(self) -> GroupMoments:
         """Return the moments of what the model generates at each leaf."""
@@ -358,24 +363,14 @@ def _check_node(node: object, allowed: range | NDArray[np.int64]) -> int:
     return int(node)
 
 
-def _leaf_shares(tree: Dendrogram) -> Floats:
-    """Return the share of each leaf in each node, (n_nodes, n_leaves)."""
-    is_below = np.zeros((tree.n_nodes, tree.n_leaves))
-    is_below[tree.leaves, np.arange(tree.n_leaves)] = 1.0
-    for node in range(tree.n_nodes - 1, 0, -1):
-        is_below[tree.parent[node]] += is_below[node]
-    return _weigh(is_below, tree.weight[tree.leaves])
+def _leaf_weights(tree: Dendrogram) -> Floats:
+    """Return the weight of each leaf in each node, (n_nodes, n_leaves).
 
-
-def _weigh(groups: Floats, weight: Floats) -> Floats:
-    """Return the share of each leaf in groups of leaves, (n_groups, n_leaves).
-
-    A leaf without any weight counts as one with very little, so that every group has
-    shares.
+    A leaf without any weight counts as one with very little, so that every node has
+    moments.
     """
-    positive = np.maximum(weight, np.finfo(np.float32).tiny)
-    shares = groups * positive
-    return shares / shares.sum(axis=1, keepdims=True)
+    weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
+    return leaves_below(tree.parent, tree.leaves) * weight
 
 
 def _rows(moments: GroupMoments) -> list[GroupMoments]:

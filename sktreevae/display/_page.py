@@ -10,9 +10,9 @@ from string import Template
 import numpy as np
 
 from .._dendrogram_export import count
-from ._moments import DetailedTree
+from .._tree_arrays import leaves_below
+from ._base import DetailedTree
 from ._node_contents import N_COLORS, Difference, LabelShare, NodeContent
-from ._node_values import subtree_sums
 
 __all__ = ["format_page"]
 
@@ -101,7 +101,7 @@ class _Nodes:
     def __init__(self, tree: DetailedTree, contents: list[NodeContent]) -> None:
         self.tree = tree
         self.contents = contents
-        self.n_leaves = subtree_sums(tree, np.ones(tree.n_leaves, dtype=np.int64))
+        self.n_leaves = leaves_below(tree.parent, tree.leaves).sum(axis=1)
 
     def children(self, node: int) -> tuple[int, int]:
         return int(self.tree.children_left[node]), int(self.tree.children_right[node])

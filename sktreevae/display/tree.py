@@ -19,14 +19,13 @@ from ._base import (
     node_colors,
 )
 from ._contents import ClassMix, Content, FeatureNames, Images, Nothing, text_box
-from ._moments import mean_data
 from ._node_values import (
     as_images,
     choose_image_shape,
     count_classes,
     count_samples,
+    describe_rows,
     image_shape_of,
-    mean_rows,
 )
 from ._tree_drawing import TreeDrawing
 
@@ -205,8 +204,10 @@ class TreeDisplay:
             counts = count_classes(tree, labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
         elif shape is not None:
-            is_new = X is not None
-            means = mean_data(tree, labels, X) if is_new else estimator.node_means()
+            if X is None:
+                means = estimator.node_means()
+            else:
+                means = describe_rows(tree, X, labels).mean
             values["images"] = as_images(means, shape)
         else:
             found = estimator.top_features(
@@ -278,7 +279,8 @@ class TreeDisplay:
             shape = image_shape or image_shape_of(X)
             if shape is None:
                 raise ValueError("image_shape is needed if the images in X are rows.")
-            values["images"] = as_images(mean_rows(tree, tree.labels, X), shape)
+            means = describe_rows(tree, X, tree.labels).mean
+            values["images"] = as_images(means, shape)
         return cls(tree, **values).plot(ax, **kwargs)
 
     def plot(
