@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ __all__ = [
     "count_samples",
     "describe_rows",
     "encode_classes",
+    "flatten",
     "image_shape_of",
     "node_moments",
 ]
@@ -120,9 +121,7 @@ def describe_rows(tree: Tree, X: object, labels: Labels) -> GroupMoments:
     from ..data import LazyRows, as_matrix
 
     X = np.asarray(X) if isinstance(X, Sequence) else X
-    if image_shape_of(X) is not None:
-        X = X.reshape((X.shape[0], -1))
-    X = as_matrix(X)
+    X = as_matrix(flatten(X))
     if not isinstance(X, LazyRows):
         X = check_array(X, accept_sparse="csr", input_name="X")
     _check_length("X", X.shape[0], len(labels))
@@ -187,6 +186,11 @@ def image_shape_of(X: object) -> tuple[int, ...] | None:
     """Return the shape of the images in an array, or None if it has rows."""
     shape = getattr(X, "shape", ())
     return tuple(shape[1:]) if len(shape) > 2 else None
+
+
+def flatten(X: Any) -> Any:
+    """Return images in an array as rows, and anything else as it is."""
+    return X if image_shape_of(X) is None else X.reshape((X.shape[0], -1))
 
 
 def choose_image_shape(

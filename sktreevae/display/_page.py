@@ -49,6 +49,10 @@ SUMMARIES = {
 """What the cards show."""
 
 
+UNSUPPORTED = "Dashed: split not supported by held-out samples."
+"""Explains the lines of splits that aren't supported."""
+
+
 def format_page(
     title: str,
     tree: DetailedTree,
@@ -73,10 +77,11 @@ def format_page(
         kind = "images"
     n_shown = min(tree.n_leaves, MAX_SHOWN_CLUSTERS)
     clusters = count(tree.n_leaves, "cluster", "clusters")
+    notes = [SUMMARIES[kind]] + [UNSUPPORTED] * (not tree.is_supported.all())
     template = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return Template(template).substitute(
         title=escape(title),
-        summary=f"{clusters}, {_count(contents[0])}. {SUMMARIES[kind]}",
+        summary=f"{clusters}, {_count(contents[0])}. {' '.join(notes)}",
         width=CARD_WIDTHS[kind],
         n_leaves=tree.n_leaves,
         n_shown=n_shown,
