@@ -85,7 +85,7 @@ class ExplanationMixin:
         check_is_fitted(self)
         weight = _leaf_weights(self.dendrogram_)
         if node is not None:
-            weight = weight[[_check_node(node, range(len(weight)))]]
+            weight = weight[[_check_node(node, len(weight))]]
         mean = mix_moments(self._leaf_moments(), weight).mean
         return mean if node is None else mean[0]
 
@@ -111,7 +111,9 @@ class ExplanationMixin:
         Parameters
         ----------
         node : int, default=0
-            Internal node of ``dendrogram_``; the root by default.
+            Node with branches, one of ``dendrogram_.internal_nodes``; the root by
+            default. `export_html` and the representation of ``dendrogram_`` in
+            notebooks show the numbers of the nodes.
         X : array-like or Dataset of shape (n_samples, n_features), default=None
             Rows to check the effects on: those that `predict` assigns to the branches.
         n_features : int, default=10
@@ -128,8 +130,8 @@ class ExplanationMixin:
         Raises
         ------
         ValueError
-            If `node` has no branches, a parameter or X isn't valid, or fewer than two
-            rows of X are assigned to a branch.
+            If `node` is a leaf or no node, a parameter or X isn't valid, or fewer than
+            two rows of X are assigned to a branch.
 
         Examples
         --------
@@ -157,7 +159,7 @@ class ExplanationMixin:
         tree = self.dendrogram_
         if tree.n_leaves == 1:
             raise ValueError("The tree has one cluster, so that no node has branches.")
-        node = _check_node(node, tree.internal_nodes)
+        node = _check_internal_node(node, tree)
         names = self._feature_names(feature_names)
         if n_features is not None:
             check_count("n_features", n_features)
@@ -194,6 +196,9 @@ class ExplanationMixin:
 
         The effects are those of `explain`, between the clusters of the node and all
         other clusters. The root has no features, since there are no other clusters.
+
+        `explain` compares the two branches of a node with each other instead. Below the
+        root, its features and signs therefore differ from those of the two children.
 
         Parameters
         ----------
@@ -232,7 +237,7 @@ class ExplanationMixin:
         tree = self.dendrogram_
         nodes = range(tree.n_nodes)
         if node is not None:
-            nodes = [_check_node(node, nodes)]
+            nodes = [_check_node(node, tree.n_nodes)]
         if n_features is not None:
             check_count("n_features", n_features)
         names = self._feature_names(feature_names)
@@ -347,20 +352,47 @@ class ExplanationMixin:
         )
 
 
-def _check_node(node: object, allowed: range | NDArray[np.int64]) -> int:
+def _check_node(node: object, n_nodes: int) -> int:
     """Return the number of a node.
 
     Raises
     ------
     ValueError
-        If it isn't among those that are allowed.
+        If there is no such node.
     """
-    if not Number(Integral, 0).accepts(node) or node not in allowed:
+    if not _is_node(node, n_nodes):
         raise ValueError(
-            f"node must be one of the nodes {list(map(int, allowed))} of dendrogram_, "
-            f"got {node!r}."
+            f"node must be an int from 0 to {n_nodes - 1}, the nodes of dendrogram_, "
+            f"got {node!r}. dendrogram_.leaves has the node of each cluster."
         )
     return int(node)
+
+
+def _check_internal_node(node: object, tree: Dendrogram) -> int:
+    """Return the number of a node with branches.
+
+    Raises
+    ------
+    ValueError
+        If there is no such node.
+    """
+    allowed = tree.internal_nodes
+    if _is_node(node, tree.n_nodes) and node in allowed:
+        return int(node)
+    hint = ""
+    if _is_node(node, tree.n_nodes):
+        hint = (
+            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
+            f"it is that of node {tree.parent[node]}"
+        )
+    shown = np.array2string(allowed, separator=", ", threshold=20)
+    raise ValueError(
+        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
+    )
+
+
+def _is_node(node: object, n_nodes: int) -> bool:
+    return Number(Integral, 0).accepts(node) and node < n_nodes
 
 
 def _leaf_weights(tree: Dendrogram) -> Floats:

@@ -104,12 +104,15 @@ def write_note(
     max_width : float
         Maximum width in pixels.
     """
-    note = ax.text(
-        *corner,
+    is_right, is_top = corner
+    note = ax.annotate(
         plain(text),
-        transform=ax.transAxes,
-        ha="right" if corner[0] else "left",
-        va="top" if corner[1] else "bottom",
+        corner,
+        xycoords="axes fraction",
+        xytext=(-PAD if is_right else PAD, -PAD if is_top else PAD),
+        textcoords="offset pixels",
+        ha="right" if is_right else "left",
+        va="top" if is_top else "bottom",
         fontsize=NOTE_SIZE,
         color="0.4",
     )
@@ -117,7 +120,7 @@ def write_note(
     note.set_in_layout(False)
     lines = text.split("\n")
     n_characters = max(map(len, lines))
-    while note.get_window_extent().width > max_width and n_characters > 1:
+    while note.get_window_extent().width > max_width - 2 * PAD and n_characters > 1:
         n_characters -= 1
         wrapped = [textwrap.fill(line, n_characters) for line in lines]
         note.set_text(plain("\n".join(wrapped)))
@@ -138,7 +141,7 @@ def add_note(ax: Axes, text: str) -> Text:
     outer = ax.get_window_extent()
     note = write_note(ax, text, (1.0, 1.0), outer.width)
     # At least half of small axes is left for the data.
-    share = min((note.get_window_extent().height + PAD) / outer.height, 0.5)
+    share = min((note.get_window_extent().height + 2 * PAD) / outer.height, 0.5)
     start, end = ax.get_ylim()
     ax.set_ylim(start, start + (end - start) / (1.0 - share))
     return note

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TreeDisplay"]
 
-
 SIGNS = "+ and \N{MINUS SIGN}: larger and smaller than in the rest of the tree"
 """Explains the signs of features."""
 
@@ -159,7 +158,8 @@ class TreeDisplay:
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
         from the rest of the tree, see `TreeVAEClustering.top_features`, with the sign
-        of the difference.
+        of the difference. `TreeVAEClustering.explain`, which compares the branches of a
+        split, can have other features and signs below the root.
 
         Parameters
         ----------
@@ -216,8 +216,7 @@ class TreeDisplay:
         tree = get_tree(estimator)
         labels = tree.labels
         if X is not None:
-            takes_images = estimator.image_shape is not None
-            labels = estimator.predict(X if takes_images else flatten(X))
+            labels = estimator.predict(X if estimator.image_shape else flatten(X))
         values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
         shape = choose_image_shape(
             image_shape, image_shape_of(X), estimator.image_shape
@@ -447,4 +446,4 @@ class TreeDisplay:
             # The size of the figure isn't set yet.
             width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
         self.note_ = write_note(ax, "\n".join(lines), (0.0, 0.0), width - right)
-        return right, self.note_.get_window_extent().height + PAD
+        return right, self.note_.get_window_extent().height + 2 * PAD
