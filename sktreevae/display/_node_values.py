@@ -22,6 +22,7 @@ __all__ = [
     "choose_image_shape",
     "count_classes",
     "count_samples",
+    "describe_data",
     "describe_rows",
     "encode_classes",
     "flatten",
@@ -100,8 +101,8 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
     return classes, codes
 
 
-def describe_rows(tree: Tree, X: object, labels: Labels) -> GroupMoments:
-    """Check any rows or images, and return their moments at each node.
+def describe_data(tree: Tree, X: object, labels: Labels) -> GroupMoments:
+    """Return the moments of any data of an estimator at each node.
 
     Parameters
     ----------
@@ -111,19 +112,34 @@ def describe_rows(tree: Tree, X: object, labels: Labels) -> GroupMoments:
         Rows or images.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each row.
+    """
+    # Imported here so that drawings and pages of a dendrogram don't need torch.
+    from ..data import LazyRows, as_matrix
+
+    X = as_matrix(flatten(X))
+    describe = node_moments if isinstance(X, LazyRows) else describe_rows
+    return describe(tree, X, labels)
+
+
+def describe_rows(tree: Tree, X: ArrayLike, labels: Labels) -> GroupMoments:
+    """Check rows or images, and return their moments at each node.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Rows or images.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each row.
 
     Raises
     ------
     ValueError
         If X isn't numeric and finite, or there is not exactly one row for each label.
     """
-    # Imported here so that other drawings of a dendrogram don't need torch.
-    from ..data import LazyRows, as_matrix
-
-    X = np.asarray(X) if isinstance(X, Sequence) else X
-    X = as_matrix(flatten(X))
-    if not isinstance(X, LazyRows):
-        X = check_array(X, accept_sparse="csr", input_name="X")
+    X = flatten(np.asarray(X) if isinstance(X, Sequence) else X)
+    X = check_array(X, accept_sparse="csr", input_name="X")
     _check_length("X", X.shape[0], len(labels))
     return node_moments(tree, X, labels)
 

@@ -32,6 +32,7 @@ from ._node_values import (
     choose_image_shape,
     count_classes,
     count_samples,
+    describe_data,
     describe_rows,
     flatten,
     image_shape_of,
@@ -228,7 +229,7 @@ class TreeDisplay:
             if X is None:
                 means = estimator.node_means()
             else:
-                means = describe_rows(tree, X, labels).mean
+                means = describe_data(tree, X, labels).mean
             values["images"] = as_images(means, shape)
         else:
             values["note"] = SIGNS
