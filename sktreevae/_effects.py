@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
-from sklearn.preprocessing import StandardScaler
 
 from ._chunks import row_slices
 
@@ -55,8 +54,8 @@ class GroupMoments:
     variance: Floats
 
 
-def mix_moments(moments: GroupMoments, share: Floats) -> GroupMoments:
-    """Return the moments of mixtures of groups.
+def mix_moments(moments: GroupMoments, weight: Floats) -> GroupMoments:
+    """Return the moments of mixtures of groups; NaN for mixtures without weight.
 
     The variance of a mixture is the mean variance of its groups, plus the variance of
     their means.
@@ -65,44 +64,63 @@ def mix_moments(moments: GroupMoments, share: Floats) -> GroupMoments:
     ----------
     moments : GroupMoments
         Moments of the groups.
-    share : ndarray of shape (n_mixtures, n_groups)
-        Share of each group in each mixture; rows sum to 1.
+    weight : ndarray of shape (n_mixtures, n_groups)
+        Non-negative weight of each group in each mixture.
 
     Examples
     --------
     >>> moments = GroupMoments(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))
-    >>> mix_moments(moments, np.array([[0.5, 0.5]]))
+    >>> mix_moments(moments, np.array([[3.0, 3.0]]))
     GroupMoments(mean=array([[1.]]), variance=array([[2.]]))
     """
-    mean = share @ moments.mean
-    variance = np.empty_like(mean)
-    for i, row in enumerate(share):
-        between = np.square(moments.mean - mean[i])
-        variance[i] = row @ (moments.variance + between)
+    mean = np.full((len(weight), moments.mean.shape[1]), np.nan)
+    variance = np.full_like(mean, np.nan)
+    for i, row in enumerate(weight):
+        # Nodes of a tree are mixtures of few of the leaves.
+        used = np.flatnonzero(row)
+        if len(used):
+            share = row[used] / row[used].sum()
+            mean[i] = share @ moments.mean[used]
+            between = np.square(moments.mean[used] - mean[i])
+            variance[i] = share @ (moments.variance[used] + between)
     return GroupMoments(mean, variance)
 
 
-def row_moments(X: Matrix, groups: Groups) -> GroupMoments:
-    """Return the moments of groups of rows, in one pass over a matrix.
+def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMoments:
+    """Return the moments of groups of rows; NaN for groups without rows.
+
+    The matrix is read once, in chunks whose moments are combined.
 
     Parameters
     ----------
     X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
         Data in the user's units.
-    groups : sequence of ndarray of bool of shape (n_samples,)
-        Rows of each group, at least one.
+    labels : ndarray of int of shape (n_samples,)
+        Group of each row, from 0 to ``n_groups - 1``; -1 for rows of no group.
+    n_groups : int
+        Number of groups.
     """
-    # Scalers update means and variances without cancellation.
-    scalers = [StandardScaler(with_mean=not sparse.issparse(X)) for _ in groups]
+    n = np.zeros((n_groups, 1))
+    mean, squares = np.zeros((2, n_groups, X.shape[1]))
     for rows in row_slices(*X.shape):
-        chunk = X[rows].astype(np.float64)
-        for scaler, group in zip(scalers, groups, strict=True):
-            if group[rows].any():
-                scaler.partial_fit(chunk[group[rows]])
-    return GroupMoments(
-        np.array([scaler.mean_ for scaler in scalers]),
-        np.array([scaler.var_ for scaler in scalers]),
-    )
+        chunk, groups = X[rows].astype(np.float64), labels[rows]
+        used = np.flatnonzero(groups >= 0)
+        entries = np.ones(len(used)), (groups[used], used)
+        members = sparse.csr_array(entries, shape=(n_groups, len(groups)))
+        n_new = members.sum(axis=1)[:, None]
+        new_mean = _dense(members @ chunk) / np.maximum(n_new, 1)
+        if sparse.issparse(chunk):
+            new_squares = (members @ chunk.multiply(chunk)).toarray()
+            new_squares -= n_new * np.square(new_mean)
+        else:
+            # Squares of large values with small differences would cancel.
+            new_squares = members @ np.square(chunk - new_mean[groups])
+        share = n_new / np.maximum(n + n_new, 1)
+        squares += new_squares + n * share * np.square(new_mean - mean)
+        mean += share * (new_mean - mean)
+        n += n_new
+    n[n == 0] = np.nan
+    return GroupMoments(np.where(n > 0, mean, np.nan), np.maximum(squares, 0.0) / n)
 
 
 def pooled_spread(left: GroupMoments, right: GroupMoments) -> Floats:

@@ -22,6 +22,7 @@ from ._effects import (
 )
 from ._parameters import Number, check_count
 from ._signatures import find_signatures
+from ._tree_arrays import leaves_below
 from ._validation import validate_rows
 from .data import Standardizer
 from .dendrogram import Dendrogram
@@ -82,10 +83,10 @@ class ExplanationMixin:
         (2,)
         """
         check_is_fitted(self)
-        share = _leaf_shares(self.dendrogram_)
+        weight = _leaf_weights(self.dendrogram_)
         if node is not None:
-            share = share[[_check_node(node, range(len(share)))]]
-        mean = mix_moments(self._leaf_moments(), share).mean
+            weight = weight[[_check_node(node, len(weight))]]
+        mean = mix_moments(self._leaf_moments(), weight).mean
         return mean if node is None else mean[0]
 
     def explain(
@@ -110,7 +111,9 @@ class ExplanationMixin:
         Parameters
         ----------
         node : int, default=0
-            Internal node of ``dendrogram_``; the root by default.
+            Node with branches, one of ``dendrogram_.internal_nodes``; the root by
+            default. `export_html` and the representation of ``dendrogram_`` in
+            notebooks show the numbers of the nodes.
         X : array-like or Dataset of shape (n_samples, n_features), default=None
             Rows to check the effects on: those that `predict` assigns to the branches.
         n_features : int, default=10
@@ -127,8 +130,8 @@ class ExplanationMixin:
         Raises
         ------
         ValueError
-            If `node` has no branches, a parameter or X isn't valid, or fewer than two
-            rows of X are assigned to a branch.
+            If `node` is a leaf or no node, a parameter or X isn't valid, or fewer than
+            two rows of X are assigned to a branch.
 
         Examples
         --------
@@ -156,14 +159,14 @@ class ExplanationMixin:
         tree = self.dendrogram_
         if tree.n_leaves == 1:
             raise ValueError("The tree has one cluster, so that no node has branches.")
-        node = _check_node(node, tree.internal_nodes)
+        node = _check_internal_node(node, tree)
         names = self._feature_names(feature_names)
         if n_features is not None:
             check_count("n_features", n_features)
         branches = int(tree.children_left[node]), int(tree.children_right[node])
-        shares = _leaf_shares(tree)[list(branches)]
-        clusters = tuple(np.flatnonzero(is_below) for is_below in shares > 0)
-        left, right = _rows(mix_moments(self._leaf_moments(), shares))
+        weight = _leaf_weights(tree)[list(branches)]
+        clusters = tuple(map(np.flatnonzero, weight))
+        left, right = _rows(mix_moments(self._leaf_moments(), weight))
         effect = effect_size(left, right)
         features = _largest(effect, n_features)
         check = None
@@ -193,6 +196,9 @@ class ExplanationMixin:
 
         The effects are those of `explain`, between the clusters of the node and all
         other clusters. The root has no features, since there are no other clusters.
+
+        `explain` compares the two branches of a node with each other instead. Below the
+        root, its features and signs therefore differ from those of the two children.
 
         Parameters
         ----------
@@ -231,18 +237,17 @@ class ExplanationMixin:
         tree = self.dendrogram_
         nodes = range(tree.n_nodes)
         if node is not None:
-            nodes = [_check_node(node, nodes)]
+            nodes = [_check_node(node, tree.n_nodes)]
         if n_features is not None:
             check_count("n_features", n_features)
         names = self._feature_names(feature_names)
-        moments, is_below = self._leaf_moments(), _leaf_shares(tree) > 0
+        moments, weight = self._leaf_moments(), _leaf_weights(tree)
         found = []
         for i in nodes:
             features, effect = np.empty(0, dtype=np.int64), np.empty(0)
             if i > 0:
-                groups = np.stack([is_below[i], ~is_below[i]]).astype(np.float64)
-                shares = _weigh(groups, tree.weight[tree.leaves])
-                effects = effect_size(*_rows(mix_moments(moments, shares)))
+                groups = np.stack([weight[i], np.where(weight[i] > 0, 0.0, weight[0])])
+                effects = effect_size(*_rows(mix_moments(moments, groups)))
                 features = _largest(effects, n_features)
                 effect = effects[features]
             found.append((names[features], effect))
@@ -311,7 +316,8 @@ class ExplanationMixin:
                 f"{node}, got {n_rows[0]} in the left and {n_rows[1]} in the right one."
             )
         rows = validate_rows(self, X, reset=False)
-        left, right = _rows(row_moments(rows, groups))
+        branch = np.select(groups, [0, 1], -1)
+        left, right = _rows(row_moments(rows, branch, 2))
         auc = np.full(len(features), np.nan)
         if has_auc:
             auc = area_under_curve(rows, groups, features)
@@ -331,6 +337,10 @@ class ExplanationMixin:
             names = getattr(self, "feature_names_in_", default)
         return np.array(check_feature_names(names, n_features), dtype=np.str_)
 
+    def _node_moments(self) -> GroupMoments:
+        """Return the moments of what the model generates at each node."""
+        return mix_moments(self._leaf_moments(), _leaf_weights(self.dendrogram_))
+
     def _leaf_moments(self) -> GroupMoments:
         """Return the moments of what the model generates at each leaf."""
         with self._threads(self.dendrogram_.n_leaves * self.n_features_in_):
@@ -342,40 +352,57 @@ class ExplanationMixin:
         )
 
 
-def _check_node(node: object, allowed: range | NDArray[np.int64]) -> int:
+def _check_node(node: object, n_nodes: int) -> int:
     """Return the number of a node.
 
     Raises
     ------
     ValueError
-        If it isn't among those that are allowed.
+        If there is no such node.
     """
-    if not Number(Integral, 0).accepts(node) or node not in allowed:
+    if not _is_node(node, n_nodes):
         raise ValueError(
-            f"node must be one of the nodes {list(map(int, allowed))} of dendrogram_, "
-            f"got {node!r}."
+            f"node must be an int from 0 to {n_nodes - 1}, the nodes of dendrogram_, "
+            f"got {node!r}. dendrogram_.leaves has the node of each cluster."
         )
     return int(node)
 
 
-def _leaf_shares(tree: Dendrogram) -> Floats:
-    """Return the share of each leaf in each node, (n_nodes, n_leaves)."""
-    is_below = np.zeros((tree.n_nodes, tree.n_leaves))
-    is_below[tree.leaves, np.arange(tree.n_leaves)] = 1.0
-    for node in range(tree.n_nodes - 1, 0, -1):
-        is_below[tree.parent[node]] += is_below[node]
-    return _weigh(is_below, tree.weight[tree.leaves])
+def _check_internal_node(node: object, tree: Dendrogram) -> int:
+    """Return the number of a node with branches.
 
-
-def _weigh(groups: Floats, weight: Floats) -> Floats:
-    """Return the share of each leaf in groups of leaves, (n_groups, n_leaves).
-
-    A leaf without any weight counts as one with very little, so that every group has
-    shares.
+    Raises
+    ------
+    ValueError
+        If there is no such node.
     """
-    positive = np.maximum(weight, np.finfo(np.float32).tiny)
-    shares = groups * positive
-    return shares / shares.sum(axis=1, keepdims=True)
+    allowed = tree.internal_nodes
+    if _is_node(node, tree.n_nodes) and node in allowed:
+        return int(node)
+    hint = ""
+    if _is_node(node, tree.n_nodes):
+        hint = (
+            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
+            f"it is that of node {tree.parent[node]}"
+        )
+    shown = np.array2string(allowed, separator=", ", threshold=20)
+    raise ValueError(
+        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
+    )
+
+
+def _is_node(node: object, n_nodes: int) -> bool:
+    return Number(Integral, 0).accepts(node) and node < n_nodes
+
+
+def _leaf_weights(tree: Dendrogram) -> Floats:
+    """Return the weight of each leaf in each node, (n_nodes, n_leaves).
+
+    A leaf without any weight counts as one with very little, so that every node has
+    moments.
+    """
+    weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
+    return leaves_below(tree.parent, tree.leaves) * weight
 
 
 def _rows(moments: GroupMoments) -> list[GroupMoments]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import ClassVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
@@ -19,8 +18,7 @@ from .display.html import (
     TreePage,
     choose_image_shape,
     image_shape_of,
-    moments_of_leaves,
-    moments_of_rows,
+    node_moments,
 )
 
 __all__ = ["HtmlMixin", "documentation_template"]
@@ -68,7 +66,7 @@ class HtmlMixin:
     """
 
     dendrogram_: Dendrogram
-    _leaf_moments: Callable[[], GroupMoments]
+    _node_moments: Callable[[], GroupMoments]
 
     _doc_link_module: ClassVar[str] = PACKAGE
     _doc_link_template: ClassVar[str] = documentation_template(_project_urls())
@@ -135,13 +133,10 @@ class HtmlMixin:
         labels = tree.labels if X is None else self.predict(X)
         page = TreePage(tree, labels, cluster_names)
         if X is None:
-            leaves = self._leaf_moments()
-            # A leaf without any weight has a mean, too.
-            weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
-            moments = moments_of_leaves(tree, weight, leaves.mean, leaves.variance)
+            moments = self._node_moments()
         else:
             rows = validate_rows(self, X, reset=False)
-            moments = moments_of_rows(tree, rows, labels)
+            moments = node_moments(tree, rows, labels)
         image_shape = choose_image_shape(
             image_shape, image_shape_of(X), self.image_shape
         )

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["children_of", "depths_of", "label_leaves", "layer_tree", "salient_cuts"]
+__all__ = [
+    "children_of",
+    "depths_of",
+    "label_leaves",
+    "layer_tree",
+    "leaves_below",
+    "salient_cuts",
+]
 
 SALIENCE_RATIO = 1.6
 """A cut is compared with cuts into up to so many times more, or fewer, clusters."""
@@ -64,6 +71,30 @@ def label_leaves(children_left: Ints, children_right: Ints) -> Ints:
         else:
             stack += [children_right[node], children_left[node]]
     return leaf_label
+
+
+def leaves_below(parent: Ints, leaves: Ints) -> NDArray[np.bool_]:
+    """Return which leaves are below each node, (n_nodes, n_leaves).
+
+    Sums over the leaves below each node are products with this matrix.
+
+    Parameters
+    ----------
+    parent : ndarray of int of shape (n_nodes,)
+        Parent of each node, with a smaller number.
+    leaves : ndarray of int of shape (n_leaves,)
+        Node of each leaf label.
+
+    Examples
+    --------
+    >>> leaves_below(np.array([-1, 0, 0]), np.array([1, 2])) @ [5, 2]
+    array([7, 5, 2])
+    """
+    is_below = np.zeros((len(parent), len(leaves)), dtype=bool)
+    is_below[leaves, np.arange(len(leaves))] = True
+    for node in range(len(parent) - 1, 0, -1):
+        is_below[parent[node]] |= is_below[node]
+    return is_below
 
 
 def salient_cuts(height: NDArray[np.float64], is_supported: NDArray[np.bool_]) -> Ints:

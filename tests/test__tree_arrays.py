@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae._tree_arrays import layer_tree, salient_cuts
+from sktreevae._tree_arrays import layer_tree, leaves_below, salient_cuts
 
 from .test_dendrogram import dendrograms
 
@@ -46,6 +46,16 @@ def test_splits_without_support_end_no_level():
 def test_levels_do_not_depend_on_the_unit_of_the_heights(heights, unit):
     heights = np.sort(np.round(heights, 3))[::-1]
     assert cuts(heights) == cuts(heights * 2.0 ** round(unit))
+
+
+@given(dendrograms())
+def test_leaves_are_below_their_ancestors(tree):
+    below = leaves_below(tree.parent, tree.leaves)
+    for leaf, node in enumerate(tree.leaves.tolist()):
+        ancestors = [node]
+        while ancestors[-1] > 0:
+            ancestors.append(int(tree.parent[ancestors[-1]]))
+        assert sorted(ancestors) == np.flatnonzero(below[:, leaf]).tolist()
 
 
 @given(dendrograms())

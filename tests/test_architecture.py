@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": BASE | {"_chunks", "model"},
     "graph": BASE | {"data"},
     "training": BASE | {"data", "graph", "model"},
-    "display": {"_chunks", "_dendrogram_export", "_effects", "_files", "data"},
+    "display": {"_dendrogram_export", "_effects", "_files", "_tree_arrays", "data"},
     "datasets": {"exceptions"},
     "metrics": {"dendrogram"},
     # Modules of the top level, from the bottom to the top.
@@ -81,6 +81,7 @@ MAY_IMPORT = {
         "_effects",
         "_parameters",
         "_signatures",
+        "_tree_arrays",
         "_validation",
         "data",
         "dendrogram",

@@ -90,7 +90,8 @@ def test_node_means_are_the_same_in_each_call(iris):
 @pytest.mark.parametrize("node", [-1, 5, 1.0, True, "0"])
 @pytest.mark.parametrize("method", ["node_means", "top_features"])
 def test_an_unknown_node(iris, method, node):
-    with pytest.raises(ValueError, match=r"one of the nodes \[0, 1, 2, 3, 4\].*got"):
+    message = f"node must be an int from 0 to 4, .* got {node!r}. dendrogram_.leaves"
+    with pytest.raises(ValueError, match=message):
         getattr(iris, method)(node)
 
 
@@ -225,12 +226,28 @@ def test_the_number_of_features(iris):
 
 
 def test_only_internal_nodes_have_branches(iris):
-    tree = iris.dendrogram_
-    allowed = tree.internal_nodes.tolist()
-    for node in (*tree.leaves, 7, "root", 0.0):
-        message = re.escape(f"one of the nodes {allowed} of dendrogram_, got {node!r}")
-        with pytest.raises(ValueError, match=message):
+    allowed = iris.dendrogram_.internal_nodes.tolist()
+    for node in (7, -1, "root", 0.0, None):
+        message = f"one of dendrogram_.internal_nodes, {allowed}, got {node!r}."
+        with pytest.raises(ValueError, match=f"^node must be {re.escape(message)}$"):
             iris.explain(node)
+
+
+def test_leaves_are_named_as_such(iris):
+    tree = iris.dendrogram_
+    for cluster, leaf in enumerate(tree.leaves.tolist()):
+        message = f"got {leaf}, which is the leaf of cluster {cluster}. The split above"
+        parent = f"it is that of node {tree.parent[leaf]}"
+        with pytest.raises(ValueError, match=f"{message} {parent}"):
+            iris.explain(leaf)
+
+
+def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
+    explanation = iris.explain(0)
+    for child, sign in zip(explanation.branches, (1, -1), strict=True):
+        names, effect = iris.top_features(child)
+        assert names.tolist() == explanation.feature_names.tolist()
+        np.testing.assert_allclose(effect, sign * explanation.effect)
 
 
 def test_a_single_cluster_has_no_split():

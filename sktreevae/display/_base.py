@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "DetailedTree",
     "FittedTree",
     "PlotData",
     "Tree",
@@ -68,6 +69,21 @@ class Tree(Protocol):
 
     def get_plot_data(self) -> PlotData:
         """Return the coordinates of a drawing."""
+
+
+class DetailedTree(Tree, Protocol):
+    """Attributes of `sktreevae.Dendrogram` that a page reads."""
+
+    weight: NDArray[np.float64]
+    support: NDArray[np.float64]
+    support_error: NDArray[np.float64]
+
+    @property
+    def internal_nodes(self) -> NDArray[np.int64]:
+        """Nodes with children."""
+
+    def levels(self) -> NDArray[np.int64]:
+        """Return the numbers of clusters of the cuts that stand out."""
 
 
 class FittedTree(Protocol):

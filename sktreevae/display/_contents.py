@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.offsetbox import OffsetBox
 
-__all__ = ["ClassMix", "Content", "FeatureNames", "Images", "Nothing", "text_box"]
+__all__ = [
+    "ClassMix",
+    "Content",
+    "FeatureNames",
+    "Images",
+    "Nothing",
+    "signed_names",
+    "stack",
+]
 
 SIDE = 48.0
 """Length of the longer side of an image, and width of a bar, in points."""
 
 FONT_SIZE = 8.0
+
+MINUS = "\N{MINUS SIGN}"
 
 MAX_CLASSES = 20
 """Classes with a color of their own."""
@@ -99,7 +109,7 @@ class FeatureNames(Nothing):
     def box(self, node: int, scale: float) -> OffsetBox | None:
         """Return the names at a node, or None if there are none."""
         names = self._features[node]
-        return text_box("\n".join(names), scale) if len(names) else None
+        return _text_box("\n".join(names), scale) if len(names) else None
 
 
 class ClassMix:
@@ -154,7 +164,28 @@ class ClassMix:
         ]
 
 
-def text_box(text: str, scale: float, **style: Any) -> OffsetBox:
+def signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:
+    """Return names of features with the signs of their effects."""
+    return [
+        f"{name} {'+' if d > 0 else MINUS}"
+        for name, d in zip(names, effect, strict=True)
+    ]
+
+
+def stack(above: str, content: OffsetBox | None, below: str, scale: float) -> OffsetBox:
+    """Return a content with texts above and below."""
+    from matplotlib.offsetbox import VPacker
+
+    boxes = [
+        _text_box(above, scale) if above else None,
+        content,
+        _text_box(below, scale, weight="bold") if below else None,
+    ]
+    boxes = [box for box in boxes if box is not None]
+    return VPacker(children=boxes, align="center", pad=0, sep=1)
+
+
+def _text_box(text: str, scale: float, **style: Any) -> OffsetBox:
     """Return a text, no smaller than `MIN_FONT_SIZE`."""
     from matplotlib.offsetbox import TextArea
 

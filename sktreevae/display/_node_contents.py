@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .._effects import GroupMoments
-from ._moments import DetailedTree, branch_effects, is_amount, largest
+from .._effects import GroupMoments, effect_size
+from ._base import DetailedTree
 from ._node_values import as_images, count_samples
 from ._png import image_uris
 
@@ -21,6 +21,9 @@ __all__ = [
     "add_differences",
     "add_images",
     "add_labels",
+    "branch_effects",
+    "is_amount",
+    "largest",
     "name_nodes",
 ]
 
@@ -200,3 +203,39 @@ def add_labels(
             if row[i] > 0
         ]
     return contents[0].labels
+
+
+def branch_effects(tree: DetailedTree, moments: GroupMoments) -> NDArray[np.float64]:
+    """Return how far each node is from its sibling, (n_nodes, n_features).
+
+    Effects are those of `TreeVAEClustering.explain`, positive where the mean of the
+    node is the larger one. Zeros for the root, and where one of the branches has no
+    samples.
+    """
+    effects = np.zeros_like(moments.mean)
+    for node in tree.internal_nodes:
+        left, right = tree.children_left[node], tree.children_right[node]
+        effects[left] = effect_size(
+            GroupMoments(moments.mean[left], moments.variance[left]),
+            GroupMoments(moments.mean[right], moments.variance[right]),
+        )
+        effects[right] = -effects[left]
+    return effects
+
+
+def is_amount(moments: GroupMoments) -> bool:
+    """Return whether most features are non-negative and mostly zero, as word counts.
+
+    If half of the values of a non-negative feature are zero, its standard deviation is
+    at least its mean.
+    """
+    mean, deviation = moments.mean[0], np.sqrt(moments.variance[0])
+    # Means of zeros may be negative by a rounding error.
+    is_non_negative = (mean >= -1e-6 * deviation).all()
+    return bool(is_non_negative and (deviation >= mean).mean() > 0.5)
+
+
+def largest(size: NDArray[np.float64], n_features: int) -> list[int]:
+    """Return the features of the largest positive sizes, the largest first."""
+    order = np.argsort(-size, kind="stable")[:n_features]
+    return order[size[order] > 0].tolist()

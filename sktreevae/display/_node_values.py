@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 from sklearn.utils import check_array, column_or_1d
 
+from .._effects import GroupMoments, mix_moments, row_moments
+from .._tree_arrays import leaves_below
+
 if TYPE_CHECKING:
+    from ..data import Matrix
     from ._base import Tree
 
 __all__ = [
@@ -18,10 +22,12 @@ __all__ = [
     "choose_image_shape",
     "count_classes",
     "count_samples",
+    "describe_data",
+    "describe_rows",
     "encode_classes",
+    "flatten",
     "image_shape_of",
-    "mean_rows",
-    "subtree_sums",
+    "node_moments",
 ]
 
 Labels = NDArray[np.integer]
@@ -30,31 +36,10 @@ N_CHANNELS = (1, 3, 4)
 """Numbers of channels that matplotlib draws."""
 
 
-def subtree_sums(tree: Tree, values: NDArray) -> NDArray:
-    """Return the sum of the values of the leaves below each node.
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    values : ndarray of shape (n_leaves, ...)
-        Values of each leaf label.
-
-    Returns
-    -------
-    sums : ndarray of shape (n_nodes, ...)
-        Sums.
-    """
-    sums = np.zeros((tree.n_nodes, *values.shape[1:]), dtype=values.dtype)
-    sums[tree.leaves] = values
-    for node in range(tree.n_nodes - 1, 0, -1):
-        sums[tree.parent[node]] += sums[node]
-    return sums
-
-
 def count_samples(tree: Tree, labels: Labels) -> NDArray[np.int64]:
     """Return the number of samples below each node, (n_nodes,)."""
-    return subtree_sums(tree, np.bincount(labels, minlength=tree.n_leaves))
+    counts = np.bincount(labels, minlength=tree.n_leaves)
+    return leaves_below(tree.parent, tree.leaves) @ counts
 
 
 def count_classes(
@@ -87,7 +72,8 @@ def count_classes(
     _check_length("y", len(codes), len(labels))
     counts = np.zeros((tree.n_leaves, len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, codes), 1)
-    return subtree_sums(tree, counts), [str(name) for name in classes]
+    sums = leaves_below(tree.parent, tree.leaves) @ counts
+    return sums, [str(name) for name in classes]
 
 
 def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
@@ -115,41 +101,64 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
     return classes, codes
 
 
-def mean_rows(tree: Tree, labels: Labels, X: ArrayLike) -> NDArray[np.float64]:
-    """Return the mean of the rows of X below each node.
+def describe_data(tree: Tree, X: object, labels: Labels) -> GroupMoments:
+    """Return the moments of any data of an estimator at each node.
 
     Parameters
     ----------
     tree : Dendrogram
         The tree.
+    X : array-like, sparse matrix, Dataset or Dask array of shape (n_samples, ...)
+        Rows or images.
     labels : ndarray of int of shape (n_samples,)
-        Leaf label of each sample.
-    X : array-like or sparse matrix of shape (n_samples, ...)
-        Rows.
+        Leaf label of each row.
+    """
+    # Imported here so that drawings and pages of a dendrogram don't need torch.
+    from ..data import LazyRows, as_matrix
 
-    Returns
-    -------
-    means : ndarray of shape (n_nodes, n_features)
-        Means; nan for nodes without rows.
+    X = as_matrix(flatten(X))
+    describe = node_moments if isinstance(X, LazyRows) else describe_rows
+    return describe(tree, X, labels)
+
+
+def describe_rows(tree: Tree, X: ArrayLike, labels: Labels) -> GroupMoments:
+    """Check rows or images, and return their moments at each node.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Rows or images.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each row.
 
     Raises
     ------
     ValueError
-        If there is not exactly one row for each sample.
+        If X isn't numeric and finite, or there is not exactly one row for each label.
     """
-    X = check_array(X, accept_sparse="csr", allow_nd=True, input_name="X")
-    n_samples = X.shape[0]
-    _check_length("X", n_samples, len(labels))
-    if X.ndim > 2:
-        X = X.reshape(n_samples, -1)
-    below = sparse.csr_matrix(
-        (np.ones(n_samples), (labels, np.arange(n_samples))),
-        shape=(tree.n_leaves, n_samples),
-    )
-    sums = below @ X
-    sums = subtree_sums(tree, sums.toarray() if sparse.issparse(sums) else sums)
-    counts = count_samples(tree, labels)[:, np.newaxis]
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    X = flatten(np.asarray(X) if isinstance(X, Sequence) else X)
+    X = check_array(X, accept_sparse="csr", input_name="X")
+    _check_length("X", X.shape[0], len(labels))
+    return node_moments(tree, X, labels)
+
+
+def node_moments(tree: Tree, X: Matrix, labels: Labels) -> GroupMoments:
+    """Return the moments of the rows below each node; NaN for nodes without rows.
+
+    Parameters
+    ----------
+    tree : Dendrogram
+        The tree.
+    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+        Rows.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf label of each row.
+    """
+    counts = np.bincount(labels, minlength=tree.n_leaves)
+    leaves = row_moments(X, labels, tree.n_leaves)
+    return mix_moments(leaves, leaves_below(tree.parent, tree.leaves) * counts)
 
 
 def as_images(
@@ -193,6 +202,11 @@ def image_shape_of(X: object) -> tuple[int, ...] | None:
     """Return the shape of the images in an array, or None if it has rows."""
     shape = getattr(X, "shape", ())
     return tuple(shape[1:]) if len(shape) > 2 else None
+
+
+def flatten(X: Any) -> Any:
+    """Return images in an array as rows, and anything else as it is."""
+    return X if image_shape_of(X) is None else X.reshape((X.shape[0], -1))
 
 
 def choose_image_shape(

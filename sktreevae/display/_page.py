@@ -10,9 +10,9 @@ from string import Template
 import numpy as np
 
 from .._dendrogram_export import count
-from ._moments import DetailedTree
+from .._tree_arrays import leaves_below
+from ._base import DetailedTree
 from ._node_contents import N_COLORS, Difference, LabelShare, NodeContent
-from ._node_values import subtree_sums
 
 __all__ = ["format_page"]
 
@@ -49,6 +49,10 @@ SUMMARIES = {
 """What the cards show."""
 
 
+UNSUPPORTED = "Dashed: split not supported by held-out samples."
+"""Explains the lines of splits that aren't supported."""
+
+
 def format_page(
     title: str,
     tree: DetailedTree,
@@ -73,10 +77,11 @@ def format_page(
         kind = "images"
     n_shown = min(tree.n_leaves, MAX_SHOWN_CLUSTERS)
     clusters = count(tree.n_leaves, "cluster", "clusters")
+    notes = [SUMMARIES[kind]] + [UNSUPPORTED] * (not tree.is_supported.all())
     template = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return Template(template).substitute(
         title=escape(title),
-        summary=f"{clusters}, {_count(contents[0])}. {SUMMARIES[kind]}",
+        summary=f"{clusters}, {_count(contents[0])}. {' '.join(notes)}",
         width=CARD_WIDTHS[kind],
         n_leaves=tree.n_leaves,
         n_shown=n_shown,
@@ -101,7 +106,7 @@ class _Nodes:
     def __init__(self, tree: DetailedTree, contents: list[NodeContent]) -> None:
         self.tree = tree
         self.contents = contents
-        self.n_leaves = subtree_sums(tree, np.ones(tree.n_leaves, dtype=np.int64))
+        self.n_leaves = leaves_below(tree.parent, tree.leaves).sum(axis=1)
 
     def children(self, node: int) -> tuple[int, int]:
         return int(self.tree.children_left[node]), int(self.tree.children_right[node])

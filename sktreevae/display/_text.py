@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.text import Text
 
 __all__ = [
     "MIN_FONT_SIZE",
+    "PAD",
+    "UNSUPPORTED",
+    "add_note",
     "apply_layout",
     "extents",
     "fit_tick_labels",
@@ -22,17 +27,24 @@ __all__ = [
     "keep_inside",
     "plain",
     "select_disjoint",
+    "write_note",
 ]
 
 MIN_FONT_SIZE = 6.0
 """Text is not drawn smaller than this, in points."""
+
+NOTE_SIZE = 8.0
+"""Font size of notes, in points."""
+
+UNSUPPORTED = "dashed: split not supported by held-out samples"
+"""Explains the lines of splits that aren't supported."""
 
 GAP = 0.3
 """Least space between two labels, relative to the font size."""
 
 
 PAD = 3.0
-"""Space between labels and the border of the figure, in pixels."""
+"""Space between labels and the border of the figure, or a note, in pixels."""
 
 
 def plain(text: str) -> str:
@@ -74,6 +86,65 @@ def extents(artists: Iterable[Artist]) -> NDArray[np.float64]:
     """Return left, bottom, right and top of each artist in pixels, (n_artists, 4)."""
     boxes = [artist.get_window_extent().extents for artist in artists]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def write_note(
+    ax: Axes, text: str, corner: tuple[float, float], max_width: float
+) -> Text:
+    """Write a note into a corner of axes, in lines of a maximum width.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes, with their final size.
+    text : str
+        The note.
+    corner : tuple of two floats
+        Corner, from (0, 0) at the lower left to (1, 1) at the upper right.
+    max_width : float
+        Maximum width in pixels.
+    """
+    is_right, is_top = corner
+    note = ax.annotate(
+        plain(text),
+        corner,
+        xycoords="axes fraction",
+        xytext=(-PAD if is_right else PAD, -PAD if is_top else PAD),
+        textcoords="offset pixels",
+        ha="right" if is_right else "left",
+        va="top" if is_top else "bottom",
+        fontsize=NOTE_SIZE,
+        color="0.4",
+    )
+    # The axes have room for it.
+    note.set_in_layout(False)
+    lines = text.split("\n")
+    n_characters = max(map(len, lines))
+    while note.get_window_extent().width > max_width - 2 * PAD and n_characters > 1:
+        n_characters -= 1
+        wrapped = [textwrap.fill(line, n_characters) for line in lines]
+        note.set_text(plain("\n".join(wrapped)))
+    return note
+
+
+def add_note(ax: Axes, text: str) -> Text:
+    """Write a note at the top of axes, and make room for it above the data.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes, with their final size and the limits of the data.
+    text : str
+        The note.
+    """
+    apply_layout(ax)
+    outer = ax.get_window_extent()
+    note = write_note(ax, text, (1.0, 1.0), outer.width)
+    # At least half of small axes is left for the data.
+    share = min((note.get_window_extent().height + 2 * PAD) / outer.height, 0.5)
+    start, end = ax.get_ylim()
+    ax.set_ylim(start, start + (end - start) / (1.0 - share))
+    return note
 
 
 def select_disjoint(

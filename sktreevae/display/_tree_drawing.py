@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import LineCollection, PathCollection
     from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
-__all__ = ["TreeDrawing"]
+__all__ = ["MIN_INCHES", "TreeDrawing"]
 
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35)
 """Sizes of the contents that are tried, from large to small."""
@@ -96,7 +96,7 @@ class TreeDrawing:
         self,
         make_box: Callable[[int, float], OffsetBox],
         *,
-        right: float,
+        free: tuple[float, float],
         is_new: bool,
     ) -> list[AnnotationBbox | None]:
         """Draw the nodes as large as they fit, and leave out small ones at last.
@@ -105,8 +105,8 @@ class TreeDrawing:
         ----------
         make_box : callable
             Returns the box of a node at a scale up to 1.
-        right : float
-            Width to leave free at the right, in pixels.
+        free : tuple of two floats
+            Width at the right and height at the bottom to leave free, in pixels.
         is_new : bool
             Whether to set the size of the figure.
 
@@ -122,20 +122,20 @@ class TreeDrawing:
         apply_layout(self._ax)
         boxes, sizes = self._add_boxes(make_box, scales[0])
         if is_new:
-            self._resize_figure(sizes, right)
+            self._resize_figure(sizes, free)
             apply_layout(self._ax)
-        fits = self._fit(sizes, right)
+        fits = self._fit(sizes, free)
         for scale, smaller in pairwise(scales):
             if fits.all():
                 break
             sizes = sizes * smaller / scale
             # Text shrinks less than the scale, so that the sizes are lower bounds.
-            if not self._fit(sizes, right).all() and smaller != scales[-1]:
+            if not self._fit(sizes, free).all() and smaller != scales[-1]:
                 continue
             for box in boxes:
                 box.remove()
             boxes, sizes = self._add_boxes(make_box, smaller)
-            fits = self._fit(sizes, right)
+            fits = self._fit(sizes, free)
         for node in np.flatnonzero(~fits):
             boxes[node].remove()
             boxes[node] = None
@@ -166,7 +166,9 @@ class TreeDrawing:
         corners = extents(boxes)
         return boxes, corners[:, 2:] - corners[:, :2]
 
-    def _resize_figure(self, sizes: NDArray[np.float64], right: float) -> None:
+    def _resize_figure(
+        self, sizes: NDArray[np.float64], free: tuple[float, float]
+    ) -> None:
         """Give a new figure the size at which all nodes fit."""
         figure = self._ax.figure
         units = needed_units(
@@ -175,21 +177,25 @@ class TreeDrawing:
             sizes[:, self._columns],
             np.array(SPACE) * figure.dpi / 72,
         )[self._columns]
-        pixels = units * self._point.max(axis=0) + self._margins(sizes, right).sum(0)
+        pixels = units * self._point.max(axis=0) + self._margins(sizes, free).sum(0)
         pads = figure.get_layout_engine().get()
         pad = 2 * np.array([pads["w_pad"], pads["h_pad"]])
         inches = (pixels + 2) / figure.dpi + pad
         figure.set_size_inches(np.clip(inches, MIN_INCHES, MAX_INCHES))
 
-    def _margins(self, sizes: NDArray[np.float64], right: float) -> NDArray[np.float64]:
+    def _margins(
+        self, sizes: NDArray[np.float64], free: tuple[float, float]
+    ) -> NDArray[np.float64]:
         """Return the margins left, top and right, bottom in pixels, (2, 2)."""
         half = sizes.max(axis=0) / 2 + MARGIN * self._ax.figure.dpi / 72
-        return np.array([half, half + [right, 0.0]])
+        return np.array([half, half + free])
 
-    def _set_limits(self, sizes: NDArray[np.float64], right: float) -> None:
+    def _set_limits(
+        self, sizes: NDArray[np.float64], free: tuple[float, float]
+    ) -> None:
         """Set limits such that the nodes at the border lie in the axes."""
         length = np.array(self._ax.get_window_extent().size)
-        before, after = self._margins(sizes, right)
+        before, after = self._margins(sizes, free)
         span = self._point.max(axis=0)
         # In small axes, at least a tenth is left for the tree.
         inner = np.maximum(length - before - after, 0.1 * length)
@@ -199,12 +205,14 @@ class TreeDrawing:
         low, high = -(before + rest) / unit, span + (after + rest) / unit
         self._ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
 
-    def _fit(self, sizes: NDArray[np.float64], right: float) -> NDArray[np.bool_]:
+    def _fit(
+        self, sizes: NDArray[np.float64], free: tuple[float, float]
+    ) -> NDArray[np.bool_]:
         """Set limits for nodes of some sizes, and return which of the nodes fit.
 
         Nodes with many samples are considered first.
         """
-        self._set_limits(sizes, right)
+        self._set_limits(sizes, free)
         center = self._ax.transData.transform(self._point)
         corners = np.hstack([center - sizes / 2, center + sizes / 2])
         space = np.array(MIN_SPACE)[self._columns] * self._ax.figure.dpi / 72 / 2

@@ -18,12 +18,20 @@ from ._base import (
     make_axes,
     node_colors,
 )
-from ._text import apply_layout, extents, fit_tick_labels, keep_inside
+from ._text import (
+    UNSUPPORTED,
+    add_note,
+    apply_layout,
+    extents,
+    fit_tick_labels,
+    keep_inside,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 __all__ = ["DendrogramDisplay"]
 
@@ -50,6 +58,8 @@ class DendrogramDisplay:
     ----------
     branches_ : matplotlib LineCollection
         One line from each node, except the root, to its parent.
+    note_ : matplotlib Text or None
+        Note that explains dashed lines, if there are any.
     ax_ : matplotlib Axes
         Axes with the drawing.
     figure_ : matplotlib Figure
@@ -71,6 +81,7 @@ class DendrogramDisplay:
     """
 
     branches_: LineCollection
+    note_: Text | None
     ax_: Axes
     figure_: Figure
 
@@ -207,11 +218,19 @@ class DendrogramDisplay:
             is_top, node_colors(tree, n_clusters, color)
         )
         self._set_axes(is_top, has_sizes=cluster_names is None)
+        has_note = not tree.is_supported.all()
+        self.note_ = None
+        if has_note and not is_top:
+            # The note takes space from the labels.
+            self.note_ = add_note(ax, UNSUPPORTED)
         leaf_axis = ax.xaxis if is_top else ax.yaxis
         fit_tick_labels(leaf_axis, names)
         if is_new:
             self._make_room_for_labels(is_top)
         keep_inside(ax)
+        if has_note and is_top:
+            # Labels take space from the axes, in which the note has a fixed size.
+            self.note_ = add_note(ax, UNSUPPORTED)
         return self
 
     def _draw_branches(

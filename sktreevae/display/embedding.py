@@ -12,7 +12,14 @@ from sklearn.utils import check_array, column_or_1d
 
 from .._dendrogram_export import check_cluster_names
 from ._base import category_colors, get_tree, make_axes
-from ._text import apply_layout, extents, keep_inside, plain, select_disjoint
+from ._text import (
+    add_note,
+    apply_layout,
+    extents,
+    keep_inside,
+    plain,
+    select_disjoint,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 __all__ = ["EmbeddingDisplay"]
+
+HIDDEN = "cluster names that would overlap are left out"
+"""Note in the drawing."""
 
 
 class EmbeddingDisplay:
@@ -47,6 +57,10 @@ class EmbeddingDisplay:
     texts_ : list of matplotlib Text
         Names of the clusters, each at the median of its samples, but in the axes. Names
         that would overlap those of larger clusters are not visible.
+    hidden_names_ : list of str
+        Names that are not visible.
+    note_ : matplotlib Text or None
+        Note that names are left out, if there are any.
     ax_ : matplotlib Axes
         Axes with the drawing.
     figure_ : matplotlib Figure
@@ -66,6 +80,8 @@ class EmbeddingDisplay:
 
     scatter_: PathCollection
     texts_: list[Text]
+    hidden_names_: list[str]
+    note_: Text | None
     ax_: Axes
     figure_: Figure
 
@@ -205,6 +221,13 @@ class EmbeddingDisplay:
         ax.set_ylabel(plain(self.axis_names[1]))
         keep_inside(ax)
         self._draw_names(points, labels, names)
+        self.note_ = None
+        apply_layout(ax)
+        self._hide_names(labels, names)
+        if self.hidden_names_:
+            self.note_ = add_note(ax, HIDDEN)
+            # The note has moved the names closer to each other.
+            self._hide_names(labels, names)
         return self
 
     def _draw_names(
@@ -216,7 +239,6 @@ class EmbeddingDisplay:
         """Write the name of each cluster at the median of its samples."""
         from matplotlib.patheffects import withStroke
 
-        n_samples = np.bincount(labels, minlength=len(names))
         outline = withStroke(linewidth=2.5, foreground=self.ax_.get_facecolor())
         style = {"ha": "center", "va": "center", "fontweight": "bold", "fontsize": 9}
         self.texts_ = [
@@ -226,13 +248,19 @@ class EmbeddingDisplay:
                 path_effects=[outline],
                 **style,
             )
-            for cluster in np.flatnonzero(n_samples)
+            for cluster in np.unique(labels)
         ]
-        apply_layout(self.ax_)
+
+    def _hide_names(self, labels: NDArray[np.integer], names: Sequence[str]) -> None:
+        """Hide names that overlap those of larger clusters."""
+        for text in self.texts_:
+            text.set_visible(True)  # else it has no extents
+        clusters, n_samples = np.unique(labels, return_counts=True)
         boxes = self._move_inside(extents(self.texts_))
-        is_visible = select_disjoint(boxes, n_samples[n_samples > 0])
+        is_visible = select_disjoint(boxes, n_samples)
         for text, visible in zip(self.texts_, is_visible, strict=True):
             text.set_visible(visible)
+        self.hidden_names_ = [names[cluster] for cluster in clusters[~is_visible]]
 
     def _move_inside(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Move names into the axes, and return their new extents in pixels."""

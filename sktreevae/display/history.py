@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["HistoryDisplay"]
 
 UPPER = {
-    "elbo": "ELBO",
-    "reconstruction": "reconstruction",
+    "elbo": "ELBO (larger is better)",
+    "reconstruction": "reconstruction (log-likelihood)",
     "validation_elbo": "validation ELBO",
 }
 LOWER = {
@@ -41,11 +41,13 @@ GAP = 0.03
 class HistoryDisplay:
     """ELBO and its terms over the epochs of a fit.
 
-    The upper panel has the ELBO and the reconstruction term. The lower panel has the
-    Kullback-Leibler divergences between posterior and prior. All are in nats per
-    sample, of standardized data. Bands mark the phases of training. Lines are
-    interrupted where a phase starts: in a "split" phase the terms are those of the new
-    leaves only.
+    The upper panel has the ELBO and the reconstruction term, the expected
+    log-likelihood. The lower panel has the Kullback-Leibler divergences between
+    posterior and prior. The ELBO is the reconstruction term minus their sum. All are in
+    nats per sample, of standardized data.
+
+    If there are several phases of training, bands mark them. Lines are interrupted
+    where a phase starts: in a "split" phase the terms are those of the new leaves only.
 
     Create it with `from_estimator`. All parameters are stored as attributes. Read more
     in the :ref:`User Guide <displays>`.
@@ -146,7 +148,7 @@ class HistoryDisplay:
         for panel, names in zip(self.axes_, panels, strict=True):
             self._mark_phases(panel, starts)
             self._draw_lines(panel, names, starts)
-            panel.set_ylabel("nats")
+            panel.set_ylabel("nats/sample")
         upper, lower = self.axes_
         upper.tick_params(axis="x", labelbottom=False)
         upper.set_xlim(0.5, len(self.history["epoch"]) + 0.5)
@@ -162,10 +164,12 @@ class HistoryDisplay:
         return {name: label for name, label in names.items() if is_known[name]}
 
     def _phase_colors(self) -> dict[str, Any]:
-        """Return the color of the band of each kind of phase."""
+        """Return the color of the band of each kind of phase; none if there is one."""
         from matplotlib import colormaps
         from matplotlib.colors import to_rgba_array
 
+        if len(self._phase_starts()) == 1:
+            return {}
         names = dict.fromkeys(self.history["phase"])
         colors = to_rgba_array(colormaps["Set3"].colors, alpha=0.35)
         return dict(zip(names, cycle(colors), strict=False))
@@ -193,7 +197,7 @@ class HistoryDisplay:
             for names in (upper.values(), lower.values())
         ]
         bands = [
-            Patch(facecolor=color, label=name)
+            Patch(facecolor=color, label=f"{name} phase")
             for name, color in self._phase_colors().items()
         ]
         self.legends_ = [
@@ -234,8 +238,10 @@ class HistoryDisplay:
         self.axes_ = np.array([upper, lower])
 
     def _mark_phases(self, panel: Axes, starts: NDArray[np.int64]) -> None:
-        """Draw a band for each phase."""
+        """Draw a band for each phase, if there are several."""
         phase, colors = self.history["phase"], self._phase_colors()
+        if not colors:
+            return
         for start, end in zip(starts, [*starts[1:], len(phase)], strict=True):
             panel.axvspan(
                 start + 0.5,

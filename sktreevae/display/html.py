@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from sklearn.utils import check_array
 
 from .._dendrogram_export import check_cluster_names, check_feature_names
 from .._effects import GroupMoments
 from .._files import replacing
-from ._moments import DetailedTree, moments_of_leaves, moments_of_rows
+from ._base import DetailedTree
 from ._node_contents import (
     LabelShare,
     add_differences,
@@ -23,7 +20,13 @@ from ._node_contents import (
     add_labels,
     name_nodes,
 )
-from ._node_values import choose_image_shape, count_classes, image_shape_of
+from ._node_values import (
+    choose_image_shape,
+    count_classes,
+    describe_rows,
+    image_shape_of,
+    node_moments,
+)
 from ._page import format_page
 
 __all__ = [
@@ -31,8 +34,7 @@ __all__ = [
     "choose_image_shape",
     "describe_rows",
     "image_shape_of",
-    "moments_of_leaves",
-    "moments_of_rows",
+    "node_moments",
 ]
 
 
@@ -129,35 +131,3 @@ class TreePage:
         with replacing(path) as stream:
             # Names may have lone surrogates, which UTF-8 lacks.
             stream.write(page.encode("utf-8", errors="xmlcharrefreplace"))
-
-
-def describe_rows(
-    tree: DetailedTree, X: Any, labels: NDArray[np.int64]
-) -> GroupMoments:
-    """Return the means and variances of the rows below each node.
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    X : array-like or sparse matrix of shape (n_samples, n_features), or images of \
-            shape (n_samples, height, width[, channels])
-        Rows.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each row.
-
-    Raises
-    ------
-    ValueError
-        If X isn't numeric and finite, or has not one row for each label.
-    """
-    if not sparse.issparse(X):
-        X = np.asarray(X)
-        X = X.reshape(len(X), -1) if X.ndim > 2 else X
-    X = check_array(X, accept_sparse="csr", input_name="X")
-    if len(labels) != X.shape[0]:
-        raise ValueError(
-            f"X must have one row for each of the {len(labels)} samples of the "
-            f"dendrogram, got {X.shape[0]}."
-        )
-    return moments_of_rows(tree, X, labels)

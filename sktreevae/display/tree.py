@@ -18,17 +18,27 @@ from ._base import (
     make_axes,
     node_colors,
 )
-from ._contents import ClassMix, Content, FeatureNames, Images, Nothing, text_box
-from ._moments import mean_data
+from ._contents import (
+    ClassMix,
+    Content,
+    FeatureNames,
+    Images,
+    Nothing,
+    signed_names,
+    stack,
+)
 from ._node_values import (
     as_images,
     choose_image_shape,
     count_classes,
     count_samples,
+    describe_data,
+    describe_rows,
+    flatten,
     image_shape_of,
-    mean_rows,
 )
-from ._tree_drawing import TreeDrawing
+from ._text import PAD, UNSUPPORTED, apply_layout, write_note
+from ._tree_drawing import MIN_INCHES, TreeDrawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +46,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
     from matplotlib.offsetbox import AnnotationBbox, OffsetBox
+    from matplotlib.text import Text
 
 __all__ = ["TreeDisplay"]
 
-
-MINUS = "\N{MINUS SIGN}"
+SIGNS = "+ and \N{MINUS SIGN}: larger and smaller than in the rest of the tree"
+"""Explains the signs of features."""
 
 
 class TreeDisplay:
@@ -67,6 +78,8 @@ class TreeDisplay:
         Names of the classes, by default 0, 1, ...
     n_node_samples : ndarray of int of shape (n_nodes,), default=None
         Number of samples of each node, by default those of the dendrogram.
+    note : str, default=None
+        Explanation of what the nodes show, below the tree.
 
     Attributes
     ----------
@@ -79,6 +92,8 @@ class TreeDisplay:
         Nodes that are drawn as points.
     legend_ : matplotlib Legend or None
         Legend of the classes.
+    note_ : matplotlib Text or None
+        The note, with an explanation of dashed edges if there are any.
     ax_ : matplotlib Axes
         Axes with the drawing.
     figure_ : matplotlib Figure
@@ -103,6 +118,7 @@ class TreeDisplay:
     edges_: LineCollection
     points_: PathCollection
     legend_: Legend | None
+    note_: Text | None
     ax_: Axes
     figure_: Figure
 
@@ -115,6 +131,7 @@ class TreeDisplay:
         class_counts: NDArray[np.integer] | None = None,
         class_names: Sequence[str] | None = None,
         n_node_samples: NDArray[np.integer] | None = None,
+        note: str | None = None,
     ) -> None:
         self.dendrogram = dendrogram
         self.images = images
@@ -122,6 +139,7 @@ class TreeDisplay:
         self.class_counts = class_counts
         self.class_names = class_names
         self.n_node_samples = n_node_samples
+        self.note = note
 
     @classmethod
     def from_estimator(
@@ -141,7 +159,8 @@ class TreeDisplay:
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
         from the rest of the tree, see `TreeVAEClustering.top_features`, with the sign
-        of the difference.
+        of the difference. `TreeVAEClustering.explain`, which compares the branches of a
+        split, can have other features and signs below the root.
 
         Parameters
         ----------
@@ -196,7 +215,9 @@ class TreeDisplay:
         (5, 8, 8)
         """
         tree = get_tree(estimator)
-        labels = tree.labels if X is None else estimator.predict(_flatten(estimator, X))
+        labels = tree.labels
+        if X is not None:
+            labels = estimator.predict(X if estimator.image_shape else flatten(X))
         values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
         shape = choose_image_shape(
             image_shape, image_shape_of(X), estimator.image_shape
@@ -205,20 +226,17 @@ class TreeDisplay:
             counts = count_classes(tree, labels, y)
             values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
         elif shape is not None:
-            is_new = X is not None
-            means = mean_data(tree, labels, X) if is_new else estimator.node_means()
+            if X is None:
+                means = estimator.node_means()
+            else:
+                means = describe_data(tree, X, labels).mean
             values["images"] = as_images(means, shape)
         else:
+            values["note"] = SIGNS
             found = estimator.top_features(
                 n_features=n_features, feature_names=feature_names
             )
-            values["features"] = [
-                [
-                    f"{name} {'+' if sign > 0 else MINUS}"
-                    for name, sign in zip(*pair, strict=True)
-                ]
-                for pair in found
-            ]
+            values["features"] = [signed_names(*pair) for pair in found]
         return cls(tree, **values).plot(**kwargs)
 
     @classmethod
@@ -278,7 +296,8 @@ class TreeDisplay:
             shape = image_shape or image_shape_of(X)
             if shape is None:
                 raise ValueError("image_shape is needed if the images in X are rows.")
-            values["images"] = as_images(mean_rows(tree, tree.labels, X), shape)
+            means = describe_rows(tree, X, tree.labels).mean
+            values["images"] = as_images(means, shape)
         return cls(tree, **values).plot(ax, **kwargs)
 
     def plot(
@@ -342,12 +361,12 @@ class TreeDisplay:
         drawing = TreeDrawing(ax, tree, colors, is_top)
         self.edges_ = drawing.draw_edges()
         self.legend_ = self._draw_legend(content)
-        right = 0.0 if self.legend_ is None else self.legend_.get_window_extent().width
+        free = self._draw_note(is_new)
 
         def make_box(node: int, scale: float) -> OffsetBox:
-            return _pack(above[node], content.box(node, scale), below[node], scale)
+            return stack(above[node], content.box(node, scale), below[node], scale)
 
-        self.boxes_ = drawing.draw_nodes(make_box, right=right, is_new=is_new)
+        self.boxes_ = drawing.draw_nodes(make_box, free=free, is_new=is_new)
         is_point = [box is None for box in self.boxes_]
         self.points_ = drawing.draw_points(np.flatnonzero(is_point))
         return self
@@ -412,22 +431,20 @@ class TreeDisplay:
             frameon=False,
         )
 
-
-def _pack(above: str, content: OffsetBox | None, below: str, scale: float) -> OffsetBox:
-    """Return a content with texts above and below."""
-    from matplotlib.offsetbox import VPacker
-
-    boxes = [
-        text_box(above, scale) if above else None,
-        content,
-        text_box(below, scale, weight="bold") if below else None,
-    ]
-    boxes = [box for box in boxes if box is not None]
-    return VPacker(children=boxes, align="center", pad=0, sep=1)
-
-
-def _flatten(estimator: Any, X: ArrayLike) -> ArrayLike:
-    """Return images as rows, if the estimator doesn't take images."""
-    if estimator.image_shape is None and image_shape_of(X) is not None:
-        return X.reshape(X.shape[0], -1)
-    return X
+    def _draw_note(self, is_new: bool) -> tuple[float, float]:
+        """Write the note, and return the width and height of the legend and of it."""
+        legend, ax = self.legend_, self.ax_
+        right = 0.0 if legend is None else legend.get_window_extent().width
+        lines = [] if self.note is None else [self.note]
+        if not self.dendrogram.is_supported.all():
+            lines.append(UNSUPPORTED)
+        self.note_ = None
+        if not lines:
+            return right, 0.0
+        apply_layout(ax)
+        width = ax.get_window_extent().width
+        if is_new:
+            # The size of the figure isn't set yet.
+            width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
+        self.note_ = write_note(ax, "\n".join(lines), (0.0, 0.0), width - right)
+        return right, self.note_.get_window_extent().height + 2 * PAD

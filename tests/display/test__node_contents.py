@@ -2,15 +2,18 @@ import numpy as np
 import pytest
 
 from sktreevae import Dendrogram
-from sktreevae.display._moments import moments_of_rows
+from sktreevae._effects import GroupMoments
 from sktreevae.display._node_contents import (
     N_COLORS,
     add_differences,
     add_images,
     add_labels,
+    branch_effects,
+    is_amount,
+    largest,
     name_nodes,
 )
-from sktreevae.display._node_values import count_classes
+from sktreevae.display._node_values import count_classes, node_moments
 
 LABELS = np.array([0, 0, 1, 2])
 
@@ -39,7 +42,7 @@ def test_nodes_without_samples_have_no_image(contents):
 
 def test_branches_have_opposite_differences(tree, contents, rng):
     X = rng.normal(5, 1, size=(4, 3))
-    add_differences(contents, tree, moments_of_rows(tree, X, LABELS), ["a", "b", "c"])
+    add_differences(contents, tree, node_moments(tree, X, LABELS), ["a", "b", "c"])
     assert contents[0].features == []
     for node in tree.internal_nodes:
         left, right = tree.children_left[node], tree.children_right[node]
@@ -55,7 +58,7 @@ def test_branches_have_opposite_differences(tree, contents, rng):
 def test_differences_are_sorted_by_the_size_of_their_effect(tree, contents, rng):
     X = rng.normal(5, 1, size=(4, 30))
     names = [f"x{i}" for i in range(30)]
-    add_differences(contents, tree, moments_of_rows(tree, X, LABELS), names)
+    add_differences(contents, tree, node_moments(tree, X, LABELS), names)
     sizes = [abs(difference.effect) for difference in contents[1].features]
     assert sizes == sorted(sizes, reverse=True)
     assert len(sizes) == 10
@@ -66,7 +69,7 @@ def test_texts_show_the_words_that_they_have_more_of():
     X = np.zeros((8, 4))
     X[[0, 1], 0], X[2, 1], X[[4, 5], 2] = 1.0, 1.0, 1.0
     contents = name_nodes(tree, tree.labels, ["left", "right"])
-    moments = moments_of_rows(tree, X, tree.labels)
+    moments = node_moments(tree, X, tree.labels)
     add_differences(contents, tree, moments, ["orbit", "nasa", "god", "none"])
     _, left, right = ([d.feature for d in c.features] for c in contents)
     assert left == ["orbit", "nasa"]
@@ -102,3 +105,49 @@ def test_the_rarest_of_many_labels_share_a_color():
     assert sorted(colors.values()) == [*range(N_COLORS), *[N_COLORS] * 6]
     assert colors["25"] == N_COLORS
     assert colors["0"] == 0
+
+
+def test_effects_are_differences_in_standard_deviations(full_tree):
+    mean = np.array([[2.0], [1.0], [3.0], [0.0], [3.0], [1.0], [1.0]])
+    variance = np.array([[9.0], [9.0], [9.0], [1.0], [2.0], [1.0], [2.0]])
+    effects = branch_effects(full_tree, GroupMoments(mean, variance))
+    np.testing.assert_allclose(effects[3], -3 / np.sqrt(1.5))
+    np.testing.assert_allclose(effects[4], 3 / np.sqrt(1.5))
+    assert effects[0] == effects[5] == effects[6] == 0
+
+
+def test_effects_do_not_depend_on_units(full_tree, rng):
+    X, labels = rng.normal(size=(40, 3)), np.arange(40) % 4
+    effects = branch_effects(full_tree, node_moments(full_tree, X, labels))
+    scaled = branch_effects(
+        full_tree, node_moments(full_tree, X * [2, 9, 0.1] + 7, labels)
+    )
+    np.testing.assert_allclose(scaled, effects, rtol=1e-9)
+
+
+def test_effects_of_constant_features_are_finite(full_tree):
+    X = np.array([[1.0, 5.0], [1.0, 5.0], [2.0, 5.0], [2.0, 5.0]])
+    effects = branch_effects(full_tree, node_moments(full_tree, X, np.arange(4)))
+    assert np.isfinite(effects).all()
+    assert (effects[:, 1] == 0).all()
+    assert effects[1, 0] < -10
+
+
+def test_a_branch_without_samples_has_no_effect(full_tree):
+    moments = node_moments(full_tree, np.arange(4.0)[:, None], np.array([0, 0, 1, 1]))
+    effects = branch_effects(full_tree, moments)
+    assert np.nan_to_num(effects[[1, 2, 5, 6]]).tolist() == [[0], [0], [0], [0]]
+
+
+def test_word_counts_are_amounts_and_measurements_are_not(full_tree, rng):
+    labels = np.arange(400) % 4
+    words = rng.poisson(0.3, size=(400, 5))
+    lengths = rng.normal(10, 1, size=(400, 5))
+    assert is_amount(node_moments(full_tree, words, labels))
+    assert not is_amount(node_moments(full_tree, lengths, labels))
+    assert not is_amount(node_moments(full_tree, lengths - 10, labels))
+
+
+def test_largest_sizes_come_first_and_zeros_not_at_all():
+    assert largest(np.array([0.0, 2.0, -1.0, 3.0, 0.5]), 2) == [3, 1]
+    assert largest(np.array([0.0, 2.0, np.nan]), 5) == [1]

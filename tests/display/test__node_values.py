@@ -4,13 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from torch.utils.data import TensorDataset
 
+from sktreevae.data import row_slices
 from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
 from sktreevae.display._node_values import (
     as_images,
     choose_image_shape,
     encode_classes,
+    node_moments,
 )
 from sktreevae.model import ImageLayout
 
@@ -116,3 +119,52 @@ def test_datasets_have_the_means_of_their_rows(tree):
         dataset = TensorDataset(torch.as_tensor(items))
         images = TreeDisplay.from_estimator(model, dataset).images
         np.testing.assert_allclose(images, expected)
+
+
+def brute_force(X, labels):
+    """Return the moments of the rows below each node of the full tree."""
+    below = [(0, 1, 2, 3), (0, 1), (2, 3), (0,), (1,), (2,), (3,)]
+    rows = [X[np.isin(labels, leaves)] for leaves in below]
+    return np.array([x.mean(0) for x in rows]), np.array([x.var(0) for x in rows])
+
+
+@pytest.mark.parametrize(
+    ("convert", "offset"),
+    [
+        (np.asarray, 0.0),
+        (np.asarray, 1e6),
+        (sparse.csr_matrix, 0.0),
+        (sparse.csr_array, 0.0),
+    ],
+)
+def test_moments_are_those_of_the_rows_below(full_tree, rng, convert, offset):
+    X = rng.normal(size=(50, 3)) * (rng.random((50, 3)) < 0.5) + offset
+    labels = np.r_[np.arange(4), rng.integers(0, 4, 46)]
+    moments = node_moments(full_tree, convert(X), labels)
+    mean, variance = brute_force(X, labels)
+    np.testing.assert_allclose(moments.mean, mean, atol=1e-12)
+    np.testing.assert_allclose(moments.variance, variance, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float32, bool])
+def test_sums_of_small_types_do_not_overflow(full_tree, dtype):
+    X = np.full((3000, 2), 200).astype(dtype)
+    moments = node_moments(full_tree, X, np.arange(3000) % 4)
+    np.testing.assert_allclose(moments.mean, float(X[0, 0]))
+    np.testing.assert_allclose(moments.variance, 0.0, atol=1e-12)
+
+
+def test_data_is_read_in_parts(full_tree, rng):
+    X, labels = rng.normal(size=(40_000, 2)) + 100, rng.integers(0, 4, 40_000)
+    mean, variance = brute_force(X, labels)
+    assert len(list(row_slices(*X.shape))) > 2
+    moments = node_moments(full_tree, X, labels)
+    np.testing.assert_allclose(moments.mean, mean)
+    np.testing.assert_allclose(moments.variance, variance)
+
+
+def test_nodes_without_samples_have_no_moments(full_tree):
+    X = np.arange(6.0).reshape(3, 2)
+    moments = node_moments(full_tree, X, np.array([0, 0, 1]))
+    assert np.isnan(moments.mean[[2, 5, 6]]).all()
+    assert np.isfinite(moments.mean[[0, 1, 3, 4]]).all()

@@ -107,6 +107,10 @@ def test_splits_without_support_are_marked():
     assert groups == [None, "unsupported"]
     assert page.count("Held-out samples don't support the split.") == 1
     assert "1 ± 0.1 nats" in page
+    note = "Dashed: split not supported by held-out samples."
+    assert page.count(note) == 1
+    tree.support[1] = 1.0
+    assert note not in page_of(tree)
 
 
 def test_details_have_the_probabilities_of_nodes_and_branches():

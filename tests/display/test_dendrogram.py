@@ -75,6 +75,33 @@ def test_unsupported_splits_are_dashed(tree):
     assert [dash is None for dash in dashes] == [True, True, False, False]
 
 
+@SIZES
+@ORIENTATIONS
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_note_above_the_branches_explains_dashes(n_leaves, orientation, is_new):
+    ax = None if is_new else plt.subplots(figsize=(5, 4))[1]
+    display = draw(random_tree(n_leaves), ax=ax, orientation=orientation)
+    assert display.note_.get_text() == "dashed: split not supported by held-out samples"
+    display.figure_.draw_without_rendering()
+    note = display.note_.get_window_extent()
+    branches = display.branches_.get_window_extent()
+    assert branches.y1 <= note.y0
+    outer = display.ax_.get_window_extent()
+    assert outer.x0 <= note.x0 < note.x1 <= outer.x1
+    assert note.y1 <= outer.y1
+
+
+def test_no_note_without_dashes(tree):
+    assert draw(tree).note_ is None
+
+
+def test_notes_are_wrapped_in_narrow_axes():
+    display = draw(random_tree(4), ax=plt.subplots(figsize=(2, 3))[1])
+    assert "\n" in display.note_.get_text()
+    note, outer = (x.get_window_extent() for x in (display.note_, display.ax_))
+    assert outer.x0 <= note.x0 < note.x1 <= outer.x1
+
+
 @pytest.mark.parametrize("names", [["a"], list("abcd"), np.array(["a", "b"]), []])
 def test_there_must_be_a_name_for_each_cluster(tree, names):
     message = f"cluster_names must have one name .* 3 clusters, got {len(names)}"

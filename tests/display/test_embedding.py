@@ -67,6 +67,27 @@ def test_names_of_large_clusters_come_first():
     labels = [0, 1, 1]
     display = EmbeddingDisplay([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], labels).plot()
     assert [text.get_visible() for text in display.texts_] == [False, True]
+    assert display.hidden_names_ == ["0"]
+
+
+@SIZES
+@pytest.mark.parametrize("size", [(7, 6), (4, 3)])
+def test_a_note_tells_that_names_are_hidden(n_leaves, size):
+    model = FittedModel(random_tree(n_leaves))
+    X, names = model.training_data(), [f"no. {i}$" for i in range(n_leaves)]
+    ax = plt.subplots(figsize=size)[1]
+    display = draw(model, X, ax=ax, cluster_names=names)
+    is_visible = [text.get_visible() for text in display.texts_]
+    hidden = [name for name, shown in zip(names, is_visible, strict=True) if not shown]
+    assert display.hidden_names_ == hidden
+    assert (display.note_ is None) == (not hidden)
+    if hidden:
+        note = display.note_.get_window_extent()
+        points = ax.transData.transform(display.scatter_.get_offsets())
+        assert points[:, 1].max() < note.y0
+        assert " ".join(display.note_.get_text().split()) == (
+            "cluster names that would overlap are left out"
+        )
 
 
 @SIZES

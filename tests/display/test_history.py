@@ -81,7 +81,21 @@ def test_phases_of_one_epoch_have_markers():
 def test_kinds_of_phases_are_in_the_legend():
     display = HistoryDisplay(history(GROWN, GROWN_EPOCHS)).plot()
     texts = [text.get_text() for text in display.legends_[0].get_texts()]
-    assert texts[2:] == ["initial", "split", "refresh", "finetune"]
+    assert texts[2:] == [
+        "initial phase",
+        "split phase",
+        "refresh phase",
+        "finetune phase",
+    ]
+
+
+def test_a_single_phase_has_no_band():
+    display = HistoryDisplay(history(["joint"] * 4, [0, 1, 2, 3])).plot()
+    texts = [text.get_text() for text in display.legends_[0].get_texts()]
+    assert texts == ["ELBO (larger is better)", "reconstruction (log-likelihood)"]
+    assert not display.axes_[0].patches
+    several = HistoryDisplay(history(["joint"] * 4, [0, 1, 0, 1])).plot()
+    assert len(several.axes_[0].patches) == 2
 
 
 @pytest.mark.parametrize("layout", [None, "constrained"])

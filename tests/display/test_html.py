@@ -90,7 +90,10 @@ def test_known_labels_have_a_legend(tree, path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"X": np.zeros((3, 2))}, "X must have one row for each of the 4 samples .* 3"),
+        (
+            {"X": np.zeros((3, 2))},
+            "X must have one entry for each of the 4 samples .* 3",
+        ),
         ({"X": np.full((4, 2), np.nan)}, "Input X contains NaN"),
         (
             {"X": np.zeros((4, 2)), "feature_names": ["a"]},

@@ -123,6 +123,27 @@ def test_estimators_tell_the_features_of_each_node(tree):
     assert texts(display.boxes_[2]) == ["1", "length +", "#2"]
 
 
+def test_a_note_explains_signs_and_dashes(tree):
+    assert draw(tree).note_ is None
+    signs = "+ and \N{MINUS SIGN}: larger and smaller than in the rest of the tree"
+    dashes = "dashed: split not supported by held-out samples"
+    features = TreeDisplay.from_estimator(FittedModel(tree))
+    assert features.note_.get_text() == signs
+    tree.support[0], tree.support_error[0] = 0.0, 1.0
+    assert draw(tree).note_.get_text() == dashes
+    assert features.plot().note_.get_text() == f"{signs}\n{dashes}"
+    display = TreeDisplay(tree, note="mean images").plot()
+    assert display.note_.get_text() == f"mean images\n{dashes}"
+
+
+def test_notes_are_as_wide_as_their_figure(tree):
+    for ax in (None, plt.subplots(figsize=(3, 3))[1]):
+        display = TreeDisplay(tree, note=20 * "a word ").plot(ax)
+        assert display.note_.get_text().count("\n") >= 1
+        assert_legible(display.figure_)
+        assert_disjoint(display)
+
+
 def test_classes_are_counted(tree):
     y = np.array(["cat", "dog", "dog", "fish"])
     display = draw(tree, y=y)
@@ -251,10 +272,9 @@ def test_given_axes_are_legible(n_leaves, content):
 
 
 def assert_disjoint(display):
-    """Check that nodes don't overlap each other and the legend."""
+    """Check that nodes don't overlap each other, the legend and the note."""
     artists = [box for box in display.boxes_ if box is not None]
-    if display.legend_ is not None:
-        artists.append(display.legend_)
+    artists += [a for a in (display.legend_, display.note_) if a is not None]
     corners = np.array([artist.get_window_extent().extents for artist in artists])
     low, high = corners[:, :2], corners[:, 2:]
     common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
