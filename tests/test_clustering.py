@@ -445,10 +445,8 @@ def test_numpy_integers_are_integers(digits, growth):
 
 def test_images_are_clustered_by_their_gradients():
     X, y = load_digits(return_X_y=True)
-    plain, image = (
-        TreeVAEClustering(10, image_shape=shape, **QUICK).fit(X)
-        for shape in (None, (8, 8))
-    )
+    image = TreeVAEClustering(10, image_shape=(8, 8), **QUICK).fit(X)
+    plain = TreeVAEClustering(2, **QUICK).fit(X[:100])
     assert image.module_.feature_map.kind == "image"
     assert dendrogram_purity(y, image) > 0.78  # Ward: 0.77
     assert plain.module_.feature_map.kind == "plain"
@@ -1051,11 +1049,11 @@ def test_lower_bound_is_near_the_score_of_the_training_data(model, digits):
 
 
 def test_early_stopping_watches_held_out_samples(digits):
-    settings = {**QUICK, "max_iter": 400, "learning_rate": 2e-2}
-    model = TreeVAEClustering(1, early_stopping=True, **settings).fit(digits[0])
+    settings = {**QUICK, "max_iter": 200, "learning_rate": 5e-2}
+    model = TreeVAEClustering(1, early_stopping=True, **settings).fit(digits[0][:100])
     validation = model.history_["validation_elbo"]
     assert np.isfinite(validation).all()
-    assert 200 <= model.n_iter_ < 400
+    assert 100 <= model.n_iter_ < 200
 
 
 def test_seed_is_drawn_where_none_is_given(digits):
@@ -1102,8 +1100,8 @@ def test_log_likelihood_rises_from_the_elbo(model, digits):
 def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
     X = 500.0 + 20.0 * np.r_[rng.normal(-3, 1, 150), rng.normal(3, 1, 150)][:, None]
     model = TreeVAEClustering(2, random_state=0).fit(X)
-    grid = np.linspace(300.0, 700.0, 512)
-    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=1000))
+    grid = np.linspace(300.0, 700.0, 256)
+    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=300))
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -60,16 +59,16 @@ def one_epoch(monkeypatch):
     monkeypatch.setattr(TreeVAEClustering, "fit", fit_one_epoch)
 
 
-def test_digits_tree(tmp_path):
+@pytest.mark.usefixtures("one_epoch")
+def test_digits_tree(run_example, tmp_path, monkeypatch):
     path = tmp_path / "tree.png"
-    subprocess.run(
-        [sys.executable, EXAMPLES / "plot_digits_tree.py", "--save", path],
-        check=True,
-        capture_output=True,
-    )
+    monkeypatch.setattr(sys, "argv", ["plot_digits_tree.py", "--save", str(path)])
+    _, out = run_example("digits_tree")
+    assert out.endswith(f"Figure saved to {path}\n")
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("one_epoch")
 def test_pipeline_grid_search(run_example):
     _, out = run_example("pipeline_grid_search")
     assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
