@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -90,22 +91,42 @@ def run_plain(code):
 
 
 BLAS = """
+import json
 import threading
 import scipy.linalg
 from threadpoolctl import threadpool_info
 from sktreevae._threads import limit_threads
 
-def show():
-    print(max(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"))
+def n_threads():
+    return max(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas")
 
 def run(function):
     thread = threading.Thread(target=function)
     thread.start()
     thread.join()
 
+def call(function):
+    function()
+
 def limited():
     with limit_threads(1):
-        show()
+        seen.append(n_threads())
+
+seen = []
+for how in (call, run, call, run):
+    how(limited)
+result = {"within": seen}
+for how in (call, run):
+    before = n_threads()
+    # The first to enter is the first to leave.
+    first, second = limit_threads(1), limit_threads(1)
+    first.__enter__()
+    how(second.__enter__)
+    first.__exit__(None, None, None)
+    inside = n_threads()
+    second.__exit__(None, None, None)
+    result[how.__name__] = before, inside, n_threads()
+print(json.dumps(result))
 """
 
 needs_two_cores = pytest.mark.skipif(
@@ -113,32 +134,23 @@ needs_two_cores = pytest.mark.skipif(
 )
 
 
-@needs_two_cores
-def test_blas_has_one_thread_in_all_fits_of_all_threads():
-    code = BLAS + "limited(); run(limited); limited(); run(limited)"
-    assert run_plain(code).split() == ["1"] * 4
+@pytest.fixture(scope="module")
+def blas_threads():
+    """Numbers of threads of numpy's BLAS in a process of its own."""
+    return json.loads(run_plain(BLAS))
 
 
 @needs_two_cores
-@pytest.mark.parametrize("other", ["run({})", "{}()"])
-def test_blas_gets_its_threads_back_when_the_last_fit_ends(other):
-    # The first to enter is the first to leave.
-    code = (
-        BLAS
-        + f"""
-show()
-first, second = limit_threads(1), limit_threads(1)
-first.__enter__()
-{other.format("second.__enter__")}
-first.__exit__(None, None, None)
-show()
-second.__exit__(None, None, None)
-show()
-"""
-    )
-    before, inside, after = run_plain(code).split()
-    assert inside == "1"
-    assert before == after != "1"
+def test_blas_has_one_thread_in_all_fits_of_all_threads(blas_threads):
+    assert blas_threads["within"] == [1] * 4
+
+
+@needs_two_cores
+@pytest.mark.parametrize("other", ["run", "call"])
+def test_blas_gets_its_threads_back_when_the_last_fit_ends(blas_threads, other):
+    before, inside, after = blas_threads[other]
+    assert inside == 1
+    assert before == after != 1
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -152,7 +164,7 @@ def test_fits_use_their_threads_and_give_them_back(three_threads, monkeypatch, n
 
     monkeypatch.setattr(clustering, "fit_tree", recorded)
     X, _ = make_blobs([20, 20], random_state=0)
-    TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+    TreeVAEClustering(1, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
     assert seen == [n_jobs or 1]
     assert torch.get_num_threads() == 3
 
@@ -190,28 +202,34 @@ def test_other_values_are_refused(n_jobs):
         TreeVAEClustering(2, n_jobs=n_jobs).fit(np.eye(10))
 
 
-FIT = """
+FITS = """
+import json
+import subprocess
+import sys
 import time
 import torch
 from sklearn.datasets import load_digits
 from sktreevae import TreeVAEClustering
 
 X = load_digits().data[:600]
-if {0} == 1:
-    torch.set_num_threads(1)
-start = time.process_time()
-TreeVAEClustering(10, random_state=0, max_iter=5).fit(X)
-print(time.process_time() - start)
+
+def fit():
+    start = time.process_time()
+    TreeVAEClustering(10, random_state=0, max_iter=2).fit(X)
+    return time.process_time() - start
+
+with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+    try:
+        default = fit()
+        torch.set_num_threads(1)
+        print(json.dumps([default, fit()]))
+    finally:
+        busy.kill()
 """
 
 
 @needs_two_cores
 def test_a_fit_beside_a_busy_process_takes_no_more_cpu_time_in_a_plain_environment():
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        default, single = (float(run_plain(FIT.format(n))) for n in ("None", "1"))
-    finally:
-        busy.kill()
-        busy.wait()
+    default, single = json.loads(run_plain(FITS))
     # Threads that wait busily multiplied the CPU time by three, and far more.
     assert default < 2 * single

@@ -74,16 +74,16 @@ def ink(rows, generator):
 
 def test_samples_go_where_their_augmentations_go(growth):
     X, _ = load_digits(return_X_y=True)
-    train, test = X[:500], X[500:1000]
+    train, test = X[:300], X[500:1000]
     generator = torch.Generator().manual_seed(1)
     varied = ink(torch.from_numpy(test).float(), generator).numpy()
     agreement = {}
     for views in (None, ink):
         settings = {**TINY, "hidden_dim": 32, "max_iter": 4, "views": views}
         agree = []
-        for seed in range(3):
+        for seed in range(2):
             settings["random_state"] = seed
-            model = TreeVAEClustering(6, growth=growth, **settings).fit(train)
+            model = TreeVAEClustering(4, growth=growth, **settings).fit(train)
             agree.append(np.mean(model.predict(test) == model.predict(varied)))
         agreement[views is None] = np.mean(agree)
     assert agreement[False] > 0.95

@@ -55,8 +55,8 @@ def test_examples_of_the_readme(tmp_path, monkeypatch):
     assert len(blocks) == 4
     names = {}
     for block in blocks:
-        # One epoch of the convolutional networks and few draws are enough.
-        quick = block.replace("image_shape=", "max_iter=1, image_shape=")
+        # One epoch and few draws are enough.
+        quick = block.replace(").fit(", ", max_iter=1).fit(")
         exec(quick.replace("log_likelihood(X, 100)", "log_likelihood(X, 2)"), names)
     plt.close("all")
     assert (tmp_path / "tree.png").stat().st_size > 10_000

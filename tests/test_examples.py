@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
+from sktreevae.training import GuidedGrowth
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -50,26 +50,41 @@ def run_example(monkeypatch, capsys):
 
 
 @pytest.fixture
-def one_epoch(monkeypatch):
-    """Train for one epoch, whatever `max_iter` is."""
+def limit_epochs(monkeypatch):
+    """Return a function that sets the number of epochs, whatever `max_iter` is."""
     fit = TreeVAEClustering.fit
 
-    def fit_one_epoch(self, X, y=None):
-        return fit(self.set_params(max_iter=1), X, y)
+    def limit(max_iter):
+        def fit_shortly(self, X, y=None):
+            return fit(self.set_params(max_iter=max_iter), X, y)
 
-    monkeypatch.setattr(TreeVAEClustering, "fit", fit_one_epoch)
+        monkeypatch.setattr(TreeVAEClustering, "fit", fit_shortly)
+
+    return limit
 
 
-def test_digits_tree(tmp_path):
+@pytest.fixture
+def one_epoch(limit_epochs, monkeypatch):
+    """Train for one epoch, and the routers before for a few steps."""
+    train_routers = GuidedGrowth._train_routers
+
+    def train_routers_shortly(self, target, n_steps):
+        train_routers(self, target, min(n_steps, 40))
+
+    monkeypatch.setattr(GuidedGrowth, "_train_routers", train_routers_shortly)
+    limit_epochs(1)
+
+
+@pytest.mark.usefixtures("one_epoch")
+def test_digits_tree(run_example, tmp_path, monkeypatch):
     path = tmp_path / "tree.png"
-    subprocess.run(
-        [sys.executable, EXAMPLES / "plot_digits_tree.py", "--save", path],
-        check=True,
-        capture_output=True,
-    )
+    monkeypatch.setattr(sys, "argv", ["plot_digits_tree.py", "--save", str(path)])
+    _, out = run_example("digits_tree")
+    assert out.endswith(f"Figure saved to {path}\n")
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.usefixtures("one_epoch")
 def test_pipeline_grid_search(run_example):
     _, out = run_example("pipeline_grid_search")
     assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
@@ -95,13 +110,15 @@ def test_blood_cells(run_example):
     assert dendrogram_purity(lineage, found["model"].dendrogram_) > 0.9
 
 
-def test_outliers(run_example):
+def test_outliers(run_example, limit_epochs):
+    limit_epochs(5)
     _, out = run_example("outliers")
     auroc = {line.split()[0]: float(line.split()[-1]) for line in out.splitlines()}
     assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.97)
 
 
-def test_new_digits(run_example):
+def test_new_digits(run_example, limit_epochs):
+    limit_epochs(8)
     found, _ = run_example("new_digits")
     assert min(found["back"]) >= 0.9
     assert found["variation"] <= 0.1

@@ -19,7 +19,7 @@ SETTINGS = [
         batch_size=32,
         hidden_dim=16,
         latent_dim=2,
-        max_iter=10,
+        max_iter=3,
     ),
 ]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import block_diag
-from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from .discrete import discrete_steps, discrete_weights, neighbor_errors
 from .samples import Samples
 from .scaling import DataSummary, Standardizer
 from .sources import Matrix, row_slices
+from .topics import count_topics, fit_topics
 
 __all__ = ["choose_kind", "fit_feature_map"]
 
@@ -47,18 +48,6 @@ MAX_COMPONENT_ROWS = 20_000
 MAX_COMPONENT_VALUES = 1 << 25
 """Maximum number of values that principal components are computed from, if these are
 at least `N_COMPONENTS` rows."""
-
-MAX_TERMS = 2048
-"""Text of more terms than this is reduced to components."""
-
-MAX_TERM_VALUES = 1 << 25
-"""Text of more samples times terms than this is reduced to components."""
-
-N_TOPICS = 500
-"""Maximum number of components of text."""
-
-MIN_TOPICS = 200
-"""Number of components of text of many samples."""
 
 MAX_TOPIC_ROWS = 100_000
 """Maximum number of rows that weights and components of text are computed from."""
@@ -231,27 +220,17 @@ def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
     is_varying = variance > MIN_RELATIVE_VARIANCE * variance.max()
     weight = np.where(is_varying, np.maximum(variance, MIN_STD) ** -0.25, 0.0)
     weighted = normalize(roots @ sparse.diags_array(weight))
-    n_topics = _n_topics(*samples.shape)
+    n_topics = count_topics(*samples.shape)
     if n_topics is None:
         feature_map = FeatureMap(samples.n_features, kind="text")
     else:
-        svd = TruncatedSVD(n_topics, random_state=int(rng.integers(2**31)))
-        projection = svd.fit(weighted).components_.T
         feature_map = FeatureMap(samples.n_features, n_topics, "text")
-        feature_map.set_buffers(projection=projection)
+        feature_map.set_buffers(projection=fit_topics(weighted, n_topics, rng))
     return feature_map.set_buffers(
         **_units(samples.standardizer),
         weight=weight,
         mean=np.asarray(weighted.mean(axis=0)).ravel(),
     )
-
-
-def _n_topics(n_samples: int, n_features: int) -> int | None:
-    """Return the number of components of text; None if terms are the features."""
-    if n_features <= MAX_TERMS and n_samples * n_features <= MAX_TERM_VALUES:
-        return None
-    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_TERM_VALUES // n_samples))
-    return min(n_topics, n_samples - 1, n_features - 1)
 
 
 def _text_roots(X: Matrix, rng: np.random.Generator) -> sparse.csr_array:

@@ -9,7 +9,6 @@ from sktreevae.data import (
     DataSummary,
     Samples,
     Standardizer,
-    feature_maps,
     resolve_likelihood,
 )
 from sktreevae.data.feature_maps import (
@@ -128,21 +127,6 @@ def test_text_of_many_terms_is_reduced():
     expected = weighted_terms(X.toarray())
     cosine = (result @ result.T).ravel(), (expected @ expected.T).ravel()
     assert np.corrcoef(*cosine)[0, 1] > 0.98
-
-
-@pytest.mark.parametrize(
-    ("n_samples", "n_features", "n_topics"),
-    [
-        (11_314, 2000, None),
-        (20_000, 2000, 500),
-        (100_000, 2000, 335),
-        (1_000_000, 2000, 200),
-        (11_314, 2049, 500),
-        (100, 5000, 99),
-    ],
-)
-def test_features_of_text_are_as_many_as_fit(n_samples, n_features, n_topics):
-    assert feature_maps._n_topics(n_samples, n_features) == n_topics
 
 
 def test_sparse_and_dense_rows_have_the_same_features():

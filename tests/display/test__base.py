@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -120,11 +118,6 @@ def test_style_is_not_changed(draw, model):
     before = dict(plt.rcParams)
     draw(model)
     assert dict(plt.rcParams) == before
-
-
-def test_matplotlib_is_not_imported_with_the_package():
-    code = "import sys, sktreevae.display; sys.exit('matplotlib' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("n_categories", [1, 10, 11, 20, 21, 100])

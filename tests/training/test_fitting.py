@@ -12,7 +12,8 @@ from sktreevae.training import GrowthOptions, fit_tree
 
 from .cases import CONFIG, make_trainer
 
-N_SAMPLES = 12_000
+N_SAMPLES = 1500
+MAX_ROWS = 1000
 
 
 def recorded(method, sizes):
@@ -26,6 +27,8 @@ def recorded(method, sizes):
 
 @pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypatch):
+    for limit in ("growth.MAX_STATISTICS_ROWS", "initialization.MAX_ROWS"):
+        monkeypatch.setattr(f"sktreevae.training.{limit}", MAX_ROWS)
     X, _ = make_blobs(N_SAMPLES, 3, centers=3, random_state=0)
     rows = as_matrix(TensorDataset(torch.from_numpy(X)))
     trainer = make_trainer(max_iter=1)
@@ -37,10 +40,10 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
     for kind in (Samples, FeatureTable):
         read = recorded(kind.__getitem__, sizes)
         monkeypatch.setattr(kind, "__getitem__", read)
-    graph = GraphOptions(max_landmarks=1000, n_micro_clusters=100, n_restarts=1)
+    graph = GraphOptions(max_landmarks=500, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
     tree = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
     model = tree.model
     leaf_statistics(model, data)
-    # Means and standard deviations are those of 10 000 samples.
-    assert max(sizes) <= 10_000 < N_SAMPLES
+    # Means and standard deviations are those of MAX_ROWS samples.
+    assert max(sizes) <= MAX_ROWS < N_SAMPLES
