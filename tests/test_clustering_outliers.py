@@ -44,6 +44,14 @@ def test_a_slipped_decimal_point_does_not_hide_the_number_of_clusters():
     assert fit(X, None).n_clusters_ in (3, 4)
 
 
+@pytest.mark.filterwarnings("ignore::sktreevae.exceptions.OutlierWarning")
+def test_a_wrong_value_of_a_constant_feature_does_not_hide_the_clusters():
+    X = np.c_[BLOBS, np.zeros(len(BLOBS))]
+    X[0, -1] = 1e20
+    labels = fit(BLOBS, 4).labels_[1:]
+    assert adjusted_rand_score(labels, fit(X, 4).labels_[1:]) == 1.0
+
+
 def test_outliers_are_named():
     X = BLOBS.copy()
     X[7, 2] = 1e6

@@ -64,12 +64,12 @@ class FeatureBounds:
 
     The range of a feature reaches from its fifth smallest to its fifth largest value,
     of fewer than 80 rows nearer to the ends. The bounds are further out by three times
-    the length of the range.
+    the length of the range; of a range without length, by three times the longest one.
 
     Parameters
     ----------
     low, high : ndarray of shape (n_features,)
-        Bounds in the user's units; infinite for a feature whose range has no length.
+        Bounds in the user's units; infinite if all ranges have no length.
     binary : ndarray of int of shape (n_columns,)
         Features with at most two values inside the bounds, of the rows that were read.
     """
@@ -88,7 +88,11 @@ class FeatureBounds:
         extreme = min(MAX_EXTREMES, n_rows // ROWS_PER_EXTREME)
         kth = [extreme, n_rows - 1 - extreme]
         low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
-        distance = np.where(high > low, MAX_DISTANCE * (high - low), np.inf)
+        length = high - low
+        # A rare value of a feature that is constant otherwise may be as far from it as
+        # those of another feature are from each other.
+        length[length == 0] = length.max(initial=0.0)
+        distance = np.where(length > 0, MAX_DISTANCE * length, np.inf)
         low, high = low - distance, high + distance
         _, _, is_known = value_pairs(rows, low, high)
         return cls(low, high, np.flatnonzero(is_known.all(axis=0)))

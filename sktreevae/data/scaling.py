@@ -222,12 +222,18 @@ class Standardizer:
         # A feature with rare large values, such as a pixel at the border, would have
         # values of a hundred standard deviations, and training would diverge.
         scale = np.fmax(summary.std, summary.deviation / MAX_DEVIATION)
+        bounds = summary.bounds
+        if bounds is None:
+            return cls(summary.mean, scale)
+        index = [outlier.feature for outlier in summary.outliers]
+        # Nothing but outliers varies: they are clipped to the largest deviation.
+        index = np.extract(summary.var[index] == 0, index).astype(np.int64)
+        distance = (bounds.high[index] - bounds.low[index]) / 2
+        scale[index] = distance / MAX_DEVIATION
         standardizer = cls(summary.mean, scale)
-        if summary.bounds is None:
-            return standardizer
         low, high = (
             np.clip(standardizer.transform(bound), cls.low, cls.high)
-            for bound in (summary.bounds.low, summary.bounds.high)
+            for bound in (bounds.low, bounds.high)
         )
         if likelihood != "mixed":
             return replace(standardizer, low=low, high=high)

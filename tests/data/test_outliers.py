@@ -28,12 +28,18 @@ def test_normal_data_have_no_outliers(rng):
         assert find_outliers(X, FeatureBounds.from_matrix(X), 0) == []
 
 
-def test_features_of_few_values_have_no_bounds():
+def test_features_of_few_values_have_the_bounds_of_the_longest_range():
     X = np.zeros((100, 2))
     X[:3, 0] = 1.0
     X[:5, 1] = 1.0
     bounds = FeatureBounds.from_matrix(X)
-    assert (bounds.low.tolist(), bounds.high.tolist()) == ([-np.inf, -3], [np.inf, 4])
+    assert (bounds.low.tolist(), bounds.high.tolist()) == ([-3, -3], [3, 4])
+
+
+def test_without_any_range_there_are_no_bounds():
+    bounds = FeatureBounds.from_matrix(np.ones((100, 2)))
+    assert bounds.low.tolist() == [-np.inf, -np.inf]
+    assert bounds.high.tolist() == [np.inf, np.inf]
 
 
 def test_a_group_of_five_is_no_outlier(rng):

@@ -168,6 +168,18 @@ def test_outliers_count_neither_for_the_variance_nor_for_the_deviation(rng):
     np.testing.assert_allclose(summary.deviation, expected)
 
 
+def test_outliers_of_constant_features_are_clipped_to_five(rng):
+    X = np.c_[rng.standard_normal(1000), np.zeros((1000, 2))]
+    X[5, 1] = 1e6
+    bounds = FeatureBounds.from_matrix(X)
+    summary = DataSummary.from_matrix(X, bounds=bounds)
+    standardizer = Standardizer.fit(summary, "gaussian")
+    Z = standardizer.transform(X).clip(standardizer.low, standardizer.high)
+    np.testing.assert_allclose(Z[5, 1], 5.0)
+    assert not np.delete(Z[:, 1], 5).any()
+    assert standardizer.scale[2] == 1
+
+
 def test_images_are_standardized_as_a_whole(rng):
     X = 255 * rng.random((40, 6)) * np.arange(6)
     standardizer = standardizer_of(X, as_a_whole=True)
