@@ -26,6 +26,7 @@ def sum_by_index(values: Tensor, index: Tensor, n_groups: int) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> sum_by_index(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1, 1, 0]), 3)
     tensor([3., 3., 0.])
     """
