@@ -20,6 +20,10 @@ MAX_DISTINCT = 10
 MIN_ROWS_PER_VALUE = 10
 """Minimum number of rows for each different value of a discrete column."""
 
+MIN_LAYER_ROWS = 5
+"""Minimum number of rows of each of two values of a discrete column. Fewer rows, such as
+one wrong value of a constant column, are no layer."""
+
 MIN_RELATIVE_STEP = 0.05
 """Minimum step of a discrete column, relative to the root of the sum of all variances.
 Smaller steps, such as gray levels of digits, are no gaps."""
@@ -39,13 +43,13 @@ def discrete_steps(x: Array) -> Array:
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_features)
-        The data. A column with at most ten different values is discrete, unless its
-        steps are small.
+        The data. A column with at most ten different values, two of which are in five
+        rows or more, is discrete, unless its steps are small.
 
     Returns
     -------
     step : ndarray of shape (n_features,)
-        0 for columns that aren't discrete, or are constant.
+        0 for columns that aren't discrete, or are nearly constant.
     """
     min_step = MIN_RELATIVE_STEP * np.sqrt(x.var(axis=0).sum())
     max_distinct = min(MAX_DISTINCT, len(x) // MIN_ROWS_PER_VALUE)
@@ -54,8 +58,9 @@ def discrete_steps(x: Array) -> Array:
         # Most columns have more different values in a few rows.
         if len(np.unique(x[:FEW_ROWS, column])) > max_distinct:
             continue
-        values = np.unique(x[:, column])
-        if 2 <= len(values) <= max_distinct:
+        values, count = np.unique(x[:, column], return_counts=True)
+        n_layers = np.count_nonzero(count >= MIN_LAYER_ROWS)
+        if n_layers >= 2 and len(values) <= max_distinct:
             smallest = np.diff(values).min()
             step[column] = smallest if smallest >= min_step else 0.0
     return step

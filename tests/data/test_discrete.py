@@ -139,3 +139,11 @@ def test_columns_that_exclude_each_other_keep_their_units():
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(60)
         assert discrete_weights(x[order]).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("n_rare", "expected"), [(4, 0.0), (5, 3.0)])
+def test_few_rows_are_no_layer(n_rare, expected):
+    rng = np.random.default_rng(0)
+    column = np.repeat([0.0, 3.0], [200 - n_rare, n_rare])
+    step = discrete_steps(rows(column, rng.standard_normal(200)))
+    assert step.tolist() == [expected, 0.0]
