@@ -21,8 +21,8 @@ MIN_ROWS_PER_VALUE = 10
 """Minimum number of rows for each different value of a discrete column."""
 
 MIN_LAYER_ROWS = 5
-"""Minimum number of rows of each of two values of a discrete column. Fewer rows, such as
-one wrong value of a constant column, are no layer."""
+"""Minimum number of rows of each of two values of a discrete column. Fewer rows, such
+as one wrong value of a constant column, are no layer."""
 
 MIN_RELATIVE_STEP = 0.05
 """Minimum step of a discrete column, relative to the root of the sum of all variances.
