@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.sparsefuncs import min_max_axis
 from torch import Tensor
 
 from ..exceptions import InvalidParameterError
@@ -142,8 +143,12 @@ class DataSummary:
                 # The scaler leaves them out.
                 chunk[(chunk < bounds.low) | (chunk > bounds.high)] = np.nan
             scaler.partial_fit(chunk)
-            smallest = np.fmin(smallest, _column_wise(np.fmin, chunk))
-            largest = np.fmax(largest, _column_wise(np.fmax, chunk))
+            ends = (
+                min_max_axis(chunk, axis=0)
+                if is_sparse
+                else (np.fmin.reduce(chunk), np.fmax.reduce(chunk))
+            )
+            smallest, largest = np.fmin(smallest, ends[0]), np.fmax(largest, ends[1])
         return cls(
             n_samples=X.shape[0],
             n_features=X.shape[1],
@@ -400,17 +405,6 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
         UserWarning,
         stacklevel=2,
     )
-
-
-def _column_wise(ufunc: np.ufunc, rows: Matrix) -> NDArray[np.float64]:
-    """Return the smallest or largest value of each column, for `np.fmin` or `np.fmax`.
-
-    Dense NaN are ignored, and zeros that sparse matrices don't store count.
-    """
-    if not sparse.issparse(rows):
-        return ufunc.reduce(rows, axis=0)
-    values = rows.min(axis=0) if ufunc is np.fmin else rows.max(axis=0)
-    return values.toarray().ravel()
 
 
 def _fractional_value(values: NDArray[np.number]) -> float | None:
