@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-__all__ = ["MAX_SEED", "draw_seed", "make_generator", "preserve_state"]
+__all__ = ["MAX_SEED", "draw_rows", "draw_seed", "make_generator", "preserve_state"]
 
 MAX_SEED = 2**31
 """Upper bound (exclusive) of the seeds drawn by default."""
@@ -40,6 +41,28 @@ def make_generator(
 def draw_seed(generator: torch.Generator, high: int = MAX_SEED) -> int:
     """Draw an integer in ``[0, high)`` to seed another generator with."""
     return torch.randint(high, (), generator=generator, device=generator.device).item()
+
+
+def draw_rows(
+    n_rows: int, max_rows: int, generator: torch.Generator | np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the sorted positions of random rows, or of all if they are few enough.
+
+    All statistics of a part of the rows are computed on such rows. The first rows, or
+    evenly spaced ones, aren't representative if the order of the rows means anything.
+
+    Examples
+    --------
+    >>> draw_rows(3, 5, np.random.default_rng(0))
+    array([0, 1, 2])
+    >>> len(draw_rows(10**12, 5, np.random.default_rng(0)))
+    5
+    """
+    if n_rows <= max_rows:
+        return np.arange(n_rows)
+    if isinstance(generator, torch.Generator):
+        generator = np.random.default_rng(draw_seed(generator))
+    return np.sort(generator.choice(n_rows, max_rows, replace=False, shuffle=False))
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
+from .._random import draw_rows
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from .discrete import discrete_steps, discrete_weights, neighbor_errors
@@ -140,7 +139,7 @@ def fit_feature_map(
     feature_map : FeatureMap
         On the CPU. Features have a mean squared length of 1.
     """
-    kind = choose_kind(samples, summary, image_shape)
+    kind = choose_kind(samples, summary, image_shape, rng)
     if kind == "text":
         return _fit_text(samples, rng)
     index = _draw_rows(samples, rng)
@@ -156,11 +155,15 @@ def fit_feature_map(
 
 
 def choose_kind(
-    samples: Samples, summary: DataSummary, image_shape: tuple[int, ...] | None
+    samples: Samples,
+    summary: DataSummary,
+    image_shape: tuple[int, ...] | None,
+    rng: np.random.Generator,
 ) -> str:
     """Return the kind of `FeatureMap` that suits the data.
 
-    "plain" data may be standardized, or scaled to unit length, as well.
+    "plain" data may be standardized, or scaled to unit length, as well. Arguments as
+    for `fit_feature_map`.
     """
     if image_shape is not None:
         return "image"
@@ -168,19 +171,20 @@ def choose_kind(
         return "roots" if samples.n_features <= MAX_PLAIN_FEATURES else "log_shares"
     if _is_text_like(summary):
         return "text"
-    return "directions" if _has_unit_rows(samples, summary) else "plain"
+    return "directions" if _has_unit_rows(samples, summary, rng) else "plain"
 
 
-def _has_unit_rows(samples: Samples, summary: DataSummary) -> bool:
+def _has_unit_rows(
+    samples: Samples, summary: DataSummary, rng: np.random.Generator
+) -> bool:
     """Return whether rows have unit length and both signs, as embeddings do.
 
     Rows of zeros, of texts without words, have no length.
     """
     if samples.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
         return False
-    step = math.ceil(len(samples) / MAX_TRIAL_ROWS)
-    index = torch.arange(0, len(samples), step, device=samples.device)
-    rows = samples[index].numpy(force=True).astype(np.float64)
+    index = torch.from_numpy(draw_rows(len(samples), MAX_TRIAL_ROWS, rng))
+    rows = samples[index.to(samples.device)].numpy(force=True)
     length = np.linalg.norm(samples.standardizer.inverse_transform(rows), axis=1)
     error = np.minimum(length, np.abs(length - 1.0))
     return bool(error.max() < MAX_LENGTH_ERROR < length.max())
@@ -236,9 +240,7 @@ def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
 def _text_roots(X: Matrix, rng: np.random.Generator) -> sparse.csr_array:
     """Return square roots of rows, scaled to unit length."""
     n_samples, n_features = X.shape
-    index = np.arange(n_samples)
-    if n_samples > MAX_TOPIC_ROWS:
-        index = np.sort(rng.permutation(n_samples)[:MAX_TOPIC_ROWS])
+    index = draw_rows(n_samples, MAX_TOPIC_ROWS, rng)
     chunks = (X[index[rows]] for rows in row_slices(len(index), n_features))
     subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
     return normalize(subset.tocsr().sqrt())
@@ -294,7 +296,7 @@ def _fit_plain(
     x = samples[index].numpy(force=True)
     # The user's units up to a factor: the data may be huge or tiny.
     unit = samples.standardizer.scale / samples.standardizer.scale.max()
-    trial = x[:MAX_TRIAL_ROWS].astype(np.float64)
+    trial = x[draw_rows(len(x), MAX_TRIAL_ROWS, rng)].astype(np.float64)
     kind = "plain"
     if _scales_differ(trial * unit, rng):
         kind = "standardized"
@@ -342,8 +344,8 @@ def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> Feat
 def _draw_rows(samples: Samples, rng: np.random.Generator) -> Tensor:
     """Return the indices of random rows to compute principal components from."""
     n_rows = max(MAX_COMPONENT_VALUES // samples.n_features, N_COMPONENTS)
-    order = rng.permutation(len(samples))[: min(MAX_COMPONENT_ROWS, n_rows)]
-    return torch.from_numpy(order).to(samples.device)
+    index = draw_rows(len(samples), min(MAX_COMPONENT_ROWS, n_rows), rng)
+    return torch.from_numpy(index).to(samples.device)
 
 
 def _raw(

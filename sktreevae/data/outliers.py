@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from .._random import draw_rows
 from .sources import Matrix
 
 __all__ = ["FeatureBounds", "Outlier", "find_outliers", "value_pairs"]
@@ -79,14 +81,15 @@ class FeatureBounds:
     binary: NDArray[np.int64]
 
     @classmethod
-    def from_matrix(cls, X: Matrix) -> Self:
-        """Find the bounds of a dense matrix, on at most 10 000 evenly spaced rows."""
+    def from_matrix(
+        cls, X: Matrix, generator: torch.Generator | np.random.Generator
+    ) -> Self:
+        """Find the bounds of a dense matrix, on at most 10 000 random rows."""
         n_samples, n_features = X.shape
-        n_rows = min(n_samples, MAX_ROWS, max(MIN_ROWS, MAX_VALUES // n_features))
-        index = np.linspace(0, n_samples - 1, n_rows).astype(np.int64)
-        rows = np.asarray(X[index])
-        extreme = min(MAX_EXTREMES, n_rows // ROWS_PER_EXTREME)
-        kth = [extreme, n_rows - 1 - extreme]
+        max_rows = min(MAX_ROWS, max(MIN_ROWS, MAX_VALUES // n_features))
+        rows = np.asarray(X[draw_rows(n_samples, max_rows, generator)])
+        extreme = min(MAX_EXTREMES, len(rows) // ROWS_PER_EXTREME)
+        kth = [extreme, len(rows) - 1 - extreme]
         low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
         length = high - low
         # A rare value of a feature that is constant otherwise may be as far from it as

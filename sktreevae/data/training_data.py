@@ -109,11 +109,13 @@ class TrainingData:
         ----------
         X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
             Data in the user's units. Before anything else is computed, at most 10 000
-            rows are read for the bounds of outliers, and all rows for their statistics.
+            random rows are read for the bounds of outliers, and all rows for their
+            statistics.
         options : DataOptions
             Options.
         generator : torch.Generator
-            Draws the validation samples. All tensors are on its device.
+            Draws these rows and the validation samples. All tensors are on its
+            device.
         rng : numpy.random.Generator
             Fits the feature map.
         cache : Cache, default=None
@@ -127,7 +129,7 @@ class TrainingData:
         is_image = options.image_shape is not None
         is_real = options.likelihood in REAL_LIKELIHOODS
         has_bounds = is_real and not is_image and not sparse.issparse(X)
-        bounds = FeatureBounds.from_matrix(X) if has_bounds else None
+        bounds = FeatureBounds.from_matrix(X, generator) if has_bounds else None
         summary = DataSummary.from_matrix(X, bounds=bounds)
         likelihood = resolve_likelihood(summary, options.likelihood)
         if likelihood == "mixed" and bounds is None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from .._random import draw_rows
 from .linkage import sum_members
 
 __all__ = ["overlapping_gaussians", "refine_gaussians", "shrunk_covariance"]
@@ -57,7 +58,10 @@ _FILTERS_LOCK = threading.Lock()
 
 
 def refine_gaussians(
-    x: NDArray[np.floating], cluster: NDArray[np.int64], min_size: float = 1
+    x: NDArray[np.floating],
+    cluster: NDArray[np.int64],
+    generator: torch.Generator | np.random.Generator,
+    min_size: float = 1,
 ) -> NDArray[np.int64]:
     """Move samples to the cluster whose Gaussian makes them most probable.
 
@@ -71,6 +75,8 @@ def refine_gaussians(
         The samples.
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
+    generator : torch.Generator or numpy.random.Generator
+        Draws the samples that the covariance is computed from, if there are many.
     min_size : float, default=1
         Minimum number of samples of a cluster. No step makes one smaller.
 
@@ -81,7 +87,7 @@ def refine_gaussians(
     """
     n_clusters = cluster.max() + 1
     min_size = min(min_size, np.bincount(cluster).min())
-    rows = slice(None, None, math.ceil(len(x) / MAX_COVARIANCE_ROWS))
+    rows = draw_rows(len(x), MAX_COVARIANCE_ROWS, generator)
     for _ in range(MAX_STEPS):
         mean = sum_members(x, cluster) / np.bincount(cluster)[:, None]
         residual = x[rows].astype(np.float64) - mean[cluster[rows]]
@@ -98,7 +104,9 @@ def refine_gaussians(
 
 
 def overlapping_gaussians(
-    x: NDArray[np.floating], cluster: NDArray[np.int64]
+    x: NDArray[np.floating],
+    cluster: NDArray[np.int64],
+    generator: torch.Generator | np.random.Generator,
 ) -> GaussianMixture | None:
     """Return the Gaussian mixture that models clusters, if there is one.
 
@@ -114,6 +122,8 @@ def overlapping_gaussians(
         The samples.
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
+    generator : torch.Generator or numpy.random.Generator
+        Draws the samples that a mixture is fitted to, if there are many.
 
     Returns
     -------
@@ -122,7 +132,7 @@ def overlapping_gaussians(
         too small or if there are too many features.
     """
     n_features = x.shape[1]
-    rows = slice(None, None, math.ceil(len(x) / MAX_MIXTURE_ROWS))
+    rows = draw_rows(len(x), MAX_MIXTURE_ROWS, generator)
     size = np.bincount(cluster[rows], minlength=cluster.max() + 1)
     is_small = size.min() < MIN_ROWS_PER_FEATURE * n_features
     if len(size) == 1 or n_features > MAX_MIXTURE_FEATURES or is_small:

@@ -228,7 +228,8 @@ class NeighborGraph:
             before any other group is cut.
         """
         labels, merges, height, costs = self._tree(n_clusters, max_depth, min_size)
-        mixture = overlapping_gaussians(self._landmarks.numpy(force=True), labels)
+        rows = self._landmarks.numpy(force=True)
+        mixture = overlapping_gaussians(rows, labels, self._generator)
         if mixture is None:
             cluster = self._extend(labels)
             proba = self._extend(self._graph.cluster_shares(labels))
@@ -259,7 +260,7 @@ class NeighborGraph:
         )
         if self._options.round_clusters:
             rows = self._landmarks.numpy(force=True)
-            labels = refine_gaussians(rows, labels, min_size)
+            labels = refine_gaussians(rows, labels, self._generator, min_size)
         return labels, merges, height, costs
 
     def _extend(self, values: NDArray) -> Tensor:

@@ -9,9 +9,11 @@ from numbers import Integral
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._random import draw_rows
 from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, Topology, TreeVAE, prune
@@ -179,7 +181,7 @@ class TreeGrowth(ABC):
         )
         self.model.to(self.generator.device)
         self.trainer.model = self.model
-        subset = self.data.train[:MAX_STATISTICS_ROWS]
+        subset = self.data.train[self.draw(len(self.data.train))]
         self.model.bottom_up.standardize(self.data.features[subset])
         self.contrast = None
         if self.contrast_options is not None:
@@ -211,7 +213,12 @@ class TreeGrowth(ABC):
 
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""
-        return self.data.samples[index[:MAX_STATISTICS_ROWS]].mean(0)
+        return self.data.samples[index[self.draw(len(index))]].mean(0)
+
+    def draw(self, n_rows: int, max_rows: int = MAX_STATISTICS_ROWS) -> Tensor:
+        """Return the sorted positions of random rows; see `draw_rows`."""
+        rows = draw_rows(n_rows, max_rows, self.generator)
+        return torch.from_numpy(rows).to(self.generator.device)
 
     def train_all(self, phase: Phase, target: Tensor | None = None) -> None:
         """Train the whole model.

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from .._random import draw_rows
 from ..data import TrainingData
 from ..model import Topology, TreeVAE
 
@@ -16,7 +17,9 @@ MAX_SAMPLES = 200
 """Maximum number of samples of each leaf that divergences are estimated from."""
 
 
-def divergence_heights(model: TreeVAE, data: TrainingData) -> NDArray[np.float64]:
+def divergence_heights(
+    model: TreeVAE, data: TrainingData, generator: torch.Generator
+) -> NDArray[np.float64]:
     """Return the height of each node in nats, (n_nodes,); 0 for leaves.
 
     The height of a split is its Jeffreys divergence plus the height of its higher
@@ -33,9 +36,11 @@ def divergence_heights(model: TreeVAE, data: TrainingData) -> NDArray[np.float64
         The model.
     data : TrainingData
         Samples and features. At most 200 samples of each leaf are used.
+    generator : torch.Generator
+        Draws these samples.
     """
     labels = data.features.map(model.assign_leaves).numpy(force=True)
-    subset = _sample_each(labels, MAX_SAMPLES)
+    subset = _sample_each(labels, MAX_SAMPLES, generator)
     index = torch.from_numpy(subset).to(data.samples.device)
     leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
     counts = np.bincount(labels, minlength=len(model.topology.leaves))
@@ -91,11 +96,12 @@ def sum_divergences(
     return height
 
 
-def _sample_each(labels: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return the indices of up to n evenly spaced samples of each leaf."""
+def _sample_each(
+    labels: NDArray[np.int64], n: int, generator: torch.Generator
+) -> NDArray[np.int64]:
+    """Return the indices of up to n random samples of each leaf."""
     chosen = []
     for leaf in np.unique(labels):
         members = np.flatnonzero(labels == leaf)
-        spaced = np.linspace(0, len(members) - 1, min(n, len(members)))
-        chosen.append(members[spaced.astype(np.int64)])
+        chosen.append(members[draw_rows(len(members), n, generator)])
     return np.concatenate(chosen)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .._indexing import sum_by_index
+from .._random import draw_rows
 from ..data import TrainingData
 from ..model import (
     INITIAL_LOGIT,
@@ -147,14 +148,13 @@ class Initializer:
         """
         model, likelihood = self.model, self.model.top_down.likelihood
         train = self.data.train
-        order = torch.randperm(
-            len(train), generator=self.generator, device=train.device
-        )
+        rows = draw_rows(len(train), MAX_ROWS, self.generator)
+        index = train[torch.from_numpy(rows).to(train.device)]
         square = fourth = n_samples = torch.zeros((), dtype=torch.float32)
-        for index in train[order[:MAX_ROWS]].split(BLOCK_SIZE):
-            x = self.data.samples[index]
-            encoding = model.encode(x, self.data.features[index])
-            noise = model.sample_noise(len(index), self.generator)
+        for batch in index.split(BLOCK_SIZE):
+            x = self.data.samples[batch]
+            encoding = model.encode(x, self.data.features[batch])
+            noise = model.sample_noise(len(batch), self.generator)
             posterior = model.posterior(encoding, noise)
             output = model.top_down.decoders(posterior.leaf_z)
             error = (likelihood.mean(output) - x).square()

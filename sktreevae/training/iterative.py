@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +18,7 @@ from .heights import divergence_heights
 from .objectives import SplitInputs, SplitObjective
 from .trainer import Phase
 
-__all__ = ["Embed", "IterativeGrowth", "router_rows"]
+__all__ = ["MAX_ROUTER_ROWS", "Embed", "IterativeGrowth"]
 
 GROWTH_KL_WEIGHT = 0.15
 """Maximum weight of the divergences while the tree grows, as in the paper. The model is
@@ -87,7 +86,7 @@ class IterativeGrowth(TreeGrowth):
         """Attach a split whose training was interrupted, prune, and set the heights."""
         self._end_split()
         self.prune()
-        self.height = divergence_heights(self.model, self.data)
+        self.height = divergence_heights(self.model, self.data, self.generator)
 
     def _grow_tree(self) -> None:
         """Train a root and two leaves, and split leaves."""
@@ -326,7 +325,7 @@ class IterativeGrowth(TreeGrowth):
         """
         target = self._propose_sides(train)
         side = target.argmax(1)
-        rows = router_rows(train)
+        rows = self.draw(len(train), MAX_ROUTER_ROWS)
         split.init_router(embed(rows), side[rows])
         for leaf in side.unique().tolist():
             split.init_leaf(leaf, self.mean_of(train[side == leaf]))
@@ -371,9 +370,3 @@ class IterativeGrowth(TreeGrowth):
             (samples[batch] != first).any()
             for batch in index.split(self.trainer.options.batch_size)
         )
-
-
-def router_rows(index: Tensor) -> Tensor:
-    """Return evenly spaced positions in `index`, of samples that start a router."""
-    step = max(1, math.ceil(len(index) / MAX_ROUTER_ROWS))
-    return torch.arange(0, len(index), step, device=index.device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..model import TopDown
 from ..model.layers import StackedMLP
-from .iterative import GROWTH_KL_WEIGHT, Embed, IterativeGrowth, router_rows
+from .iterative import GROWTH_KL_WEIGHT, MAX_ROUTER_ROWS, Embed, IterativeGrowth
 from .trainer import Phase, TrainingOptions
 
 __all__ = ["CenteredRouter", "PublishedGrowth", "PublishedPhase"]
@@ -128,7 +128,7 @@ class PublishedGrowth(IterativeGrowth):
         mean = self.mean_of(train)
         for leaf in range(2):
             split.init_leaf(leaf, mean)
-        embedding = embed(router_rows(train))
+        embedding = embed(self.draw(len(train), MAX_ROUTER_ROWS))
         split.q_routers = CenteredRouter(split.q_routers, embedding)
         # The weight of the routing loss is 0.
         return embedding.new_full((len(train), 2), 0.5)
@@ -137,4 +137,5 @@ class PublishedGrowth(IterativeGrowth):
         """Make the routing of a sample independent of the other samples."""
         # An interrupted growth may come here again.
         if isinstance(split.q_routers, CenteredRouter):
-            split.q_routers = split.q_routers.fold(embed(router_rows(train)))
+            rows = self.draw(len(train), MAX_ROUTER_ROWS)
+            split.q_routers = split.q_routers.fold(embed(rows))

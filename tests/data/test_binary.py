@@ -3,12 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sktreevae._random import draw_rows
+from sktreevae.data import outliers
 from sktreevae.data.binary import BinaryColumns
 from sktreevae.data.outliers import FeatureBounds
 
 
 def find(X):
-    return BinaryColumns.from_matrix(X, FeatureBounds.from_matrix(X))
+    return BinaryColumns.from_matrix(
+        X, FeatureBounds.from_matrix(X, np.random.default_rng(0))
+    )
 
 
 def one_hot(rng, n_rows, n_values):
@@ -82,8 +86,9 @@ def test_values_beyond_the_bounds_are_ignored(rng):
 def test_all_rows_count(rng):
     X = np.column_stack([rng.standard_normal(30_000), np.arange(30_000) % 2])
     assert find(X).groups == ((1,),)
-    # Not among the evenly spaced rows that bounds are found on.
-    X[1, 1] = 0.5
-    bounds = FeatureBounds.from_matrix(X)
+    # Not among the rows that bounds are found on.
+    drawn = draw_rows(len(X), outliers.MAX_ROWS, np.random.default_rng(1))
+    X[np.setdiff1d(np.arange(len(X)), drawn)[0], 1] = 0.5
+    bounds = FeatureBounds.from_matrix(X, np.random.default_rng(1))
     assert bounds.binary.tolist() == [1]
     assert BinaryColumns.from_matrix(X, bounds).groups == ()

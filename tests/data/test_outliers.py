@@ -10,8 +10,9 @@ from sktreevae.data.outliers import FeatureBounds, find_outliers
 
 @given(st.integers(1, 300), st.integers(0, 99))
 def test_bounds_are_a_range_beyond_the_extremes(n, seed):
-    X = np.random.default_rng(seed).standard_normal((n, 3))
-    bounds = FeatureBounds.from_matrix(X)
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3))
+    bounds = FeatureBounds.from_matrix(X, rng)
     extreme = min(4, n // 20)
     ordered = np.sort(X, axis=0)
     low, high = ordered[extreme], ordered[n - 1 - extreme]
@@ -25,19 +26,27 @@ def test_bounds_are_a_range_beyond_the_extremes(n, seed):
 def test_normal_data_have_no_outliers(rng):
     for n in (5, 20, 100, 1000, 20_000):
         X = rng.standard_normal((n, 4))
-        assert find_outliers(X, FeatureBounds.from_matrix(X), 0) == []
+        assert find_outliers(X, FeatureBounds.from_matrix(X, rng), 0) == []
 
 
-def test_features_of_few_values_have_the_bounds_of_the_longest_range():
+def test_features_of_few_values_have_the_bounds_of_the_longest_range(rng):
     X = np.zeros((100, 2))
     X[:3, 0] = 1.0
     X[:5, 1] = 1.0
-    bounds = FeatureBounds.from_matrix(X)
+    bounds = FeatureBounds.from_matrix(X, rng)
     assert (bounds.low.tolist(), bounds.high.tolist()) == ([-3, -3], [3, 4])
 
 
-def test_without_any_range_there_are_no_bounds():
-    bounds = FeatureBounds.from_matrix(np.ones((100, 2)))
+@pytest.mark.parametrize("period", [2, 3, 7])
+def test_rows_in_periodic_or_sorted_order_have_the_bounds_of_all(period, rng):
+    n = 20_000
+    for is_far in (np.arange(n) % period > 0, np.arange(n) > n / period):
+        X = rng.standard_normal((n, 1)) + 60.0 * is_far[:, None]
+        assert find_outliers(X, FeatureBounds.from_matrix(X, rng), 0) == []
+
+
+def test_without_any_range_there_are_no_bounds(rng):
+    bounds = FeatureBounds.from_matrix(np.ones((100, 2)), rng)
     assert bounds.low.tolist() == [-np.inf, -np.inf]
     assert bounds.high.tolist() == [np.inf, np.inf]
 
@@ -45,14 +54,14 @@ def test_without_any_range_there_are_no_bounds():
 def test_a_group_of_five_is_no_outlier(rng):
     X = rng.standard_normal((200, 2))
     X[:5] += 1000
-    assert find_outliers(X, FeatureBounds.from_matrix(X), 0) == []
+    assert find_outliers(X, FeatureBounds.from_matrix(X, rng), 0) == []
 
 
 @pytest.mark.parametrize("value", [1e3, 1e6, -1e20, 1e100])
 def test_moments_leave_outliers_out(value, rng):
     X = rng.standard_normal((100, 3))
     X[7, 1] = value
-    bounds = FeatureBounds.from_matrix(X)
+    bounds = FeatureBounds.from_matrix(X, rng)
     summary = DataSummary.from_matrix(X, chunk_size=9, bounds=bounds)
     (outlier,) = summary.outliers
     assert (outlier.sample, outlier.feature, outlier.value) == (7, 1, value)
@@ -65,7 +74,7 @@ def test_the_furthest_value_of_each_feature_is_kept(rng):
     X = rng.standard_normal((100, 3))
     X[[7, 50, 90], 1] = 1e3, -1e5, 1e4
     X[8, 2] = 1e3
-    bounds = FeatureBounds.from_matrix(X)
+    bounds = FeatureBounds.from_matrix(X, rng)
     summary = DataSummary.from_matrix(X, chunk_size=9, bounds=bounds)
     found = {(v.sample, v.feature, v.value) for v in summary.outliers}
     assert found == {(50, 1, -1e5), (8, 2, 1e3)}

@@ -160,7 +160,7 @@ def test_other_features_are_scaled_to_unit_variance(rng):
 def test_outliers_count_neither_for_the_variance_nor_for_the_deviation(rng):
     X = rng.standard_normal((1000, 1))
     X[5] = 1e6
-    bounds = FeatureBounds.from_matrix(X)
+    bounds = FeatureBounds.from_matrix(X, rng)
     summary = DataSummary.from_matrix(X, bounds=bounds)
     others = np.delete(X, 5, axis=0)
     np.testing.assert_allclose(summary.std, others.std(axis=0))
@@ -171,7 +171,7 @@ def test_outliers_count_neither_for_the_variance_nor_for_the_deviation(rng):
 def test_outliers_of_constant_features_are_clipped_to_five(rng):
     X = np.c_[rng.standard_normal(1000), np.zeros((1000, 2))]
     X[5, 1] = 1e6
-    bounds = FeatureBounds.from_matrix(X)
+    bounds = FeatureBounds.from_matrix(X, rng)
     summary = DataSummary.from_matrix(X, bounds=bounds)
     standardizer = Standardizer.fit(summary, "gaussian")
     Z = standardizer.transform(X).clip(standardizer.low, standardizer.high)
