@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import threading
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, eigh
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from .._random import draw_rows
 from .linkage import sum_members
 
-__all__ = ["overlapping_gaussians", "refine_gaussians", "shrunk_covariance"]
+__all__ = [
+    "ClusterMixture",
+    "overlapping_gaussians",
+    "principal_axes",
+    "refine_gaussians",
+    "shrunk_covariance",
+]
 
 MIN_VARIANCE = 1e-12
 """Lower bound of a variance. The variance of the features is about 1."""
@@ -34,11 +41,11 @@ MAX_MIXTURE_STEPS = 20
 converge slowly, and not to better ones."""
 
 MAX_MIXTURE_FEATURES = 32
-"""Maximum number of features of a Gaussian mixture. With more, its covariances cost too
-much, and its posterior probabilities are near 0 or 1."""
+"""Maximum number of dimensions of a Gaussian mixture. With more, its covariances cost
+too much, and its posterior probabilities are near 0 or 1."""
 
 MIN_ROWS_PER_FEATURE = 2
-"""Minimum number of samples of a cluster of a Gaussian mixture, for each feature."""
+"""Minimum number of samples of a cluster of a Gaussian mixture, for each dimension."""
 
 MIXTURE_TOL = 1e-4
 """Increase of the mean log-density, in nats, below which a mixture has converged."""
@@ -55,6 +62,57 @@ Array = NDArray[np.float64]
 
 _FILTERS_LOCK = threading.Lock()
 """Warning filters belong to the process, and fits may run in threads."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterMixture:
+    """A Gaussian mixture of principal components.
+
+    Parameters
+    ----------
+    axes : ndarray of shape (n_features, n_components)
+        See `principal_axes`.
+    mixture : GaussianMixture
+        Mixture of the components.
+    """
+
+    axes: Array
+    mixture: GaussianMixture
+
+    def predict_proba(self, x: NDArray[np.floating]) -> Array:
+        """Return posterior probabilities, (n_samples, n_clusters)."""
+        return self.mixture.predict_proba(x @ self.axes)
+
+
+def principal_axes(x: NDArray[np.floating], max_components: int) -> Array:
+    """Return the axes of the principal components that vary.
+
+    Features that are constant, or linear functions of others, have no component of
+    their own. In the space of the features, a covariance would be shrunk toward a
+    sphere in directions without variance, too.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The samples.
+    max_components : int
+        Maximum number of components, those of the largest variance.
+
+    Returns
+    -------
+    axes : ndarray of shape (n_features, n_components)
+        Orthonormal columns; at least one, also for equal samples.
+    """
+    n_samples, n_features = x.shape
+    x = x.astype(np.float64)
+    x -= x.mean(axis=0)
+    largest = [max(0, n_features - max_components), n_features - 1]
+    variance, axes = eigh(x.T @ x / n_samples, subset_by_index=largest)
+    # Features have the rounding errors of float32.
+    rounding = n_features * np.finfo(np.float32).eps
+    is_positive = variance > rounding**2 * variance[-1]
+    is_positive[-1] = True
+    return axes[:, is_positive]
 
 
 def refine_gaussians(
@@ -107,7 +165,7 @@ def overlapping_gaussians(
     x: NDArray[np.floating],
     cluster: NDArray[np.int64],
     generator: torch.Generator | np.random.Generator,
-) -> GaussianMixture | None:
+) -> ClusterMixture | None:
     """Return the Gaussian mixture that models clusters, if there is one.
 
     Expectation-maximization starts from the clusters. The components share a covariance
@@ -127,24 +185,30 @@ def overlapping_gaussians(
 
     Returns
     -------
-    mixture : GaussianMixture or None
-        One component for each cluster. None if the clusters aren't Gaussian, if one is
-        too small or if there are too many features.
+    mixture : ClusterMixture or None
+        One Gaussian for each cluster. None if the clusters aren't Gaussian, if one is
+        too small or if there are too many dimensions.
     """
-    n_features = x.shape[1]
     rows = draw_rows(len(x), MAX_MIXTURE_ROWS, generator)
     size = np.bincount(cluster[rows], minlength=cluster.max() + 1)
-    is_small = size.min() < MIN_ROWS_PER_FEATURE * n_features
-    if len(size) == 1 or n_features > MAX_MIXTURE_FEATURES or is_small:
+    if len(size) == 1:
         return None
-    x, cluster = x[rows].astype(np.float64), cluster[rows]
+    x, cluster = x[rows], cluster[rows]
+    axes = principal_axes(x, MAX_MIXTURE_FEATURES + 1)
+    n_components = axes.shape[1]
+    is_small = size.min() < MIN_ROWS_PER_FEATURE * n_components
+    if n_components > MAX_MIXTURE_FEATURES or is_small:
+        return None
+    x = x @ axes
     mixtures = [_fit_mixture(x, cluster, kind) for kind in ("tied", "full")]
     mixture = min(mixtures, key=lambda candidate: candidate.bic(x))
     proba = mixture.predict_proba(x)
     assigned = proba.argmax(axis=1)
     claimed = proba.max(axis=1).mean() - MAX_OVERCONFIDENCE
     is_model = np.mean(assigned == cluster) >= max(claimed, MIN_ACCURACY)
-    return mixture if is_model and len(np.unique(assigned)) == len(size) else None
+    if not is_model or len(np.unique(assigned)) < len(size):
+        return None
+    return ClusterMixture(axes, mixture)
 
 
 def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMixture:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.stats import chi2
 
 from ..data import FeatureTable
-from .gaussians import shrunk_covariance
+from .gaussians import principal_axes, shrunk_covariance
 from .linkage import leaves_below
 
 __all__ = ["count_supported", "is_supported", "split_support"]
@@ -76,8 +76,8 @@ def split_support(
         Its standard error; infinite for a node with fewer than two samples.
     """
     order = rng.permutation(len(features))[:MAX_ROWS]
-    rows = features[torch.from_numpy(order).to(features.device)]
-    x, cluster = _principal_components(rows.numpy(force=True)), cluster[order]
+    rows = features[torch.from_numpy(order).to(features.device)].numpy(force=True)
+    x, cluster = rows @ principal_axes(rows, MAX_COMPONENTS), cluster[order]
     fold = np.arange(len(x)) % N_FOLDS
     n_leaves = len(merges) + 1
     is_member = leaves_below(merges)[:, cluster]
@@ -133,13 +133,6 @@ def count_supported(merges: NDArray[np.int64], gain: Array, error: Array) -> int
     for (left, right), kept in zip(merges, is_kept, strict=True):
         n_clusters.append(n_clusters[left] + n_clusters[right] if kept else 1)
     return n_clusters[-1]
-
-
-def _principal_components(x: Array) -> Array:
-    x = x - x.mean(axis=0)
-    n = x.shape[1]
-    largest = [max(0, n - MAX_COMPONENTS), n - 1]
-    return x @ eigh(x.T @ x, subset_by_index=largest)[1]
 
 
 def _held_out_log_density(

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from .._cache import Cache
 from ..data import FeatureTable, spread_values
-from .gaussians import overlapping_gaussians, refine_gaussians
+from .gaussians import ClusterMixture, overlapping_gaussians, refine_gaussians
 from .linkage import average_linkage, leaves_below
 from .micro_clusters import MicroClusters, SampleGraph
 from .n_clusters import count_supported, split_support
@@ -397,7 +396,7 @@ def _propose(
     return cluster[assignment], merges, height, costs
 
 
-def _mixture_proba(mixture: GaussianMixture, features: Tensor) -> Tensor:
+def _mixture_proba(mixture: ClusterMixture, features: Tensor) -> Tensor:
     """Return the posterior probabilities of a mixture, (batch, n_clusters)."""
     proba = mixture.predict_proba(features.numpy(force=True))
     return torch.from_numpy(proba).to(features)

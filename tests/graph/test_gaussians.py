@@ -12,6 +12,7 @@ from sktreevae.data import FeatureTable
 from sktreevae.graph import GraphOptions, NeighborGraph, gaussians
 from sktreevae.graph.gaussians import (
     overlapping_gaussians,
+    principal_axes,
     refine_gaussians,
     shrunk_covariance,
 )
@@ -25,6 +26,26 @@ def test_the_covariance_is_that_of_oracle_approximating_shrinkage(
     expected, _ = oas(sample)
     actual = shrunk_covariance(sample)
     np.testing.assert_allclose(actual, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_more", [0, 1, 3])
+def test_collinear_and_constant_features_have_no_axes(n_more, rng):
+    X = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 4 + n_more))
+    X = np.c_[X, np.full(200, 7.0)].astype(np.float32)
+    axes = principal_axes(X, 10)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(4), atol=1e-10)
+    centered = X - X.mean(axis=0)
+    np.testing.assert_allclose(centered @ axes @ axes.T, centered, atol=1e-4)
+
+
+def test_axes_are_those_of_the_largest_variance(rng):
+    X = rng.standard_normal((2000, 4)) * [1.0, 9.0, 1.0, 5.0]
+    axes = principal_axes(X, 2)
+    np.testing.assert_allclose(np.abs(axes), np.eye(4)[:, [3, 1]], atol=0.1)
+
+
+def test_equal_samples_have_one_axis():
+    assert principal_axes(np.ones((5, 3)), 2).shape == (3, 1)
 
 
 def touching(rng, n=600):
@@ -132,7 +153,7 @@ def test_components_are_numbered_as_the_clusters(rng):
     for numbers in ([0, 1, 2], [2, 0, 1]):
         cluster = np.array(numbers)[y]
         mixture = overlapping_gaussians(X, cluster, rng)
-        np.testing.assert_array_equal(mixture.predict(X), cluster)
+        np.testing.assert_array_equal(mixture.predict_proba(X).argmax(1), cluster)
 
 
 def moons(n):
@@ -157,6 +178,13 @@ def test_clusters_have_two_samples_for_each_feature(smallest, is_large, rng):
     assert (overlapping_gaussians(X, cluster, rng) is not None) == is_large
 
 
+def test_constant_features_do_not_change_the_mixture(rng):
+    X, cluster, _ = two_gaussians(rng)
+    Z = np.c_[np.full(len(X), 5.0), X, np.zeros((len(X), 2))]
+    one, two = (overlapping_gaussians(x, cluster, rng).predict_proba(x) for x in (X, Z))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
 def test_one_cluster_has_no_mixture(rng):
     X = rng.standard_normal((300, 2))
     assert overlapping_gaussians(X, np.zeros(300, dtype=int), rng) is None
@@ -173,7 +201,7 @@ def test_gaussians_share_a_covariance_if_theirs_are_equal(scale, expected, rng):
     cluster = np.arange(1000) % 2
     X = rng.standard_normal((1000, 3)) * np.where(cluster, scale, 1.0)[:, None]
     X[:, 0] += 20.0 * cluster
-    assert overlapping_gaussians(X, cluster, rng).covariance_type == expected
+    assert overlapping_gaussians(X, cluster, rng).mixture.covariance_type == expected
 
 
 def test_the_mixture_of_many_samples_is_that_of_a_part(rng, monkeypatch):
@@ -194,6 +222,8 @@ def test_the_mixture_of_many_samples_is_that_of_a_part(rng, monkeypatch):
 def test_a_mixture_follows_from_the_samples_alone(rng):
     X, cluster, _ = two_gaussians(rng, 400)
     np.random.seed(0)  # noqa: NPY002
-    one = overlapping_gaussians(X, cluster, rng).means_
+    one = overlapping_gaussians(X, cluster, rng).mixture.means_
     np.random.seed(1)  # noqa: NPY002
-    np.testing.assert_array_equal(one, overlapping_gaussians(X, cluster, rng).means_)
+    np.testing.assert_array_equal(
+        one, overlapping_gaussians(X, cluster, rng).mixture.means_
+    )

@@ -97,3 +97,19 @@ def test_splits_at_random_have_no_support(rng):
     gain, error = split_support(features, np.arange(600) % 4, merges, rng)
     assert (gain < 0.05).all()
     assert not n_clusters.is_supported(gain, error).any()
+
+
+@pytest.mark.parametrize("n_more", [0, 1, 4])
+def test_rotations_and_constant_features_do_not_change_the_support(n_more, rng):
+    X = rng.standard_normal((400, 4)) + 4.0 * np.eye(4)[np.arange(400) % 4]
+    tree = np.arange(400) % 4, np.array([[0, 1], [2, 3], [4, 5]])
+    rotation = np.linalg.qr(rng.standard_normal((4 + n_more, 4)))[0].T
+    one, two = (
+        split_support(
+            FeatureTable.from_tensor(torch.from_numpy(rows)),
+            *tree,
+            np.random.default_rng(0),
+        )
+        for rows in (X, X @ rotation + 5.0)
+    )
+    np.testing.assert_allclose(one, two, atol=1e-6)
