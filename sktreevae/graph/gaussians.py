@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -18,6 +19,7 @@ from .linkage import sum_members
 
 __all__ = [
     "ClusterMixture",
+    "mixture_partitions",
     "overlapping_gaussians",
     "principal_axes",
     "refine_gaussians",
@@ -209,6 +211,42 @@ def overlapping_gaussians(
     if not is_model or len(np.unique(assigned)) < len(size):
         return None
     return ClusterMixture(axes, mixture)
+
+
+def mixture_partitions(
+    x: Array, rows: NDArray[np.int64], cluster: NDArray[np.int64], seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return the partitions by Gaussian mixtures, by the start of the mixture.
+
+    Each component has a covariance of its own. Partitions that lose a cluster are left
+    out.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The samples.
+    rows : ndarray of int of shape (n_rows,)
+        Random samples; at most 5000 of them are fitted.
+    cluster : ndarray of int of shape (n_samples,)
+        A partition, 0 to n_clusters - 1.
+    seed : int
+        Seed of k-means.
+    """
+    rows = rows[:MAX_MIXTURE_ROWS]
+    n_clusters, n_features = cluster.max() + 1, x.shape[1]
+    sample, start = x[rows], cluster[rows]
+    if n_features == 0 or n_clusters == 1 or len(rows) <= n_clusters * (n_features + 1):
+        return {}
+    kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
+    starts = {"k-means": kmeans.fit(sample).labels_, "best restart": start}
+    partitions = {}
+    for name, start in starts.items():
+        if len(np.unique(start)) < n_clusters:
+            continue
+        labels = _fit_mixture(sample, start, "full").predict(x)
+        if len(np.unique(labels)) == n_clusters:
+            partitions[f"mixture from {name}"] = labels
+    return partitions
 
 
 def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMixture:

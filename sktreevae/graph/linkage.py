@@ -10,12 +10,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 __all__ = [
     "GRAPH_GAINS",
     "average_linkage",
     "cut_merges",
     "edge_density",
+    "genie_linkage",
     "graph_linkage",
     "leaves_below",
     "modularity_gain",
@@ -24,6 +26,8 @@ __all__ = [
     "sum_members",
     "ward_linkage",
 ]
+
+TINY = np.finfo(np.float64).tiny
 
 Array = NDArray[np.float64]
 
@@ -167,6 +171,58 @@ GRAPH_GAINS: dict[str, Gain] = {
 """Gains of the linkages that propose partitions, by name."""
 
 
+def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.int64]:
+    """Merge the nearest clusters while their sizes are equal enough.
+
+    This is Genie (Gagolewski et al. 2016): single linkage, but while the Gini index of
+    the sizes is above `max_gini`, only merges of a smallest cluster are allowed.
+
+    Parameters
+    ----------
+    distance : ndarray of shape (n_clusters, n_clusters)
+        Distances, symmetric.
+    size : ndarray of shape (n_clusters,)
+        Number of samples of each cluster.
+    max_gini : float
+        Gini index of the sizes, from 0 to 1, above which merges are restricted.
+
+    Returns
+    -------
+    merges : ndarray of int of shape (n_clusters - 1, 2)
+        The pairs that are merged, in the order in which they are.
+    """
+    n = len(size)
+    # Zeros are missing edges for scipy.
+    tree = minimum_spanning_tree(np.maximum(distance, TINY)).tocoo()
+    order = np.argsort(tree.data, kind="stable")
+    ends = np.stack([tree.row, tree.col])[:, order].astype(np.int64)
+    number = np.arange(n)
+    size = size.astype(np.float64)
+    is_cluster = np.ones(n, dtype=bool)
+    difference = np.abs(size[:, None] - size).sum() / 2
+    total = size.sum()
+    merges = np.empty((n - 1, 2), dtype=np.int64)
+    for step in range(n - 1):
+        sizes = size[is_cluster]
+        position = 0
+        if difference > max_gini * (len(sizes) - 1) * total:
+            is_allowed = (size[ends] == sizes.min()).any(axis=0)
+            position = int(is_allowed.argmax())
+        i, j = ends[:, position]
+        ends = np.delete(ends, position, axis=1)
+        ends[ends == j] = i
+        merges[step] = number[i], number[j]
+        number[i] = n + step
+        is_cluster[j] = False
+        merged = size[i] + size[j]
+        # Sum of the differences between the sizes of all pairs.
+        difference -= np.abs(sizes - size[i]).sum() + np.abs(sizes - size[j]).sum()
+        difference += np.abs(size[i] - size[j])
+        size[i] = merged
+        difference += np.abs(size[is_cluster] - merged).sum()
+    return merges
+
+
 def ward_linkage(
     centroid: Array, size: Array, component: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
@@ -277,10 +333,16 @@ def square_distances(x: Array) -> Array:
     return square
 
 
-def sum_members(rows: Array, cluster: NDArray[np.int64]) -> Array:
-    """Sum rows over the members of each cluster, (n_clusters, n_columns)."""
+def sum_members(
+    rows: Array, cluster: NDArray[np.int64], n_clusters: int | None = None
+) -> Array:
+    """Sum rows over the members of each cluster, (n_clusters, n_columns).
+
+    By default, the last cluster has members.
+    """
     n = len(cluster)
-    return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1))) @ rows
+    shape = None if n_clusters is None else (n_clusters, n)
+    return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1)), shape) @ rows
 
 
 def cut_merges(

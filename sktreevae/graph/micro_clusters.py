@@ -7,12 +7,12 @@ weights between a few hundred of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .density import Moments
 from .linkage import square_distances, sum_members
 from .separation import merge_small_groups
 
@@ -40,15 +40,27 @@ class SampleGraph:
     ----------
     edges : sparse array of shape (n_samples, n_samples)
         Weights of the edges, symmetric.
+    reachability : sparse array of shape (n_samples, n_samples)
+        Mutual reachability distances of neighbors, in one direction at least.
     spaces : tuple of ndarrays of shape (n_samples, n_dimensions)
         Positions of the samples in several spaces.
     component : ndarray of int of shape (n_samples,)
         Samples of different components stand apart; 0 to n_components - 1.
+    principal : ndarray of shape (n_samples, n_principal)
+        Principal components of the samples.
+    rows : ndarray of int of shape (n_rows,)
+        Random samples that densities are computed from, in random order.
+    seed : int
+        Seed of the starts of mixtures.
     """
 
     edges: sparse.csr_array
+    reachability: sparse.csr_array
     spaces: tuple[NDArray[np.floating], ...]
     component: NDArray[np.int64]
+    principal: Array
+    rows: NDArray[np.int64]
+    seed: int
 
     def split_by_component(self, assignment: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return groups none of which has samples of two components."""
@@ -74,6 +86,7 @@ class SampleGraph:
         pair = assignment[edges.row] * n_groups + assignment[edges.col]
         weight = np.bincount(pair, edges.data, n_groups**2)
         weight = weight.reshape(n_groups, n_groups)
+        total = weight.sum()
         centroids = tuple(
             sum_members(values, assignment) / size[:, None] for values in self.spaces
         )
@@ -81,7 +94,32 @@ class SampleGraph:
         weight = weight / weight.sum() + BACKGROUND_WEIGHT * kernel / kernel.sum()
         component = np.empty(n_groups, dtype=np.int64)
         component[assignment] = self.component
-        return MicroClusters(weight / weight.sum(), size, centroids, component)
+        half = np.arange(len(self.rows)) % 2
+        return MicroClusters(
+            weight / weight.sum(),
+            total,
+            size,
+            centroids,
+            component,
+            self._distances(assignment, centroids[-1]),
+            Moments.of_groups(
+                self.principal[self.rows], half, assignment[self.rows], n_groups
+            ),
+        )
+
+    def _distances(self, assignment: NDArray[np.int64], centroid: Array) -> Array:
+        """Return the distances between groups, (n_groups, n_groups).
+
+        They are the smallest reachability distance of neighbors in the two groups, or
+        the distance of the centroids if there are no such neighbors.
+        """
+        nearest = np.full((len(centroid), len(centroid)), np.inf)
+        edges = self.reachability.tocoo()
+        i, j = assignment[edges.row], assignment[edges.col]
+        np.minimum.at(nearest, (i, j), edges.data)
+        nearest = np.minimum(nearest, nearest.T)
+        far = np.sqrt(square_distances(centroid))
+        return np.where(np.isfinite(nearest), nearest, far)
 
     def cluster_shares(self, cluster: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the share of each cluster in the weight of a sample's edges.
@@ -103,36 +141,40 @@ class SampleGraph:
         return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def overlay(
-        self, partitions: list[NDArray[np.int64]], max_groups: int
-    ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+        self,
+        groups: NDArray[np.int64],
+        partitions: dict[str, NDArray[np.int64]],
+        max_groups: int,
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
         """Group the samples that are together in all partitions.
 
         Parameters
         ----------
-        partitions : list of ndarrays of int of shape (n_samples,)
-            Partitions, best first.
+        groups : ndarray of int of shape (n_samples,)
+            A partition that the groups refine.
+        partitions : dict of str to ndarray of int of shape (n_samples,)
+            Partitions by name, best first.
         max_groups : int
-            Maximum number of groups. The last partitions are left out if they would
-            cut the samples into more groups than that.
+            Maximum number of groups. Partitions that would cut the samples into more
+            groups are left out.
 
         Returns
         -------
         assignment : ndarray of int of shape (n_samples,)
             Group of each sample.
-        clusters : list of ndarrays of int of shape (n_groups,)
+        clusters : dict of str to ndarray of int of shape (n_groups,)
             The cluster of each group in each partition that is used.
         """
         used = []
-        assignment = np.zeros_like(self.component)
-        for labels in partitions:
+        assignment = self.split_by_component(groups)
+        for name, labels in partitions.items():
             pair = assignment * (labels.max() + 1) + labels
-            finer = self.split_by_component(np.unique(pair, return_inverse=True)[1])
-            if used and finer.max() >= max_groups:
-                break
-            assignment = finer
-            used.append(labels)
+            finer = np.unique(pair, return_inverse=True)[1]
+            if finer.max() < max_groups:
+                assignment = finer
+                used.append(name)
         first = np.unique(assignment, return_index=True)[1]
-        return assignment, [labels[first] for labels in used]
+        return assignment, {name: partitions[name][first] for name in used}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,23 +186,27 @@ class MicroClusters:
     edge_weight : ndarray of shape (n_groups, n_groups)
         Fraction of the weight of all edges between groups, symmetric. A random walk on
         the graph takes these steps with this frequency.
+    n_edges : float
+        Weight of all edges. The nearest neighbor of a sample has an edge of weight 1.
     size : ndarray of shape (n_groups,)
         Number of samples of each group.
     centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
         Mean positions of the groups in several spaces.
     component : ndarray of int of shape (n_groups,)
         Groups of different components stand apart; 0 to n_components - 1.
+    distance : ndarray of shape (n_groups, n_groups)
+        Distances between the nearest samples of two groups.
+    moments : Moments
+        Sums over the samples of each group.
     """
 
     edge_weight: Array
+    n_edges: float
     size: Array
     centroids: tuple[Array, ...]
     component: NDArray[np.int64]
-
-    @classmethod
-    def single(cls) -> Self:
-        """Return the group of a single sample."""
-        return cls(np.ones((1, 1)), np.ones(1), (), np.zeros(1, dtype=np.int64))
+    distance: Array
+    moments: Moments
 
     def flow(self) -> Array:
         """Return how often random walks start and end in each pair of groups.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +19,7 @@ __all__ = [
     "N_PROBES",
     "InvertedFileIndex",
     "kmeans_centers",
+    "mutual_reachability",
     "nearest_neighbors",
     "nearest_row",
 ]
@@ -47,6 +51,9 @@ a divisor of `BASE_BLOCK_SIZE`."""
 
 SUPERGROUP_SIZE = 16
 """Number of consecutive groups of which the search first keeps only the minimum."""
+
+REACHABILITY_NEIGHBORS = 3
+"""Number of neighbors whose distance is the density of a sample."""
 
 NEAREST_BLOCK_VALUES = 1 << 18
 """Number of distances that `nearest_row` computes at a time."""
@@ -182,6 +189,31 @@ class InvertedFileIndex:
         assignment = nearest_row(x, self._centers)
         counts = assignment.bincount(minlength=len(self._centers)).tolist()
         return assignment.argsort(stable=True).split(counts)
+
+
+def mutual_reachability(
+    index: NDArray[np.int64], distance: NDArray[np.floating]
+) -> sparse.csr_array:
+    """Return the mutual reachability distances of neighbors (Campello et al. 2013).
+
+    This is the distance, but at least the distance of either to its third neighbor, so
+    that single outliers aren't near to anything.
+
+    Parameters
+    ----------
+    index, distance : ndarrays of shape (n_samples, n_neighbors)
+        Neighbors of each sample and their distances, nearest first.
+
+    Returns
+    -------
+    reachability : sparse array of shape (n_samples, n_samples)
+        Zeros are stored, too.
+    """
+    n, k = index.shape
+    core = distance[:, min(REACHABILITY_NEIGHBORS, k) - 1]
+    reach = np.maximum(distance, np.maximum(core[:, None], core[index]))
+    starts = np.arange(0, n * k + 1, k)
+    return sparse.csr_array((reach.ravel(), index.ravel(), starts), (n, n))
 
 
 def nearest_row(queries: Tensor, base: Tensor) -> Tensor:

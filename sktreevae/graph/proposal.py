@@ -13,8 +13,15 @@ from scipy import sparse
 from torch import Tensor
 
 from .._cache import Cache
+from .._random import draw_seed
 from ..data import FeatureTable, spread_values
-from .gaussians import ClusterMixture, overlapping_gaussians, refine_gaussians
+from .density import principal_components
+from .gaussians import (
+    ClusterMixture,
+    mixture_partitions,
+    overlapping_gaussians,
+    refine_gaussians,
+)
 from .linkage import average_linkage, leaves_below
 from .micro_clusters import MicroClusters, SampleGraph
 from .n_clusters import count_supported, split_support
@@ -23,6 +30,7 @@ from .neighbors import (
     N_PROBES,
     InvertedFileIndex,
     kmeans_centers,
+    mutual_reachability,
     nearest_neighbors,
     nearest_row,
 )
@@ -35,6 +43,9 @@ __all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
 MIN_NEIGHBORS = 3
 """Minimum number of neighbors of a sample in the graph; log2 of the number of samples
 if that is larger."""
+
+MAX_DENSITY_ROWS = 20_000
+"""Maximum number of samples that the densities of clusters are computed from."""
 
 N_KMEANS_STEPS = 5
 """Number of steps of k-means; partitions don't improve with more."""
@@ -326,12 +337,16 @@ def _micro_clusterings(
     generator: torch.Generator,
 ) -> tuple[SampleGraph, list[MicroClustering], NDArray[np.float32]]:
     """Return the graph, the micro-clusters of each restart, and the spacing."""
-    n = len(landmarks)
+    n, seed = len(landmarks), draw_seed(generator)
     if n < 2:
-        assignment = np.zeros(n, dtype=np.int64)
-        graph = SampleGraph(sparse.csr_array((n, n)), (), assignment)
+        nothing = sparse.csr_array((n, n))
+        group = np.zeros(n, dtype=np.int64)
+        principal = np.empty((n, 0))
+        graph = SampleGraph(
+            nothing, nothing, (landmarks,), group, principal, group, seed
+        )
         spacing = np.zeros(n, dtype=np.float32)
-        return graph, [(assignment, MicroClusters.single())], spacing
+        return graph, [(group, graph.aggregate(group))] if n else [], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
     index, distance = nearest_neighbors(
         FeatureTable.from_tensor(x),
@@ -344,14 +359,19 @@ def _micro_clusterings(
     embedding = embed_graph(
         edges, generator, max_dense_samples=options.max_dense_samples
     )
+    order = torch.randperm(n, generator=generator, device=generator.device)
     graph = SampleGraph(
         edges,
+        mutual_reachability(index.numpy(force=True), distance.numpy(force=True)),
         (embedding.numpy(force=True), landmarks),
         find_separate_groups(index.numpy(force=True), edges),
+        principal_components(landmarks, seed),
+        order[:MAX_DENSITY_ROWS].numpy(force=True),
+        seed,
     )
-    has_restarts = n > n_micro_clusters == options.n_micro_clusters
+    n_restarts = options.n_restarts * options.n_micro_clusters // n_micro_clusters
     clusterings = []
-    for _ in range(options.n_restarts if has_restarts else 1):
+    for _ in range(max(1, n_restarts) if n > n_micro_clusters else 1):
         assignment = _micro_clusters(embedding, n_micro_clusters, generator)
         assignment = graph.split_by_component(assignment)
         clusterings.append((assignment, graph.aggregate(assignment)))
@@ -378,20 +398,19 @@ def _propose(
     max_combined: int,
 ) -> ClusterTree:
     """Propose a tree from the micro-clusters of all restarts."""
-    component = clusterings[0][1].merge_small_components(min_size)
     results = []
     for assignment, groups in clusterings:
-        cluster, costs = partition(groups, n_clusters, component[groups.component])
+        cluster, costs = partition(groups, n_clusters, min_size)
         results.append((min(costs.values()), cluster[assignment]))
-    if len(clusterings) > 1:
-        results.sort(key=itemgetter(0))
-        assignment, starts = graph.overlay(
-            [cluster for _, cluster in results], max_combined
-        )
-        groups = graph.aggregate(assignment)
-        cluster, costs = partition(
-            groups, n_clusters, component[groups.component], starts
-        )
+    results.sort(key=itemgetter(0))
+    best, *others = (cluster for _, cluster in results)
+    starts = {"restart 1": best}
+    starts |= mixture_partitions(graph.principal, graph.rows, best, graph.seed)
+    starts |= {f"restart {i}": cluster for i, cluster in enumerate(others, start=2)}
+    base = np.zeros_like(assignment) if others else assignment
+    assignment, starts = graph.overlay(base, starts, max(max_combined, base.max() + 1))
+    groups = graph.aggregate(assignment)
+    cluster, costs = partition(groups, n_clusters, min_size, starts)
     merges, height = average_linkage(groups.flow(), cluster, max_depth)
     return cluster[assignment], merges, height, costs
 

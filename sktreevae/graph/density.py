@@ -1,0 +1,161 @@
+"""Held-out density of Gaussian clusters, computed from sums over groups of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from .linkage import sum_members
+
+__all__ = ["Moments", "principal_components"]
+
+N_COMPONENTS = 10
+"""Number of principal components of the density. Covariances of more components depend
+on few samples each."""
+
+MIN_RELATIVE_VARIANCE = 1e-6
+"""Minimum variance of a component, and of a cluster along a component, relative to the
+variance of all samples along the first and along this component."""
+
+Array = NDArray[np.float64]
+
+
+def principal_components(x: NDArray[np.floating], seed: int) -> Array:
+    """Return the first principal components that vary, scaled to variance 1.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The samples.
+    seed : int
+        Starting point of the decomposition.
+
+    Returns
+    -------
+    components : ndarray of shape (n_samples, n_components)
+        No column if the samples are equal.
+    """
+    if not np.ptp(x, axis=0).any():
+        return np.empty((len(x), 0))
+    pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed)
+    components = pca.fit_transform(x.astype(np.float64))
+    variance = components.var(axis=0)
+    varies = variance > MIN_RELATIVE_VARIANCE * variance[0]
+    return components[:, varies] / np.sqrt(variance[varies])
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over the samples of groups, for two random halves of the samples.
+
+    Parameters
+    ----------
+    count : ndarray of shape (2, n_groups)
+        Number of samples.
+    total : ndarray of shape (2, n_groups, n_features)
+        Sum of the samples.
+    square : ndarray of shape (2, n_groups, n_features, n_features)
+        Sum of the outer products of the samples.
+    """
+
+    count: Array
+    total: Array
+    square: Array
+
+    @classmethod
+    def of_groups(
+        cls, x: Array, half: NDArray[np.int64], group: NDArray[np.int64], n_groups: int
+    ) -> Self:
+        """Sum over the samples of each group.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            The samples.
+        half : ndarray of int of shape (n_samples,)
+            Half of each sample, 0 or 1.
+        group : ndarray of int of shape (n_samples,)
+            Group of each sample, 0 to n_groups - 1.
+        n_groups : int
+            Number of groups.
+        """
+        n_samples, d = x.shape
+        products = (x[:, :, None] * x[:, None]).reshape(n_samples, d * d)
+        rows = np.hstack([np.ones((n_samples, 1)), x, products])
+        sums = sum_members(rows, half * n_groups + group, 2 * n_groups)
+        count, total, square = np.split(sums, [1, 1 + d], axis=1)
+        return cls(
+            count.reshape(2, n_groups),
+            total.reshape(2, n_groups, d),
+            square.reshape(2, n_groups, d, d),
+        )
+
+    def merge(self, cluster: NDArray[np.int64]) -> Self:
+        """Return the sums over clusters of groups, 0 to n_clusters - 1."""
+        n_clusters = cluster.max() + 1
+
+        def merged(sums: Array) -> Array:
+            rows = sums.reshape(len(cluster), -1)
+            return sum_members(rows, cluster, n_clusters).reshape(-1, *sums.shape[1:])
+
+        return type(self)(
+            *(
+                np.stack([merged(half) for half in sums])
+                for sums in (self.count, self.total, self.square)
+            )
+        )
+
+    def log_density(self) -> float:
+        """Return the held-out log-density of clusters, in nats per sample.
+
+        Each half of the samples fits a Gaussian to each cluster, and predicts features
+        and cluster of the samples in the other half: the completed log-likelihood of
+        Biernacki et al. (2000), without their approximation by the BIC. Covariances are
+        shrunk toward the covariance within clusters, with the weight of
+        ``n_features + 2`` samples.
+        """
+        n_samples = self.count.sum()
+        if n_samples == 0 or self.total.shape[2] == 0:
+            return 0.0
+        total = sum(self._log_density(1 - half, half) for half in (0, 1))
+        return total / n_samples
+
+    def _log_density(self, fit: int, held_out: int) -> float:
+        """Return the sum of the log-densities of one half by Gaussians of the other."""
+        count, total, square = self.count[fit], self.total[fit], self.square[fit]
+        n_clusters, d = total.shape
+        n_samples = count.sum()
+        if n_samples == 0:
+            return 0.0
+        eye = np.eye(d)
+        center = total.sum(axis=0) / n_samples
+        spread = square.sum(axis=0) / n_samples - np.outer(center, center)
+        spread += MIN_RELATIVE_VARIANCE * eye
+        is_empty = count == 0
+        mean = total / np.maximum(count, 1)[:, None]
+        mean[is_empty] = center
+        scatter = square - count[:, None, None] * _outer(mean, mean)
+        within = scatter.sum(axis=0) / n_samples + MIN_RELATIVE_VARIANCE * eye
+        weight = d + 2
+        covariance = scatter + weight * within
+        covariance /= (count + weight)[:, None, None]
+        covariance[is_empty] = spread
+        log_share = np.log((count + 0.5) / (n_samples + 0.5 * n_clusters))
+        count, total, square = (
+            sums[held_out] for sums in (self.count, self.total, self.square)
+        )
+        scatter = square - _outer(mean, total) - _outer(total, mean)
+        scatter += count[:, None, None] * _outer(mean, mean)
+        distance = np.einsum("kij,kji->k", np.linalg.inv(covariance), scatter)
+        log_det = np.linalg.slogdet(covariance).logabsdet
+        constant = log_share - 0.5 * (log_det + d * np.log(2 * np.pi))
+        return float(count @ constant - 0.5 * distance.sum())
+
+
+def _outer(a: Array, b: Array) -> Array:
+    """Return the outer products of rows, (n_rows, n_features, n_features)."""
+    return a[:, :, None] * b[:, None]
