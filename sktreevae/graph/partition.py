@@ -22,7 +22,13 @@ from .linkage import (
 )
 from .micro_clusters import MicroClusters
 
-__all__ = ["code_length", "partition", "partition_cost", "refine"]
+__all__ = [
+    "code_length",
+    "partition",
+    "partition_cost",
+    "refine",
+    "separated_partitions",
+]
 
 TINY = np.finfo(np.float64).tiny
 
@@ -58,9 +64,9 @@ def partition(
 ) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
-    Linkages of positions, distances and edges propose partitions, beside those that are
-    given. A local search improves each of them. Of all these partitions, the one of
-    minimum cost is returned.
+    Ward's linkage in each space and three linkages of the graph propose partitions,
+    beside those that are given. A local search improves each of them. Of all these
+    partitions, the one of minimum cost is returned.
 
     Parameters
     ----------
@@ -86,9 +92,19 @@ def partition(
     if n_clusters >= n_groups:
         candidates = {"micro-clusters": np.arange(n_groups)}
     else:
-        candidates = {**_linked(groups, n_clusters, min_size), **starts}
+        linkages = {
+            f"Ward's method, {space}": ward_linkage(centroid, groups.size)
+            for space, centroid in zip(SPACES, groups.centroids, strict=False)
+        }
+        for name, gain in GRAPH_GAINS.items():
+            linkages[name], _ = graph_linkage(groups.edge_weight, gain)
+        candidates = {
+            name: cut_merges(merges, n_groups, n_clusters)
+            for name, merges in linkages.items()
+        }
+        candidates |= starts
         candidates |= {
-            f"{name}, refined": refine(groups, cluster)
+            f"{name}, refined": refine(groups.edge_weight, cluster)
             for name, cluster in candidates.items()
         }
     costs = {
@@ -102,46 +118,55 @@ def partition(
     return candidates[min(candidates, key=rank)], costs
 
 
-def _linked(
-    groups: MicroClusters, n_clusters: int, min_size: float
+def separated_partitions(
+    groups: MicroClusters, n_clusters: int, min_size: float = 1
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the partitions that linkages propose, by the name of the linkage."""
+    """Return partitions into clusters that are separated, whatever their shape.
+
+    Clusters are unions of components, or parts of them if there are more clusters than
+    components. Others are those of Genie, for several limits of the Gini index.
+
+    Parameters
+    ----------
+    groups : MicroClusters
+        The micro-clusters, more than `n_clusters`.
+    n_clusters : int
+        Number of clusters.
+    min_size : float, default=1
+        Minimum number of samples of a component; smaller ones are merged into others.
+
+    Returns
+    -------
+    partitions : dict of str to ndarray of int of shape (n_groups,)
+        The partitions by name.
+    """
     n_groups = len(groups.size)
+    partitions = {}
+    for gini in MAX_GINI:
+        merges = genie_linkage(groups.distance, groups.size, gini)
+        partitions[f"Genie, {gini}"] = cut_merges(merges, n_groups, n_clusters)
     component = groups.merge_small_components(min_size)[groups.component]
     n_components = component.max() + 1
-    linkages = {}
-    for space, centroid in zip(SPACES, groups.centroids, strict=False):
-        linkages[f"Ward's method, {space}"] = ward_linkage(centroid, groups.size)
-    for gain, merge in GRAPH_GAINS.items():
-        linkages[gain] = graph_linkage(groups.edge_weight, merge)[0]
-    for gini in MAX_GINI:
-        name = f"Genie, {gini}"
-        linkages[name] = genie_linkage(groups.distance, groups.size, gini)
-    candidates = {
-        name: cut_merges(merges, n_groups, n_clusters)
-        for name, merges in linkages.items()
-    }
     if n_clusters <= n_components:
         merges, _ = average_linkage(groups.flow(), component)
         cluster = cut_merges(merges, n_components, n_clusters)[component]
-        candidates["components"] = cluster
-    else:
-        for gain, merge in GRAPH_GAINS.items():
-            merges = graph_linkage(groups.edge_weight, merge, component)[0]
+        partitions["components"] = cluster
+    elif n_components > 1:
+        for name, gain in GRAPH_GAINS.items():
+            merges, _ = graph_linkage(groups.edge_weight, gain, component)
             cluster = cut_merges(merges, n_groups, n_clusters)
-            candidates[f"components, {gain}"] = cluster
-    return candidates
+            partitions[f"components, {name}"] = cluster
+    return partitions
 
 
 def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     """Return the cost of a partition in bits.
 
-    The cost is a sum of three terms: the code length of the map equation; the logarithm
-    of the conductance of the clusters, the probability that a random walk leaves its
-    cluster; and minus the held-out density of Gaussian clusters. For a given number of
-    clusters, the code length alone would rather cut a large group in two than separate
-    a small one, even if no edge leads to it. The graph alone doesn't tell the shapes of
-    clusters that overlap.
+    The cost is the sum of three terms: the code length of the map equation, the
+    conductance of the clusters, and minus the held-out density of Gaussian clusters.
+    For a given number of clusters, the code length alone would rather cut a large group
+    in two than separate a small one, even if no edge leads to it. The graph alone
+    doesn't show where clusters that overlap have their boundary.
 
     Parameters
     ----------
@@ -150,19 +175,15 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     cluster : ndarray of int of shape (n_groups,)
         Cluster of each node.
     """
-    cost = graph_cost(groups, cluster)
+    volume, cut = _volumes(groups.edge_weight, cluster)
+    cost = _code(volume, cut) + CONDUCTANCE_WEIGHT * _separation(
+        volume, cut, groups.n_edges
+    )
     n_components = groups.moments.total.shape[2]
     if n_components > 0:
         density = groups.moments.merge(cluster).log_density() / np.log(2)
         cost -= DENSITY_WEIGHT / n_components * density
     return cost
-
-
-def graph_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
-    """Return the part of the cost that depends on the graph; see `partition_cost`."""
-    volume, cut = _volumes(groups.edge_weight, cluster)
-    code = _cluster_code(volume, cut, groups.n_edges, len(volume))
-    return float(_plogp(cut.sum()) + code.sum())
 
 
 def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
@@ -180,26 +201,28 @@ def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     cluster : ndarray of int of shape (n_nodes,)
         Cluster of each node.
     """
-    volume, cut = _volumes(edge_weight, cluster)
-    return float(_plogp(cut.sum()) + _map_equation(volume, cut).sum())
+    return _code(*_volumes(edge_weight, cluster))
 
 
-def refine(groups: MicroClusters, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Move nodes, one at a time, to the cluster where the graph's cost is lowest.
+def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Move nodes, one at a time, to the cluster where the code is shortest.
+
+    The other terms of the cost aren't searched: where clusters touch, a search finds
+    partitions of low conductance that are no clusters.
 
     Parameters
     ----------
-    groups : MicroClusters
-        The nodes of the graph.
-    cluster : ndarray of int of shape (n_groups,)
+    edge_weight : ndarray of shape (n_nodes, n_nodes)
+        Weights between the nodes of a graph, symmetric, of sum 1.
+    cluster : ndarray of int of shape (n_nodes,)
         A partition.
 
     Returns
     -------
-    cluster : ndarray of int of shape (n_groups,)
-        A partition into as many clusters, of no greater `graph_cost`.
+    cluster : ndarray of int of shape (n_nodes,)
+        A partition into as many clusters, of no greater code length.
     """
-    search = _LocalSearch(groups, cluster)
+    search = _LocalSearch(edge_weight, cluster)
     for _ in range(MAX_SWEEPS):
         if not search.sweep():
             break
@@ -211,16 +234,15 @@ class _LocalSearch:
 
     Parameters
     ----------
-    groups : MicroClusters
-        The nodes of the graph.
-    cluster : ndarray of int of shape (n_groups,)
+    edge_weight : ndarray of shape (n_nodes, n_nodes)
+        Weights between nodes.
+    cluster : ndarray of int of shape (n_nodes,)
         The partition.
     """
 
-    def __init__(self, groups: MicroClusters, cluster: NDArray[np.int64]) -> None:
+    def __init__(self, edge_weight: Array, cluster: NDArray[np.int64]) -> None:
         self.cluster = cluster.copy()
-        self._edge_weight = edge_weight = groups.edge_weight
-        self._n_edges = groups.n_edges
+        self._edge_weight = edge_weight
         self._nodes = np.arange(len(cluster))
         self._node_volume = edge_weight.sum(axis=1)
         self._node_cut = self._node_volume - edge_weight.diagonal()
@@ -243,7 +265,7 @@ class _LocalSearch:
         return bool(can_move.any())
 
     def _changes(self, nodes: NDArray[np.int64]) -> Array:
-        """Return the change of the graph's cost if each node joins each cluster.
+        """Return the change of the code length if each node joins each cluster.
 
         Parameters
         ----------
@@ -261,19 +283,16 @@ class _LocalSearch:
         # Changes of the cuts of the cluster that a node joins, and of that it leaves.
         joined = self._node_cut[nodes] - 2 * self._links[:, nodes]
         left = -joined[current]
-        code = self._code(self._volume, self._cut)
+        code = _cluster_code(self._volume, self._cut)
         total = self._cut.sum()
         change = _plogp(total + left + joined) - _plogp(total)
         change -= code[:, None] + code[old]
         volume, cut = self._volume[:, None], self._cut[:, None]
-        change += self._code(volume + node_volume, cut + joined)
-        change += self._code(self._volume[old] - node_volume, self._cut[old] + left)
+        change += _cluster_code(volume + node_volume, cut + joined)
+        change += _cluster_code(self._volume[old] - node_volume, self._cut[old] + left)
         change[current] = 0
         change[:, self._count[old] == 1] = 0
         return change
-
-    def _code(self, volume: Array, cut: Array) -> Array:
-        return _cluster_code(volume, cut, self._n_edges, len(self._volume))
 
     def _move(self, node: int, new: int) -> None:
         """Move a node to another cluster."""
@@ -296,22 +315,28 @@ def _volumes(edge_weight: Array, cluster: NDArray[np.int64]) -> tuple[Array, Arr
     return volume, volume - np.bincount(cluster, inside)
 
 
-def _map_equation(volume: Array, cut: Array) -> Array:
+def _code(volume: Array, cut: Array) -> float:
+    """Return the code length in bits."""
+    return float(_plogp(cut.sum()) + _cluster_code(volume, cut).sum())
+
+
+def _cluster_code(volume: Array, cut: Array) -> Array:
     """Return the part of the code length, in bits, that depends on each cluster."""
     return _plogp(cut + volume) - 2 * _plogp(cut)
 
 
-def _cluster_code(volume: Array, cut: Array, n_edges: float, n_clusters: int) -> Array:
-    """Return the part of the graph's cost, in bits, that depends on each cluster.
+def _separation(volume: Array, cut: Array, n_edges: float) -> float:
+    """Return the mean logarithm of the conductance of clusters, in bits.
 
-    The conductance has the prior of half an edge in either direction, so that a small
-    cluster without an edge that leaves it is less certain than a large one.
+    The conductance is the probability that a random walk leaves its cluster. The mean
+    over steps is added to the mean over clusters, so that small clusters count, too.
+    Half an edge that leaves a cluster and half an edge that doesn't are added to those
+    of each cluster, so that it is less certain that a small cluster is separated.
     """
     # Rounding may make a cut negative.
-    left = np.maximum(cut, 0) * n_edges + 0.5
-    conductance = left / (np.maximum(volume, 0) * n_edges + 1)
-    weight = CONDUCTANCE_WEIGHT * (volume + 1 / n_clusters)
-    return _map_equation(volume, cut) + weight * np.log2(conductance)
+    leaving = np.maximum(cut, 0) * n_edges + 0.5
+    log_conductance = np.log2(leaving / (volume * n_edges + 1))
+    return float(log_conductance @ volume + log_conductance.mean())
 
 
 def _plogp(p: Array) -> Array:

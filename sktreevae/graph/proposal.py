@@ -34,7 +34,7 @@ from .neighbors import (
     nearest_neighbors,
     nearest_row,
 )
-from .partition import partition
+from .partition import partition, separated_partitions
 from .separation import find_separate_groups
 from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
@@ -398,17 +398,26 @@ def _propose(
     max_combined: int,
 ) -> ClusterTree:
     """Propose a tree from the micro-clusters of all restarts."""
-    results = []
-    for assignment, groups in clusterings:
+    assignment, groups = clusterings[0]
+    separated = {}
+    if n_clusters < len(groups.size):
+        separated = separated_partitions(groups, n_clusters, min_size)
+    cluster, costs = partition(groups, n_clusters, min_size, separated)
+    results = [(min(costs.values()), cluster[assignment])]
+    for restart, groups in clusterings[1:]:
         cluster, costs = partition(groups, n_clusters, min_size)
-        results.append((min(costs.values()), cluster[assignment]))
+        results.append((min(costs.values()), cluster[restart]))
     results.sort(key=itemgetter(0))
     best, *others = (cluster for _, cluster in results)
-    starts = {"restart 1": best}
-    starts |= mixture_partitions(graph.principal, graph.rows, best, graph.seed)
-    starts |= {f"restart {i}": cluster for i, cluster in enumerate(others, start=2)}
+    starts = {
+        "best restart": best,
+        **mixture_partitions(graph.principal, graph.rows, best, graph.seed),
+        **{name: cluster[assignment] for name, cluster in separated.items()},
+        **{f"restart {i}": cluster for i, cluster in enumerate(others, start=2)},
+    }
     base = np.zeros_like(assignment) if others else assignment
-    assignment, starts = graph.overlay(base, starts, max(max_combined, base.max() + 1))
+    max_groups = max(max_combined, base.max() + 1)
+    assignment, starts = graph.overlay(base, starts, max_groups)
     groups = graph.aggregate(assignment)
     cluster, costs = partition(groups, n_clusters, min_size, starts)
     merges, height = average_linkage(groups.flow(), cluster, max_depth)
