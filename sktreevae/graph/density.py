@@ -17,6 +17,9 @@ N_COMPONENTS = 10
 """Number of principal components of the density. Covariances of more components depend
 on few samples each."""
 
+MAX_RANK_ROWS = 1000
+"""Maximum number of samples that dimensions are counted on."""
+
 MIN_RELATIVE_VARIANCE = 1e-6
 """Minimum variance of a component, and of a cluster along a component, relative to the
 variance of all samples along the first and along this component."""
@@ -24,28 +27,42 @@ variance of all samples along the first and along this component."""
 Array = NDArray[np.float64]
 
 
-def principal_components(x: NDArray[np.floating], seed: int) -> Array:
-    """Return the first principal components that vary, scaled to variance 1.
+def principal_components(
+    x: NDArray[np.floating], rows: NDArray[np.int64], seed: int
+) -> tuple[Array, int]:
+    """Return the first principal components, and the number of dimensions that vary.
+
+    Features that are constant, or linear functions of others, add no dimension.
 
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_features)
         The samples.
+    rows : ndarray of int of shape (n_rows,)
+        Random samples, in random order.
     seed : int
         Starting point of the decomposition.
 
     Returns
     -------
     components : ndarray of shape (n_samples, n_components)
-        No column if the samples are equal.
+        Scaled to variance 1. No column if the samples are equal.
+    n_dimensions : int
+        Number of dimensions of the features.
     """
     if not np.ptp(x, axis=0).any():
-        return np.empty((len(x), 0))
+        return np.empty((len(x), 0)), 0
+    sample = x[rows[:MAX_RANK_ROWS]].astype(np.float64)
+    sample -= sample.mean(axis=0)
+    gram = sample @ sample.T if len(sample) < x.shape[1] else sample.T @ sample
+    variance = np.linalg.eigvalsh(gram)
+    n_dimensions = int((variance > MIN_RELATIVE_VARIANCE * variance[-1]).sum())
     pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed)
     components = pca.fit_transform(x.astype(np.float64))
     variance = components.var(axis=0)
     varies = variance > MIN_RELATIVE_VARIANCE * variance[0]
-    return components[:, varies] / np.sqrt(variance[varies])
+    components = components[:, varies] / np.sqrt(variance[varies])
+    return np.ascontiguousarray(components), n_dimensions
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +104,11 @@ class Moments:
         products = (x[:, :, None] * x[:, None]).reshape(n_samples, d * d)
         rows = np.hstack([np.ones((n_samples, 1)), x, products])
         sums = sum_members(rows, half * n_groups + group, 2 * n_groups)
-        count, total, square = np.split(sums, [1, 1 + d], axis=1)
+        # Copies: a cache takes views of other strides for other arrays.
         return cls(
-            count.reshape(2, n_groups),
-            total.reshape(2, n_groups, d),
-            square.reshape(2, n_groups, d, d),
+            sums[:, 0].reshape(2, n_groups).copy(),
+            sums[:, 1 : 1 + d].reshape(2, n_groups, d).copy(),
+            sums[:, 1 + d :].reshape(2, n_groups, d, d).copy(),
         )
 
     def merge(self, cluster: NDArray[np.int64]) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,14 @@ MIN_VARIANCE = 1e-12
 
 MAX_STEPS = 20
 """Maximum number of steps of `refine_gaussians`."""
+
+NEIGHBOR_WEIGHT = 10.0
+"""Weight of the neighbors in `refine_gaussians`. Without them, the 77 clusters of
+questions to a bank become worse than the partition of the graph; with 30, the clusters
+of posts in 20 groups don't improve as much."""
+
+MIN_SHARE = 0.01
+"""Lower bound of the share of a cluster among the neighbors."""
 
 MAX_COVARIANCE_ROWS = 20_000
 """Maximum number of samples that the common covariance is computed from."""
@@ -120,14 +129,16 @@ def principal_axes(x: NDArray[np.floating], max_components: int) -> Array:
 def refine_gaussians(
     x: NDArray[np.floating],
     cluster: NDArray[np.int64],
+    shares: Callable[[NDArray[np.int64]], NDArray[np.floating]],
     generator: torch.Generator | np.random.Generator,
     min_size: float = 1,
 ) -> NDArray[np.int64]:
-    """Move samples to the cluster whose Gaussian makes them most probable.
+    """Move samples to the cluster that their Gaussian and their neighbors favor.
 
-    All Gaussians have the same covariance and weight. Means and covariance are computed
-    anew after each step, until no sample moves (classification EM, Celeux and Govaert
-    1992). The clusters that result are separated by linear discriminants.
+    All Gaussians have the same covariance and weight. The logarithm of the share of a
+    cluster among the neighbors is added to its log-density, as in a Potts model. Means,
+    covariance and shares are computed anew after each step, until no sample moves
+    (classification EM, Celeux and Govaert 1992).
 
     Parameters
     ----------
@@ -135,6 +146,9 @@ def refine_gaussians(
         The samples.
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
+    shares : callable
+        Returns the share of each cluster of a partition among the neighbors of each
+        sample, (n_samples, n_clusters).
     generator : torch.Generator or numpy.random.Generator
         Draws the samples that the covariance is computed from, if there are many.
     min_size : float, default=1
@@ -154,7 +168,9 @@ def refine_gaussians(
         factor = cho_factor(shrunk_covariance(residual))
         weight = cho_solve(factor, mean.T)
         bias = -0.5 * (mean.T * weight).sum(axis=0)
-        new = (x @ weight.astype(x.dtype) + bias).argmax(axis=1)
+        score = x @ weight.astype(x.dtype) + bias
+        score += NEIGHBOR_WEIGHT * np.log(shares(cluster) + MIN_SHARE)
+        new = score.argmax(axis=1)
         if np.bincount(new, minlength=n_clusters).min() < min_size:
             break
         moved, cluster = (new != cluster).any(), new

@@ -48,6 +48,8 @@ class SampleGraph:
         Samples of different components stand apart; 0 to n_components - 1.
     principal : ndarray of shape (n_samples, n_principal)
         Principal components of the samples.
+    n_dimensions : int
+        Number of dimensions of the samples, of which these are the first.
     rows : ndarray of int of shape (n_rows,)
         Random samples that densities are computed from, in random order.
     seed : int
@@ -59,6 +61,7 @@ class SampleGraph:
     spaces: tuple[NDArray[np.floating], ...]
     component: NDArray[np.int64]
     principal: Array
+    n_dimensions: int
     rows: NDArray[np.int64]
     seed: int
 
@@ -105,6 +108,7 @@ class SampleGraph:
             Moments.of_groups(
                 self.principal[self.rows], half, assignment[self.rows], n_groups
             ),
+            self.n_dimensions,
         )
 
     def _distances(self, assignment: NDArray[np.int64], centroid: Array) -> Array:
@@ -197,7 +201,9 @@ class MicroClusters:
     distance : ndarray of shape (n_groups, n_groups)
         Distances between the nearest samples of two groups.
     moments : Moments
-        Sums over the samples of each group.
+        Sums over the principal components of the samples of each group.
+    n_dimensions : int
+        Number of dimensions of the samples, of which these components are the first.
     """
 
     edge_weight: Array
@@ -207,6 +213,7 @@ class MicroClusters:
     component: NDArray[np.int64]
     distance: Array
     moments: Moments
+    n_dimensions: int
 
     def flow(self) -> Array:
         """Return how often random walks start and end in each pair of groups.

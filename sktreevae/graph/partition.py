@@ -43,8 +43,8 @@ CONDUCTANCE_WEIGHT = 0.2
 sum of the cluster's share of the samples and its share of the clusters."""
 
 DENSITY_WEIGHT = 1.5
-"""Weight of the held-out density, in bits per sample and principal component, in the
-cost of a partition."""
+"""Weight of the held-out density, in bits per sample and dimension, in the cost of a
+partition. Of many dimensions, the density knows few, and so it weighs less."""
 
 MAX_GINI = 0.1, 0.3, 0.5, 0.7
 """Gini indices of the linkages that keep the sizes of clusters equal; see
@@ -179,10 +179,9 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     cost = _code(volume, cut) + CONDUCTANCE_WEIGHT * _separation(
         volume, cut, groups.n_edges
     )
-    n_components = groups.moments.total.shape[2]
-    if n_components > 0:
+    if groups.n_dimensions > 0:
         density = groups.moments.merge(cluster).log_density() / np.log(2)
-        cost -= DENSITY_WEIGHT / n_components * density
+        cost -= DENSITY_WEIGHT * density / groups.n_dimensions
     return cost
 
 
@@ -326,17 +325,21 @@ def _cluster_code(volume: Array, cut: Array) -> Array:
 
 
 def _separation(volume: Array, cut: Array, n_edges: float) -> float:
-    """Return the mean logarithm of the conductance of clusters, in bits.
+    """Return the mean logarithm of the relative conductance of clusters, in bits.
 
-    The conductance is the probability that a random walk leaves its cluster. The mean
-    over steps is added to the mean over clusters, so that small clusters count, too.
-    Half an edge that leaves a cluster and half an edge that doesn't are added to those
-    of each cluster, so that it is less certain that a small cluster is separated.
+    The conductance is the probability that a random walk leaves its cluster. It is
+    relative to the probability that a random step does, so that a cluster of almost all
+    samples isn't separated for its size alone. The mean over steps is added to the mean
+    over clusters, so that small clusters count, too. Half an edge that leaves a cluster
+    and half an edge that doesn't are added to those of each cluster, so that it is less
+    certain that a small cluster is separated.
     """
     # Rounding may make a cut negative.
     leaving = np.maximum(cut, 0) * n_edges + 0.5
-    log_conductance = np.log2(leaving / (volume * n_edges + 1))
-    return float(log_conductance @ volume + log_conductance.mean())
+    conductance = leaving / (volume * n_edges + 1)
+    by_chance = ((1 - volume) * n_edges + 0.5) / (n_edges + 1)
+    log_ratio = np.log2(conductance / by_chance)
+    return float(log_ratio @ volume + log_ratio.mean())
 
 
 def _plogp(p: Array) -> Array:

@@ -72,10 +72,10 @@ class GraphOptions:
     n_micro_clusters_per_cluster : int
         Minimum number of micro-clusters relative to the number of clusters.
     n_restarts : int
-        Number of random starts of the micro-clusters, if there are `n_micro_clusters`
-        of them. Their partitions are combined: the samples that are together in all of
-        them are the micro-clusters of the last partition. More micro-clusters take
-        longer and vary less, so they have one start.
+        Number of random starts of the micro-clusters. Their partitions are combined:
+        the samples that are together in all of them are the micro-clusters of the last
+        partition. More micro-clusters than `n_micro_clusters` take longer and vary
+        less, so they have fewer starts.
     max_combined_micro_clusters : int
         Maximum number of micro-clusters of the last partition. It combines fewer
         partitions, those of least cost, if all of them would cut the samples into more.
@@ -99,7 +99,7 @@ class GraphOptions:
     n_micro_clusters: int = 320
     n_micro_clusters_per_cluster: int = 5
     n_restarts: int = 10
-    max_combined_micro_clusters: int = 1000
+    max_combined_micro_clusters: int = 2000
     max_clusters: int = 64
     min_mean_cluster_size: int = 8
     max_exact_rows: int = MAX_EXACT_ROWS
@@ -270,7 +270,9 @@ class NeighborGraph:
         )
         if self._options.round_clusters:
             rows = self._landmarks.numpy(force=True)
-            labels = refine_gaussians(rows, labels, self._generator, min_size)
+            labels = refine_gaussians(
+                rows, labels, self._graph.cluster_shares, self._generator, min_size
+            )
         return labels, merges, height, costs
 
     def _extend(self, values: NDArray) -> Tensor:
@@ -343,7 +345,7 @@ def _micro_clusterings(
         group = np.zeros(n, dtype=np.int64)
         principal = np.empty((n, 0))
         graph = SampleGraph(
-            nothing, nothing, (landmarks,), group, principal, group, seed
+            nothing, nothing, (landmarks,), group, principal, 0, group, seed
         )
         spacing = np.zeros(n, dtype=np.float32)
         return graph, [(group, graph.aggregate(group))] if n else [], spacing
@@ -360,13 +362,14 @@ def _micro_clusterings(
         edges, generator, max_dense_samples=options.max_dense_samples
     )
     order = torch.randperm(n, generator=generator, device=generator.device)
+    rows = order[:MAX_DENSITY_ROWS].numpy(force=True)
     graph = SampleGraph(
         edges,
         mutual_reachability(index.numpy(force=True), distance.numpy(force=True)),
         (embedding.numpy(force=True), landmarks),
         find_separate_groups(index.numpy(force=True), edges),
-        principal_components(landmarks, seed),
-        order[:MAX_DENSITY_ROWS].numpy(force=True),
+        *principal_components(landmarks, rows, seed),
+        rows,
         seed,
     )
     n_restarts = options.n_restarts * options.n_micro_clusters // n_micro_clusters

@@ -60,14 +60,28 @@ def test_clusters_of_a_common_covariance_are_found(rng):
     X, y = touching(rng)
     start = np.where(rng.random(len(y)) < 0.4, rng.integers(3, size=len(y)), y)
     assert adjusted_rand_score(y, start) < 0.6
-    assert adjusted_rand_score(y, refine_gaussians(X, start, rng)) > 0.85
+    assert adjusted_rand_score(y, refine_gaussians(X, start, alike, rng)) > 0.85
 
 
 def test_the_result_is_that_of_its_own_linear_discriminants(rng):
     X, y = touching(rng, 3000)
-    cluster = refine_gaussians(X, y, rng)
+    cluster = refine_gaussians(X, y, alike, rng)
     model = LinearDiscriminantAnalysis(priors=np.full(3, 1 / 3)).fit(X, cluster)
     assert np.mean(model.predict(X) == cluster) > 0.999
+
+
+def alike(cluster):
+    """All clusters have the same share of the neighbors of every sample."""
+    n_clusters = cluster.max() + 1
+    return np.full((len(cluster), n_clusters), 1 / n_clusters)
+
+
+def test_neighbors_decide_where_gaussians_do_not(rng):
+    X = np.repeat([[0.0], [1.0], [0.5]], [40, 40, 2], axis=0)
+    cluster = np.repeat([0, 1, 0], [40, 40, 2])
+    share = np.eye(2)[np.repeat([0, 1], [40, 42])]
+    moved = refine_gaussians(X, cluster, lambda _: share, rng)
+    np.testing.assert_array_equal(moved, np.repeat([0, 1], [40, 42]))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -87,33 +101,35 @@ def test_embeddings_are_clustered_as_well_as_by_kmeans(seed):
 
 def test_a_result_does_not_change_again(rng):
     X, y = touching(rng)
-    cluster = refine_gaussians(X, y, rng)
-    np.testing.assert_array_equal(refine_gaussians(X, cluster, rng), cluster)
+    cluster = refine_gaussians(X, y, alike, rng)
+    np.testing.assert_array_equal(refine_gaussians(X, cluster, alike, rng), cluster)
 
 
 def test_no_cluster_is_lost(rng):
     X = rng.standard_normal((60, 3))
     cluster = np.r_[np.arange(30), np.zeros(30, dtype=int)]
-    assert len(np.unique(refine_gaussians(X, cluster, rng))) == 30
+    assert len(np.unique(refine_gaussians(X, cluster, alike, rng))) == 30
 
 
 def test_no_cluster_becomes_too_small(rng):
     X, y = touching(rng, 300)
     start = np.where(rng.random(300) < 0.6, rng.integers(3, size=300), y)
     for min_size in (1, 95, 300):
-        size = np.bincount(refine_gaussians(X, start, rng, min_size), minlength=3)
+        size = np.bincount(
+            refine_gaussians(X, start, alike, rng, min_size), minlength=3
+        )
         assert size.min() >= min(min_size, np.bincount(start).min())
 
 
 def test_equal_samples_stay_where_they_are(rng):
     cluster = np.array([0, 0, 1, 1, 1])
-    result = refine_gaussians(np.ones((5, 2)), cluster, rng)
+    result = refine_gaussians(np.ones((5, 2)), cluster, alike, rng)
     np.testing.assert_array_equal(result, cluster)
 
 
 def test_one_cluster_stays_one(rng):
     assert not refine_gaussians(
-        rng.standard_normal((9, 2)), np.zeros(9, int), rng
+        rng.standard_normal((9, 2)), np.zeros(9, int), alike, rng
     ).any()
 
 
@@ -125,7 +141,7 @@ def test_the_covariance_of_many_samples_is_that_of_a_part(rng, monkeypatch):
     monkeypatch.setattr(
         gaussians, "shrunk_covariance", lambda x: sizes.append(len(x)) or original(x)
     )
-    assert adjusted_rand_score(y, refine_gaussians(X, y, rng)) > 0.9
+    assert adjusted_rand_score(y, refine_gaussians(X, y, alike, rng)) > 0.9
     assert set(sizes) == {gaussians.MAX_COVARIANCE_ROWS}
 
 

@@ -12,6 +12,7 @@ from sktreevae.graph.linkage import (
     average_linkage,
     cut_merges,
     edge_density,
+    genie_linkage,
     graph_linkage,
     leaves_below,
     modularity_gain,
@@ -201,3 +202,54 @@ def test_leaves_below_a_node_are_those_of_its_branches(n, seed):
     is_below = leaves_below(merges)
     assert is_below.shape == (2 * n - 1, n)
     assert [set(np.flatnonzero(row)) for row in is_below] == expected
+
+
+def gini(sizes):
+    """The Gini index, from the differences of all pairs."""
+    sizes = np.array(sizes, dtype=float)
+    n = len(sizes)
+    differences = np.abs(sizes[:, None] - sizes).sum() / 2
+    return differences / ((n - 1) * sizes.sum())
+
+
+@given(st.integers(2, 12), st.sampled_from([0.0, 0.3, 0.7, 1.0]), st.integers(0, 99))
+def test_genie_merges_the_nearest_clusters_that_keep_sizes_equal(n, max_gini, seed):
+    rng = np.random.default_rng(seed)
+    distance = square_distances(rng.standard_normal((n, 2)))
+    size = rng.integers(1, 9, n).astype(float)
+    merges = genie_linkage(distance, size, max_gini)
+    clusters = {i: [i] for i in range(n)}
+    for step, (i, j) in enumerate(merges.tolist()):
+        total = {c: size[members].sum() for c, members in clusters.items()}
+        nearest = {
+            (a, b): distance[np.ix_(clusters[a], clusters[b])].min()
+            for a, b in itertools.combinations(clusters, 2)
+        }
+        if gini(list(total.values())) > max_gini + 1e-12:
+            least = min(total.values())
+            nearest = {
+                pair: d
+                for pair, d in nearest.items()
+                if least in (total[pair[0]], total[pair[1]])
+            }
+        merged = nearest[tuple(sorted((i, j)))]
+        # Genie considers the edges of the minimum spanning tree only.
+        assert merged >= min(nearest.values())
+        if max_gini == 1.0:
+            assert merged == min(nearest.values())
+        clusters[n + step] = clusters.pop(i) + clusters.pop(j)
+    assert len(clusters) == 1
+
+
+def test_genie_keeps_small_clusters_only_if_it_may():
+    place = np.r_[np.linspace(0, 1, 40), 2.0][:, None]
+    distance, size = square_distances(place), np.ones(41)
+    alone = cut_merges(genie_linkage(distance, size, 1.0), 41, 2)
+    assert sorted(np.bincount(alone)) == [1, 40]
+    equal = cut_merges(genie_linkage(distance, size, 0.1), 41, 2)
+    assert np.bincount(equal).min() > 10
+
+
+def test_equal_samples_have_a_genie_linkage():
+    merges = genie_linkage(np.zeros((5, 5)), np.ones(5), 0.3)
+    assert cut_merges(merges, 5, 2).max() == 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sktreevae.graph.micro_clusters import SampleGraph
+from .cases import sample_graph
 
 
 def make_graph(n, seed):
@@ -12,8 +12,7 @@ def make_graph(n, seed):
     rng = np.random.default_rng(seed)
     weight = np.triu(rng.random((n, n)) * rng.integers(2, size=(n, n)), 1)
     weight = (weight + weight.T).astype(np.float32)
-    component = np.zeros(n, dtype=np.int64)
-    return SampleGraph(sparse.csr_array(weight), (), component), weight
+    return sample_graph(sparse.csr_array(weight)), weight
 
 
 @given(st.integers(2, 30), st.integers(1, 5), st.integers(0, 99))
@@ -42,13 +41,13 @@ def test_shares_of_clusters_sum_to_one(n, seed):
 @pytest.mark.parametrize("weight", [0.25, 1.0])
 def test_the_own_edge_has_weight_one(weight):
     edges = sparse.csr_array(np.array([[0.0, weight], [weight, 0.0]], np.float32))
-    graph = SampleGraph(edges, (), np.zeros(2, dtype=np.int64))
+    graph = sample_graph(edges)
     share = graph.cluster_shares(np.array([0, 1]))
     own, other = 1 / (1 + weight), weight / (1 + weight)
     np.testing.assert_allclose(share, [[own, other], [other, own]], rtol=1e-6)
 
 
 def test_samples_without_edges_belong_to_their_cluster():
-    graph = SampleGraph(sparse.csr_array((3, 3)), (), np.zeros(3, dtype=np.int64))
+    graph = sample_graph(sparse.csr_array((3, 3)))
     share = graph.cluster_shares(np.array([1, 0, 1]))
     np.testing.assert_array_equal(share, [[0, 1], [1, 0], [0, 1]])

@@ -9,19 +9,16 @@ from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph import partition as partitions
 from sktreevae.graph.linkage import average_linkage, cut_merges
-from sktreevae.graph.micro_clusters import (
-    MEAN_WALK_LENGTH,
-    MicroClusters,
-    SampleGraph,
-)
+from sktreevae.graph.micro_clusters import MEAN_WALK_LENGTH
 from sktreevae.graph.partition import (
     code_length,
     partition,
     partition_cost,
     refine,
+    separated_partitions,
 )
 
-from .cases import random_weights
+from .cases import micro_clusters, random_weights, sample_graph
 
 
 def two_step_code(edge_weight, cluster):
@@ -83,7 +80,7 @@ def test_no_cluster_is_lost_and_no_code_becomes_longer(n, n_clusters, seed):
 def test_changes_of_the_code_are_those_of_moved_nodes(n, seed):
     edge_weight = random_weights(n, seed)
     cluster = np.arange(n) % 3
-    search = partitions._LocalSearch(edge_weight, cluster, np.zeros(n, dtype=int))
+    search = partitions._LocalSearch(edge_weight, cluster)
     # The sums must also be right after a move.
     search._move(3, 1)
     moved = search.cluster.copy()
@@ -107,31 +104,23 @@ def blocks(sizes, inside=1.0, between=0.005):
 @pytest.mark.parametrize("sizes", [(5, 5, 5), (20, 10, 2), (40, 5, 4)])
 def test_blocks_of_all_sizes_are_found(sizes):
     edge_weight, y = blocks(sizes)
-    place = np.random.default_rng(0).standard_normal((len(y), 2))
-    component = np.zeros(len(y), dtype=int)
-    groups = MicroClusters(edge_weight, np.ones(len(y)), (place,), component)
+    # The positions say nothing.
+    groups = micro_clusters(edge_weight, place=np.zeros((len(y), 0)))
     assert adjusted_rand_score(y, partition(groups, len(sizes))[0]) == 1.0
 
 
 def test_groups_without_an_edge_are_near_by_their_positions():
     graph = sparse.csr_array(np.kron(np.eye(4), np.ones((2, 2)) - np.eye(2)))
     place = np.repeat([[0.0], [1.0], [10.0], [11.0]], 2, axis=0)
-    component = np.zeros(8, dtype=int)
-    groups = SampleGraph(graph, (place,), component).aggregate(np.arange(8) // 2)
+    groups = sample_graph(graph, place).aggregate(np.arange(8) // 2)
     assert groups.edge_weight.sum() == pytest.approx(1.0)
     merges, _ = average_linkage(groups.edge_weight, np.arange(4))
     assert {tuple(sorted(pair)) for pair in merges[:2].tolist()} == {(0, 1), (2, 3)}
 
 
 def test_as_many_clusters_as_groups_are_the_groups():
-    groups = make_groups(random_weights(4, 0), np.zeros(4, dtype=int))
+    groups = micro_clusters(random_weights(4, 0))
     assert partition(groups, 4)[0].tolist() == [0, 1, 2, 3]
-
-
-def make_groups(edge_weight, component):
-    n = len(edge_weight)
-    place = np.random.default_rng(0).standard_normal((n, 2))
-    return MicroClusters(edge_weight, np.ones(n), (place,), component)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
@@ -140,8 +129,8 @@ def test_distances_matter_at_every_scale(scale):
     place = scale * np.array([0, 1, 16, 17, 256, 257, 272, 273.0])[:, None]
     graph = sparse.csr_array(np.kron(np.eye(8), np.ones((2, 2)) - np.eye(2)))
     place = place.repeat(2, axis=0)
-    component = np.arange(16) // 2
-    groups = SampleGraph(graph, (place,), component).aggregate(component)
+    pair = np.arange(16) // 2
+    groups = sample_graph(graph, place, pair).aggregate(pair)
     merges, height = average_linkage(groups.flow(), np.arange(8))
     for k in (2, 4):
         expected = np.arange(8) * k // 8
@@ -150,13 +139,10 @@ def test_distances_matter_at_every_scale(scale):
 
 
 def test_equal_positions_have_a_background():
-    component = np.zeros(4, dtype=int)
-    graph = sparse.csr_array(np.ones((4, 4)) - np.eye(4))
+    graph = sample_graph(sparse.csr_array(np.ones((4, 4)) - np.eye(4)))
     for n_groups in (1, 2, 4):
         assignment = np.arange(4) % n_groups
-        groups = SampleGraph(graph, (np.zeros((4, 2)),), component).aggregate(
-            assignment
-        )
+        groups = graph.aggregate(assignment)
         assert groups.edge_weight.sum() == pytest.approx(1.0)
         assert (groups.edge_weight > 0).all()
 
@@ -171,29 +157,75 @@ def test_flow_is_that_of_random_walks(n, seed):
     for _ in range(4000):
         expected += stay * walk
         walk = (1 - stay) * walk @ step
-    flow = make_groups(edge_weight, np.zeros(n, dtype=int)).flow()
+    flow = micro_clusters(edge_weight).flow()
     np.testing.assert_allclose(flow, expected, atol=1e-12)
     np.testing.assert_allclose(flow, flow.T, atol=0)
     np.testing.assert_allclose(flow.sum(axis=1), volume)
 
 
 @given(st.integers(4, 16), st.integers(1, 5), st.integers(0, 99), st.data())
-def test_components_are_cut_last(n, n_components, seed, data):
+def test_the_partition_of_least_cost_is_returned(n, n_components, seed, data):
     rng = np.random.default_rng(seed)
     component = np.unique(rng.integers(n_components, size=n), return_inverse=True)[1]
-    groups = make_groups(random_weights(n, seed), component)
-    k = data.draw(st.integers(1, n))
-    cluster, costs = partition(groups, k)
+    groups = micro_clusters(random_weights(n, seed), component)
+    k = data.draw(st.integers(1, n - 1))
+    starts = separated_partitions(groups, k)
+    cluster, costs = partition(groups, k, starts=starts)
     assert len(np.unique(cluster)) == k
-    pairs = len(set(zip(cluster.tolist(), component.tolist(), strict=True)))
-    # Either each cluster is within a component, or each component within a cluster.
-    assert pairs == max(k, component.max() + 1)
-    assert min(costs.values()) == partition_cost(groups.edge_weight, cluster)
+    assert min(costs.values()) == partition_cost(groups, cluster)
+    for start in starts.values():
+        assert partition_cost(groups, start) >= min(costs.values())
+
+
+@given(st.integers(4, 16), st.integers(1, 5), st.integers(0, 99), st.data())
+def test_components_are_cut_last_in_some_partitions(n, n_components, seed, data):
+    rng = np.random.default_rng(seed)
+    component = np.unique(rng.integers(n_components, size=n), return_inverse=True)[1]
+    n_components = component.max() + 1
+    groups = micro_clusters(random_weights(n, seed), component)
+    k = data.draw(st.integers(1, n - 1))
+    partitions = separated_partitions(groups, k)
+    of_components = [
+        cluster for name, cluster in partitions.items() if "components" in name
+    ]
+    assert len(of_components) > 0 or n_components == 1 < k
+    for cluster in of_components:
+        pairs = len(set(zip(cluster.tolist(), component.tolist(), strict=True)))
+        # Either each cluster is within a component, or each component in a cluster.
+        assert pairs == max(k, n_components)
+
+
+def test_partitions_without_small_clusters_are_preferred():
+    edge_weight, y = blocks((20, 20, 2))
+    groups = micro_clusters(edge_weight, place=np.zeros((len(y), 0)))
+    assert np.bincount(partition(groups, 3)[0]).min() == 2
+    half = np.minimum(np.arange(len(y)) // 10, 2)
+    cluster, _ = partition(groups, 3, min_size=5, starts={"large": half})
+    assert np.bincount(cluster).min() >= 5
+
+
+@pytest.mark.parametrize("small", [5, 20, 50])
+def test_a_small_separate_group_costs_less_than_half_of_a_large_one(small, rng):
+    # A ring of 500 nodes, and a clique without an edge to it.
+    n = 500 + small
+    node = np.arange(500)
+    weight = np.zeros((n, n))
+    for step in range(1, 7):
+        weight[node, (node + step) % 500] = 1.0
+    weight[500:, 500:] = 12.0 / small
+    weight = weight + weight.T
+    groups = micro_clusters(weight / weight.sum(), place=np.zeros((n, 0)))
+    separate = (np.arange(n) >= 500).astype(int)
+    halves = (np.arange(n) >= 250).astype(int)
+    assert partition_cost(groups, separate) < partition_cost(groups, halves)
+    assert code_length(groups.edge_weight, separate) > code_length(
+        groups.edge_weight, halves
+    )
 
 
 def test_small_components_do_not_stand_apart():
     edge_weight, y = blocks((6, 6, 2))
-    groups = make_groups(edge_weight, y)
+    groups = micro_clusters(edge_weight, y)
     assert groups.merge_small_components(2).tolist() == [0, 1, 2]
     assert groups.merge_small_components(3).max() == 1
     assert groups.merge_small_components(100).tolist() == [0, 0, 0]

@@ -17,11 +17,10 @@ from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
 from sktreevae.graph.linkage import cut_merges
-from sktreevae.graph.micro_clusters import SampleGraph
 from sktreevae.graph.partition import partition, partition_cost
 from sktreevae.model import FeatureMap, Topology
 
-from .cases import nested_gaussians
+from .cases import nested_gaussians, sample_graph
 
 
 def generator(seed=0):
@@ -290,33 +289,43 @@ def restarts():
 @pytest.mark.parametrize("max_groups", [300, 6, 1])
 def test_the_combination_of_restarts_costs_no_more_than_any(restarts, max_groups):
     graph, clusterings = restarts
-    partitions = [
-        partition(groups, 6)[0][assignment] for assignment, groups in clusterings
-    ]
-    assignment, starts = graph.overlay(partitions, max_groups)
-    assert len(starts) == 5 if max_groups == 300 else 1 <= len(starts) < 5
-    assert assignment.max() < max_groups or len(starts) == 1
+    partitions = {
+        f"restart {i}": partition(groups, 6)[0][assignment]
+        for i, (assignment, groups) in enumerate(clusterings)
+    }
+    base = np.zeros(300, dtype=int)
+    assignment, starts = graph.overlay(base, partitions, max_groups)
+    assert len(starts) == 5 if max_groups == 300 else len(starts) < 5
+    assert assignment.max() < max_groups
     groups = graph.aggregate(assignment)
     _, costs = partition(groups, 6, starts=starts)
-    for start, labels in zip(starts, partitions, strict=False):
-        assert np.array_equal(start[assignment], labels)
-        assert min(costs.values()) <= partition_cost(groups.edge_weight, start)
-    if len(starts) > 1:
-        assert {"restart 1", "restart 1, refined"} < set(costs)
+    for name, start in starts.items():
+        assert np.array_equal(start[assignment], partitions[name])
+        assert min(costs.values()) <= partition_cost(groups, start)
+        assert {name, f"{name}, refined"} <= set(costs) or max_groups == 6
 
 
 def test_samples_that_are_together_in_all_partitions_are_a_group():
     component = np.array([0, 0, 0, 0, 1, 1])
-    graph = SampleGraph(sparse.csr_array((6, 6)), (), component)
-    partitions = [
-        np.array(labels) for labels in ([0, 0, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0])
-    ]
-    assignment, clusters = graph.overlay(partitions, 10)
+    graph = sample_graph(sparse.csr_array((6, 6)), component=component)
+    partitions = {
+        "one": np.array([0, 0, 1, 1, 1, 1]),
+        "two": np.array([1, 0, 0, 0, 0, 0]),
+    }
+    assignment, clusters = graph.overlay(np.zeros(6, dtype=int), partitions, 10)
     assert len(set(assignment.tolist())) == 4
     assert assignment[2] == assignment[3]
     assert assignment[4] == assignment[5] != assignment[3]
-    for labels, cluster in zip(partitions, clusters, strict=True):
-        assert np.array_equal(cluster[assignment], labels)
+    for name, labels in partitions.items():
+        assert np.array_equal(clusters[name][assignment], labels)
+
+
+def test_groups_of_a_combination_refine_those_given():
+    graph = sample_graph(sparse.csr_array((6, 6)))
+    given = np.arange(6) // 2
+    partitions = {"one": np.array([0, 0, 0, 0, 1, 1])}
+    assignment, _ = graph.overlay(given, partitions, 10)
+    assert np.array_equal(assignment, given)
 
 
 def lazy_table(X):
