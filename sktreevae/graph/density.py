@@ -50,7 +50,7 @@ def principal_components(
     n_dimensions : int
         Number of dimensions of the features.
     """
-    if not np.ptp(x, axis=0).any():
+    if not np.ptp(x, axis=0).any() or len(x) < 2:
         return np.empty((len(x), 0)), 0
     sample = x[rows[:MAX_RANK_ROWS]].astype(np.float64)
     sample -= sample.mean(axis=0)

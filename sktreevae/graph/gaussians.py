@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from .._random import draw_rows
@@ -24,6 +25,7 @@ __all__ = [
     "overlapping_gaussians",
     "principal_axes",
     "refine_gaussians",
+    "stable_refinement",
     "shrunk_covariance",
 ]
 
@@ -33,10 +35,8 @@ MIN_VARIANCE = 1e-12
 MAX_STEPS = 20
 """Maximum number of steps of `refine_gaussians`."""
 
-NEIGHBOR_WEIGHT = 10.0
-"""Weight of the neighbors in `refine_gaussians`. Without them, the 77 clusters of
-questions to a bank become worse than the partition of the graph; with 30, the clusters
-of posts in 20 groups don't improve as much."""
+NEIGHBOR_WEIGHTS = 1.0, 10.0
+"""Weights of the neighbors in `refine_gaussians` that are tried."""
 
 MIN_SHARE = 0.01
 """Lower bound of the share of a cluster among the neighbors."""
@@ -70,6 +70,10 @@ MIN_ACCURACY = 0.75
 probabilities near a half, which aren't overconfident."""
 
 Array = NDArray[np.float64]
+
+Shares = Callable[[NDArray[np.int64]], NDArray[np.floating]]
+"""Function that returns the share of each cluster of a partition among the neighbors of
+each sample, (n_samples, n_clusters)."""
 
 _FILTERS_LOCK = threading.Lock()
 """Warning filters belong to the process, and fits may run in threads."""
@@ -126,10 +130,52 @@ def principal_axes(x: NDArray[np.floating], max_components: int) -> Array:
     return axes[:, is_positive]
 
 
+def stable_refinement(
+    x: NDArray[np.floating],
+    cluster: NDArray[np.int64],
+    other: NDArray[np.int64],
+    shares: Shares,
+    generator: torch.Generator | np.random.Generator,
+    min_size: float = 1,
+) -> NDArray[np.int64]:
+    """Refine a partition as Gaussians, if this makes two partitions more alike.
+
+    Two partitions from different starts are refined with each weight of the neighbors.
+    The refinement, or none, after which they agree the most is returned. Where clusters
+    aren't Gaussians of a common covariance, refinements of different partitions differ
+    more than the partitions do.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The samples.
+    cluster : ndarray of int of shape (n_samples,)
+        A partition, 0 to n_clusters - 1.
+    other : ndarray of int of shape (n_samples,)
+        A partition from another start.
+    shares, generator, min_size
+        See `refine_gaussians`.
+
+    Returns
+    -------
+    cluster : ndarray of int of shape (n_samples,)
+        A partition into as many clusters as `cluster`.
+    """
+    pairs = [(cluster, other)]
+    for weight in NEIGHBOR_WEIGHTS:
+        one, two = (
+            refine_gaussians(x, labels, shares, weight, generator, min_size)
+            for labels in (cluster, other)
+        )
+        pairs.append((one, two))
+    return max(pairs, key=lambda pair: adjusted_rand_score(*pair))[0]
+
+
 def refine_gaussians(
     x: NDArray[np.floating],
     cluster: NDArray[np.int64],
-    shares: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+    shares: Shares,
+    neighbor_weight: float,
     generator: torch.Generator | np.random.Generator,
     min_size: float = 1,
 ) -> NDArray[np.int64]:
@@ -149,6 +195,8 @@ def refine_gaussians(
     shares : callable
         Returns the share of each cluster of a partition among the neighbors of each
         sample, (n_samples, n_clusters).
+    neighbor_weight : float
+        Weight of the logarithm of the shares.
     generator : torch.Generator or numpy.random.Generator
         Draws the samples that the covariance is computed from, if there are many.
     min_size : float, default=1
@@ -169,7 +217,7 @@ def refine_gaussians(
         weight = cho_solve(factor, mean.T)
         bias = -0.5 * (mean.T * weight).sum(axis=0)
         score = x @ weight.astype(x.dtype) + bias
-        score += NEIGHBOR_WEIGHT * np.log(shares(cluster) + MIN_SHARE)
+        score += neighbor_weight * np.log(shares(cluster) + MIN_SHARE)
         new = score.argmax(axis=1)
         if np.bincount(new, minlength=n_clusters).min() < min_size:
             break

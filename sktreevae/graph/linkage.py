@@ -27,8 +27,6 @@ __all__ = [
     "ward_linkage",
 ]
 
-TINY = np.finfo(np.float64).tiny
-
 Array = NDArray[np.float64]
 
 Gain = Callable[[Array, Array, Array], Array]
@@ -192,8 +190,8 @@ def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.i
         The pairs that are merged, in the order in which they are.
     """
     n = len(size)
-    # Zeros are missing edges for scipy.
-    tree = minimum_spanning_tree(np.maximum(distance, TINY)).tocoo()
+    # A constant doesn't change the tree. For scipy, small numbers are missing edges.
+    tree = minimum_spanning_tree(1 + distance / (distance.max() or 1)).tocoo()
     order = np.argsort(tree.data, kind="stable")
     ends = np.stack([tree.row, tree.col])[:, order].astype(np.int64)
     number = np.arange(n)

@@ -7,6 +7,7 @@ weights between a few hundred of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,17 @@ class SampleGraph:
     rows: NDArray[np.int64]
     seed: int
 
+    @cached_property
+    def mutual_edges(self) -> sparse.csr_array:
+        """The edges between samples that are neighbors of each other.
+
+        Samples of a small group have neighbors outside of it, for which there are
+        nearer ones.
+        """
+        neighbors = self.reachability.copy()
+        neighbors.data = np.ones_like(neighbors.data)
+        return self.edges * (neighbors * neighbors.T)
+
     def split_by_component(self, assignment: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return groups none of which has samples of two components."""
         pair = assignment * (self.component.max() + 1) + self.component
@@ -85,22 +97,20 @@ class SampleGraph:
         """
         n_groups = assignment.max() + 1
         size = np.bincount(assignment).astype(np.float64)
-        edges = self.edges.tocoo()
-        pair = assignment[edges.row] * n_groups + assignment[edges.col]
-        weight = np.bincount(pair, edges.data, n_groups**2)
-        weight = weight.reshape(n_groups, n_groups)
-        total = weight.sum()
+        weight = _between(self.edges, assignment)
+        n_edges = weight.sum()
         centroids = tuple(
             sum_members(values, assignment) / size[:, None] for values in self.spaces
         )
         kernel = _background(centroids[-1]) * np.outer(size, size)
-        weight = weight / weight.sum() + BACKGROUND_WEIGHT * kernel / kernel.sum()
+        weight = weight / max(n_edges, TINY) + BACKGROUND_WEIGHT * kernel / kernel.sum()
         component = np.empty(n_groups, dtype=np.int64)
         component[assignment] = self.component
         half = np.arange(len(self.rows)) % 2
         return MicroClusters(
             weight / weight.sum(),
-            total,
+            n_edges,
+            _between(self.mutual_edges, assignment),
             size,
             centroids,
             component,
@@ -129,6 +139,8 @@ class SampleGraph:
         """Return the share of each cluster in the weight of a sample's edges.
 
         A sample is its own nearest neighbor, so it has an edge of weight 1 to itself.
+        If its cluster has fewer other samples than it has neighbors, its own weight
+        stands for those that are missing: a single sample is in its cluster.
 
         Parameters
         ----------
@@ -141,7 +153,11 @@ class SampleGraph:
             Rows sum to 1.
         """
         own = np.eye(cluster.max() + 1, dtype=np.float32)[cluster]
-        weight = own + self.edges @ own
+        weight = self.edges @ own
+        n_neighbors = np.maximum(np.diff(self.edges.indptr), 1)
+        n_others = np.bincount(cluster)[cluster] - 1
+        missing = np.maximum(1 - n_others / n_neighbors, 0)
+        weight += own * (1 + missing * weight.sum(axis=1))[:, None]
         return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def overlay(
@@ -192,6 +208,8 @@ class MicroClusters:
         the graph takes these steps with this frequency.
     n_edges : float
         Weight of all edges. The nearest neighbor of a sample has an edge of weight 1.
+    mutual_weight : ndarray of shape (n_groups, n_groups)
+        Weight of the edges between mutual neighbors, symmetric.
     size : ndarray of shape (n_groups,)
         Number of samples of each group.
     centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
@@ -208,6 +226,7 @@ class MicroClusters:
 
     edge_weight: Array
     n_edges: float
+    mutual_weight: Array
     size: Array
     centroids: tuple[Array, ...]
     component: NDArray[np.int64]
@@ -246,6 +265,14 @@ class MicroClusters:
         )
         size = np.bincount(self.component, self.size)
         return merge_small_groups(weight, size, min_size)
+
+
+def _between(edges: sparse.csr_array, assignment: NDArray[np.int64]) -> Array:
+    """Return the weight of the edges between groups, (n_groups, n_groups)."""
+    n_groups = assignment.max() + 1
+    edges = edges.tocoo()
+    pair = assignment[edges.row] * n_groups + assignment[edges.col]
+    return np.bincount(pair, edges.data, n_groups**2).reshape(n_groups, n_groups)
 
 
 def _background(centroid: Array) -> Array:

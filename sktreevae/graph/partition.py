@@ -38,9 +38,14 @@ MAX_SWEEPS = 10
 MIN_GAIN = 1e-12
 """Minimum reduction of the code length, in bits, for which a micro-cluster is moved."""
 
-CONDUCTANCE_WEIGHT = 0.2
-"""Weight of the conductance of a cluster in the cost of a partition, relative to the
-sum of the cluster's share of the samples and its share of the clusters."""
+STEP_WEIGHT = 0.15
+"""Weight of the logarithm of the conductance in the cost of a partition, the mean over
+steps of a random walk. This weight and the next two were chosen on the 34 sets of the
+suite of shapes and 60 others (`benchmarks/shapes.py`): separate small groups and
+spirals need larger ones, digits smaller ones."""
+
+CLUSTER_WEIGHT = 0.2
+"""Weight of the mean over clusters."""
 
 DENSITY_WEIGHT = 1.5
 """Weight of the held-out density, in bits per sample and dimension, in the cost of a
@@ -65,8 +70,9 @@ def partition(
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
     Ward's linkage in each space and three linkages of the graph propose partitions,
-    beside those that are given. A local search improves each of them. Of all these
-    partitions, the one of minimum cost is returned.
+    beside those that are given. A local search improves each of them, also without
+    moves from one component to another if each cluster is within a component. Of all
+    these partitions, the one of minimum cost is returned.
 
     Parameters
     ----------
@@ -103,10 +109,13 @@ def partition(
             for name, merges in linkages.items()
         }
         candidates |= starts
-        candidates |= {
-            f"{name}, refined": refine(groups.edge_weight, cluster)
-            for name, cluster in candidates.items()
-        }
+        component = groups.merge_small_components(min_size)[groups.component]
+        for name, cluster in list(candidates.items()):
+            candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
+            if component.any() and _cuts(component, cluster):
+                candidates[f"{name}, refined within components"] = refine(
+                    groups.edge_weight, cluster, component
+                )
     costs = {
         name: partition_cost(groups, cluster) for name, cluster in candidates.items()
     }
@@ -163,10 +172,15 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     """Return the cost of a partition in bits.
 
     The cost is the sum of three terms: the code length of the map equation, the
-    conductance of the clusters, and minus the held-out density of Gaussian clusters.
-    For a given number of clusters, the code length alone would rather cut a large group
-    in two than separate a small one, even if no edge leads to it. The graph alone
-    doesn't show where clusters that overlap have their boundary.
+    logarithm of the conductance of the clusters, and minus the held-out density of
+    Gaussian clusters. For a given number of clusters, the code length alone would
+    rather cut a large group in two than separate a small one, even if no edge leads to
+    it. The graph alone doesn't show where clusters that overlap have their boundary.
+
+    The mean conductance over steps of a random walk says how well the samples are
+    separated, and the mean over clusters how well small clusters are, too. The latter
+    is the geometric mean of the conductance of all edges and of the edges between
+    mutual neighbors: samples of a small cluster have neighbors outside.
 
     Parameters
     ----------
@@ -176,9 +190,11 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
         Cluster of each node.
     """
     volume, cut = _volumes(groups.edge_weight, cluster)
-    cost = _code(volume, cut) + CONDUCTANCE_WEIGHT * _separation(
-        volume, cut, groups.n_edges
-    )
+    log_conductance = _log_conductance(volume * groups.n_edges, cut * groups.n_edges)
+    mutual = _log_conductance(*_volumes(groups.mutual_weight, cluster))
+    cost = _code(volume, cut)
+    cost += STEP_WEIGHT * float(log_conductance @ volume)
+    cost += CLUSTER_WEIGHT * float((log_conductance + mutual).mean()) / 2
     if groups.n_dimensions > 0:
         density = groups.moments.merge(cluster).log_density() / np.log(2)
         cost -= DENSITY_WEIGHT * density / groups.n_dimensions
@@ -203,7 +219,17 @@ def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     return _code(*_volumes(edge_weight, cluster))
 
 
-def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+def _cuts(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
+    """Return whether each cluster is within one component."""
+    pairs = np.unique(np.stack([component, cluster]), axis=1)
+    return pairs.shape[1] == cluster.max() + 1
+
+
+def refine(
+    edge_weight: Array,
+    cluster: NDArray[np.int64],
+    component: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Move nodes, one at a time, to the cluster where the code is shortest.
 
     The other terms of the cost aren't searched: where clusters touch, a search finds
@@ -215,13 +241,18 @@ def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
         Weights between the nodes of a graph, symmetric, of sum 1.
     cluster : ndarray of int of shape (n_nodes,)
         A partition.
+    component : ndarray of int of shape (n_nodes,), default=None
+        Nodes stay in clusters of their component, which the partition refines; all
+        nodes are of one component by default.
 
     Returns
     -------
     cluster : ndarray of int of shape (n_nodes,)
         A partition into as many clusters, of no greater code length.
     """
-    search = _LocalSearch(edge_weight, cluster)
+    if component is None:
+        component = np.zeros_like(cluster)
+    search = _LocalSearch(edge_weight, cluster, component)
     for _ in range(MAX_SWEEPS):
         if not search.sweep():
             break
@@ -237,9 +268,16 @@ class _LocalSearch:
         Weights between nodes.
     cluster : ndarray of int of shape (n_nodes,)
         The partition.
+    component : ndarray of int of shape (n_nodes,)
+        Component of each node.
     """
 
-    def __init__(self, edge_weight: Array, cluster: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        edge_weight: Array,
+        cluster: NDArray[np.int64],
+        component: NDArray[np.int64],
+    ) -> None:
         self.cluster = cluster.copy()
         self._edge_weight = edge_weight
         self._nodes = np.arange(len(cluster))
@@ -247,6 +285,9 @@ class _LocalSearch:
         self._node_cut = self._node_volume - edge_weight.diagonal()
         self._volume, self._cut = _volumes(edge_weight, cluster)
         self._count = np.bincount(cluster)
+        self._component = component
+        self._cluster_component = np.empty_like(self._count)
+        self._cluster_component[cluster] = component
         # Weights between each cluster and each node, without that of the node itself.
         self._links = sum_members(edge_weight, cluster)
         self._links[cluster, self._nodes] -= edge_weight.diagonal()
@@ -291,6 +332,7 @@ class _LocalSearch:
         change += _cluster_code(self._volume[old] - node_volume, self._cut[old] + left)
         change[current] = 0
         change[:, self._count[old] == 1] = 0
+        change[self._cluster_component[:, None] != self._component[nodes]] = 0
         return change
 
     def _move(self, node: int, new: int) -> None:
@@ -324,22 +366,26 @@ def _cluster_code(volume: Array, cut: Array) -> Array:
     return _plogp(cut + volume) - 2 * _plogp(cut)
 
 
-def _separation(volume: Array, cut: Array, n_edges: float) -> float:
-    """Return the mean logarithm of the relative conductance of clusters, in bits.
+def _log_conductance(volume: Array, cut: Array) -> Array:
+    """Return the logarithm of the relative conductance of each cluster, in bits.
 
-    The conductance is the probability that a random walk leaves its cluster. It is
-    relative to the probability that a random step does, so that a cluster of almost all
-    samples isn't separated for its size alone. The mean over steps is added to the mean
-    over clusters, so that small clusters count, too. Half an edge that leaves a cluster
-    and half an edge that doesn't are added to those of each cluster, so that it is less
-    certain that a small cluster is separated.
+    The conductance is the share of the edges of a cluster that leave it. It is relative
+    to the share by chance, so that a cluster of almost all samples isn't separated for
+    its size alone. Half an edge that leaves a cluster and half an edge that doesn't are
+    added to those of each cluster, so that it is less certain that a small cluster is
+    separated.
+
+    Parameters
+    ----------
+    volume, cut : ndarrays of shape (n_clusters,)
+        Weight of the edges of each cluster, and of those that leave it. An edge between
+        nearest neighbors has weight 1.
     """
+    total = volume.sum()
     # Rounding may make a cut negative.
-    leaving = np.maximum(cut, 0) * n_edges + 0.5
-    conductance = leaving / (volume * n_edges + 1)
-    by_chance = ((1 - volume) * n_edges + 0.5) / (n_edges + 1)
-    log_ratio = np.log2(conductance / by_chance)
-    return float(log_ratio @ volume + log_ratio.mean())
+    conductance = (np.maximum(cut, 0) + 0.5) / (volume + 1)
+    by_chance = (total - volume + 0.5) / (total + 1)
+    return np.log2(conductance / by_chance)
 
 
 def _plogp(p: Array) -> Array:

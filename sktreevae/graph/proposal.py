@@ -20,7 +20,7 @@ from .gaussians import (
     ClusterMixture,
     mixture_partitions,
     overlapping_gaussians,
-    refine_gaussians,
+    stable_refinement,
 )
 from .linkage import average_linkage, leaves_below
 from .micro_clusters import MicroClusters, SampleGraph
@@ -97,7 +97,7 @@ class GraphOptions:
 
     max_landmarks: int = 100_000
     n_micro_clusters: int = 320
-    n_micro_clusters_per_cluster: int = 5
+    n_micro_clusters_per_cluster: int = 12
     n_restarts: int = 10
     max_combined_micro_clusters: int = 2000
     max_clusters: int = 64
@@ -259,7 +259,7 @@ class NeighborGraph:
             n_clusters = min(n_clusters, 2 ** int(max_depth))
         # Landmarks are fewer than samples.
         min_size = min_size * len(self._landmarks) / len(self._features)
-        labels, merges, height, costs = self._cache(
+        labels, other, merges, height, costs = self._cache(
             _propose,
             self._graph,
             self._clusterings,
@@ -270,8 +270,9 @@ class NeighborGraph:
         )
         if self._options.round_clusters:
             rows = self._landmarks.numpy(force=True)
-            labels = refine_gaussians(
-                rows, labels, self._graph.cluster_shares, self._generator, min_size
+            shares = self._graph.cluster_shares
+            labels = stable_refinement(
+                rows, labels, other, shares, self._generator, min_size
             )
         return labels, merges, height, costs
 
@@ -399,8 +400,18 @@ def _propose(
     max_depth: int | None,
     min_size: float,
     max_combined: int,
-) -> ClusterTree:
-    """Propose a tree from the micro-clusters of all restarts."""
+) -> tuple[NDArray[np.int64], ...]:
+    """Propose a tree from the micro-clusters of all restarts.
+
+    Returns
+    -------
+    cluster : ndarray of int of shape (n_samples,)
+        Cluster of each sample.
+    other : ndarray of int of shape (n_samples,)
+        Cluster of each sample by another restart than the best.
+    merges, height, costs
+        See `Proposal`.
+    """
     assignment, groups = clusterings[0]
     separated = {}
     if n_clusters < len(groups.size):
@@ -424,7 +435,8 @@ def _propose(
     groups = graph.aggregate(assignment)
     cluster, costs = partition(groups, n_clusters, min_size, starts)
     merges, height = average_linkage(groups.flow(), cluster, max_depth)
-    return cluster[assignment], merges, height, costs
+    other = others[0] if others else best
+    return cluster[assignment], other, merges, height, costs
 
 
 def _mixture_proba(mixture: ClusterMixture, features: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ def micro_clusters(edge_weight, component=None, place=None):
     return MicroClusters(
         edge_weight,
         20.0 * n,
+        20.0 * n * edge_weight,
         np.ones(n),
         (place,),
         np.zeros(n, dtype=np.int64) if component is None else component,

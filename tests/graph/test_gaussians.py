@@ -15,6 +15,7 @@ from sktreevae.graph.gaussians import (
     principal_axes,
     refine_gaussians,
     shrunk_covariance,
+    stable_refinement,
 )
 
 
@@ -60,12 +61,12 @@ def test_clusters_of_a_common_covariance_are_found(rng):
     X, y = touching(rng)
     start = np.where(rng.random(len(y)) < 0.4, rng.integers(3, size=len(y)), y)
     assert adjusted_rand_score(y, start) < 0.6
-    assert adjusted_rand_score(y, refine_gaussians(X, start, alike, rng)) > 0.85
+    assert adjusted_rand_score(y, refine_gaussians(X, start, alike, 0.0, rng)) > 0.85
 
 
 def test_the_result_is_that_of_its_own_linear_discriminants(rng):
     X, y = touching(rng, 3000)
-    cluster = refine_gaussians(X, y, alike, rng)
+    cluster = refine_gaussians(X, y, alike, 0.0, rng)
     model = LinearDiscriminantAnalysis(priors=np.full(3, 1 / 3)).fit(X, cluster)
     assert np.mean(model.predict(X) == cluster) > 0.999
 
@@ -80,8 +81,21 @@ def test_neighbors_decide_where_gaussians_do_not(rng):
     X = np.repeat([[0.0], [1.0], [0.5]], [40, 40, 2], axis=0)
     cluster = np.repeat([0, 1, 0], [40, 40, 2])
     share = np.eye(2)[np.repeat([0, 1], [40, 42])]
-    moved = refine_gaussians(X, cluster, lambda _: share, rng)
+    moved = refine_gaussians(X, cluster, lambda _: share, 1.0, rng)
     np.testing.assert_array_equal(moved, np.repeat([0, 1], [40, 42]))
+
+
+def test_the_refinement_after_which_partitions_agree_is_taken(rng):
+    # Gaussians: both partitions become the same.
+    X, y = touching(rng)
+    one, two = (
+        np.where(rng.random(len(y)) < 0.3, rng.integers(3, size=len(y)), y)
+        for _ in range(2)
+    )
+    refined = stable_refinement(X, one, two, alike, rng)
+    assert adjusted_rand_score(y, refined) > adjusted_rand_score(y, one) + 0.2
+    # Partitions that agree can't agree more.
+    np.testing.assert_array_equal(stable_refinement(X, one, one, alike, rng), one)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,14 +115,16 @@ def test_embeddings_are_clustered_as_well_as_by_kmeans(seed):
 
 def test_a_result_does_not_change_again(rng):
     X, y = touching(rng)
-    cluster = refine_gaussians(X, y, alike, rng)
-    np.testing.assert_array_equal(refine_gaussians(X, cluster, alike, rng), cluster)
+    cluster = refine_gaussians(X, y, alike, 0.0, rng)
+    np.testing.assert_array_equal(
+        refine_gaussians(X, cluster, alike, 0.0, rng), cluster
+    )
 
 
 def test_no_cluster_is_lost(rng):
     X = rng.standard_normal((60, 3))
     cluster = np.r_[np.arange(30), np.zeros(30, dtype=int)]
-    assert len(np.unique(refine_gaussians(X, cluster, alike, rng))) == 30
+    assert len(np.unique(refine_gaussians(X, cluster, alike, 0.0, rng))) == 30
 
 
 def test_no_cluster_becomes_too_small(rng):
@@ -116,20 +132,20 @@ def test_no_cluster_becomes_too_small(rng):
     start = np.where(rng.random(300) < 0.6, rng.integers(3, size=300), y)
     for min_size in (1, 95, 300):
         size = np.bincount(
-            refine_gaussians(X, start, alike, rng, min_size), minlength=3
+            refine_gaussians(X, start, alike, 0.0, rng, min_size), minlength=3
         )
         assert size.min() >= min(min_size, np.bincount(start).min())
 
 
 def test_equal_samples_stay_where_they_are(rng):
     cluster = np.array([0, 0, 1, 1, 1])
-    result = refine_gaussians(np.ones((5, 2)), cluster, alike, rng)
+    result = refine_gaussians(np.ones((5, 2)), cluster, alike, 0.0, rng)
     np.testing.assert_array_equal(result, cluster)
 
 
 def test_one_cluster_stays_one(rng):
     assert not refine_gaussians(
-        rng.standard_normal((9, 2)), np.zeros(9, int), alike, rng
+        rng.standard_normal((9, 2)), np.zeros(9, int), alike, 0.0, rng
     ).any()
 
 
@@ -141,7 +157,7 @@ def test_the_covariance_of_many_samples_is_that_of_a_part(rng, monkeypatch):
     monkeypatch.setattr(
         gaussians, "shrunk_covariance", lambda x: sizes.append(len(x)) or original(x)
     )
-    assert adjusted_rand_score(y, refine_gaussians(X, y, alike, rng)) > 0.9
+    assert adjusted_rand_score(y, refine_gaussians(X, y, alike, 0.0, rng)) > 0.9
     assert set(sizes) == {gaussians.MAX_COVARIANCE_ROWS}
 
 

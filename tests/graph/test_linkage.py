@@ -241,8 +241,8 @@ def test_genie_merges_the_nearest_clusters_that_keep_sizes_equal(n, max_gini, se
     assert len(clusters) == 1
 
 
-def test_genie_keeps_small_clusters_only_if_it_may():
-    place = np.r_[np.linspace(0, 1, 40), 2.0][:, None]
+def test_genie_keeps_small_clusters_only_if_it_may(rng):
+    place = np.r_[rng.random(40), 2.0][:, None]
     distance, size = square_distances(place), np.ones(41)
     alone = cut_merges(genie_linkage(distance, size, 1.0), 41, 2)
     assert sorted(np.bincount(alone)) == [1, 40]

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -22,9 +21,11 @@ def test_shares_of_clusters_are_those_of_the_weights_of_edges(n, n_clusters, see
     share = graph.cluster_shares(cluster)
     assert share.shape == (n, cluster.max() + 1)
     for row in range(n):
-        # The sample itself is a neighbor, of weight 1.
+        # The sample itself is a neighbor, of weight 1, and stands for others.
         edges = weight[row].copy()
-        edges[row] = 1.0
+        n_others = (cluster == cluster[row]).sum() - 1
+        missing = max(0.0, 1.0 - n_others / max((edges > 0).sum(), 1))
+        edges[row] = 1.0 + missing * edges.sum()
         expected = [
             edges[cluster == c].sum() / edges.sum() for c in range(len(share[0]))
         ]
@@ -38,13 +39,11 @@ def test_shares_of_clusters_sum_to_one(n, seed):
     np.testing.assert_allclose(share.sum(axis=1), 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("weight", [0.25, 1.0])
-def test_the_own_edge_has_weight_one(weight):
-    edges = sparse.csr_array(np.array([[0.0, weight], [weight, 0.0]], np.float32))
-    graph = sample_graph(edges)
-    share = graph.cluster_shares(np.array([0, 1]))
-    own, other = 1 / (1 + weight), weight / (1 + weight)
-    np.testing.assert_allclose(share, [[own, other], [other, own]], rtol=1e-6)
+@given(st.integers(2, 30), st.integers(0, 99))
+def test_single_samples_are_in_their_own_clusters(n, seed):
+    share = make_graph(n, seed)[0].cluster_shares(np.arange(n))
+    np.testing.assert_array_equal(share.argmax(axis=1), np.arange(n))
+    assert share.max(axis=1).min() > 0.5
 
 
 def test_samples_without_edges_belong_to_their_cluster():

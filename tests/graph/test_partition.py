@@ -80,7 +80,7 @@ def test_no_cluster_is_lost_and_no_code_becomes_longer(n, n_clusters, seed):
 def test_changes_of_the_code_are_those_of_moved_nodes(n, seed):
     edge_weight = random_weights(n, seed)
     cluster = np.arange(n) % 3
-    search = partitions._LocalSearch(edge_weight, cluster)
+    search = partitions._LocalSearch(edge_weight, cluster, np.zeros(n, dtype=int))
     # The sums must also be right after a move.
     search._move(3, 1)
     moved = search.cluster.copy()
@@ -92,6 +92,15 @@ def test_changes_of_the_code_are_those_of_moved_nodes(n, seed):
         is_last = (moved == moved[i]).sum() == 1
         after = before if is_last else code_length(edge_weight, one)
         assert change[c, i] == pytest.approx(after - before, abs=1e-12)
+
+
+@given(st.integers(6, 16), st.integers(0, 99))
+def test_nodes_stay_in_clusters_of_their_component(n, seed):
+    component = np.arange(n) % 2
+    cluster = np.arange(n) % 4
+    refined = refine(random_weights(n, seed), cluster, component)
+    assert len(np.unique(refined)) == 4
+    np.testing.assert_array_equal(refined % 2, component)
 
 
 def blocks(sizes, inside=1.0, between=0.005):

@@ -258,11 +258,11 @@ def test_nested_clusters_are_cut_right_at_every_scale(seed):
 
 
 @pytest.mark.parametrize("sizes", [(950, 50), (990, 10), (495, 5), (400, 40, 40)])
-def test_groups_that_stand_apart_are_found_before_others_are_cut(sizes, rng):
+def test_small_separate_groups_are_found_before_others_are_cut(sizes, rng):
     y = np.repeat(np.arange(len(sizes)), sizes)
     X = rng.standard_normal((len(y), 3))
     X[np.arange(len(y)), y] += 12.0 * (y > 0)
-    graph = NeighborGraph(table(X), generator(), options=quick())
+    graph = NeighborGraph(table(X), generator())
     for n_clusters in range(len(sizes), len(sizes) + 4):
         labels = graph.propose(n_clusters, min_size=5).cluster
         assert len(set(zip(labels.tolist(), y.tolist(), strict=True))) == n_clusters
