@@ -66,12 +66,12 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 
 def _rounded(x: Tensor) -> Tensor:
     """Round each row in float64; see `SHIFT`."""
-    x = x.double().contiguous()
+    x = x.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     mantissa, _ = norm.frexp()
     # Rows that are zero or infinite have no such power, and stay.
     shift = (SHIFT * (norm / mantissa)).nan_to_num_(nan=0.0)
-    return (x + shift).sub_(shift)
+    return x.add_(shift).sub_(shift)
 
 
 def _matmul(x: Tensor, y: Tensor) -> Tensor:
@@ -82,13 +82,13 @@ def _matmul(x: Tensor, y: Tensor) -> Tensor:
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     product = _product(x, weight)
-    return (product if bias is None else product + bias).to(x.dtype)
+    return (product if bias is None else product.add_(bias)).to(x.dtype)
 
 
 def _addmm(
     bias: Tensor, x: Tensor, y: Tensor, *, beta: float = 1.0, alpha: float = 1.0
 ) -> Tensor:
-    return torch.add(beta * bias, _product(x, y.mT), alpha=alpha).to(x.dtype)
+    return _product(x, y.mT).mul_(alpha).add_(beta * bias).to(x.dtype)
 
 
 _COUNTERPARTS = {
