@@ -362,6 +362,7 @@ def test_other_tables_are_no_amounts(change, rng):
 
 def test_equal_values_of_a_column_have_equal_features(rng):
     # Also beside columns that differ: exact products would round by row.
-    X = np.column_stack([rng.standard_normal((300, 2)), rng.integers(0, 3, 300)])
+    group = rng.integers(0, 3, 300)
+    X = np.column_stack([rng.standard_normal((300, 2)) + 3.0 * group[:, None], group])
     _, result = map_of(X)
     assert len(np.unique(result[:, 2])) == 3
