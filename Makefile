@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-processors lint docs clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/plot_digits_tree.py --save demo.png
@@ -13,6 +13,18 @@ test: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+# Kernels of other processors: of torch, then of its matrix products.
+KERNELS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
+	MKL_CBWR=COMPATIBLE MKL_CBWR=AVX2
+
+test-processors: $(VENV)/test
+	for kernels in $(KERNELS); do \
+		echo $$kernels && env $$kernels $(BIN)/python -m pytest --quiet \
+			--numprocesses auto --maxprocesses 4 -k "rows or products or invariance" \
+			tests/test_clustering_rows.py tests/model/test_products.py \
+			tests/test_sklearn_checks.py || exit 1; \
+	done
 
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -20,6 +20,10 @@ class ScoreMixin:
     ) -> float:
         """Return the mean ELBO in nats, the mean of `score_samples`.
 
+        Its standard error, as an estimate for the distribution of the samples, is
+        ``score_samples(X).std() / sqrt(n_samples)``. It includes the error of the draws
+        of the latents, since they are independent between samples.
+
         Parameters
         ----------
         X : array-like or Dataset of shape (n_samples, n_features)

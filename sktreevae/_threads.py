@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -12,7 +12,7 @@ import joblib
 import torch
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["limit_threads", "resolve_n_threads"]
+__all__ = ["limit_threads", "parallel_map", "resolve_n_threads"]
 
 MIN_VALUES = 1 << 22
 """Minimum number of values of X for more than one thread with ``n_jobs=None``."""
@@ -57,6 +57,24 @@ def limit_threads(n_threads: int) -> Iterator[None]:
             yield
         finally:
             _set_torch_threads(before)
+
+
+@contextmanager
+def parallel_map(device: torch.device) -> Iterator[Callable]:
+    """Return a `map` whose calls each use one thread of torch.
+
+    On the CPU, as many calls run at a time as the calling thread has threads of torch.
+    An operation that several threads share is split at any position, and the last bits
+    at the ends of its parts may differ.
+    """
+    n_threads = _torch_threads()
+    if n_threads == 1 or device.type != "cpu":
+        yield map
+        return
+    with ThreadPoolExecutor(
+        n_threads, initializer=_set_torch_threads, initargs=(1,)
+    ) as pool:
+        yield pool.map
 
 
 def _torch_threads() -> int:

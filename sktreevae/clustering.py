@@ -80,8 +80,8 @@ __all__ = ["TreeVAEClustering"]
 NETWORKS = ("auto", "mlp", "cnn", "resnet")
 NONE = Options((None,))
 
-N_SCORE_PAIRS = 4
-"""Pairs of draws of the latents that estimate the ELBO of a sample."""
+N_SCORE_DRAWS = 8
+"""Number of draws of the latents that estimate the ELBO of a sample."""
 
 DataLike = ArrayLike | Dataset
 
@@ -663,7 +663,9 @@ class TreeVAEClustering(
     def score_samples(self, X: DataLike) -> NDArray[np.floating]:
         """Return the ELBO of each sample, a lower bound of log p(x) in nats.
 
-        All samples share the same eight draws of the latents.
+        The ELBO is estimated from eight draws of the latents, which are a function of
+        the sample: errors of different samples are independent, and a sample has the
+        same score in each call and in any batch.
 
         Parameters
         ----------
@@ -675,10 +677,11 @@ class TreeVAEClustering(
         elbo : ndarray of shape (n_samples,)
             Nats, in the units of X.
         """
-        check_is_fitted(self)
-        generator = torch.Generator(self.device_).manual_seed(0)
-        draws = [self.module_.sample_noise(1, generator) for _ in range(N_SCORE_PAIRS)]
-        return self._to_density(*self._map(X, lambda m, x: m.mean_elbo(x, draws)))
+
+        def estimate(model: TreeVAE, x: Tensor) -> Tensor:
+            return model.mean_elbo(x, model.row_noise(x, N_SCORE_DRAWS))
+
+        return self._to_density(*self._map(X, estimate))
 
     def log_likelihood(
         self, X: DataLike, n_importance_samples: int = 1000
@@ -689,7 +692,7 @@ class TreeVAEClustering(
         paths through the tree are summed over. ``exp`` of the result is an unbiased
         estimate of p(x). In expectation the result is a lower bound of log p(x) that is
         tighter than the ELBO, and approaches log p(x) with the number of draws.
-        All samples share the same draws. Time is proportional to their number.
+        Draws are a function of the sample. Time is proportional to their number.
 
         Parameters
         ----------
@@ -722,8 +725,7 @@ class TreeVAEClustering(
         check_count("n_importance_samples", n_importance_samples)
 
         def estimate(model: TreeVAE, x: Tensor) -> Tensor:
-            generator = torch.Generator(self.device_).manual_seed(0)
-            return model.log_likelihood(x, n_importance_samples, generator)
+            return model.log_likelihood(x, model.row_noise(x, n_importance_samples))
 
         return self._to_density(*self._map(X, estimate))
 

@@ -12,7 +12,12 @@ from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_info
 
 from sktreevae import TreeVAEClustering, clustering
-from sktreevae._threads import MIN_VALUES, limit_threads, resolve_n_threads
+from sktreevae._threads import (
+    MIN_VALUES,
+    limit_threads,
+    parallel_map,
+    resolve_n_threads,
+)
 from sktreevae.exceptions import InvalidParameterError
 
 
@@ -233,3 +238,15 @@ def test_a_fit_beside_a_busy_process_takes_no_more_cpu_time_in_a_plain_environme
     default, single = json.loads(run_plain(FITS))
     # Threads that wait busily multiplied the CPU time by three, and far more.
     assert default < 2 * single
+
+
+def test_each_call_of_a_parallel_map_has_one_thread(three_threads):
+    all_run = threading.Barrier(3)
+
+    def call(x):
+        all_run.wait()  # until three calls run at a time
+        return x, torch.get_num_threads()
+
+    with parallel_map(torch.device("cpu")) as apply:
+        assert list(apply(call, [5, 3, 4])) == [(5, 1), (3, 1), (4, 1)]
+    assert torch.get_num_threads() == 3

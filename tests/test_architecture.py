@@ -16,7 +16,7 @@ BASE = {"exceptions", "devices", "_random", "_cache", "_indexing"}
 MAY_IMPORT = {
     # Subpackages, from the bottom to the top.
     "model": {"_indexing", "_random"},
-    "data": BASE | {"_chunks", "model"},
+    "data": BASE | {"_chunks", "_threads", "model"},
     "graph": BASE | {"data"},
     "training": BASE | {"data", "graph", "model"},
     "display": {"_dendrogram_export", "_effects", "_files", "_tree_arrays", "data"},

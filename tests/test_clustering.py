@@ -143,17 +143,6 @@ def test_cuts_nest(model, digits):
         finer = coarser
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_row_does_not_depend_on_those_beside_it(model, digits, method, dtype):
-    X = digits[0].astype(dtype)
-    whole = getattr(model, method)(X)
-    alone = np.concatenate([getattr(model, method)(X[[i]]) for i in (0, 7, 299)])
-    assert np.array_equal(whole[[0, 7, 299]], alone)
-    order = np.random.default_rng(0).permutation(300)
-    assert np.array_equal(getattr(model, method)(X[order]), whole[order])
-
-
 @pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_output_has_the_float_type_of_the_input(model, digits, method, dtype):
@@ -1109,17 +1098,6 @@ def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
     grid = np.linspace(300.0, 700.0, 256)
     density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=300))
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_log_likelihood_of_a_row_depends_on_it_alone(model, digits, dtype):
-    X = digits[0][:300].astype(dtype)
-    whole = model.log_likelihood(X, 5)
-    assert whole.dtype == dtype
-    alone = np.concatenate([model.log_likelihood(X[[i]], 5) for i in (0, 7, 299)])
-    assert np.array_equal(whole[[0, 7, 299]], alone)
-    order = np.random.default_rng(0).permutation(300)
-    assert np.array_equal(model.log_likelihood(X[order], 5), whole[order])
 
 
 def test_log_likelihood_of_sparse_input_is_that_of_dense_input(model, digits):

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import norm
 from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
 from sktreevae import TreeVAEClustering
+from sktreevae.clustering import N_SCORE_DRAWS
 
 
 def test_samples_are_as_spread_as_the_data():
@@ -36,3 +40,31 @@ def test_the_score_is_near_that_of_a_mixture_of_gaussians(n_clusters, n_features
     model = TreeVAEClustering(n_clusters, random_state=0).fit(X)
     mixture = GaussianMixture(n_clusters, n_init=3, random_state=0).fit(X)
     assert model.score(new) > mixture.score(new) - 0.15 * n_features
+
+
+def known_blobs(n, n_features, seed):
+    """Return draws of four Gaussians, and their log-densities in nats."""
+    rng = np.random.default_rng(0)
+    centers = 3.0 * rng.standard_normal((4, n_features))
+    scales = rng.uniform(0.5, 1.5, (4, n_features))
+    rng = np.random.default_rng(seed)
+    y = rng.integers(4, size=n)
+    X = rng.normal(centers[y], scales[y])
+    log_density = norm(centers, scales).logpdf(X[:, None]).sum(2)
+    return X, logsumexp(log_density - np.log(4), axis=1)
+
+
+@pytest.mark.parametrize("n_features", [4, 10])
+def test_the_score_is_precise_and_not_above_the_truth(n_features):
+    train, _ = known_blobs(2000, n_features, seed=1)
+    new, log_density = known_blobs(2000, n_features, seed=2)
+    model = TreeVAEClustering(4, random_state=0).fit(train)
+    module, x = model.module_, torch.tensor(model._standardizer.transform(new)).float()
+    with torch.no_grad():
+        scores = [
+            module.mean_elbo(x, module.row_noise(x, N_SCORE_DRAWS, seed)).mean().item()
+            for seed in range(12)
+        ]
+    assert np.std(scores, ddof=1) <= 0.02
+    excess = model.score_samples(new) - log_density
+    assert excess.mean() < 2.0 * excess.std() / np.sqrt(len(new))

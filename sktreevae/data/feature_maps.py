@@ -307,6 +307,14 @@ def _fit_plain(
     if x.shape[1] <= MAX_PLAIN_FEATURES:
         unit = unit * discrete_weights(trial * unit)
     raw = x * unit.astype(np.float32)
+    if x.shape[1] <= MAX_PLAIN_FEATURES:
+        # Without a matrix product, whose rounding depends on the row: equal values of a
+        # discrete column have equal features.
+        total = raw.var(axis=0).sum()
+        scale = 1.0 / np.sqrt(total if total > 0 else 1.0)
+        return FeatureMap(x.shape[1], kind=kind).set_buffers(
+            unit=scale * unit, mean=scale * raw.mean(axis=0)
+        )
     projection = _components(raw, rng)
     return FeatureMap(*projection.shape, kind).set_buffers(
         unit=unit, mean=raw.mean(axis=0), projection=projection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -14,10 +15,12 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
+from .._threads import parallel_map
 from ..devices import fits_on
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from ..model.precision import no_autocast
+from ..model.products import exact_products
 from .scaling import Standardizer, check_support
 from .sources import MAX_CHUNK_ROWS, Matrix, is_in_memory, row_slices
 
@@ -69,15 +72,17 @@ class _Table(ABC):
         """Yield slices of rows that are small enough to be read at once."""
         return row_slices(*self.shape, self.chunk_size)
 
-    @torch.no_grad()
     def map(
         self,
         function: Callable[[Tensor], Tensor],
         index: Tensor | slice | None = None,
     ) -> Tensor:
-        """Apply a function to rows, in blocks of constant size.
+        """Apply a function to rows, such that a result depends on its row only.
 
-        The last block is padded with zeros, whose results are dropped.
+        Rows are in blocks of constant size, so that operations have constant shapes.
+        The last block is padded with zeros, whose results are dropped. Products of
+        matrices are exact; see `exact_products`. One thread computes a block: as many
+        blocks are computed at a time as torch has threads.
 
         Parameters
         ----------
@@ -88,21 +93,30 @@ class _Table(ABC):
         """
         if not isinstance(index, Tensor):
             index = range(len(self))[slice(None) if index is None else index]
-        n_rows = len(index)
+        n_rows, size = len(index), self.block_size
         result = None
-        for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
-            blocks = self[_as_index(index[chunk])].split(self.block_size)
-            for i, block in enumerate(blocks):
-                n_missing = self.block_size - len(block)
-                if n_missing:
-                    values = function(F.pad(block, (0, 0, 0, n_missing)))[:-n_missing]
-                else:
-                    values = function(block)
-                if result is None:
-                    result = values.new_empty(n_rows, *values.shape[1:])
-                start = chunk.start + i * self.block_size
-                result[start : start + len(block)] = values
+        with parallel_map(self.device) as apply:
+            for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
+                blocks = self[_as_index(index[chunk])].split(size)
+                starts = range(chunk.start, max(chunk.stop, 1), size)
+                computed = apply(partial(_map_block, function, size), blocks)
+                for start, values in zip(starts, computed, strict=True):
+                    if result is None:
+                        result = values.new_empty(n_rows, *values.shape[1:])
+                    result[start : start + len(values)] = values
         return result
+
+
+@torch.no_grad()
+def _map_block(
+    function: Callable[[Tensor], Tensor], size: int, block: Tensor
+) -> Tensor:
+    """Apply a function to a block of at most `size` rows."""
+    n_rows = len(block)
+    if n_rows < size:
+        block = F.pad(block, (0, 0, 0, size - n_rows))
+    with exact_products(block):
+        return function(block)[:n_rows]
 
 
 class Samples(_Table):

@@ -49,6 +49,10 @@ GROUP_SIZE = 8
 """Number of consecutive rows of which the search first keeps only the minimum distance;
 a divisor of `BASE_BLOCK_SIZE`."""
 
+N_SPARE_GROUPS = 4
+"""Number of groups beyond the number of neighbors: one, since the nearest row may be
+the query itself, and more, so that a near tie isn't searched again."""
+
 SUPERGROUP_SIZE = 16
 """Number of consecutive groups of which the search first keeps only the minimum."""
 
@@ -253,6 +257,10 @@ def _search(
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest rows of `base` for each row of x, without the row itself.
 
+    Single precision decides most rows. The others, such as those of tight groups that
+    are far from each other, are searched again, in double precision and with more and
+    more differences, up to all.
+
     Parameters
     ----------
     x, base : Tensor of shape (n_rows, n_features)
@@ -263,13 +271,26 @@ def _search(
         Number of neighbors.
     """
     index, distance = _empty_result(x, len(x), n_neighbors)
-    n_chosen = (n_neighbors + 1) * GROUP_SIZE * base.shape[1]
-    size = min(len(x), QUERY_BLOCK_SIZE, max(1, MAX_CHOSEN_VALUES // n_chosen))
-    groups = _RowGroups(base, candidates, n_neighbors, size)
-    for start in range(0, len(x), size):
-        rows = slice(start, start + size)
-        index[rows], distance[rows] = groups.nearest(x[rows], queries[rows])
+    n_groups, dtype = n_neighbors + N_SPARE_GROUPS, x.dtype
+    rows = torch.arange(len(x), device=x.device)
+    while len(rows):
+        groups = _RowGroups(
+            base.to(dtype), candidates, n_neighbors, n_groups, len(rows)
+        )
+        undecided = []
+        for block in rows.split(groups.max_queries):
+            block_x = x[block].to(dtype)
+            index[block], square, is_exact = groups.nearest(block_x, queries[block])
+            distance[block] = square.sqrt().to(x.dtype)
+            undecided.append(block[~is_exact])
+        rows = torch.cat(undecided)
+        n_groups, dtype = 4 * n_groups, _double(x.device)
     return index, distance
+
+
+def _double(device: torch.device) -> torch.dtype:
+    """Return the most precise type of a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class _RowGroups:
@@ -277,6 +298,8 @@ class _RowGroups:
 
     The k nearest rows are members of the k groups whose minimum distances are smallest.
     So the search selects groups by their minima first, and then some of their members.
+    Minima are differences of squared norms, which lose digits. Distances to the members
+    are those of differences, in double precision.
 
     Parameters
     ----------
@@ -286,33 +309,49 @@ class _RowGroups:
         Index of each row among all samples.
     n_neighbors : int
         Number of nearest rows to find.
+    n_groups : int
+        Number of groups that are selected, if there are as many.
+    n_queries : int
+        Number of queries that are searched for.
+
+    Attributes
+    ----------
     max_queries : int
-        Maximum number of queries that are searched for at a time.
+        Maximum number of queries at a time.
     """
 
     def __init__(
-        self, base: Tensor, index: Tensor, n_neighbors: int, max_queries: int
+        self,
+        base: Tensor,
+        index: Tensor,
+        n_neighbors: int,
+        n_groups: int,
+        n_queries: int,
     ) -> None:
         # The last group and supergroup are filled with rows at infinity, of index -1.
         n_missing = -len(base) % (GROUP_SIZE * SUPERGROUP_SIZE)
         rows = F.pad(base, (0, 0, 0, n_missing))
         norm = F.pad(base.square().sum(1), (0, n_missing), value=torch.inf)
+        self._max_norm = norm[: len(base)].max().sqrt()
         self._members = rows.view(-1, GROUP_SIZE * base.shape[1])
         self._index = F.pad(index, (0, n_missing), value=-1).view(-1, GROUP_SIZE)
         # The matrix product then adds the norm.
         self._blocks = torch.hstack([rows, norm[:, None]]).split(BASE_BLOCK_SIZE)
         self._n_neighbors = n_neighbors
-        # The nearest row may be the query itself.
-        self._n_groups = min(n_neighbors + 1, len(self._members))
-        # Buffers that all blocks share: the heap grows if each allocates its own.
-        self._square = base.new_empty(BASE_BLOCK_SIZE * max_queries)
-        self._minima = base.new_empty(len(self._members) * max_queries)
-        self._chosen = self._members.new_empty(
-            self._n_groups * max_queries, self._members.shape[1]
+        self._n_groups = min(n_groups, len(self._members))
+        n_chosen = self._n_groups * self._members.shape[1]
+        self.max_queries = min(
+            n_queries, QUERY_BLOCK_SIZE, max(1, MAX_CHOSEN_VALUES // n_chosen)
         )
+        # Buffers that all blocks share: the heap grows if each allocates its own.
+        self._square = base.new_empty(BASE_BLOCK_SIZE * self.max_queries)
+        self._minima = base.new_empty(len(self._members) * self.max_queries)
+        shape = self._n_groups * self.max_queries, self._members.shape[1]
+        self._chosen = base.new_empty(shape)
+        self._differences = base.new_empty(shape, dtype=_double(base.device))
 
-    def nearest(self, x: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the indices of the nearest rows, and their distances, nearest first.
+    def nearest(self, x: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the indices of the nearest rows, nearest first.
 
         Parameters
         ----------
@@ -320,17 +359,43 @@ class _RowGroups:
             The queries.
         queries : Tensor of int of shape (n_queries,)
             Their indices among all samples, which aren't returned.
+
+        Returns
+        -------
+        index : Tensor of int of shape (n_queries, n_neighbors)
+            Indices of the nearest rows.
+        square : Tensor of shape (n_queries, n_neighbors)
+            Their squared distances.
+        is_exact : Tensor of bool of shape (n_queries,)
+            Whether rounding errors can't hide a nearer row.
         """
-        groups = _smallest(self._group_minima(x), self._n_groups)
+        minimum, groups = _smallest(self._group_minima(x), self._n_groups)
         chosen = self._chosen[: groups.numel()]
         torch.index_select(self._members, 0, groups.flatten(), out=chosen)
-        members = chosen.view(len(x), -1, x.shape[1])
-        square = members.sub_(x[:, None]).square_().sum(2)
+        differences = self._differences[: groups.numel()].copy_(chosen)
+        differences = differences.view(len(x), -1, x.shape[1]).sub_(x[:, None])
+        square = differences.square_().sum(2)
         index = self._index[groups].flatten(1)
         excluded = (index == queries[:, None]) | (index < 0)
         square.masked_fill_(excluded, torch.inf)
-        nearest = square.topk(self._n_neighbors, largest=False)
-        return index.gather(1, nearest.indices), nearest.values.sqrt()
+        square, nearest = square.topk(self._n_neighbors, largest=False)
+        farthest = square[:, -1]
+        # No row is nearer than a duplicate.
+        is_hidden = (farthest > self._lower_bound(x, minimum)) & (farthest > 0)
+        return index.gather(1, nearest), square, ~is_hidden
+
+    def _lower_bound(self, x: Tensor, minimum: Tensor) -> Tensor:
+        """Bound the squared distances to the groups that aren't selected, from below.
+
+        A sum of n products has a relative error of at most n units of rounding, in any
+        order (Higham 2002, section 3.1), and the norm has another one.
+        """
+        if self._n_groups == len(self._members):
+            return torch.full_like(minimum, torch.inf)
+        norm = torch.linalg.vector_norm(x, dim=1)
+        n_terms = 2 * (x.shape[1] + 2)
+        error = n_terms * torch.finfo(x.dtype).eps * (norm + self._max_norm).square()
+        return minimum + norm.square() - error
 
     def _group_minima(self, x: Tensor) -> Tensor:
         """Return the minimum squared distance to each group, (n_groups, n_queries).
@@ -349,14 +414,24 @@ class _RowGroups:
         return minima
 
 
-def _smallest(minima: Tensor, n_groups: int) -> Tensor:
-    """Return the rows of the smallest values of each column, (n_columns, n_groups)."""
+def _smallest(minima: Tensor, n_groups: int) -> tuple[Tensor, Tensor]:
+    """Return a bound and the rows of the smallest values of each column.
+
+    Returns
+    -------
+    bound : Tensor of shape (n_columns,)
+        The largest of the smallest values: no other value is less.
+    rows : Tensor of int of shape (n_columns, n_groups)
+        Rows of the smallest values.
+    """
     if len(minima) <= SUPERGROUP_SIZE * n_groups:
-        return minima.T.topk(n_groups, largest=False, sorted=False).indices
+        smallest = minima.T.topk(n_groups, largest=False, sorted=False)
+        return smallest.values.amax(1), smallest.indices
     groups = minima.view(-1, SUPERGROUP_SIZE, minima.shape[1])
     first = groups.amin(1).T.topk(n_groups, largest=False, sorted=False).indices
     index = first.T[:, None].expand(-1, SUPERGROUP_SIZE, -1)
     members = groups.gather(0, index).flatten(0, 1).T
-    second = members.topk(n_groups, largest=False, sorted=False).indices
-    supergroup = first.gather(1, second // SUPERGROUP_SIZE)
-    return supergroup * SUPERGROUP_SIZE + second % SUPERGROUP_SIZE
+    second = members.topk(n_groups, largest=False, sorted=False)
+    supergroup = first.gather(1, second.indices // SUPERGROUP_SIZE)
+    rows = supergroup * SUPERGROUP_SIZE + second.indices % SUPERGROUP_SIZE
+    return second.values.amax(1), rows

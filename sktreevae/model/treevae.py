@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from .feature_map import FeatureMap
 from .gaussians import DiagonalGaussian
 from .layers import linear
 from .networks import BottomUp
+from .noise import row_noise
 from .posterior import ElboTerms, Encoding, Posterior, Routing
 from .sparse import MIN_LEAF_PROB, select_leaves
 from .topdown import TopDown
@@ -212,20 +214,22 @@ class TreeVAE(nn.Module):
         """Compute the terms of the ELBO (section 2.4); `noise` as for `posterior`."""
         return self.top_down.elbo(self.posterior(self.encode(x), noise), x)
 
-    def mean_elbo(self, x: Tensor, noises: Sequence[Tensor]) -> Tensor:
+    def mean_elbo(self, x: Tensor, noises: Iterable[Tensor]) -> Tensor:
         """Return the mean of the ELBO over draws of the latent variables, (batch,).
-
-        Pairs of opposite noise vectors (antithetic sampling) reduce the variance.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
             Data.
-        noises : sequence of Tensor of shape (n_nodes, batch or 1, latent_dim)
-            Standard normal noise; each draw is used with both signs.
+        noises : iterable of Tensor of shape (n_nodes, batch or 1, latent_dim)
+            Standard normal noise of each draw.
         """
-        pairs = [sign * noise for noise in noises for sign in (1, -1)]
-        return sum(self.elbo(x, noise).elbo() for noise in pairs) / len(pairs)
+        encoding = self.encode(x)
+        elbos = [
+            self.top_down.elbo(self.posterior(encoding, noise), x).elbo()
+            for noise in noises
+        ]
+        return sum(elbos) / len(elbos)
 
     def sparse_elbo(
         self,
@@ -288,35 +292,32 @@ class TreeVAE(nn.Module):
         return self.top_down.leaf_log_prob(self.posterior(self.encode(x)), x).T
 
     @torch.no_grad()
-    def log_likelihood(
-        self, x: Tensor, n_importance_samples: int, generator: torch.Generator
-    ) -> Tensor:
+    def log_likelihood(self, x: Tensor, noises: Iterable[Tensor]) -> Tensor:
         """Estimate log p(x) in nats by importance sampling, (batch,).
 
-        Latent variables are sampled from q, with the same noise for every row, and
-        leaves are summed over. The estimate of p(x) itself is unbiased.
+        Latent variables are sampled from q, and leaves are summed over. The estimate of
+        p(x) itself is unbiased.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
             Data.
-        n_importance_samples : int
-            Number of importance samples. Memory doesn't grow with it.
-        generator : torch.Generator
-            Source of the noise.
+        noises : iterable of Tensor of shape (n_nodes, batch or 1, latent_dim)
+            Standard normal noise of each draw. Memory doesn't grow with their number.
         """
         encoding = self.encode(x)
         # The sum of the weights so far is `total * exp(peak)`. A running logsumexp
         # in float32 would lose terms that are small beside the sum.
         peak = x.new_full((len(x),), torch.finfo(x.dtype).min)
         total = torch.zeros_like(peak)
-        for _ in range(n_importance_samples):
-            noise = self.sample_noise(1, generator)
+        n_draws = 0
+        for noise in noises:
             log_weight = self._log_importance_weight(self.posterior(encoding, noise), x)
             higher = torch.maximum(peak, log_weight)
             total = total * (peak - higher).exp() + (log_weight - higher).exp()
             peak = higher
-        return peak + (total / n_importance_samples).log()
+            n_draws += 1
+        return peak + (total / n_draws).log()
 
     def _log_importance_weight(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Return log of sum_l p(x, z, l) / q(z | x) at the sampled z, (batch,)."""
@@ -350,6 +351,17 @@ class TreeVAE(nn.Module):
     def sample_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
         """Draw standard normal noise; see `TopDown.sample_noise`."""
         return self.top_down.sample_noise(n_samples, generator)
+
+    def row_noise(self, x: Tensor, n_draws: int, seed: int = 0) -> Iterator[Tensor]:
+        """Yield noise of each row, (n_nodes, batch, latent_dim); see `row_noise`.
+
+        The nodes of a level share their noise: no path has two of them.
+        """
+        sizes = torch.tensor(self.top_down.index.level_sizes, device=x.device)
+        shape = len(sizes), self.config.latent_dim
+        for noise in row_noise(x, n_draws, math.prod(shape), seed):
+            levels = noise.unflatten(1, shape).transpose(0, 1)
+            yield levels.repeat_interleave(sizes, dim=0)
 
     @torch.no_grad()
     def sample(

@@ -358,3 +358,11 @@ def test_amounts_are_compared_by_their_shares(rng):
 )
 def test_other_tables_are_no_amounts(change, rng):
     assert map_of(change(amounts(rng)))[0].kind == "plain"
+
+
+def test_equal_values_of_a_column_have_equal_features(rng):
+    # Also beside columns that differ: exact products would round by row.
+    group = rng.integers(0, 3, 300)
+    X = np.column_stack([rng.standard_normal((300, 2)) + 3.0 * group[:, None], group])
+    _, result = map_of(X)
+    assert len(np.unique(result[:, 2])) == 3

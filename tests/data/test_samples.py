@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from torch.nn import functional as F
 
+from sktreevae._threads import limit_threads
 from sktreevae.data import (
     FeatureTable,
     Samples,
@@ -63,6 +65,29 @@ def test_blocks_have_a_constant_size(n, rng, tmp_path):
         result = Samples(matrix, identity(2)).map(double)
         np.testing.assert_allclose(result.numpy(), 2.0 * X.astype(np.float32))
         assert set(sizes) == {BLOCK_SIZE}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@given(
+    widths=st.tuples(st.integers(1, 70), st.integers(1, 12)), seed=st.integers(0, 99)
+)
+@settings(max_examples=15)
+def test_a_result_depends_on_its_row_only(n_threads, widths, seed):
+    # A transposed weight is that of a linear layer: products of few outputs have
+    # kernels of their own, which treat rows differently.
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(600, widths[0], generator=generator)
+    weight = torch.randn(widths[::-1], generator=generator)
+    order = torch.randperm(600, generator=generator)
+
+    def function(x):
+        return F.softplus(F.linear(x, weight, weight[:, 0]))
+
+    with limit_threads(n_threads):
+        expected = FeatureTable.from_tensor(X).map(function)
+        for rows in (order, order[:300], order[:1], order[5:8]):
+            actual = FeatureTable.from_tensor(X[rows]).map(function)
+            assert torch.equal(actual, expected[rows])
 
 
 @given(st.integers(1, 10**6))

@@ -55,6 +55,30 @@ def test_blocks_and_groups_lose_no_neighbor(n, k, n_values, seed):
     assert (index.sort(dim=1).values.diff(dim=1) > 0).all()
 
 
+@given(
+    st.integers(30, 1500),
+    st.integers(1, 12),
+    st.integers(1, 30),
+    st.sampled_from([1.0, 1e-2, 2e-4, 1e-6, 1e-7, 0.0]),
+    st.integers(0, 99),
+)
+@settings(max_examples=30)
+def test_neighbors_in_tight_groups_are_exact(n, k, n_features, spread, seed):
+    # Differences of squared norms have no digits left. Some rows are duplicates.
+    centers = torch.randn(4, n_features, generator=generator(seed))
+    group = torch.randint(4, (n,), generator=generator(seed))
+    x = spread * torch.randn(n, n_features, generator=generator(seed + 1))
+    x = torch.cat([centers[group] + x, centers[group[: n // 4]] + x[: n // 4]])
+    index, distance = neighbors_of(x, k)
+    x = x.double()
+    square = torch.stack([(x - row).square().sum(1) for row in x])
+    square.fill_diagonal_(torch.inf)
+    expected = square.topk(k, largest=False).values
+    actual = square.gather(1, index)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(distance.double(), expected.sqrt(), rtol=1e-6, atol=0)
+
+
 def test_many_features_are_searched_in_smaller_blocks():
     n, k, n_features = 60, 5, 20_000
     assert neighbors.MAX_CHOSEN_VALUES // ((k + 1) * 8 * n_features) < n

@@ -10,18 +10,16 @@ from .strategies import balanced, make_data, make_model
 LIKELIHOODS = ["bernoulli", "gaussian"]
 
 
+def draws(model, n_draws, n_rows, generator):
+    return (model.sample_noise(n_rows, generator) for _ in range(n_draws))
+
+
 @torch.no_grad()
 def independent_estimates(model, x, n_importance_samples, n_repeats, generator):
-    """Return independent estimates of log p(x), (n_repeats, batch), by one call.
-
-    Every row has noise of its own.
-    """
-    draw = model.sample_noise
+    """Return independent estimates of log p(x), (n_repeats, batch), by one call."""
     rows = x.repeat(n_repeats, 1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "sample_noise", lambda _, rng: draw(len(rows), rng))
-        estimates = model.log_likelihood(rows, n_importance_samples, generator)
-    return estimates.reshape(n_repeats, len(x))
+    noises = draws(model, n_importance_samples, len(rows), generator)
+    return model.log_likelihood(rows, noises).reshape(n_repeats, len(x))
 
 
 def log_mean(estimates):
@@ -30,11 +28,9 @@ def log_mean(estimates):
 
 
 @torch.no_grad()
-def mean_elbo(model, x, n_repeats, generator):
-    """Return the mean of the ELBO over independent draws, (batch,), by one call."""
-    rows = x.repeat(n_repeats, 1)
-    elbo = model.elbo(rows, model.sample_noise(len(rows), generator)).elbo()
-    return elbo.reshape(n_repeats, len(x)).mean(0)
+def mean_elbo(model, x, n_draws, generator):
+    """Return the mean of the ELBO over independent draws, (batch,)."""
+    return model.mean_elbo(x, draws(model, n_draws, len(x), generator))
 
 
 @torch.no_grad()
@@ -74,7 +70,10 @@ def test_log_likelihood_of_a_mixture_is_exact(generator):
     )
     expected = (weights.log()[:, None] + components.log_prob(x).sum(-1)).logsumexp(0)
     torch.testing.assert_close(
-        model.log_likelihood(x, 2, generator), expected, atol=1e-5, rtol=0
+        model.log_likelihood(x, draws(model, 2, 3, generator)),
+        expected,
+        atol=1e-5,
+        rtol=0,
     )
 
 
@@ -159,18 +158,18 @@ def test_log_likelihood_is_the_log_of_the_mean_weight(generator):
     # By a sum that runs, in float32, where weights span hundreds of nats.
     model = make_model(balanced(2), likelihood="gaussian", scale=3.0).float()
     x = 20.0 * make_data(4, generator).float()
-    state = generator.get_state()
-    weights = torch.stack([model.log_likelihood(x, 1, generator) for _ in range(200)])
+    noises = list(draws(model, 200, 4, generator))
+    weights = torch.stack([model.log_likelihood(x, [noise]) for noise in noises])
     assert weights.std(0).min() > 10.0
     expected = weights.double().logsumexp(0) - np.log(200)
-    actual = model.log_likelihood(x, 200, generator.set_state(state))
+    actual = model.log_likelihood(x, noises)
     torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=0.0)
 
 
 def test_impossible_data_has_no_likelihood(generator):
     model = make_model(balanced(1), likelihood="gaussian").float()
     x = torch.full((1, 5), 1e19)  # the sum of whose squares overflows
-    assert model.log_likelihood(x, 2, generator).item() == -np.inf
+    assert model.log_likelihood(x, draws(model, 2, 1, generator)).item() == -np.inf
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

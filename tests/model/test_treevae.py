@@ -371,7 +371,8 @@ def results(model, x, max_leaves=2):
         "sparse_elbo": sparse.elbo(),
         "leaf_elbo": model.leaf_elbo(x),
         "leaf_log_proba": routing.leaf_log_proba,
-        "log_likelihood": model.log_likelihood(x, 2, generator),
+        "log_likelihood": model.log_likelihood(x, model.row_noise(x, 2)),
+        "mean_elbo": model.mean_elbo(x, model.row_noise(x, 2)),
         "reconstruct": model.reconstruct(x),
         "embed": model.embed(x),
         "sample": model.sample(5, generator)[0],
@@ -442,3 +443,27 @@ def test_a_single_leaf_is_trained_under_autocast(generator):
     for name, parameter in model.named_parameters():
         if parameter.numel():
             assert parameter.grad.abs().sum() > 0, name
+
+
+@torch.no_grad()
+def test_nodes_of_a_level_share_their_noise(generator):
+    model = make_model(balanced(2))
+    x = make_data(5, generator)
+    noises = list(model.row_noise(x, 3))
+    sizes = model.top_down.index.level_sizes
+    assert [noise.shape for noise in noises] == 3 * [(7, 5, 3)]
+    for noise in noises:
+        levels = [level.unique(dim=0) for level in noise.split(sizes)]
+        assert [len(level) for level in levels] == [1, 1, 1]
+        assert len(torch.cat(levels).unique(dim=0)) == 3
+
+
+@torch.no_grad()
+def test_noise_of_rows_gives_the_mean_elbo(generator):
+    # With shared noise, the mean over many draws is that of independent noise.
+    model = make_model(balanced(2), likelihood="gaussian")
+    x = make_data(4, generator)
+    independent = (model.sample_noise(4, generator) for _ in range(2000))
+    expected = model.mean_elbo(x, independent)
+    actual = model.mean_elbo(x, model.row_noise(x, 1000))
+    torch.testing.assert_close(actual, expected, atol=0.1, rtol=0.01)
