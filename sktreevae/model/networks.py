@@ -36,15 +36,20 @@ ENCODER_CHANNELS = 16
 DECODER_CHANNELS = 8
 """Channels of the readout at the finest grid. Each coarser grid has twice as many."""
 
+N_DEVIATIONS = 3.0
+"""Width of a cluster, in standard deviations: nearly all samples are within."""
+
 _GLOBAL_RNG_LOCK = threading.Lock()
 
 
 class BottomUp(nn.Module):
     """Bottom-up chain of the inference model (section 2.3 of the paper).
 
-    Features are centered and scaled by fitted buffers. The output of the perceptron is
-    the deepest embedding, d_D. Each further layer gives the embedding of the next level
-    up, until d_0.
+    Features are centered and scaled by fitted buffers, and compressed by the inverse
+    hyperbolic sine. It is nearly linear within the width of a cluster, and logarithmic
+    beyond it: clusters near each other differ as clearly as those a thousand times as
+    far apart. The output of the perceptron is the deepest embedding, d_D. Each further
+    layer gives the embedding of the next level up, until d_0.
 
     Parameters
     ----------
@@ -76,15 +81,33 @@ class BottomUp(nn.Module):
         return f"n_inputs={n_inputs}, hidden_dim={hidden_dim}, depth={len(self.chain)}"
 
     @torch.no_grad()
-    def standardize(self, features: Tensor) -> None:
-        """Fit the center, and a single scale, to features (n_samples, n_inputs)."""
+    def standardize(self, features: Tensor, cluster: Tensor | None = None) -> None:
+        """Fit the center, a single scale, and the size of the first layer's weights.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, n_inputs)
+            Some features.
+        cluster : Tensor of int of shape (n_samples,), default=None
+            Cluster of each sample, whose width is the scale; all in one by default.
+        """
         self.center.copy_(features.mean(0))
-        scale = (features - self.center).square().mean().sqrt()
+        x = features - self.center
+        if cluster is None:
+            cluster = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        groups = [x[cluster == group] for group in cluster.unique()]
+        widths = torch.stack([(rows - rows.mean(0)).square().mean() for rows in groups])
+        width, spread = widths.median().sqrt(), x.square().mean().sqrt()
+        scale = N_DEVIATIONS * torch.where(width > 0, width, spread)
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+        # Initial weights are for inputs with a mean square of 1.
+        size = (x / self.scale).asinh().square().mean().sqrt()
+        self.perceptron[0].weight.div_(torch.where(size > 0, size, 1.0))
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
-        embeddings = [self.perceptron((features - self.center) / self.scale)]
+        standardized = (features - self.center) / self.scale
+        embeddings = [self.perceptron(standardized.asinh())]
         for layer in self.chain:
             embeddings.append(layer(embeddings[-1]))
         return embeddings[::-1]
