@@ -45,11 +45,11 @@ _GLOBAL_RNG_LOCK = threading.Lock()
 class BottomUp(nn.Module):
     """Bottom-up chain of the inference model (section 2.3 of the paper).
 
-    Features are centered and scaled by fitted buffers, and compressed by the inverse
-    hyperbolic sine. It is nearly linear within the width of a cluster, and logarithmic
-    beyond it: clusters near each other differ as clearly as those a thousand times as
-    far apart. The output of the perceptron is the deepest embedding, d_D. Each further
-    layer gives the embedding of the next level up, until d_0.
+    Features are centered and scaled by fitted buffers. Their inverse hyperbolic sine in
+    units of the width of a cluster is added to them. It is logarithmic beyond that
+    width: clusters near each other differ as clearly as those a thousand times as far
+    apart in other directions. The output of the perceptron is the deepest embedding,
+    d_D. Each further layer gives the embedding of the next level up, until d_0.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ class BottomUp(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(n_inputs, dtype=torch.float32))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float32))
+        for name in ("scale", "width", "log_scale"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float32))
         widths = (n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
         self.perceptron = MLP(widths, generator=generator)
         self.chain = nn.ModuleList(
@@ -82,35 +83,39 @@ class BottomUp(nn.Module):
 
     @torch.no_grad()
     def standardize(self, features: Tensor, cluster: Tensor | None = None) -> None:
-        """Fit the center, a single scale, and the size of the first layer's weights.
+        """Fit the center, and the scales, which are common to all features.
 
         Parameters
         ----------
         features : Tensor of shape (n_samples, n_inputs)
             Some features.
         cluster : Tensor of int of shape (n_samples,), default=None
-            Cluster of each sample, whose width is the scale; all in one by default.
+            Cluster of each sample; all in one by default.
         """
         self.center.copy_(features.mean(0))
         x = features - self.center
         if cluster is None:
             cluster = torch.zeros(len(x), dtype=torch.long, device=x.device)
         groups = [x[cluster == group] for group in cluster.unique()]
-        widths = torch.stack([(rows - rows.mean(0)).square().mean() for rows in groups])
-        width, spread = widths.median().sqrt(), x.square().mean().sqrt()
-        scale = N_DEVIATIONS * torch.where(width > 0, width, spread)
+        spreads = torch.stack([_root_mean_square(r - r.mean(0)) for r in groups])
+        scale, width = _root_mean_square(x), N_DEVIATIONS * spreads.median()
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
-        # Initial weights are for inputs with a mean square of 1.
-        size = (x / self.scale).asinh().square().mean().sqrt()
-        self.perceptron[0].weight.div_(torch.where(size > 0, size, 1.0))
+        self.width.copy_(torch.where(width > 0, width, N_DEVIATIONS * self.scale))
+        log_scale = _root_mean_square((x / self.width).asinh())
+        self.log_scale.copy_(torch.where(log_scale > 0, log_scale, 1.0))
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
-        standardized = (features - self.center) / self.scale
-        embeddings = [self.perceptron(standardized.asinh())]
+        x = features - self.center
+        compressed = (x / self.width).asinh() / self.log_scale
+        embeddings = [self.perceptron(0.5 * (x / self.scale + compressed))]
         for layer in self.chain:
             embeddings.append(layer(embeddings[-1]))
         return embeddings[::-1]
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt()
 
 
 class ConvEncoder(nn.Module):

@@ -110,13 +110,13 @@ def test_the_units_of_the_features_do_not_change_the_embeddings(scale):
 
 
 @pytest.mark.parametrize("distance", [0.0, 10.0, 1000.0])
-def test_the_scale_is_the_width_of_the_clusters(distance):
+def test_the_width_is_that_of_the_clusters(distance):
     cluster = torch.arange(1000) % 2
     features = torch.randn(1000, 5, generator=seeded())
     features[:, 0] += distance * cluster
     bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
     bottom_up.standardize(features, cluster)
-    assert bottom_up.scale == pytest.approx(N_DEVIATIONS, rel=0.1)
+    assert bottom_up.width == pytest.approx(N_DEVIATIONS, rel=0.1)
 
 
 def test_equal_features_have_finite_embeddings():
