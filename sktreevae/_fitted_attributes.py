@@ -112,7 +112,7 @@ def _shared_attributes(
         "_standardizer": data.standardizer,
         "history_": history,
         "n_iter_": len(history["epoch"]),
-        "lower_bound_": _last_elbo(history) - data.standardizer.log_det,
+        "lower_bound_": _last_elbo(history),
         "dendrogram_": dendrogram,
         "labels_": dendrogram.labels,
         "n_clusters_": dendrogram.n_leaves,

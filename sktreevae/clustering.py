@@ -194,7 +194,7 @@ class TreeVAEClustering(
         Maximum number of epochs of each phase of training. The guided growth has one
         phase, the joint training; the other growths have one for each split, for each
         refresh of the whole tree, and for the final fine-tuning. "auto" means 6 epochs,
-        or more on small data: at least 60 update steps of the joint training (150 of
+        or more on small data: at least 120 update steps of the joint training (150 of
         counts), in up to 100 epochs, and 20 steps of other phases; and for the
         published growth 150 epochs for each split, 80 for a refresh and 200 for the
         fine-tuning. The initialization of the routers, up to 400 steps, isn't counted.
@@ -281,13 +281,13 @@ class TreeVAEClustering(
         One entry for each epoch: "phase" ("joint"; "initial", "split", "refresh" or
         "finetune"; "partial_fit"), "epoch", "n_leaves", "learning_rate",
         "kl_weight", "elbo" and its terms "reconstruction", "kl_root", "kl_nodes" and
-        "kl_decisions" (means over the samples in nats, of standardized data; in a
-        "split" phase, of the new leaves only), "contrast" (weighted contrastive loss;
+        "kl_decisions" (means over the samples in nats, in units of X; in a "split"
+        phase, of the new leaves only), "contrast" (weighted contrastive loss;
         nan without `views`) and "validation_elbo" (with the phase's last "kl_weight";
         nan without `early_stopping`). The ELBO is that of the two most probable leaves
         (published growth: all), with noise on the encoder's input in the "joint" phase,
         while the epoch trains the model. `score` is that of the trained model, of all
-        leaves, without noise and in units of X.
+        leaves and without noise, and after variances of few samples were raised.
     lower_bound_ : float
         Mean "elbo" of the training samples in the last epoch that isn't of a "split"
         phase, in nats, in units of X.

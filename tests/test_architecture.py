@@ -150,7 +150,7 @@ MUST_NOT_IMPORT = {
 """Other packages that a module or subpackage does not import."""
 
 MAX_LINES = 450
-MAX_LINES_BY_MODULE = {"sktreevae.clustering": 850}
+MAX_LINES_BY_MODULE = {"sktreevae.clustering": 850, "sktreevae.training.trainer": 460}
 MAX_CODE_LINES = 60
 MAX_PARAMETERS = 7
 

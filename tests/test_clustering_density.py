@@ -68,3 +68,27 @@ def test_the_score_is_precise_and_not_above_the_truth(n_features):
     assert np.std(scores, ddof=1) <= 0.02
     excess = model.score_samples(new) - log_density
     assert excess.mean() < 2.0 * excess.std() / np.sqrt(len(new))
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_samples_have_the_sizes_of_the_clusters(growth):
+    sizes = [900, 50, 30, 20]
+    X, _ = make_blobs(sizes, centers=8.0 * np.eye(4), random_state=0)
+    model = TreeVAEClustering(4, growth=growth, random_state=0).fit(X)
+    expected = np.bincount(model.labels_) / len(X)
+    actual = np.bincount(model.sample(4000)[1], minlength=4) / 4000
+    assert np.abs(actual - expected).sum() / 2 <= 0.03
+
+
+@pytest.mark.parametrize("unit", [0.01, 100.0])
+def test_the_history_is_in_units_of_the_data(unit):
+    X, _ = make_blobs(300, 3, centers=3, random_state=0)
+    one, two = (
+        TreeVAEClustering(3, max_iter=2, early_stopping=True, random_state=0).fit(x)
+        for x in (X, unit * X)
+    )
+    shift = X.shape[1] * np.log(unit)
+    for name in ("elbo", "reconstruction", "validation_elbo"):
+        expected = np.array(one.history_[name]) - shift
+        np.testing.assert_allclose(two.history_[name], expected, atol=0.1)
+    assert two.history_["elbo"][-1] == two.lower_bound_

@@ -36,15 +36,20 @@ ENCODER_CHANNELS = 16
 DECODER_CHANNELS = 8
 """Channels of the readout at the finest grid. Each coarser grid has twice as many."""
 
+N_DEVIATIONS = 3.0
+"""Width of a cluster, in standard deviations: nearly all samples are within."""
+
 _GLOBAL_RNG_LOCK = threading.Lock()
 
 
 class BottomUp(nn.Module):
     """Bottom-up chain of the inference model (section 2.3 of the paper).
 
-    Features are centered and scaled by fitted buffers. The output of the perceptron is
-    the deepest embedding, d_D. Each further layer gives the embedding of the next level
-    up, until d_0.
+    Features are centered and scaled by fitted buffers. Their inverse hyperbolic sine in
+    units of the width of a cluster is added to them. It is logarithmic beyond that
+    width: clusters near each other differ as clearly as those a thousand times as far
+    apart in other directions. The output of the perceptron is the deepest embedding,
+    d_D. Each further layer gives the embedding of the next level up, until d_0.
 
     Parameters
     ----------
@@ -63,7 +68,8 @@ class BottomUp(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(n_inputs, dtype=torch.float32))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float32))
+        for name in ("scale", "width", "log_scale"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float32))
         widths = (n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
         self.perceptron = MLP(widths, generator=generator)
         self.chain = nn.ModuleList(
@@ -76,18 +82,40 @@ class BottomUp(nn.Module):
         return f"n_inputs={n_inputs}, hidden_dim={hidden_dim}, depth={len(self.chain)}"
 
     @torch.no_grad()
-    def standardize(self, features: Tensor) -> None:
-        """Fit the center, and a single scale, to features (n_samples, n_inputs)."""
+    def standardize(self, features: Tensor, cluster: Tensor | None = None) -> None:
+        """Fit the center, and the scales, which are common to all features.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, n_inputs)
+            Some features.
+        cluster : Tensor of int of shape (n_samples,), default=None
+            Cluster of each sample; all in one by default.
+        """
         self.center.copy_(features.mean(0))
-        scale = (features - self.center).square().mean().sqrt()
+        x = features - self.center
+        if cluster is None:
+            cluster = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        groups = [x[cluster == group] for group in cluster.unique()]
+        spreads = torch.stack([_root_mean_square(r - r.mean(0)) for r in groups])
+        scale, width = _root_mean_square(x), N_DEVIATIONS * spreads.median()
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+        self.width.copy_(torch.where(width > 0, width, N_DEVIATIONS * self.scale))
+        log_scale = _root_mean_square((x / self.width).asinh())
+        self.log_scale.copy_(torch.where(log_scale > 0, log_scale, 1.0))
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
-        embeddings = [self.perceptron((features - self.center) / self.scale)]
+        x = features - self.center
+        compressed = (x / self.width).asinh() / self.log_scale
+        embeddings = [self.perceptron(0.5 * (x / self.scale + compressed))]
         for layer in self.chain:
             embeddings.append(layer(embeddings[-1]))
         return embeddings[::-1]
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt()
 
 
 class ConvEncoder(nn.Module):

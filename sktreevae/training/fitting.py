@@ -191,6 +191,7 @@ def continue_training(
         If the loss is no longer finite.
     """
     trainer.model = model
+    trainer.log_det = data.standardizer.log_det
     trainer.snapshot = lambda: copy.deepcopy(model).eval()
     objective = TreeObjective(
         model,

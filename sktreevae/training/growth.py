@@ -31,6 +31,17 @@ __all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
 MAX_STATISTICS_ROWS = 10_000
 """Maximum number of samples that a mean or a variance is computed from."""
 
+MAX_PRIOR_ROWS = 5000
+"""Maximum number of samples that the prior routers are fitted to."""
+
+BLOCK_SIZE = 512
+"""Number of samples whose latents are inferred at a time."""
+
+N_NEWTON_STEPS = 10
+"""Steps of Newton's method, of at most one nat each, for a bias."""
+
+MIN_CURVATURE = 1e-6
+"""Lower bound of a curvature, in samples, which is divided by."""
 
 MIN_SHARE_OF_MEAN = 0.05
 """Default minimum size of a leaf, relative to the mean over leaves."""
@@ -45,7 +56,7 @@ class GuidedSchedule:
 
     Parameters
     ----------
-    min_steps : int, default=60
+    min_steps : int, default=120
         Minimum number of update steps of the joint training with ``max_iter="auto"``.
     random_min_steps : int, default=150
         The same, if the posterior heads start from random weights.
@@ -61,7 +72,7 @@ class GuidedSchedule:
         Epochs without a lower routing loss after which it ends, too.
     """
 
-    min_steps: int = 60
+    min_steps: int = 120
     random_min_steps: int = 150
     max_small_epochs: int = 100
     max_router_steps: int = 400
@@ -163,6 +174,7 @@ class TreeGrowth(ABC):
         self.config = replace(config, router_dims=self.router_dims)
         self.options = options
         self.trainer = trainer
+        trainer.log_det = data.standardizer.log_det
         self.generator = trainer.generator
         self.contrast_options = contrast
         self.routing_weight = routing_weight(data.samples.n_features)
@@ -171,8 +183,16 @@ class TreeGrowth(ABC):
         self.min_samples = options.min_samples(len(data.samples))
         self.noisy_features = NoisyFeatures(data.features)
 
-    def build_model(self, topology: Topology) -> None:
-        """Create a model with random weights, and standardize its input."""
+    def build_model(self, topology: Topology, cluster: Tensor | None = None) -> None:
+        """Create a model with random weights, and standardize its input.
+
+        Parameters
+        ----------
+        topology : Topology
+            The tree.
+        cluster : Tensor of int of shape (n_samples,), default=None
+            Cluster of each sample, if known; see `BottomUp.standardize`.
+        """
         self.model = TreeVAE(
             topology,
             self.config,
@@ -181,8 +201,10 @@ class TreeGrowth(ABC):
         )
         self.model.to(self.generator.device)
         self.trainer.model = self.model
-        subset = self.data.train[self.draw(len(self.data.train))]
-        self.model.bottom_up.standardize(self.data.features[subset])
+        subset = self.data.train[self.draw(len(self.data.train), MAX_STATISTICS_ROWS)]
+        self.model.bottom_up.standardize(
+            self.data.features[subset], None if cluster is None else cluster[subset]
+        )
         self.contrast = None
         if self.contrast_options is not None:
             self.contrast = Contrast(self.contrast_options, self.model, self.generator)
@@ -213,9 +235,10 @@ class TreeGrowth(ABC):
 
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""
-        return self.data.samples[index[self.draw(len(index))]].mean(0)
+        rows = self.draw(len(index), MAX_STATISTICS_ROWS)
+        return self.data.samples[index[rows]].mean(0)
 
-    def draw(self, n_rows: int, max_rows: int = MAX_STATISTICS_ROWS) -> Tensor:
+    def draw(self, n_rows: int, max_rows: int) -> Tensor:
         """Return the sorted positions of random rows; see `draw_rows`."""
         rows = draw_rows(n_rows, max_rows, self.generator)
         return torch.from_numpy(rows).to(self.generator.device)
@@ -246,6 +269,46 @@ class TreeGrowth(ABC):
     def assign_leaves(self) -> Tensor:
         """Return the most probable leaf of every sample, (n_samples,)."""
         return self.data.features.map(self.model.assign_leaves)
+
+    @torch.no_grad()
+    def fit_prior_odds(self) -> None:
+        """Set the bias of each prior router to its optimum for the other parameters.
+
+        The prior of a decision is then on average the share of samples that go left, so
+        that generated samples have the sizes of the clusters. Update steps alone would
+        take longer to reach it than the rest of the model.
+        """
+        if not self.model.topology.splits:
+            return
+        index = self.data.train[self.draw(len(self.data.train), MAX_PRIOR_ROWS)]
+        parts = [self._decisions(batch) for batch in index.split(BLOCK_SIZE)]
+        weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
+        bias = self.model.top_down.p_routers.biases[-1]
+        for _ in range(N_NEWTON_STEPS):
+            p_proba = p_logit.sigmoid()
+            slope = (weight * (q_proba - p_proba)).sum(1)
+            curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)
+            step = (slope / curvature.clamp(min=MIN_CURVATURE)).clamp(-1.0, 1.0)
+            bias += step[:, None, None]
+            p_logit += step[:, None]
+
+    def _decisions(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the decisions of some samples, (n_splits, n_samples) each.
+
+        These are the probabilities of reaching the splits, the posterior probabilities
+        of going left, and the logits of the prior ones.
+        """
+        model, features = self.model, self.data.features[index]
+        encoding = model.encode(self.data.samples[index], features)
+        noise = model.sample_noise(len(index), self.generator)
+        posterior = model.posterior(encoding, noise)
+        reached = torch.cat(posterior.routing.node_log_proba)
+        decisions = [level.decisions for level in posterior.levels[:-1]]
+        return (
+            reached[list(model.topology.splits)].exp(),
+            torch.cat([d.q_logit for d in decisions]).sigmoid(),
+            torch.cat([d.p_logit for d in decisions]),
+        )
 
     def leaf_counts(self) -> Tensor:
         """Return the number of samples assigned to each leaf, (n_leaves,)."""

@@ -48,6 +48,7 @@ class GuidedGrowth(TreeGrowth):
         if self.model.top_down.likelihood.has_scale:
             self._initializer.update_scale()
         self.prune()
+        self.fit_prior_odds()
 
     def prune_leaf(self, leaf: int) -> None:
         """Prune a leaf; the heights of other nodes stay."""
@@ -75,13 +76,13 @@ class GuidedGrowth(TreeGrowth):
         self.noisy_features = self.noisy_features.with_noise(
             self.data.train, proposal.spacing, self.generator
         )
-        self.build_model(change.topology)
         # The source of a leaf is its cluster in the proposal.
         clusters = [change.source[node] for node in change.topology.leaves]
-        height = np.append(np.zeros(len(clusters)), proposal.height)
-        self._tree = self.model.top_down, height[list(change.source)]
         leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(proposal.cluster)
         leaf_of_sample = self.target_of(leaf_of_cluster[proposal.cluster])
+        self.build_model(change.topology, leaf_of_sample)
+        height = np.append(np.zeros(len(clusters)), proposal.height)
+        self._tree = self.model.top_down, height[list(change.source)]
         target = self.target_of(proposal.proba[:, clusters])
         for leaf in range(len(clusters)):
             members = self.data.train[leaf_of_sample[self.data.train] == leaf]

@@ -86,6 +86,7 @@ class IterativeGrowth(TreeGrowth):
         """Attach a split whose training was interrupted, prune, and set the heights."""
         self._end_split()
         self.prune()
+        self.fit_prior_odds()
         self.height = divergence_heights(self.model, self.data, self.generator)
 
     def _grow_tree(self) -> None:

@@ -181,6 +181,9 @@ class Trainer:
     ----------
     root, task : Task
         The fit, and the present task.
+    log_det : float
+        Log-density of standardized samples minus that of samples in the user's units.
+        The ELBOs of records are in the user's units.
     model : TreeVAE or None
         The model, once a growth has built it.
     snapshot : callable or None
@@ -208,6 +211,7 @@ class Trainer:
         self.callbacks = callbacks
         self.root = self.task = root or Task("fit", None)
         self.history = history or History()
+        self.log_det = 0.0
         self.model: TreeVAE | None = None
         self.snapshot: Callable[[], object] | None = None
         self.attributes_now: Callable[[], dict[str, object] | None] | None = None
@@ -382,6 +386,7 @@ class Trainer:
             )
         if not math.isfinite(annealed_elbo):
             raise self._divergence(phase, objective)
+        means["reconstruction"] -= self.log_det
         record = {
             "phase": phase.name,
             "epoch": position[0],
@@ -390,7 +395,7 @@ class Trainer:
             "kl_weight": kl_weight,
             "elbo": means["reconstruction"] - kl,
             **means,
-            "validation_elbo": validation_elbo,
+            "validation_elbo": validation_elbo - self.log_det,
         }
         return record, annealed_elbo
 

@@ -81,7 +81,13 @@ def elbo_terms(model, x, noise):
     """Return the four terms for one sample; noise is (n_nodes, latent_dim)."""
     tree, top_down = model.topology, model.top_down
     center = model.bottom_up.center.numpy(force=True)
-    standardized = (x - center) / model.bottom_up.scale.item()
+    scale, width, log_scale = (
+        getattr(model.bottom_up, name).item()
+        for name in ("scale", "width", "log_scale")
+    )
+    linear = (x - center) / scale
+    compressed = np.arcsinh((x - center) / width) / log_scale
+    standardized = (linear + compressed) / 2
     embeddings = [sequential(model.bottom_up.perceptron, standardized)]
     for step in model.bottom_up.chain:
         embeddings.append(sequential(step, embeddings[-1]))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktreevae.model import ImageLayout
-from sktreevae.model.networks import BottomUp, ConvEncoder, ConvReadout
+from sktreevae.model.networks import N_DEVIATIONS, BottomUp, ConvEncoder, ConvReadout
 
 
 def seeded(seed=0):
@@ -98,16 +98,31 @@ def test_initial_weights_come_from_the_generator(residual):
 
 
 @torch.no_grad()
-def test_standardized_features_have_the_scale_that_the_perceptron_expects():
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_units_of_the_features_do_not_change_the_embeddings(scale):
+    features = torch.randn(50, 5, generator=seeded())
+    embeddings = []
+    for unit in (1.0, scale):
+        bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
+        bottom_up.standardize(7.0 + unit * features)
+        embeddings.append(torch.stack(bottom_up(7.0 + unit * features)))
+    torch.testing.assert_close(*embeddings, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("distance", [0.0, 10.0, 1000.0])
+def test_the_width_is_that_of_the_clusters(distance):
+    cluster = torch.arange(1000) % 2
+    features = torch.randn(1000, 5, generator=seeded())
+    features[:, 0] += distance * cluster
     bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
-    features = 7.0 + 3.0 * torch.randn(50, 5, generator=seeded())
-    bottom_up.standardize(features)
-    embeddings = bottom_up(features)
-    assert [d.shape for d in embeddings] == 3 * [(50, 4)]
-    unit = (features - features.mean(0)) / (features - features.mean(0)).std()
-    torch.testing.assert_close(
-        embeddings[-1], bottom_up.perceptron(unit), atol=1e-2, rtol=1e-2
-    )
+    bottom_up.standardize(features, cluster)
+    assert bottom_up.width == pytest.approx(N_DEVIATIONS, rel=0.1)
+
+
+def test_equal_features_have_finite_embeddings():
+    bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
+    bottom_up.standardize(torch.ones(3, 5))
+    assert all(d.isfinite().all() for d in bottom_up(torch.ones(3, 5)))
 
 
 def test_a_chain_is_shown_in_few_lines():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,13 +7,15 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
-from sktreevae.graph import GraphOptions, NeighborGraph
+from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.model import Topology
 from sktreevae.model.networks import BottomUp
 from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
 from sktreevae.training.growth import GuidedSchedule
 
 from .cases import CONFIG, make_data, make_trainer, nested_gaussians
+
+CONFIG4 = replace(CONFIG, n_features=4)
 
 
 def make_growth(
@@ -98,7 +102,7 @@ def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch
 @pytest.mark.parametrize(
     ("has_latents", "max_steps", "kl_weights", "min_steps"),
     [
-        (True, 1000, (1.0, 1.0), 60),
+        (True, 1000, (1.0, 1.0), 120),
         (False, 1000, (0.0, 1.0), 150),
         (True, 50, (1.0, 1.0), 50),
         (False, 50, (0.0, 1.0), 50),
@@ -153,6 +157,39 @@ def test_dense_clusters_near_each_other_stay_apart(rng):
     X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [800, 100, 100])
     model = TreeVAEClustering(3, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+@pytest.mark.parametrize("distance", [10, 100, 1000])
+def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
+    y = np.repeat([0, 1, 2, 3], [200, 30, 200, 30])
+    X = rng.standard_normal((len(y), 4))
+    X[:, 0] += 8.0 * (y % 2)
+    X[:, 1] += distance * (y // 2)
+    data = make_data(X)
+    far, near = 2.0, 1.0
+    proposal = Proposal(
+        cluster=torch.from_numpy(y),
+        proba=one_hot(torch.from_numpy(y)).float(),
+        merges=np.array([[0, 1], [2, 3], [4, 5]]),
+        height=np.array([near, near, far]),
+        spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
+        costs={},
+    )
+    growth = GuidedGrowth(data, CONFIG4, GrowthOptions(4), make_trainer(max_iter=None))
+    growth.grow(proposal)
+    assert adjusted_rand_score(y, growth.assign_leaves()) > 0.99
+
+
+def test_priors_of_the_decisions_are_their_frequencies():
+    growth, proposal, _ = make_growth(8, min_cluster_size=1)
+    growth.grow(proposal)
+    state = growth.generator.get_state()
+    growth.fit_prior_odds()
+    growth.generator.set_state(state)  # for the same draws of the latents
+    weight, q_proba, p_logit = growth._decisions(growth.data.train)
+    expected = (weight * q_proba).sum(1) / weight.sum(1)
+    actual = (weight * p_logit.sigmoid()).sum(1) / weight.sum(1)
+    torch.testing.assert_close(actual, expected, atol=1e-3, rtol=0.0)
 
 
 def test_leaves_with_too_few_samples_are_pruned():
