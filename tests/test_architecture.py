@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "_threads": set(),
     "_chunks": set(),
     "_files": set(),
-    "_cache": {"_version"},
+    "_cache": set(),
     "_archive": {"_files"},
     "_fit_context": set(),
     "_score_mixin": set(),

@@ -532,7 +532,7 @@ def set_to(index, value):
         ("standardizer.center", set_to(0, np.inf), "must be finite, got inf"),
         ("standardizer.low", lambda x: x + 1e6, "bounds of values"),
         ("standardizer.high", lambda x: np.array(np.nan), "must be finite"),
-        ("model.bottom_up.scale", lambda x: 0 * x, "must be finite and positive"),
+        ("model.bottom_up.scale", np.zeros_like, "must be finite and positive"),
         ("model.root_head.weight", set_to((0, 0), np.nan), "must be finite, got nan"),
         ("model.root_head.weight", lambda x: x.T, r"must be .* of shape \(4, 12\)"),
         ("model.root_head.weight", lambda x: np.empty((10**12, 0)), "must be float32"),
