@@ -76,7 +76,7 @@ CONTENT = {
         "topology": [ListOf(Number(Integral, -1))],
         "config": {
             "n_features": [COUNT],
-            "hidden_dim": [COUNT],
+            "hidden_dim": [Number(Integral, 3)],
             "latent_dim": [COUNT],
             "router_dims": [ListOf(COUNT)],
             "bottom_up_depth": [INDEX],

@@ -187,7 +187,8 @@ class TreeVAEClustering(
     latent_dim : int, default=8
         Number of latent variables of each node.
     hidden_dim : int, default=128
-        Width of the bottom-up embeddings. The encoder narrows to it from four times
+        Width of the bottom-up embeddings, at least 3: layers are normalized, and two
+        normalized numbers are only a sign. The encoder narrows to it from four times
         this width; decoders have hidden layers of this width and of twice this width.
     max_iter : int or "auto", default="auto"
         Maximum number of epochs of each phase of training. The guided growth has one
@@ -343,7 +344,7 @@ class TreeVAEClustering(
         "contrastive_weight": [Number(Real, 0)],
         "temperature": [Number(Real, 0, closed="neither")],
         "latent_dim": [Number(Integral, 1)],
-        "hidden_dim": [Number(Integral, 2)],
+        "hidden_dim": [Number(Integral, 3)],
         "max_iter": [Number(Integral, 1), Options(("auto",))],
         "batch_size": [Number(Integral, 1), Options(("auto",))],
         "learning_rate": [Number(Real, 0, closed="neither")],
