@@ -1,10 +1,15 @@
-# Everything happens in .venv; `make clean` removes it.
+# Everything happens in .venv and .venv-oldest; `make clean` removes them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-processors lint docs clean
+OLDEST := .venv-oldest
+OLDEST_TESTS := tests/data tests/graph tests/model tests/training \
+	$(addprefix tests/,test__archive.py test__cache.py test__stored_parameters.py \
+	test_devices.py test_persistence.py test_setup.py test_sklearn_checks.py)
+
+.PHONY: demo test test-processors test-oldest docs clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/plot_digits_tree.py --save demo.png
@@ -26,11 +31,16 @@ test-processors: $(VENV)/test
 			tests/test_sklearn_checks.py || exit 1; \
 	done
 
+# The oldest versions that setup.cfg allows.
+test-oldest: $(OLDEST)/test
+	$(OLDEST)/bin/python -m pytest --numprocesses auto --maxprocesses 4 \
+		--dist worksteal $(OLDEST_TESTS)
+
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api sktreevae.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist docs/_build docs/gallery docs/api sktreevae.egg-info
 
 $(VENV)/demo: EXTRAS = plot
 $(VENV)/test: EXTRAS = test
@@ -41,4 +51,11 @@ $(VENV)/demo $(VENV)/test $(VENV)/docs: setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable '.[$(EXTRAS)]'
+	touch $@
+
+# On Linux, PyPI has old versions of torch for CUDA only: 5 GB, which takes minutes.
+$(OLDEST)/test: setup.cfg constraints-oldest.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --no-cache-dir \
+		--constraint constraints-oldest.txt --editable '.[test]'
 	touch $@

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import torch
 
-from ._version import __version__
-
-__all__ = ["Cache"]
+__all__ = ["Cache", "source_digest"]
 
 Rng = torch.Generator | np.random.Generator
 
@@ -20,9 +21,10 @@ Rng = torch.Generator | np.random.Generator
 class Cache:
     """Calls functions, and stores their results if there is a memory.
 
-    A result is identified by the function, its arguments and the state of the random
-    number generator. A stored result also restores the state in which the computation
-    left the generator, so that all that follows is the same to the bit.
+    A result is identified by the function, its arguments, the state of the random
+    number generator and the source of the package. A stored result also restores the
+    state in which the computation left the generator, so that all that follows is the
+    same to the bit.
 
     Functions are defined at module level, and return NumPy arrays and plain objects.
     An argument with an attribute `cache_key` is identified by that instead of its own
@@ -64,7 +66,7 @@ class Cache:
         if self._memory is None:
             return _call(function, args, rng)
         key = (
-            __version__,
+            source_digest(),
             torch.__version__,
             f"{function.__module__}.{function.__qualname__}",
             tuple(getattr(arg, "cache_key", arg) for arg in args),
@@ -76,6 +78,17 @@ class Cache:
         result, state = stored(key, function, args, rng)
         _set_state(rng, state)
         return result
+
+
+@cache
+def source_digest() -> str:
+    """Return the SHA-256 of the source of the package."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _compute(

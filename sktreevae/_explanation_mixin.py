@@ -343,7 +343,7 @@ class ExplanationMixin:
 
     def _leaf_moments(self) -> GroupMoments:
         """Return the moments of what the model generates at each leaf."""
-        with self._threads(self.dendrogram_.n_leaves * self.n_features_in_):
+        with self._threads():
             moments = leaf_moments(self.module_)
         maps = self._standardizer
         return GroupMoments(

@@ -10,9 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-__all__ = ["PathLike", "replacing"]
+__all__ = ["PathLike", "check_regular", "replacing"]
 
 PathLike = str | os.PathLike[str]
+
+
+def check_regular(path: PathLike) -> None:
+    """Check that a path leads to a regular file.
+
+    Opening a pipe would wait for its other end, and reading a device may never end.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it leads nowhere.
+    OSError
+        If it leads to a folder, a pipe, a socket or a device.
+    """
+    os.stat(path)
+    if not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "Not a regular file", os.fsdecode(path))
 
 
 @contextmanager
@@ -33,15 +50,24 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
 
     Raises
     ------
+    IsADirectoryError
+        If the path ends like that of a folder.
     FileNotFoundError
         If there is no folder for the file.
+    OSError
+        If something else than a regular file has this name.
     """
+    path = os.fsdecode(path)
+    if os.path.basename(path) in ("", os.curdir, os.pardir):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     # Of a link, the file that it points to is replaced.
-    target = os.path.realpath(os.fsdecode(path))
+    target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         # The error of opening the temporary file would name that one.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
+    with suppress(FileNotFoundError):
+        check_regular(target)
     temporary = os.path.join(folder, f".sktreevae-{secrets.token_hex(8)}.tmp")
     stream = open(temporary, "xb")
     try:

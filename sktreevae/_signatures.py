@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -118,7 +117,7 @@ def find_signatures(
             estimator.device_,
             likelihood=estimator.likelihood_,
         )
-    with estimator._threads(math.prod(samples.shape)):
+    with estimator._threads():
         statistics = _node_statistics(estimator.module_, samples)
     findings = [
         overfitting,

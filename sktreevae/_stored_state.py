@@ -8,62 +8,30 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from ._archive import Archive, PathLike
+from ._archive import PathLike
 from ._parameters import check_parameters
 from ._stored_parameters import FUNCTIONS, decode, encode, import_path
+from ._stored_schema import CONTENT, OWN_NETWORKS, Arrays
 from ._version import __version__
-from .diagnostics import Finding
-from .model import Topology, state_shapes
+from .dendrogram import Dendrogram
 
 __all__ = [
-    "DENDROGRAM_ARRAYS",
-    "STANDARDIZER_ARRAYS",
     "State",
-    "check_arrays",
     "encode_parameters",
     "make_estimator",
     "naming_file",
     "needed_functions",
     "read_state",
+    "restore_dendrogram",
     "to_arrays",
     "to_content",
 ]
 
 State = dict[str, Any]
 """Attributes of an estimator, with arrays and plain values instead of objects."""
-
-ATTRIBUTES = {
-    "_n_features_out": int,
-    "_seed": int,
-    "choices_": dict,
-    "likelihood_": str,
-    "lower_bound_": float,
-    "n_features_in_": int,
-    "n_iter_": int,
-    "n_samples_seen_": int,
-}
-"""Fitted attributes that are JSON values."""
-
-DENDROGRAM_ARRAYS = {
-    "parent": np.int64,
-    "height": np.float64,
-    "weight": np.float64,
-    "support": np.float64,
-    "support_error": np.float64,
-    "labels": np.int64,
-}
-
-STANDARDIZER_ARRAYS = ("center", "scale", "low", "high")
-
-OWN_NETWORKS = {
-    "encoder": "model.encoder.",
-    "decoder": "model.top_down.decoders.stacked.",
-}
-"""First parts of the names of the arrays of a user's networks, in a file."""
 
 
 def encode_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,9 +55,9 @@ def to_content(state: State) -> dict[str, Any]:
         function = model[f"custom_{name}"]
         path = None if function is None else import_path(name, function)
         model[f"custom_{name}"] = path
-    attributes = {name: state[name] for name in (*ATTRIBUTES, "_findings")}
-    if "feature_names_in_" in state:
-        attributes["feature_names_in_"] = state["feature_names_in_"].tolist()
+    attributes = {name: state.get(name) for name in CONTENT["attributes"]}
+    if attributes["feature_names_in_"] is not None:
+        attributes["feature_names_in_"] = attributes["feature_names_in_"].tolist()
     columns = {name: np.array(column) for name, column in state["history_"].items()}
     history = {
         name: column.tolist() if column.dtype.kind == "U" else None
@@ -172,127 +140,51 @@ def make_estimator(
     return estimator
 
 
-def check_arrays(archive: Archive) -> None:
-    """Check that the arrays are those of the model that the content describes.
+def restore_dendrogram(arrays: Arrays) -> Dendrogram:
+    """Return a dendrogram of its arrays, which it checks."""
+    dendrogram = Dendrogram(
+        *(arrays[name] for name in ("parent", "height", "labels", "weight"))
+    )
+    for name in ("support", "support_error"):
+        setattr(dendrogram, name, np.array(arrays[name]))
+    return dendrogram
 
-    Nothing is allocated, neither for the arrays nor for the model. Arrays of a user's
-    networks are checked when these are built.
 
-    Raises
-    ------
-    ValueError
-        If an array is missing, isn't known, or has another type or shape.
+def read_state(
+    content: Mapping[str, Any], arrays: Arrays, functions: Mapping[str, Callable]
+) -> State:
+    """Return the state of a fitted estimator, without parameters.
+
+    Parameters
+    ----------
+    content : dict
+        JSON values of the file, checked.
+    arrays : dict of ndarrays
+        Arrays by their names in the file, checked.
+    functions : dict of callables
+        The user's functions by import path.
     """
-    places = archive.places
-    expected = _expected_arrays(archive)
-    config = archive.content["model"]["config"]
-    own = tuple(
-        prefix for name, prefix in OWN_NETWORKS.items() if config[name] == "custom"
-    )
-    unknown = sorted(
-        n for n in places.keys() - expected.keys() if not n.startswith(own)
-    )
-    missing = sorted(expected.keys() - places.keys())
-    if unknown or missing:
-        raise ValueError(f"The arrays {missing} are missing, {unknown} aren't known.")
-    for name, (dtype, shape) in expected.items():
-        if places[name][:2] != (dtype.newbyteorder("<"), shape):
-            raise ValueError(
-                f"The array {name!r} must be {dtype} of shape {shape}, but is "
-                f"{places[name].dtype} of shape {places[name].shape}."
-            )
-
-
-def _expected_arrays(archive: Archive) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Return the type and the shape of each array that the content calls for."""
-    places, content = archive.places, archive.content
-    model, attributes = content["model"], content["attributes"]
-    config = model["config"]
-    # Every layer has arrays. The number of layers is checked before they are built.
-    n_layers = config["bottom_up_depth"] + len(config["router_dims"])
-    if n_layers > len(places):
-        raise ValueError(f"{n_layers} layers have more than {len(places)} arrays.")
-    if not all(type(parent) is int for parent in model["topology"]):
-        raise ValueError(f"The topology is {model['topology']}.")
-    topology = Topology(tuple(model["topology"]))
-    expected = {
-        f"model.{name}": (_numpy_dtype(tensor.dtype), tuple(tensor.shape))
-        for name, tensor in state_shapes(topology, config, model["feature_map"]).items()
-    }
-    n_nodes = 2 * len(topology.leaves) - 1
-    for name, dtype in DENDROGRAM_ARRAYS.items():
-        expected[f"dendrogram.{name}"] = np.dtype(dtype), (n_nodes,)
-    # The number of samples isn't known from elsewhere.
-    labels = places["dendrogram.labels"]
-    expected["dendrogram.labels"] = np.dtype(np.int64), labels.shape[:1]
-    for name in STANDARDIZER_ARRAYS:
-        # Bounds can be scalars.
-        shape = (config["n_features"],)
-        if name in ("low", "high") and places[f"standardizer.{name}"].shape == ():
-            shape = ()
-        expected[f"standardizer.{name}"] = np.dtype(np.float64), shape
-    for name, column in content["history"].items():
-        if column is None:
-            dtype = places[f"history.{name}"].dtype
-            expected[f"history.{name}"] = dtype, (attributes["n_iter_"],)
-    return expected
-
-
-def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
-    return torch.empty(0, dtype=dtype).numpy().dtype
-
-
-def read_state(archive: Archive, functions: Mapping[str, Callable]) -> State:
-    """Return the state of a fitted estimator, without parameters."""
-    content = archive.content
     groups: dict[str, dict[str, NDArray]] = {
         name: {} for name in ("model", "dendrogram", "standardizer", "history")
     }
-    for name in archive.places:
+    for name, array in arrays.items():
         group, _, rest = name.partition(".")
-        groups[group][rest] = archive.read(name)
+        groups[group][rest] = array
     model = dict(content["model"], arrays=groups["model"])
     for name in OWN_NETWORKS:
         path = model[f"custom_{name}"]
         model[f"custom_{name}"] = None if path is None else functions[path]
-    history = {
-        name: groups["history"][name].tolist() if column is None else column
-        for name, column in content["history"].items()
-    }
-    attributes = _read_attributes(content)
-    if any(len(column) != attributes["n_iter_"] for column in history.values()):
-        raise ValueError("The columns of the history differ in length.")
+    attributes = dict(content["attributes"])
+    names = attributes.pop("feature_names_in_")
+    if names is not None:
+        attributes["feature_names_in_"] = np.array(names, dtype=object)
     return {
         **attributes,
-        "history_": history,
+        "history_": {
+            name: groups["history"][name].tolist() if column is None else column
+            for name, column in content["history"].items()
+        },
         "module_": model,
-        "dendrogram_": groups["dendrogram"],
+        "dendrogram_": restore_dendrogram(groups["dendrogram"]),
         "_standardizer": groups["standardizer"],
     }
-
-
-def _read_attributes(content: Mapping[str, Any]) -> State:
-    """Return the fitted attributes that are JSON values."""
-    attributes = dict(content["attributes"])
-    names = attributes.pop("feature_names_in_", None)
-    # The first files don't have any.
-    findings = attributes.pop("_findings", [])
-    for values in findings:
-        Finding.from_dict(values)
-    kinds = {name: type(value) for name, value in attributes.items()}
-    if kinds != ATTRIBUTES:
-        raise ValueError(f"The attributes have the types {kinds}.")
-    config = content["model"]["config"]
-    for name, setting in (
-        ("_n_features_out", "hidden_dim"),
-        ("likelihood_", "likelihood"),
-        ("n_features_in_", "n_features"),
-    ):
-        if attributes[name] != config[setting]:
-            raise ValueError(f"{name} isn't {config[setting]!r}, as in the model.")
-    attributes["_findings"] = findings
-    if names is not None:
-        if len(names) != config["n_features"]:
-            raise ValueError(f"There are {len(names)} names of features.")
-        attributes["feature_names_in_"] = np.array(names, dtype=object)
-    return attributes

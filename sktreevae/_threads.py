@@ -12,46 +12,43 @@ import joblib
 import torch
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["limit_threads", "parallel_map", "resolve_n_threads"]
+__all__ = ["MAX_JOBS", "limit_threads", "parallel_map", "resolve_n_threads"]
 
-MIN_VALUES = 1 << 22
-"""Minimum number of values of X for more than one thread with ``n_jobs=None``."""
+MAX_JOBS = 2**31
+"""Upper bound (exclusive) of `n_jobs`, a C int in torch."""
 
 _TORCH_LOCK = threading.Lock()
 
 
-def resolve_n_threads(n_jobs: int | None, n_values: int) -> int:
-    """Return the number of threads for some work.
+def resolve_n_threads(n_jobs: int | None) -> int:
+    """Return the number of threads for some work, at most that of the cores.
+
+    Threads wait busily for each other after each operation, so that threads which share
+    a core, with each other or with other processes, take longer than one.
 
     Parameters
     ----------
     n_jobs : int or None
-        Parameter of the estimator. Negative values count from the number of cores, as
-        in joblib. None is the setting of the process for large data, and 1 for other
-        data: threads wait busily for each other after each operation, so that small
-        operations take longer on several threads, and much longer beside other
-        processes.
-    n_values : int
-        Number of values of X.
+        Parameter of the estimator, with the meaning that it has in scikit-learn: None
+        is 1, unless `joblib.parallel_config` says otherwise, and negative values count
+        from the number of cores.
     """
-    if n_jobs is None:
-        return 1 if n_values < MIN_VALUES else _torch_threads()
-    if n_jobs < 0:
-        return max(1, joblib.cpu_count() + 1 + n_jobs)
-    return n_jobs
+    return min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
 
 
 @contextmanager
 def limit_threads(n_threads: int) -> Iterator[None]:
     """Run a block of code with a number of threads of its own.
 
-    The number holds for the operations of torch in the calling thread. numpy and scipy
-    use one thread meanwhile, in the whole process: they have one setting for all
-    threads, which therefore must not depend on the fits that run at the same time.
+    The number holds for the operations of torch in the calling thread. There,
+    scikit-learn uses one thread meanwhile. numpy and scipy use one in the whole
+    process: they have one setting for all threads, which therefore must not depend on
+    the fits that run at the same time.
     Convolutions on GPUs use deterministic algorithms, in the whole process, too.
     """
     before = _torch_threads()
-    with _PROCESS_SETTINGS:
+    # In this order: torch and scikit-learn may share a library of OpenMP.
+    with _PROCESS_SETTINGS, _controller().limit(limits=1, user_api="openmp"):
         _set_torch_threads(n_threads)
         try:
             yield
@@ -135,7 +132,7 @@ def _limit_blas() -> ExitStack:
 
 @cache
 def _controller() -> ThreadpoolController:
-    """Find the libraries of numpy and scipy, which takes milliseconds."""
+    """Find the libraries that use threads, which takes milliseconds."""
     return ThreadpoolController()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -57,7 +56,7 @@ from ._parameters import (
 )
 from ._random import draw_seed, make_generator
 from ._score_mixin import ScoreMixin
-from ._threads import limit_threads, resolve_n_threads
+from ._threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ._validation import validate_rows
 from .data import Samples, TrainingData
 from .devices import resolve_device
@@ -188,7 +187,8 @@ class TreeVAEClustering(
     latent_dim : int, default=8
         Number of latent variables of each node.
     hidden_dim : int, default=128
-        Width of the bottom-up embeddings. The encoder narrows to it from four times
+        Width of the bottom-up embeddings, at least 3: layers are normalized, and two
+        normalized numbers are only a sign. The encoder narrows to it from four times
         this width; decoders have hidden layers of this width and of twice this width.
     max_iter : int or "auto", default="auto"
         Maximum number of epochs of each phase of training. The guided growth has one
@@ -231,10 +231,10 @@ class TreeVAEClustering(
         support it, and "float32" elsewhere.
     n_jobs : int, default=None
         Number of threads of a fit, a prediction and other methods; -1 means all cores.
-        None means 1 for data of fewer than four million values, for which more threads
-        take longer, and the setting of the process (``torch.get_num_threads()``) for
-        other data. The setting of the process doesn't change. Stages that run in numpy
-        and scipy use one thread.
+        None means 1, unless in a `joblib.parallel_config` context. More threads take
+        longer for small data, and for all data beside a busy process. The setting of
+        the process (``torch.get_num_threads()``) doesn't change. Stages that run in
+        numpy, scipy and scikit-learn use one thread.
     memory : str, path-like or joblib.Memory, default=None
         Cache for the features, the neighbor graph and the proposed trees of data in
         memory. With the same data and `random_state`, a fit with other training
@@ -344,7 +344,7 @@ class TreeVAEClustering(
         "contrastive_weight": [Number(Real, 0)],
         "temperature": [Number(Real, 0, closed="neither")],
         "latent_dim": [Number(Integral, 1)],
-        "hidden_dim": [Number(Integral, 2)],
+        "hidden_dim": [Number(Integral, 3)],
         "max_iter": [Number(Integral, 1), Options(("auto",))],
         "batch_size": [Number(Integral, 1), Options(("auto",))],
         "learning_rate": [Number(Real, 0, closed="neither")],
@@ -358,7 +358,11 @@ class TreeVAEClustering(
         ],
         "verbose": [Number(Integral, 0), Boolean()],
         "device": [Instance(str), Instance(torch.device), NONE],
-        "n_jobs": [Number(Integral, 1), Number(Integral, -np.inf, 0), NONE],
+        "n_jobs": [
+            Number(Integral, 1, MAX_JOBS),
+            Number(Integral, -MAX_JOBS, 0),
+            NONE,
+        ],
         "precision": [Options(("auto", "float32", "bfloat16"))],
         "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
     }
@@ -485,7 +489,7 @@ class TreeVAEClustering(
         with fit_context(self), ExitStack() as stack:
             device = resolve_device(self.device)
             X = validate_rows(self, X, reset=True)
-            stack.enter_context(self._threads(math.prod(X.shape)))
+            stack.enter_context(self._threads())
             options = training_options(self, X.shape[0], device)
             config = model_config(self, X.shape[1])
             check_views(self, X, device)
@@ -563,7 +567,7 @@ class TreeVAEClustering(
         history = History(self.history_)
         with fit_context(self), ExitStack() as stack:
             X = validate_rows(self, X, reset=False)
-            stack.enter_context(self._threads(math.prod(X.shape)))
+            stack.enter_context(self._threads())
             options = training_options(self, X.shape[0], self.device_).single_pass()
             generator = torch.Generator(self.device_).manual_seed(self._seed)
             check_views(self, X, self.device_)
@@ -787,7 +791,7 @@ class TreeVAEClustering(
             )
         leaves = np.flatnonzero(cut == cluster) if cluster is not None else None
         generator = make_generator(self.random_state, self.device_)
-        with self._threads(n_samples * self.n_features_in_):
+        with self._threads():
             x, leaf = self.module_.sample(n_samples, generator, leaves)
         rows = self._standardizer.inverse_transform(_to_numpy(x, np.float64))
         return rows, cut[leaf.numpy(force=True)]
@@ -814,9 +818,9 @@ class TreeVAEClustering(
 
     # Between numpy and torch
 
-    def _threads(self, n_values: int) -> AbstractContextManager[None]:
-        """Return a context with as many threads as `n_jobs` means for some values."""
-        return limit_threads(resolve_n_threads(self.n_jobs, n_values))
+    def _threads(self) -> AbstractContextManager[None]:
+        """Return a context with as many threads as `n_jobs` means."""
+        return limit_threads(resolve_n_threads(self.n_jobs))
 
     def _map(
         self, X: DataLike, function: Callable[[TreeVAE, Tensor], Tensor]
@@ -828,7 +832,7 @@ class TreeVAEClustering(
         """
         check_is_fitted(self)
         X = validate_rows(self, X, reset=False)
-        with self._threads(math.prod(X.shape)):
+        with self._threads():
             samples = Samples(
                 X, self._standardizer, self.device_, likelihood=self.likelihood_
             )

@@ -29,8 +29,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         If the requested device does not exist or is not available.
     """
     if device is None:
-        best = torch.accelerator.current_accelerator(check_available=True)
-        return best or torch.device("cpu")
+        return _accelerator() or torch.device("cpu")
     try:
         resolved = torch.device(device)
         # In this order: without CUDA, the error of the generator is about linkers.
@@ -55,9 +54,16 @@ def available_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cpu")
 
 
+def _accelerator() -> torch.device | None:
+    """Return the accelerator that is available, if there is one."""
+    if torch.accelerator.is_available():
+        return torch.accelerator.current_accelerator()
+    return None
+
+
 def _available_devices() -> list[str]:
     """Return the names of the devices of this machine."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    accelerator = _accelerator()
     if accelerator is None:
         return ["cpu"]
     n_devices = torch.accelerator.device_count()

@@ -321,11 +321,12 @@ def _find_missing_clusters(
     if estimator.n_clusters_ >= estimator.n_clusters:
         return None
     min_samples = options.min_samples(len(data.samples))
+    few = "without" if min_samples == 1 else f"with fewer than {min_samples}"
     return Finding(
         "missing clusters",
         f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
-        f"n_clusters ({estimator.n_clusters}). Leaves with fewer than {min_samples} "
-        "samples (min_cluster_size) were pruned, or could not be split.",
+        f"n_clusters ({estimator.n_clusters}). Leaves {few} samples (min_cluster_size) "
+        "were pruned, or could not be split.",
         f"Possible causes: {_causes(estimator, data)}.",
         numbers={"n_clusters": estimator.n_clusters_, "min_samples": int(min_samples)},
     )

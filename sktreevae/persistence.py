@@ -11,25 +11,28 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ._archive import FORMAT_VERSION, PathLike, open_archive, write_archive
+from ._archive import FORMAT_VERSION, PathLike, read_archive, write_archive
 from ._parameters import check_parameters
 from ._stored_parameters import find_functions
-from ._stored_state import (
+from ._stored_schema import (
     DENDROGRAM_ARRAYS,
     STANDARDIZER_ARRAYS,
-    State,
     check_arrays,
+    check_content,
+)
+from ._stored_state import (
+    State,
     encode_parameters,
     make_estimator,
     naming_file,
     needed_functions,
     read_state,
+    restore_dendrogram,
     to_arrays,
     to_content,
 )
 from ._version import __version__
 from .data import Standardizer
-from .dendrogram import Dendrogram
 from .devices import available_device, resolve_device
 from .diagnostics import Finding
 from .model import FeatureMap, ModelConfig, Topology, TreeVAE
@@ -66,7 +69,8 @@ class PersistenceMixin:
             Also if a callback saves the estimator while it is fitted again; save the
             callback's `fitted_estimator` instead. An existing file stays as it was.
         OSError
-            If the file can't be written. An existing file stays as it was.
+            If the file can't be written, or the name is that of a folder, a pipe or a
+            device. An existing file stays as it was.
 
         See Also
         --------
@@ -116,8 +120,9 @@ class PersistenceMixin:
     ) -> Self:
         """Load a fitted estimator that `save` has written.
 
-        Nothing in the file is run. Names, types, shapes and sizes of all arrays are
-        compared with those of the model before memory is allocated for them.
+        Nothing in the file is run. Parts of a file that contradict each other are
+        refused before the model is built, and nothing larger than the file is
+        allocated until then.
 
         Parameters
         ----------
@@ -140,10 +145,12 @@ class PersistenceMixin:
         ------
         FileNotFoundError
             If there is no file of this name.
+        OSError
+            If the name is that of a folder, a pipe or a device.
         ValueError
             If the file is truncated, damaged, of another kind or of an unknown format
-            version, or needs functions that are neither passed nor trusted. Also if the
-            device isn't available.
+            version, contradicts itself, or needs functions that are neither passed nor
+            trusted. Also if the device isn't available.
 
         See Also
         --------
@@ -152,14 +159,15 @@ class PersistenceMixin:
         if device is not None:
             resolve_device(device)
         given = {"encoder": encoder, "decoder": decoder, "views": views}
-        with open_archive(path) as archive:
-            with naming_file(path):
-                needed = needed_functions(archive.content)
-            functions = find_functions(needed, given, trusted)
-            with naming_file(path):
-                estimator = make_estimator(cls, archive.content, functions)
-                check_arrays(archive)
-                state = read_state(archive, functions)
+        content, arrays = read_archive(path)
+        with naming_file(path):
+            check_content(content)
+            needed = needed_functions(content)
+        functions = find_functions(needed, given, trusted)
+        with naming_file(path):
+            estimator = make_estimator(cls, content, functions)
+            check_arrays(content, arrays)
+            state = read_state(content, arrays, functions)
         if device is not None:
             estimator.device = device
         estimator._restore(state, available_device(estimator.device))
@@ -192,17 +200,14 @@ class PersistenceMixin:
                 f"sktreevae reads version {FORMAT_VERSION}."
             )
         if "module_" in state:
+            state["dendrogram_"] = restore_dendrogram(state["dendrogram_"])
             self._restore(state, available_device(state["device"]))
         else:
             super().__setstate__(state)
 
     def _restore(self, state: State, device: torch.device) -> None:
         """Set all attributes from the state of a fitted estimator."""
-        dendrogram = Dendrogram(
-            *(state["dendrogram_"][k] for k in ("parent", "height", "labels", "weight"))
-        )
-        for name in ("support", "support_error"):
-            setattr(dendrogram, name, np.array(state["dendrogram_"][name]))
+        dendrogram = state["dendrogram_"]
         discrete = state["module_"]["config"]["discrete"]
         standardizer = Standardizer(
             *(
@@ -214,7 +219,6 @@ class PersistenceMixin:
         attributes = {
             "module_": from_state(state["module_"], device),
             "device_": device,
-            "dendrogram_": dendrogram,
             "labels_": dendrogram.labels,
             "n_clusters_": dendrogram.n_leaves,
             "linkage_matrix_": dendrogram.to_linkage(),

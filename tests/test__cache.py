@@ -1,9 +1,14 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import joblib
 import numpy as np
 import pytest
 import torch
 
-from sktreevae._cache import Cache
+from sktreevae._cache import Cache, source_digest
 
 CALLS = []
 
@@ -95,6 +100,33 @@ def test_other_functions_are_other_entries(tmp_path):
     assert cache(noisy, np.ones(2), 1.0, rng=np.random.default_rng(0))["shape"] == (2,)
     assert cache(double, np.ones(2)).tolist() == [2, 2]
     assert CALLS == ["double", "noisy"]
+
+
+def digest_of_copy(folder):
+    """Return the digest of a copy of the package, in a process that imports it."""
+    code = "from sktreevae._cache import source_digest; print(source_digest())"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True
+    )
+    return result.stdout.strip()
+
+
+def test_a_change_of_the_source_is_another_digest(tmp_path):
+    package = Path(sys.modules[Cache.__module__].__file__).parent
+    shutil.copytree(package, tmp_path / "sktreevae")
+    assert digest_of_copy(tmp_path) == source_digest()
+    with open(tmp_path / "sktreevae" / "graph" / "umap.py", "a") as file:
+        file.write("# A comment\n")
+    assert digest_of_copy(tmp_path) != source_digest()
+
+
+def test_other_sources_are_other_entries(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    cache(double, np.ones(2))
+    monkeypatch.setattr("sktreevae._cache.source_digest", lambda: "other")
+    cache(double, np.ones(2))
+    assert CALLS == ["double", "double"]
 
 
 def test_without_a_memory_functions_are_called():

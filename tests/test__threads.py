@@ -12,12 +12,7 @@ from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_info
 
 from sktreevae import TreeVAEClustering, clustering
-from sktreevae._threads import (
-    MIN_VALUES,
-    limit_threads,
-    parallel_map,
-    resolve_n_threads,
-)
+from sktreevae._threads import limit_threads, parallel_map, resolve_n_threads
 from sktreevae.exceptions import InvalidParameterError
 
 
@@ -41,20 +36,38 @@ def three_threads():
     torch.set_num_threads(1)
 
 
+N_CORES = joblib.cpu_count()
+
+
 @pytest.mark.parametrize(
-    ("n_jobs", "n_values", "expected"),
-    [(None, MIN_VALUES - 1, 1), (None, MIN_VALUES, 3), (2, 1, 2), (5, MIN_VALUES, 5)],
+    ("n_jobs", "expected"),
+    [
+        (None, 1),
+        (1, 1),
+        (2, min(2, N_CORES)),
+        (2**31 - 1, N_CORES),
+        (-1, N_CORES),
+        (-N_CORES, 1),
+        (-(2**31), 1),
+    ],
 )
-def test_the_number_of_threads_is_that_asked_for(
-    three_threads, n_jobs, n_values, expected
-):
-    assert resolve_n_threads(n_jobs, n_values) == expected
+def test_the_number_of_threads_is_that_asked_for(three_threads, n_jobs, expected):
+    assert resolve_n_threads(n_jobs) == expected
 
 
-@pytest.mark.parametrize(("n_jobs", "expected"), [(-1, 4), (-2, 3), (-9, 1)])
-def test_negative_numbers_count_from_the_cores(monkeypatch, n_jobs, expected):
-    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    assert resolve_n_threads(n_jobs, 1) == expected
+def test_none_is_the_number_of_a_context_of_joblib():
+    with joblib.parallel_config("threading", n_jobs=2):
+        assert resolve_n_threads(None) == min(2, N_CORES)
+        assert resolve_n_threads(1) == 1
+    assert resolve_n_threads(None) == 1
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_none_is_one_thread_within_jobs(backend):
+    jobs = joblib.Parallel(n_jobs=2, backend=backend)(
+        joblib.delayed(resolve_n_threads)(None) for _ in range(2)
+    )
+    assert jobs == [1, 1]
 
 
 def test_convolutions_are_deterministic_meanwhile():
@@ -158,19 +171,51 @@ def test_blas_gets_its_threads_back_when_the_last_fit_ends(blas_threads, other):
     assert before == after != 1
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_fits_use_their_threads_and_give_them_back(three_threads, monkeypatch, n_jobs):
-    seen = []
-    fit_tree = clustering.fit_tree
+def n_threads_of_libraries():
+    return {x["filepath"]: x["num_threads"] for x in threadpool_info()}
 
-    def recorded(*args, **kwargs):
-        seen.append(torch.get_num_threads())
-        return fit_tree(*args, **kwargs)
 
-    monkeypatch.setattr(clustering, "fit_tree", recorded)
+def test_all_libraries_have_one_thread_by_default(three_threads, monkeypatch):
+    before, seen = n_threads_of_libraries(), []
+    prepare, fit_tree = clustering.TrainingData.prepare, clustering.fit_tree
+
+    def recorded(function):
+        def call(*args, **kwargs):
+            seen.append((torch.get_num_threads(), *n_threads_of_libraries().values()))
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(clustering.TrainingData, "prepare", recorded(prepare))
+    monkeypatch.setattr(clustering, "fit_tree", recorded(fit_tree))
     X, _ = make_blobs([20, 20], random_state=0)
-    TreeVAEClustering(1, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
-    assert seen == [n_jobs or 1]
+    TreeVAEClustering(1, max_iter=1, random_state=0).fit(X)
+    assert {n for numbers in seen for n in numbers} == {1}
+    assert n_threads_of_libraries() == before
+    assert torch.get_num_threads() == 3
+
+
+METHODS = ["fit", "partial_fit", "predict", "score_samples", "sample"]
+
+
+@needs_two_cores
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_jobs", "expected"), [(None, 1), (2, 2)])
+def test_methods_use_their_threads_and_give_them_back(
+    three_threads, monkeypatch, method, n_jobs, expected
+):
+    X, _ = make_blobs([20, 20], random_state=0)
+    model = TreeVAEClustering(1, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+    seen = set()
+    forward = torch.nn.Linear.forward
+
+    def recorded(self, x):
+        seen.add(torch.get_num_threads())
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", recorded)
+    getattr(model, method)(3 if method == "sample" else X)
+    assert seen == {expected}
     assert torch.get_num_threads() == 3
 
 
@@ -201,7 +246,7 @@ def test_fits_in_threads_give_the_threads_back(three_threads):
     assert n_threads_of_new_thread() == 3
 
 
-@pytest.mark.parametrize("n_jobs", [0, 1.5, "all", True])
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "all", True, 2**31, -(10**40)])
 def test_other_values_are_refused(n_jobs):
     with pytest.raises(InvalidParameterError, match="'n_jobs' parameter"):
         TreeVAEClustering(2, n_jobs=n_jobs).fit(np.eye(10))

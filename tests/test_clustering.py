@@ -927,14 +927,19 @@ def test_a_large_learning_rate_is_named(blobs):
 
 def test_a_small_hidden_dim_is_named():
     X, _ = make_blobs(300, 6, centers=5, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="hidden_dim=2 is small"):
-        TreeVAEClustering(5, hidden_dim=2, random_state=0).fit(X)
+    with pytest.warns(ConvergenceWarning, match="hidden_dim=3 is small"):
+        TreeVAEClustering(20, hidden_dim=3, random_state=0).fit(X)
+
+
+def test_a_width_that_holds_only_a_sign_is_refused():
+    with pytest.raises(ValueError, match=r"'hidden_dim' .* \[3, inf"):
+        TreeVAEClustering(2, hidden_dim=2).fit(np.eye(5))
 
 
 def test_a_large_validation_fraction_is_named(blobs):
     settings = {"early_stopping": True, "validation_fraction": 0.97}
     with pytest.warns(ConvergenceWarning, match="only 6 training.*validation_fraction"):
-        TreeVAEClustering(6, hidden_dim=2, random_state=0, **settings).fit(blobs[0])
+        TreeVAEClustering(6, hidden_dim=3, random_state=0, **settings).fit(blobs[0])
 
 
 @pytest.mark.parametrize("growth", ["guided", "iterative", "published"])

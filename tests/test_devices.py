@@ -9,17 +9,26 @@ def test_devices_are_resolved_by_name(device):
     assert resolve_device(device) == torch.device("cpu")
 
 
-def test_none_is_the_best_available_device(monkeypatch):
-    monkeypatch.setattr(
-        torch.accelerator,
-        "current_accelerator",
-        lambda check_available: torch.device("meta"),
-    )
-    assert resolve_device(None) == torch.device("meta")
-    monkeypatch.setattr(
-        torch.accelerator, "current_accelerator", lambda check_available: None
-    )
-    assert resolve_device(None) == torch.device("cpu")
+@pytest.fixture
+def accelerator(monkeypatch):
+    """Return a function that replaces the accelerator of this machine."""
+
+    def replace(name):
+        device = None if name is None else torch.device(name)
+        for attribute, value in (
+            ("is_available", device is not None),
+            ("current_accelerator", device),
+            ("device_count", 2),
+        ):
+            monkeypatch.setattr(torch.accelerator, attribute, lambda value=value: value)
+
+    return replace
+
+
+@pytest.mark.parametrize("name", ["meta", None])
+def test_none_is_the_best_available_device(accelerator, name):
+    accelerator(name)
+    assert resolve_device(None) == torch.device(name or "cpu")
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta", "mps:7"])
@@ -47,13 +56,8 @@ def test_the_error_for_cuda_without_cuda_has_no_advice_on_linkers():
     assert "-Wl" not in str(info.value.__cause__)
 
 
-def test_the_error_for_a_missing_device_names_the_accelerators(monkeypatch):
-    monkeypatch.setattr(
-        torch.accelerator,
-        "current_accelerator",
-        lambda check_available: torch.device("xpu"),
-    )
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+def test_the_error_for_a_missing_device_names_the_accelerators(accelerator):
+    accelerator("xpu")
     with pytest.raises(ValueError, match=r"\('cpu', 'xpu:0', 'xpu:1'\)"):
         resolve_device("nonsense")
 

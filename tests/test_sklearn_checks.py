@@ -37,7 +37,7 @@ FURTHER_CHECKS = [
 ]
 
 
-@parametrize_with_checks(SETTINGS, xfail_strict=True)
+@parametrize_with_checks(SETTINGS)
 def test_check_estimator(estimator, check):
     check(estimator)
 

@@ -21,6 +21,7 @@ EMPTY = {
     torch.eye: torch.empty,
     torch.full: torch.full,
     torch.ones: torch.empty,
+    torch.tensor: torch.tensor,
     torch.zeros: torch.empty,
 }
 """Functions that create tensors, and those that do so without values."""

@@ -51,21 +51,30 @@ class TreeIndex(nn.Module):
 
     def __init__(self, topology: Topology) -> None:
         super().__init__()
-        self.level_sizes = [len(level) for level in topology.levels]
-        splits = set(topology.splits)
-        self.split_sizes = [len(splits & set(level)) for level in topology.levels]
-        self._levels = nn.ModuleList(
-            _LevelIndex(topology, depth) for depth in range(topology.depth + 1)
-        )
-        ancestry = torch.zeros(
-            topology.n_nodes, len(topology.leaves), dtype=torch.float32
-        )
-        for position, leaf in enumerate(topology.leaves):
-            ancestry[list(topology.path(leaf)), position] = 1.0
-        self.register_buffer("ancestry", ancestry, persistent=False)
-        self.register_buffer("decisions", _decisions(topology), persistent=False)
-        _register_index(self, "leaves", topology.leaves)
-        _register_index(self, "parent", [0, *topology.parent[1:]])
+        levels, is_split = topology.levels, [len(c) == 2 for c in topology.children]
+        self.level_sizes = [len(level) for level in levels]
+        self.split_sizes = [sum(is_split[i] for i in level) for level in levels]
+        # Positions of the nodes in their levels, which are consecutive nodes.
+        position = [i - level[0] for level in levels for i in level]
+        parent = [0, *topology.parent[1:]]
+        pairs = [topology.children[i] for i in topology.splits]
+        self._register_index("leaves", topology.leaves)
+        self._register_index("parent", parent)
+        self._register_index("_parents", [position[i] for i in parent])
+        self._register_index("_splits", [position[i] for i in topology.splits])
+        self._register_index("_child_rows", _child_rows(topology, self.split_sizes))
+        # The nodes below a node are consecutive in depth-first order.
+        start, end = map(torch.tensor, _subtrees(topology))
+        child = torch.tensor([pair[side] for side in (0, 1) for pair in pairs]).long()
+        leaf = start[self.leaves]
+        ancestry = (start[:, None] <= leaf) & (leaf < end[:, None])
+        decisions = (start[child] <= start[:, None]) & (start[:, None] < end[child])
+        for name, matrix in (("ancestry", ancestry), ("decisions", decisions)):
+            self.register_buffer(name, matrix.to(torch.float32), persistent=False)
+
+    def _register_index(self, name: str, values: Sequence[int]) -> None:
+        tensor = torch.tensor(values, dtype=torch.long)
+        self.register_buffer(name, tensor, persistent=False)
 
     def __repr__(self) -> str:
         return (
@@ -75,11 +84,13 @@ class TreeIndex(nn.Module):
 
     def parents(self, depth: int) -> Tensor:
         """Return the position of each node's parent in the level above."""
-        return self._levels[depth].parents
+        start = sum(self.level_sizes[:depth])
+        return self._parents[start : start + self.level_sizes[depth]]
 
     def splits(self, depth: int) -> Tensor:
         """Return the positions of the splits among the nodes of their level."""
-        return self._levels[depth].splits
+        start = sum(self.split_sizes[:depth])
+        return self._splits[start : start + self.split_sizes[depth]]
 
     def pass_down(self, values: Tensor, depth: int) -> Tensor:
         """Give each node at `depth` the value of its parent."""
@@ -102,7 +113,9 @@ class TreeIndex(nn.Module):
         """
         certain = logit.new_zeros(1, logit.shape[1])
         rows = torch.cat([F.logsigmoid(logit), F.logsigmoid(-logit), certain])
-        return rows.index_select(0, self._levels[depth].child_rows)
+        start = sum(self.level_sizes[: depth + 1])
+        child_rows = self._child_rows[start : start + self.level_sizes[depth + 1]]
+        return rows.index_select(0, child_rows)
 
     def path_log_probs(self, logit: Tensor, root_log_proba: Tensor) -> Tensor:
         """Return the log-probability of reaching each node, (n_nodes, batch).
@@ -123,48 +136,33 @@ class TreeIndex(nn.Module):
         return torch.cat(by_level).index_select(0, self.leaves)
 
 
-def _decisions(topology: Topology) -> Tensor:
-    """Return the decisions on the path to each node; see `TreeIndex.decisions`."""
-    n_splits = len(topology.splits)
-    result = torch.zeros(topology.n_nodes, 2 * n_splits, dtype=torch.float32)
-    for position, split in enumerate(topology.splits):
-        for side, child in enumerate(topology.children[split]):
-            result[child, side * n_splits + position] = 1.0
-    for node in range(1, topology.n_nodes):  # parents come first
-        result[node] += result[topology.parent[node]]
-    return result
+def _child_rows(topology: Topology, split_sizes: Sequence[int]) -> list[int]:
+    """Return the row of each node in [left of splits, right of splits, certain].
 
-
-class _LevelIndex(nn.Module):
-    """Index tensors of one level.
-
-    Attributes
-    ----------
-    parents : Tensor of int of shape (n_nodes,)
-        Position of each node's parent in the level above; empty for the root.
-    splits : Tensor of int of shape (n_splits,)
-        Positions of the level's splits.
-    child_rows : Tensor of int of shape (n_nodes_below,)
-        Row of each node below in [left of each split, right of each split, certain].
+    The splits are those in the level of the node's parent.
     """
-
-    def __init__(self, topology: Topology, depth: int) -> None:
-        super().__init__()
-        level = topology.levels[depth]
-        above = topology.levels[max(depth - 1, 0)]
-        below = topology.levels[depth + 1] if depth < topology.depth else ()
-        splits = [node for node in level if node in topology.splits]
-        rows = {}
-        for row, node in enumerate(splits):
-            left, right = topology.children[node]
-            rows |= {left: row, right: row + len(splits)}
-        parents = [above.index(topology.parent[node]) for node in level if node > 0]
-        _register_index(self, "parents", parents)
-        _register_index(self, "splits", [level.index(node) for node in splits])
-        certain = 2 * len(splits)
-        _register_index(self, "child_rows", [rows.get(node, certain) for node in below])
+    rows = [0] * topology.n_nodes
+    rank = {node: i for i, node in enumerate(topology.splits)}
+    start = 0
+    for level, n_splits in zip(topology.levels, split_sizes, strict=True):
+        for node in level:
+            for side, child in enumerate(topology.children[node]):
+                rows[child] = 2 * n_splits
+                if node in rank:
+                    rows[child] = rank[node] - start + side * n_splits
+        start += n_splits
+    return rows
 
 
-def _register_index(module: nn.Module, name: str, values: Sequence[int]) -> None:
-    tensor = torch.tensor(values, dtype=torch.long)
-    module.register_buffer(name, tensor, persistent=False)
+def _subtrees(topology: Topology) -> tuple[list[int], list[int]]:
+    """Return where the subtree of each node starts and ends in depth-first order."""
+    size = [1] * topology.n_nodes
+    for node in range(topology.n_nodes - 1, 0, -1):
+        size[topology.parent[node]] += size[node]
+    start = [0] * topology.n_nodes
+    for node, children in enumerate(topology.children):
+        place = start[node] + 1
+        for child in children:
+            start[child] = place
+            place += size[child]
+    return start, [first + n for first, n in zip(start, size, strict=True)]

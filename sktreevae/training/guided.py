@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._indexing import sum_by_index
 from ..data import n_batches, shuffled_batches
 from ..graph import Proposal
 from ..model import Topology, TreeVAE, prune
 from .growth import TreeGrowth
-from .initialization import Initializer
+from .initialization import BLOCK_SIZE, Initializer
 from .objectives import routing_loss
 from .optimizer import AdamW
 from .trainer import Phase
@@ -73,8 +75,10 @@ class GuidedGrowth(TreeGrowth):
             Target probability of each leaf.
         """
         change = Topology.from_merges(proposal.merges.tolist())
+        # Not to the rows of other clusters, which are the nearest of a single row.
+        extent = self._pair_distances(proposal.cluster)[proposal.cluster]
         self.noisy_features = self.noisy_features.with_noise(
-            self.data.train, proposal.spacing, self.generator
+            self.data.train, proposal.spacing.minimum(extent), self.generator
         )
         # The source of a leaf is its cluster in the proposal.
         clusters = [change.source[node] for node in change.topology.leaves]
@@ -98,6 +102,29 @@ class GuidedGrowth(TreeGrowth):
             self._initializer.init_routers()
             self._train_routers(target, min(schedule.max_router_steps, max_steps))
         return self._joint_phase(self._initializer.init_latents(), max_steps), target
+
+    def _pair_distances(self, cluster: Tensor) -> Tensor:
+        """Return the root mean square distance of two training samples of each cluster.
+
+        It is 0 for a single sample.
+
+        Parameters
+        ----------
+        cluster : Tensor of int of shape (n_train,)
+            Cluster of each training sample.
+        """
+        count = cluster.bincount()
+        indices = self.data.train.split(BLOCK_SIZE), cluster.split(BLOCK_SIZE)
+
+        def total(function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            return sum(
+                sum_by_index(function(self.data.features[rows], own), own, len(count))
+                for rows, own in zip(*indices, strict=True)
+            )
+
+        mean = total(lambda x, _: x) / count.clamp(min=1)[:, None]
+        square = total(lambda x, own: (x - mean[own]).square().sum(1))
+        return (2.0 * square / (count - 1).clamp(min=1)).sqrt()
 
     def _joint_phase(self, has_latents: bool, max_steps: int) -> Phase:
         """Return the schedule of the joint training.

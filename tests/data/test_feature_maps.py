@@ -147,7 +147,7 @@ class SparseRows(sparse.csr_array):
 
 
 def test_text_of_many_terms_is_not_made_dense(monkeypatch):
-    X = sparse.random_array((300, 70_000), density=0.001, rng=0).tocsr()
+    X = sparse.random(300, 70_000, density=0.001, random_state=0, format="csr")
     monkeypatch.setattr(SparseRows, "shapes", [])
     feature_map, _ = map_of(SparseRows(X))
     assert feature_map.kind == "text"

@@ -23,7 +23,7 @@ def test_features_of_text_are_as_many_as_fit(n_samples, n_features, n_topics):
 
 def random_rows(shape):
     """Return sparse rows, whose first three are the same, and the last is empty."""
-    rows = sparse.random_array(shape, density=0.1, rng=0).toarray()
+    rows = sparse.random_array(shape, density=0.1, random_state=0).toarray()
     rows[1:3] = rows[0]
     rows[-1] = 0.0
     return sparse.csr_array(rows)

@@ -35,11 +35,11 @@ def with_dispersion(dispersion, n_leaves=1, n_features=1):
 
 def numpy_log_prob(likelihood, log_rate, x):
     """Log-probabilities of single counts by scipy, in double precision."""
-    rate = np.exp(log_rate.double().numpy())
+    x, rate = x.double().numpy(), np.exp(log_rate.double().numpy())
     if not isinstance(likelihood, NegativeBinomialLikelihood):
-        return stats.poisson.logpmf(x.numpy(), rate)
+        return stats.poisson.logpmf(x, rate)
     size = 1 / likelihood.dispersion.detach().double().numpy()
-    return stats.nbinom.logpmf(x.numpy(), size, size / (size + rate))
+    return stats.nbinom.logpmf(x, size, size / (size + rate))
 
 
 def make_likelihood(kind, like, *, seed=0):

@@ -168,7 +168,8 @@ def test_log_likelihood_is_the_log_of_the_mean_weight(generator):
 
 def test_impossible_data_has_no_likelihood(generator):
     model = make_model(balanced(1), likelihood="gaussian").float()
-    x = torch.full((1, 5), 1e19)  # the sum of whose squares overflows
+    model.top_down.likelihood.raw_variance.data.fill_(-0.5)  # a variance below 0.01
+    x = torch.full((1, 5), 3e18)  # whose squares overflow if divided by it
     assert model.log_likelihood(x, draws(model, 2, 1, generator)).item() == -np.inf
 
 

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,29 @@ def built(n_clusters, pairs=None, **options):
     growth, proposal, y = make_growth(n_clusters, pairs, **options)
     growth.build_model(Topology.from_merges(proposal.merges.tolist()).topology)
     return growth, torch.tensor(y)
+
+
+def test_noise_is_not_longer_than_the_clusters_are_wide():
+    growth, proposal, _ = make_growth(8)
+    features = growth.data.features[growth.data.train].double()
+    distance = torch.cdist(features, features)
+    cluster = proposal.cluster.clone()
+    cluster[0] = 8  # a single row
+    extent = growth._pair_distances(cluster)
+    for i in range(8):
+        pairs = distance[cluster == i][:, cluster == i]
+        n = len(pairs)
+        expected = (pairs.square().sum() / (n * (n - 1))).sqrt().item()
+        assert extent[i].item() == pytest.approx(expected, rel=1e-4)
+    assert extent[8] == 0
+
+
+def test_as_many_clusters_as_rows_are_found():
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    model = TreeVAEClustering(60, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert model.fit(X).n_clusters_ >= 55
 
 
 def test_routers_learn_their_targets_alone():
