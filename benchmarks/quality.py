@@ -67,6 +67,7 @@ FILES = {
     "zoo": "zoo",
     "minilm": "newsgroups20_minilm",
     "cifar": "cifar10_jpeg_15k",
+    "banking77": "banking77_minilm",
 }
 BUNDLED = {
     "digits": load_digits,

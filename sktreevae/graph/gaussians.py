@@ -302,7 +302,7 @@ def mixture_partitions(
     if n_features == 0 or n_clusters == 1 or len(rows) <= n_clusters * (n_features + 1):
         return {}
     kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
-    starts = {"k-means": kmeans.fit(sample).labels_, "best restart": start}
+    starts = {"k-means": kmeans.fit(sample).labels_, "restart 1": start}
     partitions = {}
     for name, start in starts.items():
         if len(np.unique(start)) < n_clusters:

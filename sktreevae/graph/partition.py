@@ -47,6 +47,10 @@ spirals need larger ones, digits smaller ones."""
 CLUSTER_WEIGHT = 0.2
 """Weight of the mean over clusters."""
 
+PRIOR_EDGES = 0.25
+"""Number of edges that are added to those that leave a cluster, and to the others. With
+0.5, five samples far from 495 others are not always separated."""
+
 DENSITY_WEIGHT = 1.5
 """Weight of the held-out density, in bits per sample and dimension, in the cost of a
 partition. Of many dimensions, the density knows few, and so it weighs less."""
@@ -112,7 +116,7 @@ def partition(
         component = groups.merge_small_components(min_size)[groups.component]
         for name, cluster in list(candidates.items()):
             candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
-            if component.any() and _cuts(component, cluster):
+            if component.any() and _is_within(component, cluster):
                 candidates[f"{name}, refined within components"] = refine(
                     groups.edge_weight, cluster, component
                 )
@@ -219,7 +223,7 @@ def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     return _code(*_volumes(edge_weight, cluster))
 
 
-def _cuts(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
+def _is_within(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
     """Return whether each cluster is within one component."""
     pairs = np.unique(np.stack([component, cluster]), axis=1)
     return pairs.shape[1] == cluster.max() + 1
@@ -371,8 +375,8 @@ def _log_conductance(volume: Array, cut: Array) -> Array:
 
     The conductance is the share of the edges of a cluster that leave it. It is relative
     to the share by chance, so that a cluster of almost all samples isn't separated for
-    its size alone. Half an edge that leaves a cluster and half an edge that doesn't are
-    added to those of each cluster, so that it is less certain that a small cluster is
+    its size alone. `PRIOR_EDGES` that leave a cluster and as many that don't are added
+    to those of each cluster, so that it is less certain that a small cluster is
     separated.
 
     Parameters
@@ -383,8 +387,8 @@ def _log_conductance(volume: Array, cut: Array) -> Array:
     """
     total = volume.sum()
     # Rounding may make a cut negative.
-    conductance = (np.maximum(cut, 0) + 0.5) / (volume + 1)
-    by_chance = (total - volume + 0.5) / (total + 1)
+    conductance = (np.maximum(cut, 0) + PRIOR_EDGES) / (volume + 2 * PRIOR_EDGES)
+    by_chance = (total - volume + PRIOR_EDGES) / (total + 2 * PRIOR_EDGES)
     return np.log2(conductance / by_chance)
 
 

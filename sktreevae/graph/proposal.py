@@ -424,7 +424,7 @@ def _propose(
     results.sort(key=itemgetter(0))
     best, *others = (cluster for _, cluster in results)
     starts = {
-        "best restart": best,
+        "restart 1": best,
         **mixture_partitions(graph.principal, graph.rows, best, graph.seed),
         **{name: cluster[assignment] for name, cluster in separated.items()},
         **{f"restart {i}": cluster for i, cluster in enumerate(others, start=2)},
