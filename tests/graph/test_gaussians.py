@@ -11,6 +11,7 @@ from sklearn.preprocessing import normalize
 from sktreevae.data import FeatureTable
 from sktreevae.graph import GraphOptions, NeighborGraph, gaussians
 from sktreevae.graph.gaussians import (
+    neighbor_log_density,
     overlapping_gaussians,
     principal_axes,
     refine_gaussians,
@@ -259,3 +260,19 @@ def test_a_mixture_follows_from_the_samples_alone(rng):
     np.testing.assert_array_equal(
         one, overlapping_gaussians(X, cluster, rng).mixture.means_
     )
+
+
+def test_the_density_of_neighbors_estimates_the_entropy(rng):
+    for n_features in (1, 2, 5):
+        X = rng.standard_normal((2000, n_features))
+        entropy = 0.5 * n_features * np.log(2 * np.pi * np.e)
+        assert neighbor_log_density(X).mean() == pytest.approx(-entropy, abs=0.1)
+
+
+def test_clusters_of_another_shape_have_no_mixture(rng):
+    # Two triangles with their long sides in parallel: Gaussians overlap, they don't.
+    X = rng.random((1000, 2))
+    X = X[X.sum(axis=1) < 1]
+    X = np.r_[X, 1.1 - X]
+    cluster = np.repeat([0, 1], len(X) // 2)
+    assert overlapping_gaussians(X, cluster, rng) is None
