@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -327,7 +328,9 @@ def mixture_partitions(
     if n_features == 0 or n_clusters == 1 or len(rows) <= n_clusters * (n_features + 1):
         return {}
     kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
-    starts = {"k-means": kmeans.fit(sample).labels_, "restart 1": start}
+    with _no_convergence_warnings():  # of samples that repeat
+        kmeans.fit(sample)
+    starts = {"k-means": kmeans.labels_, "restart 1": start}
     partitions = {}
     for name, start in starts.items():
         if len(np.unique(start)) < n_clusters:
@@ -357,10 +360,16 @@ def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMix
         max_iter=MAX_MIXTURE_STEPS,
         random_state=0,  # nothing is drawn: all initial values are given
     )
-    with _FILTERS_LOCK, warnings.catch_warnings():
-        # The number of steps is limited on purpose.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with _no_convergence_warnings():  # the number of steps is limited on purpose
         return mixture.fit(x)
+
+
+@contextmanager
+def _no_convergence_warnings() -> Iterator[None]:
+    """Ignore warnings of scikit-learn that an algorithm hasn't converged."""
+    with _FILTERS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def shrunk_covariance(sample: Array) -> Array:
