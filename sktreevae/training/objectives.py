@@ -321,21 +321,23 @@ class SplitObjective:
             noise=self.split.sample_noise(len(index), self.generator),
         )
         elbo = self.split.elbo(posterior, self.rows(index))
-        routing = posterior.routing
-        child_log_proba = routing.leaf_log_proba - routing.node_log_proba[0]
-        loss = routing_loss(child_log_proba, self.target[index])
-        return LossTerms(elbo, loss, self._contrast(index, routing))
-
-    def _contrast(self, index: Tensor, routing: Routing) -> Tensor | None:
-        """Return the InfoNCE loss of the new router."""
+        routing, target = posterior.routing, self.target[index]
+        loss = self._routing_loss(routing, target)
         if self.pairs is None:
-            return None
+            return LossTerms(elbo, loss)
         embedding, log_proba = self.pairs(index)
         pair = self.split.route([embedding], log_proba)
-        loss = router_contrast(
+        contrast = router_contrast(
             routing.q_logits[0],
             pair.q_logits[0],
             routing.node_log_proba[0].exp(),
             pair.node_log_proba[0].exp(),
         )
-        return self.contrastive_weight * loss
+        loss = (loss + self._routing_loss(pair, target)) / 2
+        return LossTerms(elbo, loss, self.contrastive_weight * contrast)
+
+    @staticmethod
+    def _routing_loss(routing: Routing, target: Tensor) -> Tensor:
+        """Return the divergence of the new router's decisions from their targets."""
+        child_log_proba = routing.leaf_log_proba - routing.node_log_proba[0]
+        return routing_loss(child_log_proba, target)

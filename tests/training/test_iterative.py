@@ -70,22 +70,27 @@ def test_a_split_trains_the_new_part_alone(with_views):
         torch.testing.assert_close(kept, value, rtol=0, atol=0)
 
 
-def test_a_split_contrasts_the_new_router_alone():
-    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
-    growth.grow()
-    model, index = growth.model, torch.arange(160)
-    inputs = growth._split_inputs(1, 0, index)
-    split = TopDown(Topology.stump(), model.config, generator=growth.generator)
+def make_split(growth, target):
+    """Return a new split of the right leaf of a stump, and its objective."""
+    split = TopDown(Topology.stump(), growth.model.config, generator=growth.generator)
     objective = SplitObjective(
         split,
-        inputs.__getitem__,
+        growth._split_inputs(1, 0, torch.arange(160)).__getitem__,
         growth.data.samples.__getitem__,
-        torch.full((160, 2), 0.5),
+        target,
         pairs=lambda index: growth._pair_inputs(1, index),
         generator=growth.generator,
         contrastive_weight=2.0,
         n_leaves=3,
     )
+    return split, objective
+
+
+def test_a_split_contrasts_the_new_router_alone():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.grow()
+    model = growth.model
+    split, objective = make_split(growth, torch.full((160, 2), 0.5))
     some = torch.arange(0, 160, 3)
     loss = objective.evaluate(some).contrast
     # As in the whole tree, once the new part belongs to it.
@@ -100,6 +105,23 @@ def test_a_split_contrasts_the_new_router_alone():
     loss.backward()
     for name, p in split.named_parameters():
         assert name.startswith("q_routers") == (p.grad is not None), name
+
+
+def test_samples_and_augmentations_have_the_same_targets_in_a_split():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.grow()
+    target = one_hot(torch.arange(160) % 2).float()
+    split, objective = make_split(growth, target)
+    loss = objective.evaluate(torch.arange(160)).routing_loss
+    model = growth.model
+    model.top_down = attach(model.top_down, 1, split)
+
+    def expected(features):
+        (logit,) = model.route(model.bottom_up(features)).q_logits[1]
+        return routing_loss(torch.stack([logit, -logit]).sigmoid().log(), target)
+
+    both = expected(growth.data.features[:]), expected(mirrored(growth))
+    torch.testing.assert_close(loss, sum(both) / 2)
 
 
 def test_inputs_of_a_split_do_not_depend_on_the_batch():
