@@ -287,10 +287,10 @@ class ExplanationMixin:
 
         Examples
         --------
-        >>> from sklearn.datasets import make_blobs
+        >>> from sklearn.datasets import load_iris
         >>> from sktreevae import TreeVAEClustering
-        >>> X, y = make_blobs([60, 60, 60], cluster_std=0.5, random_state=0)
-        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
         >>> model.diagnose(X)
         []
         """

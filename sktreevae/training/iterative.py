@@ -11,8 +11,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .._random import draw_seed
 from ..graph import NeighborGraph
 from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
+from ..model.precision import no_autocast
 from .growth import TreeGrowth
 from .heights import divergence_heights
 from .objectives import SplitInputs, SplitObjective
@@ -224,7 +226,7 @@ class IterativeGrowth(TreeGrowth):
         if len(train) < 2:
             return False
         index = torch.cat([train, validation])
-        compute = partial(self._split_inputs, leaf)
+        compute = partial(self._split_inputs, leaf, draw_seed(self.generator))
         if self.data.features.is_in_memory:
             inputs = compute(index).__getitem__
         else:
@@ -235,6 +237,12 @@ class IterativeGrowth(TreeGrowth):
         def embed(rows: Tensor) -> Tensor:
             return inputs(rows).embedding
 
+        pairs = None
+        if self.contrast is not None:
+
+            def pairs(batch: Tensor) -> tuple[Tensor, Tensor]:
+                return self._pair_inputs(leaf, index[batch])
+
         split = new_split(self.model.top_down, self.generator)
         sides = self._init_split(split, embed, train)
         target = torch.cat([sides, sides.new_zeros(len(validation), 2)])
@@ -243,6 +251,7 @@ class IterativeGrowth(TreeGrowth):
             inputs,
             lambda batch: self.data.samples[index[batch]],
             target,
+            pairs=pairs,
             generator=self.generator,
             contrastive_weight=self.contrast.options.weight if self.contrast else 0.0,
             n_leaves=len(self.model.topology.leaves) + 1,
@@ -335,33 +344,55 @@ class IterativeGrowth(TreeGrowth):
     def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:
         """Complete a split after its training; arguments as for `_init_split`."""
 
-    @torch.no_grad()
-    def _split_inputs(self, leaf: int, index: Tensor) -> SplitInputs:
-        """Compute the outputs of the frozen tree that the children of a leaf read."""
-        tree = self.model.topology
-        node = tree.leaves[leaf]
-        depth = tree.node_depths[node]
-        row = tree.levels[depth].index(node)
-        parts = []
-        for batch in index.split(self.trainer.options.batch_size):
-            features = self.data.features[batch]
-            noise = self.model.sample_noise(len(batch), self.generator)
-            encoding = self.model.encode(self.data.samples[batch], features)
-            posterior = self.model.posterior(encoding, noise)
+    def _split_inputs(self, leaf: int, seed: int, index: Tensor) -> SplitInputs:
+        """Compute the outputs of the frozen tree that the children of a leaf read.
+
+        They are functions of a sample, so that they don't depend on its batch.
+        """
+        depth, row = self._position(leaf)
+
+        def compute(x: Tensor) -> Tensor:
+            with no_autocast(x):
+                encoding = self.model.encode(x)
+                (noise,) = self.model.row_noise(x, 1, seed)
+                posterior = self.model.posterior(encoding, noise)
             q = posterior.levels[depth].q
-            part = [
+            columns = [
                 at_depth(encoding.embeddings, depth),
                 at_depth(encoding.posterior_inputs, depth + 1),
                 q.mean[row],
                 q.variance[row],
-                posterior.routing.node_log_proba[depth][row],
+                posterior.routing.node_log_proba[depth][row, :, None],
             ]
-            if self.contrast is not None:
-                pairs = self.model.bottom_up(self.contrast.sample_pairs(batch))
-                log_proba = self.model.route(pairs).node_log_proba[depth]
-                part += [at_depth(pairs, depth), log_proba[row]]
-            parts.append(part)
-        return SplitInputs(*map(torch.cat, zip(*parts, strict=True)))
+            return torch.cat(columns, dim=1)
+
+        config = self.model.config
+        widths = [config.hidden_dim, config.head_dim, *2 * [config.latent_dim], 1]
+        *inputs, log_proba = self.data.samples.map(compute, index).split(widths, dim=1)
+        return SplitInputs(*inputs, log_proba[:, 0])
+
+    @torch.no_grad()
+    def _pair_inputs(self, leaf: int, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what the new router reads of an augmentation of each sample.
+
+        Returns
+        -------
+        embedding : Tensor of shape (batch, hidden_dim)
+            Embedding at the depth of the leaf.
+        log_proba : Tensor of shape (batch,)
+            log P(leaf | x).
+        """
+        depth, row = self._position(leaf)
+        embeddings = self.model.bottom_up(self.contrast.sample_pairs(index))
+        log_proba = self.model.route(embeddings).node_log_proba[depth][row]
+        return at_depth(embeddings, depth), log_proba
+
+    def _position(self, leaf: int) -> tuple[int, int]:
+        """Return the depth of a leaf, and its position among the nodes of the depth."""
+        tree = self.model.topology
+        node = tree.leaves[leaf]
+        depth = tree.node_depths[node]
+        return depth, tree.levels[depth].index(node)
 
     def _are_distinct(self, index: Tensor) -> bool:
         """Return whether some samples differ."""

@@ -241,8 +241,6 @@ class SplitInputs:
         Posterior of the leaf's latent, for one draw of the latents above it.
     log_proba : Tensor of shape (batch,)
         log P(leaf | x).
-    pair_embedding, pair_log_proba : Tensor, default=None
-        Embedding and log-probability of an augmented version of each sample.
     """
 
     embedding: Tensor
@@ -250,13 +248,10 @@ class SplitInputs:
     mean: Tensor
     variance: Tensor
     log_proba: Tensor
-    pair_embedding: Tensor | None = None
-    pair_log_proba: Tensor | None = None
 
     def __getitem__(self, index: Tensor) -> SplitInputs:
         """Return the inputs of a batch."""
-        tensors = (getattr(self, field.name) for field in fields(self))
-        return SplitInputs(*(t if t is None else t[index] for t in tensors))
+        return SplitInputs(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 class SplitObjective:
@@ -272,6 +267,9 @@ class SplitObjective:
         Returns the data of a batch.
     target : Tensor of shape (n_samples, 2)
         Target probability of the left and the right child.
+    pairs : callable or None
+        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
+        batch.
     generator : torch.Generator
         Source of the latents.
     contrastive_weight : float
@@ -287,6 +285,7 @@ class SplitObjective:
         rows: Callable[[Tensor], Tensor],
         target: Tensor,
         *,
+        pairs: Callable[[Tensor], tuple[Tensor, Tensor]] | None,
         generator: torch.Generator,
         contrastive_weight: float,
         n_leaves: int,
@@ -295,6 +294,7 @@ class SplitObjective:
         self.inputs = inputs
         self.rows = rows
         self.target = target
+        self.pairs = pairs
         self.generator = generator
         self.contrastive_weight = contrastive_weight
         self.n_leaves = n_leaves
@@ -321,20 +321,23 @@ class SplitObjective:
             noise=self.split.sample_noise(len(index), self.generator),
         )
         elbo = self.split.elbo(posterior, self.rows(index))
-        routing = posterior.routing
-        child_log_proba = routing.leaf_log_proba - routing.node_log_proba[0]
-        loss = routing_loss(child_log_proba, self.target[index])
-        return LossTerms(elbo, loss, self._contrast(inputs, routing))
-
-    def _contrast(self, inputs: SplitInputs, routing: Routing) -> Tensor | None:
-        """Return the InfoNCE loss of the new router."""
-        if inputs.pair_embedding is None:
-            return None
-        pair = self.split.route([inputs.pair_embedding], inputs.pair_log_proba)
-        loss = router_contrast(
+        routing, target = posterior.routing, self.target[index]
+        loss = self._routing_loss(routing, target)
+        if self.pairs is None:
+            return LossTerms(elbo, loss)
+        embedding, log_proba = self.pairs(index)
+        pair = self.split.route([embedding], log_proba)
+        contrast = router_contrast(
             routing.q_logits[0],
             pair.q_logits[0],
             routing.node_log_proba[0].exp(),
             pair.node_log_proba[0].exp(),
         )
-        return self.contrastive_weight * loss
+        loss = (loss + self._routing_loss(pair, target)) / 2
+        return LossTerms(elbo, loss, self.contrastive_weight * contrast)
+
+    @staticmethod
+    def _routing_loss(routing: Routing, target: Tensor) -> Tensor:
+        """Return the divergence of the new router's decisions from their targets."""
+        child_log_proba = routing.leaf_log_proba - routing.node_log_proba[0]
+        return routing_loss(child_log_proba, target)

@@ -70,21 +70,27 @@ def test_a_split_trains_the_new_part_alone(with_views):
         torch.testing.assert_close(kept, value, rtol=0, atol=0)
 
 
-def test_a_split_contrasts_the_new_router_alone():
-    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
-    growth.grow()
-    model, index = growth.model, torch.arange(160)
-    inputs = growth._split_inputs(1, index)
-    split = TopDown(Topology.stump(), model.config, generator=growth.generator)
+def make_split(growth, target):
+    """Return a new split of the right leaf of a stump, and its objective."""
+    split = TopDown(Topology.stump(), growth.model.config, generator=growth.generator)
     objective = SplitObjective(
         split,
-        inputs.__getitem__,
+        growth._split_inputs(1, 0, torch.arange(160)).__getitem__,
         growth.data.samples.__getitem__,
-        torch.full((160, 2), 0.5),
+        target,
+        pairs=lambda index: growth._pair_inputs(1, index),
         generator=growth.generator,
         contrastive_weight=2.0,
         n_leaves=3,
     )
+    return split, objective
+
+
+def test_a_split_contrasts_the_new_router_alone():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.grow()
+    model = growth.model
+    split, objective = make_split(growth, torch.full((160, 2), 0.5))
     some = torch.arange(0, 160, 3)
     loss = objective.evaluate(some).contrast
     # As in the whole tree, once the new part belongs to it.
@@ -101,12 +107,45 @@ def test_a_split_contrasts_the_new_router_alone():
         assert name.startswith("q_routers") == (p.grad is not None), name
 
 
-def test_split_inputs_have_no_pairs_without_views():
+def test_samples_and_augmentations_have_the_same_targets_in_a_split():
+    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
+    growth.grow()
+    target = one_hot(torch.arange(160) % 2).float()
+    split, objective = make_split(growth, target)
+    loss = objective.evaluate(torch.arange(160)).routing_loss
+    model = growth.model
+    model.top_down = attach(model.top_down, 1, split)
+
+    def expected(features):
+        (logit,) = model.route(model.bottom_up(features)).q_logits[1]
+        return routing_loss(torch.stack([logit, -logit]).sigmoid().log(), target)
+
+    both = expected(growth.data.features[:]), expected(mirrored(growth))
+    torch.testing.assert_close(loss, sum(both) / 2)
+
+
+def test_inputs_of_a_split_do_not_depend_on_the_batch():
     growth = make_growth(n_clusters=2)
     growth.grow()
-    inputs = growth._split_inputs(1, torch.arange(5))
-    assert inputs.pair_embedding is None
-    assert inputs.pair_log_proba is None
+    index, some = torch.arange(160), torch.tensor([7, 150, 3])
+    every, few = (growth._split_inputs(1, 5, rows) for rows in (index, some))
+    for name, values in vars(few).items():
+        assert torch.equal(values, getattr(every, name)[some])
+
+
+def test_a_split_sees_other_augmentations_in_each_epoch():
+    batches = []
+
+    def spy(index, generator):
+        batches.append(torch.rand(1, generator=generator).item())
+        return growth.data.features[index]
+
+    growth = make_growth(n_clusters=2, pairs=spy)
+    growth.grow()
+    batches.clear()
+    growth._split(growth._choose_leaf(set()))
+    assert len(batches) >= 3  # epochs
+    assert len(set(batches)) == len(batches)
 
 
 def test_samples_and_augmentations_have_the_same_targets():
