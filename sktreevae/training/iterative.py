@@ -17,7 +17,7 @@ from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
 from ..model.precision import no_autocast
 from .growth import TreeGrowth
 from .heights import divergence_heights
-from .objectives import SplitInputs, SplitObjective
+from .objectives import SplitContrast, SplitInputs, SplitObjective
 from .trainer import Phase
 
 __all__ = ["MAX_ROUTER_ROWS", "Embed", "IterativeGrowth"]
@@ -237,12 +237,12 @@ class IterativeGrowth(TreeGrowth):
         def embed(rows: Tensor) -> Tensor:
             return inputs(rows).embedding
 
-        pairs = None
+        contrast = None
         if self.contrast is not None:
-
-            def pairs(batch: Tensor) -> tuple[Tensor, Tensor]:
-                return self._pair_inputs(leaf, index[batch])
-
+            contrast = SplitContrast(
+                lambda batch: self._pair_inputs(leaf, index[batch]),
+                self.contrast.options.weight,
+            )
         split = new_split(self.model.top_down, self.generator)
         sides = self._init_split(split, embed, train)
         target = torch.cat([sides, sides.new_zeros(len(validation), 2)])
@@ -251,9 +251,8 @@ class IterativeGrowth(TreeGrowth):
             inputs,
             lambda batch: self.data.samples[index[batch]],
             target,
-            pairs=pairs,
+            contrast=contrast,
             generator=self.generator,
-            contrastive_weight=self.contrast.options.weight if self.contrast else 0.0,
             n_leaves=len(self.model.topology.leaves) + 1,
         )
         rows = torch.arange(len(index), device=index.device)

@@ -26,6 +26,7 @@ __all__ = [
     "LossTerms",
     "NoisyFeatures",
     "Objective",
+    "SplitContrast",
     "SplitInputs",
     "SplitObjective",
     "TreeObjective",
@@ -254,6 +255,23 @@ class SplitInputs:
         return SplitInputs(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
+@dataclass(frozen=True, eq=False)
+class SplitContrast:
+    """Augmentations of the samples of a split, for the loss of its router.
+
+    Parameters
+    ----------
+    pairs : callable
+        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
+        batch.
+    weight : float
+        Weight of the router's contrastive loss.
+    """
+
+    pairs: Callable[[Tensor], tuple[Tensor, Tensor]]
+    weight: float
+
+
 class SplitObjective:
     """A router and two leaves below a frozen tree.
 
@@ -267,13 +285,10 @@ class SplitObjective:
         Returns the data of a batch.
     target : Tensor of shape (n_samples, 2)
         Target probability of the left and the right child.
-    pairs : callable or None
-        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
-        batch.
+    contrast : SplitContrast or None
+        Contrastive loss.
     generator : torch.Generator
         Source of the latents.
-    contrastive_weight : float
-        Weight of the router's contrastive loss.
     n_leaves : int
         Leaves of the whole tree, the new ones included.
     """
@@ -285,20 +300,18 @@ class SplitObjective:
         rows: Callable[[Tensor], Tensor],
         target: Tensor,
         *,
-        pairs: Callable[[Tensor], tuple[Tensor, Tensor]] | None,
+        contrast: SplitContrast | None,
         generator: torch.Generator,
-        contrastive_weight: float,
         n_leaves: int,
     ) -> None:
         self.split = split
         self.inputs = inputs
         self.rows = rows
         self.target = target
-        self.pairs = pairs
+        self.contrast = contrast
         self.generator = generator
-        self.contrastive_weight = contrastive_weight
         self.n_leaves = n_leaves
-        self.has_contrast = contrastive_weight > 0
+        self.has_contrast = contrast is not None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the new part; the shared read-out is frozen."""
@@ -323,9 +336,9 @@ class SplitObjective:
         elbo = self.split.elbo(posterior, self.rows(index))
         routing, target = posterior.routing, self.target[index]
         loss = self._routing_loss(routing, target)
-        if self.pairs is None:
+        if self.contrast is None:
             return LossTerms(elbo, loss)
-        embedding, log_proba = self.pairs(index)
+        embedding, log_proba = self.contrast.pairs(index)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
             routing.q_logits[0],
@@ -334,7 +347,7 @@ class SplitObjective:
             pair.node_log_proba[0].exp(),
         )
         loss = (loss + self._routing_loss(pair, target)) / 2
-        return LossTerms(elbo, loss, self.contrastive_weight * contrast)
+        return LossTerms(elbo, loss, self.contrast.weight * contrast)
 
     @staticmethod
     def _routing_loss(routing: Routing, target: Tensor) -> Tensor:

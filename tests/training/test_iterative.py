@@ -13,6 +13,7 @@ from sktreevae.model import TopDown, Topology, TreeVAE, attach
 from sktreevae.training import ContrastOptions, GrowthOptions, IterativeGrowth
 from sktreevae.training.contrastive import router_contrast
 from sktreevae.training.objectives import (
+    SplitContrast,
     SplitObjective,
     TreeObjective,
     routing_loss,
@@ -78,9 +79,8 @@ def make_split(growth, target):
         growth._split_inputs(1, 0, torch.arange(160)).__getitem__,
         growth.data.samples.__getitem__,
         target,
-        pairs=lambda index: growth._pair_inputs(1, index),
+        contrast=SplitContrast(lambda index: growth._pair_inputs(1, index), 2.0),
         generator=growth.generator,
-        contrastive_weight=2.0,
         n_leaves=3,
     )
     return split, objective
