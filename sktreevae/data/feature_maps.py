@@ -168,7 +168,7 @@ def choose_kind(
     if image_shape is not None:
         return "image"
     if LIKELIHOODS[samples.likelihood].support == "counts":
-        return "roots" if samples.n_features <= MAX_PLAIN_FEATURES else "log_shares"
+        return "roots" if summary.n_varying <= MAX_PLAIN_FEATURES else "log_shares"
     if _is_text_like(summary):
         return "text"
     return "directions" if _has_unit_rows(samples, summary, rng) else "plain"
@@ -181,7 +181,7 @@ def _has_unit_rows(
 
     Rows of zeros, of texts without words, have no length.
     """
-    if samples.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
+    if summary.n_varying <= MAX_PLAIN_FEATURES or summary.low >= 0:
         return False
     index = torch.from_numpy(draw_rows(len(samples), MAX_TRIAL_ROWS, rng))
     rows = samples[index.to(samples.device)].numpy(force=True)
@@ -191,7 +191,7 @@ def _has_unit_rows(
 
 
 def _is_text_like(summary: DataSummary) -> bool:
-    n_samples, n_features = summary.n_samples, summary.n_features
+    n_samples, n_features = summary.n_samples, summary.n_varying
     if n_features <= MAX_PLAIN_FEATURES or min(n_samples, n_features) < 3:
         return False
     if summary.low < 0 or summary.high > MAX_TEXT_VALUE:
@@ -304,10 +304,11 @@ def _fit_plain(
         unit = np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0)
     elif _has_amounts(summary):
         return _fit_unit(samples, index, rng)
-    if x.shape[1] <= MAX_PLAIN_FEATURES:
+    is_narrow = summary.n_varying <= MAX_PLAIN_FEATURES
+    if is_narrow:
         unit = unit * discrete_weights(trial * unit)
     raw = x * unit.astype(np.float32)
-    if x.shape[1] <= MAX_PLAIN_FEATURES:
+    if is_narrow:
         # Without a matrix product, whose rounding depends on the row: equal values of a
         # discrete column have equal features.
         total = raw.var(axis=0).sum()
@@ -326,6 +327,7 @@ def _std_without_outliers(
 ) -> NDArray[np.float32]:
     """Return standard deviations of the values that aren't at a bound."""
     is_inside = (x > standardizer.low) & (x < standardizer.high)
+    is_inside[:, standardizer.is_constant] = True
     is_inside[:, list(standardizer.binary)] = True
     if is_inside.all():
         return x.std(axis=0)
@@ -334,8 +336,8 @@ def _std_without_outliers(
 
 def _has_amounts(summary: DataSummary) -> bool:
     """Return whether values are many amounts, of which some are nothing."""
-    n_values = summary.n_samples * summary.n_features
-    is_wide = summary.n_features > MAX_PLAIN_FEATURES
+    n_values = summary.n_samples * summary.n_varying
+    is_wide = summary.n_varying > MAX_PLAIN_FEATURES
     return is_wide and summary.low >= 0 and summary.n_nonzero < MAX_NONZERO * n_values
 
 
@@ -371,7 +373,8 @@ def _components(
 ) -> NDArray[np.float32]:
     """Return a projection to principal components, with a mean squared length of 1."""
     total = x.var(axis=0).sum()
-    if x.shape[1] <= MAX_PLAIN_FEATURES or total == 0:
+    n_varying = np.count_nonzero(np.ptp(x, axis=0))
+    if n_varying <= MAX_PLAIN_FEATURES or total == 0:
         projection = np.eye(x.shape[1], dtype=np.float32)
     else:
         seed = int(rng.integers(2**31))
