@@ -64,7 +64,7 @@ class DataSummary:
     is_constant : ndarray of bool of shape (n_features,)
         Whether a feature varies by no more than rounding errors.
     n_nonzero : int
-        Number of values that aren't zero.
+        Number of values that aren't zero, of the features that vary.
     fractional_value : float or None
         The first value that isn't a whole number, if there is one.
     bounds : FeatureBounds or None
@@ -160,6 +160,7 @@ class DataSummary:
         # The scaler replaces the standard deviation of these by 1.
         is_constant = scaler.scale_ != np.sqrt(scaler.var_)
         is_constant[list(outliers)] = False
+        n_nonzero -= X.shape[0] * np.count_nonzero(scaler.mean_[is_constant])
         return cls(
             n_samples=X.shape[0],
             n_features=X.shape[1],
