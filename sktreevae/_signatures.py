@@ -360,7 +360,7 @@ def _independent_log_prob(
     p = np.clip((mean - units.center) / units.scale, MIN_MEAN, 1.0 - MIN_MEAN)
     target = np.clip(units.transform(x), 0.0, 1.0)[:, is_binary]
     log_prob = xlogy(target, p[is_binary]) + xlog1py(1.0 - target, -p[is_binary])
-    real = ~is_binary
+    real = ~is_binary & ~units.is_constant
     density = stats.norm.logpdf(x[:, real], mean[real], np.sqrt(variance[real]))
     return log_prob.sum(axis=1) + density.sum(axis=1)
 

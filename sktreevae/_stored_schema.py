@@ -82,6 +82,7 @@ CONTENT = {
             "bottom_up_depth": [INDEX],
             "likelihood": [Options(tuple(LIKELIHOODS))],
             "discrete": [ListOf(ListOf(INDEX))],
+            "constant": [ListOf(INDEX)],
             "encoder": [NETWORK],
             "decoder": [NETWORK],
             "image_shape": [ListOf(COUNT), NONE],
@@ -296,6 +297,10 @@ def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
         == config["hidden_dim"],
         "the likelihood": attributes["likelihood_"] == config["likelihood"]
         and (config["likelihood"] == "mixed" or not config["discrete"]),
+        "the constant columns": config["constant"]
+        == np.flatnonzero(
+            np.equal(arrays["standardizer.low"], arrays["standardizer.high"])
+        ).tolist(),
         "the number of samples": 0 < len(labels) <= attributes["n_samples_seen_"],
         "the number of epochs": all(
             len(column) == attributes["n_iter_"] for column in texts

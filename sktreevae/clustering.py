@@ -502,7 +502,11 @@ class TreeVAEClustering(
                         X, data_options(self), generator, rng, cache
                     )
                     features.info = data.choices
-                kinds = {"likelihood": data.likelihood, "discrete": data.discrete}
+                kinds = {
+                    "likelihood": data.likelihood,
+                    "discrete": data.discrete,
+                    "constant": np.flatnonzero(data.standardizer.is_constant),
+                }
                 config = replace(config, **kinds)
                 contrast = contrast_options(self, data, generator)
                 complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
@@ -670,6 +674,9 @@ class TreeVAEClustering(
         The ELBO is estimated from eight draws of the latents, which are a function of
         the sample: errors of different samples are independent, and a sample has the
         same score in each call and in any batch.
+
+        A column that was constant in `fit` has no density and adds nothing: with a
+        Gaussian or mixed likelihood, other values in it are replaced by the constant.
 
         Parameters
         ----------

@@ -230,7 +230,7 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)
     if (
         loss
-        <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * estimator.n_features_in_
+        <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * data.summary.n_varying
     ):
         return None
     return Finding(

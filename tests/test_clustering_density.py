@@ -92,3 +92,28 @@ def test_the_history_is_in_units_of_the_data(unit):
         expected = np.array(one.history_[name]) - shift
         np.testing.assert_allclose(two.history_[name], expected, atol=0.1)
     assert two.history_["elbo"][-1] == two.lower_bound_
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return make_blobs(1000, 8, centers=6, cluster_std=2, random_state=0)[0]
+
+
+@pytest.fixture(scope="module")
+def blobs_score(blobs):
+    return TreeVAEClustering(6, random_state=0).fit(blobs).score(blobs)
+
+
+@pytest.mark.parametrize("columns", [[(3, -7.0)], [(0, 0.0), (4, 1e6), (9, 3.0)]])
+def test_constant_columns_have_no_density(columns, blobs, blobs_score):
+    X = blobs
+    for position, value in columns:
+        X = np.insert(X, position, value, axis=1)
+    model = TreeVAEClustering(6, random_state=0).fit(X)
+    assert model.score(X) == pytest.approx(blobs_score, abs=0.1)
+    new = X[:5].copy()
+    for position, value in columns:
+        np.testing.assert_allclose(model.sample(5)[0][:, position], value)
+        np.testing.assert_allclose(model.reconstruct(X[:5])[:, position], value)
+        new[:, position] += 1.0
+    np.testing.assert_array_equal(model.score_samples(new), model.score_samples(X[:5]))

@@ -469,6 +469,7 @@ def replace_entry(content, keys, value):
         ("history.phase", ["joint"]),
         ("history.phase", None),
         ("history.elbo", [0.0, 0.0]),
+        ("model.config.constant", [0]),
         ("history.new", ["a"]),
         ("history", {}),
         ("parameters.max_iter", 0),

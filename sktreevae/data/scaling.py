@@ -61,8 +61,10 @@ class DataSummary:
         standard deviation of a constant feature is 1.
     deviation : ndarray of shape (n_features,)
         Largest distance of a value from the mean of its feature, without outliers.
+    is_constant : ndarray of bool of shape (n_features,)
+        Whether a feature varies by no more than rounding errors.
     n_nonzero : int
-        Number of values that aren't zero.
+        Number of values that aren't zero, of the features that vary.
     fractional_value : float or None
         The first value that isn't a whole number, if there is one.
     bounds : FeatureBounds or None
@@ -81,11 +83,17 @@ class DataSummary:
     var: NDArray[np.float64]
     std: NDArray[np.float64]
     deviation: NDArray[np.float64]
+    is_constant: NDArray[np.bool_]
     n_nonzero: int
     fractional_value: float | None
     bounds: FeatureBounds | None = None
     outliers: tuple[Outlier, ...] = ()
     binary: BinaryColumns | None = None
+
+    @property
+    def n_varying(self) -> int:
+        """Number of features that aren't constant."""
+        return int((~self.is_constant).sum())
 
     @classmethod
     def from_matrix(
@@ -149,6 +157,10 @@ class DataSummary:
                 else (np.fmin.reduce(chunk), np.fmax.reduce(chunk))
             )
             smallest, largest = np.fmin(smallest, ends[0]), np.fmax(largest, ends[1])
+        # The scaler replaces the standard deviation of these by 1.
+        is_constant = scaler.scale_ != np.sqrt(scaler.var_)
+        is_constant[list(outliers)] = False
+        n_nonzero -= X.shape[0] * np.count_nonzero(scaler.mean_[is_constant])
         return cls(
             n_samples=X.shape[0],
             n_features=X.shape[1],
@@ -158,6 +170,7 @@ class DataSummary:
             var=scaler.var_,
             std=scaler.scale_,
             deviation=np.fmax(largest - scaler.mean_, scaler.mean_ - smallest),
+            is_constant=is_constant,
             n_nonzero=n_nonzero,
             fractional_value=fractional_value,
             bounds=bounds,
@@ -175,7 +188,8 @@ class Standardizer:
     center, scale : ndarray of shape (n_features,)
         A row x becomes (x - center) / scale.
     low, high : ndarray of shape (n_features,) or float, default=-1e12, 1e12
-        Bounds that standardized rows of the data are clipped to.
+        Bounds that standardized rows of the data are clipped to. Those of a constant
+        feature are equal.
     binary : tuple of int, default=()
         Columns of two values, which become 0 and 1. They have probabilities instead of
         densities, and the units don't change these.
@@ -215,11 +229,22 @@ class Standardizer:
         if not LIKELIHOODS[likelihood].standardize:
             return cls(np.zeros(n_features), np.ones(n_features))
         if not as_a_whole:
-            return cls._fit_features(summary, likelihood)
+            return cls._fit_features(summary, likelihood)._with_constants(summary)
         mean = summary.mean.mean()
         variance = np.mean(summary.var + np.square(summary.mean - mean))
         scale = np.sqrt(variance) if variance > 0 else 1.0
-        return cls(np.full(n_features, mean), np.full(n_features, scale))
+        center, scale = np.full(n_features, mean), np.full(n_features, scale)
+        return cls(center, scale)._with_constants(summary)
+
+    def _with_constants(self, summary: DataSummary) -> Self:
+        """Return a standardizer whose bounds of constant features are equal."""
+        is_constant = summary.is_constant.copy()
+        is_constant[list(self.binary)] = False
+        value = self.transform(summary.mean)
+        low, high = (
+            np.where(is_constant, value, bound) for bound in (self.low, self.high)
+        )
+        return replace(self, low=low, high=high)
 
     @classmethod
     def _fit_features(cls, summary: DataSummary, likelihood: str) -> Self:
@@ -254,14 +279,21 @@ class Standardizer:
         return not self.center.any() and bool((self.scale == 1).all())
 
     @property
+    def is_constant(self) -> NDArray[np.bool_]:
+        """Whether a feature is constant, (n_features,): it has no density."""
+        return np.broadcast_to(np.equal(self.low, self.high), self.scale.shape)
+
+    @property
     def log_det(self) -> float:
         """Log-density of standardized rows minus that of rows in the user's units."""
-        return float(np.log(np.delete(self.scale, self.binary)).sum())
+        has_density = ~self.is_constant
+        has_density[list(self.binary)] = False
+        return float(np.log(self.scale[has_density]).sum())
 
     def transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
         """Standardize rows: arrays in float64, tensors in their own dtype."""
         if isinstance(rows, Tensor):
-            center, scale = self._as_tensors(rows)
+            center, scale, _, _ = self._as_tensors(rows)
             return (rows - center) / scale
         # One copy, whatever the size of the chunk.
         values = rows.astype(np.float64)
@@ -270,11 +302,14 @@ class Standardizer:
         return values
 
     def inverse_transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
-        """Return standardized rows in the user's units."""
+        """Return standardized rows in the user's units.
+
+        Constant features have their constant, whatever a decoder gives for them.
+        """
         if isinstance(rows, Tensor):
-            center, scale = self._as_tensors(rows)
-            return rows * scale + center
-        values = rows.astype(np.float64)
+            center, scale, low, high = self._as_tensors(rows)
+            return torch.where(low == high, low, rows) * scale + center
+        values = np.where(self.is_constant, self.low, rows).astype(np.float64)
         values *= self.scale
         values += self.center
         return values
@@ -284,12 +319,10 @@ class Standardizer:
         example = torch.empty(0, dtype=torch.float32, device=device)
         return type(self)(*self._as_tensors(example))
 
-    def _as_tensors(self, example: Tensor) -> tuple[Tensor, Tensor]:
-        """Return center and scale with the dtype and the device of a tensor."""
-        center, scale = (
-            torch.as_tensor(values).to(example) for values in (self.center, self.scale)
-        )
-        return center, scale
+    def _as_tensors(self, example: Tensor) -> tuple[Tensor, ...]:
+        """Return center, scale and bounds with the dtype and the device of a tensor."""
+        arrays = self.center, self.scale, self.low, self.high
+        return tuple(torch.as_tensor(values).to(example) for values in arrays)
 
 
 def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:

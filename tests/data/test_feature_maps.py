@@ -334,7 +334,7 @@ def test_equal_embeddings_have_features(rng):
     np.testing.assert_array_equal(result, result[:1].repeat(9, axis=0))
 
 
-def amounts(rng, n=200, n_features=80):
+def amounts(rng, n=200, n_features=120):
     """Rows of two kinds and of any length, of which a half is zero."""
     kinds = rng.random((2, n_features)) * (rng.random((2, n_features)) < 0.5)
     return rng.uniform(0.1, 1, (n, 1)) * kinds[np.arange(n) % 2]

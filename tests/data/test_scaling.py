@@ -3,6 +3,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch.utils.data import TensorDataset
@@ -293,3 +295,51 @@ def test_other_values_are_no_counts(likelihood, make, value):
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
 def test_ranges_of_all_types_are_found(dtype):
     assert resolve(np.ones((3, 2), dtype=dtype), "auto") == "bernoulli"
+
+
+constant_columns = st.lists(
+    st.tuples(st.integers(0, 4), st.floats(-1e6, 1e6)), max_size=3
+)
+
+
+def with_constants(X, columns):
+    """Insert constant columns of (position, value); return X and where they are."""
+    is_constant = np.zeros(X.shape[1], dtype=bool)
+    for position, value in columns:
+        X = np.insert(X, position, value, axis=1)
+        is_constant = np.insert(is_constant, position, True)
+    return X, is_constant
+
+
+@pytest.mark.parametrize("as_a_whole", [False, True])
+@given(columns=constant_columns)
+def test_constant_columns_are_found_and_restored(as_a_whole, columns):
+    data = np.random.default_rng(0).normal(size=(50, 4))
+    X, is_constant = with_constants(data, columns)
+    standardizer = standardizer_of(X, as_a_whole=as_a_whole)
+    np.testing.assert_array_equal(standardizer.is_constant, is_constant)
+    assert summary_of(X).n_varying == 4
+    decoded = np.ones_like(X)
+    restored = standardizer.inverse_transform(decoded)[:, is_constant]
+    np.testing.assert_allclose(restored, X[:, is_constant], rtol=1e-9, atol=1e-9)
+
+
+@given(columns=constant_columns)
+def test_constant_columns_leave_the_other_units_as_they_are(columns):
+    data = np.random.default_rng(0).normal(size=(50, 4))
+    X, is_constant = with_constants(data, columns)
+    alone, standardizer = standardizer_of(data), standardizer_of(X)
+    assert standardizer.log_det == pytest.approx(alone.log_det)
+    np.testing.assert_array_equal(standardizer.scale[~is_constant], alone.scale)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_outliers_of_constant_columns_are_not_constant(make, rng):
+    X = rng.normal(size=(200, 2))
+    X[:, 1] = 0.0
+    X[7, 1] = 1e3
+    summary = DataSummary.from_matrix(
+        make(X),
+        bounds=FeatureBounds.from_matrix(X, rng) if make is np.asarray else None,
+    )
+    assert summary.n_varying == 2
