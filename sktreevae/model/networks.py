@@ -45,11 +45,12 @@ _GLOBAL_RNG_LOCK = threading.Lock()
 class BottomUp(nn.Module):
     """Bottom-up chain of the inference model (section 2.3 of the paper).
 
-    Features are centered and scaled by fitted buffers. Their inverse hyperbolic sine in
-    units of the width of a cluster is added to them. It is logarithmic beyond that
-    width: clusters near each other differ as clearly as those a thousand times as far
-    apart in other directions. The output of the perceptron is the deepest embedding,
-    d_D. Each further layer gives the embedding of the next level up, until d_0.
+    Features are centered and scaled by fitted buffers. The perceptron reads them beside
+    their inverse hyperbolic sine in units of the width of a cluster. It is logarithmic
+    beyond that width: clusters near each other differ as clearly as those a thousand
+    times as far apart in other directions. The output of the perceptron is the deepest
+    embedding, d_D. Each further layer gives the embedding of the next level up, until
+    d_0.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class BottomUp(nn.Module):
         self.register_buffer("center", torch.zeros(n_inputs, dtype=torch.float32))
         for name in ("scale", "width", "log_scale"):
             self.register_buffer(name, torch.ones((), dtype=torch.float32))
-        widths = (n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
+        widths = (2 * n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
         self.perceptron = MLP(widths, generator=generator)
         self.chain = nn.ModuleList(
             MLP((hidden_dim, hidden_dim), generator=generator) for _ in range(depth)
@@ -78,7 +79,7 @@ class BottomUp(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the chain in one line."""
-        n_inputs, *_, hidden_dim = self.perceptron.widths
+        n_inputs, hidden_dim = len(self.center), self.perceptron.widths[-1]
         return f"n_inputs={n_inputs}, hidden_dim={hidden_dim}, depth={len(self.chain)}"
 
     @torch.no_grad()
@@ -108,7 +109,7 @@ class BottomUp(nn.Module):
         """Return the embeddings d_0, d_1, ..., d_D, each (batch, hidden_dim)."""
         x = features - self.center
         compressed = (x / self.width).asinh() / self.log_scale
-        embeddings = [self.perceptron(0.5 * (x / self.scale + compressed))]
+        embeddings = [self.perceptron(torch.cat([x / self.scale, compressed], -1))]
         for layer in self.chain:
             embeddings.append(layer(embeddings[-1]))
         return embeddings[::-1]

@@ -87,7 +87,7 @@ def elbo_terms(model, x, noise):
     )
     linear = (x - center) / scale
     compressed = np.arcsinh((x - center) / width) / log_scale
-    standardized = (linear + compressed) / 2
+    standardized = np.concatenate([linear, compressed])
     embeddings = [sequential(model.bottom_up.perceptron, standardized)]
     for step in model.bottom_up.chain:
         embeddings.append(sequential(step, embeddings[-1]))

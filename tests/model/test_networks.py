@@ -130,7 +130,7 @@ def test_a_chain_is_shown_in_few_lines():
     assert repr(bottom_up).splitlines() == [
         "BottomUp(",
         "  n_inputs=5, hidden_dim=4, depth=2",
-        "  (perceptron): MLP(widths=(5, 16, 8, 4))",
+        "  (perceptron): MLP(widths=(10, 16, 8, 4))",
         "  (chain): ModuleList(",
         "    (0-1): 2 x MLP(widths=(4, 4))",
         "  )",

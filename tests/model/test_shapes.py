@@ -46,7 +46,7 @@ def test_nothing_is_allocated(name):
 def test_huge_models_have_shapes():
     settings = ModelConfig(10**7, hidden_dim=10**6).to_dict()
     shapes = state_shapes(TOPOLOGY, settings, {"n_features": 10**7})
-    assert shapes["bottom_up.perceptron.0.weight"].shape == (4 * 10**6, 10**7)
+    assert shapes["bottom_up.perceptron.0.weight"].shape == (4 * 10**6, 2 * 10**7)
 
 
 def test_networks_of_the_user_are_left_out(generator):
