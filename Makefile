@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 OLDEST := .venv-oldest
-OLDEST_TESTS := tests/data tests/graph tests/model tests/training \
+OLDEST_TESTS := tests/data tests/graph tests/training \
 	$(addprefix tests/,test__archive.py test__cache.py test__stored_parameters.py \
 	test_devices.py test_persistence.py test_setup.py test_sklearn_checks.py)
 

@@ -150,7 +150,6 @@ MUST_NOT_IMPORT = {
 }
 """Other packages that a module or subpackage does not import."""
 
-MAX_CODE_LINES = 60
 MAX_PARAMETERS = 7
 
 
@@ -268,22 +267,6 @@ def test_no_private_names_of_other_packages(path):
 
 def functions(path):
     return [node for node in ast.walk(TREES[path]) if isinstance(node, FUNCTION)]
-
-
-def count_code_lines(function, lines):
-    """Count the lines of a function, without its docstring and blank lines."""
-    numbers = set(range(function.lineno, function.end_lineno + 1))
-    if ast.get_docstring(function) is not None:
-        docstring = function.body[0]
-        numbers -= set(range(docstring.lineno, docstring.end_lineno + 1))
-    return sum(bool(lines[number - 1].strip()) for number in numbers)
-
-
-@files()
-def test_functions_are_short(path):
-    lines = path.read_text(encoding="utf-8").splitlines()
-    n_lines = [(f.name, count_code_lines(f, lines)) for f in functions(path)]
-    assert not [(name, n) for name, n in n_lines if n > MAX_CODE_LINES]
 
 
 @files({place(name) for name in MODULES} - {"clustering"})

@@ -142,8 +142,8 @@ def test_counts_of_a_dataset_are_counts(X):
 
 
 def test_text_of_a_dataset_is_text(rng):
-    share = rng.dirichlet(np.full(500, 0.02), 3)
-    X = np.stack([rng.multinomial(30, share[i % 3]) for i in range(150)])
+    share = rng.dirichlet(np.full(500, 0.1), 3)
+    X = np.stack([rng.multinomial(20, share[i % 3]) for i in range(150)])
     model = TreeVAEClustering(3, **QUICK).fit(Labeled(X))
     assert model.module_.feature_map.kind == "text"
     assert np.array_equal(model.labels_, TreeVAEClustering(3, **QUICK).fit(X).labels_)

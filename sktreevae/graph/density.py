@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from .linkage import sum_members
 
-__all__ = ["Moments", "principal_components"]
+__all__ = ["N_COMPONENTS", "Moments", "principal_components"]
 
 N_COMPONENTS = 10
 """Number of principal components of the density. Covariances of more components depend

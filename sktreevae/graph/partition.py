@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from .density import N_COMPONENTS
 from .linkage import (
     GRAPH_GAINS,
     average_linkage,
@@ -194,8 +195,11 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
         Cluster of each node.
     """
     volume, cut = _volumes(groups.edge_weight, cluster)
-    log_conductance = _log_conductance(volume * groups.n_edges, cut * groups.n_edges)
-    mutual = _log_conductance(*_volumes(groups.mutual_weight, cluster))
+    touching = min(1.0, N_COMPONENTS / max(groups.n_dimensions, 1)) ** 2
+    log_conductance = _log_conductance(
+        volume * groups.n_edges, cut * groups.n_edges, touching
+    )
+    mutual = _log_conductance(*_volumes(groups.mutual_weight, cluster), touching)
     cost = _code(volume, cut)
     cost += STEP_WEIGHT * float(log_conductance @ volume)
     cost += CLUSTER_WEIGHT * float((log_conductance + mutual).mean()) / 2
@@ -370,7 +374,7 @@ def _cluster_code(volume: Array, cut: Array) -> Array:
     return _plogp(cut + volume) - 2 * _plogp(cut)
 
 
-def _log_conductance(volume: Array, cut: Array) -> Array:
+def _log_conductance(volume: Array, cut: Array, touching: float) -> Array:
     """Return the logarithm of the relative conductance of each cluster, in bits.
 
     The conductance is the share of the edges of a cluster that leave it. It is relative
@@ -384,12 +388,17 @@ def _log_conductance(volume: Array, cut: Array) -> Array:
     volume, cut : ndarrays of shape (n_clusters,)
         Weight of the edges of each cluster, and of those that leave it. An edge between
         nearest neighbors has weight 1.
+    touching : float
+        Relative conductance above which clusters touch, so that differences count
+        little. It falls with the square of the number of dimensions: in many, most
+        samples are near a boundary, and the conductance of clusters that touch says
+        less than the code length.
     """
     total = volume.sum()
     # Rounding may make a cut negative.
     conductance = (np.maximum(cut, 0) + PRIOR_EDGES) / (volume + 2 * PRIOR_EDGES)
     by_chance = (total - volume + PRIOR_EDGES) / (total + 2 * PRIOR_EDGES)
-    return np.log2(conductance / by_chance)
+    return -np.log2(1 + touching * by_chance / conductance)
 
 
 def _plogp(p: Array) -> Array:
