@@ -110,7 +110,7 @@ def test_constant_columns_have_no_density(columns, blobs, blobs_score):
     for position, value in columns:
         X = np.insert(X, position, value, axis=1)
     model = TreeVAEClustering(6, random_state=0).fit(X)
-    assert model.score(X) == pytest.approx(blobs_score, abs=0.1)
+    assert model.score(X) == pytest.approx(blobs_score, abs=0.5)
     new = X[:5].copy()
     for position, value in columns:
         np.testing.assert_allclose(model.sample(5)[0][:, position], value)

@@ -107,7 +107,7 @@ def test_trees_grow_one_split_after_the_other_on_disk(criterion, views, tmp_path
     model = TreeVAEClustering(
         4, growth="iterative", split_criterion=criterion, views=views, **QUICK
     ).fit(as_memmap(X, tmp_path))
-    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert adjusted_rand_score(y, model.labels_) > 0.95
 
 
 def test_the_number_of_clusters_is_found_on_disk(X, tmp_path):

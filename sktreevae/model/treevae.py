@@ -64,7 +64,7 @@ class TreeVAE(nn.Module):
       (feature_map): FeatureMap(n_features=5, kind='plain')
       (bottom_up): BottomUp(
         n_inputs=5, hidden_dim=16, depth=4
-        (perceptron): MLP(widths=(5, 64, 32, 16))
+        (perceptron): MLP(widths=(10, 64, 32, 16))
         (chain): ModuleList(
           (0-3): 4 x MLP(widths=(16, 16))
         )
