@@ -348,7 +348,7 @@ class ExplanationMixin:
         maps = self._standardizer
         return GroupMoments(
             maps.inverse_transform(moments.mean.numpy()),
-            moments.variance.numpy() * np.square(maps.scale),
+            maps.restore_variance(moments.variance.numpy()),
         )
 
 

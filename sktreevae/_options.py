@@ -44,7 +44,9 @@ def data_options(estimator: BaseEstimator) -> DataOptions:
     return DataOptions(estimator.likelihood, estimator.image_shape, fraction)
 
 
-def model_config(estimator: BaseEstimator, n_features: int) -> ModelConfig:
+def model_config(
+    estimator: BaseEstimator, n_features: int, **fields: object
+) -> ModelConfig:
     """Return the sizes and networks of the model; a user's networks are checked."""
     return ModelConfig.create(
         n_features=n_features,
@@ -53,6 +55,7 @@ def model_config(estimator: BaseEstimator, n_features: int) -> ModelConfig:
         encoder=estimator.encoder,
         decoder=estimator.decoder,
         image_shape=estimator.image_shape,
+        **fields,
     )
 
 

@@ -291,7 +291,7 @@ def _find_unlike_rows(estimator: BaseEstimator, elbo: Floats) -> Finding | None:
         # Log-probabilities of counts have no common scale.
         return None
     loss = float(estimator.lower_bound_ - np.median(elbo))
-    if loss < MAX_LOSS_PER_FEATURE * estimator.n_features_in_:
+    if loss < MAX_LOSS_PER_FEATURE * estimator.module_.config.n_features:
         return None
     return Finding(
         "unlike rows",
@@ -346,8 +346,10 @@ def _independent_log_prob(
     rows: np.ndarray | sparse.csr_array, moments: GroupMoments, estimator: BaseEstimator
 ) -> Floats:
     """Return the log-density of rows if the features were independent, (n_rows,)."""
+    units = estimator._standardizer
+    rows = rows[..., units.columns]
     x = (rows.toarray() if sparse.issparse(rows) else rows).astype(np.float64)
-    mean, variance = moments.mean[0], moments.variance[0]
+    mean, variance = moments.mean[0, units.columns], moments.variance[0, units.columns]
     support = LIKELIHOODS[estimator.likelihood_].support
     if support == "counts":
         # Negative binomial; nearly Poisson if the variance isn't larger than the mean.
@@ -355,12 +357,12 @@ def _independent_log_prob(
         size = mean**2 / np.maximum(variance - mean, MIN_MEAN * mean)
         return stats.nbinom.logpmf(x, size, size / (size + mean)).sum(axis=1)
     is_binary = np.full(len(mean), support == "unit_interval")
-    units = estimator._standardizer
     is_binary[list(units.binary)] = True
-    p = np.clip((mean - units.center) / units.scale, MIN_MEAN, 1.0 - MIN_MEAN)
-    target = np.clip(units.transform(x), 0.0, 1.0)[:, is_binary]
+    p, target = ((v - units.center) / units.scale for v in (mean, x))
+    p = np.clip(p, MIN_MEAN, 1.0 - MIN_MEAN)
+    target = np.clip(target, 0.0, 1.0)[:, is_binary]
     log_prob = xlogy(target, p[is_binary]) + xlog1py(1.0 - target, -p[is_binary])
-    real = ~is_binary & ~units.is_constant
+    real = ~is_binary
     density = stats.norm.logpdf(x[:, real], mean[real], np.sqrt(variance[real]))
     return log_prob.sum(axis=1) + density.sum(axis=1)
 

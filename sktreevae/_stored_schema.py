@@ -82,7 +82,6 @@ CONTENT = {
             "bottom_up_depth": [INDEX],
             "likelihood": [Options(tuple(LIKELIHOODS))],
             "discrete": [ListOf(ListOf(INDEX))],
-            "constant": [ListOf(INDEX)],
             "encoder": [NETWORK],
             "decoder": [NETWORK],
             "image_shape": [ListOf(COUNT), NONE],
@@ -129,6 +128,7 @@ STANDARDIZER_ARRAYS = {
     "scale": ("float64", "n_features", POSITIVE),
     "low": ("float64", "n_features", FINITE),
     "high": ("float64", "n_features", FINITE),
+    "constant": ("float64", "n_columns", NOT_INFINITE),
 }
 """The same of a standardizer."""
 
@@ -209,7 +209,8 @@ def _plain_arrays(content: Mapping[str, Any], arrays: Arrays) -> Expected:
     parent, _ = contract(Topology(tuple(content["model"]["topology"])))
     sizes = {
         "n_nodes": len(parent),
-        "n_features": content["attributes"]["n_features_in_"],
+        "n_features": content["model"]["config"]["n_features"],
+        "n_columns": content["attributes"]["n_features_in_"],
         # Not known from elsewhere.
         "n_samples": _get(arrays, "dendrogram.labels").size,
     }
@@ -278,7 +279,7 @@ def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
     """Check that parts of a file which say the same don't contradict each other."""
     model, attributes = content["model"], content["attributes"]
     config, names = model["config"], attributes["feature_names_in_"]
-    n_features = config["n_features"]
+    n_features, n_columns = config["n_features"], attributes["n_features_in_"]
     parent, _ = contract(Topology(tuple(model["topology"])))
     labels = arrays["dendrogram.labels"]
     images = (config["image_shape"], model["feature_map"]["image_shape"])
@@ -287,20 +288,18 @@ def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
     agreements = {
         "the tree": arrays["dendrogram.parent"].tolist() == parent,
         "the number of features": n_features
-        == attributes["n_features_in_"]
         == model["feature_map"]["n_features"]
-        == (n_features if names is None else len(names)),
+        == np.isnan(arrays["standardizer.constant"]).sum(),
+        "the number of columns": names is None or len(names) == n_columns,
         "the size of images": all(
-            math.prod(shape) == n_features for shape in images if shape is not None
+            math.prod(shape) == n_features == n_columns
+            for shape in images
+            if shape is not None
         ),
         "the width of embeddings": attributes["_n_features_out"]
         == config["hidden_dim"],
         "the likelihood": attributes["likelihood_"] == config["likelihood"]
         and (config["likelihood"] == "mixed" or not config["discrete"]),
-        "the constant columns": config["constant"]
-        == np.flatnonzero(
-            np.equal(arrays["standardizer.low"], arrays["standardizer.high"])
-        ).tolist(),
         "the number of samples": 0 < len(labels) <= attributes["n_samples_seen_"],
         "the number of epochs": all(
             len(column) == attributes["n_iter_"] for column in texts

@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar, Self
@@ -491,7 +490,7 @@ class TreeVAEClustering(
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads())
             options = training_options(self, X.shape[0], device)
-            config = model_config(self, X.shape[1])
+            model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
             generator = make_generator(self.random_state, device)
             rng = np.random.default_rng(draw_seed(generator))
@@ -502,12 +501,12 @@ class TreeVAEClustering(
                         X, data_options(self), generator, rng, cache
                     )
                     features.info = data.choices
-                kinds = {
-                    "likelihood": data.likelihood,
-                    "discrete": data.discrete,
-                    "constant": np.flatnonzero(data.standardizer.is_constant),
-                }
-                config = replace(config, **kinds)
+                config = model_config(
+                    self,
+                    data.samples.n_features,
+                    likelihood=data.likelihood,
+                    discrete=data.discrete,
+                )
                 contrast = contrast_options(self, data, generator)
                 complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
                 trainer.attributes_now = partial(attributes_now, complete, trainer, rng)
@@ -675,8 +674,7 @@ class TreeVAEClustering(
         the sample: errors of different samples are independent, and a sample has the
         same score in each call and in any batch.
 
-        A column that was constant in `fit` has no density and adds nothing: with a
-        Gaussian or mixed likelihood, other values in it are replaced by the constant.
+        A column that was constant in `fit` adds nothing, whatever its values are.
 
         Parameters
         ----------

@@ -228,10 +228,8 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
         return None
     # Of standardized data.
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)
-    if (
-        loss
-        <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * data.summary.n_varying
-    ):
+    n_features = data.summary.n_features
+    if loss <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * n_features:
         return None
     return Finding(
         "divergence",
@@ -261,9 +259,10 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
     ]
     if not outliers:
         return None
-    names = getattr(estimator, "feature_names_in_", None)
+    numbers = np.arange(estimator.n_features_in_, dtype=object)
+    names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
     shown = "; ".join(
-        f"feature {value.feature if names is None else names[value.feature]!r}, sample "
+        f"feature {names[value.feature]!r}, sample "
         f"{value.sample}: {value.value:.6g}, clipped to [{value.low:.6g}, "
         f"{value.high:.6g}]"
         for value in outliers[:MAX_SHOWN_OUTLIERS]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .outliers import FeatureBounds, value_pairs
-from .sources import Matrix, row_slices
+from .sources import Index, Matrix, row_slices
 
 __all__ = ["BinaryColumns"]
 
@@ -44,17 +44,22 @@ class BinaryColumns:
     groups: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def from_matrix(cls, X: Matrix, bounds: FeatureBounds) -> Self:
+    def from_matrix(
+        cls, X: Matrix, bounds: FeatureBounds, columns: Index = slice(None)
+    ) -> Self:
         """Find the columns of a dense matrix.
 
         Parameters
         ----------
-        X : ndarray or LazyRows of shape (n_samples, n_features)
+        X : ndarray or LazyRows of shape (n_samples, n_columns)
             Data in the user's units. It is read if a sample of its rows has columns of
             two values.
         bounds : FeatureBounds
             Values beyond the bounds are ignored: they will be clipped.
+        columns : slice or ndarray of int, default=slice(None)
+            The columns of X that the bounds are of, and that are numbered.
         """
+        columns = np.arange(X.shape[1])[columns]
         index = bounds.binary
         low = high = np.zeros(len(index))
         ends = []
@@ -62,7 +67,7 @@ class BinaryColumns:
             if not len(index):
                 break
             # The ends of the values so far are rows of their own.
-            values = np.vstack([X[rows][:, index], *ends], dtype=np.float64)
+            values = np.vstack([X[rows][:, columns[index]], *ends], dtype=np.float64)
             low, high, is_known = value_pairs(
                 values, bounds.low[index], bounds.high[index]
             )
@@ -71,13 +76,16 @@ class BinaryColumns:
             ends = [low, high]
         varies = low < high
         index, low, high = index[varies], low[varies], high[varies]
-        groups = _find_groups(X, index, high)
+        groups = _find_groups(X, columns[index], index, high)
         keeps = np.isin(index, [column for group in groups for column in group])
         return cls(index[keeps], low[keeps], high[keeps], groups)
 
 
 def _find_groups(
-    X: Matrix, index: NDArray[np.int64], high: NDArray[np.float64]
+    X: Matrix,
+    columns: NDArray[np.int64],
+    index: NDArray[np.int64],
+    high: NDArray[np.float64],
 ) -> tuple[tuple[int, ...], ...]:
     """Return the columns of encodings, and other columns that are frequent enough."""
     n_samples = X.shape[0]
@@ -86,7 +94,7 @@ def _find_groups(
     # Number of rows in which both of two columns are high.
     both = np.zeros((len(index), len(index)))
     for rows in row_slices(*X.shape):
-        is_high = (X[rows][:, index] == high).astype(np.float64)
+        is_high = (X[rows][:, columns] == high).astype(np.float64)
         both += is_high.T @ is_high
     count = both.diagonal()
     groups = []

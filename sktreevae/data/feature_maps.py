@@ -17,7 +17,7 @@ from ..model.likelihoods import LIKELIHOODS
 from .discrete import discrete_steps, discrete_weights, neighbor_errors
 from .samples import Samples
 from .scaling import DataSummary, Standardizer
-from .sources import Matrix, row_slices
+from .sources import Index, Matrix, row_slices
 from .topics import count_topics, fit_topics
 
 __all__ = ["choose_kind", "fit_feature_map"]
@@ -141,10 +141,10 @@ def fit_feature_map(
     """
     kind = choose_kind(samples, summary, image_shape, rng)
     if kind == "text":
-        return _fit_text(samples, summary, rng)
+        return _fit_text(samples, rng)
     index = _draw_rows(samples, rng)
     if kind == "directions":
-        return _fit_directions(samples, summary, index)
+        return _fit_directions(samples, index)
     if kind == "image":
         return _fit_image(samples, index, image_shape, rng)
     if kind == "roots":
@@ -168,7 +168,7 @@ def choose_kind(
     if image_shape is not None:
         return "image"
     if LIKELIHOODS[samples.likelihood].support == "counts":
-        return "roots" if summary.n_varying <= MAX_PLAIN_FEATURES else "log_shares"
+        return "roots" if summary.n_features <= MAX_PLAIN_FEATURES else "log_shares"
     if _is_text_like(summary):
         return "text"
     return "directions" if _has_unit_rows(samples, summary, rng) else "plain"
@@ -181,18 +181,19 @@ def _has_unit_rows(
 
     Rows of zeros, of texts without words, have no length.
     """
-    if summary.n_varying <= MAX_PLAIN_FEATURES or summary.low >= 0:
+    if summary.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
         return False
     index = torch.from_numpy(draw_rows(len(samples), MAX_TRIAL_ROWS, rng))
-    rows = samples[index.to(samples.device)].numpy(force=True)
-    rows = samples.standardizer.inverse_transform(rows)[:, ~summary.is_constant]
+    rows = samples[index.to(samples.device)].numpy(force=True).astype(np.float64)
+    standardizer = samples.standardizer
+    rows = rows * standardizer.scale + standardizer.center
     length = np.linalg.norm(rows, axis=1)
     error = np.minimum(length, np.abs(length - 1.0))
     return bool(error.max() < MAX_LENGTH_ERROR < length.max())
 
 
 def _is_text_like(summary: DataSummary) -> bool:
-    n_samples, n_features = summary.n_samples, summary.n_varying
+    n_samples, n_features = summary.n_samples, summary.n_features
     if n_features <= MAX_PLAIN_FEATURES or min(n_samples, n_features) < 3:
         return False
     if summary.low < 0 or summary.high > MAX_TEXT_VALUE:
@@ -200,32 +201,26 @@ def _is_text_like(summary: DataSummary) -> bool:
     return 0 < summary.n_nonzero < MAX_TEXT_DENSITY * n_samples * n_features
 
 
-def _units(
-    standardizer: Standardizer, summary: DataSummary
-) -> dict[str, NDArray[np.float64]]:
+def _units(standardizer: Standardizer) -> dict[str, NDArray[np.float64]]:
     """Return the buffers that restore the user's units up to a factor.
 
-    The data may be huge or tiny. Constant features become 0: they say nothing, and a
-    large one would dominate the length of rows.
+    The data may be huge or tiny.
     """
-    scale = np.where(summary.is_constant, 0.0, standardizer.scale)
-    origin = np.where(summary.is_constant, 0.0, standardizer.center)
-    max_scale = scale.max() or 1.0
-    return {"unit": scale / max_scale, "origin": origin / max_scale}
+    max_scale = standardizer.scale.max()
+    return {
+        "unit": standardizer.scale / max_scale,
+        "origin": standardizer.center / max_scale,
+    }
 
 
-def _fit_directions(
-    samples: Samples, summary: DataSummary, index: Tensor
-) -> FeatureMap:
+def _fit_directions(samples: Samples, index: Tensor) -> FeatureMap:
     feature_map = FeatureMap(samples.n_features, kind="directions")
-    feature_map.set_buffers(**_units(samples.standardizer, summary))
+    feature_map.set_buffers(**_units(samples.standardizer))
     return feature_map.set_buffers(mean=_raw(feature_map, samples, index).mean(axis=0))
 
 
-def _fit_text(
-    samples: Samples, summary: DataSummary, rng: np.random.Generator
-) -> FeatureMap:
-    roots = _text_roots(samples.X, ~summary.is_constant, rng)
+def _fit_text(samples: Samples, rng: np.random.Generator) -> FeatureMap:
+    roots = _text_roots(samples.X, samples.standardizer.columns, rng)
     mean_square = np.asarray(roots.power(2).mean(axis=0)).ravel()
     variance = mean_square - np.asarray(roots.mean(axis=0)).ravel() ** 2
     is_varying = variance > MIN_RELATIVE_VARIANCE * variance.max()
@@ -238,21 +233,21 @@ def _fit_text(
         feature_map = FeatureMap(samples.n_features, n_topics, "text")
         feature_map.set_buffers(projection=fit_topics(weighted, n_topics, rng))
     return feature_map.set_buffers(
-        **_units(samples.standardizer, summary),
+        **_units(samples.standardizer),
         weight=weight,
         mean=np.asarray(weighted.mean(axis=0)).ravel(),
     )
 
 
 def _text_roots(
-    X: Matrix, varies: NDArray[np.bool_], rng: np.random.Generator
+    X: Matrix, columns: Index, rng: np.random.Generator
 ) -> sparse.csr_array:
-    """Return square roots of rows without constant terms, scaled to unit length."""
-    n_samples, n_features = X.shape
+    """Return square roots of columns of rows, scaled to unit length."""
+    n_samples, n_columns = X.shape
     index = draw_rows(n_samples, MAX_TOPIC_ROWS, rng)
-    chunks = (X[index[rows]] for rows in row_slices(len(index), n_features))
+    chunks = (X[index[rows]] for rows in row_slices(len(index), n_columns))
     subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
-    return normalize(subset.sqrt() @ sparse.diags_array(varies.astype(np.float64)))
+    return normalize(subset[:, columns].sqrt())
 
 
 def _fit_image(
@@ -303,7 +298,7 @@ def _fit_plain(
     samples: Samples, summary: DataSummary, index: Tensor, rng: np.random.Generator
 ) -> FeatureMap:
     x = samples[index].numpy(force=True)
-    unit = _units(samples.standardizer, summary)["unit"]
+    unit = _units(samples.standardizer)["unit"]
     trial = x[draw_rows(len(x), MAX_TRIAL_ROWS, rng)].astype(np.float64)
     kind = "plain"
     if _scales_differ(trial * unit, rng):
@@ -311,8 +306,8 @@ def _fit_plain(
         std = _std_without_outliers(x, samples.standardizer)
         unit = np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0)
     elif _has_amounts(summary):
-        return _fit_unit(samples, summary, index, rng)
-    is_narrow = summary.n_varying <= MAX_PLAIN_FEATURES
+        return _fit_unit(samples, index, rng)
+    is_narrow = summary.n_features <= MAX_PLAIN_FEATURES
     if is_narrow:
         unit = unit * discrete_weights(trial * unit)
     raw = x * unit.astype(np.float32)
@@ -335,7 +330,6 @@ def _std_without_outliers(
 ) -> NDArray[np.float32]:
     """Return standard deviations of the values that aren't at a bound."""
     is_inside = (x > standardizer.low) & (x < standardizer.high)
-    is_inside[:, standardizer.is_constant] = True
     is_inside[:, list(standardizer.binary)] = True
     if is_inside.all():
         return x.std(axis=0)
@@ -344,15 +338,13 @@ def _std_without_outliers(
 
 def _has_amounts(summary: DataSummary) -> bool:
     """Return whether values are many amounts, of which some are nothing."""
-    n_values = summary.n_samples * summary.n_varying
-    is_wide = summary.n_varying > MAX_PLAIN_FEATURES
+    n_values = summary.n_samples * summary.n_features
+    is_wide = summary.n_features > MAX_PLAIN_FEATURES
     return is_wide and summary.low >= 0 and summary.n_nonzero < MAX_NONZERO * n_values
 
 
-def _fit_unit(
-    samples: Samples, summary: DataSummary, index: Tensor, rng: np.random.Generator
-) -> FeatureMap:
-    units = _units(samples.standardizer, summary)
+def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
+    units = _units(samples.standardizer)
     rows = FeatureMap(samples.n_features, kind="unit").set_buffers(**units)
     raw = _raw(rows, samples, index)
     projection = _components(raw, rng)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from .._random import draw_rows
-from .sources import Matrix
+from .sources import Index, Matrix
 
 __all__ = ["FeatureBounds", "Outlier", "find_outliers", "value_pairs"]
 
@@ -99,6 +99,12 @@ class FeatureBounds:
         low, high = low - distance, high + distance
         _, _, is_known = value_pairs(rows, low, high)
         return cls(low, high, np.flatnonzero(is_known.all(axis=0)))
+
+    def select(self, columns: Index) -> Self:
+        """Return the bounds of some features, numbered in their order."""
+        number = np.arange(len(self.low))[columns]
+        binary = np.flatnonzero(np.isin(number, self.binary))
+        return type(self)(self.low[columns], self.high[columns], binary)
 
 
 def value_pairs(

@@ -120,7 +120,7 @@ def _map_block(
 
 
 class Samples(_Table):
-    """Standardized rows of a matrix, as float32 tensors.
+    """Standardized rows of a matrix without constant columns, as float32 tensors.
 
     A dense matrix in memory becomes one tensor, if the device has room for it, and a
     batch is an index into it. Rows of other matrices are read and made dense on each
@@ -128,7 +128,7 @@ class Samples(_Table):
 
     Parameters
     ----------
-    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_columns)
         Data in the user's units.
     standardizer : Standardizer
         Maps rows to the units of the model.
@@ -167,7 +167,7 @@ class Samples(_Table):
         self._device = torch.device("cpu") if device is None else device
         self._tensors = standardizer.to_tensors(device)
         self._last: tuple[Tensor, Tensor] | None = None
-        n_bytes = torch.float32.itemsize * math.prod(X.shape)
+        n_bytes = torch.float32.itemsize * math.prod(self.shape)
         is_dense = isinstance(X, np.ndarray)
         stays = is_dense and is_in_memory(X) and fits_on(n_bytes, device)
         # Copies from pinned memory to a GPU run while it works on the batch before.
@@ -187,7 +187,7 @@ class Samples(_Table):
     @property
     def shape(self) -> tuple[int, int]:
         """Number of samples and number of features."""
-        return self.X.shape
+        return self.X.shape[0], len(self.standardizer.scale)
 
     @property
     def n_features(self) -> int:
@@ -202,7 +202,7 @@ class Samples(_Table):
             # Sparse matrices store flags, which their methods set as a side effect.
             X = (X.data, X.indices, X.indptr, X.shape)
         maps = self.standardizer
-        units = maps.center, maps.scale, maps.low, maps.high
+        units = maps.center, maps.scale, maps.low, maps.high, maps.constant
         return X, *units, self.likelihood, str(self.device)
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
@@ -217,11 +217,11 @@ class Samples(_Table):
         return self._last[1]
 
     def standardize(self, rows: Tensor) -> Tensor:
-        """Standardize rows in the user's units."""
+        """Standardize rows in the user's units, and drop the constant columns."""
         return self._tensors.transform(rows)
 
     def restore(self, rows: Tensor) -> Tensor:
-        """Return standardized rows in the user's units."""
+        """Return rows of the samples in the user's units, with the constant columns."""
         return self._tensors.inverse_transform(rows)
 
     def _read(self, rows: slice | NDArray[np.int64]) -> Tensor:
@@ -238,7 +238,7 @@ class Samples(_Table):
             pin_memory=self._pins,
         )
         values = result.numpy()
-        for chunk in row_slices(*values.shape, self.chunk_size):
+        for chunk in row_slices(len(values), self.X.shape[1], self.chunk_size):
             rows = self.X[_as_slice(positions[chunk])]
             if order is None:
                 self._convert(rows, out=values[chunk])
@@ -252,18 +252,19 @@ class Samples(_Table):
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Check and standardize rows in the user's units."""
-        if out is None:
-            out = np.empty(rows.shape, dtype=np.float32)
-        if sparse.issparse(rows):
-            rows = rows.toarray()
-        check_support(rows, self.likelihood)
-        low, high = self.standardizer.low, self.standardizer.high
-        if LIKELIHOODS[self.likelihood].support == "unit_interval":
-            low, high = 0.0, 1.0
         if not self.standardizer.is_identity:
             # In float64, which represents values of any unit.
             rows = self.standardizer.transform(rows)
-        elif rows.dtype.kind != "f" or rows.itemsize < out.itemsize:
+        elif sparse.issparse(rows):
+            rows = rows.toarray()
+        # A likelihood with a support other than all numbers doesn't standardize.
+        check_support(rows, self.likelihood)
+        if out is None:
+            out = np.empty(rows.shape, dtype=np.float32)
+        low, high = self.standardizer.low, self.standardizer.high
+        if LIKELIHOODS[self.likelihood].support == "unit_interval":
+            low, high = 0.0, 1.0
+        if rows.dtype.kind != "f" or rows.itemsize < out.itemsize:
             rows = rows.astype(np.promote_types(rows.dtype, np.float32))
         return np.clip(rows, low, high, out=out, casting="same_kind")
 

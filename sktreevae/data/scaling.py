@@ -18,7 +18,7 @@ from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS, MAX_COUNT
 from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier, find_outliers
-from .sources import MAX_CHUNK_ROWS, Matrix, row_slices
+from .sources import MAX_CHUNK_ROWS, Index, Matrix, row_slices
 
 __all__ = [
     "UNIT_INTERVAL_TOLERANCE",
@@ -50,21 +50,24 @@ UNIT_INTERVAL_TOLERANCE = 1e-6
 class DataSummary:
     """Statistics of a matrix.
 
+    The features are the columns that vary by more than rounding errors. The others,
+    which are constant, count for nothing.
+
     Parameters
     ----------
     n_samples, n_features : int
-        Shape.
+        Numbers of rows and of features.
+    constant : ndarray of shape (n_columns,)
+        Value of each constant column; NaN for the features.
     low, high : float
-        Smallest and largest value.
+        Smallest and largest value of all features.
     mean, var, std : ndarray of shape (n_features,)
         Mean, variance and standard deviation of each feature, without outliers. The
-        standard deviation of a constant feature is 1.
+        standard deviation of a feature that doesn't vary is 1.
     deviation : ndarray of shape (n_features,)
         Largest distance of a value from the mean of its feature, without outliers.
-    is_constant : ndarray of bool of shape (n_features,)
-        Whether a feature varies by no more than rounding errors.
     n_nonzero : int
-        Number of values that aren't zero, of the features that vary.
+        Number of values of the features that aren't zero.
     fractional_value : float or None
         The first value that isn't a whole number, if there is one.
     bounds : FeatureBounds or None
@@ -77,23 +80,18 @@ class DataSummary:
 
     n_samples: int
     n_features: int
+    constant: NDArray[np.float64]
     low: float
     high: float
     mean: NDArray[np.float64]
     var: NDArray[np.float64]
     std: NDArray[np.float64]
     deviation: NDArray[np.float64]
-    is_constant: NDArray[np.bool_]
     n_nonzero: int
     fractional_value: float | None
     bounds: FeatureBounds | None = None
     outliers: tuple[Outlier, ...] = ()
     binary: BinaryColumns | None = None
-
-    @property
-    def n_varying(self) -> int:
-        """Number of features that aren't constant."""
-        return int((~self.is_constant).sum())
 
     @classmethod
     def from_matrix(
@@ -102,18 +100,21 @@ class DataSummary:
         chunk_size: int = MAX_CHUNK_ROWS,
         *,
         bounds: FeatureBounds | None = None,
+        columns: Index | None = None,
     ) -> Self:
         """Compute the statistics in one pass over X.
 
         Parameters
         ----------
-        X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+        X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_columns)
             Data in the user's units.
         chunk_size : int, default=MAX_CHUNK_ROWS
             Maximum number of rows that are read at a time.
         bounds : FeatureBounds, default=None
-            Bounds beyond which values don't count for the moments; not for sparse
-            matrices.
+            Bounds of all columns, beyond which values don't count for the moments; not
+            for sparse matrices.
+        columns : slice or ndarray of int, default=None
+            Columns that are features. By default those that vary, or all if none does.
 
         Raises
         ------
@@ -123,26 +124,23 @@ class DataSummary:
         # The scaler doesn't center sparse features, but it computes their means.
         is_sparse = sparse.issparse(X)
         scaler = StandardScaler(with_mean=not is_sparse)
-        low, high = (0.0, 0.0) if is_sparse else (np.inf, -np.inf)
-        smallest, largest = np.full((2, X.shape[1]), np.nan)
-        n_nonzero = 0
+        low, high, smallest, largest = np.full((4, X.shape[1]), np.nan)
+        n_nonzero = np.zeros(X.shape[1], dtype=np.int64)
         fractional_value = None
         outliers: dict[int, Outlier] = {}
         for rows in row_slices(*X.shape, chunk_size):
             chunk = X[rows]
-            values = chunk.data if is_sparse else chunk
-            if values.size:
-                low = min(low, float(values.min()))
-                high = max(high, float(values.max()))
-                n_nonzero += int(np.count_nonzero(values))
-                if fractional_value is None:
-                    fractional_value = _fractional_value(values)
-            if max(-low, high) > MAX_VALUE:
+            if fractional_value is None:
+                fractional_value = _fractional_value(chunk.data if is_sparse else chunk)
+            chunk = chunk.astype(np.float64)
+            n_nonzero += np.asarray((chunk != 0).sum(axis=0)).ravel()
+            ends = _ends(chunk)
+            low, high = np.fmin(low, ends[0]), np.fmax(high, ends[1])
+            if max(-low.min(), high.max()) > MAX_VALUE:
                 raise ValueError(
                     "X has values too large to standardize: their squares overflow. "
                     f"Scale X to at most {MAX_VALUE:g}."
                 )
-            chunk = chunk.astype(np.float64)
             if bounds is not None:
                 for outlier in find_outliers(chunk, bounds, rows.start):
                     known = outliers.setdefault(outlier.feature, outlier)
@@ -150,46 +148,61 @@ class DataSummary:
                         outliers[outlier.feature] = outlier
                 # The scaler leaves them out.
                 chunk[(chunk < bounds.low) | (chunk > bounds.high)] = np.nan
+                ends = _ends(chunk)
             scaler.partial_fit(chunk)
-            ends = (
-                min_max_axis(chunk, axis=0)
-                if is_sparse
-                else (np.fmin.reduce(chunk), np.fmax.reduce(chunk))
-            )
             smallest, largest = np.fmin(smallest, ends[0]), np.fmax(largest, ends[1])
-        # The scaler replaces the standard deviation of these by 1.
-        is_constant = scaler.scale_ != np.sqrt(scaler.var_)
-        is_constant[list(outliers)] = False
-        n_nonzero -= X.shape[0] * np.count_nonzero(scaler.mean_[is_constant])
+        if columns is None:
+            # The scaler replaces the standard deviation of the others by 1.
+            varies = scaler.scale_ == np.sqrt(scaler.var_)
+            varies[list(outliers)] = True
+            columns = np.flatnonzero(varies if varies.any() else ~varies)
+        constant = scaler.mean_.copy()
+        constant[columns] = np.nan
+        binary = None
+        if bounds is not None:
+            bounds = bounds.select(columns)
+            binary = BinaryColumns.from_matrix(X, bounds, columns)
+        mean, smallest, largest = (
+            scaler.mean_[columns],
+            smallest[columns],
+            largest[columns],
+        )
+        number = np.cumsum(np.isnan(constant)) - 1
         return cls(
             n_samples=X.shape[0],
-            n_features=X.shape[1],
-            low=low,
-            high=high,
-            mean=scaler.mean_,
-            var=scaler.var_,
-            std=scaler.scale_,
-            deviation=np.fmax(largest - scaler.mean_, scaler.mean_ - smallest),
-            is_constant=is_constant,
-            n_nonzero=n_nonzero,
+            n_features=len(mean),
+            constant=constant,
+            low=float(low[columns].min()),
+            high=float(high[columns].max()),
+            mean=mean,
+            var=scaler.var_[columns],
+            std=scaler.scale_[columns],
+            deviation=np.fmax(largest - mean, mean - smallest),
+            n_nonzero=int(n_nonzero[columns].sum()),
             fractional_value=fractional_value,
             bounds=bounds,
-            outliers=tuple(outliers.values()),
-            binary=None if bounds is None else BinaryColumns.from_matrix(X, bounds),
+            outliers=tuple(
+                replace(outlier, feature=int(number[outlier.feature]))
+                for outlier in outliers.values()
+            ),
+            binary=binary,
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Standardizer:
-    """Affine map between the units of the user and those of the model.
+    """Map between rows of the user and those of the model.
+
+    The model has the features in its own units, without the constant columns.
 
     Parameters
     ----------
     center, scale : ndarray of shape (n_features,)
-        A row x becomes (x - center) / scale.
+        The features x of a row become (x - center) / scale.
     low, high : ndarray of shape (n_features,) or float, default=-1e12, 1e12
-        Bounds that standardized rows of the data are clipped to. Those of a constant
-        feature are equal.
+        Bounds that standardized rows of the data are clipped to.
+    constant : ndarray of shape (n_columns,) or float, default=nan
+        Value of each constant column; NaN for the features.
     binary : tuple of int, default=()
         Columns of two values, which become 0 and 1. They have probabilities instead of
         densities, and the units don't change these.
@@ -207,6 +220,7 @@ class Standardizer:
     scale: NDArray[np.float64]
     low: NDArray[np.float64] | float = -MAX_STANDARDIZED
     high: NDArray[np.float64] | float = MAX_STANDARDIZED
+    constant: NDArray[np.float64] | float = np.nan
     binary: tuple[int, ...] = ()
 
     @classmethod
@@ -227,24 +241,15 @@ class Standardizer:
         """
         n_features = summary.n_features
         if not LIKELIHOODS[likelihood].standardize:
-            return cls(np.zeros(n_features), np.ones(n_features))
-        if not as_a_whole:
-            return cls._fit_features(summary, likelihood)._with_constants(summary)
-        mean = summary.mean.mean()
-        variance = np.mean(summary.var + np.square(summary.mean - mean))
-        scale = np.sqrt(variance) if variance > 0 else 1.0
-        center, scale = np.full(n_features, mean), np.full(n_features, scale)
-        return cls(center, scale)._with_constants(summary)
-
-    def _with_constants(self, summary: DataSummary) -> Self:
-        """Return a standardizer whose bounds of constant features are equal."""
-        is_constant = summary.is_constant.copy()
-        is_constant[list(self.binary)] = False
-        value = self.transform(summary.mean)
-        low, high = (
-            np.where(is_constant, value, bound) for bound in (self.low, self.high)
-        )
-        return replace(self, low=low, high=high)
+            standardizer = cls(np.zeros(n_features), np.ones(n_features))
+        elif as_a_whole:
+            mean = summary.mean.mean()
+            variance = np.mean(summary.var + np.square(summary.mean - mean))
+            scale = np.sqrt(variance) if variance > 0 else 1.0
+            standardizer = cls(np.full(n_features, mean), np.full(n_features, scale))
+        else:
+            standardizer = cls._fit_features(summary, likelihood)
+        return replace(standardizer, constant=summary.constant)
 
     @classmethod
     def _fit_features(cls, summary: DataSummary, likelihood: str) -> Self:
@@ -271,30 +276,38 @@ class Standardizer:
         binary = summary.binary
         center[binary.index], scale[binary.index] = binary.low, binary.high - binary.low
         low[binary.index], high[binary.index] = 0.0, 1.0
-        return cls(center, scale, low, high, tuple(binary.index.tolist()))
+        return cls(center, scale, low, high, binary=tuple(binary.index.tolist()))
+
+    @property
+    def columns(self) -> Index:
+        """Columns that are features: their indices, or a slice of all."""
+        is_feature = np.isnan(self.constant)
+        return slice(None) if is_feature.all() else np.flatnonzero(is_feature)
 
     @property
     def is_identity(self) -> bool:
         """Whether rows stay as they are."""
-        return not self.center.any() and bool((self.scale == 1).all())
-
-    @property
-    def is_constant(self) -> NDArray[np.bool_]:
-        """Whether a feature is constant, (n_features,): it has no density."""
-        return np.broadcast_to(np.equal(self.low, self.high), self.scale.shape)
+        is_unit = not self.center.any() and bool((self.scale == 1).all())
+        return is_unit and isinstance(self.columns, slice)
 
     @property
     def log_det(self) -> float:
         """Log-density of standardized rows minus that of rows in the user's units."""
-        has_density = ~self.is_constant
-        has_density[list(self.binary)] = False
-        return float(np.log(self.scale[has_density]).sum())
+        return float(np.delete(np.log(self.scale), self.binary).sum())
 
-    def transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
-        """Standardize rows: arrays in float64, tensors in their own dtype."""
+    def transform(
+        self, rows: np.ndarray | sparse.csr_array | Tensor
+    ) -> NDArray[np.float64] | Tensor:
+        """Standardize the features of rows, and drop the constant columns.
+
+        Arrays and sparse rows become arrays of float64; tensors keep their dtype.
+        """
+        rows = rows[..., self.columns]
         if isinstance(rows, Tensor):
-            center, scale, _, _ = self._as_tensors(rows)
+            center, scale = self._as_tensors(rows)
             return (rows - center) / scale
+        if sparse.issparse(rows):
+            rows = rows.toarray()
         # One copy, whatever the size of the chunk.
         values = rows.astype(np.float64)
         values -= self.center
@@ -302,27 +315,44 @@ class Standardizer:
         return values
 
     def inverse_transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
-        """Return standardized rows in the user's units.
-
-        Constant features have their constant, whatever a decoder gives for them.
-        """
+        """Return rows of the model in the user's units, with the constant columns."""
         if isinstance(rows, Tensor):
-            center, scale, low, high = self._as_tensors(rows)
-            return torch.where(low == high, low, rows) * scale + center
-        values = np.where(self.is_constant, self.low, rows).astype(np.float64)
+            center, scale = self._as_tensors(rows)
+            return self._insert(rows * scale + center, self.constant)
+        values = rows.astype(np.float64)
         values *= self.scale
         values += self.center
-        return values
+        return self._insert(values, self.constant)
+
+    def restore_variance(self, variance: NDArray) -> NDArray[np.float64]:
+        """Return variances in the user's units; those of constant columns are 0."""
+        return self._insert(variance * np.square(self.scale), 0.0 * self.constant)
 
     def to_tensors(self, device: torch.device | None = None) -> Self:
         """Return a standardizer of float32 tensors, to save copies to a device."""
         example = torch.empty(0, dtype=torch.float32, device=device)
-        return type(self)(*self._as_tensors(example))
+        center, scale = self._as_tensors(example)
+        return type(self)(center, scale, constant=self.constant)
 
     def _as_tensors(self, example: Tensor) -> tuple[Tensor, ...]:
-        """Return center, scale and bounds with the dtype and the device of a tensor."""
-        arrays = self.center, self.scale, self.low, self.high
+        """Return center and scale with the dtype and the device of a tensor."""
+        arrays = self.center, self.scale
         return tuple(torch.as_tensor(values).to(example) for values in arrays)
+
+    def _insert(
+        self, features: NDArray | Tensor, constant: NDArray[np.float64] | float
+    ) -> NDArray | Tensor:
+        """Return rows of all columns, with the values of the constant ones."""
+        columns = self.columns
+        if isinstance(columns, slice):
+            return features
+        shape = *features.shape[:-1], len(constant)
+        if isinstance(features, Tensor):
+            rows = torch.as_tensor(constant).to(features).expand(shape).clone()
+        else:
+            rows = np.broadcast_to(constant, shape).copy()
+        rows[..., columns] = features
+        return rows
 
 
 def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
@@ -438,6 +468,13 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def _ends(chunk: np.ndarray | sparse.csr_array) -> tuple[NDArray, NDArray]:
+    """Return the smallest and the largest value of each column, without NaN."""
+    if sparse.issparse(chunk):
+        return min_max_axis(chunk, axis=0)
+    return np.fmin.reduce(chunk), np.fmax.reduce(chunk)
 
 
 def _fractional_value(values: NDArray[np.number]) -> float | None:

@@ -20,6 +20,7 @@ __all__ = [
     "MIN_CHUNK_ROWS",
     "DaskRows",
     "DatasetRows",
+    "Index",
     "LazyRows",
     "Matrix",
     "as_matrix",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 Index = slice | NDArray[np.integer]
+"""Rows or columns: a slice, or an array of positions."""
 
 
 class LazyRows(ABC):

@@ -130,7 +130,8 @@ class TrainingData:
         is_real = options.likelihood in REAL_LIKELIHOODS
         has_bounds = is_real and not is_image and not sparse.issparse(X)
         bounds = FeatureBounds.from_matrix(X, generator) if has_bounds else None
-        summary = DataSummary.from_matrix(X, bounds=bounds)
+        columns = slice(None) if is_image else None
+        summary = DataSummary.from_matrix(X, bounds=bounds, columns=columns)
         likelihood = resolve_likelihood(summary, options.likelihood)
         if likelihood == "mixed" and bounds is None:
             raise InvalidParameterError(
@@ -193,7 +194,7 @@ class TrainingData:
         ValueError
             If the likelihood doesn't support the data, or values are too large.
         """
-        summary = DataSummary.from_matrix(X)
+        summary = DataSummary.from_matrix(X, columns=standardizer.columns)
         resolve_likelihood(summary, likelihood)
         samples = Samples(X, standardizer, device, likelihood=likelihood)
         features = FeatureTable(samples, feature_map)

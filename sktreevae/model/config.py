@@ -12,7 +12,7 @@ from torch import nn
 from .decoders import LeafDecoders
 from .images import ImageLayout
 from .layers import StackedModules
-from .likelihoods import LIKELIHOODS, GaussianLikelihood, Likelihood, MixedLikelihood
+from .likelihoods import LIKELIHOODS, Likelihood, MixedLikelihood
 from .networks import (
     ConvEncoder,
     ConvReadout,
@@ -58,8 +58,6 @@ class ModelConfig:
         Distribution of the data given the latent variable of a leaf.
     discrete : tuple of tuples of int, default=()
         Discrete columns of a mixed likelihood; see `MixedLikelihood`.
-    constant : tuple of int, default=()
-        Constant columns of a Gaussian or mixed likelihood; see `GaussianLikelihood`.
     encoder, decoder : {"mlp", "cnn", "resnet", "custom"}, default="mlp"
         Kind of network. With ``encoder="mlp"`` there is no network beside the
         bottom-up chain, which reads the features.
@@ -84,7 +82,6 @@ class ModelConfig:
     bottom_up_depth: int = 4
     likelihood: str = "gaussian"
     discrete: tuple[tuple[int, ...], ...] = ()
-    constant: tuple[int, ...] = ()
     encoder: str = "mlp"
     decoder: str = "mlp"
     image_shape: tuple[int, ...] | None = None
@@ -98,16 +95,14 @@ class ModelConfig:
                 object.__setattr__(self, name, sizes)
         groups = tuple(tuple(map(int, group)) for group in self.discrete)
         object.__setattr__(self, "discrete", groups)
-        object.__setattr__(self, "constant", tuple(map(int, self.constant)))
         columns = [column for group in groups for column in group]
-        columns.extend(self.constant)
         # Not by a set of all columns: a damaged file may claim a huge number of them.
         if not all(0 <= column < self.n_features for column in columns) or len(
             columns
         ) != len(set(columns)):
             raise ValueError(
-                "discrete and constant must have different columns from 0 to "
-                f"{self.n_features - 1}, got {self.discrete!r} and {self.constant!r}."
+                "discrete must have different columns from 0 to "
+                f"{self.n_features - 1}, got {self.discrete!r}."
             )
         _check_choice("likelihood", self.likelihood, tuple(LIKELIHOODS))
         for name in ("encoder", "decoder"):
@@ -160,11 +155,6 @@ class ModelConfig:
         return cls(**fields, **kinds)
 
     @property
-    def n_varying(self) -> int:
-        """Number of features that aren't constant."""
-        return self.n_features - len(self.constant)
-
-    @property
     def has_linear_paths(self) -> bool:
         """Whether posterior heads read the data, and leaves map latents to it linearly.
 
@@ -176,7 +166,7 @@ class ModelConfig:
             self.likelihood in ("gaussian", "mixed")
             and self.image_shape is None
             and self.encoder == self.decoder == "mlp"
-            and self.n_varying <= MAX_LINEAR_FEATURES
+            and self.n_features <= MAX_LINEAR_FEATURES
         )
 
     @property
@@ -192,7 +182,6 @@ class ModelConfig:
             if settings[name] is not None:
                 settings[name] = list(settings[name])
         settings["discrete"] = [list(group) for group in self.discrete]
-        settings["constant"] = list(self.constant)
         return settings
 
     @classmethod
@@ -224,11 +213,7 @@ class ModelConfig:
     def build_likelihood(self, n_leaves: int) -> Likelihood:
         """Return the likelihood of `n_leaves` leaves."""
         if self.likelihood == "mixed":
-            return MixedLikelihood(
-                n_leaves, self.n_features, self.discrete, self.constant
-            )
-        if self.likelihood == "gaussian":
-            return GaussianLikelihood(n_leaves, self.n_features, self.constant)
+            return MixedLikelihood(n_leaves, self.n_features, self.discrete)
         return LIKELIHOODS[self.likelihood](n_leaves, self.n_features)
 
     def build_decoders(

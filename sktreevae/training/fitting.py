@@ -201,7 +201,7 @@ def continue_training(
         contrast=contrast and Contrast(contrast, model, trainer.generator),
         generator=trainer.generator,
     )
-    weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_varying)
+    weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_features)
     phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
     trainer.run(phase, objective, data.train, data.validation)
     model.eval()

@@ -177,7 +177,7 @@ class TreeGrowth(ABC):
         trainer.log_det = data.standardizer.log_det
         self.generator = trainer.generator
         self.contrast_options = contrast
-        self.routing_weight = routing_weight(config.n_varying)
+        self.routing_weight = routing_weight(config.n_features)
         if config.has_linear_paths:
             self.routing_weight *= self.linear_routing_factor
         self.min_samples = options.min_samples(len(data.samples))

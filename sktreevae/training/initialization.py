@@ -210,7 +210,7 @@ def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:
     model : TreeVAE
         The model.
     """
-    n_rows, n_features = len(rows), model.config.n_varying
+    n_rows, n_features = len(rows), model.config.n_features
     latents = rows.new_zeros(n_rows, model.config.latent_dim)
     # At least one component is noise.
     n_components = min(model.config.latent_dim, n_rows - 1, n_features - 1)

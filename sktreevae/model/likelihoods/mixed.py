@@ -30,8 +30,6 @@ class MixedLikelihood(GaussianLikelihood):
     discrete : sequence of sequences of int, default=()
         Discrete columns. A single one has a Bernoulli distribution. Several are a
         one-hot encoding and have a categorical distribution.
-    constant : sequence of int, default=()
-        Real columns that are constant in the data; see `GaussianLikelihood`.
 
     Attributes
     ----------
@@ -46,11 +44,10 @@ class MixedLikelihood(GaussianLikelihood):
         n_leaves: int,
         n_features: int,
         discrete: Sequence[Sequence[int]] = (),
-        constant: Sequence[int] = (),
     ) -> None:
         columns = {column for group in discrete for column in group}
         real = [column for column in range(n_features) if column not in columns]
-        super().__init__(n_leaves, len(real), [real.index(i) for i in constant])
+        super().__init__(n_leaves, len(real))
         self.n_features = n_features
         self.one_hot = [list(group) for group in discrete if len(group) > 1]
         binary = [group[0] for group in discrete if len(group) == 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -73,13 +72,6 @@ class GaussianLikelihood(Likelihood):
     Each leaf has a variance per feature. Variances are learned, and at least
     `MIN_VARIANCE`: a standard deviation of 3% of the scale of the feature. This bounds
     the log-density that a feature adds if it is constant in a leaf to 2.5 nats.
-
-    Parameters
-    ----------
-    n_leaves, n_features : int
-        Number of leaves, and of features.
-    constant : sequence of int, default=()
-        Features that are constant in the data: they have no density, and add nothing.
     """
 
     support = "real"
@@ -88,15 +80,9 @@ class GaussianLikelihood(Likelihood):
 
     MIN_VARIANCE: ClassVar[float] = 1e-3
 
-    def __init__(
-        self, n_leaves: int, n_features: int, constant: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__(n_leaves, n_features)
         self.raw_variance = raw_table(n_leaves, n_features, initial=1.0)
-        varies = torch.ones(n_features, dtype=torch.float32)
-        varies[list(constant)] = 0.0
-        # Not in the state: the configuration of the model has the columns.
-        self.register_buffer("varies", varies, persistent=False)
 
     @property
     def variance(self) -> Tensor:
@@ -136,8 +122,8 @@ class GaussianLikelihood(Likelihood):
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
         """Return log p(x | z) in nats; see `Likelihood.log_prob`."""
         variance = self.variance
-        squares = dot_rows(self.varies / variance, (output - x).square(), leaf)
-        log_det = (self.varies * (2 * torch.pi * variance).log()).sum(-1)
+        squares = dot_rows(1.0 / variance, (output - x).square(), leaf)
+        log_det = (2 * torch.pi * variance).log().sum(-1)
         return -0.5 * (squares + rows_of(log_det, leaf))
 
     def mean(self, output: Tensor) -> Tensor:
