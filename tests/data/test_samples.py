@@ -92,7 +92,7 @@ def test_a_result_depends_on_its_row_only(n_threads, widths, seed):
 
 @given(st.integers(1, 10**6))
 def test_blocks_of_wide_rows_are_small(n_columns):
-    standardizer = Standardizer(np.zeros(1), np.ones(1))
+    standardizer = Standardizer(np.zeros(n_columns), np.ones(n_columns))
     n_rows = Samples(sparse.csr_array((1, n_columns)), standardizer).block_size
     assert n_rows == MIN_BLOCK_SIZE or n_rows * n_columns <= MAX_BLOCK_VALUES
     assert MIN_BLOCK_SIZE <= n_rows <= BLOCK_SIZE

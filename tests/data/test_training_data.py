@@ -58,6 +58,7 @@ def same(one, two):
 def test_data_are_standardized_and_mapped(kind, tmp_path):
     X = load_digits().data[:100]
     data, _ = prepare(MAKERS[kind](X, tmp_path))
+    X = X[:, np.ptp(X, axis=0) > 0]
     assert data.likelihood == data.samples.likelihood == "gaussian"
     assert data.summary.high == X.max()
     assert data.samples.shape == X.shape

@@ -16,7 +16,6 @@ from sktreevae.model.likelihoods import (
     NORMAL_KURTOSIS,
     BernoulliLikelihood,
     GaussianLikelihood,
-    MixedLikelihood,
     NegativeBinomialLikelihood,
     PoissonLikelihood,
 )
@@ -464,30 +463,3 @@ def test_the_conditional_variance_of_probabilities():
     mean = torch.tensor([[[0.0, 0.25, 0.5, 1.0]]])
     variance = BernoulliLikelihood(1, 4).conditional_variance(mean)
     torch.testing.assert_close(variance, torch.tensor([[[0.0, 0.1875, 0.25, 0.0]]]))
-
-
-@pytest.mark.parametrize("discrete", [None, ((0,), (3, 4))])
-@pytest.mark.parametrize("leaf", [None, torch.tensor([0, 1, 1, 0])])
-def test_constant_features_add_nothing_to_the_density(discrete, leaf, generator):
-    n_leaves, n_features, constant = 2, 6, [1, 5]
-    shape = (4, n_features) if leaf is not None else (n_leaves, 4, n_features)
-    output = torch.randn(shape, generator=generator)
-    x = torch.rand((4, n_features), generator=generator).round()
-
-    def log_prob(columns, groups, constant):
-        position = {column: i for i, column in enumerate(columns)}
-        likelihood = (
-            GaussianLikelihood(n_leaves, len(columns), constant)
-            if groups is None
-            else MixedLikelihood(
-                n_leaves,
-                len(columns),
-                [[position[i] for i in group] for group in groups],
-                constant,
-            )
-        )
-        return likelihood.log_prob(output[..., columns], x[:, columns], leaf)
-
-    actual = log_prob(list(range(n_features)), discrete, constant)
-    expected = log_prob([0, 2, 3, 4], discrete, [])
-    torch.testing.assert_close(actual, expected)
