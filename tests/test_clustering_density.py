@@ -1,15 +1,21 @@
 """Densities: samples as spread as the data, and likelihoods near those of mixtures."""
 
+import copy
+import functools
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import minmax_scale, normalize
+from torch import nn
 
 from sktreevae import TreeVAEClustering
 from sktreevae.clustering import N_SCORE_DRAWS
+from sktreevae.exceptions import OutlierWarning
 
 
 def test_samples_are_as_spread_as_the_data():
@@ -94,26 +100,203 @@ def test_the_history_is_in_units_of_the_data(unit):
     assert two.history_["elbo"][-1] == two.lower_bound_
 
 
-@pytest.fixture(scope="module")
-def blobs():
-    return make_blobs(1000, 8, centers=6, cluster_std=2, random_state=0)[0]
+POSITIONS = [[(3, -7.0)], [(0, 0.0), (4, 1e6), (9, 3.0)]]
+"""Constant columns by their position and value."""
 
 
-@pytest.fixture(scope="module")
-def blobs_score(blobs):
-    return TreeVAEClustering(6, random_state=0).fit(blobs).score(blobs)
-
-
-@pytest.mark.parametrize("columns", [[(3, -7.0)], [(0, 0.0), (4, 1e6), (9, 3.0)]])
-def test_constant_columns_have_no_density(columns, blobs, blobs_score):
-    X = blobs
+def with_constants(X, columns):
     for position, value in columns:
         X = np.insert(X, position, value, axis=1)
-    model = TreeVAEClustering(6, random_state=0).fit(X)
-    assert model.score(X) == pytest.approx(blobs_score, abs=0.5)
+    return X
+
+
+def gaussian_rows():
+    return make_blobs(300, 8, centers=6, cluster_std=2, random_state=0)[0]
+
+
+def mixed_rows():
+    X, y = make_blobs(300, 6, centers=6, cluster_std=2, random_state=0)
+    return np.column_stack([X[:, :3], np.eye(3)[y % 3], X[:, 3:], y > 2])
+
+
+def unit_rows():
+    X, _ = make_blobs(300, 70, centers=6, cluster_std=2, random_state=0)
+    return normalize(X)
+
+
+def probabilities():
+    return minmax_scale(make_blobs(300, 8, centers=6, random_state=0)[0])
+
+
+def counts():
+    X, _ = make_blobs(300, 64, centers=6, center_box=(-2.0, 2.0), random_state=0)
+    return np.random.default_rng(0).poisson(np.exp(X)).astype(float)
+
+
+MAKERS = {
+    "gaussian": gaussian_rows,
+    "mixed": mixed_rows,
+    "directions": unit_rows,
+    "bernoulli": probabilities,
+    "poisson": counts,
+}
+
+
+@functools.cache
+def fit_with_constants(kind, n_more):
+    """Return a model, its data, and the constant columns among them."""
+    columns = [[], *POSITIONS][n_more]
+    X = with_constants(MAKERS[kind](), columns)
+    likelihood = "poisson" if kind == "poisson" else "auto"
+    model = TreeVAEClustering(6, likelihood=likelihood, max_iter=2, random_state=0)
+    return model.fit(X), X, columns
+
+
+def each_kind(function):
+    function = pytest.mark.parametrize("n_more", [1, 2])(function)
+    return pytest.mark.parametrize("kind", MAKERS)(function)
+
+
+@each_kind
+def test_constant_columns_do_not_change_the_tree(kind, n_more):
+    (alone, *_), (model, *_) = (fit_with_constants(kind, n) for n in (0, n_more))
+    assert kind in (model.likelihood_, model.choices_["features"])
+    np.testing.assert_array_equal(model.labels_, alone.labels_)
+    np.testing.assert_allclose(model.linkage_matrix_, alone.linkage_matrix_)
+
+
+@each_kind
+def test_constant_columns_do_not_change_the_score(kind, n_more):
+    (alone, X, _), (model, more, _) = (fit_with_constants(kind, n) for n in (0, n_more))
+    assert model.score(more) == pytest.approx(alone.score(X), abs=1e-3)
+
+
+@each_kind
+def test_samples_and_means_have_the_constants(kind, n_more):
+    model, X, columns = fit_with_constants(kind, n_more)
+    for rows in (model.sample(5)[0], model.reconstruct(X[:5]), model.node_means()):
+        for position, value in columns:
+            np.testing.assert_allclose(rows[:, position], value)
+
+
+@each_kind
+def test_other_values_in_constant_columns_are_ignored(kind, n_more):
+    model, X, columns = fit_with_constants(kind, n_more)
     new = X[:5].copy()
-    for position, value in columns:
-        np.testing.assert_allclose(model.sample(5)[0][:, position], value)
-        np.testing.assert_allclose(model.reconstruct(X[:5])[:, position], value)
-        new[:, position] += 1.0
-    np.testing.assert_array_equal(model.score_samples(new), model.score_samples(X[:5]))
+    new[:, [position for position, _ in columns]] -= 9.5
+    for method in (model.predict, model.score_samples, model.transform):
+        np.testing.assert_array_equal(method(new), method(X[:5]))
+
+
+@each_kind
+def test_constant_columns_have_no_effects(kind, n_more):
+    model, _, columns = fit_with_constants(kind, n_more)
+    explanation = model.explain(0, n_features=None)
+    effect = dict(zip(explanation.features, explanation.effect, strict=True))
+    for position, _ in columns:
+        assert effect[position] == pytest.approx(0.0, abs=1e-6)
+
+
+@each_kind
+def test_constant_columns_are_stored(kind, n_more, tmp_path):
+    model, X, _ = fit_with_constants(kind, n_more)
+    model.save(tmp_path / "model")
+    loaded = TreeVAEClustering.load(tmp_path / "model")
+    assert loaded.score(X) == model.score(X)
+    np.testing.assert_array_equal(loaded.sample(5)[0], model.sample(5)[0])
+
+
+@each_kind
+def test_constant_columns_do_not_change_partial_fits(kind, n_more):
+    (alone, X, _), (model, more, _) = (
+        copy.deepcopy(fit_with_constants(kind, n)) for n in (0, n_more)
+    )
+    alone.partial_fit(X[:200])
+    model.partial_fit(more[:200])
+    assert model.score(more) == pytest.approx(alone.score(X), abs=1e-3)
+
+
+@each_kind
+def test_constant_columns_do_not_change_the_diagnosis(kind, n_more):
+    (alone, X, _), (model, more, _) = (fit_with_constants(kind, n) for n in (0, n_more))
+    one, two = (
+        [finding.name for finding in m.diagnose(x)]
+        for m, x in ((alone, X), (model, more))
+    )
+    assert one == two
+
+
+def test_columns_keep_their_names():
+    pandas = pytest.importorskip("pandas")
+    X = gaussian_rows()
+    X[7, 2] = 1e6
+    X = pandas.DataFrame(X, columns=list("abcdefgh"))
+    X.insert(2, "constant", 5.0)
+    with pytest.warns(OutlierWarning, match="feature 'c', sample 7"):
+        model = TreeVAEClustering(6, max_iter=2, random_state=0).fit(X)
+    assert model.feature_names_in_.tolist() == X.columns.tolist()
+    explanation = model.explain(0, n_features=None)
+    means = dict(zip(explanation.feature_names, explanation.left_mean, strict=True))
+    assert means["constant"] == 5.0
+    expected = X.loc[model.labels_ <= explanation.clusters[0].max(), "h"].mean()
+    assert means["h"] == pytest.approx(expected, abs=1.5)
+
+
+@pytest.mark.parametrize("n_features", [64, 65])
+def test_the_kind_of_features_is_that_without_constant_columns(n_features):
+    X = load_digits().data[:400]
+    X = X[:, np.ptp(X, axis=0) > 0]
+    more = np.pad(X, [(0, 0), (0, n_features - X.shape[1])])
+    one, two = (
+        TreeVAEClustering(10, max_iter=1, random_state=0).fit(rows)
+        for rows in (X, more)
+    )
+    np.testing.assert_array_equal(one.labels_, two.labels_)
+
+
+def test_a_constant_column_does_not_choose_the_likelihood():
+    X = with_constants(probabilities(), [(2, 255.0)])
+    model = TreeVAEClustering(6, max_iter=1, random_state=0).fit(X)
+    assert model.likelihood_ == "bernoulli"
+
+
+def test_an_empty_category_does_not_split_an_encoding():
+    X = with_constants(mixed_rows(), [(4, 0.0)])
+    model = TreeVAEClustering(6, max_iter=1, random_state=0).fit(X)
+    assert model.module_.config.discrete == ((3, 4, 5), (9,))
+    new = model.sample(50)[0]
+    assert (new[:, [3, 5, 6]].sum(axis=1) == 1.0).all()
+    assert not new[:, 4].any()
+
+
+def test_networks_of_the_user_are_built_without_constant_columns():
+    model = TreeVAEClustering(6, encoder=nn.Linear, max_iter=1, random_state=0)
+    model.fit(with_constants(gaussian_rows(), [(3, 1.0)]))
+    assert model.module_.encoder.in_features == 8
+
+
+def test_networks_of_the_user_for_all_columns_are_refused():
+    X = with_constants(gaussian_rows(), [(3, 1.0)])
+    model = TreeVAEClustering(6, encoder=lambda n_in, n_out: nn.Linear(9, n_out))
+    with pytest.raises(ValueError, match=r"must map \(3, 8\)"):
+        model.fit(X)
+
+
+def test_augmentations_of_the_user_have_all_columns():
+    widths = set()
+
+    def augment(x, generator):
+        widths.add(x.shape[1])
+        assert (x[:, 3] == 5.0).all()
+        return x + 0.1
+
+    model = TreeVAEClustering(6, views=augment, max_iter=1, random_state=0)
+    model.fit(with_constants(gaussian_rows(), [(3, 5.0)]))
+    assert widths == {9}
+
+
+def test_images_keep_all_pixels():
+    X = load_digits().data[:300]
+    model = TreeVAEClustering(10, image_shape=(8, 8), max_iter=1, random_state=0).fit(X)
+    assert model.module_.config.n_features == 64
+    assert np.isfinite(model.score(X))
