@@ -135,8 +135,10 @@ class TreeVAEClustering(
         pixels a side "cnn" (one channel) or "resnet" (more), and "mlp" otherwise. A
         callable takes `n_features` and `hidden_dim` and returns a `torch.nn.Module`
         that maps the data (batch, n_features), standardized if the likelihood is
-        Gaussian or mixed, to (batch, hidden_dim). The module must map each row
-        independently (no batch normalization) and deterministically (no dropout).
+        Gaussian or mixed, to (batch, hidden_dim). `n_features` is the number of columns
+        that aren't constant; of all columns with `image_shape`. The module must map
+        each row independently (no batch normalization) and deterministically (no
+        dropout).
     decoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Decoder network. Each leaf has hidden layers and a constant; all leaves share
         the output layers. A callable takes `latent_dim` and
@@ -674,7 +676,7 @@ class TreeVAEClustering(
         the sample: errors of different samples are independent, and a sample has the
         same score in each call and in any batch.
 
-        A column that was constant in `fit` adds nothing, whatever its values are.
+        Columns that were constant in `fit` add nothing. Values in them are ignored.
 
         Parameters
         ----------

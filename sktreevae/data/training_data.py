@@ -65,7 +65,7 @@ class TrainingData:
     train, validation : Tensor of int
         Indices of the samples to train on and of those held out, in ascending order.
     summary : DataSummary
-        Statistics of the data in the user's units.
+        Statistics of the features in the user's units.
     discrete : tuple of tuples of int
         Discrete columns of a mixed likelihood; see `MixedLikelihood`.
     """
