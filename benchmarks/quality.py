@@ -45,7 +45,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.metrics import normalized_mutual_info_score
 
 from sktreevae import TreeVAEClustering
-from sktreevae.data import DataSummary, Samples, Standardizer
+from sktreevae.data import Samples
 from sktreevae.metrics import clustering_accuracy, dendrogram_purity, leaf_purity
 
 KEYS = {"dataset": "data", "method": "method", "n_leaves": "leaves"}
@@ -250,13 +250,8 @@ def pca_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
 def vae_ward(data: Data, n_leaves: int, seed: int) -> Clustering:
     """Ward's tree of the test part's latents in a flat VAE: a tree of a single leaf."""
     model = fit_tree_vae(data, 1, seed)
-    standardizer = Standardizer.fit(
-        DataSummary.from_matrix(data.X),
-        model.likelihood_,
-        as_a_whole=data.image_shape is not None,
-    )
     samples = Samples(
-        data.X_test, standardizer, model.device_, likelihood=model.likelihood_
+        data.X_test, model._standardizer, model.device_, likelihood=model.likelihood_
     )
     module = model.module_
     latent = samples.map(lambda x: module.posterior(module.encode(x)).leaf_z[0])

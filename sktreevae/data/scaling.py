@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.sparsefuncs import min_max_axis
+from sklearn.utils.sparsefuncs import count_nonzero, min_max_axis
 from torch import Tensor
 
 from ..exceptions import InvalidParameterError
@@ -50,8 +50,8 @@ UNIT_INTERVAL_TOLERANCE = 1e-6
 class DataSummary:
     """Statistics of a matrix.
 
-    The features are the columns that vary by more than rounding errors. The others,
-    which are constant, count for nothing.
+    The features are the columns that vary by more than rounding errors, or all of
+    images. The others count for nothing.
 
     Parameters
     ----------
@@ -133,7 +133,11 @@ class DataSummary:
             if fractional_value is None:
                 fractional_value = _fractional_value(chunk.data if is_sparse else chunk)
             chunk = chunk.astype(np.float64)
-            n_nonzero += np.asarray((chunk != 0).sum(axis=0)).ravel()
+            if is_sparse:
+                chunk.eliminate_zeros()
+                n_nonzero += count_nonzero(chunk, axis=0)
+            else:
+                n_nonzero += np.count_nonzero(chunk, axis=0)
             ends = _ends(chunk)
             low, high = np.fmin(low, ends[0]), np.fmax(high, ends[1])
             if max(-low.min(), high.max()) > MAX_VALUE:
