@@ -196,7 +196,7 @@ class TreeVAEClustering(
         phase, the joint training; the other growths have one for each split, for each
         refresh of the whole tree, and for the final fine-tuning. "auto" means 6 epochs,
         or more on small data: at least 120 update steps of the joint training (150 of
-        counts), in up to 100 epochs, and 20 steps of other phases; and for the
+        counts), in up to 100 epochs, and 60 steps of other phases; and for the
         published growth 150 epochs for each split, 80 for a refresh and 200 for the
         fine-tuning. The initialization of the routers, up to 400 steps, isn't counted.
     batch_size : int or "auto", default="auto"

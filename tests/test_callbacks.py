@@ -194,8 +194,8 @@ def test_a_phase_that_is_stopped_does_not_stop_the_next(growth):
     model = make(growth=growth).set_callbacks(Spy(stops)).fit(X)
     n_phases = {"guided": 1, "iterative": 3, "published": 3}[growth]
     assert model.history_["epoch"] == [0] * n_phases
-    if growth != "published":  # its random routers may leave a leaf empty
-        assert model.n_clusters_ == make(growth=growth).fit(X).n_clusters_
+    # An epoch is one step, so that the schedules don't tell the fits apart.
+    assert_same(model, make(growth=growth, max_iter=1).fit(X))
 
 
 @pytest.mark.parametrize("growth", ["iterative", "published"])

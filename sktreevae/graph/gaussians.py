@@ -155,14 +155,10 @@ def stable_refinement(
 
     Parameters
     ----------
-    x : ndarray of shape (n_samples, n_features)
-        The samples.
-    cluster : ndarray of int of shape (n_samples,)
-        A partition, 0 to n_clusters - 1.
+    x, cluster, shares, generator, min_size
+        See `refine_gaussians`.
     other : ndarray of int of shape (n_samples,)
         A partition from another start.
-    shares, generator, min_size
-        See `refine_gaussians`.
 
     Returns
     -------
@@ -201,8 +197,7 @@ def refine_gaussians(
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
     shares : callable
-        Returns the share of each cluster of a partition among the neighbors of each
-        sample, (n_samples, n_clusters).
+        See `Shares`.
     neighbor_weight : float
         Weight of the logarithm of the shares.
     generator : torch.Generator or numpy.random.Generator
