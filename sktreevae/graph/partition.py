@@ -39,7 +39,7 @@ MAX_SWEEPS = 10
 MIN_GAIN = 1e-12
 """Minimum reduction of the code length, in bits, for which a micro-cluster is moved."""
 
-STEP_WEIGHT = 0.15
+STEP_WEIGHT = 0.2
 """Weight of the logarithm of the conductance in the cost of a partition, the mean over
 steps of a random walk. This weight and the next two were chosen on the 34 sets of the
 suite of shapes and 60 others (`benchmarks/shapes.py`): separate small groups and
@@ -52,7 +52,7 @@ PRIOR_EDGES = 0.25
 """Number of edges that are added to those that leave a cluster, and to the others. With
 0.5, five samples far from 495 others are not always separated."""
 
-DENSITY_WEIGHT = 1.5
+DENSITY_WEIGHT = 1.25
 """Weight of the held-out density, in bits per sample and dimension, in the cost of a
 partition. Of many dimensions, the density knows few, and so it weighs less."""
 
@@ -76,8 +76,9 @@ def partition(
 
     Ward's linkage in each space and three linkages of the graph propose partitions,
     beside those that are given. A local search improves each of them, also without
-    moves from one component to another if each cluster is within a component. Of all
-    these partitions, the one of minimum cost is returned.
+    moves from one component to another if each cluster is within a component. A search
+    on the graph of more neighbors gives others. Of all these partitions, the one of
+    minimum cost is returned.
 
     Parameters
     ----------
@@ -121,6 +122,10 @@ def partition(
                 candidates[f"{name}, refined within components"] = refine(
                     groups.edge_weight, cluster, component
                 )
+        candidates |= {
+            f"{name}, refined on the wide graph": refine(groups.wide_weight, cluster)
+            for name, cluster in candidates.items()
+        }
     costs = {
         name: partition_cost(groups, cluster) for name, cluster in candidates.items()
     }
