@@ -41,6 +41,10 @@ class SampleGraph:
     ----------
     edges : sparse array of shape (n_samples, n_samples)
         Weights of the edges, symmetric.
+    wide_edges : sparse array of shape (n_samples, n_samples)
+        The same of a graph of more neighbors, perhaps of fewer samples. Where samples
+        repeat, or clusters are made of smaller ones, few neighbors don't show the
+        clusters.
     reachability : sparse array of shape (n_samples, n_samples)
         Mutual reachability distances of neighbors, in one direction at least.
     spaces : tuple of ndarrays of shape (n_samples, n_dimensions)
@@ -58,6 +62,7 @@ class SampleGraph:
     """
 
     edges: sparse.csr_array
+    wide_edges: sparse.csr_array
     reachability: sparse.csr_array
     spaces: tuple[NDArray[np.floating], ...]
     component: NDArray[np.int64]
@@ -103,13 +108,14 @@ class SampleGraph:
             sum_members(values, assignment) / size[:, None] for values in self.spaces
         )
         kernel = _background(centroids[-1]) * np.outer(size, size)
-        weight = weight / max(n_edges, TINY) + BACKGROUND_WEIGHT * kernel / kernel.sum()
+        kernel *= BACKGROUND_WEIGHT / kernel.sum()
         component = np.empty(n_groups, dtype=np.int64)
         component[assignment] = self.component
         half = np.arange(len(self.rows)) % 2
         return MicroClusters(
-            weight / weight.sum(),
+            _fractions(weight, kernel),
             n_edges,
+            _fractions(_between(self.wide_edges, assignment), kernel),
             _between(self.mutual_edges, assignment),
             size,
             centroids,
@@ -208,6 +214,8 @@ class MicroClusters:
         the graph takes these steps with this frequency.
     n_edges : float
         Weight of all edges. The nearest neighbor of a sample has an edge of weight 1.
+    wide_weight : ndarray of shape (n_groups, n_groups)
+        Fraction of the weight of all edges of a graph of more neighbors, symmetric.
     mutual_weight : ndarray of shape (n_groups, n_groups)
         Weight of the edges between mutual neighbors, symmetric.
     size : ndarray of shape (n_groups,)
@@ -226,6 +234,7 @@ class MicroClusters:
 
     edge_weight: Array
     n_edges: float
+    wide_weight: Array
     mutual_weight: Array
     size: Array
     centroids: tuple[Array, ...]
@@ -273,6 +282,12 @@ def _between(edges: sparse.csr_array, assignment: NDArray[np.int64]) -> Array:
     edges = edges.tocoo()
     pair = assignment[edges.row] * n_groups + assignment[edges.col]
     return np.bincount(pair, edges.data, n_groups**2).reshape(n_groups, n_groups)
+
+
+def _fractions(weight: Array, kernel: Array) -> Array:
+    """Return the fractions of weights of edges, to which a kernel is added."""
+    weight = weight / max(weight.sum(), TINY) + kernel
+    return weight / weight.sum()
 
 
 def _background(centroid: Array) -> Array:

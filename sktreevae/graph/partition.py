@@ -39,20 +39,24 @@ MAX_SWEEPS = 10
 MIN_GAIN = 1e-12
 """Minimum reduction of the code length, in bits, for which a micro-cluster is moved."""
 
-STEP_WEIGHT = 0.15
+STEP_WEIGHT = 0.25
 """Weight of the logarithm of the conductance in the cost of a partition, the mean over
-steps of a random walk. This weight and the next two were chosen on the 34 sets of the
-suite of shapes and 60 others (`benchmarks/shapes.py`): separate small groups and
-spirals need larger ones, digits smaller ones."""
+steps of a random walk."""
 
 CLUSTER_WEIGHT = 0.2
 """Weight of the mean over clusters."""
+
+MUTUAL_WEIGHT = 0.15
+"""Weight of the mean over clusters, of edges between mutual neighbors only."""
+
+WIDE_WEIGHT = 0.2
+"""Weight of the graph of more neighbors relative to that of few."""
 
 PRIOR_EDGES = 0.25
 """Number of edges that are added to those that leave a cluster, and to the others. With
 0.5, five samples far from 495 others are not always separated."""
 
-DENSITY_WEIGHT = 1.5
+DENSITY_WEIGHT = 1.0
 """Weight of the held-out density, in bits per sample and dimension, in the cost of a
 partition. Of many dimensions, the density knows few, and so it weighs less."""
 
@@ -76,8 +80,9 @@ def partition(
 
     Ward's linkage in each space and three linkages of the graph propose partitions,
     beside those that are given. A local search improves each of them, also without
-    moves from one component to another if each cluster is within a component. Of all
-    these partitions, the one of minimum cost is returned.
+    moves from one component to another if each cluster is within a component. A search
+    on the graph of more neighbors gives others. Of all these partitions, the one of
+    minimum cost is returned.
 
     Parameters
     ----------
@@ -121,6 +126,10 @@ def partition(
                 candidates[f"{name}, refined within components"] = refine(
                     groups.edge_weight, cluster, component
                 )
+        candidates |= {
+            f"{name}, refined on the wide graph": refine(groups.wide_weight, cluster)
+            for name, cluster in candidates.items()
+        }
     costs = {
         name: partition_cost(groups, cluster) for name, cluster in candidates.items()
     }
@@ -194,19 +203,28 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     cluster : ndarray of int of shape (n_groups,)
         Cluster of each node.
     """
-    volume, cut = _volumes(groups.edge_weight, cluster)
     touching = min(1.0, N_COMPONENTS / max(groups.n_dimensions, 1)) ** 2
-    log_conductance = _log_conductance(
-        volume * groups.n_edges, cut * groups.n_edges, touching
+    cost, wide_cost = (
+        _separation_cost(weight, groups.n_edges, cluster, touching)
+        for weight in (groups.edge_weight, groups.wide_weight)
     )
+    cost = (cost + WIDE_WEIGHT * wide_cost) / (1 + WIDE_WEIGHT)
     mutual = _log_conductance(*_volumes(groups.mutual_weight, cluster), touching)
-    cost = _code(volume, cut)
-    cost += STEP_WEIGHT * float(log_conductance @ volume)
-    cost += CLUSTER_WEIGHT * float((log_conductance + mutual).mean()) / 2
+    cost += MUTUAL_WEIGHT * float(mutual.mean())
     if groups.n_dimensions > 0:
         density = groups.moments.merge(cluster).log_density() / np.log(2)
         cost -= DENSITY_WEIGHT * density / groups.n_dimensions
     return cost
+
+
+def _separation_cost(
+    edge_weight: Array, n_edges: float, cluster: NDArray[np.int64], touching: float
+) -> float:
+    """Return the part of the cost that depends on one graph, in bits."""
+    volume, cut = _volumes(edge_weight, cluster)
+    log_conductance = _log_conductance(volume * n_edges, cut * n_edges, touching)
+    cost = _code(volume, cut) + STEP_WEIGHT * float(log_conductance @ volume)
+    return cost + CLUSTER_WEIGHT * float(log_conductance.mean())
 
 
 def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:

@@ -45,7 +45,11 @@ MIN_NEIGHBORS = 3
 if that is larger."""
 
 MAX_DENSITY_ROWS = 20_000
-"""Maximum number of samples that the densities of clusters are computed from."""
+"""Maximum number of samples that the densities of clusters are computed from, and of
+those in the graph of more neighbors."""
+
+WIDE_FACTOR = 4
+"""Number of neighbors in the graph of more neighbors relative to the other."""
 
 N_KMEANS_STEPS = 5
 """Number of steps of k-means; partitions don't improve with more."""
@@ -346,7 +350,7 @@ def _micro_clusterings(
         group = np.zeros(n, dtype=np.int64)
         principal = np.empty((n, 0))
         graph = SampleGraph(
-            nothing, nothing, (landmarks,), group, principal, 0, group, seed
+            nothing, nothing, nothing, (landmarks,), group, principal, 0, group, seed
         )
         spacing = np.zeros(n, dtype=np.float32)
         return graph, [(group, graph.aggregate(group))] if n else [], spacing
@@ -366,6 +370,7 @@ def _micro_clusterings(
     rows = order[:MAX_DENSITY_ROWS].numpy(force=True)
     graph = SampleGraph(
         edges,
+        _wide_graph(x, order[:MAX_DENSITY_ROWS], generator),
         mutual_reachability(index.numpy(force=True), distance.numpy(force=True)),
         (embedding.numpy(force=True), landmarks),
         find_separate_groups(index.numpy(force=True), edges),
@@ -380,6 +385,35 @@ def _micro_clusterings(
         assignment = graph.split_by_component(assignment)
         clusterings.append((assignment, graph.aggregate(assignment)))
     return graph, clusterings, distance.median(1).values.numpy(force=True)
+
+
+def _wide_graph(
+    x: Tensor, rows: Tensor, generator: torch.Generator
+) -> sparse.csr_array:
+    """Return a graph of some samples, of as many edges as if each had more neighbors.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+        The samples.
+    rows : Tensor of int of shape (n_rows,)
+        Those that have neighbors.
+    generator : torch.Generator
+        See `nearest_neighbors`.
+
+    Returns
+    -------
+    graph : sparse array of shape (n_samples, n_samples)
+        Weights of the edges; see `fuzzy_graph`.
+    """
+    n, n_rows = len(x), len(rows)
+    n_neighbors = _count_neighbors(n)
+    n_neighbors = max(n_neighbors, min(WIDE_FACTOR * n_neighbors, n // WIDE_FACTOR))
+    n_neighbors = max(min(MIN_NEIGHBORS, n_rows - 1), round(n_neighbors * n_rows / n))
+    sample = FeatureTable.from_tensor(x[rows])
+    edges = fuzzy_graph(*nearest_neighbors(sample, n_neighbors, generator)).tocoo()
+    rows = rows.numpy(force=True)
+    return sparse.csr_array((edges.data, (rows[edges.row], rows[edges.col])), (n, n))
 
 
 def _micro_clusters(

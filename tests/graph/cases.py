@@ -28,6 +28,7 @@ def sample_graph(edges, place=None, component=None):
     place = np.zeros((n, 1)) if place is None else place
     return SampleGraph(
         edges,
+        edges,
         sparse.csr_array((n, n)),
         (place,),
         np.zeros(n, dtype=np.int64) if component is None else component,
@@ -47,6 +48,7 @@ def micro_clusters(edge_weight, component=None, place=None):
     return MicroClusters(
         edge_weight,
         20.0 * n,
+        edge_weight,
         20.0 * n * edge_weight,
         np.ones(n),
         (place,),
