@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -202,6 +203,20 @@ def test_components_are_cut_last_in_some_partitions(n, n_components, seed, data)
         pairs = len(set(zip(cluster.tolist(), component.tolist(), strict=True)))
         # Either each cluster is within a component, or each component in a cluster.
         assert pairs == max(k, n_components)
+
+
+@given(st.permutations(range(12)))
+def test_clumps_are_joined_by_their_wider_neighborhood(order):
+    # Neighbors are in the same clump. Of more neighbors, some are in two others.
+    y = np.array(order) % 4
+    clumps = np.eye(12) + 1e-3
+    wide = clumps + 0.2 * (y[:, None] == y)
+    groups = replace(
+        micro_clusters(clumps / clumps.sum(), place=np.zeros((12, 0))),
+        wide_weight=wide / wide.sum(),
+    )
+    cluster, _ = partition(groups, 4)
+    assert adjusted_rand_score(y, cluster) == 1.0
 
 
 def test_partitions_without_small_clusters_are_preferred():

@@ -56,14 +56,6 @@ def test_clusters_and_their_nesting_are_found(limit):
     assert adjusted_rand_score(y & 1, top) == 1.0
 
 
-def test_noisy_copies_of_samples_have_their_clusters(rng):
-    # Most neighbors of a sample are its copies.
-    X, y = make_blobs(150, 5, centers=4, cluster_std=2, random_state=0)
-    X = np.repeat(X, 12, axis=0)
-    X += 0.1 * rng.standard_normal(X.shape)
-    assert adjusted_rand_score(np.repeat(y, 12), cluster(X, 4).cluster) > 0.98
-
-
 @pytest.mark.parametrize("n, n_rows", [(400, 400), (400, 100), (9, 9), (2, 2)])
 def test_the_wide_graph_has_more_edges(n, n_rows, rng):
     x = torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
