@@ -108,6 +108,7 @@ def _shared_attributes(
     return {
         "module_": model,
         "device_": data.samples.device,
+        "kind_": data.kind.name,
         "likelihood_": data.likelihood,
         "_standardizer": data.standardizer,
         "history_": history,

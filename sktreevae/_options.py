@@ -41,7 +41,9 @@ MAX_STEPS_PER_EPOCH = 1000
 def data_options(estimator: BaseEstimator) -> DataOptions:
     """Return the options of the preparation of data."""
     fraction = estimator.validation_fraction if estimator.early_stopping else 0.0
-    return DataOptions(estimator.likelihood, estimator.image_shape, fraction)
+    return DataOptions(
+        estimator.likelihood, estimator.kind, estimator.image_shape, fraction
+    )
 
 
 def model_config(

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._parameters import Allowed, Instance, Number, Options
+from .data import KINDS, kind_of_features
 from .diagnostics import Finding
 from .hierarchy import contract
 from .model import LIKELIHOODS, Topology, state_shapes
@@ -65,6 +66,7 @@ CONTENT = {
         "_seed": [Number(Integral, 0, 2**63)],
         "choices_": [Instance(dict)],
         "feature_names_in_": [ListOf(TEXT), NONE],
+        "kind_": [Options(tuple(KINDS))],
         "likelihood_": [Options(tuple(LIKELIHOODS))],
         "lower_bound_": [Number(Real, -np.inf, closed="neither")],
         "n_features_in_": [COUNT],
@@ -300,6 +302,8 @@ def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
         == config["hidden_dim"],
         "the likelihood": attributes["likelihood_"] == config["likelihood"]
         and (config["likelihood"] == "mixed" or not config["discrete"]),
+        "the kind of data": attributes["kind_"]
+        == kind_of_features(model["feature_map"]["kind"]).name,
         "the number of samples": 0 < len(labels) <= attributes["n_samples_seen_"],
         "the number of epochs": all(
             len(column) == attributes["n_iter_"] for column in texts

@@ -57,7 +57,7 @@ from ._random import draw_seed, make_generator
 from ._score_mixin import ScoreMixin
 from ._threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ._validation import validate_rows
-from .data import Samples, TrainingData
+from .data import KINDS, Samples, TrainingData
 from .devices import resolve_device
 from .diagnostics import find_problems
 from .hierarchy import cut_proba
@@ -128,6 +128,22 @@ class TreeVAEClustering(
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
         (HOG), and the pixels of color images, are used as features.
+    kind : {"auto", "table", "embeddings", "counts", "text", "images"}, default="auto"
+        Kind of the data, which the features that neighbors are found by depend on; see
+        :ref:`features`.
+
+        - "table": columns are compared in units of their resolution, such as 0.1 cm or
+          a gray level, or of their standard deviation, whichever predicts columns by
+          neighbors better. The unit that a column is written in doesn't matter.
+        - "embeddings": only the direction of a row counts.
+        - "counts": shares are compared, or roots of few columns. Needs a likelihood of
+          counts.
+        - "text": terms are weighted. Needs values that aren't negative.
+        - "images": needs an `image_shape`.
+        - "auto": "images" with an `image_shape`, "counts" with a likelihood of counts,
+          "text" if a tenth of more than 64 columns or less isn't zero and nothing is
+          negative, "embeddings" if most rows of more than 64 columns have the same
+          length, and "table" otherwise.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
         neighbor graph is built from. "cnn": also a convolutional network on the images.
@@ -267,6 +283,8 @@ class TreeVAEClustering(
     cluster_tree_ : dict
         Children of each cluster in `cluster_layers_`, from (layer, cluster) to a list
         of them. The root is cluster 0 of the layer ``len(cluster_layers_)``.
+    kind_ : str
+        Kind of the data, with "auto" resolved.
     likelihood_ : str
         Likelihood in use, with "auto" resolved.
     choices_ : dict
@@ -335,6 +353,7 @@ class TreeVAEClustering(
         "n_clusters": [Number(Integral, 1), NONE],
         "growth": [Options(("guided", "iterative", "published"))],
         "image_shape": [ImageShape(), NONE],
+        "kind": [Options(("auto", *KINDS))],
         "encoder": [Options(NETWORKS), Function()],
         "decoder": [Options(NETWORKS), Function()],
         "max_depth": [Number(Integral, 0), NONE],
@@ -374,6 +393,7 @@ class TreeVAEClustering(
         *,
         growth: str = "guided",
         image_shape: tuple[int, ...] | None = None,
+        kind: str = "auto",
         encoder: str | Callable[[int, int], nn.Module] = "auto",
         decoder: str | Callable[[int, int], nn.Module] = "auto",
         max_depth: int | None = None,
@@ -401,6 +421,7 @@ class TreeVAEClustering(
         self.n_clusters = n_clusters
         self.growth = growth
         self.image_shape = image_shape
+        self.kind = kind
         self.encoder = encoder
         self.decoder = decoder
         self.max_depth = max_depth

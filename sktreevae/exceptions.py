@@ -1,6 +1,15 @@
 """Exceptions of the package."""
 
-__all__ = ["InvalidParameterError", "OutlierWarning", "UnsupportedClustersWarning"]
+__all__ = [
+    "AmbiguousKindWarning",
+    "InvalidParameterError",
+    "OutlierWarning",
+    "UnsupportedClustersWarning",
+]
+
+
+class AmbiguousKindWarning(UserWarning):
+    """The kind of the training data isn't clear."""
 
 
 class InvalidParameterError(ValueError, TypeError):

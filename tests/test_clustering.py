@@ -311,7 +311,7 @@ def test_rounding_of_a_scaler_does_not_decide_the_likelihood():
     ],
 )
 def test_bad_data_is_refused_before_training(X, message, monkeypatch):
-    monkeypatch.setattr("sktreevae.data.training_data.fit_feature_map", None)
+    monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
     with pytest.raises((ValueError, TypeError), match=message):
         TreeVAEClustering(n_clusters=2).fit(X)
 

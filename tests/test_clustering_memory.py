@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sktreevae import TreeVAEClustering
 
 QUICK = {"max_iter": 1, "hidden_dim": 16, "random_state": 0}
-FEATURES = "sktreevae.data.training_data.fit_feature_map"
+FEATURES = "sktreevae.data.training_data.choose_kind"
 GRAPH = "sktreevae.graph.proposal.nearest_neighbors"
 PROPOSAL = "sktreevae.graph.proposal.partition"
 

@@ -173,7 +173,7 @@ def test_values_that_are_not_finite_are_found_before_training(
     source = MAKERS[kind](X, tmp_path)
     with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
         model.predict(source)
-    monkeypatch.setattr("sktreevae.data.training_data.fit_feature_map", None)
+    monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
     with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
         TreeVAEClustering(2).fit(source)
 

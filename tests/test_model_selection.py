@@ -147,7 +147,7 @@ def test_a_search_with_a_cache_computes_features_and_graph_once(
     calls = [
         count_calls(monkeypatch, path)
         for path in (
-            "sktreevae.data.training_data.fit_feature_map",
+            "sktreevae.data.training_data.choose_kind",
             "sktreevae.graph.proposal.nearest_neighbors",
         )
     ]

@@ -1,12 +1,14 @@
 """From a user's matrix to standardized samples and features."""
 
-from .discrete import spread_values
+from .kinds import KINDS, kind_of_features
+from .kinds.discrete import spread_values
 from .samples import FeatureTable, Samples, n_batches, shuffled_batches
 from .scaling import DataSummary, Standardizer, resolve_likelihood
 from .sources import LazyRows, Matrix, as_matrix, is_in_memory, row_slices
 from .training_data import DataOptions, TrainingData
 
 __all__ = [
+    "KINDS",
     "DataOptions",
     "DataSummary",
     "FeatureTable",
@@ -17,6 +19,7 @@ __all__ = [
     "TrainingData",
     "as_matrix",
     "is_in_memory",
+    "kind_of_features",
     "n_batches",
     "resolve_likelihood",
     "row_slices",

@@ -16,7 +16,8 @@ from .._cache import Cache
 from ..exceptions import InvalidParameterError
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
-from .feature_maps import fit_feature_map
+from .kinds import Kind, choose_kind, kind_of_features
+from .kinds.base import MAX_PLAIN_FEATURES
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
 from .scaling import DataSummary, Standardizer, resolve_likelihood
@@ -38,6 +39,8 @@ class DataOptions:
     ----------
     likelihood : str
         "auto" or the name of a likelihood.
+    kind : str
+        "auto" or the name of a kind; see `choose_kind`.
     image_shape : tuple of int or None
         Height, width and optionally channels of images.
     validation_fraction : float
@@ -46,6 +49,7 @@ class DataOptions:
     """
 
     likelihood: str = "auto"
+    kind: str = "auto"
     image_shape: tuple[int, ...] | None = None
     validation_fraction: float = 0.0
 
@@ -82,6 +86,11 @@ class TrainingData:
     def likelihood(self) -> str:
         """Name of the likelihood."""
         return self.samples.likelihood
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the data."""
+        return kind_of_features(self.feature_map.kind)
 
     @property
     def standardizer(self) -> Standardizer:
@@ -126,6 +135,8 @@ class TrainingData:
         ValueError
             If the likelihood doesn't support the data, or values are too large.
         """
+        if sparse.issparse(X) and X.shape[1] <= MAX_PLAIN_FEATURES:
+            X = X.toarray()
         is_image = options.image_shape is not None
         is_real = options.likelihood in REAL_LIKELIHOODS
         has_bounds = is_real and not is_image and not sparse.issparse(X)
@@ -144,7 +155,7 @@ class TrainingData:
         if cache is None or not is_in_memory(X):
             cache = Cache(None)
         config, buffers, values = cache(
-            _fit_features, samples, summary, options.image_shape, rng=rng
+            _fit_features, samples, summary, options.kind, options.image_shape, rng=rng
         )
         feature_map = FeatureMap(**config)
         tensors = {name: _tensor(array) for name, array in buffers.items()}
@@ -205,6 +216,7 @@ class TrainingData:
 def _fit_features(
     samples: Samples,
     summary: DataSummary,
+    kind: str,
     image_shape: tuple[int, ...] | None,
     rng: np.random.Generator,
 ) -> tuple[dict, dict[str, NDArray], NDArray[np.float32] | None]:
@@ -217,7 +229,8 @@ def _fit_features(
     values : ndarray of shape (n_samples, n_outputs) or None
         Features of all samples; None if they aren't kept in memory.
     """
-    feature_map = fit_feature_map(samples, summary, image_shape, rng)
+    chosen = choose_kind(kind, samples, summary, image_shape, rng)
+    feature_map = chosen.fit_features(samples, summary, image_shape, rng)
     buffers = {name: b.numpy() for name, b in feature_map.state_dict().items()}
     feature_map.to(samples.device)
     features = FeatureTable(samples, feature_map)

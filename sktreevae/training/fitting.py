@@ -105,11 +105,10 @@ def fit_tree(
         Stores the neighbor graph and the proposals.
     """
     is_guided = options.growth == "guided"
-    kind = data.feature_map.kind
     graph_options = replace(
         options.graph,
-        round_clusters=kind == "directions",
-        spread_values=kind in ("plain", "standardized"),
+        round_clusters=data.kind.round_clusters,
+        spread_values=data.kind.spread_values,
     )
     options = replace(options, graph=graph_options)
     if is_guided or options.n_clusters is None:

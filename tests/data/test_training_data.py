@@ -231,7 +231,7 @@ def test_rounding_errors_of_new_data_are_clipped():
 def calls(monkeypatch):
     """Return the names of the functions that have run."""
     names = []
-    for name in ("fit_feature_map", "_fit_features"):
+    for name in ("choose_kind", "_fit_features"):
         function = getattr(training_data, name)
 
         @functools.wraps(function)
@@ -271,7 +271,7 @@ def test_stored_features_are_those_that_are_computed(
         data, actual = prepare(make(X), options, memory=tmp_path)
         assert same(data, expected)
         assert actual == following
-        assert calls == ["_fit_features", "fit_feature_map"] * n_runs
+        assert calls == ["_fit_features", "choose_kind"] * n_runs
     assert capfd.readouterr() == ("", "")
 
 
@@ -283,7 +283,7 @@ def test_features_of_a_memory_mapped_store_can_be_used(calls, tmp_path):
         memory = joblib.Memory(tmp_path, mmap_mode="r", verbose=0)
         data, _ = prepare(X, options, memory=memory)
         assert same(data, expected)
-    assert calls == ["_fit_features", "fit_feature_map"] * 2
+    assert calls == ["_fit_features", "choose_kind"] * 2
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from sktreevae.data import spread_values
-from sktreevae.data.discrete import (
+from sktreevae.data.kinds.discrete import (
     MAX_DISTINCT,
     discrete_steps,
     discrete_weights,

@@ -11,11 +11,8 @@ from sktreevae.data import (
     Standardizer,
     resolve_likelihood,
 )
-from sktreevae.data.feature_maps import (
-    N_GRADIENT_COMPONENTS,
-    N_PIXEL_COMPONENTS,
-    fit_feature_map,
-)
+from sktreevae.data.kinds import choose_kind
+from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, N_PIXEL_COMPONENTS
 
 
 def map_of(X, image_shape=None, seed=0, counts=False):
@@ -25,7 +22,8 @@ def map_of(X, image_shape=None, seed=0, counts=False):
     standardizer = Standardizer.fit(summary, likelihood, image_shape is not None)
     samples = Samples(X, standardizer, likelihood=likelihood)
     rng = np.random.default_rng(seed)
-    feature_map = fit_feature_map(samples, summary, image_shape, rng)
+    kind = choose_kind("auto", samples, summary, image_shape, rng)
+    feature_map = kind.fit_features(samples, summary, image_shape, rng)
     return feature_map, samples.map(feature_map).numpy()
 
 

@@ -1,0 +1,100 @@
+"""Kinds of data: what depends on them, and how they are recognized."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ...exceptions import AmbiguousKindWarning, InvalidParameterError
+from ..samples import Samples
+from ..scaling import DataSummary
+from .base import Kind
+from .counts import Counts
+from .embeddings import Embeddings
+from .images import Images
+from .table import Table
+from .text import Text
+
+__all__ = ["KINDS", "Kind", "choose_kind", "kind_of_features"]
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (Images(), Counts(), Text(), Embeddings(), Table())
+}
+"""The kinds by name. Data are of the first kind that most of it is of."""
+
+MIN_SHARE = 0.5
+"""Minimum share of the data that is of a kind."""
+
+CLOSE_SHARES = 0.3, 0.9
+"""Shares between which a kind is a close call."""
+
+
+def choose_kind(
+    name: str,
+    samples: Samples,
+    summary: DataSummary,
+    image_shape: tuple[int, ...] | None,
+    rng: np.random.Generator,
+) -> Kind:
+    """Return the kind of some data.
+
+    Parameters
+    ----------
+    name : str
+        "auto", or the name of a kind.
+    samples, summary, image_shape, rng
+        See `Kind.fit_features`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If data can't be of the kind that is named.
+
+    Warns
+    -----
+    AmbiguousKindWarning
+        If a part of the data is of another kind than the rest.
+    """
+    if name != "auto":
+        _check_kind(name, samples, summary, image_shape)
+        return KINDS[name]
+    for kind in KINDS.values():
+        share = kind.share(samples, summary, image_shape, rng)
+        low, high = CLOSE_SHARES
+        if low < share < high:
+            warnings.warn(
+                f"{share:.0%} of the rows of X look like {kind.name}. Set kind="
+                f"{kind.name!r}, or kind='table' if they aren't.",
+                AmbiguousKindWarning,
+                stacklevel=2,
+            )
+        if share > MIN_SHARE:
+            return kind
+    raise AssertionError("any data is a table")
+
+
+def kind_of_features(features: str) -> Kind:
+    """Return the kind of data that has a kind of features; see `FeatureMap`."""
+    return next(kind for kind in KINDS.values() if features in kind.features)
+
+
+def _check_kind(
+    name: str,
+    samples: Samples,
+    summary: DataSummary,
+    image_shape: tuple[int, ...] | None,
+) -> None:
+    """Raise an error if data can't be of a kind."""
+    if name == "images" and image_shape is None:
+        raise InvalidParameterError("kind='images' needs an image_shape, got None.")
+    if name == "counts" and not KINDS[name].share(samples, summary, image_shape, None):
+        raise InvalidParameterError(
+            "kind='counts' needs likelihood='poisson' or 'negative_binomial', got "
+            f"likelihood={samples.likelihood!r}."
+        )
+    if name == "text" and summary.low < 0:
+        raise InvalidParameterError(
+            "kind='text' needs values that aren't negative, but X has the value "
+            f"{summary.low:.17g}."
+        )

@@ -1,0 +1,137 @@
+"""What depends on the kind of the data: features, and options of the graph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from ..._random import draw_rows
+from ...model import FeatureMap
+from ..samples import Samples
+from ..scaling import DataSummary, Standardizer
+
+__all__ = [
+    "MAX_PLAIN_FEATURES",
+    "Kind",
+    "components",
+    "draw_component_rows",
+    "raw_features",
+    "unit_buffers",
+]
+
+MAX_PLAIN_FEATURES = 64
+"""Data with more features than this are reduced to principal components."""
+
+N_COMPONENTS = 50
+"""Number of principal components."""
+
+MAX_COMPONENT_ROWS = 20_000
+"""Maximum number of rows that principal components are computed from."""
+
+MAX_COMPONENT_VALUES = 1 << 25
+"""Maximum number of values that principal components are computed from, if these are
+at least `N_COMPONENTS` rows."""
+
+
+class Kind(ABC):
+    """A kind of data.
+
+    Attributes
+    ----------
+    name : str
+        Value of the parameter `kind` of the estimator.
+    features : tuple of str
+        Kinds of `FeatureMap` of this data.
+    round_clusters, spread_values : bool
+        Options of the neighbor graph; see `GraphOptions`.
+    """
+
+    name: ClassVar[str]
+    features: ClassVar[tuple[str, ...]]
+    round_clusters: ClassVar[bool] = False
+    spread_values: ClassVar[bool] = False
+
+    @abstractmethod
+    def share(
+        self,
+        samples: Samples,
+        summary: DataSummary,
+        image_shape: tuple[int, ...] | None,
+        rng: np.random.Generator,
+    ) -> float:
+        """Return the share of the data that is of this kind; arguments as below."""
+
+    @abstractmethod
+    def fit_features(
+        self,
+        samples: Samples,
+        summary: DataSummary,
+        image_shape: tuple[int, ...] | None,
+        rng: np.random.Generator,
+    ) -> FeatureMap:
+        """Fit features whose Euclidean distances tell neighbors.
+
+        Parameters
+        ----------
+        samples : Samples
+            The data.
+        summary : DataSummary
+            Statistics of the data in the user's units.
+        image_shape : tuple of int or None
+            Height, width and optionally channels of images.
+        rng : numpy.random.Generator
+            Draws rows and starting points of the decompositions.
+
+        Returns
+        -------
+        feature_map : FeatureMap
+            On the CPU. Features have a mean squared length of 1.
+        """
+
+
+def unit_buffers(standardizer: Standardizer) -> dict[str, NDArray[np.float64]]:
+    """Return the buffers that restore the user's units up to a factor.
+
+    The data may be huge or tiny.
+    """
+    max_scale = standardizer.scale.max()
+    return {
+        "unit": standardizer.scale / max_scale,
+        "origin": standardizer.center / max_scale,
+    }
+
+
+def draw_component_rows(samples: Samples, rng: np.random.Generator) -> Tensor:
+    """Return the indices of random rows to compute principal components from."""
+    n_rows = max(MAX_COMPONENT_VALUES // samples.n_features, N_COMPONENTS)
+    index = draw_rows(len(samples), min(MAX_COMPONENT_ROWS, n_rows), rng)
+    return torch.from_numpy(index).to(samples.device)
+
+
+def raw_features(
+    feature_map: FeatureMap, samples: Samples, index: Tensor
+) -> NDArray[np.float32]:
+    """Return the raw features of rows, computed block by block."""
+    feature_map.to(samples.device)
+    raw = samples.map(feature_map.raw, index).numpy(force=True)
+    feature_map.cpu()
+    return raw
+
+
+def components(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a projection to principal components, with a mean squared length of 1."""
+    total = x.var(axis=0).sum()
+    n_varying = np.count_nonzero(np.ptp(x, axis=0))
+    if n_varying <= MAX_PLAIN_FEATURES or total == 0:
+        projection = np.eye(x.shape[1], dtype=np.float32)
+    else:
+        seed = int(rng.integers(2**31))
+        pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed).fit(x)
+        projection, total = pca.components_.T, pca.explained_variance_.sum()
+    return projection / np.sqrt(total if total > 0 else 1.0)

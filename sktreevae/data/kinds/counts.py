@@ -1,0 +1,86 @@
+"""Counts, whose likelihood the user names."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import block_diag
+from torch import Tensor
+
+from ...model import FeatureMap
+from ...model.likelihoods import LIKELIHOODS
+from ..samples import Samples
+from ..scaling import DataSummary
+from .base import (
+    MAX_PLAIN_FEATURES,
+    Kind,
+    components,
+    draw_component_rows,
+    raw_features,
+)
+
+__all__ = ["Counts"]
+
+TOTAL_WEIGHT = 0.2
+"""Weight of the total of a row of counts, relative to the shares."""
+
+
+class Counts(Kind):
+    """Counts, according to the likelihood.
+
+    Features are the square roots of up to 64 features. Of more features, they are 50
+    principal components of the logarithms of their shares, scaled to the median total,
+    and the logarithm of the total at a fifth of the weight. The total is the sequencing
+    depth of a cell or the length of a text, which says little about its kind.
+    """
+
+    name = "counts"
+    features = "roots", "log_shares"
+
+    def share(
+        self,
+        samples: Samples,
+        summary: DataSummary,
+        image_shape: tuple[int, ...] | None,
+        rng: np.random.Generator,
+    ) -> float:
+        """Return the share of the data that is of this kind; see `Kind.share`."""
+        return float(LIKELIHOODS[samples.likelihood].support == "counts")
+
+    def fit_features(
+        self,
+        samples: Samples,
+        summary: DataSummary,
+        image_shape: tuple[int, ...] | None,
+        rng: np.random.Generator,
+    ) -> FeatureMap:
+        """Fit features; see `Kind.fit_features`."""
+        index = draw_component_rows(samples, rng)
+        if summary.n_features <= MAX_PLAIN_FEATURES:
+            return _fit_roots(samples, index, rng)
+        return _fit_log_shares(samples, index, rng)
+
+
+def _fit_roots(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
+    raw = raw_features(FeatureMap(samples.n_features, kind="roots"), samples, index)
+    projection = components(raw, rng)
+    return FeatureMap(*projection.shape, "roots").set_buffers(
+        mean=raw.mean(axis=0), projection=projection
+    )
+
+
+def _fit_log_shares(
+    samples: Samples, index: Tensor, rng: np.random.Generator
+) -> FeatureMap:
+    n_features = samples.n_features
+    totals = samples.map(lambda rows: rows.sum(1), index).numpy(force=True)
+    depth = max(np.median(totals), 1.0)
+    identity = FeatureMap(n_features, 1, "log_shares").set_buffers(depth=depth)
+    raw = raw_features(identity, samples, index)
+    shares, total = raw[:, :-1], raw[:, -1:]
+    projection = block_diag(
+        components(shares, rng), TOTAL_WEIGHT * components(total, rng)
+    )
+    feature_map = FeatureMap(n_features, projection.shape[1], "log_shares")
+    return feature_map.set_buffers(
+        depth=depth, mean=raw.mean(axis=0), projection=projection
+    )

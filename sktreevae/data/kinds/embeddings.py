@@ -1,0 +1,74 @@
+"""Embeddings: rows whose direction has a meaning, and whose length has none."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..._random import draw_rows
+from ...model import FeatureMap
+from ..samples import Samples
+from ..scaling import DataSummary
+from .base import (
+    MAX_PLAIN_FEATURES,
+    Kind,
+    draw_component_rows,
+    raw_features,
+    unit_buffers,
+)
+
+__all__ = ["Embeddings"]
+
+MAX_ROWS = 1000
+"""Maximum number of rows whose lengths are compared."""
+
+MAX_LENGTH_ERROR = 0.01
+"""Maximum difference of the length of an embedding from the median length, relative to
+it: half precision has smaller errors. Of rows of 384 normal values, a fifth is so near."""
+
+
+class Embeddings(Kind):
+    """Rows of more than 64 features and of both signs, most of which have one length.
+
+    Features are the rows without their mean, scaled to unit length before and after.
+    """
+
+    name = "embeddings"
+    features = ("directions",)
+    round_clusters = True
+
+    def share(
+        self,
+        samples: Samples,
+        summary: DataSummary,
+        image_shape: tuple[int, ...] | None,
+        rng: np.random.Generator,
+    ) -> float:
+        """Return the share of the data that is of this kind; see `Kind.share`."""
+        if summary.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
+            return 0.0
+        index = torch.from_numpy(draw_rows(len(samples), MAX_ROWS, rng))
+        rows = samples[index.to(samples.device)].numpy(force=True).astype(np.float64)
+        standardizer = samples.standardizer
+        length = np.linalg.norm(rows * standardizer.scale + standardizer.center, axis=1)
+        # Rows of zeros, of texts without words, have no length.
+        length = length[length > MAX_LENGTH_ERROR * length.max()]
+        if not len(length):
+            return 0.0
+        middle = np.median(length)
+        return float(np.mean(np.abs(length - middle) < MAX_LENGTH_ERROR * middle))
+
+    def fit_features(
+        self,
+        samples: Samples,
+        summary: DataSummary,
+        image_shape: tuple[int, ...] | None,
+        rng: np.random.Generator,
+    ) -> FeatureMap:
+        """Fit features; see `Kind.fit_features`."""
+        index = draw_component_rows(samples, rng)
+        feature_map = FeatureMap(samples.n_features, kind="directions")
+        feature_map.set_buffers(**unit_buffers(samples.standardizer))
+        return feature_map.set_buffers(
+            mean=raw_features(feature_map, samples, index).mean(axis=0)
+        )

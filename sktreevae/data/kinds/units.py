@@ -1,0 +1,127 @@
+"""Units of the columns of a table: their resolution, or their spread."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .discrete import neighbor_errors
+
+__all__ = ["column_resolutions", "standardization_gain"]
+
+MIN_RESOLUTION = 1e-5
+"""Minimum resolution of a column relative to the range of its values. Values of fewer
+digits than this have no resolution that can be told from rounding errors."""
+
+MIN_SHARE = 0.98
+"""Minimum share of the values that are multiples of the resolution: a few may have been
+written with other digits."""
+
+ROUNDING = 1e-9
+"""Rounding errors of values relative to their range, in double precision."""
+
+MIN_STEP = 100
+"""Minimum resolution relative to the rounding errors, so that values aren't multiples
+by chance."""
+
+N_FOLDS = 8
+"""Number of groups of columns that are predicted to compare units."""
+
+MIN_ROWS = 4
+"""Minimum number of rows that units are compared on."""
+
+TINY = 1e-12
+"""Lower bound of a relative variance."""
+
+N_CANDIDATES = 16
+"""Number of smallest differences between values that the resolution is among."""
+
+Array = NDArray[np.floating]
+
+
+def column_resolutions(x: Array) -> NDArray[np.float64]:
+    """Return the step that differences between values of a column are multiples of.
+
+    A measurement has a resolution, such as a millimeter or a gray level. It scales with
+    the unit that it is written in, so that values divided by it don't depend on the
+    unit, nor on an affine scaling of the column.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The data.
+
+    Returns
+    -------
+    resolution : ndarray of shape (n_features,)
+        NaN for columns without a resolution, and for constant columns.
+    """
+    return np.array([_resolution(column) for column in x.T])
+
+
+def _resolution(x: Array) -> float:
+    """Return the largest difference that most values are multiples of, or NaN."""
+    eps = 2 * np.finfo(x.dtype).eps
+    x = np.sort(x).astype(np.float64)
+    length = x[-1] - x[0]
+    tolerance = max(ROUNDING * length, eps * max(abs(x[0]), abs(x[-1])))
+    gaps = np.unique(np.diff(x))
+    gaps = gaps[gaps > max(MIN_RESOLUTION * length, MIN_STEP * tolerance)]
+    # The same difference has several values, which are equal up to rounding.
+    gaps = gaps[np.diff(gaps, prepend=-np.inf) > 2 * tolerance][:N_CANDIDATES]
+    excess = x - x[len(x) // 2]
+    excess = excess[np.abs(excess) > tolerance]
+    for gap in gaps[::-1]:
+        step = _refine_step(excess, gap)
+        error = np.abs(excess - step * np.round(excess / step))
+        if np.mean(error <= 2 * tolerance) >= MIN_SHARE:
+            return step
+    return np.nan
+
+
+def _refine_step(x: Array, step: float) -> float:
+    """Return the step of least squares, from small multiples of it to large ones."""
+    size = np.abs(x)
+    radius = 4 * step
+    while radius < 2 * size.max():
+        near = x[size <= radius]
+        multiple = np.round(near / step)
+        if multiple.any():
+            step = (near @ multiple) / (multiple @ multiple)
+        radius *= 4
+    multiple = np.round(x / step)
+    return (x @ multiple) / (multiple @ multiple)
+
+
+def standardization_gain(x: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Return how much better neighbors predict columns if all have the same spread.
+
+    Columns are predicted by the mean of the neighbors in all other columns, or in those
+    of the other folds if there are many. The code of a column is half the logarithm of
+    the variance of the residuals relative to that of the column, at most 0.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The data.
+    rng : numpy.random.Generator
+        Draws the folds.
+
+    Returns
+    -------
+    gain : float
+        Mean difference of the codes, in nats per column: positive if neighbors in units
+        of the standard deviations predict better.
+    """
+    x = x - x.mean(axis=0)
+    std = x.std(axis=0)
+    x, std = x[:, std > 0], std[std > 0]
+    if len(std) < 2 or len(x) < MIN_ROWS:
+        return 0.0
+    standardized = x / std
+    folds = np.array_split(rng.permutation(x.shape[1]), N_FOLDS)
+    plain, other = (
+        neighbor_errors(features, standardized, folds).sum(axis=0).clip(TINY, 1.0)
+        for features in (x, standardized)
+    )
+    return 0.5 * float(np.mean(np.log(plain / other)))
