@@ -186,8 +186,9 @@ class TreeVAEClustering(
         - "negative_binomial": overdispersed counts, with the variance
           ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
           each feature and leaf.
-        - "auto": "bernoulli" if all values lie in [0, 1], up to rounding errors of
-          1e-6; else "mixed" for tables with columns of two values, and "gaussian" for
+        - "auto": "bernoulli" for images, for more than 64 columns of which a tenth is
+          zero, and for zeros and ones, if all values lie in [0, 1], up to rounding
+          errors of 1e-6; else "mixed" for tables with columns of two values, and "gaussian" for
           other data. Count likelihoods are never chosen.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and

@@ -42,6 +42,12 @@ MAX_DEVIATION = 5.0
 """Maximum absolute value of a standardized feature, without outliers. Normal features
 of a million samples hardly reach it."""
 
+MAX_PLAIN_FEATURES = 64
+"""Data with more features than this are reduced to principal components."""
+
+MAX_NONZERO = 0.9
+"""Fraction of nonzero entries below which data without negative values are amounts."""
+
 UNIT_INTERVAL_TOLERANCE = 1e-6
 """Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
 
@@ -92,6 +98,13 @@ class DataSummary:
     bounds: FeatureBounds | None = None
     outliers: tuple[Outlier, ...] = ()
     binary: BinaryColumns | None = None
+
+    @property
+    def has_amounts(self) -> bool:
+        """Whether values are many amounts, of which some are nothing."""
+        n_values = self.n_samples * self.n_features
+        is_wide = self.n_features > MAX_PLAIN_FEATURES
+        return is_wide and self.low >= 0 and self.n_nonzero < MAX_NONZERO * n_values
 
     @classmethod
     def from_matrix(
@@ -359,7 +372,9 @@ class Standardizer:
         return rows
 
 
-def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
+def resolve_likelihood(
+    summary: DataSummary, likelihood: str, is_image: bool = False
+) -> str:
     """Choose the likelihood for "auto", and check that it supports the data.
 
     Parameters
@@ -368,12 +383,15 @@ def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
         Statistics of the data.
     likelihood : str
         "auto" or the name of a likelihood.
+    is_image : bool, default=False
+        Whether the data are images.
 
     Returns
     -------
     likelihood : str
         For "auto", "bernoulli" if all values lie in [0, 1] up to rounding errors, and
-        "gaussian" otherwise; "mixed" instead of "gaussian" if there are columns of two
+        are those of images, amounts or only 0 and 1. A scaled table is "gaussian", as
+        are other data; "mixed" instead of "gaussian" if there are columns of two
         values. Whole numbers may be codes or gray levels, so a likelihood of counts is
         never chosen.
 
@@ -386,7 +404,8 @@ def resolve_likelihood(summary: DataSummary, likelihood: str) -> str:
         # Relative to the range: tiny values around zero aren't rounding errors.
         margin = UNIT_INTERVAL_TOLERANCE * min(max(summary.high, 0.0), 1.0)
         fits = summary.low >= -margin and summary.high <= 1 + margin
-        if fits:
+        is_soft = is_image or summary.has_amounts or summary.fractional_value is None
+        if fits and is_soft:
             return "bernoulli"
         has_binary = summary.binary is not None and len(summary.binary.index) > 0
         return "mixed" if has_binary else "gaussian"
@@ -482,8 +501,8 @@ def _ends(chunk: np.ndarray | sparse.csr_array) -> tuple[NDArray, NDArray]:
 
 
 def _fractional_value(values: NDArray[np.number]) -> float | None:
-    """Return the first value that isn't a whole number, or None."""
+    """Return the first value that isn't a whole number up to rounding, or None."""
     if values.dtype.kind != "f":
         return None
-    is_fraction = values != np.floor(values)
+    is_fraction = np.abs(values - np.round(values)) > UNIT_INTERVAL_TOLERANCE
     return float(values[is_fraction][0]) if is_fraction.any() else None

@@ -17,10 +17,9 @@ from ..exceptions import InvalidParameterError
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from .kinds import Kind, choose_kind, kind_of_features
-from .kinds.base import MAX_PLAIN_FEATURES
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
-from .scaling import DataSummary, Standardizer, resolve_likelihood
+from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
 from .sources import Matrix, is_in_memory
 
 __all__ = ["DataOptions", "TrainingData"]
@@ -143,7 +142,7 @@ class TrainingData:
         bounds = FeatureBounds.from_matrix(X, generator) if has_bounds else None
         columns = slice(None) if is_image else None
         summary = DataSummary.from_matrix(X, bounds=bounds, columns=columns)
-        likelihood = resolve_likelihood(summary, options.likelihood)
+        likelihood = resolve_likelihood(summary, options.likelihood, is_image)
         if likelihood == "mixed" and bounds is None:
             raise InvalidParameterError(
                 "likelihood='mixed' needs a table, but X is sparse or has images. Pass "

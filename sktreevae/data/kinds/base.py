@@ -14,19 +14,15 @@ from torch import Tensor
 from ..._random import draw_rows
 from ...model import FeatureMap
 from ..samples import Samples
-from ..scaling import DataSummary, Standardizer
+from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 
 __all__ = [
-    "MAX_PLAIN_FEATURES",
     "Kind",
     "components",
     "draw_component_rows",
     "raw_features",
     "unit_buffers",
 ]
-
-MAX_PLAIN_FEATURES = 64
-"""Data with more features than this are reduced to principal components."""
 
 N_COMPONENTS = 50
 """Number of principal components."""

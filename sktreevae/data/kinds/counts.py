@@ -9,9 +9,8 @@ from torch import Tensor
 from ...model import FeatureMap
 from ...model.likelihoods import LIKELIHOODS
 from ..samples import Samples
-from ..scaling import DataSummary
+from ..scaling import MAX_PLAIN_FEATURES, DataSummary
 from .base import (
-    MAX_PLAIN_FEATURES,
     Kind,
     components,
     draw_component_rows,

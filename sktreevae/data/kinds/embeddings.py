@@ -8,9 +8,8 @@ import torch
 from ..._random import draw_rows
 from ...model import FeatureMap
 from ..samples import Samples
-from ..scaling import DataSummary
+from ..scaling import MAX_PLAIN_FEATURES, DataSummary
 from .base import (
-    MAX_PLAIN_FEATURES,
     Kind,
     draw_component_rows,
     raw_features,
@@ -24,7 +23,7 @@ MAX_ROWS = 1000
 
 MAX_LENGTH_ERROR = 0.01
 """Maximum difference of the length of an embedding from the median length, relative to
-it: half precision has smaller errors. Of rows of 384 normal values, a fifth is so near."""
+it. Errors of half precision are smaller; a fifth of rows of 384 normal values are."""
 
 
 class Embeddings(Kind):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from ..._random import draw_rows
 from ...model import FeatureMap
 from ..samples import Samples
-from ..scaling import DataSummary, Standardizer
+from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 from .base import (
-    MAX_PLAIN_FEATURES,
     Kind,
     components,
     draw_component_rows,
@@ -22,9 +22,6 @@ from .discrete import discrete_weights
 from .units import column_resolutions, standardization_gain
 
 __all__ = ["Table"]
-
-MAX_NONZERO = 0.9
-"""Fraction of nonzero entries below which data without negative values are amounts."""
 
 MAX_TRIAL_ROWS = 1000
 """Maximum number of rows that units are compared on."""
@@ -78,7 +75,7 @@ class Table(Kind):
         trial = x[rows].astype(np.float64)
         unit, kind = _column_units(samples, x, index[rows], trial, rng)
         is_narrow = summary.n_features <= MAX_PLAIN_FEATURES
-        if kind == "plain" and _has_amounts(summary):
+        if kind == "plain" and summary.has_amounts:
             return _fit_unit(samples, index, rng)
         if is_narrow:
             unit = unit * discrete_weights(trial * unit)
@@ -128,6 +125,8 @@ def _column_units(
     standardizer = samples.standardizer
     unit = unit_buffers(standardizer)["unit"]
     values = samples.X[index.numpy(force=True)][:, standardizer.columns]
+    if sparse.issparse(values):
+        values = values.toarray()
     resolution = column_resolutions(values)
     has_resolution = not np.isnan(resolution).any()
     if has_resolution:
@@ -150,13 +149,6 @@ def _std_without_outliers(
     if is_inside.all():
         return x.std(axis=0)
     return np.nan_to_num(np.nanstd(np.where(is_inside, x, np.nan), axis=0))
-
-
-def _has_amounts(summary: DataSummary) -> bool:
-    """Return whether values are many amounts, of which some are nothing."""
-    n_values = summary.n_samples * summary.n_features
-    is_wide = summary.n_features > MAX_PLAIN_FEATURES
-    return is_wide and summary.low >= 0 and summary.n_nonzero < MAX_NONZERO * n_values
 
 
 def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:

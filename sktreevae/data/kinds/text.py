@@ -9,9 +9,9 @@ from sklearn.preprocessing import normalize
 from ..._random import draw_rows
 from ...model import FeatureMap
 from ..samples import Samples
-from ..scaling import UNIT_INTERVAL_TOLERANCE, DataSummary
+from ..scaling import MAX_PLAIN_FEATURES, UNIT_INTERVAL_TOLERANCE, DataSummary
 from ..sources import Index, Matrix, row_slices
-from .base import MAX_PLAIN_FEATURES, Kind, unit_buffers
+from .base import Kind, unit_buffers
 from .topics import count_topics, fit_topics
 
 __all__ = ["Text"]

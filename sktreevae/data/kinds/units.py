@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .discrete import neighbor_errors
+from .discrete import discrete_steps, neighbor_errors
 
 __all__ = ["column_resolutions", "standardization_gain"]
 
@@ -97,7 +97,8 @@ def standardization_gain(x: NDArray[np.float64], rng: np.random.Generator) -> fl
     """Return how much better neighbors predict columns if all have the same spread.
 
     Columns are predicted by the mean of the neighbors in all other columns, or in those
-    of the other folds if there are many. The code of a column is half the logarithm of
+    of the other folds if there are many. Discrete columns don't count if there are two
+    others. The code of a column is half the logarithm of
     the variance of the residuals relative to that of the column, at most 0.
 
     Parameters
@@ -119,6 +120,9 @@ def standardization_gain(x: NDArray[np.float64], rng: np.random.Generator) -> fl
     if len(std) < 2 or len(x) < MIN_ROWS:
         return 0.0
     standardized = x / std
+    is_real = discrete_steps(standardized) == 0
+    if is_real.sum() >= 2:
+        x, standardized = x[:, is_real], standardized[:, is_real]
     folds = np.array_split(rng.permutation(x.shape[1]), N_FOLDS)
     plain, other = (
         neighbor_errors(features, standardized, folds).sum(axis=0).clip(TINY, 1.0)
