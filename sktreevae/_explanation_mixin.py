@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
-from ._dendrogram_export import check_feature_names
-from ._effects import (
+from ._validation import validate_rows
+from .data import Standardizer
+from .inspection.diagnostics import Finding
+from .inspection.effects import (
     GroupMoments,
     area_under_curve,
     effect_size,
@@ -20,15 +22,13 @@ from ._effects import (
     pooled_spread,
     row_moments,
 )
-from ._parameters import Number, check_count
-from ._signatures import find_signatures
-from ._tree_arrays import leaves_below
-from ._validation import validate_rows
-from .data import Standardizer
-from .dendrogram import Dendrogram
-from .diagnostics import Finding
-from .explanation import RowCheck, SplitExplanation
+from .inspection.explanation import RowCheck, SplitExplanation
+from .inspection.failures import find_signatures
 from .model import TreeVAE, leaf_moments
+from .tree import Dendrogram
+from .tree.arrays import leaves_below
+from .tree.export import check_feature_names
+from .utils.validation import Number, check_count
 
 __all__ = ["ExplanationMixin"]
 

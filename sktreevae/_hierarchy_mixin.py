@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ._tree_arrays import layer_tree
-from .dendrogram import Dendrogram
+from .tree import Dendrogram
+from .tree.arrays import layer_tree
 
 __all__ = ["HierarchyMixin"]
 

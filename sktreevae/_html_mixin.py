@@ -11,15 +11,15 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
-from ._effects import GroupMoments
 from ._validation import validate_rows
-from .dendrogram import Dendrogram
 from .display.html import (
     TreePage,
     choose_image_shape,
     image_shape_of,
     node_moments,
 )
+from .inspection.effects import GroupMoments
+from .tree import Dendrogram
 
 __all__ = ["HtmlMixin", "documentation_template"]
 

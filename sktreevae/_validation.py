@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from ._parameters import check_images
 from .data import LazyRows, Matrix, as_matrix
+from .utils.validation import check_images
 
 __all__ = ["validate_rows"]
 

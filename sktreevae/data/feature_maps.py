@@ -11,9 +11,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from .._random import draw_rows
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
+from ..utils.random import draw_rows
 from .discrete import discrete_steps, discrete_weights, neighbor_errors
 from .samples import Samples
 from .scaling import DataSummary, Standardizer

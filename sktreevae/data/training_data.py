@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from .._cache import Cache
 from ..exceptions import InvalidParameterError
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
+from ..utils.cache import Cache
 from .feature_maps import fit_feature_map
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples

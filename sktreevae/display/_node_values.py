@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
-from .._effects import GroupMoments, mix_moments, row_moments
-from .._tree_arrays import leaves_below
+from ..inspection.effects import GroupMoments, mix_moments, row_moments
+from ..tree.arrays import leaves_below
 
 if TYPE_CHECKING:
     from ..data import Matrix

@@ -9,8 +9,8 @@ from string import Template
 
 import numpy as np
 
-from .._dendrogram_export import count
-from .._tree_arrays import leaves_below
+from ..tree.arrays import leaves_below
+from ..tree.export import count
 from ._base import DetailedTree
 from ._node_contents import N_COLORS, Difference, LabelShare, NodeContent
 

@@ -9,13 +9,13 @@ from sklearn.datasets import load_digits, load_wine, make_blobs
 from sklearn.preprocessing import MinMaxScaler
 from torch.utils.data import TensorDataset
 
-from sktreevae._cache import Cache
 from sktreevae.data import (
     DataOptions,
     TrainingData,
     as_matrix,
     training_data,
 )
+from sktreevae.utils.cache import Cache
 
 
 def as_memmap(X, folder):

@@ -12,13 +12,13 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import one_hot
 from torch.utils.data import TensorDataset
 
-from sktreevae._cache import Cache
 from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
 from sktreevae.graph.linkage import cut_merges
 from sktreevae.graph.partition import partition, partition_cost
 from sktreevae.model import FeatureMap, Topology
+from sktreevae.utils.cache import Cache
 
 from .cases import nested_gaussians, sample_graph
 
