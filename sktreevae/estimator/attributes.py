@@ -1,11 +1,14 @@
-"""From a trained model and its data to the fitted attributes of the estimator."""
+"""Fitted attributes: from a trained model and its data, and all of them or none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 
 from ..data import TrainingData
@@ -16,7 +19,34 @@ from ..tree import Dendrogram
 from ..tree.from_model import build_dendrogram, leaf_statistics, update_dendrogram
 from ..utils.random import draw_seed, preserve_state
 
-__all__ = ["attributes_now", "fit_attributes", "partial_fit_attributes"]
+__all__ = [
+    "all_or_nothing",
+    "attributes_now",
+    "fit_attributes",
+    "partial_fit_attributes",
+]
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Restore the estimator if a fit fails or is interrupted, and enable gradients.
+
+    The caller may be inside `torch.no_grad()` or `torch.inference_mode()`, and training
+    needs gradients. The caller may have asked for dataframes with `sklearn.set_config`,
+    and the transformers inside a fit return arrays.
+    """
+    before = vars(estimator).copy()
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            config_context(transform_output="default"),
+        ):
+            yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def fit_attributes(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from ..training import Callback, ProgressLine, Task, Trainer
@@ -35,28 +34,7 @@ except ImportError:  # scikit-learn before 1.9
         return wrapper
 
 
-__all__ = ["CallbackMixin", "make_callbacks", "with_callbacks"]
-
-
-class CallbackMixin(CallbackSupportMixin):
-    """Methods of an estimator that supports callbacks."""
-
-    def fit_predict(self, X: object, y: object = None) -> NDArray:
-        """Fit, and return `labels_`.
-
-        Parameters
-        ----------
-        X : array-like or Dataset of shape (n_samples, n_features)
-            Data, as for `fit`.
-        y : array-like of shape (n_samples,), default=None
-            Passed on to callbacks.
-
-        Returns
-        -------
-        labels : ndarray of int of shape (n_samples,)
-            Cluster of each sample.
-        """
-        return self.fit(X, y).labels_
+__all__ = ["CallbackSupportMixin", "make_callbacks", "with_callbacks"]
 
 
 def make_callbacks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from numbers import Integral, Real
@@ -27,15 +27,26 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from .._explanation_mixin import ExplanationMixin
-from .._fit_context import fit_context
-from .._hierarchy_mixin import HierarchyMixin
-from .._html_mixin import HtmlMixin
-from .._score_mixin import ScoreMixin
-from .._validation import validate_rows
-from ..data import Samples, TrainingData
-from ..inspection.diagnostics import find_problems
-from ..io.state import PersistenceMixin
+from ..data import Matrix, Samples, TrainingData
+from ..display.html import (
+    TreePage,
+    choose_image_shape,
+    image_shape_of,
+    node_moments,
+)
+from ..inspection.diagnostics import Finding, find_problems
+from ..inspection.explain import (
+    NamedEffects,
+    explain_split,
+    model_moments,
+    node_means,
+    top_features,
+)
+from ..inspection.explanation import SplitExplanation
+from ..inspection.failures import find_failures
+from ..io.load import load
+from ..io.save import save
+from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
 from ..training import (
     Augmentation,
@@ -46,31 +57,40 @@ from ..training import (
     fit_tree,
     make_fit_task,
 )
+from ..tree.arrays import layer_tree
+from ..tree.dendrogram import nested_cuts
 from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
+from ..utils.documentation import PACKAGE, documentation_template, project_urls
 from ..utils.random import draw_seed, make_generator
 from ..utils.threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ..utils.validation import (
     Allowed,
     Boolean,
     Function,
-    ImageShape,
     Instance,
     Number,
     Options,
     check_count,
     check_parameters,
 )
-from .attributes import attributes_now, fit_attributes, partial_fit_attributes
-from .callbacks import CallbackMixin, make_callbacks, with_callbacks
+from .attributes import (
+    all_or_nothing,
+    attributes_now,
+    fit_attributes,
+    partial_fit_attributes,
+)
+from .callbacks import CallbackSupportMixin, make_callbacks, with_callbacks
 from .parameters import (
+    ImageShape,
     check_views,
     contrast_options,
     data_options,
     growth_options,
     model_config,
     training_options,
+    validate_rows,
 )
 
 __all__ = ["TreeVAEClustering"]
@@ -85,12 +105,7 @@ DataLike = ArrayLike | Dataset
 
 
 class TreeVAEClustering(
-    ExplanationMixin,
-    PersistenceMixin,
-    HierarchyMixin,
-    ScoreMixin,
-    HtmlMixin,
-    CallbackMixin,
+    CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
@@ -331,6 +346,11 @@ class TreeVAEClustering(
     (2, 4)
     """
 
+    _findings: Sequence[Finding] = ()
+    # scikit-learn links its HTML to the documentation, where there is an address.
+    _doc_link_module: ClassVar[str] = PACKAGE
+    _doc_link_template: ClassVar[str] = documentation_template(project_urls())
+
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],
         "growth": [Options(("guided", "iterative", "published"))],
@@ -487,7 +507,7 @@ class TreeVAEClustering(
         growth = growth_options(self)
         task = make_fit_task(growth)
         callbacks = make_callbacks(self, task, X, y)
-        with fit_context(self), ExitStack() as stack:
+        with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads())
@@ -570,8 +590,8 @@ class TreeVAEClustering(
         task = Task("partial_fit", 1)
         callbacks = make_callbacks(self, task, X, y)
         history = History(self.history_)
-        with fit_context(self), ExitStack() as stack:
-            X = validate_rows(self, X, reset=False)
+        with all_or_nothing(self), ExitStack() as stack:
+            X = self._validate(X)
             stack.enter_context(self._threads())
             options = training_options(self, X.shape[0], self.device_).single_pass()
             generator = torch.Generator(self.device_).manual_seed(self._seed)
@@ -596,6 +616,23 @@ class TreeVAEClustering(
                 continue_training(model, data, trainer, contrast)
                 vars(self).update(complete(model))
         return self
+
+    def fit_predict(self, X: DataLike, y: object = None) -> NDArray[np.int64]:
+        """Fit, and return `labels_`.
+
+        Parameters
+        ----------
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
+        y : array-like of shape (n_samples,), default=None
+            Passed on to callbacks.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n_samples,)
+            Cluster of each sample.
+        """
+        return self.fit(X, y).labels_
 
     # Clusters
 
@@ -652,6 +689,37 @@ class TreeVAEClustering(
         proba = cut_proba(self.dendrogram_, log_proba.numpy(force=True), n_clusters)
         return proba.astype(dtype, copy=False)
 
+    @property
+    def children_(self) -> NDArray[np.int64]:
+        """Tree over the samples, (n_samples - 1, 2)."""
+        check_is_fitted(self)
+        return self.dendrogram_.to_linkage("samples")[:, :2].astype(np.int64)
+
+    @property
+    def distances_(self) -> NDArray[np.float64]:
+        """Heights of the merges in `children_` in nats, (n_samples - 1,)."""
+        check_is_fitted(self)
+        return self.dendrogram_.to_linkage("samples")[:, 2]
+
+    @property
+    def n_leaves_(self) -> int:
+        """Number of leaves of the tree over the samples: the number of samples."""
+        check_is_fitted(self)
+        return len(self.dendrogram_.labels)
+
+    @property
+    def cluster_layers_(self) -> list[NDArray[np.int64]]:
+        """Clusters of the samples in each layer, (n_samples,) each, finest first."""
+        check_is_fitted(self)
+        tree = self.dendrogram_
+        return [clusters[tree.labels] for clusters in nested_cuts(tree)]
+
+    @property
+    def cluster_tree_(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
+        """Children (layer, cluster) of each (layer, cluster) of `cluster_layers_`."""
+        check_is_fitted(self)
+        return layer_tree(nested_cuts(self.dendrogram_))
+
     # Embedding and density
 
     def transform(self, X: DataLike) -> NDArray[np.floating]:
@@ -693,6 +761,39 @@ class TreeVAEClustering(
             return model.mean_elbo(x, model.row_noise(x, N_SCORE_DRAWS))
 
         return self._to_density(*self._map(X, estimate))
+
+    def score(
+        self,
+        X: DataLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the mean ELBO in nats, the mean of `score_samples`.
+
+        Its standard error, as an estimate for the distribution of the samples, is
+        ``score_samples(X).std() / sqrt(n_samples)``. It includes the error of the draws
+        of the latents, since they are independent between samples.
+
+        Parameters
+        ----------
+        X : array-like or Dataset of shape (n_samples, n_features)
+            Data, as for `fit`.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the mean, not negative; None for equal weights.
+
+        Returns
+        -------
+        elbo : float
+            Nats per sample; higher is better.
+
+        Raises
+        ------
+        ValueError
+            If X or the weights are not valid.
+        """
+        return _weighted_mean(self.score_samples(X), sample_weight)
 
     def log_likelihood(
         self, X: DataLike, n_importance_samples: int = 1000
@@ -823,7 +924,388 @@ class TreeVAEClustering(
         rows = self._standardizer.inverse_transform(_to_numpy(rows, np.float64))
         return rows.astype(dtype, copy=False)
 
+    # Explanation
+
+    def node_means(self, node: int | None = None) -> NDArray[np.float64]:
+        """Return the mean of what the model generates at a node, E[x | node].
+
+        The mean of a leaf is the mean of the decoded latent variables, drawn from the
+        prior with a fixed seed. The mean of another node is that of its leaves,
+        weighted by ``dendrogram_.weight``.
+
+        Parameters
+        ----------
+        node : int, default=None
+            Node of ``dendrogram_``. All nodes by default.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_features,) or (n_nodes, n_features)
+            In the units of X: probabilities with a Bernoulli likelihood, rates with one
+            of counts.
+
+        Raises
+        ------
+        ValueError
+            If there is no such node.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_blobs
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = make_blobs([40, 40, 40], cluster_std=0.5, random_state=0)
+        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+        >>> model.node_means().shape
+        (5, 2)
+        >>> model.node_means(0).shape
+        (2,)
+        """
+        check_is_fitted(self)
+        return node_means(self, node)
+
+    def explain(
+        self,
+        node: int = 0,
+        X: DataLike | None = None,
+        *,
+        n_features: int | None = 10,
+        feature_names: Sequence[str] | None = None,
+    ) -> SplitExplanation:
+        """Return the features that tell the two branches of a node apart.
+
+        The effect of a feature is the difference of the means that the model generates
+        in the left and in the right branch, relative to the standard deviation within
+        the branches (Cohen's d). It doesn't depend on the unit of the feature.
+
+        The variance of a Bernoulli feature is ``p * (1 - p)``. If its values are
+        between 0 and 1, as gray levels and term frequencies are, this is an upper
+        bound: effects are understated, and less so of features with large values.
+        Rare terms therefore don't come first.
+
+        Parameters
+        ----------
+        node : int, default=0
+            Node with branches, one of ``dendrogram_.internal_nodes``; the root by
+            default. `export_html` and the representation of ``dendrogram_`` in
+            notebooks show the numbers of the nodes.
+        X : array-like or Dataset of shape (n_samples, n_features), default=None
+            Rows to check the effects on: those that `predict` assigns to the branches.
+        n_features : int, default=10
+            Number of features that are returned; all if None.
+        feature_names : sequence of str of length n_features_in_, default=None
+            Names of the columns, by default ``feature_names_in_``, and "x0", "x1", ...
+            if there are none.
+
+        Returns
+        -------
+        explanation : SplitExplanation
+            Features, means and effects, largest effects first.
+
+        Raises
+        ------
+        ValueError
+            If `node` is a leaf or no node, a parameter or X isn't valid, or fewer than
+            two rows of X are assigned to a branch.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sktreevae import TreeVAEClustering
+        >>> X = load_iris(as_frame=True).data
+        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+        >>> explanation = model.explain(0, n_features=2)
+        >>> explanation.feature_names.tolist()
+        ['petal length (cm)', 'petal width (cm)']
+        """
+        return self._explain(node, X, n_features, feature_names)
+
+    _explain = explain_split
+    """`explain`, also for `SplitDisplay`, which leaves out what it doesn't draw."""
+
+    def top_features(
+        self,
+        node: int | None = None,
+        *,
+        n_features: int | None = 10,
+        feature_names: Sequence[str] | None = None,
+    ) -> NamedEffects | list[NamedEffects]:
+        """Return the features that tell a node from the rest of the tree.
+
+        The effects are those of `explain`, between the clusters of the node and all
+        other clusters. The root has no features, since there are no other clusters.
+
+        `explain` compares the two branches of a node with each other instead. Below the
+        root, its features and signs therefore differ from those of the two children.
+
+        Parameters
+        ----------
+        node : int, default=None
+            Node of ``dendrogram_``. All nodes by default, which is faster than one
+            after the other.
+        n_features : int, default=10
+            Number of features that are returned; all if None.
+        feature_names : sequence of str of length n_features_in_, default=None
+            As for `explain`.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features,)
+            Names of the features, largest effects first. Empty for the root.
+        effect : ndarray of shape (n_features,)
+            Effects, positive if the node has the larger mean. Without `node`, there is
+            a list of pairs (names, effect), one for each node.
+
+        Raises
+        ------
+        ValueError
+            If there is no such node, or a parameter isn't valid.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sktreevae import TreeVAEClustering
+        >>> X = load_iris(as_frame=True).data
+        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+        >>> names, effect = model.top_features(1, n_features=2)
+        >>> names
+        array(['petal length (cm)', 'petal width (cm)'], dtype='<U17')
+        """
+        check_is_fitted(self)
+        return top_features(self, node, n_features, feature_names)
+
+    def diagnose(self, X: DataLike | None = None) -> list[Finding]:
+        """Return what looks wrong with the fit, with the remedies.
+
+        The findings are those that `fit` warned of, and:
+
+        - "posterior collapse": latent variables of a cluster hold no information.
+        - "undecided routers": decisions of a split are nearly random.
+        - "imbalance": one cluster has more than 90% of the training samples.
+        - "near-duplicate clusters": two clusters generate nearly the same.
+        - "empty clusters": no training samples, or no rows of X, are in a cluster.
+        - "overfitting": X gains much less from the model than the training samples.
+        - "unlike rows": X is too improbable for rows like the training samples, as in
+          other units. Both need X.
+
+        Parameters
+        ----------
+        X : array-like or Dataset of shape (n_samples, n_features), default=None
+            Data to diagnose the model on: held-out samples, to find overfitting. By
+            default, the model's posteriors and routers are measured on samples that it
+            generates.
+
+        Returns
+        -------
+        findings : list of Finding
+            Each has a name, nodes, numbers, the problem in words and a remedy. Empty if
+            nothing looks wrong.
+
+        Raises
+        ------
+        ValueError
+            If X isn't valid.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
+        >>> model.diagnose(X)
+        []
+        """
+        check_is_fitted(self)
+        return [*self._findings, *find_failures(self, X)]
+
+    def export_html(
+        self,
+        path: str | os.PathLike,
+        X: DataLike | None = None,
+        *,
+        y: ArrayLike | None = None,
+        feature_names: Sequence[str] | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        cluster_names: Sequence[str] | None = None,
+    ) -> None:
+        """Write the tree as one HTML page that unfolds.
+
+        The page needs no network and no other file. Each node shows its mean image, or
+        the features that tell it from its sibling; its number and share of the samples,
+        the height of its split in nats, and the mix of known labels. Pointing at a node
+        shows the probability of reaching it, the probabilities of its branches and the
+        support of its split as well. Splits without support are dashed. Images have at
+        most 64 pixels a side.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. An older file is replaced when the page is complete. The name
+            of the file without the ending is the title of the page.
+        X : array-like or Dataset of shape (n_samples, n_features), default=None
+            Samples to describe, as for `predict`: numbers of samples, means and labels
+            are theirs. By default, the numbers are those of the training samples, and
+            the means are those of what the model generates, see `node_means`.
+        y : array-like of shape (n_samples,), default=None
+            Known labels of the samples; of the training samples if X is None.
+        feature_names : sequence of str of length n_features, default=None
+            Names of the features, by default ``feature_names_in_``, or x0, x1, ...
+        image_shape : tuple of int, default=None
+            Shape of the images in the rows of X: (height, width), or with 1, 3 or 4
+            channels first or last. By default the parameter `image_shape`; if it has
+            another number of channels, nodes show features.
+        cluster_names : sequence of str of length n_clusters_, default=None
+            Names of the clusters, by default "cluster 0", "cluster 1", ...
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X, `y`, `feature_names`, `image_shape` or `cluster_names` doesn't fit the
+            tree or each other.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.export_html(f"{folder}/iris.html", X, y=y)
+        """
+        check_is_fitted(self)
+        tree = self.dendrogram_
+        labels = tree.labels if X is None else self.predict(X)
+        page = TreePage(tree, labels, cluster_names)
+        if X is None:
+            moments = model_moments(self)
+        else:
+            moments = node_moments(tree, self._validate(X), labels)
+        if feature_names is None:
+            feature_names = getattr(self, "feature_names_in_", None)
+        image_shape = choose_image_shape(
+            image_shape, image_shape_of(X), self.image_shape
+        )
+        page.add_means(moments, image_shape, feature_names)
+        if y is not None:
+            page.add_labels(y)
+        page.write(path)
+
+    # Files and pickles
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Save the fitted estimator in one file of arrays and JSON.
+
+        The file has the parameters, the tree, the model, `history_` and all other
+        attributes of a fit, but for `memory` and for what isn't of a fit: callbacks,
+        `set_output` and metadata requests. It doesn't have the training data, apart
+        from `labels_`. An existing file is replaced as a whole.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file. Nothing is appended to it.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator isn't fitted.
+        ValueError
+            If a parameter isn't valid, or is a function that can't be imported by name.
+            Also if a callback saves the estimator while it is fitted again; save the
+            callback's `fitted_estimator` instead. An existing file stays as it was.
+        OSError
+            If the file can't be written, or the name is that of a folder, a pipe or a
+            device. An existing file stays as it was.
+
+        See Also
+        --------
+        load : Load the file.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from sklearn.datasets import make_blobs
+        >>> from sktreevae import TreeVAEClustering
+        >>> X, y = make_blobs([40, 40], cluster_std=0.5, random_state=0)
+        >>> model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "blobs.safetensors")
+        ...     model.save(path)
+        ...     twin = TreeVAEClustering.load(path)
+        >>> bool((twin.predict_proba(X) == model.predict_proba(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        check_parameters(self, self._allowed)
+        save(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike,
+        device: str | torch.device | None = None,
+        *,
+        encoder: Callable | None = None,
+        decoder: Callable | None = None,
+        views: Callable | None = None,
+        trusted: str | Collection[str] = (),
+    ) -> Self:
+        """Load a fitted estimator that `save` has written.
+
+        Nothing in the file is run. Parts of a file that contradict each other are
+        refused before the model is built, and nothing larger than the file is
+        allocated until then.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file.
+        device : str, torch.device or None, default=None
+            Device of the model, and `device` parameter of the estimator. By default the
+            one that was saved or, with a warning, the CPU if that isn't available.
+        encoder, decoder, views : callable, default=None
+            The functions of these parameters, if the saved estimator has such ones.
+        trusted : str or collection of str, default=()
+            Functions that may be imported instead, as ``"package.module:function"``.
+
+        Returns
+        -------
+        estimator : TreeVAEClustering
+            The fitted estimator. Its `memory` is None.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no file of this name.
+        OSError
+            If the name is that of a folder, a pipe or a device.
+        ValueError
+            If the file is truncated, damaged, of another kind or of an unknown format
+            version, contradicts itself, or needs functions that are neither passed nor
+            trusted. Also if the device isn't available.
+
+        See Also
+        --------
+        save : Write the file.
+        """
+        functions = {"encoder": encoder, "decoder": decoder, "views": views}
+        return load(cls, path, device, functions, trusted)
+
+    def __getstate__(self) -> State:
+        """Return the state as arrays and plain values, whatever the device."""
+        return to_plain(super().__getstate__())
+
+    def __setstate__(self, state: State) -> None:
+        """Build the estimator again, on its device or else on the CPU."""
+        super().__setstate__(from_plain(state))
+
     # Between numpy and torch
+
+    def _validate(self, X: DataLike) -> Matrix:
+        """Return X as a matrix that agrees with the fit."""
+        return validate_rows(self, X, reset=False)
 
     def _threads(self) -> AbstractContextManager[None]:
         """Return a context with as many threads as `n_jobs` means."""
@@ -838,7 +1320,7 @@ class TreeVAEClustering(
         float64 for other types.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X, reset=False)
+        X = self._validate(X)
         with self._threads():
             samples = Samples(
                 X, self._standardizer, self.device_, likelihood=self.likelihood_
@@ -853,3 +1335,27 @@ class TreeVAEClustering(
 
 def _to_numpy(x: Tensor, dtype: np.dtype | type) -> NDArray[np.floating]:
     return x.numpy(force=True).astype(dtype, copy=False)
+
+
+def _weighted_mean(
+    scores: NDArray[np.floating], sample_weight: ArrayLike | None
+) -> float:
+    """Return the mean of scores.
+
+    Raises
+    ------
+    ValueError
+        If the weights aren't valid.
+    """
+    if sample_weight is None:
+        return float(scores.mean(dtype=np.float64))
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != scores.shape:
+        raise ValueError(
+            f"sample_weight must have shape {scores.shape}, got {weights.shape}."
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(
+            "sample_weight must be finite, not negative, and not all zero."
+        )
+    return float(np.average(scores.astype(np.float64), weights=weights))

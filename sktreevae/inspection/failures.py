@@ -1,4 +1,4 @@
-"""Failure signatures of fitted models, measured on data or on generated samples."""
+"""Failures of fitted models, measured on data or on generated samples."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .._validation import validate_rows
 from ..data import FeatureTable, Matrix, Samples, row_slices
 from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
 from ..tree.from_model import contract
 from .diagnostics import Finding
 from .effects import GroupMoments, effect_size, mix_moments
+from .explain import leaf_moments
 
-__all__ = ["find_signatures"]
+__all__ = ["find_failures"]
 
 N_GENERATED = 128
 """Samples that are generated for each leaf if there is no data."""
@@ -86,30 +86,27 @@ class NodeStatistics:
     certainty: Floats
 
 
-def find_signatures(
-    estimator: BaseEstimator,
-    leaf_moments: GroupMoments,
-    X: ArrayLike | Dataset | None,
+def find_failures(
+    estimator: BaseEstimator, X: ArrayLike | Dataset | None
 ) -> list[Finding]:
-    """Return the failure signatures of a fitted estimator.
+    """Return the failures of a fitted estimator.
 
     Parameters
     ----------
     estimator : TreeVAEClustering
         Fitted estimator.
-    leaf_moments : GroupMoments
-        Moments of what it generates at each leaf, in the user's units.
     X : array-like or Dataset of shape (n_samples, n_features) or None
         Data to look at. None means generated samples, as many at each leaf.
     """
+    moments = leaf_moments(estimator)
     tree, labels, overfitting = estimator.dendrogram_, None, None
     if X is None:
         samples = FeatureTable.from_tensor(_generate(estimator.module_))
     else:
-        rows = validate_rows(estimator, X, reset=False)
+        rows = estimator._validate(X)
         labels, elbo = estimator.predict(X), estimator.score_samples(X)
         overfitting = _find_unlike_rows(estimator, elbo) or _find_overfitting(
-            estimator, leaf_moments, rows, elbo
+            estimator, moments, rows, elbo
         )
         samples = Samples(
             rows,
@@ -124,7 +121,7 @@ def find_signatures(
         _find_collapse(estimator, statistics),
         _find_undecided_routers(statistics),
         _find_imbalance(tree),
-        _find_duplicates(tree, leaf_moments),
+        _find_duplicates(tree, moments),
         _find_empty_leaves(tree, labels),
     ]
     return [finding for finding in findings if finding is not None]

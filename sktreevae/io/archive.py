@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from ..utils.files import PathLike, check_regular, replacing
 
-__all__ = ["FORMAT_VERSION", "PathLike", "read_archive", "write_archive"]
+__all__ = ["FORMAT_VERSION", "read_archive", "write_archive"]
 
 FORMAT_VERSION = 1
 """Version of the content."""

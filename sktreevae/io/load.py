@@ -1,89 +1,59 @@
-"""State of a fitted estimator as the arrays and the JSON values of a file."""
+"""Loading of a fitted estimator that `save` has written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
-from ..tree import Dendrogram
+from ..utils.devices import available_device, resolve_device
+from ..utils.files import PathLike
 from ..utils.validation import check_parameters
-from .archive import PathLike
-from .parameters import FUNCTIONS, decode, encode, import_path
-from .schema import CONTENT, OWN_NETWORKS, Arrays
+from .archive import read_archive
+from .parameters import FUNCTIONS, decode, find_functions
+from .schema import OWN_NETWORKS, Arrays, check_arrays, check_content
+from .state import State, restore, restore_dendrogram
 
-__all__ = [
-    "State",
-    "encode_parameters",
-    "make_estimator",
-    "naming_file",
-    "needed_functions",
-    "read_state",
-    "restore_dendrogram",
-    "to_arrays",
-    "to_content",
-]
-
-State = dict[str, Any]
-"""Attributes of an estimator, with arrays and plain values instead of objects."""
+__all__ = ["load"]
 
 
-def encode_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as JSON values.
+def load(
+    cls: type[BaseEstimator],
+    path: PathLike,
+    device: str | torch.device | None,
+    given: Mapping[str, Callable | None],
+    trusted: str | Collection[str],
+) -> BaseEstimator:
+    """Load a fitted estimator of a class; see `TreeVAEClustering.load`.
 
-    A cache belongs to a machine. One that a file names could contain pickles.
+    `given` has the functions that are passed, or None, by parameter.
     """
-    return {
-        name: encode(name, value)
-        for name, value in parameters.items()
-        if name != "memory"
-    }
-
-
-def to_content(state: State) -> dict[str, Any]:
-    """Return the part of a state that isn't arrays as JSON values."""
-    model = {
-        name: value for name, value in state["module_"].items() if name != "arrays"
-    }
-    for name in OWN_NETWORKS:
-        function = model[f"custom_{name}"]
-        path = None if function is None else import_path(name, function)
-        model[f"custom_{name}"] = path
-    attributes = {name: state.get(name) for name in CONTENT["attributes"]}
-    if attributes["feature_names_in_"] is not None:
-        attributes["feature_names_in_"] = attributes["feature_names_in_"].tolist()
-    columns = {name: np.array(column) for name, column in state["history_"].items()}
-    history = {
-        name: column.tolist() if column.dtype.kind == "U" else None
-        for name, column in columns.items()
-    }
-    return {"attributes": attributes, "history": history, "model": model}
-
-
-def to_arrays(state: State) -> dict[str, NDArray]:
-    """Return the arrays of a state by their names in a file."""
-    columns = {name: np.array(column) for name, column in state["history_"].items()}
-    groups = {
-        "model": state["module_"]["arrays"],
-        "dendrogram": state["dendrogram_"],
-        "standardizer": state["_standardizer"],
-        "history": {k: v for k, v in columns.items() if v.dtype.kind != "U"},
-    }
-    return {
-        f"{group}.{name}": array
-        for group, arrays in groups.items()
-        for name, array in arrays.items()
-    }
+    if device is not None:
+        resolve_device(device)
+    content, arrays = read_archive(path)
+    with _naming_file(path):
+        check_content(content)
+        needed = _needed_functions(content)
+    functions = find_functions(needed, given, trusted)
+    with _naming_file(path):
+        estimator = _make_estimator(cls, content, functions)
+        check_arrays(content, arrays)
+        state = _read_state(content, arrays, functions)
+    if device is not None:
+        estimator.device = device
+    vars(estimator).update(restore(state, available_device(estimator.device)))
+    return estimator
 
 
 @contextmanager
-def naming_file(path: PathLike) -> Iterator[None]:
+def _naming_file(path: PathLike) -> Iterator[None]:
     """Raise a ValueError with the name of the file if its content is invalid."""
     try:
         yield
@@ -101,7 +71,7 @@ def naming_file(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def needed_functions(content: Mapping[str, Any]) -> dict[str, list[str]]:
+def _needed_functions(content: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the import paths of the user's functions by parameter."""
     needed: dict[str, list[str]] = {name: [] for name in FUNCTIONS}
     for name in FUNCTIONS:
@@ -118,7 +88,7 @@ def needed_functions(content: Mapping[str, Any]) -> dict[str, list[str]]:
     return needed
 
 
-def make_estimator(
+def _make_estimator(
     cls: type[BaseEstimator],
     content: Mapping[str, Any],
     functions: Mapping[str, Callable],
@@ -140,17 +110,7 @@ def make_estimator(
     return estimator
 
 
-def restore_dendrogram(arrays: Arrays) -> Dendrogram:
-    """Return a dendrogram of its arrays, which it checks."""
-    dendrogram = Dendrogram(
-        *(arrays[name] for name in ("parent", "height", "labels", "weight"))
-    )
-    for name in ("support", "support_error"):
-        setattr(dendrogram, name, np.array(arrays[name]))
-    return dendrogram
-
-
-def read_state(
+def _read_state(
     content: Mapping[str, Any], arrays: Arrays, functions: Mapping[str, Callable]
 ) -> State:
     """Return the state of a fitted estimator, without parameters.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 __all__ = [
     "children_of",
     "depths_of",
+    "highest_first",
     "label_leaves",
     "layer_tree",
     "leaves_below",
+    "number_in_order",
     "salient_cuts",
+    "sum_below",
 ]
 
 SALIENCE_RATIO = 1.6
@@ -76,8 +80,6 @@ def label_leaves(children_left: Ints, children_right: Ints) -> Ints:
 def leaves_below(parent: Ints, leaves: Ints) -> NDArray[np.bool_]:
     """Return which leaves are below each node, (n_nodes, n_leaves).
 
-    Sums over the leaves below each node are products with this matrix.
-
     Parameters
     ----------
     parent : ndarray of int of shape (n_nodes,)
@@ -87,14 +89,49 @@ def leaves_below(parent: Ints, leaves: Ints) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> leaves_below(np.array([-1, 0, 0]), np.array([1, 2])) @ [5, 2]
+    >>> leaves_below(np.array([-1, 0, 0]), np.array([1, 2])).astype(int)
+    array([[1, 1],
+           [1, 0],
+           [0, 1]])
+    """
+    return sum_below(parent, leaves, np.eye(len(leaves), dtype=bool))
+
+
+def sum_below(parent: Ints, leaves: Ints, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the sum over the leaves below each node, (n_nodes, ...).
+
+    Parameters
+    ----------
+    parent, leaves : ndarray of int
+        The tree, as for `leaves_below`.
+    values : ndarray of shape (n_leaves, ...)
+        Value of each leaf.
+
+    Examples
+    --------
+    >>> sum_below(np.array([-1, 0, 0]), np.array([1, 2]), np.array([5, 2]))
     array([7, 5, 2])
     """
-    is_below = np.zeros((len(parent), len(leaves)), dtype=bool)
-    is_below[leaves, np.arange(len(leaves))] = True
+    total = np.zeros((len(parent), *values.shape[1:]), dtype=values.dtype)
+    total[leaves] = values
     for node in range(len(parent) - 1, 0, -1):
-        is_below[parent[node]] |= is_below[node]
-    return is_below
+        total[parent[node]] += total[node]
+    return total
+
+
+def highest_first(height: NDArray[np.float64], leaf_label: Ints) -> Ints:
+    """Return the internal nodes by decreasing height, lower numbers first among equals.
+
+    The highest ones are the splits of a cut.
+    """
+    internal = np.flatnonzero(leaf_label < 0)
+    return internal[np.argsort(-height[internal], kind="stable")]
+
+
+def number_in_order(values: Ints) -> Ints:
+    """Replace values by 0, 1, ... in the order in which they first appear."""
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
 
 
 def salient_cuts(height: NDArray[np.float64], is_supported: NDArray[np.bool_]) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,24 +12,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import children_of, depths_of, label_leaves, salient_cuts
+from .arrays import (
+    children_of,
+    depths_of,
+    highest_first,
+    label_leaves,
+    number_in_order,
+    salient_cuts,
+    sum_below,
+)
 from .export import (
     balanced_merges,
     check_cluster_names,
+    count,
     format_newick,
     format_text,
     linkage_matrix,
     to_networkx,
     to_pandas,
 )
-from .html import DendrogramHtml
+from .html import format_html, write_page
 
 if TYPE_CHECKING:
     import networkx
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["Dendrogram", "DendrogramPlotData"]
+__all__ = ["Dendrogram", "DendrogramPlotData", "nested_cuts"]
 
 NODE_ATTRIBUTES = (
     "parent",
@@ -65,7 +75,7 @@ class DendrogramPlotData:
     links: NDArray[np.float64]
 
 
-class Dendrogram(DendrogramHtml):
+class Dendrogram:
     """Binary tree of clusters.
 
     Nodes are numbered breadth first from the root, node 0. Leaves are labeled 0, 1, ...
@@ -151,7 +161,8 @@ class Dendrogram(DendrogramHtml):
             0 <= self.labels.min() and self.labels.max() < self.n_leaves
         ):
             raise ValueError(f"labels must lie between 0 and {self.n_leaves - 1}.")
-        self.n_node_samples = self._count_samples()
+        n_samples = np.bincount(self.labels, minlength=self.n_leaves)
+        self.n_node_samples = sum_below(self.parent, self.leaves, n_samples)
         if weight is None:
             self.weight = self.n_node_samples / max(len(self.labels), 1)
         else:
@@ -185,14 +196,6 @@ class Dendrogram(DendrogramHtml):
                 f"got {weight!r}."
             )
         return weight / weight[0]
-
-    def _count_samples(self) -> NDArray[np.int64]:
-        """Count the samples below each node."""
-        counts = np.zeros(self.n_nodes, dtype=np.int64)
-        counts[self.leaves] = np.bincount(self.labels, minlength=self.n_leaves)
-        for node in range(self.n_nodes - 1, 0, -1):
-            counts[self.parent[node]] += counts[node]
-        return counts
 
     @property
     def n_nodes(self) -> int:
@@ -245,11 +248,11 @@ class Dendrogram(DendrogramHtml):
         """
         if (n_clusters is None) == (height is None):
             raise ValueError("Give either n_clusters or height.")
-        internal = self.internal_nodes
         if height is not None:
             if not isinstance(height, Real) or not height >= 0:
                 raise ValueError(f"height must be a number >= 0, got {height!r}.")
-            is_split = self.height[internal] > height
+            internal = self.internal_nodes
+            split_nodes = internal[self.height[internal] > height]
         else:
             is_int = isinstance(n_clusters, Integral) and n_clusters is not True
             if not is_int or not 1 <= n_clusters <= self.n_leaves:
@@ -257,17 +260,13 @@ class Dendrogram(DendrogramHtml):
                     f"n_clusters must be an int from 1 to {self.n_leaves}, the number "
                     f"of leaves of the tree, got {n_clusters!r}."
                 )
-            # The sort is stable: among equal heights, lower node numbers come first.
-            highest = np.argsort(-self.height[internal], kind="stable")
-            is_split = np.zeros(len(internal), dtype=bool)
-            is_split[highest[: n_clusters - 1]] = True
+            highest = highest_first(self.height, self.leaf_label)
+            split_nodes = highest[: n_clusters - 1]
         # The cluster of a leaf is its lowest ancestor whose parent is split.
         cluster_node = np.arange(self.n_nodes)
-        split_nodes = set(internal[is_split].tolist())
-        for node in range(1, self.n_nodes):
-            if int(self.parent[node]) not in split_nodes:
-                cluster_node[node] = cluster_node[self.parent[node]]
-        return _number_in_order(cluster_node[self.leaves])
+        for node in np.flatnonzero(~np.isin(self.parent, split_nodes))[1:]:
+            cluster_node[node] = cluster_node[self.parent[node]]
+        return number_in_order(cluster_node[self.leaves])
 
     def levels(self) -> NDArray[np.int64]:
         """Return the numbers of clusters of a few nested cuts that stand out.
@@ -290,8 +289,7 @@ class Dendrogram(DendrogramHtml):
         >>> Dendrogram(parent, [9, 1, 1, 0, 0, 0, 0], labels=[]).levels()
         array([2, 4])
         """
-        internal = self.internal_nodes
-        splits = internal[np.argsort(-self.height[internal], kind="stable")]
+        splits = highest_first(self.height, self.leaf_label)
         return salient_cuts(self.height[splits], self.is_supported[splits])
 
     @property
@@ -398,6 +396,65 @@ class Dendrogram(DendrogramHtml):
         names = check_cluster_names(cluster_names, self.n_leaves)
         return format_text(self._nodes(), names)
 
+    def __repr__(self) -> str:
+        # Tables of fitted attributes have space for 30 characters.
+        return f"<Dendrogram: {count(self.n_leaves, 'leaf', 'leaves')}>"
+
+    def _repr_html_(self) -> str:
+        """Return the representation in notebooks."""
+        return format_html(self)
+
+    def export_html(
+        self,
+        path: str | os.PathLike,
+        X: ArrayLike | None = None,
+        *,
+        y: ArrayLike | None = None,
+        feature_names: Sequence[str] | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        cluster_names: Sequence[str] | None = None,
+    ) -> None:
+        """Write the tree as one HTML page that unfolds.
+
+        See :meth:`TreeVAEClustering.export_html`, which also describes what a model
+        generates, or other samples.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. Its name without the ending is the title of the page.
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images \
+                of shape (n_samples, height, width[, channels]), default=None
+            Samples whose labels the dendrogram holds, in the same order. Nodes show
+            their mean image, or the features that tell nodes from their siblings.
+        y : array-like of shape (n_samples,), default=None
+            Known labels of the samples.
+        feature_names : sequence of str of length n_features, default=None
+            Names of the features, by default the column names of X, or x0, x1, ...
+        image_shape : tuple of int, default=None
+            Shape of the images in the rows of X: (height, width), or with 1, 3 or 4
+            channels first or last.
+        cluster_names : sequence of str of length n_leaves, default=None
+            Names of the leaves, by default "cluster 0", "cluster 1", ...
+
+        Raises
+        ------
+        ValueError
+            If X, `y`, `feature_names`, `image_shape` or `cluster_names` doesn't fit the
+            dendrogram or each other.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sktreevae import Dendrogram
+        >>> tree = Dendrogram([-1, 0, 0], [2, 0, 0], labels=[0, 0, 1])
+        >>> X = [[4.0, 40.0], [4.0, 60.0], [2.0, 80.0]]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/animals.html"
+        ...     tree.export_html(path, X, feature_names=["legs", "weight"])
+        """
+        write_page(self, path, X, y, feature_names, image_shape, cluster_names)
+
     def get_plot_data(self) -> DendrogramPlotData:
         """Return the coordinates of a drawing. Matplotlib is not needed."""
         x, y = self.leaf_label.astype(np.float64), self.height.copy()
@@ -439,7 +496,7 @@ class Dendrogram(DendrogramHtml):
         return DendrogramDisplay.from_dendrogram(self, ax=ax, **kwargs)
 
 
-def _number_in_order(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Replace values by 0, 1, ... in the order in which they first appear."""
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+def nested_cuts(tree: Dendrogram) -> list[NDArray[np.int64]]:
+    """Return the clusters of the leaves in nested cuts: all leaves, and the levels."""
+    coarser = [k for k in tree.levels()[::-1] if k < tree.n_leaves]
+    return [tree.cut(int(k)) for k in (tree.n_leaves, *coarser)]

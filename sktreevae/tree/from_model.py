@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import sum_below
 from .dendrogram import Dendrogram
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def build_dendrogram(
     """
     parent, nodes = contract(topology)
     leaves = np.array([nodes.index(leaf) for leaf in topology.leaves])
-    weight = _node_weights(np.array(parent), leaves, leaf_weight)
+    weight = sum_below(np.array(parent), leaves, leaf_weight)
     return Dendrogram(parent, height[nodes], labels, weight)
 
 
@@ -99,7 +100,7 @@ def update_dendrogram(
     """
     n_new = len(labels)
     mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
-    weight = _node_weights(old.parent, old.leaves, mass / (n_old + n_new))
+    weight = sum_below(old.parent, old.leaves, mass / (n_old + n_new))
     dendrogram = Dendrogram(old.parent, old.height, labels, weight)
     dendrogram.support, dendrogram.support_error = old.support, old.support_error
     return dendrogram
@@ -166,16 +167,3 @@ def contract(topology: Topology) -> tuple[list[int], list[int]]:
             parent.append(position)
             nodes.append(skip(child))
     return parent, nodes
-
-
-def _node_weights(
-    parent: NDArray[np.int64],
-    leaves: NDArray[np.int64],
-    leaf_weight: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the weight of each node: the sum over the leaves below it."""
-    weight = np.zeros(len(parent))
-    weight[leaves] = leaf_weight
-    for node in range(len(parent) - 1, 0, -1):
-        weight[parent[node]] += weight[node]
-    return weight

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Protocol
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..exceptions import InvalidParameterError
-from ..model import MIN_SIDE, ImageLayout
 
 __all__ = [
     "Allowed",
     "Boolean",
     "Function",
-    "ImageShape",
     "Instance",
     "Number",
     "Options",
     "check_count",
-    "check_images",
     "check_parameters",
 ]
 
@@ -114,27 +111,11 @@ class Function:
         return "a callable"
 
 
-@dataclass(frozen=True)
-class ImageShape:
-    """Height and width of images, with optional channels first or last."""
+class Allowed(Protocol):
+    """Values that a parameter may have; printed, it says which."""
 
     def accepts(self, value: object) -> bool:
         """Return whether the value is allowed."""
-        if not isinstance(value, tuple | list) or len(value) not in (2, 3):
-            return False
-        if not all(Number(Integral, 1).accepts(entry) for entry in value):
-            return False
-        layout = ImageLayout.from_shape(tuple(value))
-        return min(layout.height, layout.width) >= MIN_SIDE
-
-    def __str__(self) -> str:
-        return (
-            f"a tuple of 2 or 3 ints, two of them sides >= {MIN_SIDE}, the third, if "
-            "any, the number of channels, first or last"
-        )
-
-
-Allowed = Number | Options | Boolean | Instance | Function | ImageShape
 
 
 def check_parameters(
@@ -167,45 +148,3 @@ def check_count(name: str, value: object) -> None:
     """
     if not Number(Integral, 1).accepts(value):
         raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
-
-
-def check_images(
-    encoder: object,
-    decoder: object,
-    views: object,
-    image_shape: tuple[int, ...] | None,
-    n_features: int,
-) -> None:
-    """Check that the parameters for images agree with each other and with the data.
-
-    Parameters
-    ----------
-    encoder, decoder, views, image_shape : object
-        Parameters of the estimator. Each value alone is valid.
-    n_features : int
-        Number of columns of the data.
-
-    Raises
-    ------
-    InvalidParameterError
-        If a parameter needs an image shape that is missing, or the image shape does not
-        fit the number of features.
-    """
-    if image_shape is None:
-        values = {"encoder": encoder, "decoder": decoder, "views": views}
-        for name, value in values.items():
-            if value in ("cnn", "resnet", "image"):
-                raise InvalidParameterError(
-                    f"{name}={value!r} needs an image_shape, got None."
-                )
-        return
-    if views == "image" and ImageLayout.from_shape(image_shape).channels not in (1, 3):
-        raise InvalidParameterError(
-            "views='image' needs images of 1 or 3 channels, but image_shape is "
-            f"{image_shape!r}. Pass a callable."
-        )
-    if math.prod(image_shape) != n_features:
-        raise InvalidParameterError(
-            f"image_shape={image_shape!r} means {math.prod(image_shape)} "
-            f"features, but X has {n_features}."
-        )

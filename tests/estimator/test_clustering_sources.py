@@ -9,8 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch.utils.data import Dataset
 
 from sktreevae import TreeVAEClustering
-from sktreevae._validation import validate_rows
 from sktreevae.data import Samples, Standardizer, as_matrix
+from sktreevae.estimator.parameters import validate_rows
 
 QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
 METHODS = ["predict", "transform", "score_samples", "reconstruct", "predict_proba"]

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from sktreevae import TreeVAEClustering
-from sktreevae._hierarchy_mixin import HierarchyMixin
 from sktreevae.tree import Dendrogram
 
 ATTRIBUTES = (
@@ -16,9 +14,9 @@ ATTRIBUTES = (
 )
 
 
-class Clusterer(HierarchyMixin, BaseEstimator):
+class Clusterer(TreeVAEClustering):
     def fit(self, tree):
-        self.dendrogram_ = tree
+        self.dendrogram_, self.n_clusters_ = tree, tree.n_leaves
         return self
 
 

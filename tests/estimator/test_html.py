@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import TensorDataset
 
 from sktreevae import TreeVAEClustering
-from sktreevae._html_mixin import HtmlMixin, documentation_template
+from sktreevae.utils.documentation import documentation_template
 
 from ..display.test__page import items, read
 
@@ -160,7 +160,7 @@ def test_arguments_that_do_not_fit_are_refused(model, path, arguments, match):
     assert not path.exists()
 
 
-class Documented(HtmlMixin, BaseEstimator):
+class Documented(BaseEstimator):
     """Estimator with a documentation.
 
     Parameters
@@ -170,6 +170,7 @@ class Documented(HtmlMixin, BaseEstimator):
     """
 
     __module__ = "sktreevae.somewhere"
+    _doc_link_module = "sktreevae"
     _doc_link_template = documentation_template(["Documentation, https://a.org/b"])
 
     def __init__(self, depth=2):

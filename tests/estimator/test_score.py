@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from sktreevae._score_mixin import ScoreMixin
+from sktreevae import TreeVAEClustering
 
 
-class Density(ScoreMixin):
+class Density(TreeVAEClustering):
     def score_samples(self, X):
         return np.asarray(X, dtype=np.float32)
 

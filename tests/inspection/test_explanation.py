@@ -427,7 +427,7 @@ def test_images_of_splits_have_no_areas_under_the_curve(iris, monkeypatch):
     def fail(*args):
         raise AssertionError
 
-    monkeypatch.setattr("sktreevae._explanation_mixin.area_under_curve", fail)
+    monkeypatch.setattr("sktreevae.inspection.explain.area_under_curve", fail)
     display = SplitDisplay.from_estimator(iris, 0, X, image_shape=(2, 2))
     assert len(display.images_) == 6
     check = display.explanation.check

@@ -11,7 +11,8 @@ import torch
 from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_info
 
-from sktreevae import TreeVAEClustering, clustering
+from sktreevae import TreeVAEClustering
+from sktreevae.estimator import clustering
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.utils.threads import limit_threads, parallel_map, resolve_n_threads
 
