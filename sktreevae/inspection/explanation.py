@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
-
-    from ..display import SplitDisplay
 
 __all__ = ["RowCheck", "SplitExplanation"]
 
@@ -129,7 +127,7 @@ class SplitExplanation:
 
     def plot(
         self, ax: Axes | None = None, image_shape: tuple[int, ...] | None = None
-    ) -> SplitDisplay:
+    ) -> Any:
         """Draw the effects with `sktreevae.display.SplitDisplay`.
 
         Parameters
