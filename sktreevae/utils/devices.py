@@ -49,8 +49,8 @@ def available_device(device: str | torch.device | None) -> torch.device:
     try:
         return resolve_device(device)
     except ValueError as error:
-        # The caller of `__setstate__` is three frames above.
-        warnings.warn(f"{error} The model is on the CPU.", stacklevel=3)
+        # The caller of `load` or `__setstate__` is four frames above.
+        warnings.warn(f"{error} The model is on the CPU.", stacklevel=4)
         return torch.device("cpu")
 
 
