@@ -477,7 +477,7 @@ class TreeVAEClustering(
             tensors of any shape, or tuples that start with one; labels are ignored.
             Each batch of a Dask array computes all chunks that contain its rows.
         y : array-like of shape (n_samples,), default=None
-            Ignored but by callbacks, such as `sklearn.callback.ScoringMonitor`.
+            Used only by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
         Returns
         -------
@@ -559,7 +559,7 @@ class TreeVAEClustering(
         X : array-like or Dataset of shape (n_samples, n_features)
             New data, as for `fit`, at least one row.
         y : array-like of shape (n_samples,), default=None
-            Ignored but by callbacks, such as `sklearn.callback.ScoringMonitor`.
+            Used only by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
         Returns
         -------
@@ -1198,7 +1198,7 @@ class TreeVAEClustering(
         """Save the fitted estimator in one file of arrays and JSON.
 
         The file has the parameters, the tree, the model, `history_` and all other
-        attributes of a fit, but for `memory` and for what isn't of a fit: callbacks,
+        attributes of a fit, except `memory` and what isn't of a fit: callbacks,
         `set_output` and metadata requests. It doesn't have the training data, apart
         from `labels_`. An existing file is replaced as a whole.
 
