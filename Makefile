@@ -5,9 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 OLDEST := .venv-oldest
-OLDEST_TESTS := tests/data tests/graph tests/training \
-	$(addprefix tests/,test__archive.py test__cache.py test__stored_parameters.py \
-	test_devices.py test_persistence.py test_setup.py test_sklearn_checks.py)
+OLDEST_TESTS := $(addprefix tests/,data graph io training test_setup.py \
+	utils/test_cache.py utils/test_devices.py estimator/test_sklearn_checks.py)
 
 .PHONY: demo test test-processors test-oldest docs clean
 
@@ -27,8 +26,8 @@ test-processors: $(VENV)/test
 	for kernels in $(KERNELS); do \
 		echo $$kernels && env $$kernels $(BIN)/python -m pytest --quiet \
 			--numprocesses auto --maxprocesses 4 -k "rows or products or invariance" \
-			tests/test_clustering_rows.py tests/model/test_products.py \
-			tests/test_sklearn_checks.py || exit 1; \
+			tests/model/test_products.py tests/estimator/test_sklearn_checks.py \
+			tests/estimator/test_clustering_rows.py || exit 1; \
 	done
 
 # The oldest versions that setup.cfg allows.

@@ -17,10 +17,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from sktreevae._random import draw_seed, make_generator
 from sktreevae.data import DataOptions, TrainingData
-from sktreevae.dendrogram import Dendrogram
-from sktreevae.hierarchy import build_dendrogram, leaf_statistics
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
 from sktreevae.training import (
@@ -29,6 +26,9 @@ from sktreevae.training import (
     Trainer,
     TrainingOptions,
 )
+from sktreevae.tree import Dendrogram
+from sktreevae.tree.from_model import build_dendrogram, leaf_statistics
+from sktreevae.utils.random import draw_seed, make_generator
 
 N_CLUSTERS = 10
 

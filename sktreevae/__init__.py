@@ -1,8 +1,8 @@
 """Tree variational autoencoders as a scikit-learn clustering estimator."""
 
 from ._version import __version__
-from .clustering import TreeVAEClustering
-from .dendrogram import Dendrogram
+from .estimator import TreeVAEClustering
 from .training import ImageAugmentation
+from .tree import Dendrogram
 
 __all__ = ["Dendrogram", "ImageAugmentation", "TreeVAEClustering", "__version__"]

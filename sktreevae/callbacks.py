@@ -7,9 +7,9 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from ._parameters import Number, Options
-from .clustering import TreeVAEClustering
+from .estimator import TreeVAEClustering
 from .exceptions import InvalidParameterError
+from .utils.validation import Number, Options
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator

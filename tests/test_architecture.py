@@ -1,4 +1,4 @@
-"""Direction of imports, absence of circles, and sizes of modules and functions."""
+"""Direction of imports, absence of circles, and parameters of functions."""
 
 import ast
 import graphlib
@@ -11,139 +11,53 @@ import sktreevae
 PACKAGE = Path(sktreevae.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"exceptions", "devices", "_random", "_cache", "_indexing"}
-
 MAY_IMPORT = {
-    # Subpackages, from the bottom to the top.
-    "model": {"_indexing", "_random"},
-    "data": BASE | {"_chunks", "_threads", "model"},
-    "graph": BASE | {"data"},
-    "training": BASE | {"data", "graph", "model"},
-    "display": {"_dendrogram_export", "_effects", "_files", "_tree_arrays", "data"},
-    "datasets": {"exceptions"},
-    "metrics": {"dendrogram"},
-    # Modules of the top level, from the bottom to the top.
+    # From the bottom to the top.
     "_version": set(),
     "exceptions": set(),
-    "_random": set(),
-    "_indexing": set(),
-    "_threads": set(),
-    "_chunks": set(),
-    "_files": set(),
-    "_cache": set(),
-    "_archive": {"_files"},
-    "_fit_context": set(),
-    "_score_mixin": set(),
-    "devices": {"exceptions"},
-    "_dendrogram_export": set(),
-    "_effects": {"_chunks", "data"},
-    "_tree_arrays": set(),
-    "_dendrogram_html": {"_dendrogram_export"},
-    "dendrogram": {"_dendrogram_export", "_dendrogram_html", "_tree_arrays"},
-    "_parameters": {"exceptions", "model"},
-    "_validation": {"_parameters", "data"},
-    "hierarchy": BASE | {"data", "dendrogram", "model"},
-    "explanation": {"display"},
-    "diagnostics": BASE | {"data", "dendrogram", "graph", "model", "training"},
-    "_options": BASE | {"data", "model", "training"},
-    "_callback_support": {"training"},
-    "_stored_parameters": {"training"},
-    "_stored_schema": {"_parameters", "diagnostics", "hierarchy", "model"},
-    "_stored_state": {
-        "_archive",
-        "_parameters",
-        "_stored_parameters",
-        "_stored_schema",
-        "_version",
-        "dendrogram",
-    },
-    "_signatures": {
-        "_effects",
-        "_validation",
+    "utils": {"exceptions"},
+    "model": {"utils"},
+    "data": {"exceptions", "model", "utils"},
+    "graph": {"data", "utils"},
+    "training": {"data", "graph", "model", "utils"},
+    "tree": {"data", "model"},
+    "inspection": {
         "data",
-        "dendrogram",
-        "diagnostics",
-        "hierarchy",
-        "model",
-    },
-    "_fitted_attributes": {
-        "_random",
-        "data",
-        "dendrogram",
-        "diagnostics",
-        "hierarchy",
+        "exceptions",
+        "graph",
         "model",
         "training",
+        "tree",
+        "utils",
     },
-    "_hierarchy_mixin": {"_tree_arrays", "dendrogram"},
-    "_html_mixin": {"_effects", "_validation", "dendrogram", "display"},
-    "_explanation_mixin": {
-        "_dendrogram_export",
-        "_effects",
-        "_parameters",
-        "_signatures",
-        "_tree_arrays",
-        "_validation",
+    "display": {"data", "inspection", "tree", "utils"},
+    "io": {"_version", "data", "inspection", "model", "training", "tree", "utils"},
+    "datasets": {"exceptions"},
+    "metrics": {"tree"},
+    "estimator": {
         "data",
-        "dendrogram",
-        "diagnostics",
-        "explanation",
-        "model",
-    },
-    "persistence": {
-        "_archive",
-        "_parameters",
-        "_stored_parameters",
-        "_stored_schema",
-        "_stored_state",
-        "_version",
-        "data",
-        "devices",
-        "diagnostics",
+        "display",
+        "exceptions",
+        "inspection",
+        "io",
         "model",
         "training",
+        "tree",
+        "utils",
     },
-    "clustering": BASE
-    | {
-        "_callback_support",
-        "_explanation_mixin",
-        "_fit_context",
-        "_fitted_attributes",
-        "_hierarchy_mixin",
-        "_html_mixin",
-        "_options",
-        "_parameters",
-        "_score_mixin",
-        "_threads",
-        "_validation",
-        "data",
-        "diagnostics",
-        "hierarchy",
-        "model",
-        "persistence",
-        "training",
-    },
-    "callbacks": {"_parameters", "clustering", "exceptions"},
-    "__init__": {"_version", "clustering", "dendrogram", "training"},
+    "callbacks": {"estimator", "exceptions", "utils"},
+    "__init__": {"_version", "estimator", "training", "tree"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself."""
 
-MAY_IMPORT_IN_FUNCTIONS = {"dendrogram": {"display"}, "_dendrogram_html": {"display"}}
+MAY_IMPORT_IN_FUNCTIONS = {"inspection": {"display"}, "tree": {"display"}}
 
 MUST_NOT_IMPORT = {
     "model": {"joblib", "matplotlib", "pandas", "sklearn"},
     "graph": {"matplotlib", "pandas"},
     "training": {"matplotlib", "pandas", "sklearn"},
+    "tree": {"sklearn", "torch"},
     "display": {"torch"},
-    "dendrogram": {"torch"},
-    "explanation": {"torch"},
-    "_chunks": {"torch", "sklearn"},
-    "_effects": {"torch"},
-    "_dendrogram_export": {"torch"},
-    "_dendrogram_html": {"torch"},
-    "_tree_arrays": {"torch"},
-    "_archive": {"torch", "sklearn"},
-    "_files": {"torch", "sklearn"},
     "datasets": {"torch"},
     "metrics": {"torch"},
     "exceptions": {"torch", "sklearn"},
@@ -235,12 +149,6 @@ def test_imports_point_down(path):
         assert target in allowed, f"{importer} imports {module}"
 
 
-@files()
-def test_only_the_package_itself_imports_the_estimator(path):
-    modules = {module for module, _ in imported_modules(path)}
-    assert path.parent == PACKAGE or f"{PACKAGE.name}.clustering" not in modules
-
-
 def test_no_circle_of_imports():
     graph = {
         name: {module for module, _ in imported_modules(path)} - {name}
@@ -269,7 +177,7 @@ def functions(path):
     return [node for node in ast.walk(TREES[path]) if isinstance(node, FUNCTION)]
 
 
-@files({place(name) for name in MODULES} - {"clustering"})
+@files({place(name) for name in MODULES} - {"estimator"})
 def test_functions_have_few_parameters(path):
     too_many = []
     for function in functions(path):

@@ -524,7 +524,7 @@ def test_an_interrupt_before_there_is_a_model_changes_nothing(stage):
 
 def test_an_interrupt_after_the_training_keeps_the_model(monkeypatch):
     expected = make().fit(X)
-    path = "sktreevae._fitted_attributes.build_dendrogram"
+    path = "sktreevae.estimator.attributes.build_dendrogram"
     calls = []
 
     def interrupt_once(*args):
@@ -533,7 +533,7 @@ def test_an_interrupt_after_the_training_keeps_the_model(monkeypatch):
             raise KeyboardInterrupt
         return original(*args)
 
-    from sktreevae._fitted_attributes import build_dendrogram as original
+    from sktreevae.estimator.attributes import build_dendrogram as original
 
     monkeypatch.setattr(path, interrupt_once)
     with pytest.warns(ConvergenceWarning, match="interrupted"):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .._random import draw_rows
+from ..utils.random import draw_rows
 from .sources import Index, Matrix
 
 __all__ = ["FeatureBounds", "Outlier", "find_outliers", "value_pairs"]

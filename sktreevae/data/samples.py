@@ -15,12 +15,12 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._threads import parallel_map
-from ..devices import fits_on
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from ..model.precision import no_autocast
 from ..model.products import exact_products
+from ..utils.devices import fits_on
+from ..utils.threads import parallel_map
 from .scaling import Standardizer, check_support
 from .sources import MAX_CHUNK_ROWS, Matrix, is_in_memory, row_slices
 

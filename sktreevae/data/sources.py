@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from .._chunks import MAX_CHUNK_ROWS, MAX_CHUNK_VALUES, MIN_CHUNK_ROWS, row_slices
+from ..utils.chunks import MAX_CHUNK_ROWS, MAX_CHUNK_VALUES, MIN_CHUNK_ROWS, row_slices
 
 __all__ = [
     "MAX_CHUNK_ROWS",

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from .._cache import Cache
 from ..exceptions import InvalidParameterError
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
+from ..utils.cache import Cache
 from .kinds import Kind, choose_kind, kind_of_features
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples

@@ -30,7 +30,7 @@ __all__ = [
 
 
 class PlotData(Protocol):
-    """Coordinates as in `sktreevae.dendrogram.DendrogramPlotData`."""
+    """Coordinates as in `sktreevae.tree.DendrogramPlotData`."""
 
     x: NDArray[np.float64]
     links: NDArray[np.float64]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .._effects import GroupMoments, effect_size
+from ..inspection.effects import GroupMoments, effect_size
 from ._base import DetailedTree
 from ._node_values import as_images, count_samples
 from ._png import image_uris

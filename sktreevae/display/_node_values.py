@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
-from .._effects import GroupMoments, mix_moments, row_moments
-from .._tree_arrays import leaves_below
+from ..inspection.effects import GroupMoments, mix_moments, row_moments
+from ..tree.arrays import leaves_below, sum_below
 
 if TYPE_CHECKING:
     from ..data import Matrix
@@ -39,7 +39,7 @@ N_CHANNELS = (1, 3, 4)
 def count_samples(tree: Tree, labels: Labels) -> NDArray[np.int64]:
     """Return the number of samples below each node, (n_nodes,)."""
     counts = np.bincount(labels, minlength=tree.n_leaves)
-    return leaves_below(tree.parent, tree.leaves) @ counts
+    return sum_below(tree.parent, tree.leaves, counts)
 
 
 def count_classes(
@@ -72,7 +72,7 @@ def count_classes(
     _check_length("y", len(codes), len(labels))
     counts = np.zeros((tree.n_leaves, len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, codes), 1)
-    sums = leaves_below(tree.parent, tree.leaves) @ counts
+    sums = sum_below(tree.parent, tree.leaves, counts)
     return sums, [str(name) for name in classes]
 
 

@@ -9,8 +9,8 @@ from string import Template
 
 import numpy as np
 
-from .._dendrogram_export import count
-from .._tree_arrays import leaves_below
+from ..tree.arrays import highest_first, leaves_below
+from ..tree.export import count
 from ._base import DetailedTree
 from ._node_contents import N_COLORS, Difference, LabelShare, NodeContent
 
@@ -118,10 +118,9 @@ class _Nodes:
     def nested_lists(self, n_shown: int) -> str:
         """Return the tree as nested lists, unfolded into some clusters."""
         tree = self.tree
-        internal = tree.internal_nodes
         # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
-        highest_first = internal[np.argsort(-tree.height[internal], kind="stable")]
-        rank = {int(node): i for i, node in enumerate(highest_first)}
+        splits = highest_first(tree.height, tree.leaf_label)
+        rank = {int(node): i for i, node in enumerate(splits)}
         text: dict[int, str] = {}
         for node in range(tree.n_nodes - 1, -1, -1):
             attributes, branches = "", ""

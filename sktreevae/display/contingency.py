@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
-from .._dendrogram_export import check_class_names, check_cluster_names
+from ..tree.export import check_class_names, check_cluster_names
 from ._base import get_tree, make_axes
 from ._node_values import encode_classes
 from ._text import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .._dendrogram_export import check_cluster_names
+from ..tree.export import check_cluster_names
 from ._base import (
     FittedTree,
     Tree,

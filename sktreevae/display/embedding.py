@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, column_or_1d
 
-from .._dendrogram_export import check_cluster_names
+from ..tree.export import check_cluster_names
 from ._base import category_colors, get_tree, make_axes
 from ._text import (
     add_note,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._dendrogram_export import check_cluster_names, check_feature_names
-from .._effects import GroupMoments
-from .._files import replacing
+from ..inspection.effects import GroupMoments
+from ..tree.export import check_cluster_names, check_feature_names
+from ..utils.files import replacing
 from ._base import DetailedTree
 from ._node_contents import (
     LabelShare,

@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 class Check(Protocol):
-    """Attributes of `sktreevae.explanation.RowCheck` that are drawn."""
+    """Attributes of a `RowCheck` that are drawn."""
 
     left_mean: Floats
     right_mean: Floats
@@ -43,7 +43,7 @@ class Check(Protocol):
 
 
 class Explanation(Protocol):
-    """Attributes of `sktreevae.explanation.SplitExplanation` that are drawn."""
+    """Attributes of a `SplitExplanation` that are drawn."""
 
     node: int
     features: NDArray[np.int64]

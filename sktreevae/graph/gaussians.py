@@ -19,7 +19,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
-from .._random import draw_rows
+from ..utils.random import draw_rows
 from .linkage import sum_members
 
 __all__ = [

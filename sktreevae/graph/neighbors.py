@@ -11,8 +11,8 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._indexing import sum_by_index
 from ..data import FeatureTable
+from ..utils.indexing import sum_by_index
 
 __all__ = [
     "MAX_EXACT_ROWS",

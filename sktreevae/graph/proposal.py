@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from .._cache import Cache
-from .._random import draw_seed
 from ..data import FeatureTable, spread_values
+from ..utils.cache import Cache
+from ..utils.random import draw_seed
 from .density import principal_components
 from .gaussians import (
     ClusterMixture,

@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import is_valid_linkage
 from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
 
-from ..dendrogram import Dendrogram
+from ..tree import Dendrogram
 
 __all__ = ["ReadTree", "Tree", "is_tree", "read_heights", "read_tree"]
 

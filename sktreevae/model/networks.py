@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .._random import draw_seed
+from ..utils.random import draw_seed
 from .images import ImageLayout
 from .layers import MLP, NEGATIVE_SLOPE, conv, linear
 

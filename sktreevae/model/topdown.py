@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .._indexing import sum_by_index
+from ..utils.indexing import sum_by_index
 from .config import ModelConfig
 from .gaussians import DiagonalGaussian
 from .layers import StackedMLP

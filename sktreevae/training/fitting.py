@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .._cache import Cache
 from ..data import TrainingData
 from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
+from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
 from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPairs
 from .growth import GrowthOptions, TreeGrowth

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._random import draw_rows
 from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, Topology, TreeVAE, prune
+from ..utils.random import draw_rows
 from .contrastive import Contrast, ContrastOptions
 from .objectives import (
     MAX_ACTIVE_LEAVES,

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._indexing import sum_by_index
 from ..data import n_batches, shuffled_batches
 from ..graph import Proposal
 from ..model import Topology, TreeVAE, prune
+from ..utils.indexing import sum_by_index
 from .growth import TreeGrowth
 from .initialization import BLOCK_SIZE, Initializer
 from .objectives import routing_loss

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from .._random import draw_rows
 from ..data import TrainingData
 from ..model import Topology, TreeVAE
+from ..utils.random import draw_rows
 
 __all__ = ["divergence_heights"]
 

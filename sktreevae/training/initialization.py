@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .._indexing import sum_by_index
-from .._random import draw_rows
 from ..data import TrainingData
 from ..model import (
     INITIAL_LOGIT,
@@ -25,6 +23,8 @@ from ..model import (
     at_depth,
     select_leaves,
 )
+from ..utils.indexing import sum_by_index
+from ..utils.random import draw_rows
 from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
 
 __all__ = ["Initializer"]

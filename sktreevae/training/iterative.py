@@ -11,10 +11,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .._random import draw_seed
 from ..graph import NeighborGraph
 from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
 from ..model.precision import no_autocast
+from ..utils.random import draw_seed
 from .growth import TreeGrowth
 from .heights import divergence_heights
 from .objectives import SplitContrast, SplitInputs, SplitObjective

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae._random import draw_rows
 from sktreevae.data import outliers
 from sktreevae.data.binary import BinaryColumns
 from sktreevae.data.outliers import FeatureBounds
+from sktreevae.utils.random import draw_rows
 
 
 def find(X):

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch.nn import functional as F
 
-from sktreevae._threads import limit_threads
 from sktreevae.data import (
     FeatureTable,
     Samples,
@@ -17,6 +16,7 @@ from sktreevae.data import (
     shuffled_batches,
 )
 from sktreevae.data.samples import BLOCK_SIZE, MAX_BLOCK_VALUES, MIN_BLOCK_SIZE
+from sktreevae.utils.threads import limit_threads
 
 
 def identity(n_features):

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from sktreevae import Dendrogram
-from sktreevae._effects import GroupMoments
 from sktreevae.display._node_contents import (
     N_COLORS,
     add_differences,
@@ -14,6 +13,7 @@ from sktreevae.display._node_contents import (
     name_nodes,
 )
 from sktreevae.display._node_values import count_classes, node_moments
+from sktreevae.inspection.effects import GroupMoments
 
 LABELS = np.array([0, 0, 1, 2])
 

@@ -24,7 +24,7 @@ from sktreevae.metrics import (
     triplet_agreement,
 )
 
-from ..test_dendrogram import dendrograms
+from ..tree.test_dendrogram import dendrograms
 
 
 def brute_force_purity(y, path_of_sample):

@@ -4,11 +4,11 @@ import torch
 from sklearn.datasets import make_blobs
 from torch.utils.data import TensorDataset
 
-from sktreevae._cache import Cache
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
 from sktreevae.graph import GraphOptions
-from sktreevae.hierarchy import leaf_statistics
 from sktreevae.training import GrowthOptions, fit_tree
+from sktreevae.tree.from_model import leaf_statistics
+from sktreevae.utils.cache import Cache
 
 from .cases import CONFIG, make_trainer
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from ..._random import draw_rows
 from ...model import FeatureMap
+from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..._random import draw_rows
 from ...model import FeatureMap
+from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, DataSummary
 from .base import (

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from ..._random import draw_rows
 from ...model import FeatureMap
+from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 from .base import (

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
-from ..._random import draw_rows
 from ...model import FeatureMap
+from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, UNIT_INTERVAL_TOLERANCE, DataSummary
 from ..sources import Index, Matrix, row_slices

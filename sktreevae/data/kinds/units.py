@@ -61,7 +61,7 @@ def column_resolutions(x: Array) -> NDArray[np.float64]:
 
 def _resolution(x: Array) -> float:
     """Return the largest difference that most values are multiples of, or NaN."""
-    eps = 2 * np.finfo(x.dtype).eps
+    eps = 2 * np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps
     x = np.sort(x).astype(np.float64)
     length = x[-1] - x[0]
     tolerance = max(ROUNDING * length, eps * max(abs(x[0]), abs(x[-1])))
@@ -80,17 +80,16 @@ def _resolution(x: Array) -> float:
 
 
 def _refine_step(x: Array, step: float) -> float:
-    """Return the step of least squares, from small multiples of it to large ones."""
-    size = np.abs(x)
-    radius = 4 * step
-    while radius < 2 * size.max():
-        near = x[size <= radius]
-        multiple = np.round(near / step)
-        if multiple.any():
-            step = (near @ multiple) / (multiple @ multiple)
+    """Return a more precise step, by small multiples of it first, then by large ones."""
+    size, radius = np.abs(x), step
+    while radius < size.max():
         radius *= 4
-    multiple = np.round(x / step)
-    return (x @ multiple) / (multiple @ multiple)
+        multiple = np.round(x / step)
+        is_near = (size <= radius) & (size > radius / 8) & (multiple != 0)
+        if is_near.any():
+            # Not the mean: a few values may be no multiples.
+            step = float(np.median(x[is_near] / multiple[is_near]))
+    return step
 
 
 def standardization_gain(x: NDArray[np.float64], rng: np.random.Generator) -> float:

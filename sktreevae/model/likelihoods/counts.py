@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-from ..._random import draw_seed
+from ...utils.random import draw_seed
 from ..rows import add_rows, dot_rows
 from .base import RAW_SCALE, Likelihood, raw_table, rows_of
 

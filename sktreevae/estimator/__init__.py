@@ -1,0 +1,5 @@
+"""The estimator: its parameters, fitted attributes and callbacks."""
+
+from .clustering import TreeVAEClustering
+
+__all__ = ["TreeVAEClustering"]

@@ -1,0 +1,163 @@
+"""Fitted attributes: from a trained model and its data, and all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn import config_context
+from sklearn.base import BaseEstimator
+
+from ..data import TrainingData
+from ..inspection.diagnostics import add_support
+from ..model import TreeVAE
+from ..training import FittedTree, Trainer
+from ..tree import Dendrogram
+from ..tree.from_model import build_dendrogram, leaf_statistics, update_dendrogram
+from ..utils.random import draw_seed, preserve_state
+
+__all__ = [
+    "all_or_nothing",
+    "attributes_now",
+    "fit_attributes",
+    "partial_fit_attributes",
+]
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Restore the estimator if a fit fails or is interrupted, and enable gradients.
+
+    The caller may be inside `torch.no_grad()` or `torch.inference_mode()`, and training
+    needs gradients. The caller may have asked for dataframes with `sklearn.set_config`,
+    and the transformers inside a fit return arrays.
+    """
+    before = vars(estimator).copy()
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            config_context(transform_output="default"),
+        ):
+            yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def fit_attributes(
+    tree: FittedTree, data: TrainingData, trainer: Trainer, rng: np.random.Generator
+) -> dict[str, object]:
+    """Return the attributes that `fit` sets.
+
+    Parameters
+    ----------
+    tree : FittedTree
+        Result of the training.
+    data : TrainingData
+        Samples and features.
+    trainer : Trainer
+        Has the history.
+    rng : numpy Generator
+        Draws the folds that clusters are compared on.
+    """
+    leaves = leaf_statistics(tree.model, data)
+    dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
+    add_support(dendrogram, data, rng)
+    return {
+        **_shared_attributes(tree.model, data, dendrogram, trainer),
+        "choices_": tree.choices,
+        "n_samples_seen_": len(data.samples),
+        "_seed": draw_seed(trainer.generator),
+    }
+
+
+def partial_fit_attributes(
+    model: TreeVAE, data: TrainingData, trainer: Trainer, estimator: BaseEstimator
+) -> dict[str, object]:
+    """Return the attributes that `partial_fit` sets.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model after the pass over the new samples.
+    data : TrainingData
+        The new samples and their features.
+    trainer : Trainer
+        Has the history.
+    estimator : TreeVAEClustering
+        Fitted to earlier samples.
+    """
+    leaves, n_seen = leaf_statistics(model, data), estimator.n_samples_seen_
+    dendrogram = update_dendrogram(estimator.dendrogram_, n_seen, *leaves)
+    return {
+        **_shared_attributes(model, data, dendrogram, trainer),
+        # A fit that was interrupted has been continued.
+        "_findings": [f for f in estimator._findings if f.name != "interruption"],
+        "n_samples_seen_": n_seen + len(data.samples),
+        "_seed": draw_seed(trainer.generator),
+    }
+
+
+def attributes_now(
+    complete: Callable[[Any], dict[str, object]],
+    trainer: Trainer,
+    rng: np.random.Generator | None = None,
+) -> dict[str, object] | None:
+    """Return the fitted attributes as if training had stopped now; training goes on.
+
+    Parameters
+    ----------
+    complete : callable
+        Returns the attributes for a snapshot of the trainer.
+    trainer : Trainer
+        Trainer of the fit.
+    rng : numpy Generator, default=None
+        Generator that `complete` draws from besides that of the trainer.
+
+    Returns
+    -------
+    attributes : dict or None
+        None before the first epoch.
+    """
+    if trainer.snapshot is None or not trainer.history.records:
+        return None
+    with preserve_state(trainer.generator, rng):
+        return complete(trainer.snapshot())
+
+
+def _shared_attributes(
+    model: TreeVAE, data: TrainingData, dendrogram: Dendrogram, trainer: Trainer
+) -> dict[str, object]:
+    """Return the attributes that `fit` and `partial_fit` share."""
+    history = trainer.history.as_lists()
+    return {
+        "module_": model,
+        "device_": data.samples.device,
+        "kind_": data.kind.name,
+        "likelihood_": data.likelihood,
+        "_standardizer": data.standardizer,
+        "history_": history,
+        "n_iter_": len(history["epoch"]),
+        "lower_bound_": _last_elbo(history),
+        "dendrogram_": dendrogram,
+        "labels_": dendrogram.labels,
+        "n_clusters_": dendrogram.n_leaves,
+        "linkage_matrix_": dendrogram.to_linkage(),
+        "_n_features_out": model.config.hidden_dim,
+    }
+
+
+def _last_elbo(history: dict[str, list]) -> float:
+    """Return the ELBO of the last epoch that trained on all samples.
+
+    That of a "split" phase is of the new leaves only. A fit can end with one if it is
+    interrupted, or stopped by a callback.
+    """
+    epochs = zip(history["phase"], history["elbo"], strict=True)
+    elbos = [elbo for phase, elbo in epochs if phase != "split"]
+    return (elbos or history["elbo"])[-1]

@@ -1,0 +1,254 @@
+"""Checks of parameters and of X, and the options of data, model and training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+from torch.utils.data import Dataset
+
+from ..data import DataOptions, LazyRows, Matrix, TrainingData, as_matrix
+from ..exceptions import InvalidParameterError
+from ..model import MIN_SIDE, ImageLayout, ModelConfig
+from ..training import (
+    ContrastOptions,
+    GrowthOptions,
+    TrainingOptions,
+    check_augmentation,
+    make_pairs,
+)
+from ..utils.devices import resolve_precision
+from ..utils.validation import Number
+
+__all__ = [
+    "ImageShape",
+    "check_images",
+    "check_views",
+    "contrast_options",
+    "data_options",
+    "growth_options",
+    "model_config",
+    "training_options",
+    "validate_rows",
+]
+
+MIN_AUTO_BATCH_SIZE = 256
+"""Minimum of ``batch_size="auto"``."""
+
+MAX_STEPS_PER_EPOCH = 1000
+"""Maximum number of update steps of an epoch with ``batch_size="auto"``."""
+
+INTEGER_TYPES = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
+FLOAT_TYPES = [
+    dtype.newbyteorder(order)
+    for dtype in map(np.dtype, (np.float64, np.float32, np.float16))
+    for order in "=S"
+]
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Height and width of images, with optional channels first or last."""
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the value is allowed."""
+        if not isinstance(value, tuple | list) or len(value) not in (2, 3):
+            return False
+        if not all(Number(Integral, 1).accepts(entry) for entry in value):
+            return False
+        layout = ImageLayout.from_shape(tuple(value))
+        return min(layout.height, layout.width) >= MIN_SIDE
+
+    def __str__(self) -> str:
+        return (
+            f"a tuple of 2 or 3 ints, two of them sides >= {MIN_SIDE}, the third, if "
+            "any, the number of channels, first or last"
+        )
+
+
+def data_options(estimator: BaseEstimator) -> DataOptions:
+    """Return the options of the preparation of data."""
+    fraction = estimator.validation_fraction if estimator.early_stopping else 0.0
+    return DataOptions(
+        estimator.likelihood, estimator.kind, estimator.image_shape, fraction
+    )
+
+
+def model_config(
+    estimator: BaseEstimator, n_features: int, **fields: object
+) -> ModelConfig:
+    """Return the sizes and networks of the model; a user's networks are checked."""
+    return ModelConfig.create(
+        n_features=n_features,
+        hidden_dim=estimator.hidden_dim,
+        latent_dim=estimator.latent_dim,
+        encoder=estimator.encoder,
+        decoder=estimator.decoder,
+        image_shape=estimator.image_shape,
+        **fields,
+    )
+
+
+def growth_options(estimator: BaseEstimator) -> GrowthOptions:
+    """Return the options that shape the tree."""
+    return GrowthOptions(
+        n_clusters=estimator.n_clusters,
+        max_depth=estimator.max_depth,
+        min_cluster_size=estimator.min_cluster_size,
+        growth=estimator.growth,
+        split_criterion=estimator.split_criterion,
+    )
+
+
+def training_options(
+    estimator: BaseEstimator, n_samples: int, device: torch.device
+) -> TrainingOptions:
+    """Return the options of the optimizer."""
+    batch_size = estimator.batch_size
+    if batch_size == "auto":
+        batch_size = math.ceil(n_samples / MAX_STEPS_PER_EPOCH)
+        batch_size = max(MIN_AUTO_BATCH_SIZE, batch_size)
+    return TrainingOptions(
+        max_iter=None if estimator.max_iter == "auto" else estimator.max_iter,
+        batch_size=batch_size,
+        learning_rate=estimator.learning_rate,
+        weight_decay=estimator.weight_decay,
+        dtype=resolve_precision(estimator.precision, device),
+    )
+
+
+def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:
+    """Check a user's augmentation on the first rows of X."""
+    if callable(estimator.views):
+        rows = X[:2].toarray() if sparse.issparse(X) else X[:2]
+        rows = torch.tensor(rows, dtype=torch.float32, device=device)
+        check_augmentation(estimator.views, rows)
+
+
+def contrast_options(
+    estimator: BaseEstimator, data: TrainingData, generator: torch.Generator
+) -> ContrastOptions | None:
+    """Return the options of the contrastive losses; None without `views`."""
+    if estimator.views is None:
+        return None
+    pairs = make_pairs(estimator.views, data, estimator.image_shape, generator)
+    return ContrastOptions(pairs, estimator.contrastive_weight, estimator.temperature)
+
+
+def validate_rows(
+    estimator: BaseEstimator, X: ArrayLike | Dataset, *, reset: bool
+) -> Matrix:
+    """Return X as a matrix, without a copy of numeric data.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Gets `n_features_in_` and `feature_names_in_`, or is checked against them.
+    X : array-like, sparse matrix, Dataset or Dask array
+        Rows, or images of the shape `image_shape`.
+    reset : bool
+        Whether to set the attributes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X isn't numeric, two-dimensional and finite, doesn't agree with the
+        estimator, or, with `reset`, has fewer rows than clusters are asked for.
+    """
+    X = as_matrix(_flatten_images(X, estimator.image_shape))
+    if isinstance(X, LazyRows):
+        # Values are checked whenever they are read.
+        X = validate_data(estimator, X, reset=reset, skip_check_array=True)
+    else:
+        # Integers stay as they are: batches are converted, never the whole.
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
+        )
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    check_images(
+        encoder=estimator.encoder,
+        decoder=estimator.decoder,
+        views=estimator.views,
+        image_shape=estimator.image_shape,
+        n_features=X.shape[1],
+    )
+    if reset and estimator.n_clusters is not None and X.shape[0] < estimator.n_clusters:
+        raise ValueError(
+            f"n_samples={X.shape[0]} should be >= n_clusters={estimator.n_clusters}."
+        )
+    return X
+
+
+def _flatten_images(X: object, image_shape: tuple[int, ...] | None) -> object:
+    """Return images, an array with more than two dimensions, as rows.
+
+    Raises
+    ------
+    ValueError
+        If the images don't have the shape `image_shape`.
+    """
+    shape = getattr(X, "shape", ())
+    if image_shape is None or len(shape) <= 2 or not hasattr(X, "reshape"):
+        return X
+    # A channel axis of length 1 may be left out.
+    if [n for n in shape[1:] if n != 1] != [n for n in image_shape if n != 1]:
+        raise ValueError(
+            f"X has images of shape {tuple(shape[1:])}, but image_shape is "
+            f"{tuple(image_shape)}."
+        )
+    return X.reshape((shape[0], -1))
+
+
+def check_images(
+    encoder: object,
+    decoder: object,
+    views: object,
+    image_shape: tuple[int, ...] | None,
+    n_features: int,
+) -> None:
+    """Check that the parameters for images agree with each other and with the data.
+
+    Parameters
+    ----------
+    encoder, decoder, views, image_shape : object
+        Parameters of the estimator. Each value alone is valid.
+    n_features : int
+        Number of columns of the data.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter needs an image shape that is missing, or the image shape does not
+        fit the number of features.
+    """
+    if image_shape is None:
+        values = {"encoder": encoder, "decoder": decoder, "views": views}
+        for name, value in values.items():
+            if value in ("cnn", "resnet", "image"):
+                raise InvalidParameterError(
+                    f"{name}={value!r} needs an image_shape, got None."
+                )
+        return
+    if views == "image" and ImageLayout.from_shape(image_shape).channels not in (1, 3):
+        raise InvalidParameterError(
+            "views='image' needs images of 1 or 3 channels, but image_shape is "
+            f"{image_shape!r}. Pass a callable."
+        )
+    if math.prod(image_shape) != n_features:
+        raise InvalidParameterError(
+            f"image_shape={image_shape!r} means {math.prod(image_shape)} "
+            f"features, but X has {n_features}."
+        )

@@ -1,0 +1,1 @@
+"""Explanations and diagnostics of fitted estimators: functions that methods call."""

@@ -1,0 +1,348 @@
+"""Findings about a fit: what looks wrong, the likely cause, and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+
+from ..data import TrainingData
+from ..exceptions import OutlierWarning, UnsupportedClustersWarning
+from ..graph import count_supported, split_support
+from ..model import LIKELIHOODS
+from ..training import GrowthOptions, Trainer
+from ..tree import Dendrogram
+
+__all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
+
+CATEGORIES: dict[str, type[Warning]] = {
+    "divergence": ConvergenceWarning,
+    "interruption": ConvergenceWarning,
+    "missing clusters": ConvergenceWarning,
+    "outliers": OutlierWarning,
+    "unsupported splits": UnsupportedClustersWarning,
+}
+"""Class of the warning of each finding; `UserWarning` of all others."""
+
+MAX_NEGATIVE_ELBO = 10.0
+"""Constant part of the maximum negative ELBO of a converged model, in nats."""
+
+MAX_NEGATIVE_ELBO_PER_FEATURE = 4.0
+"""Maximum that each feature adds. A normal distribution fitted to a standardized
+feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
+
+MIN_SAMPLES_PER_CLUSTER = 20
+"""Fewer samples for each cluster asked for are named as a cause of missing clusters."""
+
+COMMON_UNITS = "plain", "unit"
+"""Kinds of features that are computed from features of a common unit."""
+
+MAX_SHOWN_OUTLIERS = 3
+"""Maximum number of outliers that are named."""
+
+MIN_HIDDEN_DIM = 8
+"""A smaller `hidden_dim` is named as a cause of missing clusters."""
+
+
+@dataclass(frozen=True, repr=False)
+class Finding:
+    """What looks wrong with a fitted estimator, and what helps.
+
+    All values are strings and numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the problem, such as "posterior collapse".
+    problem : str
+        The problem in words, with the numbers.
+    remedy : str
+        What to do about it: the parameter to change.
+    nodes : tuple of int, default=()
+        Nodes of ``dendrogram_`` that are concerned, if not the whole tree.
+    numbers : dict, default={}
+        Measured values by name. A tuple has one value for each of the nodes.
+
+    Attributes
+    ----------
+    message : str
+        Problem and remedy.
+    category : type
+        Class of the warning.
+
+    Examples
+    --------
+    >>> from sktreevae.inspection.diagnostics import Finding
+    >>> Finding("empty clusters", "Cluster 3 has no samples.", "Lower n_clusters.")
+    <Finding empty clusters: Cluster 3 has no samples. Lower n_clusters.>
+    """
+
+    name: str
+    problem: str
+    remedy: str
+    nodes: tuple[int, ...] = ()
+    numbers: dict[str, float | tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """Problem and remedy."""
+        return f"{self.problem} {self.remedy}"
+
+    @property
+    def category(self) -> type[Warning]:
+        """Class of the warning."""
+        return CATEGORIES.get(self.name, UserWarning)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the finding of the fields that `dataclasses.asdict` returns.
+
+        Lists stand for tuples, as in JSON.
+
+        Raises
+        ------
+        TypeError
+            If a field is missing or unknown, or has another type.
+        """
+        finding = cls(**values)
+        texts = finding.name, finding.problem, finding.remedy
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"The texts of a finding are {texts}.")
+        numbers = {
+            str(name): tuple(value) if isinstance(value, list) else value
+            for name, value in dict(finding.numbers).items()
+        }
+        return replace(finding, nodes=tuple(map(int, finding.nodes)), numbers=numbers)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.message}>"
+
+
+def diagnose_fit(
+    estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
+) -> list[Finding]:
+    """Return what looks wrong with a fitted estimator.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted to `data`.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
+    """
+    divergence = _find_divergence(estimator, data)
+    if divergence is not None:
+        return [divergence]
+    findings = [_find_outliers(estimator, data)]
+    if estimator.n_clusters is not None:
+        findings += [
+            _find_unsupported_clusters(estimator),
+            _find_missing_clusters(estimator, data, options),
+        ]
+    return [finding for finding in findings if finding is not None]
+
+
+def find_problems(
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
+) -> list[Finding]:
+    """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted to `data`, as far as it got.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
+    trainer : Trainer
+        Trainer of the fit.
+    """
+    findings = trainer.interruptible(partial(diagnose_fit, estimator, data, options))
+    if trainer.is_interrupted:
+        # Other findings would only be about how far the fit got.
+        return [_find_interruption(estimator)]
+    return findings
+
+
+def add_support(
+    dendrogram: Dendrogram, data: TrainingData, rng: np.random.Generator
+) -> None:
+    """Set the support of the splits of a dendrogram of all samples.
+
+    Parameters
+    ----------
+    dendrogram : Dendrogram
+        The tree, changed in place.
+    data : TrainingData
+        Samples and features.
+    rng : numpy Generator
+        Draws the folds that clusters are compared on.
+    """
+    splits, merges = _merges(dendrogram)
+    gain, error = split_support(data.features, dendrogram.labels, merges, rng)
+    dendrogram.support[splits] = gain
+    dendrogram.support_error[splits] = error
+
+
+def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the internal nodes, children before parents, and their children.
+
+    The children are numbered as in `scipy.cluster.hierarchy.linkage`.
+    """
+    nodes = tree.internal_nodes[::-1]
+    number = tree.leaf_label.copy()
+    number[nodes] = tree.n_leaves + np.arange(len(nodes))
+    children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
+    return nodes, number[children]
+
+
+def _find_interruption(estimator: BaseEstimator) -> Finding:
+    """Return what an interrupted fit has reached."""
+    asked = "" if estimator.n_clusters is None else f" of {estimator.n_clusters}"
+    return Finding(
+        "interruption",
+        f"Training was interrupted in phase {estimator.history_['phase'][-1]!r}, after "
+        f"{estimator.n_iter_} epochs in all. The model has {estimator.n_clusters_}"
+        f"{asked} clusters and can be used, but it may be far from converged.",
+        "Call fit again to train it to the end.",
+        numbers={"epochs": estimator.n_iter_, "clusters": estimator.n_clusters_},
+    )
+
+
+def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+    """Find an ELBO that is too low for a trained model."""
+    if LIKELIHOODS[data.likelihood].support == "counts":
+        # Log-probabilities of counts have no common scale.
+        return None
+    # Of standardized data.
+    loss = -(estimator.lower_bound_ + data.standardizer.log_det)
+    n_features = data.summary.n_features
+    if loss <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * n_features:
+        return None
+    return Finding(
+        "divergence",
+        f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
+        "sample, far below that of independent features.",
+        f"A learning_rate below {estimator.learning_rate:g} usually helps.",
+        numbers={"elbo": float(estimator.lower_bound_)},
+    )
+
+
+def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+    """Find values that would be more than half of the variance of their features."""
+    if not LIKELIHOODS[data.likelihood].standardize:
+        return None
+    summary = data.summary
+    if not summary.outliers:
+        return None
+    excess = [
+        np.abs((value.value - summary.mean[value.feature]) / summary.std[value.feature])
+        for value in summary.outliers
+    ]
+    low, high = _common_range(data)
+    outliers = [
+        value
+        for value, distance in zip(summary.outliers, excess, strict=True)
+        if distance > np.sqrt(summary.n_samples) and not low <= value.value <= high
+    ]
+    if not outliers:
+        return None
+    numbers = np.arange(estimator.n_features_in_, dtype=object)
+    names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
+    shown = "; ".join(
+        f"feature {names[value.feature]!r}, sample "
+        f"{value.sample}: {value.value:.6g}, clipped to [{value.low:.6g}, "
+        f"{value.high:.6g}]"
+        for value in outliers[:MAX_SHOWN_OUTLIERS]
+    )
+    more = len(outliers) - MAX_SHOWN_OUTLIERS
+    return Finding(
+        "outliers",
+        f"X has values far from all others of their features: {shown}"
+        f"{f'; and {more} more' if more > 0 else ''}.",
+        "Correct them, or scale X.",
+        numbers={"n_features": len(outliers)},
+    )
+
+
+def _common_range(data: TrainingData) -> tuple[float, float]:
+    """Return the bounds of all features together; (inf, -inf) if their units differ.
+
+    A value that is far from all others of its feature is no outlier if other features
+    of the same unit have such values, as pixels do.
+    """
+    low, high = data.summary.bounds.low, data.summary.bounds.high
+    is_bounded = np.isfinite(low)
+    if data.feature_map.kind not in COMMON_UNITS or not is_bounded.any():
+        return np.inf, -np.inf
+    return low[is_bounded].min(), high[is_bounded].max()
+
+
+def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
+    """Find splits that don't make held-out samples more probable."""
+    tree = estimator.dendrogram_
+    splits, merges = _merges(tree)
+    support, error = tree.support[splits], tree.support_error[splits]
+    n_supported = count_supported(merges, support, error)
+    if n_supported >= estimator.n_clusters_:
+        return None
+    nodes = np.flatnonzero(~tree.is_supported)
+    return Finding(
+        "unsupported splits",
+        f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
+        "clusters: the other splits don't increase the log-density of held-out "
+        "samples.",
+        "n_clusters=None estimates the number.",
+        tuple(nodes.tolist()),
+        {
+            "n_supported": int(n_supported),
+            "support": tuple(tree.support[nodes].tolist()),
+        },
+    )
+
+
+def _find_missing_clusters(
+    estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
+) -> Finding | None:
+    """Find that there are fewer clusters than asked for."""
+    if estimator.n_clusters_ >= estimator.n_clusters:
+        return None
+    min_samples = options.min_samples(len(data.samples))
+    few = "without" if min_samples == 1 else f"with fewer than {min_samples}"
+    return Finding(
+        "missing clusters",
+        f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
+        f"n_clusters ({estimator.n_clusters}). Leaves {few} samples (min_cluster_size) "
+        "were pruned, or could not be split.",
+        f"Possible causes: {_causes(estimator, data)}.",
+        numbers={"n_clusters": estimator.n_clusters_, "min_samples": int(min_samples)},
+    )
+
+
+def _causes(estimator: BaseEstimator, data: TrainingData) -> str:
+    """Return the possible causes of missing clusters, the likely ones first."""
+    causes = []
+    n_train, depth = len(data.train), estimator.max_depth
+    if depth is not None and estimator.n_clusters > 2**depth:
+        causes.append(f"max_depth={depth} has room for {2**depth} leaves")
+    if estimator.hidden_dim < MIN_HIDDEN_DIM:
+        causes.append(f"hidden_dim={estimator.hidden_dim} is small")
+    if n_train < MIN_SAMPLES_PER_CLUSTER * estimator.n_clusters:
+        held_out = ", without the validation_fraction" * estimator.early_stopping
+        causes.append(f"there are only {n_train} training samples{held_out}")
+    causes.append("X has duplicates or outliers")
+    if data.likelihood == "bernoulli":
+        causes.append("most values of X are tiny (set likelihood='gaussian')")
+    return "; ".join(causes)

@@ -1,0 +1,181 @@
+"""Structure of a binary tree, and its cuts, as arrays over the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "children_of",
+    "depths_of",
+    "highest_first",
+    "label_leaves",
+    "layer_tree",
+    "leaves_below",
+    "number_in_order",
+    "salient_cuts",
+    "sum_below",
+]
+
+SALIENCE_RATIO = 1.6
+"""A cut is compared with cuts into up to so many times more, or fewer, clusters."""
+
+Ints = NDArray[np.int64]
+
+
+def children_of(parent: Ints) -> tuple[Ints, Ints]:
+    """Return the children of each node, (n_nodes,) each; -1 for leaves.
+
+    Raises
+    ------
+    ValueError
+        If the parents do not describe a binary tree, numbered breadth first.
+    """
+    if len(parent) == 0 or parent[0] != -1 or (np.diff(parent) < 0).any():
+        raise ValueError(
+            "parent must start with -1, the root's, and be non-decreasing, "
+            f"got {parent.tolist()}."
+        )
+    if (parent[1:] >= np.arange(1, len(parent))).any() or (parent[1:] < 0).any():
+        raise ValueError(
+            f"each parent must come before its children, got {parent.tolist()}."
+        )
+    if not np.isin(np.bincount(parent[1:], minlength=1), (0, 2)).all():
+        raise ValueError(
+            f"every node must have two children or none, got {parent.tolist()}."
+        )
+    children_left = np.full(len(parent), -1)
+    children_right = np.full(len(parent), -1)
+    left, right = np.arange(1, len(parent), 2), np.arange(2, len(parent), 2)
+    children_left[parent[left]] = left
+    children_right[parent[right]] = right
+    return children_left, children_right
+
+
+def depths_of(parent: Ints) -> Ints:
+    """Return the number of edges between each node and the root, (n_nodes,)."""
+    depth = np.zeros(len(parent), dtype=np.int64)
+    for node in range(1, len(parent)):
+        depth[node] = depth[parent[node]] + 1
+    return depth
+
+
+def label_leaves(children_left: Ints, children_right: Ints) -> Ints:
+    """Label the leaves from left to right, (n_nodes,); -1 for other nodes."""
+    leaf_label = np.full(len(children_left), -1)
+    stack, label = [0], 0
+    while stack:
+        node = stack.pop()
+        if children_left[node] < 0:
+            leaf_label[node] = label
+            label += 1
+        else:
+            stack += [children_right[node], children_left[node]]
+    return leaf_label
+
+
+def leaves_below(parent: Ints, leaves: Ints) -> NDArray[np.bool_]:
+    """Return which leaves are below each node, (n_nodes, n_leaves).
+
+    Parameters
+    ----------
+    parent : ndarray of int of shape (n_nodes,)
+        Parent of each node, with a smaller number.
+    leaves : ndarray of int of shape (n_leaves,)
+        Node of each leaf label.
+
+    Examples
+    --------
+    >>> leaves_below(np.array([-1, 0, 0]), np.array([1, 2])).astype(int)
+    array([[1, 1],
+           [1, 0],
+           [0, 1]])
+    """
+    return sum_below(parent, leaves, np.eye(len(leaves), dtype=bool))
+
+
+def sum_below(parent: Ints, leaves: Ints, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the sum over the leaves below each node, (n_nodes, ...).
+
+    Parameters
+    ----------
+    parent, leaves : ndarray of int
+        The tree, as for `leaves_below`.
+    values : ndarray of shape (n_leaves, ...)
+        Value of each leaf.
+
+    Examples
+    --------
+    >>> sum_below(np.array([-1, 0, 0]), np.array([1, 2]), np.array([5, 2]))
+    array([7, 5, 2])
+    """
+    total = np.zeros((len(parent), *values.shape[1:]), dtype=values.dtype)
+    total[leaves] = values
+    for node in range(len(parent) - 1, 0, -1):
+        total[parent[node]] += total[node]
+    return total
+
+
+def highest_first(height: NDArray[np.float64], leaf_label: Ints) -> Ints:
+    """Return the internal nodes by decreasing height, lower numbers first among equals.
+
+    The highest ones are the splits of a cut.
+    """
+    internal = np.flatnonzero(leaf_label < 0)
+    return internal[np.argsort(-height[internal], kind="stable")]
+
+
+def number_in_order(values: Ints) -> Ints:
+    """Replace values by 0, 1, ... in the order in which they first appear."""
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def salient_cuts(height: NDArray[np.float64], is_supported: NDArray[np.bool_]) -> Ints:
+    """Return the numbers of clusters of the cuts that stand out, in increasing order.
+
+    They are the cuts of large persistence, and the finest supported cut.
+
+    Parameters
+    ----------
+    height : ndarray of shape (n_leaves - 1,)
+        Heights of the merges, highest first.
+    is_supported : ndarray of bool of shape (n_leaves - 1,)
+        Whether each split may be the finest of a cut.
+    """
+    # Range of heights at which the tree is cut into 2, 3, ... clusters.
+    persistence = height - np.append(height[1:], 0.0)
+    n_clusters = np.arange(2, len(height) + 2)
+    is_salient = is_supported & (persistence > 0)
+    for i, k in enumerate(n_clusters):
+        is_near = (k < SALIENCE_RATIO * n_clusters) & (n_clusters < SALIENCE_RATIO * k)
+        is_salient[i] &= persistence[i] >= persistence[is_near].max()
+    is_salient[np.flatnonzero(is_supported)[-1:]] = True
+    return n_clusters[is_salient]
+
+
+def layer_tree(layers: Sequence[Ints]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Return the children of each cluster of nested clusterings.
+
+    Parameters
+    ----------
+    layers : sequence of ndarray of int of shape (n_items,)
+        Clusters of the items, from the finest layer to the coarsest.
+
+    Returns
+    -------
+    tree : dict
+        From (layer, cluster) to the clusters of the layer below, from left to right.
+        The root is cluster 0 of one more layer.
+    """
+    root = np.zeros_like(layers[0])
+    tree: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for layer, (fine, coarse) in enumerate(
+        zip(layers, [*layers[1:], root], strict=True)
+    ):
+        for child, parent in np.unique(np.stack([fine, coarse]), axis=1).T.tolist():
+            tree.setdefault((layer + 1, parent), []).append((layer, child))
+    return tree

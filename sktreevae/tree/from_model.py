@@ -1,0 +1,169 @@
+"""From a trained model and data to a dendrogram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import sum_below
+from .dendrogram import Dendrogram
+
+if TYPE_CHECKING:
+    from ..data import TrainingData
+    from ..model import Topology, TreeVAE
+
+__all__ = [
+    "build_dendrogram",
+    "contract",
+    "cut_proba",
+    "leaf_statistics",
+    "update_dendrogram",
+]
+
+
+def leaf_statistics(
+    model: TreeVAE, data: TrainingData
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return statistics of samples at the leaves, in one pass over the features.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    data : TrainingData
+        Samples and features.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_leaves,)
+        Share of the probability mass at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    """
+    labels = np.empty(len(data.samples), dtype=np.int64)
+    weight = np.zeros(len(model.topology.leaves))
+    for rows in data.features.chunks():
+        log_proba = data.features.map(model.leaf_log_proba, rows)
+        labels[rows] = log_proba.argmax(1).numpy(force=True)
+        proba = log_proba.exp().numpy(force=True).astype(np.float64)
+        weight += proba.sum(axis=0)
+    return weight / len(labels), labels
+
+
+def build_dendrogram(
+    topology: Topology,
+    height: NDArray[np.float64],
+    leaf_weight: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> Dendrogram:
+    """Contract a tree to its leaves and splits.
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree; nodes with one child are contracted away.
+    height : ndarray of shape (n_nodes,)
+        Height of each node of the tree.
+    leaf_weight : ndarray of shape (n_leaves,)
+        Share of the probability mass at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    """
+    parent, nodes = contract(topology)
+    leaves = np.array([nodes.index(leaf) for leaf in topology.leaves])
+    weight = sum_below(np.array(parent), leaves, leaf_weight)
+    return Dendrogram(parent, height[nodes], labels, weight)
+
+
+def update_dendrogram(
+    old: Dendrogram,
+    n_old: int,
+    leaf_weight: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> Dendrogram:
+    """Return a dendrogram with the labels of new samples.
+
+    Weights become means over all samples. Heights and support stay.
+
+    Parameters
+    ----------
+    old : Dendrogram
+        The tree before.
+    n_old : int
+        Number of samples that its weights are means of.
+    leaf_weight : ndarray of shape (n_leaves,)
+        Share of the probability mass of the new samples at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each new sample.
+    """
+    n_new = len(labels)
+    mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
+    weight = sum_below(old.parent, old.leaves, mass / (n_old + n_new))
+    dendrogram = Dendrogram(old.parent, old.height, labels, weight)
+    dendrogram.support, dendrogram.support_error = old.support, old.support_error
+    return dendrogram
+
+
+def cut_proba(
+    dendrogram: Dendrogram,
+    leaf_log_proba: NDArray[np.floating],
+    n_clusters: int | None,
+) -> NDArray[np.float64]:
+    """Return the probabilities of the clusters of a cut.
+
+    The probability of a cluster is proportional to that of its most probable leaf, so
+    that cuts nest.
+
+    Parameters
+    ----------
+    dendrogram : Dendrogram
+        The tree.
+    leaf_log_proba : ndarray of shape (n_samples, n_leaves)
+        log P(l | x).
+    n_clusters : int or None
+        Number of clusters of the cut; all leaves if None.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_clusters)
+        Rows sum to 1.
+    """
+    starts = np.arange(dendrogram.n_leaves)
+    if n_clusters is not None:
+        # The leaves of a cluster have consecutive numbers.
+        starts = np.searchsorted(dendrogram.cut(n_clusters), np.arange(n_clusters))
+    # In float64, different log-probabilities keep their order.
+    proba = np.exp(leaf_log_proba.astype(np.float64))
+    proba = np.maximum.reduceat(proba, starts, axis=1)
+    return proba / proba.sum(axis=1, keepdims=True)
+
+
+def contract(topology: Topology) -> tuple[list[int], list[int]]:
+    """Drop nodes with one child.
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree.
+
+    Returns
+    -------
+    parent : list of int
+        Parent of each kept node, in breadth-first numbers of the kept nodes.
+    nodes : list of int
+        Number of each kept node in the topology.
+    """
+
+    def skip(node: int) -> int:
+        while len(topology.children[node]) == 1:
+            (node,) = topology.children[node]
+        return node
+
+    parent, nodes = [-1], [skip(0)]
+    for position, node in enumerate(nodes):  # grows: a queue
+        for child in topology.children[node]:
+            parent.append(position)
+            nodes.append(skip(child))
+    return parent, nodes

@@ -1,0 +1,1 @@
+"""Random numbers, threads, devices, caches, validation: what knows no model."""

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA
+
+from sktreevae.data.kinds.units import column_resolutions, standardization_gain
+
+from .test_kinds import map_of
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.integers(0, 99))
+def test_resolutions_scale_with_the_unit(factor, offset, seed):
+    rng = np.random.default_rng(seed)
+    X = 0.1 * rng.integers(0, 60, (100, 2)) * [1, 3]
+    expected = column_resolutions(X)
+    np.testing.assert_allclose(expected, [0.1, 0.3])
+    actual = column_resolutions(factor * X + offset)
+    np.testing.assert_allclose(actual, factor * expected, rtol=1e-6)
+
+
+def test_a_few_values_of_more_digits_do_not_change_the_resolution(rng):
+    X = 0.1 * rng.integers(0, 60, (200, 1))
+    X[:3, 0] += 0.0123
+    assert column_resolutions(X) == pytest.approx(0.1)
+
+
+def test_continuous_and_constant_columns_have_no_resolution(rng):
+    X = np.column_stack([rng.standard_normal(300), np.ones(300)])
+    assert np.isnan(column_resolutions(X)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_measurements_have_a_resolution(dtype):
+    X = load_iris().data.astype(dtype)
+    np.testing.assert_allclose(column_resolutions(X), 0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
+def test_columns_of_different_units_gain_by_standardization(load, rng):
+    assert standardization_gain(load().data, rng) > 0.2
+
+
+def test_columns_of_one_unit_do_not_gain_by_standardization(rng):
+    assert standardization_gain(load_digits().data[:1000], rng) < 0.02
+    assert standardization_gain(load_iris().data, rng) < 0
+    components = PCA(30).fit_transform(load_digits().data[:1000])
+    assert standardization_gain(components, rng) < -0.025
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine])
+@pytest.mark.parametrize("factor", [0.1, 10.0, 2.54])
+def test_the_unit_of_a_column_does_not_matter(load, factor):
+    X = load().data
+    expected = map_of(X)[1]
+    for column in range(X.shape[1]):
+        other = X.copy()
+        other[:, column] *= factor
+        np.testing.assert_allclose(map_of(other)[1], expected, atol=1e-4)
+
+
+def test_the_spread_of_continuous_columns_does_not_matter(rng):
+    X = rng.standard_normal((300, 2))
+    expected = map_of(X)[1]
+    np.testing.assert_allclose(map_of(X * [1.0, 1e4])[1], expected, atol=1e-4)

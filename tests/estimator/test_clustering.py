@@ -1,0 +1,1226 @@
+import copy
+import functools
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from scipy.cluster.hierarchy import is_valid_linkage
+from sklearn.base import clone
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.datasets import load_digits, load_iris, make_blobs
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from torch import nn
+
+from sktreevae import TreeVAEClustering
+from sktreevae.data import TrainingData
+from sktreevae.estimator.parameters import training_options
+from sktreevae.graph import GraphOptions
+from sktreevae.metrics import dendrogram_purity
+from sktreevae.model import LIKELIHOODS
+from sktreevae.training import GrowthOptions
+
+QUICK = {"max_iter": 8, "hidden_dim": 16, "random_state": 0}
+COUNT_LIKELIHOODS = [
+    name for name, kind in LIKELIHOODS.items() if kind.support == "counts"
+]
+METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:300], y[:300]
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    return TreeVAEClustering(n_clusters=6, random_state=0).fit(digits[0])
+
+
+@pytest.fixture(scope="module")
+def fitted_blobs(blobs):
+    return TreeVAEClustering(4, **QUICK).fit(blobs[0])
+
+
+@pytest.fixture
+def blob_model(fitted_blobs):
+    return copy.deepcopy(fitted_blobs)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
+    return make_blobs(200, centers=centers, cluster_std=0.5, random_state=0)
+
+
+# What it finds
+
+
+def test_finds_blobs_and_how_they_nest(blobs):
+    X, y = blobs
+    model = TreeVAEClustering(n_clusters=4, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert adjusted_rand_score(y // 2, model.predict(X, n_clusters=2)) == 1.0
+    assert dendrogram_purity(y // 2, model) == 1.0
+
+
+@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
+def test_every_criterion_finds_the_blobs(blobs, criterion):
+    X, y = blobs
+    model = TreeVAEClustering(4, split_criterion=criterion, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_max_depth_limits_the_tree(digits):
+    with pytest.warns(ConvergenceWarning, match="max_depth"):
+        model = TreeVAEClustering(8, max_depth=2, **QUICK).fit(digits[0])
+    assert model.dendrogram_.depth.max() <= 2
+    assert model.n_clusters_ <= 4
+
+
+@pytest.mark.parametrize("size", [0.1, 30])
+def test_min_cluster_size_holds_for_every_cluster(digits, size):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = TreeVAEClustering(8, min_cluster_size=size, **QUICK).fit(digits[0])
+    assert np.bincount(model.labels_).min() >= 30
+
+
+def test_small_clusters_are_kept_by_default():
+    sizes = [7] + [111] * 9
+    X, y = make_blobs(sizes, n_features=10, random_state=0)
+    model = TreeVAEClustering(10, **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    with pytest.warns(
+        ConvergenceWarning, match=r"fewer than 10 samples \(min_cluster_size"
+    ):
+        model = TreeVAEClustering(10, min_cluster_size=0.01, **QUICK).fit(X)
+    assert model.n_clusters_ == 9
+
+
+def test_iris_setosa_is_a_subtree():
+    X, y = load_iris(return_X_y=True)
+    model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    assert adjusted_rand_score(y == 0, model.predict(X, n_clusters=2)) == 1.0
+
+
+# Invariants
+
+
+def test_prediction_on_training_data_is_labels(model, digits):
+    assert (model.predict(digits[0]) == model.labels_).all()
+    assert sorted(set(model.labels_)) == list(range(model.n_clusters_))
+
+
+@pytest.mark.parametrize("n_clusters", [None, 1, 2, 3, 4, 5, 6])
+def test_probabilities_sum_to_one_and_argmax_to_predict(model, digits, n_clusters):
+    proba = model.predict_proba(digits[0], n_clusters=n_clusters)
+    assert proba.shape == (300, n_clusters or 6)
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    labels = model.predict(digits[0], n_clusters=n_clusters)
+    assert (proba.argmax(axis=1) == labels).all()
+
+
+def test_cuts_nest(model, digits):
+    # Uncertain samples too: noise, far from the data.
+    noise = np.random.default_rng(0).normal(8.0, 20.0, (500, 64))
+    X = np.vstack([digits[0], noise])
+    finer = model.predict(X)
+    for n_clusters in range(5, 0, -1):
+        coarser = model.predict(X, n_clusters=n_clusters)
+        for cluster in np.unique(finer):
+            assert len(set(coarser[finer == cluster])) == 1
+        finer = coarser
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_output_has_the_float_type_of_the_input(model, digits, method, dtype):
+    assert getattr(model, method)(digits[0].astype(dtype)).dtype == dtype
+
+
+def test_same_seed_gives_the_same_bits(digits):
+    one, two = (TreeVAEClustering(3, **QUICK).fit(digits[0]) for _ in range(2))
+    assert np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+    np.testing.assert_equal(one.history_, two.history_)
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_parallel_fits_give_the_same_bits(digits, backend):
+
+    def embed():
+        return TreeVAEClustering(3, **QUICK).fit(digits[0]).transform(digits[0])
+
+    with (
+        joblib.parallel_config(backend, n_jobs=2, inner_max_num_threads=1)
+        if (backend == "loky")
+        else joblib.parallel_config(backend, n_jobs=2)
+    ):
+        results = joblib.Parallel()(joblib.delayed(embed)() for _ in range(2))
+    expected = embed()
+    assert all(np.array_equal(result, expected) for result in results)
+
+
+def test_other_seed_gives_another_model(digits):
+    one = TreeVAEClustering(3, **QUICK).fit(digits[0])
+    two = TreeVAEClustering(3, **{**QUICK, "random_state": 1}).fit(digits[0])
+    assert not np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+
+
+def test_global_random_states_stay_as_they_are(digits):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0])
+    model.sample(3)
+    model.score(digits[0])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_fit_does_not_change_its_input(digits):
+    X = digits[0].copy()
+    TreeVAEClustering(2, **QUICK).fit(X)
+    assert np.array_equal(X, digits[0])
+
+
+@pytest.fixture(scope="module")
+def gaussian_score(blobs):
+    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 30}
+    return TreeVAEClustering(4, **settings).fit(blobs[0]).score(blobs[0])
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-3, 1e3, 1e30])
+def test_units_do_not_matter(blobs, gaussian_score, factor):
+    X, y = blobs
+    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 30}
+    model = TreeVAEClustering(4, **settings).fit(X * factor)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert np.isfinite(model.sample(5)[0]).all()
+    shift = model.score(X * factor) - gaussian_score
+    assert shift == pytest.approx(-2 * np.log(factor), abs=0.1)
+
+
+# Input
+
+
+def test_sparse_input_is_dense_input(digits):
+    X = digits[0]
+    dense = TreeVAEClustering(3, **QUICK).fit(X)
+    model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
+    for method in ("predict", "transform", "score_samples", "reconstruct"):
+        expected = getattr(dense, method)(X)
+        for make in (sparse.csr_array, sparse.csc_matrix):
+            actual = getattr(model, method)(make(X))
+            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_probabilities_of_sparse_input_are_refused(model, digits):
+    with pytest.raises(TypeError, match=r"no sparse input.*toarray"):
+        model.predict_proba(sparse.csr_array(digits[0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+def test_memory_mapped_input_gives_the_same_model(digits, dtype, tmp_path):
+    X = digits[0].astype(dtype)
+    path = tmp_path / "X.npy"
+    np.save(path, X)
+    mapped = np.load(path, mmap_mode="r")
+    model = TreeVAEClustering(2, **{**QUICK, "max_iter": 1}).fit(mapped)
+    assert (model.predict(mapped) == model.labels_).all()
+    in_memory = TreeVAEClustering(2, **{**QUICK, "max_iter": 1}).fit(X)
+    assert np.array_equal(model.transform(X), in_memory.transform(X))
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8, np.float16])
+def test_numbers_of_every_kind_are_taken(digits, dtype):
+    X = (digits[0] > 8).astype(dtype)
+    model = TreeVAEClustering(2, **QUICK).fit(X)
+    assert model.transform(X).dtype == np.float64
+
+
+def test_likelihood_follows_the_range(digits):
+    X = digits[0]
+    for data, expected in [(X, "gaussian"), (X / 16, "bernoulli")]:
+        model = TreeVAEClustering(2, **QUICK).fit(data)
+        assert model.likelihood_ == expected
+        sparse_model = TreeVAEClustering(2, **QUICK).fit(sparse.csr_array(data))
+        assert sparse_model.likelihood_ == expected
+
+
+def test_bernoulli_likelihood_needs_the_unit_interval(digits):
+    with pytest.raises(ValueError, match="needs values between 0 and 1"):
+        TreeVAEClustering(likelihood="bernoulli").fit(digits[0])
+
+
+def test_bernoulli_models_refuse_data_outside_the_unit_interval(digits):
+    X = digits[0][:100] / 16
+    model = TreeVAEClustering(2, **QUICK).fit(X)
+    for method in [*METHODS, "log_likelihood", "partial_fit"]:
+        for outside in (100 * X, X + 5):
+            with pytest.raises(ValueError, match="likelihood='bernoulli' needs values"):
+                getattr(model, method)(outside)
+
+
+def test_folds_of_scaled_data_have_scores_in_one_unit():
+    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
+    model = make_pipeline(MinMaxScaler(), TreeVAEClustering(4, **QUICK))
+    with pytest.warns(UserWarning, match="outside .* They are clipped"):
+        scores = cross_val_score(model, X, cv=3)
+    # Log-probabilities are negative, and one fold is like the other.
+    assert (scores < 0).all()
+    assert np.ptp(scores) < 2
+
+
+def test_rounding_of_a_scaler_does_not_decide_the_likelihood():
+    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
+    model = make_pipeline(MinMaxScaler(), TreeVAEClustering(4, **QUICK))
+    assert MinMaxScaler().fit_transform(X[100:]).max() > 1
+    model.fit(X[100:])
+    assert model[-1].likelihood_ == "bernoulli"
+    assert np.isfinite(model.score(X[100:]))
+    # A later batch may be rounded as well.
+    scaled = np.clip(model[0].transform(X[:100]), 0, 1)
+    model[-1].partial_fit(scaled * (1 + 2.3e-16))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([[0.0, np.nan], [1.0, 2.0]], "contains NaN"),
+        ([[0.0, np.inf], [1.0, 2.0]], "contains infinity"),
+        (np.empty((0, 3)), r"0 sample\(s\)"),
+        (np.empty((3, 0)), r"0 feature\(s\)"),
+        ([1.0, 2.0, 3.0], "Expected 2D array"),
+        (np.zeros((2, 2, 2)), "dim 3"),
+        ([["a", "b"], ["c", "d"]], "could not convert|Unable to convert"),
+        (np.array([[1 + 1j, 2.0], [3.0, 4.0]]), "Complex data not supported"),
+        (np.array([[{}, 2.0], [3.0, 4.0]], dtype=object), "float"),
+        ([[1e200, 0.0], [-1e200, 1.0]], "too large"),
+    ],
+)
+def test_bad_data_is_refused_before_training(X, message, monkeypatch):
+    monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
+    with pytest.raises((ValueError, TypeError), match=message):
+        TreeVAEClustering(n_clusters=2).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        ("n_clusters", [0, -1, 2.5, "a", True]),
+        ("growth", ["kmeans", None, 1]),
+        (
+            "image_shape",
+            [8, (8,), (8, 7), (8, 8, 0), (8, 8, 1, 1), (3, 8), (8.0, 8), "8x8"],
+        ),
+        ("encoder", ["vit", None, 1]),
+        ("decoder", ["vit", None, 1]),
+        ("max_depth", [-1, 1.5, "a"]),
+        ("split_criterion", ["size", None]),
+        ("min_cluster_size", [-0.1, 0.5, "a", np.nan]),
+        ("likelihood", ["laplace", None]),
+        ("views", ["images", "", 1, ("image",), True]),
+        ("contrastive_weight", [-1.0, np.inf, np.nan, "a", None, True]),
+        ("temperature", [0.0, -1.0, np.inf, np.nan, "a", None]),
+        ("latent_dim", [0, 1.5]),
+        ("hidden_dim", [0, 1, "a"]),
+        ("max_iter", [0, 2.5, "all"]),
+        ("batch_size", [0, None]),
+        ("learning_rate", [0.0, -1.0, np.inf, np.nan]),
+        ("weight_decay", [-1.0]),
+        ("early_stopping", [1, "yes", None]),
+        ("validation_fraction", [0.0, 1.0]),
+        ("memory", [3, True]),
+        ("random_state", [-1, "a", 1.5]),
+        ("verbose", [-1, "a"]),
+        ("device", [0, 1.5]),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(digits, parameter, values):
+    for value in values:
+        model = TreeVAEClustering(**{parameter: value})
+        for error in (ValueError, TypeError):
+            with pytest.raises(
+                error, match=f"'{parameter}' parameter.*must be"
+            ) as info:
+                model.fit(digits[0])
+            assert f"Got {value!r} instead" in str(info.value)
+
+
+def test_every_parameter_is_checked():
+    assert set(TreeVAEClustering._allowed) == set(TreeVAEClustering().get_params())
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
+def test_missing_devices_are_refused(digits, device):
+    with pytest.raises(ValueError, match="'device' parameter must name"):
+        TreeVAEClustering(device=device).fit(digits[0])
+
+
+def test_more_clusters_than_samples_are_refused():
+    with pytest.raises(ValueError, match=r"n_samples=3 should be >= n_clusters=8"):
+        TreeVAEClustering().fit(np.eye(3))
+
+
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
+def test_other_features_are_refused(model, method):
+    with pytest.raises(ValueError, match="X has 3 features, but TreeVAE"):
+        getattr(model, method)(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("method", [*METHODS, "score", "log_likelihood"])
+def test_unfitted_use_is_refused(method):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(TreeVAEClustering(), method)(np.zeros((2, 3)))
+
+
+def test_unfitted_trees_are_refused():
+    with pytest.raises(NotFittedError):
+        TreeVAEClustering().sample()
+    for attribute in ("children_", "distances_", "n_leaves_", "dendrogram_"):
+        assert not hasattr(TreeVAEClustering(), attribute)
+
+
+def test_the_number_of_clusters_is_found():
+    X, y = make_blobs(400, 5, centers=4, cluster_std=0.5, random_state=0)
+    model = TreeVAEClustering(None, **QUICK).fit(X)
+    assert model.n_clusters_ == 4
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
+def test_one_gaussian_is_one_cluster(growth, rng):
+    X = rng.standard_normal((300, 4))
+    assert TreeVAEClustering(None, growth=growth, **QUICK).fit(X).n_clusters_ == 1
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+def test_clusters_without_support_are_reported(growth, rng):
+    X = rng.standard_normal((300, 4))
+    with pytest.warns(UserWarning, match=r"support 1 of the 3 clusters.*n_clusters=N"):
+        TreeVAEClustering(3, growth=growth, **QUICK).fit(X)
+
+
+def test_clusters_with_support_are_not_reported():
+    X, _ = make_blobs(300, 5, centers=3, cluster_std=0.5, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TreeVAEClustering(3, **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("max_depth", [0, 1, 2])
+def test_guided_trees_have_a_largest_depth(digits, max_depth):
+    with pytest.warns(ConvergenceWarning, match=f"max_depth={max_depth} has room for"):
+        model = TreeVAEClustering(6, max_depth=max_depth, **QUICK).fit(digits[0])
+    assert model.n_clusters_ == 2**max_depth
+    assert model.dendrogram_.depth.max() == max_depth
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
+def test_numpy_integers_are_integers(digits, growth):
+    settings = {**QUICK, "growth": growth, "max_depth": np.int64(2)}
+    model = TreeVAEClustering(np.int64(3), **settings).fit(digits[0])
+    assert model.n_clusters_ == 3
+
+
+def test_images_are_clustered_by_their_gradients():
+    X, y = load_digits(return_X_y=True)
+    image = TreeVAEClustering(10, image_shape=(8, 8), **QUICK).fit(X)
+    plain = TreeVAEClustering(2, **QUICK).fit(X[:100])
+    assert image.module_.feature_map.kind == "image"
+    assert dendrogram_purity(y, image) > 0.78  # Ward: 0.77
+    assert plain.module_.feature_map.kind == "plain"
+    copy = pickle.loads(pickle.dumps(image))
+    assert np.array_equal(copy.predict_proba(X), image.predict_proba(X))
+
+
+def test_image_shape_must_fit_the_features(digits):
+    message = r"image_shape=\(8, 9\) means 72 features, but X has 64"
+    with pytest.raises(ValueError, match=message):
+        TreeVAEClustering(2, image_shape=(8, 9)).fit(digits[0])
+
+
+def test_text_is_clustered_without_being_made_dense(rng):
+    y = np.arange(300) % 3
+    share = rng.dirichlet(np.full(2000, 0.02), 3)
+    X = np.stack([rng.multinomial(30, share[k]) for k in y]).astype(float)
+    model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
+    assert model.module_.feature_map.kind == "text"
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+
+
+@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a"])
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_impossible_cuts_are_refused(model, digits, method, n_clusters):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
+        getattr(model, method)(digits[0], n_clusters=n_clusters)
+
+
+# Networks
+
+
+class Perceptron(nn.Sequential):
+    """A user's own network, with a buffer."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(nn.Linear(n_in, 12), nn.Tanh(), nn.Linear(12, n_out))
+        self.register_buffer("shift", torch.randn(n_out))
+
+    def forward(self, x):
+        return super().forward(x) + self.shift
+
+
+TINY = {**QUICK, "max_iter": 1, "batch_size": 64}
+IMAGES = {
+    "cnn": {"image_shape": (16, 16)},
+    "resnet": {"image_shape": (3, 16, 16)},
+    "user": {"image_shape": (16, 16), "encoder": Perceptron, "decoder": Perceptron},
+}
+
+
+def make_images(n_channels):
+    """Return 90 noisy images of three kinds, (90, channels, 16, 16), in [0, 1]."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    kinds = (rng.random((3, n_channels, 16, 16)) > 0.5).astype(float)
+    return np.clip(kinds[y] + 0.2 * rng.standard_normal((90, *kinds[0].shape)), 0, 1), y
+
+
+@pytest.fixture(scope="module", params=IMAGES)
+def image_model(request):
+    """Return a model of images with each kind of networks, and the images."""
+    settings = IMAGES[request.param]
+    X = make_images(3 if request.param == "resnet" else 1)[0].reshape(90, -1)
+    return TreeVAEClustering(3, **TINY, **settings).fit(X), X
+
+
+def test_images_of_every_kind_are_clustered(image_model):
+    model, _ = image_model
+    assert adjusted_rand_score(np.arange(90) % 3, model.labels_) == 1.0
+
+
+def test_auto_networks_depend_on_the_images(image_model):
+    model, _ = image_model
+    config = model.module_.config
+    if model.encoder == "auto":
+        expected = "resnet" if model.image_shape == (3, 16, 16) else "cnn"
+        assert config.encoder == config.decoder == expected
+    else:
+        assert isinstance(model.module_.encoder, Perceptron)
+
+
+def test_tables_and_small_images_have_perceptrons(model, digits):
+    small = TreeVAEClustering(2, image_shape=(8, 8), **TINY).fit(digits[0][:100])
+    for fitted in (model, small):
+        assert fitted.module_.encoder is None
+        assert isinstance(fitted.module_.top_down.decoders.readout, torch.nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "expected"), [(100, 256), (256_000, 256), (1_000_000, 1000)]
+)
+def test_automatic_steps_grow_with_the_samples(n_samples, expected):
+    cpu = torch.device("cpu")
+    options = training_options(TreeVAEClustering(), n_samples, cpu)
+    assert options.batch_size == expected
+    options = training_options(TreeVAEClustering(batch_size=7), n_samples, cpu)
+    assert options.batch_size == 7
+
+
+def test_a_network_can_be_chosen_by_name():
+    X = make_images(1)[0].reshape(90, -1)
+    settings = {"image_shape": (16, 16), "encoder": "resnet", "decoder": "mlp"}
+    module = TreeVAEClustering(2, **TINY, **settings).fit(X).module_
+    assert module.config.encoder == "resnet"
+    assert isinstance(module.top_down.decoders.readout, torch.nn.Linear)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
+def test_an_image_does_not_depend_on_those_beside_it(image_model, method):
+    model, X = image_model
+    arguments = (3,) if method == "log_likelihood" else ()
+    whole = getattr(model, method)(X, *arguments)
+    alone = np.concatenate([getattr(model, method)(X[[i]], *arguments) for i in (0, 7)])
+    # GPUs have other kernels for other sizes of a batch.
+    rtol = 0.0 if model.device_.type == "cpu" else 1e-3
+    np.testing.assert_allclose(alone, whole[[0, 7]], rtol=rtol)
+
+
+def test_models_of_images_survive_pickling(image_model):
+    model, X = image_model
+    twin = pickle.loads(pickle.dumps(model))
+    for method in METHODS:
+        assert np.array_equal(getattr(twin, method)(X), getattr(model, method)(X))
+    assert np.array_equal(twin.sample(4)[0], model.sample(4)[0])
+
+
+def test_images_are_fitted_in_threads_with_the_same_bits(image_model):
+    model, X = image_model
+    torch_state = torch.get_rng_state()
+    fits = joblib.Parallel(n_jobs=2, backend="threading")(
+        joblib.delayed(clone(model).fit)(X) for _ in range(2)
+    )
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    for fit in fits:
+        assert np.array_equal(fit.score_samples(X), model.score_samples(X))
+
+
+def test_another_seed_gives_a_user_other_weights():
+    X = make_images(1)[0].reshape(90, -1)
+    settings = {**TINY, **IMAGES["user"]}
+    one, two = (
+        TreeVAEClustering(1, **{**settings, "random_state": seed}).fit(X)
+        for seed in (0, 1)
+    )
+    assert not torch.equal(one.module_.encoder.shift, two.module_.encoder.shift)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_channels_first_and_last_give_the_same_clusters(n_channels):
+    images, _ = make_images(n_channels)
+    shapes = (n_channels, 16, 16), (16, 16, n_channels)
+    data = images, images.transpose(0, 2, 3, 1)
+    first, last = (
+        TreeVAEClustering(3, image_shape=shape, **TINY).fit(X.reshape(90, -1))
+        for shape, X in zip(shapes, data, strict=True)
+    )
+    assert adjusted_rand_score(first.labels_, last.labels_) == 1.0
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_iterative_growth_takes_all_networks(kind):
+    images, y = make_images(3 if kind == "resnet" else 1)
+    settings = {**TINY, **IMAGES[kind], "growth": "iterative", "max_iter": 20}
+    model = TreeVAEClustering(3, **settings).fit(images.reshape(90, -1))
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_pruned_models_keep_a_users_decoders():
+    X = make_images(1)[0].reshape(90, -1)
+    X = np.r_[X, 1.0 - X[:3]]
+    settings = {**TINY, **IMAGES["user"], "min_cluster_size": 0.1}
+    with pytest.warns(ConvergenceWarning, match="min_cluster_size"):
+        model = TreeVAEClustering(6, **settings).fit(X)
+    assert np.bincount(model.labels_).min() >= 9
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["cnn", "resnet"])
+def test_convolutions_need_the_shape_of_images(digits, name, kind, monkeypatch):
+    monkeypatch.setattr(TrainingData, "prepare", None)
+    message = f"{name}='{kind}' needs an image_shape, got None"
+    for error in (ValueError, TypeError):
+        with pytest.raises(error, match=message):
+            TreeVAEClustering(2, **{name: kind}).fit(digits[0])
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda n_in, n_out: None, "must return a torch.nn.Module, got None"),
+        (lambda n_in, n_out: nn.Linear(n_in, 1), r"to \(3, \d+\), got \(3, 1\)"),
+        (lambda n_in, n_out: nn.Linear(1, n_out), "but fails: mat1 and mat2 shapes"),
+        (
+            lambda n_in, n_out: nn.Sequential(nn.Linear(n_in, n_out), nn.Dropout()),
+            "batch normalization and dropout are not allowed",
+        ),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_before_training(
+    digits, name, make, message, monkeypatch
+):
+    monkeypatch.setattr(TrainingData, "prepare", None)
+    widths = r"\(64, 128\)" if name == "encoder" else r"\(8, 64\)"
+    with pytest.raises(ValueError, match=f"{name}{widths}.*{message}"):
+        TreeVAEClustering(2, **{name: make}).fit(digits[0])
+
+
+# Counts
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Counts of 100 genes in four groups, of cells sequenced to different depths."""
+    rng = np.random.default_rng(0)
+    share = rng.dirichlet(np.ones(100), 4)
+    y = np.arange(400) % 4
+    depth = rng.lognormal(np.log(1000.0), 0.7, (400, 1))
+    return rng.poisson(depth * share[y] * rng.gamma(3.0, 1 / 3, (400, 100))), y
+
+
+@pytest.fixture(scope="module")
+def count_models(cells):
+    return {
+        likelihood: TreeVAEClustering(4, likelihood=likelihood, random_state=0).fit(
+            cells[0][:300]
+        )
+        for likelihood in COUNT_LIKELIHOODS
+    }
+
+
+@pytest.fixture(params=COUNT_LIKELIHOODS)
+def count_model(count_models, request):
+    return count_models[request.param]
+
+
+def test_counts_of_any_depth_are_clustered(count_model, cells):
+    X, y = cells
+    assert adjusted_rand_score(y, count_model.predict(X)) == 1.0
+    assert adjusted_rand_score(y[300:], count_model.predict(5 * X[300:])) == 1.0
+
+
+def test_scores_of_counts_are_log_probabilities(count_model, cells):
+    score = count_model.score_samples(cells[0])
+    assert np.isfinite(score).all()
+    assert (score < 0).all()
+
+
+def test_dispersed_counts_are_more_probable_with_a_dispersion(count_models, cells):
+    score = {name: model.score(cells[0][300:]) for name, model in count_models.items()}
+    assert score["negative_binomial"] > score["poisson"] + 100
+
+
+def test_samples_of_counts_are_counts(count_model, cells):
+    X, labels = count_model.sample(500)
+    assert ((X >= 0) & (X == np.floor(X))).all()
+    assert X.sum(axis=1).mean() == pytest.approx(cells[0].sum(axis=1).mean(), rel=0.2)
+    assert set(labels) == {0, 1, 2, 3}
+
+
+def test_sparse_counts_are_as_dense_ones(count_model, cells):
+    X = cells[0][:300]
+    sparse_model = clone(count_model).fit(sparse.csr_array(X))
+    assert adjusted_rand_score(sparse_model.labels_, count_model.labels_) == 1.0
+    np.testing.assert_array_equal(
+        count_model.predict(sparse.csr_array(X)), count_model.labels_
+    )
+
+
+@pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
+def test_huge_counts_and_empty_rows_and_columns_are_fitted(likelihood, cells):
+    X = np.pad(cells[0], ((0, 3), (0, 2)))
+    X[:, 0] *= 1_000_000 // X[:, 0].max()
+    model = TreeVAEClustering(4, likelihood=likelihood, **QUICK).fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
+    assert np.isfinite(model.sample(50)[0]).all()
+
+
+def test_few_counts_are_clustered_by_their_sizes(rng):
+    y = np.arange(200) % 2
+    X = rng.poisson(np.array([[3.0, 5.0], [30.0, 50.0]])[y])
+    model = TreeVAEClustering(2, likelihood="poisson", **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
+def test_count_likelihoods_need_counts(digits):
+    with pytest.raises(ValueError, match="needs counts, .* but X has the value 0"):
+        TreeVAEClustering(likelihood="poisson").fit(digits[0] / 16)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
+def test_negative_counts_are_refused(count_model, cells, method):
+    X = cells[0][:3].copy()
+    X[1, 2] = -1
+    message = f"likelihood='{count_model.likelihood}' needs counts.*value -1"
+    with pytest.raises(ValueError, match=message):
+        getattr(count_model, method)(X)
+
+
+# Images
+
+
+@pytest.mark.parametrize("shape", [(60, 8, 8), (60, 8, 8, 1)])
+def test_images_need_not_be_flattened(digits, shape):
+    X = digits[0][:60]
+    model = TreeVAEClustering(2, image_shape=(8, 8), **QUICK).fit(X)
+    same = TreeVAEClustering(2, image_shape=(8, 8), **QUICK).fit(X.reshape(shape))
+    assert np.array_equal(model.labels_, same.labels_)
+    assert same.n_features_in_ == 64
+    for method in METHODS:
+        expected = getattr(model, method)(X)
+        assert np.array_equal(getattr(same, method)(X.reshape(shape)), expected)
+
+
+def test_images_of_another_shape_are_refused():
+    model = TreeVAEClustering(2, image_shape=(16, 8, 3))
+    with pytest.raises(ValueError, match=r"images of shape \(3, 16, 8\), but image_sh"):
+        model.fit(np.zeros((10, 3, 16, 8)))
+
+
+# Views
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_views_may_have_another_type(blobs, dtype):
+    model = TreeVAEClustering(4, views=lambda x, _: x.to(dtype), **QUICK).fit(blobs[0])
+    assert np.isfinite(model.history_["contrast"]).all()
+
+
+# Valid, if degenerate
+
+
+def test_extreme_samples_have_clusters_and_scores():
+    X = make_images(1)[0].reshape(90, -1)
+    model = TreeVAEClustering(
+        3, likelihood="gaussian", image_shape=(16, 16), **TINY
+    ).fit(X)
+    for value in (1e20, -1e30, 1e200):
+        far = np.full((2, 256), value)
+        for method in METHODS:
+            assert np.isfinite(getattr(model, method)(far)).all(), (method, value)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_constant_data_is_one_cluster(likelihood):
+    with pytest.warns(ConvergenceWarning, match=r"clusters found \(1\).*duplicates"):
+        model = TreeVAEClustering(4, likelihood=likelihood, **QUICK).fit(
+            np.ones((30, 3))
+        )
+    assert (model.labels_ == 0).all()
+    assert np.isfinite(model.score(np.ones((30, 3))))
+    assert model.linkage_matrix_.shape == (0, 4)
+
+
+def test_duplicate_rows_are_one_cluster_each():
+    X = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]], 20, axis=0)
+    with pytest.warns(ConvergenceWarning, match=r"clusters found \(3\)"):
+        model = TreeVAEClustering(5, random_state=0).fit(X)
+    assert adjusted_rand_score(np.repeat([0, 1, 2], 20), model.labels_) == 1.0
+
+
+def test_tiny_values_taken_for_probabilities_are_warned_of(blobs):
+    X = np.abs(blobs[0]) * 1e-30
+    with pytest.warns(ConvergenceWarning, match="set likelihood='gaussian'"):
+        TreeVAEClustering(4, random_state=0).fit(X)
+    model = TreeVAEClustering(4, likelihood="gaussian", random_state=0).fit(X)
+    assert model.n_clusters_ == 4
+
+
+def test_a_constant_feature_does_no_harm(blobs):
+    X, y = blobs
+    X = np.column_stack([X, np.full(len(X), 7.0)])
+    model = TreeVAEClustering(4, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert model.sample(500)[0][:, 2].mean() == pytest.approx(7.0, abs=0.2)
+
+
+def test_one_sample_is_one_cluster():
+    model = TreeVAEClustering(1, **QUICK).fit([[1.0, 2.0]])
+    assert model.labels_.tolist() == [0]
+    assert model.predict_proba([[3.0, 4.0]]).tolist() == [[1.0]]
+    assert model.children_.shape == (0, 2)
+
+
+def test_as_many_clusters_as_samples():
+    X = np.arange(4.0)[:, None] ** 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = TreeVAEClustering(4, **QUICK).fit(X)
+    assert 1 < model.n_clusters_ <= 4
+    assert (model.predict(X) == model.labels_).all()
+
+
+def test_many_duplicates_among_more_rows_than_landmarks(monkeypatch):
+    graph = GraphOptions(max_landmarks=300)
+    options = functools.partial(GrowthOptions, graph=graph)
+    monkeypatch.setattr("sktreevae.estimator.parameters.GrowthOptions", options)
+    X = np.zeros((600, 3))
+    X[:5] = 1.0
+    with pytest.warns(ConvergenceWarning, match="duplicates"):
+        model = TreeVAEClustering(2, min_cluster_size=0.01, **QUICK).fit(X)
+    assert model.n_clusters_ == 1
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_fits_in_every_mode_of_torch(blobs, mode):
+    with mode():
+        model = TreeVAEClustering(4, random_state=0).fit(blobs[0])
+    assert adjusted_rand_score(blobs[1], model.labels_) == 1.0
+
+
+def test_a_failed_fit_leaves_no_trace(blobs):
+    model = TreeVAEClustering(2, learning_rate=1e30, random_state=0)
+    before = vars(model).copy()
+    with pytest.raises(FloatingPointError, match="learning_rate below"):
+        model.fit(blobs[0])
+    with pytest.raises(NotFittedError):
+        model.predict(blobs[0])
+    assert vars(model) == before
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+STAGES = [
+    "clustering.fit_tree",
+    "_fitted_attributes.leaf_statistics",
+    "diagnostics.diagnose_fit",
+]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupted_refit_changes_nothing(blobs, blob_model, stage, monkeypatch):
+    model = blob_model
+    before = vars(model).copy()
+    monkeypatch.setattr(f"sktreevae.{stage}", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(np.random.default_rng(0).random((50, 5)))
+    assert vars(model) == before
+    assert np.array_equal(model.predict(blobs[0]), model.labels_)
+
+
+@pytest.mark.parametrize(
+    ("X", "settings"),
+    [
+        (np.zeros((2, 5)), {}),
+        (np.full((9, 5), np.nan), {}),
+        (np.full((9, 5), 0.5), {"likelihood": "poisson"}),
+        (np.zeros((9, 5)), {"learning_rate": -1}),
+    ],
+    ids=["rows", "values", "support", "parameters"],
+)
+def test_a_refused_refit_changes_nothing(blobs, blob_model, X, settings):
+    model = blob_model
+    before = {**vars(model), **settings}
+    with pytest.raises(ValueError, match="must be|should be|NaN|needs"):
+        model.set_params(**settings).fit(X)
+    assert vars(model) == before
+    assert model.n_features_in_ == 2
+    assert np.array_equal(model.set_params(**QUICK).predict(blobs[0]), model.labels_)
+
+
+def test_a_type_set_after_the_fit_does_not_matter(blobs, blob_model):
+    X, model = blobs[0], blob_model
+    expected = {method: getattr(model, method)(X) for method in METHODS}
+    torch.set_default_dtype(torch.float64)
+    try:
+        for method in METHODS:
+            assert np.array_equal(getattr(model, method)(X), expected[method])
+        model.sample(3)
+        model.log_likelihood(X[:3], 5)
+        twin = TreeVAEClustering(4, **QUICK).fit(X)
+        assert np.array_equal(twin.transform(X), expected["transform"])
+        pickle.loads(pickle.dumps(model)).partial_fit(X)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_large_learning_rate_is_named(blobs):
+    with pytest.warns(ConvergenceWarning, match="did not converge.*learning_rate be"):
+        TreeVAEClustering(4, learning_rate=10.0, random_state=0).fit(blobs[0])
+
+
+def test_a_small_hidden_dim_is_named():
+    X, _ = make_blobs(300, 6, centers=5, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="hidden_dim=3 is small"):
+        TreeVAEClustering(20, hidden_dim=3, random_state=0).fit(X)
+
+
+def test_a_width_that_holds_only_a_sign_is_refused():
+    with pytest.raises(ValueError, match=r"'hidden_dim' .* \[3, inf"):
+        TreeVAEClustering(2, hidden_dim=2).fit(np.eye(5))
+
+
+def test_a_large_validation_fraction_is_named(blobs):
+    settings = {"early_stopping": True, "validation_fraction": 0.97}
+    with pytest.warns(ConvergenceWarning, match="only 6 training.*validation_fraction"):
+        TreeVAEClustering(6, hidden_dim=3, random_state=0, **settings).fit(blobs[0])
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
+@pytest.mark.parametrize("n_clusters", [1, None])
+def test_one_cluster_trains_in_bfloat16(growth, n_clusters):
+    settings = {**QUICK, "growth": growth, "precision": "bfloat16"}
+    model = TreeVAEClustering(n_clusters, **settings).fit(np.ones((20, 3)))
+    assert model.n_clusters_ == 1
+
+
+def test_links_of_the_html_page_are_those_of_this_package(model):
+    assert "scikit-learn.org/" not in model._repr_html_().replace("sklearn/issues", "")
+
+
+def test_repeated_entries_of_sparse_input_are_summed():
+    X = sparse.csr_array(
+        (np.full(80, 0.6), np.zeros(80, dtype=int), np.arange(0, 81, 2)), shape=(40, 2)
+    )
+    with pytest.warns(ConvergenceWarning):
+        model = TreeVAEClustering(2, **QUICK).fit(X)
+    assert model.likelihood_ == "gaussian"
+    assert X.nnz == 80  # not in place
+
+
+def test_one_feature():
+    X = np.r_[np.linspace(0, 1, 30), np.linspace(9, 10, 30)][:, None]
+    model = TreeVAEClustering(2, random_state=0).fit(X)
+    assert adjusted_rand_score(X[:, 0] > 5, model.labels_) == 1.0
+
+
+# Attributes
+
+
+def test_trees_over_clusters_and_samples_are_valid(model):
+    assert is_valid_linkage(model.linkage_matrix_)
+    n = len(model.labels_)
+    reference = AgglomerativeClustering(compute_distances=True).fit(np.eye(n))
+    for attribute in ("children_", "distances_", "n_leaves_"):
+        ours, theirs = getattr(model, attribute), getattr(reference, attribute)
+        assert np.shape(ours) == np.shape(theirs)
+    assert sorted(model.children_.ravel()) == list(range(2 * n - 2))
+    assert (np.diff(model.distances_) >= 0).all()
+    assert (model.distances_ > 0).sum() == model.n_clusters_ - 1
+
+
+def test_choices_of_the_fit_are_visible():
+    X, _ = make_blobs(200, 5, centers=4, cluster_std=0.5, random_state=0)
+    choices = TreeVAEClustering(None, **QUICK).fit(X).choices_
+    assert choices["features"] == "plain"
+    assert choices["n_features"] == 5
+    assert choices["n_clusters"] == 4
+    assert choices["n_neighbors"] == 8
+    costs = choices["partition_costs"]
+    assert costs[choices["partition"]] == min(costs.values())
+
+
+def test_choices_of_the_iterative_growth_are_the_features():
+    X, _ = make_blobs(60, 2, centers=2, random_state=0)
+    choices = TreeVAEClustering(2, growth="iterative", **QUICK).fit(X).choices_
+    assert choices == {"features": "plain", "n_features": 2, "n_clusters": 2}
+
+
+def test_embeddings_are_refined_as_round_clusters(rng):
+    y = np.arange(300) % 3
+    X = rng.standard_normal((300, 100)) + 4 * np.eye(3, 100)[y]
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    model = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float16))
+    assert model.choices_["features"] == "directions"
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+
+
+def test_heights_and_weights_describe_the_clusters(model, digits):
+    tree = model.dendrogram_
+    assert tree.weight[0] == pytest.approx(1.0)
+    counts = np.bincount(model.labels_)
+    assert (tree.n_node_samples[tree.leaves] == counts).all()
+    share = model.predict_proba(digits[0]).mean(axis=0)
+    np.testing.assert_allclose(tree.weight[tree.leaves], share, atol=1e-6)
+
+
+def test_phases_of_the_growths(model, digits):
+    assert set(model.history_["phase"]) == {"joint"}
+    assert set(model.history_["n_leaves"]) == {6}
+    iterative = TreeVAEClustering(6, growth="iterative", **QUICK).fit(digits[0])
+    phases = list(dict.fromkeys(iterative.history_["phase"]))
+    assert phases == ["initial", "split", "refresh", "finetune"]
+    assert iterative.history_["n_leaves"][0] == 2
+
+
+def test_history_has_every_term_of_every_epoch(model):
+    history = model.history_
+    assert {len(values) for values in history.values()} == {model.n_iter_}
+    total = (
+        np.array(history["reconstruction"])
+        - history["kl_root"]
+        - history["kl_nodes"]
+        - history["kl_decisions"]
+    )
+    np.testing.assert_allclose(history["elbo"], total)
+    assert min(history["learning_rate"]) >= 0
+
+
+def test_lower_bound_is_near_the_score_of_the_training_data(model, digits):
+    # Variances are set to their optimum after the last epoch.
+    score = model.score(digits[0])
+    assert model.lower_bound_ == pytest.approx(score, rel=0.1)
+
+
+def test_early_stopping_watches_held_out_samples(digits):
+    settings = {**QUICK, "max_iter": 200, "learning_rate": 5e-2}
+    model = TreeVAEClustering(1, early_stopping=True, **settings).fit(digits[0][:100])
+    validation = model.history_["validation_elbo"]
+    assert np.isfinite(validation).all()
+    assert 100 <= model.n_iter_ < 200
+
+
+def test_seed_is_drawn_where_none_is_given(digits):
+    one, two = (
+        TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0]) for _ in range(2)
+    )
+    assert not np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+
+
+def test_verbose_fit_shows_progress(digits, capsys):
+    settings = {**QUICK, "max_iter": 5, "growth": "iterative"}
+    TreeVAEClustering(2, verbose=1, **settings).fit(digits[0])
+    lines = capsys.readouterr().err.splitlines()
+    assert "features" in lines[0]
+    n_features = np.count_nonzero(np.ptp(digits[0], axis=0))
+    assert f"plain ({n_features})" in lines[0]
+    for phase in ("initial", "finetune"):
+        assert sum(phase in line and "leaves  2/2" in line for line in lines) == 5
+
+
+def test_silent_fit_shows_nothing(digits, capsys):
+    TreeVAEClustering(2, **QUICK).fit(digits[0])
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+# Density and generation
+
+
+def test_score_falls_for_what_is_no_digit(model, digits):
+    noise = np.random.default_rng(0).permuted(digits[0], axis=1)
+    assert model.score(noise) < model.score(digits[0])
+    assert model.score(digits[0]) == pytest.approx(
+        model.score_samples(digits[0]).mean()
+    )
+
+
+def test_log_likelihood_rises_from_the_elbo(model, digits):
+    X = digits[0][:256]
+    bounds = [model.score(X)]
+    bounds += [model.log_likelihood(X, n).mean() for n in (10, 100)]
+    assert (np.diff(bounds) > 0).all()
+
+
+def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
+    X = 500.0 + 20.0 * np.r_[rng.normal(-3, 1, 150), rng.normal(3, 1, 150)][:, None]
+    model = TreeVAEClustering(2, random_state=0).fit(X)
+    grid = np.linspace(300.0, 700.0, 256)
+    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=300))
+    assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
+
+
+def test_log_likelihood_of_sparse_input_is_that_of_dense_input(model, digits):
+    X = digits[0][:50]
+    actual = model.log_likelihood(sparse.csr_array(X), 5)
+    assert np.array_equal(actual, model.log_likelihood(X, 5))
+
+
+@pytest.mark.parametrize("n_importance_samples", [0, -1, 2.5, "a", None, True])
+def test_impossible_numbers_of_draws_are_refused(model, digits, n_importance_samples):
+    message = f"n_importance_samples must be an int >= 1, got {n_importance_samples!r}"
+    with pytest.raises(ValueError, match=message):
+        model.log_likelihood(digits[0], n_importance_samples)
+
+
+def test_samples_look_like_their_cluster(blobs):
+    X, _ = blobs
+    model = TreeVAEClustering(4, random_state=0).fit(X)
+    for cluster in range(4):
+        new, labels = model.sample(200, cluster=cluster)
+        assert (labels == cluster).all()
+        own = X[model.labels_ == cluster].mean(axis=0)
+        assert np.linalg.norm(new.mean(axis=0) - own) < 2.0
+
+
+def test_samples_of_the_whole_tree_have_clusters(model):
+    X, labels = model.sample(300)
+    assert X.shape == (300, 64)
+    assert labels.shape == (300,)
+    assert set(labels) <= set(range(6))
+    assert len(set(labels)) > 1
+
+
+def test_samples_are_determined_by_the_random_state(model):
+    assert np.array_equal(model.sample(5)[0], model.sample(5)[0])
+
+
+def test_grey_levels_stay_in_the_unit_interval(digits):
+    model = TreeVAEClustering(2, **QUICK).fit(digits[0] / 16)
+    X, _ = model.sample(50)
+    assert X.min() >= 0.0
+    assert X.max() <= 1.0
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 2.5, "a", None])
+def test_impossible_numbers_of_samples_are_refused(model, n_samples):
+    with pytest.raises(ValueError, match="n_samples must be an int >= 1"):
+        model.sample(n_samples)
+
+
+@pytest.mark.parametrize("cluster", [-1, 6, 1.5, "a", True])
+def test_samples_of_missing_clusters_are_refused(model, cluster):
+    message = f"cluster must be an int from 0 to 5, got {cluster!r}"
+    with pytest.raises(ValueError, match=message):
+        model.sample(3, cluster=cluster)
+
+
+def test_samples_of_missing_clusters_of_a_cut_are_refused(model):
+    with pytest.raises(ValueError, match="cluster must be an int from 0 to 2, got 3"):
+        model.sample(3, cluster=3, n_clusters=3)
+
+
+@pytest.mark.parametrize("cluster", [None, 0])
+@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a", True])
+def test_samples_of_impossible_cuts_are_refused(model, cluster, n_clusters):
+    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
+        model.sample(3, cluster=cluster, n_clusters=n_clusters)
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 4, 6])
+def test_samples_are_labelled_by_the_cut(model, n_clusters):
+    X, leaves = model.sample(300)
+    same, labels = model.sample(300, n_clusters=n_clusters)
+    assert np.array_equal(same, X)
+    assert np.array_equal(labels, model.dendrogram_.cut(n_clusters)[leaves])
+
+
+@pytest.mark.parametrize("n_clusters", [1, 2, 3])
+def test_samples_of_a_subtree_cover_its_leaves_and_no_others(
+    model, n_clusters, monkeypatch
+):
+    drawn = []
+    module_sample = model.module_.sample
+
+    def sample(*args):
+        x, positions = module_sample(*args)
+        drawn.append(set(positions.tolist()))
+        return x, positions
+
+    monkeypatch.setattr(model.module_, "sample", sample)
+    cut = model.dendrogram_.cut(n_clusters)
+    for cluster in range(n_clusters):
+        _, labels = model.sample(2000, cluster=cluster, n_clusters=n_clusters)
+        assert (labels == cluster).all()
+        assert drawn.pop() == set(np.flatnonzero(cut == cluster))
+
+
+def test_samples_of_a_subtree_fall_into_its_clusters(blobs):
+    model = TreeVAEClustering(4, random_state=0).fit(blobs[0])
+    for cluster in range(2):
+        X, _ = model.sample(200, cluster=cluster, n_clusters=2)
+        assert (model.predict(X, n_clusters=2) == cluster).mean() > 0.8
+
+
+def test_reconstructions_are_nearer_than_the_mean(model, digits):
+    X = digits[0]
+    error = np.square(model.reconstruct(X) - X).sum()
+    assert error < 0.8 * np.square(X - X.mean(axis=0)).sum()
+
+
+# The package
+
+
+def test_import_is_light():
+    code = (
+        "import sys, sktreevae.display\n"
+        "heavy = {'dask', 'matplotlib', 'networkx'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,254 @@
+"""Fits and predictions of data that isn't a dense array in memory."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+from torch.utils.data import Dataset
+
+from sktreevae import TreeVAEClustering
+from sktreevae.data import Samples, Standardizer, as_matrix
+from sktreevae.estimator.parameters import validate_rows
+
+QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
+METHODS = ["predict", "transform", "score_samples", "reconstruct", "predict_proba"]
+
+
+class Labeled(Dataset):
+    """Rows, in a shape of their own, with labels."""
+
+    def __init__(self, X, shape=(-1,)):
+        self.X = X
+        self.shape = shape
+        self.n_reads = 0
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        self.n_reads += 1
+        return torch.from_numpy(self.X[i].reshape(self.shape)), i % 2
+
+
+def as_memmap(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+def as_dask(X, folder):
+    return pytest.importorskip("dask.array").from_array(X, chunks=(101, 17))
+
+
+MAKERS = {
+    "memmap": as_memmap,
+    "csr": lambda X, folder: sparse.csr_array(X),
+    "dataset": lambda X, folder: Labeled(X),
+    "dask": as_dask,
+}
+
+
+@pytest.fixture(scope="module", name="X")
+def digits():
+    return load_digits().data[:300]
+
+
+@pytest.fixture(scope="module")
+def model(X):
+    return TreeVAEClustering(4, **QUICK).fit(X)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_source_gives_the_same_results(kind, X, model, tmp_path):
+    source = MAKERS[kind](X, tmp_path)
+    other = TreeVAEClustering(4, **QUICK).fit(source)
+    assert other.n_features_in_ == 64
+    assert np.array_equal(other.labels_, model.labels_)
+    for method in METHODS:
+        if (kind, method) == ("csr", "predict_proba"):
+            continue  # takes no sparse matrix
+        expected = getattr(model, method)(X)
+        for fitted in (other, model):
+            actual = getattr(fitted, method)(source)
+            if kind == "csr":
+                # Moments of sparse features are summed in another order.
+                np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+            else:
+                assert np.array_equal(actual, expected)
+    assert other.score(source) == pytest.approx(model.score(X), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_float_type_is_that_of_the_rows(kind, X, model, tmp_path):
+    source = MAKERS[kind](X.astype(np.float32), tmp_path)
+    assert model.transform(source).dtype == np.float32
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("views", [None, "neighbors", lambda x, generator: x + 0.1])
+def test_a_fit_of_rows_on_disk_is_that_in_memory(growth, views, X, tmp_path):
+    settings = {**QUICK, "growth": growth, "views": views, "early_stopping": True}
+    X = X[:150]
+    in_memory, on_disk = (
+        TreeVAEClustering(3, **settings).fit(data)
+        for data in (X, as_memmap(X, tmp_path))
+    )
+    for method in ("transform", "predict_proba"):
+        one, other = (getattr(model, method)(X) for model in (in_memory, on_disk))
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("criterion", ["n_samples", "elbo"])
+def test_trees_grow_one_split_after_the_other_on_disk(criterion, tmp_path):
+    centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
+    X, y = make_blobs(150, centers=centers, cluster_std=0.5, random_state=0)
+    settings = {"growth": "iterative", "split_criterion": criterion, "random_state": 0}
+    in_memory, on_disk = (
+        TreeVAEClustering(4, **settings).fit(data)
+        for data in (X, as_memmap(X, tmp_path))
+    )
+    assert adjusted_rand_score(y, on_disk.labels_) == 1.0
+    assert np.array_equal(on_disk.predict_proba(X), in_memory.predict_proba(X))
+
+
+def test_the_number_of_clusters_is_found_on_disk(X, tmp_path):
+    X = X[:150]
+    in_memory, on_disk = (
+        TreeVAEClustering(None, **QUICK).fit(data)
+        for data in (X, as_memmap(X, tmp_path))
+    )
+    assert on_disk.n_clusters_ == in_memory.n_clusters_
+
+
+def test_images_of_a_dataset_are_images(X):
+    images = X[:100].astype(np.uint8)
+    settings = {**QUICK, "image_shape": (8, 8), "encoder": "mlp", "decoder": "mlp"}
+    in_memory, read = (
+        TreeVAEClustering(3, views="image", **settings).fit(data)
+        for data in (images, Labeled(images, (1, 8, 8)))
+    )
+    assert read.module_.feature_map.kind == "image"
+    assert np.array_equal(read.transform(images), in_memory.transform(images))
+
+
+def test_counts_of_a_dataset_are_counts(X):
+    counts = X[:100].astype(np.int32)
+    settings = {**QUICK, "likelihood": "poisson"}
+    in_memory, read = (
+        TreeVAEClustering(3, **settings).fit(data) for data in (counts, Labeled(counts))
+    )
+    assert np.array_equal(read.labels_, in_memory.labels_)
+    with pytest.raises(ValueError, match="likelihood='poisson' needs counts.*value -"):
+        read.predict(Labeled(-counts))
+
+
+def test_text_of_a_dataset_is_text(rng):
+    share = rng.dirichlet(np.full(500, 0.1), 3)
+    X = np.stack([rng.multinomial(20, share[i % 3]) for i in range(150)])
+    model = TreeVAEClustering(3, **QUICK).fit(Labeled(X))
+    assert model.module_.feature_map.kind == "text"
+    assert np.array_equal(model.labels_, TreeVAEClustering(3, **QUICK).fit(X).labels_)
+
+
+def test_a_batch_is_read_once_for_all_that_see_it(X):
+    dataset = Labeled(X[:100])
+    settings = {**QUICK, "views": lambda x, generator: x}
+    n_iter, n_reads = [], []
+    for max_iter in (4, 6):  # no phase as short as that ends early
+        settings["max_iter"] = max_iter
+        n_iter.append(TreeVAEClustering(3, **settings).fit(dataset).n_iter_)
+        n_reads.append(dataset.n_reads)
+        dataset.n_reads = 0
+    assert n_iter == [4, 6]
+    assert n_reads[1] - n_reads[0] == 100 * (n_iter[1] - n_iter[0])
+
+
+@pytest.mark.parametrize("kind", ["dataset", "dask"])
+def test_values_that_are_not_finite_are_found_before_training(
+    kind, X, model, tmp_path, monkeypatch
+):
+    X = X.copy()
+    X[200, 7] = np.nan
+    source = MAKERS[kind](X, tmp_path)
+    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+        model.predict(source)
+    monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
+    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+        TreeVAEClustering(2).fit(source)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "dask"])
+@pytest.mark.parametrize("method", METHODS)
+def test_other_features_are_refused(kind, method, X, model, tmp_path):
+    source = MAKERS[kind](np.ascontiguousarray(X[:, :9]), tmp_path)
+    with pytest.raises(ValueError, match=r"X has 9 features.* expecting 64"):
+        getattr(model, method)(source)
+
+
+def test_fewer_rows_than_clusters_are_refused(X):
+    with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=8"):
+        TreeVAEClustering().fit(Labeled(X[:3]))
+
+
+def test_bfloat16_trains_on_features_as_precise_as_those_in_memory(X):
+    settings = {**QUICK, "precision": "bfloat16"}
+    expected = TreeVAEClustering(3, **settings).fit(X)
+    model = TreeVAEClustering(3, **settings).fit(Labeled(X))
+    assert np.array_equal(model.transform(X), expected.transform(X))
+
+
+def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
+    swapped = X.astype(np.float32).astype(np.dtype(np.float32).newbyteorder())
+    on_disk = as_memmap(swapped, tmp_path)
+    model = TreeVAEClustering(3, **QUICK)
+    assert np.shares_memory(validate_rows(model, on_disk, reset=True), on_disk)
+    expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
+    assert np.array_equal(model.fit(on_disk).labels_, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8])
+def test_short_numbers_are_clipped_without_a_warning(dtype, recwarn):
+    X = np.ones((3, 2), dtype)
+    samples = Samples(X, Standardizer(np.zeros(2), np.ones(2)))
+    assert torch.equal(samples[torch.arange(3)], torch.ones(3, 2))
+    assert not recwarn.list
+
+
+class Items(Dataset):
+    """Whatever items are given."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda row: [row, 1],
+        lambda row: (row,),
+        lambda row: row.tolist(),
+        lambda row: torch.from_numpy(row).bfloat16(),
+    ],
+    ids=["list", "tuple", "numbers", "bfloat16"],
+)
+def test_items_of_a_dataset_can_be_many_things(wrap):
+    X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+    rows = as_matrix(Items([wrap(row) for row in X]))
+    assert np.array_equal(rows[np.array([3, 1])], X[[3, 1]])
+
+
+def test_a_batch_is_read_anew_when_its_index_changes():
+    samples = Samples(
+        as_matrix(Labeled(np.eye(5))), Standardizer(np.zeros(5), np.ones(5))
+    )
+    index = torch.tensor([0, 1])
+    samples[index]
+    index.add_(3)
+    assert torch.equal(samples[index], torch.eye(5)[3:])

@@ -1,0 +1,210 @@
+import re
+
+import dask.array as dask_array
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import TensorDataset
+
+from sktreevae import TreeVAEClustering
+from sktreevae.utils.documentation import documentation_template
+
+from ..display.test__page import items, read
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_iris(return_X_y=True, as_frame=True)
+
+
+@pytest.fixture(scope="module")
+def model(iris):
+    return TreeVAEClustering(n_clusters=2, max_iter=1, random_state=0).fit(iris[0])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(n_class=3, return_X_y=True)
+    return X[:200], y[:200]
+
+
+@pytest.fixture(scope="module")
+def digits_model(digits):
+    model = TreeVAEClustering(n_clusters=3, max_iter=1, random_state=0)
+    return model.set_params(image_shape=(8, 8)).fit(digits[0])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "tree.html"
+
+
+def export(model, path, *args, **kwargs):
+    model.export_html(path, *args, **kwargs)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_training_samples_has_their_numbers(model, iris, path):
+    page = export(model, path, iris[0])
+    tree, sizes = model.dendrogram_, model.dendrogram_.n_node_samples
+    labels = {item["aria-label"].split(" sample")[0] for item in items(page)}
+    assert f"node 0, {sizes[0]}" in labels
+    assert {f"cluster {i}, {sizes[n]}" for i, n in enumerate(tree.leaves)} <= labels
+
+
+def test_other_samples_are_those_of_the_page(model, iris, path):
+    X = iris[0].iloc[:50]
+    assert "node 0, 50 samples" in export(model, path, X)
+
+
+def test_petals_tell_the_clusters_of_iris_apart(model, iris, path):
+    page = export(model, path, iris[0])
+    features = re.findall(r'class="feature (up|down)"><span>(.*?)<', page)
+    assert {name for _, name in features[::4]} == {"petal length (cm)"}
+    assert {direction for direction, _ in features[::4]} == {"up", "down"}
+
+
+def test_the_model_gives_means_without_samples(model, iris, path):
+    page = export(model, path)
+    assert "150 samples" in page
+    assert "petal length (cm)" in page
+    values = re.findall(r"petal length \(cm\)</span><span>([\d.]+)", page)
+    mean = iris[0]["petal length (cm)"].groupby(model.labels_).mean()
+    np.testing.assert_allclose(sorted(map(float, values)), sorted(mean), rtol=0.1)
+
+
+def test_labels_without_samples_are_those_of_the_training(model, iris, path):
+    page = export(model, path, y=load_iris().target_names[iris[1]])
+    assert {"setosa", "versicolor", "virginica"} <= set(read(page).texts)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_images_have_the_shape_of_the_estimator(digits_model, digits, path, given):
+    page = export(digits_model, path, digits[0] if given else None)
+    assert page.count("data:image/png") == digits_model.dendrogram_.n_nodes
+
+
+def test_images_may_be_an_array(digits_model, digits, path):
+    flat = export(digits_model, path, digits[0])
+    assert export(digits_model, path, digits[0].reshape(-1, 8, 8)) == flat
+
+
+def test_flat_features_become_images_by_a_shape(model, path):
+    page = export(model, path, image_shape=(2, 2))
+    assert page.count("data:image/png") == 3
+
+
+def test_sparse_samples_have_the_same_page(model, iris, path):
+    X, names = iris[0].to_numpy(), list(iris[0])
+    model = clone(model).fit(X)
+    dense = export(model, path, X, feature_names=names)
+    assert export(model, path, sparse.csr_matrix(X), feature_names=names) == dense
+
+
+def test_datasets_and_dask_arrays_have_the_same_page(digits_model, digits, path):
+    X = digits[0].astype(np.float32)
+    expected = export(digits_model, path, X)
+    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(digits[1]))
+    assert export(digits_model, path, dataset) == expected
+    assert export(digits_model, path, dask_array.from_array(X, chunks=50)) == expected
+
+
+def test_the_last_step_of_a_pipeline_describes_transformed_samples(iris, path):
+    model = TreeVAEClustering(n_clusters=2, max_iter=1, random_state=0)
+    steps = make_pipeline(StandardScaler(), model).fit(iris[0])
+    page = export(steps[-1], path, steps[:-1].transform(iris[0]))
+    assert "150 samples" in page
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8)])
+def test_images_that_cannot_be_drawn_are_features(shape, path):
+    X = np.random.default_rng(0).normal(size=(60, 128))
+    model = TreeVAEClustering(2, max_iter=1, image_shape=shape, random_state=0).fit(X)
+    for samples in (None, X, X.reshape(-1, *shape)):
+        page = export(model, path, samples)
+        assert "<img" not in page
+        assert '<div class="feature' in page
+    path.unlink()
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
+        export(model, path, image_shape=shape)
+    assert not path.exists()
+
+
+def test_the_estimator_must_be_fitted(path):
+    with pytest.raises(NotFittedError):
+        TreeVAEClustering().export_html(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"y": [0, 1]}, "y must have one entry for each of the 150 samples .* got 2"),
+        ({"feature_names": ["a"]}, "one name for each of the 4 features, got 1"),
+        ({"image_shape": (3, 3)}, "means 9 features, but X has 4"),
+        ({"cluster_names": ["a"]}, "one name for each of the 2 clusters, got 1"),
+        (
+            {"X": load_iris(as_frame=True).data.iloc[:, :3]},
+            "feature names should match",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(model, path, arguments, match):
+    with pytest.raises(ValueError, match=match):
+        model.export_html(path, **arguments)
+    assert not path.exists()
+
+
+class Documented(BaseEstimator):
+    """Estimator with a documentation.
+
+    Parameters
+    ----------
+    depth : int, default=2
+        Depth of the tree.
+    """
+
+    __module__ = "sktreevae.somewhere"
+    _doc_link_module = "sktreevae"
+    _doc_link_template = documentation_template(["Documentation, https://a.org/b"])
+
+    def __init__(self, depth=2):
+        self.depth = depth
+
+
+def test_links_lead_to_the_documentation_of_the_package():
+    page = Documented()._repr_html_()
+    links = set(re.findall(r'href="(.*?)[#"]', page))
+    assert links == {"https://a.org/b/api/sktreevae.Documented.html"}
+
+
+@pytest.mark.parametrize(
+    "project_urls", [[], ["Homepage, https://example.org"], ["Source, Documentation"]]
+)
+def test_without_a_documentation_there_is_no_address(project_urls):
+    assert documentation_template(project_urls) == ""
+
+
+def test_without_an_address_there_are_no_links(monkeypatch):
+    monkeypatch.setattr(Documented, "_doc_link_template", "")
+    assert "href" not in Documented()._repr_html_()
+
+
+def test_the_documentation_has_a_page_of_the_estimator(request):
+    api = (request.config.rootpath / "docs" / "api.rst").read_text()
+    # autosummary names the pages of a module by the current module and the entry.
+    assert ".. currentmodule:: sktreevae\n" in api
+    assert ":toctree: api/" in api
+    assert "\n    TreeVAEClustering\n" in api
+
+
+def test_the_representation_of_a_fitted_estimator_is_short(model):
+    assert len(repr(model)) < 200
+    page = model._repr_html_()
+    assert len(page) < 100_000
+    assert "&lt;Dendrogram: 2 leaves&gt;" in page

@@ -1,0 +1,388 @@
+import copy
+import json
+import pickle
+import warnings
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_digits, load_wine, make_blobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from sktreevae import Dendrogram, TreeVAEClustering
+from sktreevae.data import FeatureTable
+from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
+from sktreevae.graph import split_support
+from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_support
+from sktreevae.model import DiagonalGaussian
+
+
+class Data:
+    """Training data that has nothing but features."""
+
+    def __init__(self, X):
+        self.features = FeatureTable.from_tensor(torch.from_numpy(X))
+
+
+def make_data(n_samples, seed=0):
+    """Return four clusters whose features are correlated."""
+    centers = 12.0 * np.eye(4, 6)
+    X, y = make_blobs(n_samples, centers=centers, random_state=seed)
+    mixing = np.random.default_rng(1).normal(size=(6, 6))
+    return centers[y] + (X - centers[y]) @ mixing, y
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return TreeVAEClustering(4, random_state=0).fit(make_data(400)[0])
+
+
+@pytest.fixture(scope="module")
+def unsupported():
+    """Return a model of two clusters with four leaves, and the warnings of its fit."""
+    X = np.random.default_rng(0).standard_normal((400, 3))
+    X[:200, 0] += 20.0
+    with pytest.warns(UnsupportedClustersWarning) as caught:
+        model = TreeVAEClustering(4, max_iter=5, random_state=0).fit(X)
+    return model, [str(warning.message) for warning in caught]
+
+
+@pytest.fixture
+def model(fitted):
+    """Return a copy that a test may spoil."""
+    return copy.deepcopy(fitted)
+
+
+def find(findings, name):
+    (finding,) = [finding for finding in findings if finding.name == name]
+    return finding
+
+
+def with_leaf_sizes(tree, sizes):
+    """Return a tree with other numbers of samples in the leaves."""
+    labels = np.repeat(np.arange(tree.n_leaves), sizes)
+    return Dendrogram(tree.parent, tree.height, labels)
+
+
+@torch.no_grad()
+def collapse(model, node):
+    """Let the posterior of a node be its prior."""
+    module, n = model.module_, model.latent_dim
+    weight = torch.zeros(module.config.head_dim, n)
+    flat = DiagonalGaussian(torch.zeros(n), torch.full((n,), 1e6))
+    module.init_head(node, weight, flat)
+
+
+def test_support_is_that_of_the_node(rng):
+    # Leaf 0 is far from leaves 1 and 2, which are halves of one Gaussian.
+    X = rng.standard_normal((900, 3))
+    X[:300, 0] += 30.0
+    labels = np.repeat([0, 1, 2], 300)
+    tree = Dendrogram([-1, 0, 0, 2, 2], [9, 0, 4, 0, 0], labels)
+    assert np.isnan(tree.support).all()
+    add_support(tree, Data(X), np.random.default_rng(0))
+    merges = np.array([[1, 2], [0, 3]])
+    expected, error = split_support(
+        Data(X).features, labels, merges, np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(tree.support[[2, 0]], expected)
+    np.testing.assert_array_equal(tree.support_error[[2, 0]], error)
+    assert tree.support[0] > 1.0 > abs(tree.support[2])
+    assert np.isnan(tree.support[tree.leaves]).all()
+    assert tree.to_pandas()["support"].notna().sum() == 2
+
+
+def test_a_fit_finds_the_support_of_its_splits(rng):
+    X = rng.standard_normal((300, 3))
+    X[:100, 0] += 20.0
+    X[100:200, 1] += 20.0
+    model = TreeVAEClustering(3, random_state=0).fit(X)
+    tree = model.dendrogram_
+    supported = tree.support > 2 * tree.support_error
+    assert (supported == (tree.leaf_label < 0)).all()
+    model.partial_fit(X[:50])
+    np.testing.assert_array_equal(model.dendrogram_.support, tree.support)
+
+
+def test_a_warning_counts_the_supported_clusters(unsupported):
+    model, messages = unsupported
+    assert len(messages) == 1
+    assert "support 2 of the 4 clusters" in messages[0]
+    tree = model.dendrogram_
+    assert (tree.support > 2 * tree.support_error).sum() == 1
+
+
+def test_a_good_fit_has_no_findings(fitted, capsys):
+    assert fitted.diagnose() == []
+    assert fitted.diagnose(make_data(400)[0]) == []
+    assert fitted.diagnose(make_data(400, seed=1)[0]) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_good_fit_of_a_table_has_no_findings():
+    X_train, X_test = train_test_split(load_wine().data, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = TreeVAEClustering(3, random_state=0).fit(X_train)
+    assert model.diagnose() == []
+    assert model.diagnose(X_test) == []
+
+
+def test_all_posteriors_collapse(model):
+    for node in range(7):
+        collapse(model, node)
+    for X in (None, make_data(100)[0]):
+        finding = find(model.diagnose(X), "posterior collapse")
+        assert finding.nodes == tuple(model.dendrogram_.leaves)
+        assert max(finding.numbers["kl"]) < 1e-3
+        assert "clusters 0, 1, 2, 3 hold at most" in finding.problem
+        assert "n_clusters" in finding.remedy
+        assert "likelihood" not in finding.remedy
+
+
+def test_posteriors_of_some_clusters_collapse(model):
+    alive = int(model.dendrogram_.leaves[2])
+    for node in set(range(7)) - {alive}:
+        collapse(model, node)
+    finding = find(model.diagnose(), "posterior collapse")
+    assert finding.nodes == tuple(model.dendrogram_.leaves[[0, 1, 3]])
+    assert len(finding.numbers["kl"]) == 3
+
+
+def test_a_collapse_with_soft_targets_names_the_likelihood():
+    X = load_digits().data[:200] / 16
+    model = TreeVAEClustering(2, max_iter=5, random_state=0).fit(X)
+    for node in range(3):
+        collapse(model, node)
+    finding = find(model.diagnose(), "posterior collapse")
+    assert "likelihood='gaussian'" in finding.remedy
+
+
+@pytest.mark.parametrize("split", range(3))
+def test_a_router_is_undecided(model, split):
+    with torch.no_grad():
+        for parameter in model.module_.top_down.q_routers.parameters():
+            parameter[split] = 0.0
+    for X in (None, make_data(100)[0]):
+        finding = find(model.diagnose(X), "undecided routers")
+        assert finding.nodes == (model.dendrogram_.internal_nodes[split],)
+        assert finding.numbers["certainty"] == pytest.approx((0.5,))
+        assert f"decisions at node {finding.nodes[0]} are uncertain" in finding.problem
+        assert "n_clusters" in finding.remedy
+
+
+def test_one_cluster_has_nearly_all_samples(model):
+    model.dendrogram_ = with_leaf_sizes(model.dendrogram_, [3, 190, 4, 3])
+    (finding,) = model.diagnose()
+    assert finding.name == "imbalance"
+    assert finding.nodes == (model.dendrogram_.leaves[1],)
+    assert finding.numbers["share"] == 0.95
+    assert "Cluster 1 has 95.0% of the samples" in finding.problem
+    assert "min_cluster_size" in finding.remedy
+
+
+def test_two_clusters_are_the_same(model):
+    tree, module = model.dendrogram_, model.module_
+    # Sibling leaves at the same depth share everything but their own networks.
+    node = next(n for n in tree.internal_nodes[::-1] if tree.children_left[n] > 0)
+    children = [int(tree.children_left[node]), int(tree.children_right[node])]
+    first, second = tree.leaf_label[children]
+    with torch.no_grad():
+        parts = module.top_down
+        for parameter in parts.p_routers.parameters():
+            parameter.zero_()
+        for parameter in parts.transformations.parameters():
+            parameter[children[1] - 1] = parameter[children[0] - 1]
+        leaf_parameters = [
+            *parts.decoders.hidden.parameters(),
+            *(
+                p
+                for p in (parts.decoders.constant, parts.decoders.loadings)
+                if p is not None
+            ),
+            *parts.likelihood.parameters(),
+        ]
+        for parameter in leaf_parameters:
+            parameter[second] = parameter[first]
+    finding = find(model.diagnose(), "near-duplicate clusters")
+    assert finding.nodes == tuple(children)
+    assert finding.numbers["distance"] < 1e-3
+    assert f"Clusters {first} and {second} generate nearly the same" in finding.problem
+    assert "n_clusters" in finding.remedy
+
+
+def test_a_cluster_has_no_training_samples(model):
+    X, y = make_data(400)
+    model.partial_fit(X[y != 2])
+    finding = find(model.diagnose(), "empty clusters")
+    empty = np.setdiff1d(range(4), model.labels_)
+    assert finding.nodes == tuple(model.dendrogram_.leaves[empty])
+    assert f"No training samples are assigned to cluster {empty[0]}." in finding.problem
+    assert "partial_fit" in finding.remedy
+
+
+def test_a_cluster_has_no_rows(model):
+    X, y = make_data(400, seed=1)
+    finding = find(model.diagnose(X[y != 2]), "empty clusters")
+    assert "No rows of X are assigned to" in finding.problem
+    # Too few rows to expect one of each cluster.
+    assert model.diagnose(X[y != 2][:20]) == []
+
+
+def test_noise_is_overfitted(rng):
+    X = rng.standard_normal((500, 30))
+    X[:, 0] += np.where(np.arange(500) % 2, 20.0, 0.0)
+    model = TreeVAEClustering(2, max_iter=100, random_state=0).fit(X[:60])
+    assert "overfitting" not in [f.name for f in model.diagnose(X[:60])]
+    finding = find(model.diagnose(X[60:]), "overfitting")
+    numbers = finding.numbers
+    assert numbers["elbo"] == pytest.approx(np.median(model.score_samples(X[60:])))
+    assert numbers["training_elbo"] == model.lower_bound_
+    assert numbers["gain"] < 0 < numbers["training_gain"]
+    assert "early_stopping=True" in finding.remedy
+    assert "weight_decay" in finding.remedy
+
+
+def test_rows_in_other_units_are_unlike_the_training_samples():
+    X, _ = make_blobs(200, n_features=4, centers=3, random_state=0)
+    model = TreeVAEClustering(3, random_state=0).fit(X)
+    for rows in (1000 * X, X + 500, X[:, ::-1] * [1, 10, 100, 1000]):
+        finding = find(model.diagnose(rows), "unlike rows")
+        assert finding.numbers["elbo"] < finding.numbers["training_elbo"] - 40
+        assert "units" in finding.remedy
+        assert "overfitting" not in [f.name for f in model.diagnose(rows)]
+    assert "unlike rows" not in [f.name for f in model.diagnose(X)]
+
+
+def test_a_model_without_gain_is_not_overfitted(rng):
+    X = rng.standard_normal((300, 10))
+    model = TreeVAEClustering(10, max_iter=1, random_state=0).fit(X)
+    assert "overfitting" not in [f.name for f in model.diagnose(X)]
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "negative_binomial"])
+def test_other_likelihoods_do_not_overfit(rng, likelihood):
+    rate = rng.gamma(2.0, 1.0, (2, 20)).repeat(150, axis=0)
+    X = rng.poisson(rate).astype(float)
+    if likelihood == "bernoulli":
+        X = (X > 1).astype(float)
+    model = TreeVAEClustering(2, likelihood=likelihood, max_iter=20, random_state=0)
+    model.fit(X[::2])
+    for convert in (np.asarray, sparse.csr_array):
+        names = [finding.name for finding in model.diagnose(convert(X[1::2]))]
+        assert "overfitting" not in names
+
+
+def test_warnings_of_fit_are_findings(unsupported):
+    model, messages = unsupported
+    finding = find(model.diagnose(), "unsupported splits")
+    assert messages == [finding.message]
+    tree = model.dendrogram_
+    assert finding.nodes == tuple(np.flatnonzero(~tree.is_supported))
+    assert finding.numbers["n_supported"] == 2
+    assert finding.numbers["support"] == tuple(tree.support[list(finding.nodes)])
+    assert "n_clusters=None" in finding.remedy
+
+
+@pytest.mark.parametrize("category", sorted({c.__name__ for c in CATEGORIES.values()}))
+def test_warnings_of_fit_are_documented(category):
+    _, _, warns = TreeVAEClustering.fit.__doc__.partition("Warns\n")
+    assert category in warns.split()
+
+
+def test_an_interruption_is_no_finding_after_partial_fit():
+    X, _ = make_data(200)
+    model = TreeVAEClustering(2, max_iter=1, random_state=0).fit(X)
+    others = list(model._findings)
+    model._findings = [Finding("interruption", "Training stopped.", "Go on."), *others]
+    model.partial_fit(X)
+    assert model._findings == others
+
+
+def test_missing_clusters_are_a_finding(rng):
+    X = rng.standard_normal((3, 2)).repeat(20, axis=0)
+    model = TreeVAEClustering(4, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="smaller than n_clusters"):
+        model.fit(X)
+    finding = find(model.diagnose(), "missing clusters")
+    assert finding.numbers["n_clusters"] == model.n_clusters_
+    assert "X has duplicates" in finding.remedy
+
+
+def test_outliers_are_a_finding():
+    X, _ = make_data(200)
+    X[0, 0] = 1e6
+    with pytest.warns(OutlierWarning) as caught:
+        model = TreeVAEClustering(4, random_state=0).fit(X)
+    finding = find(model.diagnose(), "outliers")
+    assert finding.message in [str(w.message) for w in caught]
+    assert finding.numbers == {"n_features": 1}
+
+
+def test_findings_of_a_fit_stay_in_a_pickle(model):
+    model._findings = [
+        Finding("divergence", "Problem.", "Remedy.", (1,), {"elbo": 2.0})
+    ]
+    (finding,) = pickle.loads(pickle.dumps(model)).diagnose()
+    assert finding == model._findings[0]
+    assert finding.category is ConvergenceWarning
+
+
+def test_findings_of_a_fit_stay_in_a_file(unsupported, tmp_path):
+    model, _ = unsupported
+    model.save(tmp_path / "model")
+    assert TreeVAEClustering.load(tmp_path / "model").diagnose() == model.diagnose()
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"name": 1, "problem": "", "remedy": ""}, {"unknown": 1}]
+)
+def test_fields_of_a_stored_finding_are_checked(values):
+    with pytest.raises(TypeError):
+        Finding.from_dict(values)
+
+
+def test_a_finding_is_plain_values(model):
+    for node in range(7):
+        collapse(model, node)
+    model.dendrogram_ = with_leaf_sizes(model.dendrogram_, [0, 190, 4, 3])
+    findings = model.diagnose()
+    assert len(findings) == 3
+    for finding in findings:
+        assert Finding(**json.loads(json.dumps(asdict(finding)))).message
+        assert finding.category is UserWarning
+        assert repr(finding) == f"<Finding {finding.name}: {finding.message}>"
+
+
+def test_a_table_is_diagnosed(rng):
+    X = pd.DataFrame(make_data(200)[0], columns=list("abcdef"))
+    model = TreeVAEClustering(4, max_iter=5, random_state=0).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.diagnose(X)
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.diagnose(X.rename(columns=str.upper))
+
+
+def test_a_single_cluster_is_diagnosed(rng):
+    model = TreeVAEClustering(1, random_state=0).fit(rng.standard_normal((200, 3)))
+    assert model.diagnose() == []
+
+
+def test_mixed_tables_are_diagnosed(rng):
+    X, y = make_data(300)
+    X = np.column_stack([X, rng.random(300) < np.array([0.1, 0.9, 0.1, 0.9])[y]])
+    model = TreeVAEClustering(4, max_iter=20, random_state=0).fit(X[:200])
+    assert model.likelihood_ == "mixed"
+    assert model.diagnose() == model.diagnose(X[200:]) == []
+    root = model.explain(0, X, n_features=None)
+    column = np.flatnonzero(root.features == 6)
+    np.testing.assert_allclose(
+        root.left_mean[column], root.check.left_mean[column], atol=0.1
+    )

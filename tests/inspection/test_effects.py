@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+from sktreevae.inspection.effects import (
+    GroupMoments,
+    area_under_curve,
+    effect_size,
+    mix_moments,
+    pooled_spread,
+    row_moments,
+)
+
+
+def moments_of(*samples):
+    return GroupMoments(
+        np.array([rows.mean(0) for rows in samples]),
+        np.array([rows.var(0) for rows in samples]),
+    )
+
+
+def pair(samples):
+    moments = moments_of(*samples)
+    return [GroupMoments(moments.mean[i], moments.variance[i]) for i in (0, 1)]
+
+
+def test_groups_without_weight_are_left_out_of_mixtures():
+    moments = GroupMoments(np.array([[1.0], [np.nan]]), np.array([[2.0], [np.nan]]))
+    mixed = mix_moments(moments, np.array([[1e-30, 0.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(mixed.mean, [[1.0], [np.nan]])
+    np.testing.assert_array_equal(mixed.variance, [[2.0], [np.nan]])
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 99))
+def test_moments_of_a_mixture_are_those_of_all_its_samples(sizes, seed):
+    rng = np.random.default_rng(seed)
+    groups = [rng.normal(rng.normal(), 1.0, (n, 3)) for n in sizes]
+    mixed = mix_moments(moments_of(*groups), np.array([sizes]))
+    expected = moments_of(np.concatenate(groups))
+    np.testing.assert_allclose(mixed.mean, expected.mean)
+    np.testing.assert_allclose(mixed.variance, expected.variance, atol=1e-12)
+
+
+def test_the_effect_is_the_standardized_difference(rng):
+    samples = rng.normal(0.0, 2.0, (50, 3)), rng.normal(1.0, 3.0, (20, 3))
+    spread = np.sqrt((samples[0].var(0) + samples[1].var(0)) / 2)
+    expected = (samples[0].mean(0) - samples[1].mean(0)) / spread
+    np.testing.assert_allclose(effect_size(*pair(samples)), expected)
+    np.testing.assert_allclose(pooled_spread(*pair(samples)), spread)
+
+
+def test_the_effect_changes_its_sign_if_groups_are_swapped(rng):
+    samples = rng.normal(size=(2, 30, 4)) + rng.normal(size=(2, 1, 4))
+    left, right = pair(samples)
+    np.testing.assert_array_equal(effect_size(left, right), -effect_size(right, left))
+
+
+@given(st.floats(1e-6, 1e6))
+def test_the_effect_does_not_depend_on_the_unit(unit):
+    samples = np.random.default_rng(0).normal(size=(2, 30, 4))
+    scaled = effect_size(*pair(samples * unit))
+    np.testing.assert_allclose(scaled, effect_size(*pair(samples)))
+
+
+def test_constant_features_have_bounded_effects():
+    left, right = np.zeros((3, 3)), np.array([[0.0, 1.0, 1e-9]] * 3)
+    effect = effect_size(*pair((left, right)))
+    assert effect[0] == 0.0
+    np.testing.assert_allclose(effect[1:], -2 / np.sqrt(1e-3))
+
+
+def test_rounding_errors_are_no_effect():
+    left, right = pair((np.full((7, 1), 0.1), np.full((1000, 1), 0.1)))
+    assert abs(effect_size(left, right)[0]) < 1e-6
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array, sparse.csr_matrix])
+def test_moments_of_groups_of_rows(rng, convert):
+    X = np.round(rng.normal(size=(40, 5))) * 1e3
+    labels = rng.permutation(np.arange(40) % 3 - 1)
+    actual = row_moments(convert(X), labels, 3)
+    expected = moments_of(X[labels == 0], X[labels == 1])
+    np.testing.assert_allclose(actual.mean[:2], expected.mean)
+    np.testing.assert_allclose(actual.variance[:2], expected.variance, rtol=1e-10)
+    assert np.isnan([actual.mean[2], actual.variance[2]]).all()
+
+
+def test_moments_of_rows_do_not_cancel(rng):
+    X = 1e9 + rng.normal(size=(100, 1))
+    variance = row_moments(X, np.zeros(100, dtype=int), 1).variance
+    np.testing.assert_allclose(variance[0], X.var(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_the_area_is_that_of_sklearn(rng, convert):
+    X = np.round(rng.normal(size=(60, 4)), 1)
+    group = rng.integers(0, 3, 60)
+    area = area_under_curve(convert(X), [group == 0, group == 1], np.array([2, 0]))
+    rows = group < 2
+    expected = [roc_auc_score(group[rows] == 0, X[rows, column]) for column in (2, 0)]
+    np.testing.assert_allclose(area, expected)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_the_area_is_the_same_in_chunks(rng, convert, monkeypatch):
+    X = np.round(rng.normal(size=(60, 7)), 1)
+    group = rng.integers(0, 3, 60)
+    arguments = convert(X), [group == 0, group == 1], np.array([2, 0, 6, 4, 1])
+    expected = area_under_curve(*arguments)
+    sizes = []
+
+    def rank(values):
+        sizes.append(values.base.size)
+        return rankdata(values)
+
+    monkeypatch.setattr("sktreevae.inspection.effects.rankdata", rank)
+    for max_values in (1, 2 * 60):
+        monkeypatch.setattr("sktreevae.inspection.effects.MAX_VALUES", max_values)
+        np.testing.assert_array_equal(area_under_curve(*arguments), expected)
+        assert max(sizes) <= max(max_values, 60)
+        sizes.clear()

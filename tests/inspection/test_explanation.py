@@ -1,0 +1,437 @@
+import pickle
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+
+from sktreevae import TreeVAEClustering
+from sktreevae.display import SplitDisplay, TreeDisplay
+from sktreevae.inspection.explanation import SplitExplanation
+
+WIDTH, NARROW = 20.0, 8.0
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return TreeVAEClustering(3, random_state=0).fit(load_iris(as_frame=True).data)
+
+
+def make_nested(seed=0):
+    """Return two pairs of clusters, and the feature that each split is about.
+
+    Feature 0 tells the pairs apart, feature 1 those of the first pair, and feature 3
+    those of the second pair. All other differences are noise of standard deviation 1.
+    """
+    y = np.repeat([0, 1, 2, 3], 150)
+    X = np.random.default_rng(seed).standard_normal((600, 5))
+    X[:, 0] += WIDTH * (y >= 2)
+    X[:, 1] += NARROW * (y == 1)
+    X[:, 3] += NARROW * (y == 3)
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def nested():
+    X, y = make_nested()
+    return TreeVAEClustering(4, max_iter=40, random_state=0).fit(X), X, y
+
+
+def split_of(model, y, cluster):
+    """Return the node above two leaves, one of which has a cluster's samples."""
+    tree = model.dendrogram_
+    leaf = tree.leaves[np.bincount(model.labels_[y == cluster]).argmax()]
+    return int(tree.parent[leaf])
+
+
+def test_node_means_are_those_of_generated_samples(iris):
+    # The labels of `sample` follow the routers, so each leaf has its own latents.
+    X, labels = iris.sample(20_000)
+    leaves = iris.dendrogram_.leaves
+    generated = np.array([X[labels == label].mean(0) for label in range(3)])
+    np.testing.assert_allclose(iris.node_means()[leaves], generated, atol=0.03)
+
+
+def test_node_means_are_near_those_of_the_training_samples(iris):
+    X = load_iris().data
+    true = np.array([X[iris.labels_ == label].mean(0) for label in range(3)])
+    means = iris.node_means()[iris.dendrogram_.leaves]
+    assert np.abs(means - true).max() < 0.15 * X.std(0).max()
+
+
+def test_the_mean_of_a_node_is_the_weighted_mean_of_its_children(iris):
+    tree, means = iris.dendrogram_, iris.node_means()
+    for node in tree.internal_nodes:
+        children = [tree.children_left[node], tree.children_right[node]]
+        expected = np.average(means[children], axis=0, weights=tree.weight[children])
+        np.testing.assert_allclose(means[node], expected)
+
+
+def test_node_means_of_one_node(iris):
+    means = iris.node_means()
+    assert means.shape == (5, 4)
+    for node in range(5):
+        np.testing.assert_allclose(iris.node_means(node), means[node], rtol=1e-12)
+
+
+def test_node_means_are_the_same_in_each_call(iris):
+    before = torch.get_rng_state()
+    np.testing.assert_array_equal(iris.node_means(), iris.node_means())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("node", [-1, 5, 1.0, True, "0"])
+@pytest.mark.parametrize("method", ["node_means", "top_features"])
+def test_an_unknown_node(iris, method, node):
+    message = f"node must be an int from 0 to 4, .* got {node!r}. dendrogram_.leaves"
+    with pytest.raises(ValueError, match=message):
+        getattr(iris, method)(node)
+
+
+@pytest.mark.parametrize(
+    "method", ["node_means", "explain", "top_features", "diagnose"]
+)
+def test_explanations_need_a_fit(method):
+    with pytest.raises(NotFittedError):
+        getattr(TreeVAEClustering(), method)()
+
+
+def test_the_feature_of_each_split_comes_first(nested):
+    model, X, y = nested
+    for node, feature, groups, distance in (
+        (0, 0, (y < 2, y >= 2), WIDTH),
+        (split_of(model, y, 0), 1, (y == 0, y == 1), NARROW),
+        (split_of(model, y, 2), 3, (y == 2, y == 3), NARROW),
+    ):
+        found = model.explain(node, X)
+        assert found.features[0] == feature
+        # The branch with most of the first group's samples is the one with less.
+        is_left = np.isin(model.labels_[groups[0]], found.clusters[0]).mean() > 0.5
+        sign = -1.0 if is_left else 1.0
+        assert found.effect[0] == pytest.approx(sign * distance, rel=0.15)
+        assert found.check.effect[0] == pytest.approx(sign * distance, rel=0.1)
+        assert np.abs(found.effect[1:]).max() < 0.1 * distance
+        assert found.check.auc[0] == (0.0 if is_left else 1.0)
+
+
+def test_means_and_spread_are_those_of_the_branches(nested):
+    model, X, _ = nested
+    found = model.explain(0, n_features=None)
+    left = np.isin(model.labels_, found.clusters[0])
+    order = found.features
+    np.testing.assert_allclose(found.left_mean, X[left].mean(0)[order], atol=0.5)
+    np.testing.assert_allclose(found.right_mean, X[~left].mean(0)[order], atol=0.5)
+    spread = np.sqrt((X[left].var(0) + X[~left].var(0)) / 2)[order]
+    np.testing.assert_allclose(found.spread, spread, rtol=0.15)
+    difference = found.left_mean - found.right_mean
+    np.testing.assert_allclose(found.effect, difference / found.spread)
+
+
+def test_effects_do_not_depend_on_the_unit(nested):
+    _, X, _ = nested
+    unit = 1024.0  # a power of two, so that standardized values are the same
+    model = TreeVAEClustering(4, max_iter=2, random_state=0)
+    found = model.fit(X).explain(0, X)
+    other = model.fit(X * unit).explain(0, X * unit)
+    np.testing.assert_array_equal(other.features, found.features)
+    np.testing.assert_allclose(other.effect, found.effect, rtol=1e-9)
+    np.testing.assert_allclose(other.check.effect, found.check.effect, rtol=1e-9)
+    np.testing.assert_allclose(other.left_mean, found.left_mean * unit, rtol=1e-9)
+
+
+def test_swapped_rows_change_the_sign_in_the_check(nested):
+    # Another feature is negated, which decides no assignment.
+    model, X, y = nested
+    node = split_of(model, y, 0)
+    X = X.copy()
+    X[:, 4] += 0.5 * (y == 1)
+    before = model.explain(node, X).check
+    X[:, 4] *= -1
+    found = model.explain(node, X)
+    after, i = found.check, np.flatnonzero(found.features == 4)
+    np.testing.assert_allclose(after.effect[i], -before.effect[i], rtol=0.1)
+    np.testing.assert_allclose(after.auc[i], 1.0 - before.auc[i], atol=0.02)
+
+
+def test_the_check_is_made_on_the_assigned_rows(iris):
+    X = load_iris(as_frame=True).data
+    node = int(iris.dendrogram_.internal_nodes[1])
+    found = iris.explain(node, X)
+    groups = [np.isin(iris.labels_, clusters) for clusters in found.clusters]
+    a, b = (X.to_numpy()[group][:, found.features] for group in groups)
+    assert found.check.n_rows == (len(a), len(b))
+    spread = np.sqrt((a.var(0) + b.var(0)) / 2)
+    np.testing.assert_allclose(found.check.effect, (a.mean(0) - b.mean(0)) / spread)
+    np.testing.assert_allclose(found.check.left_mean, a.mean(0))
+    is_left = np.repeat([True, False], found.check.n_rows)
+    expected = [roc_auc_score(is_left, column) for column in np.concatenate([a, b]).T]
+    np.testing.assert_allclose(found.check.auc, expected)
+
+
+def test_sparse_rows_and_datasets_are_checked_alike(nested):
+    model, X, _ = nested
+    X = np.where(X > 1.0, X, 0.0)
+    expected = model.explain(0, X).check
+    tensors = torch.utils.data.TensorDataset(torch.from_numpy(X))
+    for other in (sparse.csr_array(X), tensors):
+        check = model.explain(0, other).check
+        assert check.n_rows == expected.n_rows
+        np.testing.assert_allclose(check.effect, expected.effect)
+        np.testing.assert_allclose(check.auc, expected.auc)
+
+
+def test_the_spread_of_zeros_and_ones(rng):
+    probability = np.array([[0.95, 0.5, 0.02], [0.05, 0.5, 0.02]]).repeat(4, axis=1)
+    X = (rng.random((400, 12)) < probability.repeat(200, axis=0)).astype(float)
+    model = TreeVAEClustering(2, random_state=0).fit(X)
+    found = model.explain(0, X)
+    assert set(found.features[:4]) == {0, 1, 2, 3}
+    np.testing.assert_allclose(found.effect[:4], found.check.effect[:4], rtol=0.25)
+
+
+def test_names_are_those_of_the_columns(iris, nested):
+    columns = load_iris().feature_names
+    found = iris.explain()
+    assert found.feature_names.tolist() == [columns[i] for i in found.features]
+    assert found.feature_names[0].startswith("petal")
+    found = nested[0].explain(feature_names=list("abcde"))
+    assert found.feature_names.tolist() == ["abcde"[i] for i in found.features]
+    assert nested[0].explain().feature_names[0] == "x0"
+
+
+@pytest.mark.parametrize("method", ["explain", "top_features"])
+def test_there_must_be_a_name_for_each_feature(iris, method):
+    with pytest.raises(ValueError, match="one name for each of the 4 features, got 2"):
+        getattr(iris, method)(1 - (method == "explain"), feature_names=["a", "b"])
+
+
+@pytest.mark.parametrize("n_features", [0, 1.5, True])
+@pytest.mark.parametrize("method", ["explain", "top_features"])
+def test_the_number_of_features_is_checked(iris, method, n_features):
+    with pytest.raises(ValueError, match="n_features must be an int >= 1"):
+        getattr(iris, method)(n_features=n_features)
+
+
+def test_the_number_of_features(iris):
+    assert len(iris.explain(n_features=2).effect) == 2
+    assert len(iris.explain(n_features=None).effect) == 4
+    assert len(iris.explain(n_features=9).effect) == 4
+
+
+def test_only_internal_nodes_have_branches(iris):
+    allowed = iris.dendrogram_.internal_nodes.tolist()
+    for node in (7, -1, "root", 0.0, None):
+        message = f"one of dendrogram_.internal_nodes, {allowed}, got {node!r}."
+        with pytest.raises(ValueError, match=f"^node must be {re.escape(message)}$"):
+            iris.explain(node)
+
+
+def test_leaves_are_named_as_such(iris):
+    tree = iris.dendrogram_
+    for cluster, leaf in enumerate(tree.leaves.tolist()):
+        message = f"got {leaf}, which is the leaf of cluster {cluster}. The split above"
+        parent = f"it is that of node {tree.parent[leaf]}"
+        with pytest.raises(ValueError, match=f"{message} {parent}"):
+            iris.explain(leaf)
+
+
+def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
+    explanation = iris.explain(0)
+    for child, sign in zip(explanation.branches, (1, -1), strict=True):
+        names, effect = iris.top_features(child)
+        assert names.tolist() == explanation.feature_names.tolist()
+        np.testing.assert_allclose(effect, sign * explanation.effect)
+
+
+def test_a_single_cluster_has_no_split():
+    model = TreeVAEClustering(1, random_state=0).fit(load_iris().data[:50])
+    with pytest.raises(ValueError, match="has one cluster, so that no node has branch"):
+        model.explain()
+    (names, effect) = model.top_features(0)
+    assert len(names) == len(effect) == 0
+
+
+def test_both_branches_need_rows(iris):
+    X = load_iris(as_frame=True).data
+    branch = iris.labels_ == iris.explain().clusters[0][0]
+    with pytest.raises(ValueError, match="at least 2 rows in each branch of node 0, g"):
+        iris.explain(0, X[branch])
+
+
+def test_rows_are_validated(iris):
+    with pytest.raises(ValueError, match="feature names should match"):
+        iris.explain(0, load_iris(as_frame=True).data.rename(columns=str.upper))
+
+
+def test_top_features_compare_a_node_with_the_rest(nested):
+    model, _, y = nested
+    children = [split_of(model, y, 0), split_of(model, y, 2)]
+    for node in children:
+        names, effect = model.top_features(node, n_features=1)
+        assert names[0] == "x0"
+        means = model.node_means()
+        sibling = children[1 - children.index(node)]
+        assert np.sign(effect[0]) == np.sign(means[node, 0] - means[sibling, 0])
+        # The rest of the tree is the sibling.
+        assert np.abs(model.explain(0).effect[0]) == pytest.approx(abs(effect[0]))
+    leaf = int(model.dendrogram_.children_left[children[0]])
+    assert "x1" in model.top_features(leaf, n_features=2)[0]
+
+
+def test_top_features_of_all_nodes(iris):
+    found = iris.top_features(n_features=2)
+    assert len(found) == 5
+    assert [len(names) for names, _ in found] == [0, 2, 2, 2, 2]
+    for node, (names, effect) in enumerate(found):
+        expected = iris.top_features(node, n_features=2)
+        np.testing.assert_array_equal(names, expected[0])
+        np.testing.assert_allclose(effect, expected[1])
+
+
+def test_a_table(iris):
+    X = load_iris(as_frame=True).data
+    table = iris.explain(n_features=3).to_frame()
+    assert table.columns.tolist() == [
+        "feature",
+        "left_mean",
+        "right_mean",
+        "spread",
+        "effect",
+    ]
+    assert (table["effect"].abs().diff().dropna() <= 0).all()
+    found = iris.explain(0, X)
+    checked = found.to_frame()
+    np.testing.assert_array_equal(checked["auc"], found.check.auc)
+    np.testing.assert_array_equal(checked["effect_in_rows"], found.check.effect)
+    assert X.columns[checked.index].tolist() == checked["feature"].tolist()
+
+
+def test_a_table_needs_pandas(iris, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_frame needs pandas. Install it with"):
+        iris.explain().to_frame()
+
+
+def make_explanation(check=None):
+    return SplitExplanation(
+        node=0,
+        branches=(1, 2),
+        clusters=(np.array([0, 1]), np.array([2])),
+        features=np.array([2, 0]),
+        feature_names=np.array(["petal length (cm)", "sepal"]),
+        left_mean=np.array([4.913, 5.0]),
+        right_mean=np.array([1.462, 5.5]),
+        spread=np.array([0.5, 1.0]),
+        effect=np.array([6.902, -0.5]),
+        check=check,
+    )
+
+
+def test_an_explanation_is_printed_as_a_table():
+    assert str(make_explanation()).splitlines() == [
+        "Node 0: left is node 1 (clusters 0-1), right is node 2 (cluster 2)",
+        "feature            left  right  effect",
+        "petal length (cm)  4.91   1.46   +6.90  higher left",
+        "sepal                 5    5.5   -0.50  higher right",
+    ]
+
+
+def test_a_checked_explanation_is_printed_with_the_rows(iris):
+    text = repr(iris.explain(0, load_iris(as_frame=True).data))
+    header, first = text.splitlines()[1:3]
+    assert header.split() == ["feature", "left", "right", "effect", "in", "X", "AUC"]
+    assert first.startswith("petal")
+    assert text.splitlines()[-1].startswith("In X, ")
+    assert text.endswith("4 of 4 effects have the same sign.")
+
+
+def test_an_explanation_draws_itself(iris):
+    display = iris.explain(n_features=2).plot()
+    assert isinstance(display, SplitDisplay)
+    assert len(display.bars_) == 2
+
+
+def test_an_explanation_stays_the_same_after_a_pickle(iris):
+    found = pickle.loads(pickle.dumps(iris)).explain()
+    np.testing.assert_array_equal(found.effect, iris.explain().effect)
+
+
+def test_digits_are_told_apart_by_the_hole_of_the_zero():
+    digits = load_digits()
+    model = TreeVAEClustering(10, max_iter=10, random_state=0)
+    model.fit(digits.data[:300])
+    is_zero = digits.target[:300] == 0
+    leaf = model.dendrogram_.leaves[np.bincount(model.labels_[is_zero]).argmax()]
+    names, effect = model.top_features(int(leaf), n_features=2)
+    assert set(names) <= {"x27", "x28", "x35", "x36"}
+    assert (effect < 0).all()
+
+
+def test_blood_cells_are_told_apart_by_marker_genes(data_dir):
+    with np.load(data_dir / "sc_pbmc68k_reduced.npz") as data:
+        X = pd.DataFrame(data["X_train"], columns=data["gene_names"])
+    model = TreeVAEClustering(4, max_iter=3, random_state=0).fit(X)
+    found = model.explain(0, X)
+    assert {"CST3", "TYROBP", "LST1"} <= set(found.feature_names)
+    assert (np.sign(found.effect) == np.sign(found.check.effect)).all()
+
+
+def test_terms_of_news_name_their_groups(data_dir):
+    with np.load(data_dir / "newsgroups20_tfidf2000.npz") as data:
+        X = sparse.csr_array(
+            (
+                data["X_train_data"],
+                data["X_train_indices"].astype(np.int32),
+                data["X_train_indptr"],
+            ),
+            shape=tuple(data["X_train_shape"]),
+        )
+        groups = data["target_names"][data["y_train"]]
+        names = data["feature_names"]
+    is_crypt, is_bike = groups == "sci.crypt", groups == "rec.motorcycles"
+    rows = np.concatenate([np.flatnonzero(g)[:150] for g in (is_crypt, is_bike)])
+    model = TreeVAEClustering(2, max_iter=5, random_state=0).fit(X[rows])
+    found = model.explain(0, X[rows], feature_names=names)
+    crypt = np.bincount(model.labels_[:150]).argmax()
+    is_crypt_term = (found.effect > 0) == (crypt == 0)
+    terms = {"key", "clipper", "chip", "encryption", "keys", "escrow"}
+    assert len(terms & set(found.feature_names[is_crypt_term])) >= 4
+    assert {"bike"} <= set(found.feature_names[~is_crypt_term])
+    assert (np.sign(found.effect) == np.sign(found.check.effect)).all()
+
+
+@pytest.mark.parametrize("names", ["abcd", b"abcd", np.full((4, 2), "a"), 4])
+def test_feature_names_are_a_sequence_of_names(iris, names, tmp_path):
+    calls = [
+        iris.explain,
+        iris.top_features,
+        lambda **kwargs: SplitDisplay.from_estimator(iris, **kwargs),
+        lambda **kwargs: TreeDisplay.from_estimator(iris, **kwargs),
+        lambda **kwargs: iris.export_html(tmp_path / "tree.html", **kwargs),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="feature_names must be a sequence of 4"):
+            call(feature_names=names)
+
+
+def test_images_of_splits_have_no_areas_under_the_curve(iris, monkeypatch):
+    X = load_iris(as_frame=True).data
+    expected = iris.explain(0, X, n_features=None).check
+
+    def fail(*args):
+        raise AssertionError
+
+    monkeypatch.setattr("sktreevae.inspection.explain.area_under_curve", fail)
+    display = SplitDisplay.from_estimator(iris, 0, X, image_shape=(2, 2))
+    assert len(display.images_) == 6
+    check = display.explanation.check
+    np.testing.assert_array_equal(check.left_mean, expected.left_mean)
+    assert np.isnan(check.auc).all()
+    with pytest.raises(AssertionError):
+        SplitDisplay.from_estimator(iris, 0, X)

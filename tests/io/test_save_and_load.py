@@ -1,0 +1,695 @@
+import copy
+import io
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from sktreevae import ImageAugmentation, TreeVAEClustering
+
+from .archives import forging
+
+TINY = {"hidden_dim": 8, "latent_dim": 2, "max_iter": 2, "random_state": 0}
+METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
+LINEAR = "torch.nn.modules.linear:Linear"
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def small_encoder(n_features, hidden_dim):
+    return nn.Sequential(nn.Linear(n_features, 5), nn.Tanh(), nn.Linear(5, hidden_dim))
+
+
+def shaken(rows, generator):
+    noise = torch.randn(rows.shape, generator=generator, device=rows.device)
+    return rows + 0.1 * noise
+
+
+def iris():
+    return load_iris().data
+
+
+def mixed():
+    rng = np.random.default_rng(0)
+    binary = rng.integers(0, 2, 150)
+    return np.column_stack([iris(), binary, np.eye(3)[rng.integers(0, 3, 150)]])
+
+
+def digits():
+    return load_digits().data[:60] / 16
+
+
+CASES = {
+    "guided": ({}, iris),
+    "iterative": ({"growth": "iterative"}, iris),
+    "published": ({"growth": "published"}, iris),
+    "estimated": ({"n_clusters": None, "early_stopping": True}, iris),
+    "float32": ({}, lambda: iris().astype(np.float32)),
+    "names": ({}, lambda: load_iris(as_frame=True).data),
+    "images": (
+        {
+            "image_shape": [8, 8],
+            "encoder": "resnet",
+            "views": ImageAugmentation((8, 8), low=0.0, high=1.0),
+        },
+        digits,
+    ),
+    "mixed": ({}, mixed),
+    "counts": ({"likelihood": "negative_binomial"}, lambda: np.round(10 * iris())),
+    "text": ({}, lambda: sparse.csr_matrix(digits() * (digits() > 0.9))),
+    "neighbors": ({"views": "neighbors", "device": torch.device("cpu")}, iris),
+    "random state": ({"random_state": np.random.RandomState(3)}, iris),
+    "functions": (
+        {"encoder": small_encoder, "decoder": nn.Linear, "views": shaken},
+        iris,
+    ),
+}
+FUNCTIONS = [f"{__name__}:small_encoder", f"{__name__}:shaken", LINEAR]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    """Return a fitted model and its data. Tests don't change the model."""
+    parameters, make = CASES[request.param]
+    X = make()
+    return TreeVAEClustering(**{"n_clusters": 3, **TINY, **parameters}).fit(X), X
+
+
+@pytest.fixture(scope="module")
+def model():
+    return TreeVAEClustering(3, **TINY).fit(iris())
+
+
+@pytest.fixture(scope="module")
+def custom():
+    networks = {"encoder": small_encoder, "decoder": nn.Linear}
+    return TreeVAEClustering(3, **TINY, **networks).fit(iris())
+
+
+@pytest.fixture
+def path(tmp_path, model):
+    model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def reload(model, tmp_path, **arguments):
+    model.save(tmp_path / "twin")
+    return TreeVAEClustering.load(tmp_path / "twin", **arguments)
+
+
+def assert_same_results(twin, model, X):
+    for method in METHODS:
+        if method == "predict_proba" and sparse.issparse(X):
+            continue
+        ours, theirs = getattr(twin, method)(X), getattr(model, method)(X)
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+    rows = X[:3] if sparse.issparse(X) else np.asarray(X)[:3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # rows without names
+        ours, theirs = (m.log_likelihood(rows, 5) for m in (twin, model))
+    assert np.array_equal(ours, theirs)
+
+
+def assert_same_samples(twin, model):
+    for ours, theirs in zip(twin.sample(9), model.sample(9), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def assert_same_attributes(twin, model):
+    """Check that all attributes have the same types and values."""
+    assert vars(twin).keys() == vars(model).keys()
+    for name, value in vars(model).items():
+        twin_value = getattr(twin, name)
+        assert type(twin_value) is type(value), name
+        if name not in ("module_", "dendrogram_", "_standardizer", "random_state"):
+            np.testing.assert_equal(twin_value, value)
+    for name in ("dendrogram_", "_standardizer"):
+        ours, theirs = vars(getattr(twin, name)), vars(getattr(model, name))
+        for key in theirs.keys() - {"_sample_linkage"}:
+            assert type(ours[key]) is type(theirs[key])
+            assert np.array_equal(ours[key], theirs[key], equal_nan=True)
+
+
+# Files
+
+
+def test_models_come_back(case, tmp_path):
+    model, X = case
+    twin = reload(model, tmp_path, trusted=FUNCTIONS)
+    assert_same_attributes(twin, model)
+    assert_same_results(twin, model, X)
+    copies = copy.deepcopy(twin), copy.deepcopy(model)
+    assert_same_samples(*copies)
+    for copied in copies:
+        copied.partial_fit(X[:40])
+    assert_same_attributes(*copies)
+    assert_same_results(*copies, X)
+
+
+def test_models_come_back_after_partial_fit(model, tmp_path):
+    model = copy.deepcopy(model).partial_fit(iris()[:60])
+    twin = reload(model, tmp_path)
+    assert_same_attributes(twin, model)
+    assert_same_results(twin, model, iris())
+
+
+def test_trees_come_back(model, tmp_path):
+    tree, twin = model.dendrogram_, reload(model, tmp_path).dendrogram_
+    assert twin.export_text() == tree.export_text()
+    assert twin.to_newick() == tree.to_newick()
+    assert np.array_equal(twin.levels(), tree.levels())
+    assert np.array_equal(twin.to_linkage("samples"), tree.to_linkage("samples"))
+
+
+def test_refits_are_the_same(custom, tmp_path):
+    twin = reload(custom, tmp_path, trusted=FUNCTIONS)
+    assert_same_attributes(twin.fit(iris()), custom)
+
+
+@pytest.mark.parametrize("case", ["names", "images", "functions"], indirect=True)
+def test_a_file_and_its_model_give_the_same_file(case, tmp_path):
+    model, _ = case
+    twin = reload(model, tmp_path, trusted=FUNCTIONS)
+    before = (tmp_path / "twin").read_bytes()
+    twin.save(tmp_path / "twin")
+    assert (tmp_path / "twin").read_bytes() == before
+
+
+def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
+    code = (
+        "import sys, numpy\n"
+        "from sklearn.datasets import load_iris\n"
+        "from sktreevae import TreeVAEClustering\n"
+        "model = TreeVAEClustering.load(sys.argv[1])\n"
+        f"results = {{m: getattr(model, m)(load_iris().data) for m in {METHODS}}}\n"
+        "numpy.savez(sys.argv[2], sample=model.sample(9)[0], **results)\n"
+    )
+    results = tmp_path / "results.npz"
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code, path, results], check=True, cwd=root)
+    with np.load(results) as archive:
+        for method in METHODS:
+            assert np.array_equal(archive[method], getattr(model, method)(iris()))
+        assert np.array_equal(archive["sample"], model.sample(9)[0])
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_names_of_files_stay_as_they_are(model, tmp_path, kind):
+    path = kind(tmp_path / "model.of.mine")
+    assert model.save(path) is None
+    assert [file.name for file in tmp_path.iterdir()] == ["model.of.mine"]
+    TreeVAEClustering.load(path)
+
+
+def test_a_file_is_replaced(path, model):
+    clone(model).set_params(n_clusters=2).fit(iris()).save(path)
+    assert TreeVAEClustering.load(path).n_clusters_ == 2
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_stays_if_saving_fails(path, model):
+    before = path.read_bytes()
+    broken = copy.deepcopy(model).set_params(encoder=lambda n_in, n_out: None)
+    with pytest.raises(ValueError, match="'encoder' parameter can't be saved"):
+        broken.save(path)
+    assert path.read_bytes() == before
+
+
+def test_files_hold_no_training_data(model, tmp_path):
+    X = iris()
+    many = clone(model).fit(np.concatenate([X, X + 0.01]))
+    sizes = []
+    for fitted in (model, many):
+        fitted.save(tmp_path / "model")
+        sizes.append((tmp_path / "model").stat().st_size)
+    assert sizes[1] - sizes[0] < 8 * len(X) + 500  # labels_
+
+
+def test_the_global_random_state_is_left_alone(custom, tmp_path):
+    before = torch.get_rng_state()
+    reload(custom, tmp_path, trusted=FUNCTIONS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_default_type_does_not_matter(custom, tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        twin = reload(custom, tmp_path, trusted=FUNCTIONS)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_same_results(twin, custom, iris())
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_models_loaded_without_gradients_can_be_trained(path, model, context):
+    with context():
+        twins = TreeVAEClustering.load(path), copy.deepcopy(model)
+    for twin in twins:
+        twin.partial_fit(iris())
+    assert_same_attributes(*twins)
+
+
+def test_unfitted_estimators_are_refused(tmp_path):
+    with pytest.raises(NotFittedError):
+        TreeVAEClustering().save(tmp_path / "model")
+
+
+def test_invalid_parameters_are_refused(model, tmp_path):
+    broken = copy.deepcopy(model).set_params(latent_dim=0)
+    with pytest.raises(ValueError, match="'latent_dim' parameter .* Got 0"):
+        broken.save(tmp_path / "model")
+
+
+@pytest.mark.parametrize("make", [str, Path, joblib.Memory])
+def test_caches_are_not_saved(model, tmp_path, make):
+    model = copy.deepcopy(model).set_params(memory=make(tmp_path / "cache"))
+    assert reload(model, tmp_path).memory is None
+    assert b"cache" not in (tmp_path / "twin").read_bytes()
+
+
+def test_classes_are_told_apart(path):
+    class Other(TreeVAEClustering):
+        pass
+
+    with pytest.raises(ValueError, match="of the class TreeVAEClustering, not Other"):
+        Other.load(path)
+
+
+# Devices
+
+
+def test_the_device_is_a_parameter(path):
+    assert TreeVAEClustering.load(path).device is None
+    twin = TreeVAEClustering.load(path, device="cpu")
+    assert (twin.device, twin.device_) == ("cpu", torch.device("cpu"))
+
+
+def test_unknown_devices_are_refused(path):
+    with pytest.raises(ValueError, match="'device' parameter .* got 'cuda:99'"):
+        TreeVAEClustering.load(path, device="cuda:99")
+
+
+def test_files_of_a_missing_device_open_on_the_cpu(model, tmp_path):
+    model = copy.deepcopy(model)
+    model.device = "cuda:99"
+    with pytest.warns(UserWarning, match="The model is on the CPU") as caught:
+        twin = reload(model, tmp_path)
+    assert caught[0].filename == __file__
+    assert_same_results(twin, model, iris())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_results_are_the_same_across_devices(tmp_path):
+    model = TreeVAEClustering(3, device="cuda", **TINY).fit(iris())
+    twin = reload(model, tmp_path, device="cpu")
+    back = reload(twin, tmp_path, device="cuda")
+    assert_same_results(back, model, iris())
+    assert np.array_equal(twin.predict(iris()), model.labels_)
+
+
+# Functions of the user
+
+
+def test_functions_can_be_passed(custom, tmp_path):
+    functions = {"encoder": small_encoder, "decoder": nn.Linear}
+    twin = reload(custom, tmp_path, **functions)
+    assert twin.encoder is small_encoder
+    assert_same_results(twin, custom, iris())
+
+
+def test_functions_are_not_imported(custom, tmp_path):
+    match = f"encoder {FUNCTIONS[0]}; decoder {re.escape(LINEAR)}"
+    with pytest.raises(ValueError, match=match):
+        reload(custom, tmp_path)
+
+
+def test_functions_of_the_model_outlast_those_of_the_parameters(custom, tmp_path):
+    model = copy.deepcopy(custom).set_params(encoder="auto")
+    with pytest.raises(ValueError, match=FUNCTIONS[0]):
+        reload(model, tmp_path, trusted=LINEAR)
+    twin = reload(model, tmp_path, trusted=FUNCTIONS)
+    assert twin.encoder == "auto"
+    assert_same_results(twin, model, iris())
+
+
+def test_networks_must_fit_the_file(custom, tmp_path):
+    with pytest.raises(ValueError, match="networks don't fit the saved model"):
+        reload(custom, tmp_path, encoder=nn.Linear, decoder=nn.Linear)
+
+
+def test_functions_that_are_not_needed_are_refused(path):
+    with pytest.raises(ValueError, match="views was passed, but"):
+        TreeVAEClustering.load(path, views=shaken)
+
+
+def test_local_functions_are_refused(tmp_path, model):
+    def shake(rows, generator):
+        return rows
+
+    with pytest.raises(ValueError, match="'views' .* at the top level of a module"):
+        copy.deepcopy(model).set_params(views=shake).save(tmp_path / "model")
+
+
+# Damaged and foreign files
+
+
+def refuse(path, match):
+    with pytest.raises(ValueError, match=match) as caught:
+        TreeVAEClustering.load(path)
+    assert str(path) in str(caught.value)
+
+
+def npz():
+    stream = io.BytesIO()
+    np.savez(stream, weights=np.zeros(10))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK",
+        npz(),
+        pickle.dumps(list(range(100))),
+        b"Once upon a time there was a tree of four leaves. " * 9,
+        bytes(1000),
+    ],
+    ids=["empty", "short", "npz", "pickle", "text", "zeros"],
+)
+def test_foreign_files_are_refused(path, data):
+    path.write_bytes(data)
+    refuse(path, "is truncated, damaged, or isn't a model")
+
+
+def test_unknown_parameters_are_refused(path):
+    with forging(path) as (content, _):
+        content["parameters"]["new"] = 1
+        content["package_version"] = "9.0"
+    match = r"no parameters \['new'\]. The model was saved by sktreevae 9.0"
+    refuse(path, match)
+
+
+def test_missing_parameters_have_their_defaults(path):
+    with forging(path) as (content, _):
+        del content["parameters"]["temperature"]
+    assert TreeVAEClustering.load(path).temperature == 0.5
+
+
+def replace_entry(content, keys, value):
+    *outer, last = keys.split(".")
+    for key in outer:
+        content = content[key]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        ("model.config.hidden_dim", 10**12),
+        ("model.config.hidden_dim", 8.0),
+        ("model.config.latent_dim", 10**30),
+        ("model.config.latent_dim", True),
+        ("model.config.n_features", 10**12),
+        ("model.config.bottom_up_depth", 10**12),
+        ("model.config.router_dims", [10**9, 10**9]),
+        ("model.config.router_dims", [1] * 10**5),
+        ("model.config.discrete", [[0]]),
+        ("model.config.discrete", [["0"]]),
+        ("model.config.image_shape", [10**9, 10**9]),
+        ("model.config.image_shape", [4]),
+        ("model.config.likelihood", "bernoulli"),
+        ("model.config.decoder", "custom"),
+        ("model.config.other", 1),
+        ("model.custom_encoder", 3),
+        ("model.feature_map.n_outputs", 10**12),
+        ("model.feature_map.n_features", 5),
+        ("model.feature_map.image_shape", [8, 8]),
+        ("model.feature_map.kind", "eval"),
+        ("model.topology", []),
+        ("model.topology", [-1, 0, 0]),
+        ("model.topology", [-1, 0, 0, 2, 2]),
+        ("model.topology", [-1, 0, 0, 0, 0]),
+        ("model.topology", [-1, 0, 0, True, True]),
+        ("model.topology", [-1, 0, 0, 1.0, 1.0]),
+        ("attributes.n_iter_", 10**12),
+        ("attributes.n_iter_", "2"),
+        ("attributes.n_iter_", 0),
+        ("attributes.n_samples_seen_", -1),
+        ("attributes.n_samples_seen_", 149),
+        ("attributes.n_features_in_", 5),
+        ("attributes._n_features_out", 9),
+        ("attributes._seed", -1),
+        ("attributes._seed", 10**40),
+        ("attributes.choices_", []),
+        ("attributes.lower_bound_", float("nan")),
+        ("attributes.lower_bound_", "0"),
+        ("attributes.feature_names_in_", ["a", "b"]),
+        ("attributes.feature_names_in_", [1, 2, 3, 4]),
+        ("attributes.predict", 1),
+        ("attributes.likelihood_", "poisson"),
+        ("attributes._findings", [{"name": "x"}]),
+        (
+            "attributes._findings",
+            [{"name": "", "problem": "", "remedy": "", "nodes": [5]}],
+        ),
+        ("history.phase", ["joint"]),
+        ("history.phase", None),
+        ("history.elbo", [0.0, 0.0]),
+        ("model.config.n_features", 3),
+        ("history.new", ["a"]),
+        ("history", {}),
+        ("parameters.max_iter", 0),
+        ("parameters.n_jobs", 10**40),
+        ("parameters.random_state", {"random_state": {"key": []}}),
+        ("parameters.device", {"device": "nowhere"}),
+        ("parameters.views", {"pickle": "x"}),
+        ("parameters", 3),
+        ("model", None),
+        ("package_version", None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_content_that_contradicts_the_file_is_refused(path, keys, value):
+    with forging(path) as (content, _):
+        replace_entry(content, keys, value)
+    refuse(path, "has invalid content")
+
+
+@pytest.mark.parametrize(
+    "keys", ["class", "attributes.n_iter_", "model.config.encoder"]
+)
+def test_missing_content_is_refused(path, keys):
+    with forging(path) as (content, _):
+        *outer, last = keys.split(".")
+        for key in outer:
+            content = content[key]
+        del content[last]
+    refuse(path, "has invalid content: .* must have the entries")
+
+
+def set_to(index, value):
+    def change(array):
+        array[index] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("dendrogram.parent", lambda x: np.array([-1, 0, 0, 2, 2]), "the tree"),
+        ("dendrogram.parent", lambda x: x[:3], r"of shape \(5,\)"),
+        ("dendrogram.height", set_to(1, np.nan), "must be finite"),
+        ("dendrogram.height", set_to(1, 1e9), "below the heights of its children"),
+        ("dendrogram.weight", set_to(0, 0.0), "positive for the root"),
+        ("dendrogram.weight", set_to(1, -1.0), "non-negative"),
+        ("dendrogram.support", set_to(0, np.inf), "must be finite or NaN"),
+        ("dendrogram.support_error", set_to(0, -1.0), "must be finite and at least 0"),
+        ("dendrogram.labels", lambda x: x[:0], "the number of samples"),
+        ("dendrogram.labels", lambda x: x[0], r"of shape \(1,\), got .* \(\)"),
+        ("dendrogram.labels", lambda x: x[None], r"got int64 of shape \(1, 150\)"),
+        ("dendrogram.labels", lambda x: x.astype(float), "must be int64"),
+        ("dendrogram.labels", set_to(0, 3), "labels must lie between 0 and 2"),
+        ("dendrogram.labels", set_to(0, -1), "labels must lie between 0 and 2"),
+        ("standardizer.scale", set_to(0, 0.0), "must be finite and positive, got 0.0"),
+        ("standardizer.scale", set_to(0, np.nan), "must be finite and positive"),
+        ("standardizer.scale", set_to(0, -1.0), "must be finite and positive"),
+        ("standardizer.scale", lambda x: x[0], r"of shape \(4,\), got .* \(\)"),
+        ("standardizer.center", set_to(0, np.inf), "must be finite, got inf"),
+        ("standardizer.low", lambda x: x + 1e6, "bounds of values"),
+        ("standardizer.high", lambda x: np.array(np.nan), "must be finite"),
+        ("standardizer.constant", set_to(0, np.inf), "must be finite or NaN"),
+        ("standardizer.constant", set_to(0, 1.0), "the number of features"),
+        ("standardizer.constant", lambda x: x[:3], r"of shape \(4,\)"),
+        ("model.bottom_up.scale", np.zeros_like, "must be finite and positive"),
+        ("model.root_head.weight", set_to((0, 0), np.nan), "must be finite, got nan"),
+        ("model.root_head.weight", lambda x: x.T, r"must be .* of shape \(4, 12\)"),
+        ("model.root_head.weight", lambda x: np.empty((10**12, 0)), "must be float32"),
+        ("model.root_head.weight", lambda x: x.astype(float), "must be float32"),
+        ("model.top_down.heads.bias_0", lambda x: x[:2], r"of shape \(4, 1, 4\)"),
+        ("history.elbo", lambda x: x[:1], r"of shape \(2,\)"),
+        ("history.elbo", set_to(0, np.inf), "must be finite or NaN"),
+        ("history.epoch", lambda x: x > 0, "must be float64"),
+    ],
+)
+def test_arrays_that_contradict_the_file_are_refused(path, name, change, match):
+    with forging(path) as (_, arrays):
+        arrays[name] = change(arrays[name])
+    refuse(path, f"has invalid content: .*{match}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dendrogram.labels", "model.root_head.weight", "standardizer.low", "history.elbo"],
+)
+def test_other_names_of_arrays_are_refused(path, name):
+    with forging(path) as (_, arrays):
+        arrays["other"] = arrays[name]
+    refuse(path, r"The arrays \['other'\] aren't known")
+    with forging(path) as (_, arrays):
+        del arrays[name]
+    refuse(path, f"The array '{name}' is missing")
+
+
+N_MANY = 16_000
+SHAPES = {
+    "chain": [-1] + [i // 2 * 2 for i in range(2 * N_MANY)],
+    "balanced": [-1] + [i // 2 for i in range(2 * N_MANY)],
+}
+LOAD = """
+import resource
+import sys
+from sktreevae import TreeVAEClustering
+
+def memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+good, *forged = sys.argv[1:]
+TreeVAEClustering.load(good)
+before = memory()
+for path in forged:
+    try:
+        TreeVAEClustering.load(path)
+    except ValueError:
+        print(memory() - before)
+"""
+
+
+def forge_many_nodes(path, parent, n_parts):
+    """Claim a tree of many nodes in some parts of a file."""
+    with forging(path) as (content, arrays):
+        content["model"]["topology"] = parent
+        if n_parts > 1:
+            for name in ("height", "weight", "support", "support_error"):
+                arrays[f"dendrogram.{name}"] = np.zeros(len(parent))
+            arrays["dendrogram.parent"] = np.array(parent)
+        if n_parts > 2:
+            bias = np.zeros((len(parent) - 1, 1, 4), dtype=np.float32)
+            arrays["model.top_down.heads.bias_0"] = bias
+
+
+def test_claims_of_many_nodes_are_refused_without_their_memory(path, tmp_path):
+    forged = []
+    for name, parent in SHAPES.items():
+        for n_parts in (1, 2, 3):
+            forged.append(tmp_path / f"{name}{n_parts}")
+            forged[-1].write_bytes(path.read_bytes())
+            forge_many_nodes(forged[-1], parent, n_parts)
+    command = [sys.executable, "-c", LOAD, path, *forged]
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        command, check=True, cwd=root, capture_output=True, text=True
+    )
+    increases = list(map(float, result.stdout.split()))
+    assert len(increases) == len(forged)
+    assert max(increases) < 200  # MiB
+
+
+# Pickles
+
+
+@pytest.mark.parametrize("case", ["names", "images", "functions"], indirect=True)
+def test_pickles_come_back(case):
+    model, X = case
+    twin = pickle.loads(pickle.dumps(model))
+    assert_same_attributes(twin, model)
+    assert_same_results(twin, model, X)
+
+
+@pytest.mark.parametrize("name", ["copy", "joblib", "compressed", "mapped"])
+def test_other_copies_come_back(model, tmp_path, name):
+    path = tmp_path / "model.joblib"
+    if name == "copy":
+        twin = copy.deepcopy(model)
+    else:
+        joblib.dump(model, path, compress=3 if name == "compressed" else 0)
+        twin = joblib.load(path, mmap_mode="r" if name == "mapped" else None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same_results(twin, model, iris())
+    assert_same_attributes(twin, model)
+    assert_same_attributes(
+        twin.partial_fit(iris()), copy.deepcopy(model).partial_fit(iris())
+    )
+
+
+def test_skops_trusts_all_but_the_estimator(model):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(model)
+    unknown = skops.get_untrusted_types(data=data)
+    assert unknown == ["sktreevae.estimator.clustering.TreeVAEClustering"]
+    assert_same_results(skops.loads(data, trusted=unknown), model, iris())
+
+
+def test_pickles_of_unfitted_estimators(model):
+    twin = pickle.loads(pickle.dumps(clone(model)))
+    assert twin.get_params() == model.get_params()
+    assert not hasattr(twin, "module_")
+
+
+def test_pickles_hold_no_tensors_and_no_training_data(model):
+    state = model.__getstate__()
+    arrays = state["module_"]["arrays"]
+    assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    assert "device_" not in state
+    n_values = sum(array.size for array in arrays.values())
+    assert len(pickle.dumps(model)) < 4 * n_values + 20_000
+
+
+def test_pickles_of_a_missing_device_open_on_the_cpu(model):
+    state = model.__getstate__()
+    state["device"] = "cuda:99"
+    twin = TreeVAEClustering()
+    with pytest.warns(UserWarning, match="The model is on the CPU") as caught:
+        twin.__setstate__(state)
+    assert caught[0].filename == __file__
+    assert (twin.predict(iris()) == model.labels_).all()
+
+
+@pytest.mark.parametrize("version", [None, 2])
+def test_pickles_of_unknown_versions_are_refused(model, version):
+    state = model.__getstate__()
+    state["format_version"] = version
+    with pytest.raises(ValueError, match=f"format version {version}, .* version 1"):
+        TreeVAEClustering().__setstate__(state)
+
+
+def test_clones_are_unfitted(model):
+    twin = clone(model)
+    assert not hasattr(twin, "module_")
+    assert twin.get_params() == model.get_params()

@@ -1,0 +1,306 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from threadpoolctl import threadpool_info
+
+from sktreevae import TreeVAEClustering
+from sktreevae.estimator import clustering
+from sktreevae.exceptions import InvalidParameterError
+from sktreevae.utils.threads import limit_threads, parallel_map, resolve_n_threads
+
+
+def n_threads_of_new_thread():
+    result = []
+    thread = threading.Thread(target=lambda: result.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+def n_blas_threads():
+    return {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"}
+
+
+@pytest.fixture
+def three_threads():
+    """The setting of the process, as if a user had made it."""
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(1)
+
+
+N_CORES = joblib.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "expected"),
+    [
+        (None, 1),
+        (1, 1),
+        (2, min(2, N_CORES)),
+        (2**31 - 1, N_CORES),
+        (-1, N_CORES),
+        (-N_CORES, 1),
+        (-(2**31), 1),
+    ],
+)
+def test_the_number_of_threads_is_that_asked_for(three_threads, n_jobs, expected):
+    assert resolve_n_threads(n_jobs) == expected
+
+
+def test_none_is_the_number_of_a_context_of_joblib():
+    with joblib.parallel_config("threading", n_jobs=2):
+        assert resolve_n_threads(None) == min(2, N_CORES)
+        assert resolve_n_threads(1) == 1
+    assert resolve_n_threads(None) == 1
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_none_is_one_thread_within_jobs(backend):
+    jobs = joblib.Parallel(n_jobs=2, backend=backend)(
+        joblib.delayed(resolve_n_threads)(None) for _ in range(2)
+    )
+    assert jobs == [1, 1]
+
+
+def test_convolutions_are_deterministic_meanwhile():
+    with limit_threads(1):
+        with limit_threads(2):
+            assert torch.backends.cudnn.deterministic
+        assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_the_limit_holds_for_the_calling_thread_only(three_threads):
+    with limit_threads(2):
+        assert torch.get_num_threads() == 2
+        assert n_threads_of_new_thread() == 3
+        assert n_blas_threads() == {1}
+    assert torch.get_num_threads() == 3
+    assert n_threads_of_new_thread() == 3
+
+
+def test_the_setting_is_given_back_after_an_error(three_threads):
+    before = n_blas_threads()
+    with pytest.raises(ZeroDivisionError), limit_threads(2):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 3
+    assert n_blas_threads() == before
+
+
+def run_plain(code):
+    """Run code in a process of its own, without the variables that set threads."""
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
+    }
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=plain, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+BLAS = """
+import json
+import threading
+import scipy.linalg
+from threadpoolctl import threadpool_info
+from sktreevae.utils.threads import limit_threads
+
+def n_threads():
+    return max(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas")
+
+def run(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+def call(function):
+    function()
+
+def limited():
+    with limit_threads(1):
+        seen.append(n_threads())
+
+seen = []
+for how in (call, run, call, run):
+    how(limited)
+result = {"within": seen}
+for how in (call, run):
+    before = n_threads()
+    # The first to enter is the first to leave.
+    first, second = limit_threads(1), limit_threads(1)
+    first.__enter__()
+    how(second.__enter__)
+    first.__exit__(None, None, None)
+    inside = n_threads()
+    second.__exit__(None, None, None)
+    result[how.__name__] = before, inside, n_threads()
+print(json.dumps(result))
+"""
+
+needs_two_cores = pytest.mark.skipif(
+    joblib.cpu_count() < 2, reason="numpy has one thread on one core"
+)
+
+
+@pytest.fixture(scope="module")
+def blas_threads():
+    """Numbers of threads of numpy's BLAS in a process of its own."""
+    return json.loads(run_plain(BLAS))
+
+
+@needs_two_cores
+def test_blas_has_one_thread_in_all_fits_of_all_threads(blas_threads):
+    assert blas_threads["within"] == [1] * 4
+
+
+@needs_two_cores
+@pytest.mark.parametrize("other", ["run", "call"])
+def test_blas_gets_its_threads_back_when_the_last_fit_ends(blas_threads, other):
+    before, inside, after = blas_threads[other]
+    assert inside == 1
+    assert before == after != 1
+
+
+def n_threads_of_libraries():
+    return {x["filepath"]: x["num_threads"] for x in threadpool_info()}
+
+
+def test_all_libraries_have_one_thread_by_default(three_threads, monkeypatch):
+    before, seen = n_threads_of_libraries(), []
+    prepare, fit_tree = clustering.TrainingData.prepare, clustering.fit_tree
+
+    def recorded(function):
+        def call(*args, **kwargs):
+            seen.append((torch.get_num_threads(), *n_threads_of_libraries().values()))
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(clustering.TrainingData, "prepare", recorded(prepare))
+    monkeypatch.setattr(clustering, "fit_tree", recorded(fit_tree))
+    X, _ = make_blobs([20, 20], random_state=0)
+    TreeVAEClustering(1, max_iter=1, random_state=0).fit(X)
+    assert {n for numbers in seen for n in numbers} == {1}
+    assert n_threads_of_libraries() == before
+    assert torch.get_num_threads() == 3
+
+
+THREADS = {
+    "fit": {1, 2},
+    "partial_fit": {1, 2},
+    "predict": {1},
+    "score_samples": {1},
+    "sample": {2},
+}
+"""Threads of the operations of each method with ``n_jobs=2``. Blocks of rows run side
+by side, and each uses one."""
+
+
+@needs_two_cores
+@pytest.mark.parametrize("method", THREADS)
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_methods_use_their_threads_and_give_them_back(
+    three_threads, monkeypatch, method, n_jobs
+):
+    X, _ = make_blobs([20, 20], random_state=0)
+    model = TreeVAEClustering(1, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+    seen = set()
+    forward = torch.nn.Linear.forward
+
+    def recorded(self, x):
+        seen.add(torch.get_num_threads())
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", recorded)
+    getattr(model, method)(3 if method == "sample" else X)
+    assert seen == ({1} if n_jobs is None else THREADS[method])
+    assert torch.get_num_threads() == 3
+
+
+def test_a_failed_fit_gives_the_threads_back(three_threads, monkeypatch):
+    def fail(*args, **kwargs):
+        raise FloatingPointError
+
+    monkeypatch.setattr(clustering, "fit_tree", fail)
+    with pytest.raises(FloatingPointError):
+        TreeVAEClustering(2, n_jobs=2).fit(np.eye(10))
+    assert torch.get_num_threads() == 3
+
+
+def test_fits_in_threads_give_the_threads_back(three_threads):
+    X, _ = make_blobs([20, 20], random_state=0)
+    after = {}
+
+    def fit(n_jobs):
+        TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+        after[n_jobs] = torch.get_num_threads()
+
+    threads = [threading.Thread(target=fit, args=(n,)) for n in (1, 2, 4, None)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(after.values()) == {3}
+    assert n_threads_of_new_thread() == 3
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "all", True, 2**31, -(10**40)])
+def test_other_values_are_refused(n_jobs):
+    with pytest.raises(InvalidParameterError, match="'n_jobs' parameter"):
+        TreeVAEClustering(2, n_jobs=n_jobs).fit(np.eye(10))
+
+
+FITS = """
+import json
+import subprocess
+import sys
+import time
+import torch
+from sklearn.datasets import load_digits
+from sktreevae import TreeVAEClustering
+
+X = load_digits().data[:600]
+
+def fit():
+    start = time.process_time()
+    TreeVAEClustering(10, random_state=0, max_iter=2).fit(X)
+    return time.process_time() - start
+
+with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+    try:
+        default = fit()
+        torch.set_num_threads(1)
+        print(json.dumps([default, fit()]))
+    finally:
+        busy.kill()
+"""
+
+
+@needs_two_cores
+def test_a_fit_beside_a_busy_process_takes_no_more_cpu_time_in_a_plain_environment():
+    default, single = json.loads(run_plain(FITS))
+    # Threads that wait busily multiplied the CPU time by three, and far more.
+    assert default < 2 * single
+
+
+def test_each_call_of_a_parallel_map_has_one_thread(three_threads):
+    all_run = threading.Barrier(3)
+
+    def call(x):
+        all_run.wait()  # until three calls run at a time
+        return x, torch.get_num_threads()
+
+    with parallel_map(torch.device("cpu")) as apply:
+        assert list(apply(call, [5, 3, 4])) == [(5, 1), (3, 1), (4, 1)]
+    assert torch.get_num_threads() == 3

@@ -1,0 +1,71 @@
+from numbers import Integral, Real
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+
+from sktreevae.exceptions import InvalidParameterError
+from sktreevae.utils.validation import (
+    Boolean,
+    Function,
+    Instance,
+    Number,
+    Options,
+    check_count,
+    check_parameters,
+)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "good", "bad"),
+    [
+        (Number(Integral, 1), [1, np.int64(7)], [0, 1.0, True, None, np.True_]),
+        (Number(Real, 0, 1), [0, 0.5], [1, -0.1, np.nan, "0"]),
+        (Number(Real, 0, 1, closed="both"), [0, 1], [1.1]),
+        (Number(Real, 0, 1, closed="neither"), [0.5], [0, 1]),
+        (Options(("a", None)), ["a", None], ["b", 0, [], np.zeros(2)]),
+        (Boolean(), [True, np.False_], [0, None]),
+        (Instance(str), ["a"], [None, 1]),
+        (Function(), [len, dict, lambda: 0], [None, "len", 1]),
+    ],
+)
+def test_values_are_accepted_or_not(allowed, good, bad):
+    assert all(allowed.accepts(value) for value in good)
+    assert not any(allowed.accepts(value) for value in bad)
+
+
+class Example(BaseEstimator):
+    def __init__(self, size=1):
+        self.size = size
+
+
+def test_the_message_names_parameter_value_and_what_is_allowed():
+    allowed = {"size": [Number(Integral, 1), Options(("auto", None))]}
+    check_parameters(Example("auto"), allowed)
+    with pytest.raises(InvalidParameterError) as info:
+        check_parameters(Example(0.5), allowed)
+    assert str(info.value) == (
+        "The 'size' parameter of Example must be an int in the range [1, inf) or one "
+        "of 'auto', None. Got 0.5 instead."
+    )
+
+
+@pytest.mark.parametrize(
+    ("allowed", "text"),
+    [
+        (Number(Real, 0, 1, closed="neither"), "a float in the range (0, 1)"),
+        (Number(Real, 0, 1, closed="both"), "a float in the range [0, 1]"),
+        (Boolean(), "a bool"),
+        (Instance(np.ndarray), "an instance of numpy.ndarray"),
+        (Function(), "a callable"),
+    ],
+)
+def test_allowed_values_are_described(allowed, text):
+    assert str(allowed) == text
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "2"])
+def test_counts_must_be_positive_ints(value):
+    check_count("n_samples", np.int64(1))
+    with pytest.raises(ValueError, match="n_samples must be an int >= 1, got "):
+        check_count("n_samples", value)
