@@ -80,7 +80,7 @@ def _resolution(x: Array) -> float:
 
 
 def _refine_step(x: Array, step: float) -> float:
-    """Return a more precise step, by small multiples of it first, then by large ones."""
+    """Return a more precise step, by small multiples first, then by large ones."""
     size, radius = np.abs(x), step
     while radius < size.max():
         radius *= 4
