@@ -9,7 +9,7 @@ OLDEST_TESTS := tests/data tests/graph tests/training \
 	$(addprefix tests/,test__archive.py test__cache.py test__stored_parameters.py \
 	test_devices.py test_persistence.py test_setup.py test_sklearn_checks.py)
 
-.PHONY: demo test test-processors test-oldest docs clean
+.PHONY: demo test test-all test-processors test-oldest docs clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/plot_digits_tree.py --save demo.png
@@ -19,6 +19,10 @@ test: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+# All settings and examples, also those that are marked as nightly.
+test-all: $(VENV)/test
+	$(BIN)/python -m pytest -m "" --numprocesses auto --maxprocesses 4 --dist worksteal
+
 # Kernels of other processors: of torch, then of its matrix products.
 KERNELS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
 	MKL_CBWR=COMPATIBLE MKL_CBWR=AVX2
@@ -26,7 +30,7 @@ KERNELS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
 test-processors: $(VENV)/test
 	for kernels in $(KERNELS); do \
 		echo $$kernels && env $$kernels $(BIN)/python -m pytest --quiet \
-			--numprocesses auto --maxprocesses 4 -k "rows or products or invariance" \
+			-m "" --numprocesses auto --maxprocesses 4 -k "rows or products or invariance" \
 			tests/test_clustering_rows.py tests/model/test_products.py \
 			tests/test_sklearn_checks.py || exit 1; \
 	done

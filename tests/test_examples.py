@@ -11,7 +11,6 @@ import pytest
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
-from sktreevae.training import GuidedGrowth
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -64,14 +63,8 @@ def limit_epochs(monkeypatch):
 
 
 @pytest.fixture
-def one_epoch(limit_epochs, monkeypatch):
-    """Train for one epoch, and the routers before for a few steps."""
-    train_routers = GuidedGrowth._train_routers
-
-    def train_routers_shortly(self, target, n_steps):
-        train_routers(self, target, min(n_steps, 40))
-
-    monkeypatch.setattr(GuidedGrowth, "_train_routers", train_routers_shortly)
+def one_epoch(limit_epochs):
+    """Train for one epoch."""
     limit_epochs(1)
 
 

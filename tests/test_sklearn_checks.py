@@ -7,6 +7,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sktreevae import TreeVAEClustering
 
 # The checks fit more than 80 times for each setting; short phases keep them quick.
+QUICK = TreeVAEClustering(hidden_dim=8, latent_dim=2, max_iter=1)
 SETTINGS = [
     TreeVAEClustering(),
     TreeVAEClustering(n_clusters=1, likelihood="gaussian", hidden_dim=16, max_iter=2),
@@ -37,8 +38,14 @@ FURTHER_CHECKS = [
 ]
 
 
-@parametrize_with_checks(SETTINGS)
+@parametrize_with_checks([QUICK])
 def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.nightly
+@parametrize_with_checks(SETTINGS)
+def test_check_estimator_in_other_settings(estimator, check):
     check(estimator)
 
 

@@ -56,7 +56,7 @@ def test_clusters_and_their_nesting_are_found(limit):
     assert adjusted_rand_score(y & 1, top) == 1.0
 
 
-@pytest.mark.parametrize("n, n_rows", [(400, 400), (400, 100), (9, 9), (2, 2)])
+@pytest.mark.parametrize(("n", "n_rows"), [(400, 400), (400, 100), (9, 9), (2, 2)])
 def test_the_wide_graph_has_more_edges(n, n_rows, rng):
     x = torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
     rows = torch.randperm(n, generator=generator())[:n_rows]

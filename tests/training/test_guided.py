@@ -124,6 +124,18 @@ def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("max_iter", "steps_per_epoch", "n_steps"),
+    [(None, 8, 400), (None, 1, 100), (15, 8, 400), (2, 8, 64), (1, 200, 400)],
+)
+def test_an_int_as_max_iter_limits_the_training_of_the_routers(
+    max_iter, steps_per_epoch, n_steps
+):
+    growth, _ = built(2)
+    growth.trainer.options = replace(growth.trainer.options, max_iter=max_iter)
+    assert growth._n_router_steps(steps_per_epoch) == n_steps
+
+
+@pytest.mark.parametrize(
     ("has_latents", "max_steps", "kl_weights", "min_steps"),
     [
         (True, 1000, (1.0, 1.0), 120),
