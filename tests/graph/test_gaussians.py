@@ -46,10 +46,6 @@ def test_axes_are_those_of_the_largest_variance(rng):
     np.testing.assert_allclose(np.abs(axes), np.eye(4)[:, [3, 1]], atol=0.1)
 
 
-def test_equal_samples_have_one_axis():
-    assert principal_axes(np.ones((5, 3)), 2).shape == (3, 1)
-
-
 def touching(rng, n=600):
     """Three long clusters side by side: most of the spread is within them."""
     y = np.arange(n) % 3
@@ -99,7 +95,9 @@ def test_the_refinement_after_which_partitions_agree_is_taken(rng):
     np.testing.assert_array_equal(stable_refinement(X, one, one, alike, rng), one)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (1, 2))]
+)
 def test_embeddings_are_clustered_as_well_as_by_kmeans(seed):
     rng = np.random.default_rng(seed)
     y = np.arange(900) % 3
@@ -136,18 +134,6 @@ def test_no_cluster_becomes_too_small(rng):
             refine_gaussians(X, start, alike, 0.0, rng, min_size), minlength=3
         )
         assert size.min() >= min(min_size, np.bincount(start).min())
-
-
-def test_equal_samples_stay_where_they_are(rng):
-    cluster = np.array([0, 0, 1, 1, 1])
-    result = refine_gaussians(np.ones((5, 2)), cluster, alike, 0.0, rng)
-    np.testing.assert_array_equal(result, cluster)
-
-
-def test_one_cluster_stays_one(rng):
-    assert not refine_gaussians(
-        rng.standard_normal((9, 2)), np.zeros(9, int), alike, 0.0, rng
-    ).any()
 
 
 def test_the_covariance_of_many_samples_is_that_of_a_part(rng, monkeypatch):
@@ -216,11 +202,6 @@ def test_constant_features_do_not_change_the_mixture(rng):
     Z = np.c_[np.full(len(X), 5.0), X, np.zeros((len(X), 2))]
     one, two = (overlapping_gaussians(x, cluster, rng).predict_proba(x) for x in (X, Z))
     np.testing.assert_allclose(one, two, atol=1e-6)
-
-
-def test_one_cluster_has_no_mixture(rng):
-    X = rng.standard_normal((300, 2))
-    assert overlapping_gaussians(X, np.zeros(300, dtype=int), rng) is None
 
 
 @pytest.mark.parametrize(("n_features", "is_narrow"), [(32, True), (33, False)])

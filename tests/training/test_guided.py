@@ -235,11 +235,6 @@ def test_leaves_with_too_few_samples_are_pruned():
     assert len(model.topology.leaves) < 8
 
 
-def test_a_single_cluster_is_a_plain_vae():
-    growth, proposal, _ = make_growth(1)
-    assert growth.grow(proposal).topology == Topology.single_leaf()
-
-
 @pytest.mark.parametrize(("size", "expected"), [(30, 30), (0.1, 48), (0, 1), (None, 3)])
 def test_minimum_size_is_a_count_or_a_fraction(size, expected):
     assert GrowthOptions(8, min_cluster_size=size).min_samples(480) == expected
