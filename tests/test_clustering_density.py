@@ -64,21 +64,23 @@ def known_blobs(n, n_features, seed):
 
 @pytest.mark.parametrize("n_features", [4, pytest.param(10, marks=pytest.mark.nightly)])
 def test_the_score_is_precise_and_not_above_the_truth(n_features):
-    train, _ = known_blobs(2000, n_features, seed=1)
+    train, _ = known_blobs(1000, n_features, seed=1)
     new, log_density = known_blobs(2000, n_features, seed=2)
     model = TreeVAEClustering(4, random_state=0).fit(train)
     module, x = model.module_, torch.tensor(model._standardizer.transform(new)).float()
     with torch.no_grad():
         scores = [
             module.mean_elbo(x, module.row_noise(x, N_SCORE_DRAWS, seed)).mean().item()
-            for seed in range(12)
+            for seed in range(6)
         ]
     assert np.std(scores, ddof=1) <= 0.02
     excess = model.score_samples(new) - log_density
     assert excess.mean() < 2.0 * excess.std() / np.sqrt(len(new))
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize(
+    "growth", ["guided", pytest.param("iterative", marks=pytest.mark.nightly)]
+)
 def test_samples_have_the_sizes_of_the_clusters(growth):
     sizes = [900, 50, 30, 20]
     X, _ = make_blobs(sizes, centers=8.0 * np.eye(4), random_state=0)
@@ -195,8 +197,9 @@ def test_constant_columns_are_stored(constant, tmp_path):
     *_, (model, X) = constant
     model.save(tmp_path / "model")
     loaded = TreeVAEClustering.load(tmp_path / "model")
-    assert loaded.score(X) == model.score(X)
-    np.testing.assert_array_equal(loaded.sample(5)[0], model.sample(5)[0])
+    for method in ("transform", "reconstruct"):
+        actual, expected = (getattr(m, method)(X[:20]) for m in (loaded, model))
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_constant_columns_do_not_change_partial_fits(constant):

@@ -27,7 +27,7 @@ FITTED = [
 @pytest.fixture(scope="module")
 def digits():
     X, y = load_digits(return_X_y=True)
-    return X[:800], y[:800]
+    return X[:500], y[:500]
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def test_clusters_survive_many_calls(digits):
     model = TreeVAEClustering(10, random_state=0).fit(X)
     before = dendrogram_purity(y, model)
     rng = np.random.default_rng(0)
-    for _ in range(10):
-        model.partial_fit(X[rng.permutation(len(X))[:400]])
+    for _ in range(6):
+        model.partial_fit(X[rng.permutation(len(X))[:250]])
     assert dendrogram_purity(y, model, model.predict(X)) > before - 0.02
 
 
@@ -85,8 +85,8 @@ def test_single_rows_leave_clusters_alone(model, blobs):
 
 def test_score_of_shifted_data_rises(digits):
     X, _ = digits
-    model = TreeVAEClustering(5, **QUICK).fit(X[:400])
-    new = 0.7 * X[400:] + 3.0
+    model = TreeVAEClustering(5, **QUICK).fit(X[:300])
+    new = 0.7 * X[300:] + 3.0
     scores = [model.score(new)]
     for _ in range(4):
         scores.append(model.partial_fit(new).score(new))

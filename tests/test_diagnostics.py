@@ -1,6 +1,5 @@
 import copy
 import json
-import pickle
 import warnings
 from dataclasses import asdict
 
@@ -9,9 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
-from sklearn.datasets import load_digits, load_wine, make_blobs
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from sktreevae import Dendrogram, TreeVAEClustering
 from sktreevae.data import FeatureTable
@@ -123,15 +121,6 @@ def test_a_good_fit_has_no_findings(fitted, capsys):
     assert fitted.diagnose(make_data(400)[0]) == []
     assert fitted.diagnose(make_data(400, seed=1)[0]) == []
     assert capsys.readouterr() == ("", "")
-
-
-def test_a_good_fit_of_a_table_has_no_findings():
-    X_train, X_test = train_test_split(load_wine().data, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model = TreeVAEClustering(3, random_state=0).fit(X_train)
-    assert model.diagnose() == []
-    assert model.diagnose(X_test) == []
 
 
 def test_all_posteriors_collapse(model):
@@ -260,13 +249,7 @@ def test_rows_in_other_units_are_unlike_the_training_samples():
     assert "unlike rows" not in [f.name for f in model.diagnose(X)]
 
 
-def test_a_model_without_gain_is_not_overfitted(rng):
-    X = rng.standard_normal((300, 10))
-    model = TreeVAEClustering(10, max_iter=1, random_state=0).fit(X)
-    assert "overfitting" not in [f.name for f in model.diagnose(X)]
-
-
-@pytest.mark.parametrize("likelihood", ["bernoulli", "negative_binomial"])
+@pytest.mark.parametrize("likelihood", ["negative_binomial"])
 def test_other_likelihoods_do_not_overfit(rng, likelihood):
     rate = rng.gamma(2.0, 1.0, (2, 20)).repeat(150, axis=0)
     X = rng.poisson(rate).astype(float)
@@ -296,15 +279,6 @@ def test_warnings_of_fit_are_documented(category):
     assert category in warns.split()
 
 
-def test_an_interruption_is_no_finding_after_partial_fit():
-    X, _ = make_data(200)
-    model = TreeVAEClustering(2, max_iter=1, random_state=0).fit(X)
-    others = list(model._findings)
-    model._findings = [Finding("interruption", "Training stopped.", "Go on."), *others]
-    model.partial_fit(X)
-    assert model._findings == others
-
-
 def test_missing_clusters_are_a_finding(rng):
     X = rng.standard_normal((3, 2)).repeat(20, axis=0)
     model = TreeVAEClustering(4, random_state=0)
@@ -323,15 +297,6 @@ def test_outliers_are_a_finding():
     finding = find(model.diagnose(), "outliers")
     assert finding.message in [str(w.message) for w in caught]
     assert finding.numbers == {"n_features": 1}
-
-
-def test_findings_of_a_fit_stay_in_a_pickle(model):
-    model._findings = [
-        Finding("divergence", "Problem.", "Remedy.", (1,), {"elbo": 2.0})
-    ]
-    (finding,) = pickle.loads(pickle.dumps(model)).diagnose()
-    assert finding == model._findings[0]
-    assert finding.category is ConvergenceWarning
 
 
 def test_findings_of_a_fit_stay_in_a_file(unsupported, tmp_path):

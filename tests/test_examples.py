@@ -77,6 +77,7 @@ def test_digits_tree(run_example, tmp_path, monkeypatch):
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_pipeline_grid_search(run_example):
     _, out = run_example("pipeline_grid_search")
@@ -90,11 +91,13 @@ def test_explain_splits(run_example):
     assert out.count("mostly") == found["model"].n_clusters_
 
 
+@pytest.mark.nightly
 def test_mnist_structure(run_example):
     _, out = run_example("mnist_structure")
     assert out.count("cluster 3") == 2
 
 
+@pytest.mark.nightly
 def test_blood_cells(run_example):
     found, _ = run_example("blood_cells")
     # Three lineages: NK cells are as T cells, progenitors as myeloid cells.
@@ -103,6 +106,7 @@ def test_blood_cells(run_example):
     assert dendrogram_purity(lineage, found["model"].dendrogram_) > 0.9
 
 
+@pytest.mark.nightly
 def test_outliers(run_example, limit_epochs):
     limit_epochs(5)
     _, out = run_example("outliers")
@@ -110,6 +114,7 @@ def test_outliers(run_example, limit_epochs):
     assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.97)
 
 
+@pytest.mark.nightly
 def test_new_digits(run_example, limit_epochs):
     limit_epochs(8)
     found, _ = run_example("new_digits")
@@ -125,18 +130,21 @@ def test_mixed_table(run_example):
     assert set(found["sampled"]["island"]) == set(found["table"]["island"])
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_fashion_flat_vae(run_example):
     _, out = run_example("fashion_flat_vae")
     assert "flat VAE" in out
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_newsgroups_terms(run_example):
     _, out = run_example("newsgroups_terms")
     assert out.count("against") == 5
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_watch_fit(run_example):
     pytest.importorskip("sklearn.callback")

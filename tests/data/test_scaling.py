@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -269,6 +269,7 @@ def with_constants(X, columns):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, torch.from_numpy])
 @given(columns=constant_columns)
+@settings(max_examples=10)
 def test_constant_columns_are_dropped_and_restored(likelihood, make, columns):
     data = np.random.default_rng(0).normal(size=(50, 4))
     X = with_constants(data, columns)

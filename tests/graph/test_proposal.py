@@ -258,7 +258,14 @@ def test_nested_clusters_are_cut_right_at_every_scale(seed):
 
 @pytest.mark.parametrize(
     ("sizes", "n_more"),
-    [((950, 50), 3), ((990, 10), 3), ((495, 5), 0), ((400, 40, 40), 3)],
+    [
+        ((495, 5), 1),
+        ((200, 20, 20), 2),
+        *(
+            pytest.param(x, 3, marks=pytest.mark.nightly)
+            for x in ((950, 50), (990, 10))
+        ),
+    ],
 )
 def test_small_separate_groups_are_found_before_others_are_cut(sizes, n_more, rng):
     y = np.repeat(np.arange(len(sizes)), sizes)

@@ -19,7 +19,6 @@ SHAPES = [
     (1, 17, 12),
     (3, 32, 20),
 ]
-seeds = st.integers(0, 999)
 
 
 def generator(seed=0):
