@@ -84,7 +84,7 @@ def test_the_log_likelihood_is_near_that_of_the_clusters(model, table):
         high = (rows[:, 2] == 5).mean()
         density += np.log(np.where(new[:, 2] == 5, high, 1 - high))
         log_density[of_k] = density + np.log(new[:, 3:] @ rows[:, 3:].mean(axis=0))
-    log_likelihood = model.log_likelihood(X[test], 200)
+    log_likelihood = model.log_likelihood(X[test], 60)
     assert log_likelihood.mean() == pytest.approx(log_density.mean(), abs=0.05)
 
 

@@ -175,13 +175,6 @@ def test_other_features_are_refused(kind, X, model, tmp_path):
         model.predict(source)
 
 
-def test_bfloat16_trains_on_features_as_precise_as_those_in_memory(X):
-    settings = {**QUICK, "precision": "bfloat16"}
-    expected = TreeVAEClustering(3, **settings).fit(X)
-    model = TreeVAEClustering(3, **settings).fit(Labeled(X))
-    assert np.array_equal(model.transform(X), expected.transform(X))
-
-
 def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     swapped = X.astype(np.float32).astype(np.dtype(np.float32).newbyteorder())
     on_disk = as_memmap(swapped, tmp_path)
@@ -189,14 +182,6 @@ def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     assert np.shares_memory(validate_rows(model, on_disk, reset=True), on_disk)
     expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
     assert np.array_equal(model.fit(on_disk).labels_, expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.uint8])
-def test_short_numbers_are_clipped_without_a_warning(dtype, recwarn):
-    X = np.ones((3, 2), dtype)
-    samples = Samples(X, Standardizer(np.zeros(2), np.ones(2)))
-    assert torch.equal(samples[torch.arange(3)], torch.ones(3, 2))
-    assert not recwarn.list
 
 
 class Items(Dataset):

@@ -4,7 +4,6 @@ import warnings
 from dataclasses import asdict
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -133,15 +132,6 @@ def test_all_posteriors_collapse(model):
         assert "clusters 0, 1, 2, 3 hold at most" in finding.problem
         assert "n_clusters" in finding.remedy
         assert "likelihood" not in finding.remedy
-
-
-def test_posteriors_of_some_clusters_collapse(model):
-    alive = int(model.dendrogram_.leaves[2])
-    for node in set(range(7)) - {alive}:
-        collapse(model, node)
-    finding = find(model.diagnose(), "posterior collapse")
-    assert finding.nodes == tuple(model.dendrogram_.leaves[[0, 1, 3]])
-    assert len(finding.numbers["kl"]) == 3
 
 
 def test_a_collapse_with_soft_targets_names_the_likelihood():
@@ -323,16 +313,6 @@ def test_a_finding_is_plain_values(model):
         assert Finding(**json.loads(json.dumps(asdict(finding)))).message
         assert finding.category is UserWarning
         assert repr(finding) == f"<Finding {finding.name}: {finding.message}>"
-
-
-def test_a_table_is_diagnosed(rng):
-    X = pd.DataFrame(make_data(200)[0], columns=list("abcdef"))
-    model = TreeVAEClustering(4, max_iter=5, random_state=0).fit(X)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model.diagnose(X)
-    with pytest.raises(ValueError, match="feature names should match"):
-        model.diagnose(X.rename(columns=str.upper))
 
 
 def test_a_single_cluster_is_diagnosed(rng):

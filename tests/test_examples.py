@@ -84,6 +84,7 @@ def test_pipeline_grid_search(run_example):
     assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
 
 
+@pytest.mark.nightly
 def test_explain_splits(run_example):
     found, out = run_example("explain_splits")
     assert len(found["displays"]) == 3

@@ -64,13 +64,6 @@ def test_the_mean_of_a_node_is_the_weighted_mean_of_its_children(iris):
         np.testing.assert_allclose(means[node], expected)
 
 
-def test_node_means_of_one_node(iris):
-    means = iris.node_means()
-    assert means.shape == (5, 4)
-    for node in range(5):
-        np.testing.assert_allclose(iris.node_means(node), means[node], rtol=1e-12)
-
-
 @pytest.mark.parametrize("node", [-1, 5, 1.0, True, "0"])
 @pytest.mark.parametrize("method", ["node_means", "top_features"])
 def test_an_unknown_node(iris, method, node):
@@ -211,15 +204,6 @@ def test_only_internal_nodes_have_branches(iris):
             iris.explain(node)
 
 
-def test_leaves_are_named_as_such(iris):
-    tree = iris.dendrogram_
-    for cluster, leaf in enumerate(tree.leaves.tolist()):
-        message = f"got {leaf}, which is the leaf of cluster {cluster}. The split above"
-        parent = f"it is that of node {tree.parent[leaf]}"
-        with pytest.raises(ValueError, match=f"{message} {parent}"):
-            iris.explain(leaf)
-
-
 def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
     explanation = iris.explain(0)
     for child, sign in zip(explanation.branches, (1, -1), strict=True):
@@ -256,16 +240,6 @@ def test_top_features_compare_a_node_with_the_rest(nested):
         assert np.abs(model.explain(0).effect[0]) == pytest.approx(abs(effect[0]))
     leaf = int(model.dendrogram_.children_left[children[0]])
     assert "x1" in model.top_features(leaf, n_features=2)[0]
-
-
-def test_top_features_of_all_nodes(iris):
-    found = iris.top_features(n_features=2)
-    assert len(found) == 5
-    assert [len(names) for names, _ in found] == [0, 2, 2, 2, 2]
-    for node, (names, effect) in enumerate(found):
-        expected = iris.top_features(node, n_features=2)
-        np.testing.assert_array_equal(names, expected[0])
-        np.testing.assert_allclose(effect, expected[1])
 
 
 def test_a_table(iris):
@@ -317,12 +291,6 @@ def test_a_checked_explanation_is_printed_with_the_rows(iris):
     assert first.startswith("petal")
     assert text.splitlines()[-1].startswith("In X, ")
     assert text.endswith("4 of 4 effects have the same sign.")
-
-
-def test_an_explanation_draws_itself(iris):
-    display = iris.explain(n_features=2).plot()
-    assert isinstance(display, SplitDisplay)
-    assert len(display.bars_) == 2
 
 
 def test_blood_cells_are_told_apart_by_marker_genes(data_dir):

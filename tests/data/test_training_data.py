@@ -1,6 +1,5 @@
 import functools
 
-import joblib
 import numpy as np
 import pytest
 import torch
@@ -224,34 +223,6 @@ def test_stored_features_are_those_that_are_computed(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.filterwarnings("error")
-def test_features_of_a_memory_mapped_store_can_be_used(calls, tmp_path):
-    X, options = CASES["components"]
-    expected, _ = prepare(X, options)
-    for _ in range(2):
-        memory = joblib.Memory(tmp_path, mmap_mode="r", verbose=0)
-        data, _ = prepare(X, options, memory=memory)
-        assert same(data, expected)
-    assert calls == ["_fit_features", "fit_feature_map"] * 2
-
-
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("change", ["data", "seed", "likelihood", "image"])
-def test_other_arguments_have_other_features(change, make, calls, tmp_path):
-    X, options = CASES["roots"]
-    prepare(make(X), options, memory=tmp_path)
-    calls.clear()
-    X = X[::-1].copy() if change == "data" else X
-    if change == "likelihood":
-        options = DataOptions("gaussian")
-    if change == "image":
-        options = DataOptions("poisson", image_shape=(8, 8))
-    seed = int(change == "seed")
-    data, _ = prepare(make(X), options, seed=seed, memory=tmp_path)
-    assert "_fit_features" in calls
-    assert same(data, prepare(make(X), options, seed=seed)[0])
-
-
 def test_other_validation_samples_have_the_same_features(calls, tmp_path):
     X, options = CASES["components"]
     prepare(X, options, memory=tmp_path)
@@ -268,14 +239,3 @@ def test_data_that_are_not_in_memory_are_not_stored(kind, calls, tmp_path):
         data, _ = prepare(MAKERS[kind](X, tmp_path), options, memory=tmp_path)
         assert same(data, prepare(X, options)[0])
     assert not list(tmp_path.rglob("output.pkl"))
-
-
-def test_side_effects_on_a_sparse_matrix_do_not_change_its_key(calls, tmp_path):
-    X, options = CASES["text"]
-    X = sparse.csr_array(X)
-    prepare(X, options, memory=tmp_path)
-    calls.clear()
-    X.has_canonical_format  # noqa: B018
-    X.sum_duplicates()
-    prepare(X, options, memory=tmp_path)
-    assert calls == []

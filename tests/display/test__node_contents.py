@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 
 from sktreevae import Dendrogram
-from sktreevae._effects import GroupMoments
 from sktreevae.display._node_contents import (
     add_differences,
     add_labels,
-    branch_effects,
     is_amount,
     name_nodes,
 )
@@ -18,11 +16,6 @@ LABELS = np.array([0, 0, 1, 2])
 @pytest.fixture
 def contents(tree):
     return name_nodes(tree, LABELS, ["cat", "dog", "fish"])
-
-
-def test_leaves_have_their_names_and_nodes_their_numbers(contents):
-    assert [c.name for c in contents] == ["node 0", "node 1", "fish", "cat", "dog"]
-    assert [c.n_samples for c in contents] == [4, 3, 1, 2, 1]
 
 
 def test_branches_have_opposite_differences(tree, contents, rng):
@@ -38,15 +31,6 @@ def test_branches_have_opposite_differences(tree, contents, rng):
             assert here.feature == there.feature
             assert here.effect == -there.effect
             assert (here.mean, here.other_mean) == (there.other_mean, there.mean)
-
-
-def test_differences_are_sorted_by_the_size_of_their_effect(tree, contents, rng):
-    X = rng.normal(5, 1, size=(4, 30))
-    names = [f"x{i}" for i in range(30)]
-    add_differences(contents, tree, node_moments(tree, X, LABELS), names)
-    sizes = [abs(difference.effect) for difference in contents[1].features]
-    assert sizes == sorted(sizes, reverse=True)
-    assert len(sizes) == 10
 
 
 def test_texts_show_the_words_that_they_have_more_of():
@@ -71,15 +55,6 @@ def test_shares_of_labels_are_those_of_the_samples_below(tree, contents):
     ]
     assert [(s.label, s.share) for s in contents[2].labels] == [("c", 1.0)]
     assert sorted((s.color, s.label) for s in legend) == [(0, "a"), (1, "b"), (2, "c")]
-
-
-def test_effects_are_differences_in_standard_deviations(full_tree):
-    mean = np.array([[2.0], [1.0], [3.0], [0.0], [3.0], [1.0], [1.0]])
-    variance = np.array([[9.0], [9.0], [9.0], [1.0], [2.0], [1.0], [2.0]])
-    effects = branch_effects(full_tree, GroupMoments(mean, variance))
-    np.testing.assert_allclose(effects[3], -3 / np.sqrt(1.5))
-    np.testing.assert_allclose(effects[4], 3 / np.sqrt(1.5))
-    assert effects[0] == effects[5] == effects[6] == 0
 
 
 def test_word_counts_are_amounts_and_measurements_are_not(full_tree, rng):
