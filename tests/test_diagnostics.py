@@ -46,7 +46,7 @@ def unsupported():
     X = np.random.default_rng(0).standard_normal((400, 3))
     X[:200, 0] += 20.0
     with pytest.warns(UnsupportedClustersWarning) as caught:
-        model = TreeVAEClustering(4, max_iter=5, random_state=0).fit(X)
+        model = TreeVAEClustering(4, max_iter=30, random_state=0).fit(X)
     return model, [str(warning.message) for warning in caught]
 
 
@@ -316,7 +316,9 @@ def test_a_finding_is_plain_values(model):
 
 
 def test_a_single_cluster_is_diagnosed(rng):
-    model = TreeVAEClustering(1, random_state=0).fit(rng.standard_normal((200, 3)))
+    model = TreeVAEClustering(1, max_iter=5, random_state=0).fit(
+        rng.standard_normal((200, 3))
+    )
     assert model.diagnose() == []
 
 

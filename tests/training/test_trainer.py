@@ -145,11 +145,12 @@ def test_weights_of_the_terms_follow_the_phase():
     assert phase.routing_weight_at(1.0) == 0.0
 
 
-def test_the_routing_loss_is_part_of_the_loss():
-    free, guided = (Parabola(torch.zeros(64), routing_loss=loss) for loss in (0.0, 1.0))
-    for objective in (free, guided):
-        run(objective, phase=Phase("split", (0.0, 0.0), (50.0, 0.0)), max_iter=4)
-    assert guided.weight < free.weight
+@pytest.mark.parametrize("weight", [0.0, 1.0, 4.0])
+def test_the_routing_loss_is_part_of_the_loss_by_its_weight(weight):
+    objective = Parabola(torch.full((64,), 5.0), routing_loss=1.0)
+    run(objective, phase=Phase("joint", (0.0, 0.0), (weight, weight)), max_iter=60)
+    # Where the slope of the parabola is the weight.
+    assert objective.weight.item() == pytest.approx(5.0 - weight / 2, abs=0.05)
 
 
 def test_contrast_is_part_of_the_loss():
