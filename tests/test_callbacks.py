@@ -104,7 +104,14 @@ def assert_same(one, two):
     assert one._seed == two._seed
 
 
-@pytest.fixture(scope="module", params=GROWTHS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "guided",
+        "iterative",
+        pytest.param("published", marks=pytest.mark.nightly),
+    ],
+)
 def growth(request):
     return request.param
 

@@ -159,12 +159,12 @@ def test_values_that_are_not_finite_are_found_before_training(
     kind, X, model, tmp_path, monkeypatch
 ):
     X = X.copy()
-    X[200, 7] = np.nan
+    X[150, 7] = np.nan
     source = MAKERS[kind](X, tmp_path)
-    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+    with pytest.raises(ValueError, match="contains NaN, in row 150 and column 7"):
         model.predict(source)
     monkeypatch.setattr("sktreevae.data.training_data.fit_feature_map", None)
-    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+    with pytest.raises(ValueError, match="contains NaN, in row 150 and column 7"):
         TreeVAEClustering(2).fit(source)
 
 

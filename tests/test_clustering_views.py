@@ -65,9 +65,7 @@ def ink(rows, generator):
     return rows + 4.0 * torch.empty_like(rows[:, :1]).normal_(generator=generator)
 
 
-@pytest.mark.parametrize(
-    "growth", ["guided", pytest.param("iterative", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
 def test_samples_go_where_their_augmentations_go(growth):
     X, _ = load_digits(return_X_y=True)
     train, test = X[:300], X[500:1000]

@@ -90,6 +90,7 @@ print(json.dumps(scores))
 """
 
 
+@pytest.mark.nightly
 def test_parallel_searches_give_the_same_scores_and_end():
     # A process of its own, without settings of threads, so that a hang is an error.
     environment = {k: v for k, v in os.environ.items() if "NUM_THREADS" not in k}

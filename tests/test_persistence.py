@@ -549,6 +549,7 @@ def forge_many_nodes(path, parent, n_parts):
             arrays["model.top_down.heads.bias_0"] = bias
 
 
+@pytest.mark.nightly
 def test_claims_of_many_nodes_are_refused_without_their_memory(path, tmp_path):
     forged = []
     for name, parent in SHAPES.items():
