@@ -116,7 +116,10 @@ def test_gray_blobs_move_within_the_bounds():
     image[41:43, 27:29] = 1  # in the middle, where only shifts move it
     x = image.flatten().expand(400, -1)
     result = ImageAugmentation((84, 56), 0.0, 1.0)(x, generator()).view(-1, 84, 56)
-    down, right = (centroids(result) - centroids(image[None])).T.abs()
+    moves = centroids(result) - centroids(image[None])
+    assert (moves.amin(0) < -1.8).all()
+    assert (moves.amax(0) > 1.8).all()
+    down, right = moves.T.abs()
     assert 2.8 < down.max() < 3.1  # a 28th of 84
     assert 1.8 < right.max() < 2.1
 
