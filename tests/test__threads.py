@@ -209,8 +209,9 @@ by side, and each uses one."""
 
 
 @needs_two_cores
-@pytest.mark.parametrize("method", THREADS)
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize(
+    ("n_jobs", "method"), [(None, "fit"), *((2, method) for method in THREADS)]
+)
 def test_methods_use_their_threads_and_give_them_back(
     three_threads, monkeypatch, method, n_jobs
 ):

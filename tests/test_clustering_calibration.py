@@ -40,7 +40,8 @@ def test_overlapping_gaussians_have_nearly_the_true_probabilities(seed):
     assert excess_loss(seed) < 0.05
 
 
-@SEEDS
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(3))
 def test_iterative_growth_gives_soft_probabilities_as_well(seed):
     assert excess_loss(seed, growth="iterative") < 0.15
 

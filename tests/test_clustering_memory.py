@@ -28,9 +28,7 @@ def assert_same(one, other, X):
     np.testing.assert_equal(one.history_, other.history_)
 
 
-@pytest.mark.parametrize(
-    ("growth", "n_clusters"), [("guided", 3), ("guided", None), ("iterative", None)]
-)
+@pytest.mark.parametrize(("growth", "n_clusters"), [("guided", 3), ("iterative", None)])
 def test_a_cache_does_not_change_the_result(X, growth, n_clusters, tmp_path):
     model = TreeVAEClustering(n_clusters, growth=growth, **QUICK)
     expected = model.fit(X)

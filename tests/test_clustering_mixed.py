@@ -23,7 +23,16 @@ DISCRETE = {
 }
 
 
-@pytest.mark.parametrize("kind", DISCRETE)
+NIGHTLY = {"rare", "ordered noise"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.nightly if kind in NIGHTLY else ())
+        for kind in DISCRETE
+    ],
+)
 def test_discrete_columns_do_not_cut_clusters(kind):
     rng = np.random.default_rng(0)
     X, y = make_blobs(400, n_features=3, centers=3, random_state=0)

@@ -57,7 +57,6 @@ def case(request):
 
 
 METHODS = {
-    "predict": TreeVAEClustering.predict,
     "predict_proba": TreeVAEClustering.predict_proba,
     "transform": TreeVAEClustering.transform,
     "score_samples": TreeVAEClustering.score_samples,

@@ -32,7 +32,9 @@ def run(path):
     return doctest.testfile(str(path), module_relative=False)
 
 
-NIGHTLY = "augmentations choosing displays faq networks searching watching".split()
+NIGHTLY = (
+    "augmentations choosing displays faq networks saving searching watching".split()
+)
 """Pages whose examples take long."""
 
 

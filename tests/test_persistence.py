@@ -53,9 +53,7 @@ def digits():
 CASES = {
     "guided": ({}, iris),
     "iterative": ({"growth": "iterative"}, iris),
-    "published": ({"growth": "published"}, iris),
     "estimated": ({"n_clusters": None, "early_stopping": True}, iris),
-    "float32": ({}, lambda: iris().astype(np.float32)),
     "names": ({}, lambda: load_iris(as_frame=True).data),
     "images": (
         {
