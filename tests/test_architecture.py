@@ -162,3 +162,10 @@ def test_no_circle_of_imports():
 def test_other_packages_stay_where_they_are_needed(path):
     packages = {name.split(".")[0] for name, _ in imports(path)}
     assert not packages & MUST_NOT_IMPORT[place(module_name(path))]
+
+
+@files()
+def test_no_private_names_of_other_packages(path):
+    for name, _ in imports(path):
+        if name.split(".")[0] not in (PACKAGE.name, "__future__"):
+            assert not any(part.startswith("_") for part in name.split(".")), name
