@@ -8,7 +8,7 @@ OLDEST := .venv-oldest
 OLDEST_TESTS := $(addprefix tests/,data graph io training test_setup.py \
 	utils/test_cache.py utils/test_devices.py estimator/test_sklearn_checks.py)
 
-.PHONY: demo test test-processors test-oldest docs clean
+.PHONY: demo test test-all test-processors test-oldest docs clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/plot_digits_tree.py --save demo.png
@@ -18,6 +18,10 @@ test: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+# All settings and examples, also those that are marked as nightly.
+test-all: $(VENV)/test
+	$(BIN)/python -m pytest -m "" --numprocesses auto --maxprocesses 4 --dist worksteal
+
 # Kernels of other processors: of torch, then of its matrix products.
 KERNELS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
 	MKL_CBWR=COMPATIBLE MKL_CBWR=AVX2
@@ -25,7 +29,7 @@ KERNELS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
 test-processors: $(VENV)/test
 	for kernels in $(KERNELS); do \
 		echo $$kernels && env $$kernels $(BIN)/python -m pytest --quiet \
-			--numprocesses auto --maxprocesses 4 -k "rows or products or invariance" \
+			-m "" --numprocesses auto --maxprocesses 4 -k "rows or products or invariance" \
 			tests/model/test_products.py tests/estimator/test_sklearn_checks.py \
 			tests/estimator/test_clustering_rows.py || exit 1; \
 	done

@@ -64,8 +64,6 @@ MUST_NOT_IMPORT = {
 }
 """Other packages that a module or subpackage does not import."""
 
-MAX_PARAMETERS = 7
-
 
 def module_name(path):
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -171,22 +169,3 @@ def test_no_private_names_of_other_packages(path):
     for name, _ in imports(path):
         if name.split(".")[0] not in (PACKAGE.name, "__future__"):
             assert not any(part.startswith("_") for part in name.split(".")), name
-
-
-def functions(path):
-    return [node for node in ast.walk(TREES[path]) if isinstance(node, FUNCTION)]
-
-
-@files({place(name) for name in MODULES} - {"estimator"})
-def test_functions_have_few_parameters(path):
-    too_many = []
-    for function in functions(path):
-        if function.name.startswith("fetch_"):
-            continue  # They have the parameters of scikit-learn's fetchers.
-        arguments = function.args
-        names = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        names += filter(None, [arguments.vararg, arguments.kwarg])
-        n_parameters = sum(name.arg not in ("self", "cls") for name in names)
-        if n_parameters > MAX_PARAMETERS:
-            too_many.append((function.name, n_parameters))
-    assert not too_many

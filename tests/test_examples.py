@@ -11,7 +11,6 @@ import pytest
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
-from sktreevae.training import GuidedGrowth
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -64,14 +63,8 @@ def limit_epochs(monkeypatch):
 
 
 @pytest.fixture
-def one_epoch(limit_epochs, monkeypatch):
-    """Train for one epoch, and the routers before for a few steps."""
-    train_routers = GuidedGrowth._train_routers
-
-    def train_routers_shortly(self, target, n_steps):
-        train_routers(self, target, min(n_steps, 40))
-
-    monkeypatch.setattr(GuidedGrowth, "_train_routers", train_routers_shortly)
+def one_epoch(limit_epochs):
+    """Train for one epoch."""
     limit_epochs(1)
 
 
@@ -84,12 +77,14 @@ def test_digits_tree(run_example, tmp_path, monkeypatch):
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_pipeline_grid_search(run_example):
     _, out = run_example("pipeline_grid_search")
     assert out.count("TreeVAEClustering") == out.count("AgglomerativeClustering") == 3
 
 
+@pytest.mark.nightly
 def test_explain_splits(run_example):
     found, out = run_example("explain_splits")
     assert len(found["displays"]) == 3
@@ -97,11 +92,13 @@ def test_explain_splits(run_example):
     assert out.count("mostly") == found["model"].n_clusters_
 
 
+@pytest.mark.nightly
 def test_mnist_structure(run_example):
     _, out = run_example("mnist_structure")
     assert out.count("cluster 3") == 2
 
 
+@pytest.mark.nightly
 def test_blood_cells(run_example):
     found, _ = run_example("blood_cells")
     # Three lineages: NK cells are as T cells, progenitors as myeloid cells.
@@ -110,6 +107,7 @@ def test_blood_cells(run_example):
     assert dendrogram_purity(lineage, found["model"].dendrogram_) > 0.9
 
 
+@pytest.mark.nightly
 def test_outliers(run_example, limit_epochs):
     limit_epochs(5)
     _, out = run_example("outliers")
@@ -117,6 +115,7 @@ def test_outliers(run_example, limit_epochs):
     assert auroc["TreeVAE"] > max(auroc["IsolationForest"], 0.97)
 
 
+@pytest.mark.nightly
 def test_new_digits(run_example, limit_epochs):
     limit_epochs(8)
     found, _ = run_example("new_digits")
@@ -132,18 +131,21 @@ def test_mixed_table(run_example):
     assert set(found["sampled"]["island"]) == set(found["table"]["island"])
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_fashion_flat_vae(run_example):
     _, out = run_example("fashion_flat_vae")
     assert "flat VAE" in out
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_newsgroups_terms(run_example):
     _, out = run_example("newsgroups_terms")
     assert out.count("against") == 5
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
 def test_watch_fit(run_example):
     pytest.importorskip("sklearn.callback")

@@ -34,14 +34,8 @@ BRITISH = re.compile(
     re.IGNORECASE,
 )
 
+
 # Names of classes are retired with their capitals: "gradient descent" and "slots" pass.
-RETIRED = re.compile(
-    r"(?i:cherry|everyone|gardener|graft|loyalty|(?<![a-z])plant|sprout|surprise)"
-    r"|\b(?:Slots|Descent)\b|class Part\b"
-    r"|(?i:evidence)(?![\s#]+lower[\s#-]+bound)"
-)
-
-
 def occurrences(pattern, text):
     """Return the line number and the text of each match."""
     return [
@@ -61,11 +55,6 @@ def test_spelling_is_american(path):
     assert not occurrences(BRITISH, path.read_text(encoding="utf-8"))
 
 
-@files(PACKAGE_FILES)
-def test_retired_words_do_not_come_back(path):
-    assert not occurrences(RETIRED, path.read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize(
     "text",
     ["standardise", "Normalisation", "optimiser_", "generalising", "x_colour", "greys"]
@@ -80,17 +69,3 @@ def test_american_words_and_lookalikes_pass():
     characteristic generalist emphasis analyses center centered parameters metric fibers
     colors grays four hours labeled model_label cancellation tree retrieve"""
     assert not occurrences(BRITISH, text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["Gardener", "_plant", "CHERRY", "the evidence", "evidence lower\nsomething"],
-)
-def test_retired_words_are_recognized(text):
-    assert RETIRED.search(text)
-
-
-def test_standard_terms_are_not_retired():
-    text = """gradient descent, n_slots, Part of the evidence lower
-    # bound, surprising, explanation"""
-    assert not occurrences(RETIRED, text)

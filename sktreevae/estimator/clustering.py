@@ -230,7 +230,8 @@ class TreeVAEClustering(
         or more on small data: at least 120 update steps of the joint training (150 of
         counts), in up to 100 epochs, and 60 steps of other phases; and for the
         published growth 150 epochs for each split, 80 for a refresh and 200 for the
-        fine-tuning. The initialization of the routers, up to 400 steps, isn't counted.
+        fine-tuning. Before the joint training, the routers are initialized in up to 400
+        steps, and in up to 4 epochs for each of ``max_iter`` if that is an int.
     batch_size : int or "auto", default="auto"
         Samples of an update step. "auto" is 256, or a thousandth of the samples if that
         is more.

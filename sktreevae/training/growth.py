@@ -65,6 +65,10 @@ class GuidedSchedule:
         the routers alone.
     max_router_steps : int, default=400
         Maximum number of update steps of the training of the routers alone.
+    router_epochs : int, default=4
+        Maximum number of its epochs for each epoch of an int ``max_iter``. With 4, as
+        many epochs as "auto" has leave `max_router_steps` as they are: 400 is less than
+        4 times 120.
     router_loss_tol : float, default=0.1
         Routing loss in nats, the mean over an epoch, at which the training of the
         routers alone ends.
@@ -76,6 +80,7 @@ class GuidedSchedule:
     random_min_steps: int = 150
     max_small_epochs: int = 100
     max_router_steps: int = 400
+    router_epochs: int = 4
     router_loss_tol: float = 0.1
     router_n_iter_no_change: int = 15
 

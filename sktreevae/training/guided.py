@@ -100,7 +100,7 @@ class GuidedGrowth(TreeGrowth):
         )
         if len(clusters) > 1:
             self._initializer.init_routers()
-            self._train_routers(target, min(schedule.max_router_steps, max_steps))
+            self._train_routers(target, self._n_router_steps(steps_per_epoch))
         return self._joint_phase(self._initializer.init_latents(), max_steps), target
 
     def _pair_distances(self, cluster: Tensor) -> Tensor:
@@ -148,6 +148,18 @@ class GuidedGrowth(TreeGrowth):
         else:
             kl_weights, min_steps = (0.0, 1.0), schedule.random_min_steps
         return Phase("joint", kl_weights, weights, min(min_steps, max_steps))
+
+    def _n_router_steps(self, steps_per_epoch: int) -> int:
+        """Return the maximum number of update steps of the routers alone.
+
+        An int as ``max_iter`` limits them in proportion to the joint training: a fit
+        that is to be short spends no more on them than on all the rest.
+        """
+        schedule, max_iter = self.options.schedule, self.trainer.options.max_iter
+        max_epochs = schedule.max_small_epochs
+        if max_iter is not None:
+            max_epochs = min(max_epochs, schedule.router_epochs * max_iter)
+        return min(schedule.max_router_steps, max_epochs * steps_per_epoch)
 
     def _train_routers(self, target: Tensor, n_steps: int) -> None:
         """Train the encoder and the routers alone to reach the target probabilities.

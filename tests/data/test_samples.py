@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
-from torch.nn import functional as F
 
 from sktreevae.data import (
     FeatureTable,
@@ -16,7 +15,6 @@ from sktreevae.data import (
     shuffled_batches,
 )
 from sktreevae.data.samples import BLOCK_SIZE, MAX_BLOCK_VALUES, MIN_BLOCK_SIZE
-from sktreevae.utils.threads import limit_threads
 
 
 def identity(n_features):
@@ -67,51 +65,12 @@ def test_blocks_have_a_constant_size(n, rng, tmp_path):
         assert set(sizes) == {BLOCK_SIZE}
 
 
-@pytest.mark.parametrize("n_threads", [1, 2, 3])
-@given(
-    widths=st.tuples(st.integers(1, 70), st.integers(1, 12)), seed=st.integers(0, 99)
-)
-@settings(max_examples=15)
-def test_a_result_depends_on_its_row_only(n_threads, widths, seed):
-    # A transposed weight is that of a linear layer: products of few outputs have
-    # kernels of their own, which treat rows differently.
-    generator = torch.Generator().manual_seed(seed)
-    X = torch.randn(600, widths[0], generator=generator)
-    weight = torch.randn(widths[::-1], generator=generator)
-    order = torch.randperm(600, generator=generator)
-
-    def function(x):
-        return F.softplus(F.linear(x, weight, weight[:, 0]))
-
-    with limit_threads(n_threads):
-        expected = FeatureTable.from_tensor(X).map(function)
-        for rows in (order, order[:300], order[:1], order[5:8]):
-            actual = FeatureTable.from_tensor(X[rows]).map(function)
-            assert torch.equal(actual, expected[rows])
-
-
 @given(st.integers(1, 10**6))
 def test_blocks_of_wide_rows_are_small(n_columns):
     standardizer = Standardizer(np.zeros(n_columns), np.ones(n_columns))
     n_rows = Samples(sparse.csr_array((1, n_columns)), standardizer).block_size
     assert n_rows == MIN_BLOCK_SIZE or n_rows * n_columns <= MAX_BLOCK_VALUES
     assert MIN_BLOCK_SIZE <= n_rows <= BLOCK_SIZE
-
-
-def test_some_rows_can_be_mapped(rng):
-    X = rng.standard_normal((10, 2))
-    index = torch.tensor([7, 2])
-    result = Samples(X, identity(2)).map(lambda x: x, index)
-    np.testing.assert_allclose(result.numpy(), X[[7, 2]].astype(np.float32))
-
-
-@pytest.mark.parametrize("factor", [1e-30, 1e30])
-def test_standardization_survives_extreme_units(factor, rng):
-    X = rng.normal(5.0, 2.0, (40, 3)) * factor
-    samples = Samples(X, Standardizer(X.mean(axis=0), X.std(axis=0)))
-    rows = samples[torch.arange(40)]
-    assert rows.mean(0).abs().max() < 1e-5
-    torch.testing.assert_close(rows.std(0, correction=0), torch.ones(3))
 
 
 @pytest.mark.parametrize("value", [1e30, 1e300])
@@ -122,14 +81,6 @@ def test_extreme_values_stay_small_enough_to_be_squared(value):
     assert rows[0, 0] == -rows[0, 1] > 1e11
 
 
-def test_the_matrix_is_not_changed(rng):
-    X = rng.standard_normal((5, 2))
-    copy = X.copy()
-    samples = Samples(X, identity(2))
-    samples[torch.arange(5)].zero_()
-    assert np.array_equal(X, copy)
-
-
 @pytest.mark.parametrize("chunk_size", [4, 1000])
 def test_rows_are_read_in_any_order(chunk_size, rng, tmp_path):
     X = rng.standard_normal((40, 2))
@@ -138,12 +89,6 @@ def test_rows_are_read_in_any_order(chunk_size, rng, tmp_path):
             samples = Samples(matrix, identity(2), chunk_size=chunk_size)
             result = samples[torch.tensor(rows).long()]
             assert np.array_equal(result.numpy(), X[rows].astype(np.float32))
-
-
-def test_only_dense_matrices_are_in_memory(rng, tmp_path):
-    inputs = make_inputs(rng.standard_normal((4, 2)), tmp_path)
-    result = [Samples(X, identity(2)).is_in_memory for X in inputs]
-    assert result == [True, False, False]
 
 
 def test_rows_are_read_by_batch_where_a_device_has_no_room(rng, monkeypatch):
@@ -227,16 +172,6 @@ def test_features_by_batch_are_those_of_all(rng, tmp_path):
         assert torch.equal(features.map(torch.neg, slice(5, 99)), -expected[5:99])
 
 
-def test_features_that_are_computed_already_are_a_table(rng):
-    tensor = torch.from_numpy(rng.standard_normal((5, 2)))
-    features = FeatureTable.from_tensor(tensor)
-    assert features.is_in_memory
-    assert features.shape == (5, 2)
-    assert features.device == tensor.device
-    assert torch.equal(features.subset(torch.tensor([4, 1]))[:], tensor[[4, 1]])
-    assert torch.equal(features.map(torch.neg), -tensor)
-
-
 def test_features_in_memory_are_computed_once(rng):
     sizes = []
 
@@ -262,16 +197,6 @@ def test_blocks_and_chunks_have_the_given_sizes(rng, tmp_path):
             table.map(lambda x, sizes=sizes: sizes.append(len(x)) or x)
         assert set(sizes) == {4}
         assert torch.equal(samples.map(lambda x: x), samples[:])
-
-
-def test_rows_are_standardized_and_restored(rng):
-    X = rng.normal(5.0, 2.0, (40, 3))
-    samples = Samples(X, Standardizer(X.mean(axis=0), X.std(axis=0)))
-    x = torch.from_numpy(X.astype(np.float32))
-    torch.testing.assert_close(samples.standardize(x), samples[:])
-    torch.testing.assert_close(samples.restore(samples[:]), x)
-    # The type is that of the rows, and not of the parameters.
-    assert samples.restore(samples[:]).dtype == torch.float32
 
 
 @pytest.mark.filterwarnings("error")
@@ -308,11 +233,6 @@ def test_values_outside_the_support_are_refused(
         Samples(matrix, identity(3), likelihood="gaussian")[:]
 
 
-def test_values_in_memory_are_checked_before_any_access():
-    with pytest.raises(ValueError, match="likelihood='bernoulli'"):
-        Samples(np.array([[3.0]]), identity(1), likelihood="bernoulli")
-
-
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16, np.float32, np.float64])
 def test_supported_values_of_all_types_are_kept(dtype):
     X = np.array([[0, 1], [1, 0]], dtype=dtype)
@@ -335,22 +255,3 @@ def test_unseen_values_somewhat_outside_the_unit_interval_are_clipped(tmp_path):
         with pytest.warns(UserWarning, match="outside .*'bernoulli'.*clipped.*clip=Tr"):
             rows = Samples(matrix, identity(2), likelihood="bernoulli")[:]
         assert rows.tolist() == [[0, 1], [0.5, 0]]
-
-
-@pytest.fixture
-def _float64_by_default():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.usefixtures("_float64_by_default")
-def test_tensors_are_float32_whatever_the_default(rng, tmp_path):
-    X = rng.standard_normal((10, 2))
-    for matrix in make_inputs(X, tmp_path):
-        samples = Samples(matrix, Standardizer(X.mean(axis=0), X.std(axis=0)))
-        assert samples[:].dtype == torch.float32
-        assert samples[torch.tensor([3, 1])].dtype == torch.float32
-        assert samples.standardize(samples[:]).dtype == torch.float32
-        assert samples.restore(samples[:]).dtype == torch.float32
-        assert FeatureTable(samples, Halves())[:].dtype == torch.float32

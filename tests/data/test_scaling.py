@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -72,26 +72,6 @@ def test_statistics_are_those_of_the_whole(kind, whole, rng, tmp_path):
     np.testing.assert_allclose(summary.deviation, deviation)
 
 
-class CountedRows(TensorDataset):
-    """A dataset that counts how often each row is read."""
-
-    def __init__(self, X):
-        super().__init__(torch.from_numpy(X))
-        self.n_reads = np.zeros(len(X), dtype=int)
-
-    def __getitem__(self, i):
-        self.n_reads[i] += 1
-        return super().__getitem__(i)
-
-
-def test_rows_are_read_once(rng):
-    dataset = CountedRows(rng.standard_normal((40, 3)))
-    rows = as_matrix(dataset)
-    dataset.n_reads[:] = 0
-    summary_of(rows)
-    assert (dataset.n_reads == 1).all()
-
-
 @pytest.mark.parametrize(
     ("make", "dtype"),
     [
@@ -108,12 +88,6 @@ def test_moments_are_those_of_the_scaler_by_chunk_to_the_bit(make, dtype, rng):
     assert np.array_equal(summary.mean, scaler.mean_)
     assert np.array_equal(summary.var, scaler.var_)
     assert np.array_equal(summary.std, scaler.scale_)
-
-
-def test_a_sparse_matrix_without_stored_values_has_a_summary():
-    summary = summary_of(sparse.csr_array((40, 3)))
-    assert (summary.low, summary.high, summary.n_nonzero) == (0, 0, 0)
-    assert summary.fractional_value is None
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
@@ -141,22 +115,12 @@ def test_the_likelihood_says_whether_data_are_standardized(likelihood, rng):
         assert standardizer.log_det == 0
 
 
-def test_constant_features_are_not_scaled():
-    assert standardizer_of(np.full((9, 1), 5.0)).scale.tolist() == [1.0]
-
-
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
 def test_rare_large_values_are_scaled_to_five(make):
     X = np.zeros((900, 2))
     X[0] = 7.0, -7.0
     Z = standardizer_of(make(X)).transform(X)
     np.testing.assert_allclose(np.abs(Z).max(axis=0), 5.0)
-
-
-def test_other_features_are_scaled_to_unit_variance(rng):
-    X = rng.standard_normal((1000, 3)) * [1.0, 10.0, 100.0]
-    Z = standardizer_of(X).transform(X)
-    np.testing.assert_allclose(Z.std(axis=0), 1.0)
 
 
 def test_outliers_count_neither_for_the_variance_nor_for_the_deviation(rng):
@@ -275,10 +239,6 @@ def test_whole_numbers_are_counts(likelihood, make, dtype):
     assert resolve(X, likelihood) == likelihood
 
 
-def test_a_sparse_matrix_of_zeros_has_counts():
-    assert resolve(sparse.csr_array((40, 3)), "poisson") == "poisson"
-
-
 @pytest.mark.parametrize("likelihood", COUNTS)
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("value", [0.5, -3.0, MAX_COUNT + 2.0])
@@ -292,11 +252,6 @@ def test_other_values_are_no_counts(likelihood, make, value):
     )
     with pytest.raises(InvalidParameterError, match=re.escape(message)):
         resolve(make(X), likelihood)
-
-
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
-def test_ranges_of_all_types_are_found(dtype):
-    assert resolve(np.ones((3, 2), dtype=dtype), "auto") == "bernoulli"
 
 
 constant_columns = st.lists(
@@ -314,6 +269,7 @@ def with_constants(X, columns):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, torch.from_numpy])
 @given(columns=constant_columns)
+@settings(max_examples=10)
 def test_constant_columns_are_dropped_and_restored(likelihood, make, columns):
     data = np.random.default_rng(0).normal(size=(50, 4))
     X = with_constants(data, columns)

@@ -69,13 +69,6 @@ def test_rows_are_those_of_the_matrix(kind, dtype, rng):
     assert rows[slice(None)].dtype == dtype
 
 
-@pytest.mark.parametrize(
-    "X", [np.ones((2, 2)), sparse.csr_array(np.eye(2)), [[1.0]], "text", None]
-)
-def test_all_else_stays_as_it_is(X):
-    assert as_matrix(X) is X
-
-
 class Stream(IterableDataset):
     def __iter__(self):
         return iter([])
@@ -114,12 +107,6 @@ def test_what_has_no_rows_of_numbers_is_refused(make, error, message):
         as_matrix(make())
 
 
-def test_dask_arrays_of_unknown_shape_are_refused():
-    X = dask_array(np.arange(10.0)[:, None], (3, 1))
-    with pytest.raises(ValueError, match=r"unknown shape.*compute_chunk_sizes"):
-        as_matrix(X[X[:, 0] > 4])
-
-
 @pytest.mark.parametrize("make", [list, dask_array])
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (-np.inf, "infinity")])
 def test_values_that_are_not_finite_are_named_with_their_place(make, value, what):
@@ -130,12 +117,6 @@ def test_values_that_are_not_finite_are_named_with_their_place(make, value, what
     for index in (slice(5, 15), np.array([3, 11])):
         with pytest.raises(ValueError, match=f"{what}, in row 11 and column 2"):
             rows[index]
-
-
-def test_items_of_different_sizes_are_refused():
-    rows = as_matrix(Items([np.zeros(3), np.zeros(3), np.zeros(2)]))
-    with pytest.raises(ValueError, match="item 0 has 3 and item 2 has 2"):
-        rows[slice(None)]
 
 
 def test_only_arrays_and_sparse_matrices_of_them_are_in_memory(tmp_path):
@@ -160,11 +141,3 @@ def test_slices_cover_all_rows_and_hold_few_values(n_rows, n_columns):
         n = s.stop - s.start
         assert n <= MAX_CHUNK_ROWS
         assert n <= MIN_CHUNK_ROWS or n * n_columns <= MAX_CHUNK_VALUES
-
-
-@given(st.integers(0, 300), st.integers(1, 1 << 20), st.integers(1, 50))
-def test_slices_have_a_given_maximum_size(n_rows, n_columns, chunk_size):
-    slices = list(row_slices(n_rows, n_columns, chunk_size))
-    assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
-    assert slices[-1].stop == n_rows
-    assert all(s.stop - s.start == chunk_size for s in slices[:-1])

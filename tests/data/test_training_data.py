@@ -1,12 +1,10 @@
 import functools
 
-import joblib
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from sklearn.datasets import load_digits, load_wine, make_blobs
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.datasets import load_digits, load_wine
 from torch.utils.data import TensorDataset
 
 from sktreevae.data import (
@@ -150,14 +148,6 @@ def test_how_often_rows_are_read(likelihood, n_features, rng):
     assert (dataset.n_reads == (4 if likelihood == "auto" else 2)).all()
 
 
-def test_reading_again_for_predictions_is_one_pass(rng):
-    dataset = CountedRows(rng.poisson(3.0, (40, 3)))
-    data, _ = prepare(as_matrix(dataset), DataOptions("poisson"))
-    dataset.n_reads[:] = 0
-    data.samples.map(lambda x: x)
-    assert (dataset.n_reads == 1).all()
-
-
 @pytest.mark.parametrize("kind", MAKERS)
 def test_new_data_reuse_scaling_and_features(kind, tmp_path):
     X = load_digits().data[:100]
@@ -177,31 +167,6 @@ def test_new_data_reuse_scaling_and_features(kind, tmp_path):
     assert new.summary.high == X[:30].max()
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize(
-    ("likelihood", "value", "message"),
-    [
-        ("bernoulli", 5.0, "needs values between 0 and 1, but X has the value 5"),
-        ("poisson", 0.5, "needs counts"),
-        ("gaussian", 1e200, "too large"),
-    ],
-)
-def test_new_data_outside_the_support_are_refused(
-    kind, likelihood, value, message, tmp_path
-):
-    X = np.eye(10)
-    data, _ = prepare(X, DataOptions(likelihood))
-    X[3, 4] = value
-    with pytest.raises(ValueError, match=message):
-        TrainingData.reuse(
-            MAKERS[kind](X, tmp_path),
-            data.standardizer,
-            data.feature_map,
-            data.likelihood,
-            data.discrete,
-        )
-
-
 def test_new_data_have_the_discrete_columns_of_the_model(rng):
     X = np.column_stack([rng.standard_normal((60, 2)), rng.integers(0, 2, (60, 1))])
     data, _ = prepare(X)
@@ -212,14 +177,6 @@ def test_new_data_have_the_discrete_columns_of_the_model(rng):
     )
     assert new.discrete == data.discrete
     assert torch.equal(new.samples[:], data.samples[:5])
-
-
-def test_rounding_errors_of_new_data_are_clipped():
-    data, _ = prepare(np.eye(10), DataOptions("bernoulli"))
-    new = TrainingData.reuse(
-        np.eye(10) * (1 + 2.3e-16), data.standardizer, data.feature_map, "bernoulli", ()
-    )
-    assert torch.equal(new.samples[:], data.samples[:])
 
 
 @pytest.fixture
@@ -270,34 +227,6 @@ def test_stored_features_are_those_that_are_computed(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.filterwarnings("error")
-def test_features_of_a_memory_mapped_store_can_be_used(calls, tmp_path):
-    X, options = CASES["components"]
-    expected, _ = prepare(X, options)
-    for _ in range(2):
-        memory = joblib.Memory(tmp_path, mmap_mode="r", verbose=0)
-        data, _ = prepare(X, options, memory=memory)
-        assert same(data, expected)
-    assert calls == ["_fit_features", "choose_kind"] * 2
-
-
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("change", ["data", "seed", "likelihood", "image"])
-def test_other_arguments_have_other_features(change, make, calls, tmp_path):
-    X, options = CASES["roots"]
-    prepare(make(X), options, memory=tmp_path)
-    calls.clear()
-    X = X[::-1].copy() if change == "data" else X
-    if change == "likelihood":
-        options = DataOptions("gaussian")
-    if change == "image":
-        options = DataOptions("poisson", image_shape=(8, 8))
-    seed = int(change == "seed")
-    data, _ = prepare(make(X), options, seed=seed, memory=tmp_path)
-    assert "_fit_features" in calls
-    assert same(data, prepare(make(X), options, seed=seed)[0])
-
-
 def test_other_validation_samples_have_the_same_features(calls, tmp_path):
     X, options = CASES["components"]
     prepare(X, options, memory=tmp_path)
@@ -314,14 +243,3 @@ def test_data_that_are_not_in_memory_are_not_stored(kind, calls, tmp_path):
         data, _ = prepare(MAKERS[kind](X, tmp_path), options, memory=tmp_path)
         assert same(data, prepare(X, options)[0])
     assert not list(tmp_path.rglob("output.pkl"))
-
-
-def test_side_effects_on_a_sparse_matrix_do_not_change_its_key(calls, tmp_path):
-    X, options = CASES["text"]
-    X = sparse.csr_array(X)
-    prepare(X, options, memory=tmp_path)
-    calls.clear()
-    X.has_canonical_format  # noqa: B018
-    X.sum_duplicates()
-    prepare(X, options, memory=tmp_path)
-    assert calls == []

@@ -1,10 +1,9 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from sktreevae.datasets import fetch_cifar10, fetch_cifar100
 
-from .cases import CIFAR10, COARSE, FINE, folder, tar, write_cifar10, write_cifar100
+from .cases import COARSE, FINE, write_cifar10, write_cifar100
 
 
 def planes(images):
@@ -24,22 +23,6 @@ def test_cifar10_is_read_in_order(tmp_path, rng, subset, files):
     assert np.array_equal(planes(bunch.images), samples[:, 1:])
 
 
-def test_cifar10_has_the_attributes_of_scikit_learns(tmp_path, rng):
-    write_cifar10(tmp_path, rng)
-    bunch = fetch_cifar10(data_home=tmp_path)
-    assert bunch.data.shape == (15, 3072)
-    assert bunch.images.shape == (15, 32, 32, 3)
-    assert bunch.data.dtype == np.float32
-    assert np.shares_memory(bunch.data, bunch.images)
-    assert bunch.feature_names[:3] == [
-        "pixel_0_0_red",
-        "pixel_0_0_green",
-        "pixel_0_0_blue",
-    ]
-    assert bunch.target_names.tolist() == CIFAR10
-    assert bunch.DESCR.startswith("CIFAR-10\n")
-
-
 @pytest.mark.parametrize(
     ("subset", "file"), [("train", "train.bin"), ("test", "test.bin")]
 )
@@ -51,20 +34,6 @@ def test_cifar100_has_classes_and_superclasses(tmp_path, rng, subset, file):
     assert np.array_equal(planes(bunch.images), samples[:, 2:])
     assert bunch.target_names.tolist() == FINE
     assert bunch.target_coarse_names.tolist() == COARSE
-
-
-def test_all_of_cifar100(tmp_path, rng):
-    samples = write_cifar100(tmp_path, rng)
-    X, y = fetch_cifar100(data_home=tmp_path, subset="all", return_X_y=True)
-    assert X.shape == (9, 3072)
-    assert np.array_equal(y, np.vstack(list(samples.values()))[:, 1])
-
-
-def test_frames(tmp_path, rng):
-    write_cifar100(tmp_path, rng)
-    bunch = fetch_cifar100(data_home=tmp_path, as_frame=True)
-    assert isinstance(bunch.frame, pd.DataFrame)
-    assert bunch.frame.shape == (7, 3073)
 
 
 @pytest.mark.parametrize(
@@ -81,20 +50,3 @@ def test_other_archives_are_refused(tmp_path, rng, changes, message):
     write_cifar10(tmp_path, rng, **changes)
     with pytest.raises(ValueError, match=f"binary.tar.gz is damaged .*{message}"):
         fetch_cifar10(data_home=tmp_path)
-
-
-def test_the_archive_need_not_be_compressed(tmp_path, rng):
-    import gzip
-
-    write_cifar10(tmp_path, rng)
-    expected = fetch_cifar10(data_home=tmp_path).data
-    path = folder(tmp_path, "cifar10") / "cifar-10-binary.tar.gz"
-    path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
-    path.unlink()
-    assert np.array_equal(fetch_cifar10(data_home=tmp_path).data, expected)
-
-
-def test_folders_are_no_files(tmp_path):
-    (folder(tmp_path, "cifar100") / "cifar-100-binary.tar.gz").write_bytes(tar({}))
-    with pytest.raises(ValueError, match="it lacks the files"):
-        fetch_cifar100(data_home=tmp_path)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sktreevae import datasets
-from sktreevae.datasets._bunch import pixel_names
-from sktreevae.datasets._formats import read_attributes, read_idx, read_npz
+from sktreevae.datasets._formats import read_idx, read_npz
 
 from .cases import (
     idx,
@@ -114,14 +113,6 @@ def test_foreign_files_are_refused(small, content):
         read()
 
 
-def test_files_that_cannot_be_opened_are_not_called_damaged(small):
-    read, path = small
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(IsADirectoryError):
-        read()
-
-
 @given(arrays(np.uint8, st.tuples(*[st.integers(0, 4)] * 3)))
 def test_idx_files_are_read(tmp_path_factory, array):
     path = tmp_path_factory.mktemp("idx") / "array.gz"
@@ -146,15 +137,6 @@ def test_other_idx_files_are_refused(tmp_path, content, message):
         read_idx(tmp_path / "array", (3, 4))
 
 
-def test_archives_of_arrays_may_have_small_letters(tmp_path, rng):
-    content = write_npz(tmp_path / "upper.npz", rng)
-    np.savez(tmp_path / "lower.npz", **{k.lower(): v for k, v in content.items()})
-    for name in ("upper.npz", "lower.npz"):
-        ((images, labels),) = read_npz(tmp_path / name, ["test"], (28, 28))
-        assert np.array_equal(images, content["X_test"])
-        assert np.array_equal(labels, content["y_test"])
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -169,35 +151,3 @@ def test_other_archives_of_arrays_are_refused(tmp_path, rng, changes, message):
     write_npz(tmp_path / "x.npz", rng, **changes)
     with pytest.raises(ValueError, match=f"x.npz is damaged .*{message}"):
         read_npz(tmp_path / "x.npz", ["train", "test"], (28, 28))
-
-
-def test_a_missing_part_does_not_matter_to_the_other(tmp_path, rng):
-    write_npz(tmp_path / "x.npz", rng, X_test=None, y_test=None)
-    ((images, _),) = read_npz(tmp_path / "x.npz", ["train"], (28, 28))
-    assert len(images) == 4
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "it is empty"),
-        ("2\na b\n1.jpg 1 -1\n", "it has 1 of 2 lines"),
-        ("1\na b\n1.jpg 1\n", "image 1 has 1 values instead of 2"),
-        ("1.jpg 0\n2.jpg 0 1\n", "image 2 has 2 values instead of 1"),
-        ("1.jpg one\n", "invalid literal"),
-        ("\xe4.jpg 1\n", "can't decode"),
-    ],
-)
-def test_other_lists_of_attributes_are_refused(tmp_path, text, message):
-    (tmp_path / "list.txt").write_text(text, "utf-8")
-    with pytest.raises(ValueError, match=f"list.txt is damaged .*{message}"):
-        read_attributes(tmp_path / "list.txt")
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (5, 7, 3)])
-def test_pixels_have_names_of_their_own(shape):
-    names = pixel_names(shape)
-    assert len(set(names)) == np.prod(shape)
-    if len(shape) == 2:
-        positions = [tuple(map(int, name.split("_")[1:])) for name in names]
-        assert positions == list(np.ndindex(shape))

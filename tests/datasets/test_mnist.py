@@ -24,11 +24,6 @@ def test_parts_are_read(tmp_path, rng, name, subset):
     assert np.array_equal(bunch.target, labels)
 
 
-def test_the_training_part_is_the_default(tmp_path, rng):
-    write_mnist(tmp_path, rng)
-    assert len(fetch_mnist(data_home=tmp_path).data) == 12
-
-
 def test_bunch_has_the_attributes_of_scikit_learns(tmp_path, rng):
     write_mnist(tmp_path, rng)
     bunch = fetch_mnist(data_home=tmp_path)
@@ -40,20 +35,6 @@ def test_bunch_has_the_attributes_of_scikit_learns(tmp_path, rng):
     assert bunch.target_names[bunch.target].tolist() == [str(d) for d in bunch.target]
     assert bunch.frame is None
     assert bunch.DESCR.startswith("MNIST\n")
-
-
-def test_clothes_have_names(tmp_path, rng):
-    write_mnist(tmp_path, rng, "fashion_mnist")
-    bunch = fetch_fashion_mnist(data_home=tmp_path)
-    assert bunch.target_names[[0, 9]].tolist() == ["T-shirt/top", "Ankle boot"]
-
-
-def test_data_and_target_alone(tmp_path, rng):
-    write_mnist(tmp_path, rng)
-    bunch = fetch_mnist(data_home=tmp_path)
-    X, y = fetch_mnist(data_home=tmp_path, return_X_y=True)
-    assert np.array_equal(X, bunch.data)
-    assert np.array_equal(y, bunch.target)
 
 
 def test_frames(tmp_path, rng):
@@ -83,22 +64,6 @@ def test_files_need_not_be_compressed(tmp_path, rng):
     assert np.array_equal(fetch_mnist(data_home=tmp_path, subset="all").data, expected)
 
 
-def test_the_environment_names_a_folder(tmp_path, rng, monkeypatch):
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    write_mnist(tmp_path, rng)
-    assert len(fetch_mnist().data) == 12
-
-
-def test_numbers_of_images_and_labels_agree(tmp_path, rng):
-    write_mnist(tmp_path, rng)
-    path = folder(tmp_path, "mnist") / "train-labels-idx1-ubyte.gz"
-    path.write_bytes(gzip.compress(idx(np.arange(9))))
-    with pytest.raises(
-        ValueError, match=r"mnist has 12 images, but labels of .*\(9,\)"
-    ):
-        fetch_mnist(data_home=tmp_path)
-
-
 def test_labels_are_classes(tmp_path, rng):
     write_mnist(tmp_path, rng)
     path = folder(tmp_path, "mnist") / "train-labels-idx1-ubyte.gz"
@@ -120,16 +85,3 @@ def test_an_archive_of_arrays_takes_precedence(tmp_path, rng):
     np.savez(tmp_path / "mnist.npz", X_train=images, y_train=labels)
     bunch = fetch_mnist(data_home=tmp_path)
     assert np.array_equal(bunch.images, images / np.float32(255))
-
-
-def test_real_images_are_the_same_in_both_formats(data_dir, tmp_path):
-    expected = fetch_mnist(data_home=data_dir, subset="test")
-    path = folder(tmp_path, "mnist")
-    levels = np.round(expected.images * 255).astype(np.uint8)
-    (path / "t10k-images-idx3-ubyte").write_bytes(idx(levels))
-    (path / "t10k-labels-idx1-ubyte").write_bytes(idx(expected.target))
-    found = fetch_mnist(data_home=tmp_path, subset="test")
-    assert found.data.shape == (10_000, 784)
-    assert np.array_equal(found.data, expected.data)
-    assert np.array_equal(found.target, expected.target)
-    assert set(found.target) == set(range(10))

@@ -3,7 +3,6 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy import sparse
 from sklearn.datasets import fetch_20newsgroups
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch
@@ -69,16 +68,6 @@ def test_terms_and_weights_are_those_of_the_training_part(home, subset):
     assert bunch.feature_names == list(vectorizer.get_feature_names_out())
 
 
-def test_bunch_has_the_attributes_of_scikit_learns(home):
-    bunch = fetch_20newsgroups_tfidf(data_home=home)
-    assert sparse.issparse(bunch.data)
-    assert bunch.data.format == "csr"
-    assert bunch.data.dtype == np.float32
-    assert np.allclose(sparse.linalg.norm(bunch.data, axis=1), 1)
-    assert bunch.target_names.tolist()[0] == "comp.graphics"
-    assert bunch.DESCR.startswith("20 Newsgroups")
-
-
 def test_headers_footers_and_quotes_are_removed(home):
     def stems(**settings):
         names = fetch_20newsgroups_tfidf(data_home=home, **settings).feature_names
@@ -87,17 +76,6 @@ def test_headers_footers_and_quotes_are_removed(home):
     removed = {"header", "footer", "quoted"}
     assert not stems() & removed
     assert removed <= stems(remove=())
-
-
-def test_the_most_frequent_terms_are_kept(home):
-    bunch = fetch_20newsgroups_tfidf(data_home=home, max_features=4)
-    assert {"is", "of", "the"} < set(bunch.feature_names)
-    assert bunch.data.shape == (30, 4)
-
-
-def test_data_and_target_alone(home):
-    X, y = fetch_20newsgroups_tfidf(data_home=home, return_X_y=True)
-    assert X.shape[0] == len(y) == 30
 
 
 def test_frames_are_sparse(home):

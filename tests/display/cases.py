@@ -5,7 +5,7 @@ from matplotlib.text import Text
 
 from sktreevae import Dendrogram
 
-N_LEAVES = (4, 10, 20, 40, 100)
+N_LEAVES = (4, 20, 100)
 
 
 def random_tree(n_leaves, shape="random"):

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from sktreevae.display import (
     HistoryDisplay,
     TreeDisplay,
 )
-from sktreevae.display._base import category_colors, node_clusters, node_colors
+from sktreevae.display._base import category_colors, node_clusters
 
 from .cases import FittedModel, random_tree
 
@@ -106,31 +104,11 @@ def test_displays_draw_on_given_axes(draw, model):
     assert len(plt.get_fignums()) == 1
 
 
-@FROM_ESTIMATOR
-def test_displays_draw_in_subfigures(draw, model):
-    figure = plt.figure(layout="constrained").subfigures(1, 2)[0]
-    display = draw(model, ax=figure.subplots())
-    assert display.figure_ is figure
-
-
-@FROM_ESTIMATOR
-def test_style_is_not_changed(draw, model):
-    before = dict(plt.rcParams)
-    draw(model)
-    assert dict(plt.rcParams) == before
-
-
 @pytest.mark.parametrize("n_categories", [1, 10, 11, 20, 21, 100])
 def test_categories_have_different_colors(n_categories):
     colors = category_colors(n_categories)
     assert colors.shape == (n_categories, 4)
     assert len(np.unique(colors, axis=0)) == n_categories
-
-
-def test_few_categories_have_the_colors_of_the_property_cycle():
-    with plt.rc_context({"axes.prop_cycle": plt.cycler(color=["red", "lime"])}):
-        np.testing.assert_array_equal(category_colors(2), [[1, 0, 0, 1], [0, 1, 0, 1]])
-        assert len(category_colors(3)) == 3
 
 
 @pytest.mark.parametrize("n_clusters", [1, 2, 5, 12])
@@ -144,12 +122,3 @@ def test_nodes_lie_in_the_cluster_of_all_their_leaves(n_clusters):
     for node, cluster in enumerate(node_clusters(tree, n_clusters)):
         found = set(cut[below[node] & (cut >= 0)].tolist())
         assert found == {cluster} if cluster >= 0 else len(found) > 1
-
-
-def test_nodes_have_the_default_color_without_a_cut(tree):
-    np.testing.assert_array_equal(node_colors(tree, None, "red"), [[1, 0, 0, 1]] * 5)
-
-
-def test_the_tree_comes_from_any_fitted_estimator(tree):
-    display = DendrogramDisplay.from_estimator(SimpleNamespace(dendrogram_=tree))
-    assert display.dendrogram is tree

@@ -5,13 +5,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
-from torch.utils.data import TensorDataset
 
-from sktreevae.data import row_slices
 from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
 from sktreevae.display._node_values import (
     as_images,
-    choose_image_shape,
     encode_classes,
     node_moments,
 )
@@ -49,15 +46,6 @@ def test_images_are_those_of_the_model(shape):
 def test_small_images_have_their_channels_on_the_shorter_axis(shape, expected):
     rows = np.zeros((2, np.prod(shape)))
     assert as_images(rows, shape).shape == (2, *expected)
-
-
-def test_the_first_shape_is_chosen():
-    assert choose_image_shape((8, 8), (4, 16)) == (8, 8)
-    assert choose_image_shape(None, None, (4, 16), (2, 32)) == (4, 16)
-    assert choose_image_shape(None, None) is None
-    assert choose_image_shape(None, (8, 8, 2)) is None
-    with pytest.raises(ValueError, match=r"with 1, 3 or 4 channels .* \(8, 8, 2\)"):
-        choose_image_shape((8, 8, 2), (8, 8))
 
 
 @pytest.mark.parametrize(
@@ -110,17 +98,6 @@ def test_all_displays_refuse_what_is_no_class(tree, y, tmp_path):
             draw()
 
 
-def test_datasets_have_the_means_of_their_rows(tree):
-    model = FittedModel(tree, n_features=64)
-    model.image_shape, X = (8, 8), np.random.default_rng(0).normal(size=(4, 64))
-    model.predict = lambda X: tree.labels
-    expected = TreeDisplay.from_estimator(model, X).images
-    for items in (X, X.reshape(4, 8, 8)):
-        dataset = TensorDataset(torch.as_tensor(items))
-        images = TreeDisplay.from_estimator(model, dataset).images
-        np.testing.assert_allclose(images, expected)
-
-
 def brute_force(X, labels):
     """Return the moments of the rows below each node of the full tree."""
     below = [(0, 1, 2, 3), (0, 1), (2, 3), (0,), (1,), (2,), (3,)]
@@ -152,19 +129,3 @@ def test_sums_of_small_types_do_not_overflow(full_tree, dtype):
     moments = node_moments(full_tree, X, np.arange(3000) % 4)
     np.testing.assert_allclose(moments.mean, float(X[0, 0]))
     np.testing.assert_allclose(moments.variance, 0.0, atol=1e-12)
-
-
-def test_data_is_read_in_parts(full_tree, rng):
-    X, labels = rng.normal(size=(40_000, 2)) + 100, rng.integers(0, 4, 40_000)
-    mean, variance = brute_force(X, labels)
-    assert len(list(row_slices(*X.shape))) > 2
-    moments = node_moments(full_tree, X, labels)
-    np.testing.assert_allclose(moments.mean, mean)
-    np.testing.assert_allclose(moments.variance, variance)
-
-
-def test_nodes_without_samples_have_no_moments(full_tree):
-    X = np.arange(6.0).reshape(3, 2)
-    moments = node_moments(full_tree, X, np.array([0, 0, 1]))
-    assert np.isnan(moments.mean[[2, 5, 6]]).all()
-    assert np.isfinite(moments.mean[[0, 1, 3, 4]]).all()

@@ -62,12 +62,6 @@ def test_values_can_be_shares(model, normalize, unit, expected):
     assert display.colorbar_.ax.get_ylabel() == unit
 
 
-def test_clusters_can_be_named(model):
-    names = ["ant", "bee", "cow"]
-    display = draw(model, model.training_data(), range(6), cluster_names=names)
-    assert tick_labels(display.ax_.xaxis) == names
-
-
 @SIZES
 def test_new_figures_are_legible(n_leaves):
     display = display_of(n_leaves, n_classes=3).plot()
@@ -100,11 +94,6 @@ def test_unknown_normalizations_are_refused(model):
     with pytest.raises(ValueError, match=message):
         draw(model, model.training_data(), range(6), normalize="rows")
     assert not plt.get_fignums()
-
-
-def test_there_must_be_a_class_for_each_sample(model):
-    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[6, 5\]"):
-        draw(model, model.training_data(), range(5))
 
 
 def test_there_must_be_a_name_for_each_class_and_cluster():

@@ -57,12 +57,6 @@ def test_names_are_at_the_medians_of_the_clusters(model):
     )
 
 
-def test_clusters_without_samples_have_no_name(model):
-    X = model.training_data()
-    display = draw(model, X[X[:, 0] != 2])
-    assert [text.get_text() for text in display.texts_] == list("01345")
-
-
 def test_names_of_large_clusters_come_first():
     labels = [0, 1, 1]
     display = EmbeddingDisplay([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], labels).plot()
@@ -112,17 +106,6 @@ def test_there_must_be_two_coordinates_for_each_sample(model, shape):
     with pytest.raises(ValueError, match=message):
         draw(model, model.training_data(), coordinates=np.zeros(shape))
     assert not plt.get_fignums()
-
-
-def test_there_must_be_a_name_for_each_cluster(model):
-    message = "cluster_names must have one name .* 6 clusters, got 1"
-    with pytest.raises(ValueError, match=message):
-        draw(model, model.training_data(), cluster_names=["a"])
-
-
-def test_the_cut_must_exist(model):
-    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
-        draw(model, model.training_data(), n_clusters=7)
 
 
 def test_principal_components_need_two_samples(model):

@@ -45,17 +45,6 @@ def test_lines_have_the_values_of_the_history():
         assert known(line) == (list(range(1, 15)), columns[name])
 
 
-def test_elbo_and_divergences_have_panels_of_their_own():
-    display = HistoryDisplay(history(GROWN, GROWN_EPOCHS)).plot()
-    panels = [display.lines_[name].axes for name in ("elbo", "kl_root")]
-    assert panels == display.axes_.tolist()
-    assert [text.get_text() for text in display.legends_[1].get_texts()] == [
-        "KL root",
-        "KL nodes",
-        "KL decisions",
-    ]
-
-
 def test_optional_columns_are_drawn_if_known():
     columns = history(GROWN, GROWN_EPOCHS)
     known = dict.fromkeys(("contrast", "validation_elbo"), columns["elbo"])
@@ -76,17 +65,6 @@ def test_phases_of_one_epoch_have_markers():
     line = HistoryDisplay(columns).plot().lines_["elbo"]
     marked = line.get_xdata()[line.get_markevery()]
     np.testing.assert_array_equal(marked, [4.0, 5.0])
-
-
-def test_kinds_of_phases_are_in_the_legend():
-    display = HistoryDisplay(history(GROWN, GROWN_EPOCHS)).plot()
-    texts = [text.get_text() for text in display.legends_[0].get_texts()]
-    assert texts[2:] == [
-        "initial phase",
-        "split phase",
-        "refresh phase",
-        "finetune phase",
-    ]
 
 
 def test_a_single_phase_has_no_band():

@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 
@@ -29,11 +27,6 @@ def export(tree, path, *args, **kwargs):
 
 def test_the_title_is_the_name_of_the_file(tree, path):
     assert "<title>my tree</title>" in export(tree, path)
-
-
-def test_paths_may_be_text(tree, path):
-    tree.export_html(str(path))
-    assert path.is_file()
 
 
 @pytest.mark.parametrize(
@@ -66,19 +59,6 @@ def test_features_are_named_by_columns(tree, path, rng):
     page = export(tree, path, X)
     assert {"petal", "sepal"} <= set(read(page).texts)
     assert page == export(tree, path, X.to_numpy(), feature_names=["petal", "sepal"])
-
-
-def test_features_have_numbers_by_default(tree, path, rng):
-    texts = read(export(tree, path, rng.normal(size=(4, 2)))).texts
-    assert {"x0", "x1"} <= set(texts)
-
-
-def test_names_may_be_arrays(tree, path, rng):
-    X, names = rng.normal(size=(4, 2)), np.array(["a", "b"])
-    page = export(
-        tree, path, X, feature_names=names, cluster_names=np.array(list("xyz"))
-    )
-    assert {"a", "b", "x", "y", "z"} <= set(read(page).texts)
 
 
 def test_known_labels_have_a_legend(tree, path):
@@ -121,45 +101,3 @@ def test_arguments_that_do_not_fit_are_refused(tree, path, arguments, match):
     with pytest.raises(ValueError, match=match):
         tree.export_html(path, **arguments)
     assert not path.exists()
-
-
-def test_an_older_page_stays_if_writing_fails(tree, tmp_path, monkeypatch):
-    path = tmp_path / "tree.html"
-    path.write_text("old")
-
-    def fail(*args):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        tree.export_html(path)
-    assert path.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["tree.html"]
-
-
-def test_only_the_page_is_written(tree, tmp_path):
-    tree.export_html(tmp_path / "tree.html")
-    assert [file.name for file in tmp_path.iterdir()] == ["tree.html"]
-
-
-def test_names_outside_of_unicode_are_written(tree, path):
-    page = export(tree, path, cluster_names=["\ud800", "b", "c"])
-    assert "&#55296;" in page
-
-
-def test_the_same_tree_has_the_same_page(tree, path, rng):
-    X = rng.normal(size=(4, 3))
-    assert export(tree, path, X) == export(tree, path, X)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
-def test_links_and_permissions_of_an_older_page_stay(tree, tmp_path):
-    path, link = tmp_path / "target.html", tmp_path / "link.html"
-    path.write_text("old")
-    path.chmod(0o600)
-    link.symlink_to(path)
-    tree.export_html(link)
-    assert link.is_symlink()
-    assert "<title>link</title>" in path.read_text(encoding="utf-8")
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert len(list(tmp_path.iterdir())) == 2

@@ -2,7 +2,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.offsetbox import DrawingArea, OffsetImage
-from scipy import sparse
 
 from sktreevae.display import TreeDisplay
 from sktreevae.display._layout import tidy_positions
@@ -60,12 +59,6 @@ def test_channels_may_be_first(tree):
     np.testing.assert_allclose(images[0], X.mean(axis=0).transpose(1, 2, 0))
 
 
-def test_sparse_rows_have_the_same_means(tree):
-    X = np.random.default_rng(0).integers(0, 2, (4, 64))
-    images = draw(tree, sparse.csr_matrix(X), image_shape=(8, 8)).images
-    np.testing.assert_allclose(images, draw(tree, X, image_shape=(8, 8)).images)
-
-
 def test_colors_outside_of_the_unit_interval_are_scaled(tree):
     images = np.random.default_rng(0).uniform(0, 255, (5, 8, 8, 3))
     drawn = drawn_images(TreeDisplay(tree, images=images).plot())
@@ -89,12 +82,6 @@ def test_nodes_without_samples_have_no_image(tree):
     display = TreeDisplay.from_estimator(model, np.zeros((2, 16)), image_shape=(4, 4))
     assert [len(parts(box, OffsetImage)) for box in display.boxes_] == [1, 1, 0, 1, 0]
     assert [texts(box)[0] for box in display.boxes_] == ["2", "2", "0", "2", "0"]
-
-
-def test_data_is_not_changed(tree):
-    X = np.ones((4, 8, 8))
-    draw(tree, X)
-    assert (X == 1.0).all()
 
 
 def test_new_data_goes_where_the_estimator_predicts(tree):
@@ -165,18 +152,6 @@ def test_bars_have_the_shares_of_the_classes(tree):
     assert len(area.get_children()) == 1
 
 
-def test_rare_classes_share_a_color():
-    tree = random_tree(10)
-    y = np.minimum(np.arange(len(tree.labels)), 25)
-    display = draw(tree, y=y)
-    names = [text.get_text() for text in display.legend_.get_texts()]
-    assert len(names) == 20
-    assert names[-2:] == ["25", "other classes"]
-    (area,) = parts(display.boxes_[0], DrawingArea)
-    widths = [bar.get_width() for bar in area.get_children()]
-    np.testing.assert_allclose(widths[-1] / sum(widths), 7 / len(y))
-
-
 def test_texts_are_numbers_of_samples_and_clusters_by_default(tree):
     display = draw(tree)
     assert [texts(box) for box in display.boxes_] == [
@@ -187,13 +162,6 @@ def test_texts_are_numbers_of_samples_and_clusters_by_default(tree):
         ["1", "#1"],
     ]
     assert display.legend_ is None
-
-
-def test_texts_can_be_given(tree):
-    names, titles = ["ant", "bee", "cow"], list("abcde")
-    display = draw(tree, cluster_names=names, titles=titles)
-    assert [texts(box)[0] for box in display.boxes_] == titles
-    assert [texts(display.boxes_[leaf])[1] for leaf in tree.leaves] == names
 
 
 def test_frames_have_the_colors_of_a_cut(tree):
@@ -239,9 +207,9 @@ def test_subtrees_are_as_close_as_they_can_be():
     ("n_leaves", "shape", "content"),
     [
         *((n_leaves, "random", "images") for n_leaves in N_LEAVES),
-        *((n_leaves, "random", "features") for n_leaves in (10, 40, 100)),
-        *((n_leaves, "random", "classes") for n_leaves in (4, 20, 100)),
-        *((20, shape, "classes") for shape in ("balanced", "chain")),
+        (40, "random", "features"),
+        (10, "balanced", "features"),
+        (40, "chain", "classes"),
     ],
 )
 def test_new_figures_are_legible(n_leaves, shape, content):
@@ -257,8 +225,8 @@ def test_new_figures_are_legible(n_leaves, shape, content):
     ("n_leaves", "content"),
     [
         *((n_leaves, "images") for n_leaves in N_LEAVES),
-        *((n_leaves, "features") for n_leaves in (4, 40)),
-        *((n_leaves, "classes") for n_leaves in (10, 40)),
+        (40, "features"),
+        (10, "classes"),
     ],
 )
 def test_given_axes_are_legible(n_leaves, content):
@@ -295,12 +263,6 @@ def test_a_tree_of_one_leaf_is_drawn():
     assert_legible(display.figure_)
 
 
-@pytest.mark.parametrize("shape", [(64,), (8, 8, 2), (8, 8, 8, 8)])
-def test_images_must_have_one_three_or_four_channels(tree, shape):
-    with pytest.raises(ValueError, match="image_shape must be .height, width., with 1"):
-        draw(tree, np.zeros((4, 64)), image_shape=shape)
-
-
 def test_images_must_have_the_pixels_of_the_data(tree):
     message = r"image_shape=\(8, 9\) means 72 features, but X has 64"
     with pytest.raises(ValueError, match=message):
@@ -325,14 +287,6 @@ def test_there_must_be_an_entry_for_each_node(tree):
     message = "images must have one entry for each of the 5 nodes, got 4"
     with pytest.raises(ValueError, match=message):
         TreeDisplay(tree, images=np.zeros((4, 8, 8))).plot()
-    assert not plt.get_fignums()
-
-
-def test_there_must_be_a_name_for_each_class(tree):
-    display = TreeDisplay(tree, class_counts=np.ones((5, 2)), class_names=["a"])
-    message = "class_names must have one name for each of the 2 classes, got 1"
-    with pytest.raises(ValueError, match=message):
-        display.plot()
     assert not plt.get_fignums()
 
 

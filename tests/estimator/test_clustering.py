@@ -33,6 +33,7 @@ QUICK = {"max_iter": 8, "hidden_dim": 16, "random_state": 0}
 COUNT_LIKELIHOODS = [
     name for name, kind in LIKELIHOODS.items() if kind.support == "counts"
 ]
+LINEAR = "torch.nn.modules.linear:Linear"
 METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
 
 
@@ -52,6 +53,12 @@ def fitted_blobs(blobs):
     return TreeVAEClustering(4, **QUICK).fit(blobs[0])
 
 
+@pytest.fixture(scope="module")
+def default_blobs(blobs):
+    """Return a model with default settings, in which clusters are as good as can be."""
+    return TreeVAEClustering(4, random_state=0).fit(blobs[0])
+
+
 @pytest.fixture
 def blob_model(fitted_blobs):
     return copy.deepcopy(fitted_blobs)
@@ -66,9 +73,8 @@ def blobs():
 # What it finds
 
 
-def test_finds_blobs_and_how_they_nest(blobs):
-    X, y = blobs
-    model = TreeVAEClustering(n_clusters=4, random_state=0).fit(X)
+def test_finds_blobs_and_how_they_nest(blobs, default_blobs):
+    (X, y), model = blobs, default_blobs
     assert adjusted_rand_score(y, model.labels_) == 1.0
     assert adjusted_rand_score(y // 2, model.predict(X, n_clusters=2)) == 1.0
     assert dendrogram_purity(y // 2, model) == 1.0
@@ -77,15 +83,10 @@ def test_finds_blobs_and_how_they_nest(blobs):
 @pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
 def test_every_criterion_finds_the_blobs(blobs, criterion):
     X, y = blobs
-    model = TreeVAEClustering(4, split_criterion=criterion, random_state=0).fit(X)
-    assert adjusted_rand_score(y, model.labels_) == 1.0
-
-
-def test_max_depth_limits_the_tree(digits):
-    with pytest.warns(ConvergenceWarning, match="max_depth"):
-        model = TreeVAEClustering(8, max_depth=2, **QUICK).fit(digits[0])
-    assert model.dendrogram_.depth.max() <= 2
-    assert model.n_clusters_ <= 4
+    settings = {**QUICK, "growth": "iterative", "max_iter": 20}
+    settings["split_criterion"] = criterion
+    model = TreeVAEClustering(4, **settings).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
 
 
 @pytest.mark.parametrize("size", [0.1, 30])
@@ -117,12 +118,7 @@ def test_iris_setosa_is_a_subtree():
 # Invariants
 
 
-def test_prediction_on_training_data_is_labels(model, digits):
-    assert (model.predict(digits[0]) == model.labels_).all()
-    assert sorted(set(model.labels_)) == list(range(model.n_clusters_))
-
-
-@pytest.mark.parametrize("n_clusters", [None, 1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("n_clusters", [None, 1, 3])
 def test_probabilities_sum_to_one_and_argmax_to_predict(model, digits, n_clusters):
     proba = model.predict_proba(digits[0], n_clusters=n_clusters)
     assert proba.shape == (300, n_clusters or 6)
@@ -155,7 +151,9 @@ def test_same_seed_gives_the_same_bits(digits):
     np.testing.assert_equal(one.history_, two.history_)
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize(
+    "backend", ["threading", pytest.param("loky", marks=pytest.mark.nightly)]
+)
 def test_parallel_fits_give_the_same_bits(digits, backend):
 
     def embed():
@@ -171,37 +169,51 @@ def test_parallel_fits_give_the_same_bits(digits, backend):
     assert all(np.array_equal(result, expected) for result in results)
 
 
-def test_other_seed_gives_another_model(digits):
-    one = TreeVAEClustering(3, **QUICK).fit(digits[0])
-    two = TreeVAEClustering(3, **{**QUICK, "random_state": 1}).fit(digits[0])
-    assert not np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
+def test_seeds_differ(blobs):
+    X = blobs[0]
+    seeds = 0, 1, None, None
+    settings = {"max_iter": 1, "hidden_dim": 8}
+    fits = [TreeVAEClustering(2, random_state=k, **settings).fit(X) for k in seeds]
+    assert len({fit.transform(X).tobytes() for fit in fits}) == 4
 
 
-def test_global_random_states_stay_as_they_are(digits):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"views": "neighbors"},
+        {"growth": "iterative", "views": lambda rows, _: rows},
+        {"growth": "published"},
+        {"encoder": nn.Linear, "decoder": nn.Linear},
+    ],
+    ids=["guided", "iterative", "published", "networks"],
+)
+def test_global_random_states_and_rows_stay_as_they_are(blobs, settings, tmp_path):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0])
+    X = blobs[0].copy()
+    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8, **settings).fit(X)
+    model.partial_fit(X)
     model.sample(3)
-    model.score(digits[0])
+    model.score(X)
+    model.log_likelihood(X[:3], 2)
+    if not callable(model.views):
+        model.save(tmp_path / "model")
+        TreeVAEClustering.load(tmp_path / "model", trusted=LINEAR)
+    pickle.loads(pickle.dumps(model.set_params(views=None)))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
-
-
-def test_fit_does_not_change_its_input(digits):
-    X = digits[0].copy()
-    TreeVAEClustering(2, **QUICK).fit(X)
-    assert np.array_equal(X, digits[0])
+    assert np.array_equal(X, blobs[0])
 
 
 @pytest.fixture(scope="module")
 def gaussian_score(blobs):
-    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 30}
+    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 15}
     return TreeVAEClustering(4, **settings).fit(blobs[0]).score(blobs[0])
 
 
-@pytest.mark.parametrize("factor", [1e-30, 1e-3, 1e3, 1e30])
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
 def test_units_do_not_matter(blobs, gaussian_score, factor):
     X, y = blobs
-    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 30}
+    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 15}
     model = TreeVAEClustering(4, **settings).fit(X * factor)
     assert adjusted_rand_score(y, model.labels_) == 1.0
     assert np.isfinite(model.sample(5)[0]).all()
@@ -218,9 +230,8 @@ def test_sparse_input_is_dense_input(digits):
     model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
     for method in ("predict", "transform", "score_samples", "reconstruct"):
         expected = getattr(dense, method)(X)
-        for make in (sparse.csr_array, sparse.csc_matrix):
-            actual = getattr(model, method)(make(X))
-            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+        actual = getattr(model, method)(sparse.csc_matrix(X))
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_probabilities_of_sparse_input_are_refused(model, digits):
@@ -228,32 +239,11 @@ def test_probabilities_of_sparse_input_are_refused(model, digits):
         model.predict_proba(sparse.csr_array(digits[0]))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
-def test_memory_mapped_input_gives_the_same_model(digits, dtype, tmp_path):
-    X = digits[0].astype(dtype)
-    path = tmp_path / "X.npy"
-    np.save(path, X)
-    mapped = np.load(path, mmap_mode="r")
-    model = TreeVAEClustering(2, **{**QUICK, "max_iter": 1}).fit(mapped)
-    assert (model.predict(mapped) == model.labels_).all()
-    in_memory = TreeVAEClustering(2, **{**QUICK, "max_iter": 1}).fit(X)
-    assert np.array_equal(model.transform(X), in_memory.transform(X))
-
-
-@pytest.mark.parametrize("dtype", [int, bool, np.uint8, np.float16])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16])
 def test_numbers_of_every_kind_are_taken(digits, dtype):
     X = (digits[0] > 8).astype(dtype)
     model = TreeVAEClustering(2, **QUICK).fit(X)
     assert model.transform(X).dtype == np.float64
-
-
-def test_likelihood_follows_the_range(digits):
-    X = digits[0]
-    for data, expected in [(X, "gaussian"), (X / 16, "bernoulli")]:
-        model = TreeVAEClustering(2, **QUICK).fit(data)
-        assert model.likelihood_ == expected
-        sparse_model = TreeVAEClustering(2, **QUICK).fit(sparse.csr_array(data))
-        assert sparse_model.likelihood_ == expected
 
 
 def test_bernoulli_likelihood_needs_the_unit_interval(digits):
@@ -386,38 +376,19 @@ def test_unfitted_use_is_refused(method):
         getattr(TreeVAEClustering(), method)(np.zeros((2, 3)))
 
 
-def test_unfitted_trees_are_refused():
-    with pytest.raises(NotFittedError):
-        TreeVAEClustering().sample()
-    for attribute in ("children_", "distances_", "n_leaves_", "dendrogram_"):
-        assert not hasattr(TreeVAEClustering(), attribute)
-
-
-def test_the_number_of_clusters_is_found():
-    X, y = make_blobs(400, 5, centers=4, cluster_std=0.5, random_state=0)
-    model = TreeVAEClustering(None, **QUICK).fit(X)
-    assert model.n_clusters_ == 4
-    assert adjusted_rand_score(y, model.labels_) == 1.0
-
-
-@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
+@pytest.mark.parametrize(
+    "growth",
+    [
+        "guided",
+        *(
+            pytest.param(x, marks=pytest.mark.nightly)
+            for x in ("iterative", "published")
+        ),
+    ],
+)
 def test_one_gaussian_is_one_cluster(growth, rng):
     X = rng.standard_normal((300, 4))
     assert TreeVAEClustering(None, growth=growth, **QUICK).fit(X).n_clusters_ == 1
-
-
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
-def test_clusters_without_support_are_reported(growth, rng):
-    X = rng.standard_normal((300, 4))
-    with pytest.warns(UserWarning, match=r"support 1 of the 3 clusters.*n_clusters=N"):
-        TreeVAEClustering(3, growth=growth, **QUICK).fit(X)
-
-
-def test_clusters_with_support_are_not_reported():
-    X, _ = make_blobs(300, 5, centers=3, cluster_std=0.5, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        TreeVAEClustering(3, **QUICK).fit(X)
 
 
 @pytest.mark.parametrize("max_depth", [0, 1, 2])
@@ -428,13 +399,6 @@ def test_guided_trees_have_a_largest_depth(digits, max_depth):
     assert model.dendrogram_.depth.max() == max_depth
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
-def test_numpy_integers_are_integers(digits, growth):
-    settings = {**QUICK, "growth": growth, "max_depth": np.int64(2)}
-    model = TreeVAEClustering(np.int64(3), **settings).fit(digits[0])
-    assert model.n_clusters_ == 3
-
-
 def test_images_are_clustered_by_their_gradients():
     X, y = load_digits(return_X_y=True)
     image = TreeVAEClustering(10, image_shape=(8, 8), **QUICK).fit(X)
@@ -442,8 +406,6 @@ def test_images_are_clustered_by_their_gradients():
     assert image.module_.feature_map.kind == "image"
     assert dendrogram_purity(y, image) > 0.78  # Ward: 0.77
     assert plain.module_.feature_map.kind == "plain"
-    copy = pickle.loads(pickle.dumps(image))
-    assert np.array_equal(copy.predict_proba(X), image.predict_proba(X))
 
 
 def test_image_shape_must_fit_the_features(digits):
@@ -547,50 +509,9 @@ def test_a_network_can_be_chosen_by_name():
     assert isinstance(module.top_down.decoders.readout, torch.nn.Linear)
 
 
-@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
-def test_an_image_does_not_depend_on_those_beside_it(image_model, method):
-    model, X = image_model
-    arguments = (3,) if method == "log_likelihood" else ()
-    whole = getattr(model, method)(X, *arguments)
-    alone = np.concatenate([getattr(model, method)(X[[i]], *arguments) for i in (0, 7)])
-    # GPUs have other kernels for other sizes of a batch.
-    rtol = 0.0 if model.device_.type == "cpu" else 1e-3
-    np.testing.assert_allclose(alone, whole[[0, 7]], rtol=rtol)
-
-
-def test_models_of_images_survive_pickling(image_model):
-    model, X = image_model
-    twin = pickle.loads(pickle.dumps(model))
-    for method in METHODS:
-        assert np.array_equal(getattr(twin, method)(X), getattr(model, method)(X))
-    assert np.array_equal(twin.sample(4)[0], model.sample(4)[0])
-
-
-def test_images_are_fitted_in_threads_with_the_same_bits(image_model):
-    model, X = image_model
-    torch_state = torch.get_rng_state()
-    fits = joblib.Parallel(n_jobs=2, backend="threading")(
-        joblib.delayed(clone(model).fit)(X) for _ in range(2)
-    )
-    assert torch.equal(torch.get_rng_state(), torch_state)
-    for fit in fits:
-        assert np.array_equal(fit.score_samples(X), model.score_samples(X))
-
-
-def test_another_seed_gives_a_user_other_weights():
-    X = make_images(1)[0].reshape(90, -1)
-    settings = {**TINY, **IMAGES["user"]}
-    one, two = (
-        TreeVAEClustering(1, **{**settings, "random_state": seed}).fit(X)
-        for seed in (0, 1)
-    )
-    assert not torch.equal(one.module_.encoder.shift, two.module_.encoder.shift)
-
-
-@pytest.mark.parametrize("n_channels", [1, 3])
-def test_channels_first_and_last_give_the_same_clusters(n_channels):
-    images, _ = make_images(n_channels)
-    shapes = (n_channels, 16, 16), (16, 16, n_channels)
+def test_channels_first_and_last_give_the_same_clusters():
+    images, _ = make_images(3)
+    shapes = (3, 16, 16), (16, 16, 3)
     data = images, images.transpose(0, 2, 3, 1)
     first, last = (
         TreeVAEClustering(3, image_shape=shape, **TINY).fit(X.reshape(90, -1))
@@ -599,6 +520,7 @@ def test_channels_first_and_last_give_the_same_clusters(n_channels):
     assert adjusted_rand_score(first.labels_, last.labels_) == 1.0
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", IMAGES)
 def test_iterative_growth_takes_all_networks(kind):
     images, y = make_images(3 if kind == "resnet" else 1)
@@ -665,9 +587,9 @@ def cells():
 @pytest.fixture(scope="module")
 def count_models(cells):
     return {
-        likelihood: TreeVAEClustering(4, likelihood=likelihood, random_state=0).fit(
-            cells[0][:300]
-        )
+        likelihood: TreeVAEClustering(
+            4, likelihood=likelihood, max_iter=15, random_state=0
+        ).fit(cells[0][:300])
         for likelihood in COUNT_LIKELIHOODS
     }
 
@@ -681,17 +603,6 @@ def test_counts_of_any_depth_are_clustered(count_model, cells):
     X, y = cells
     assert adjusted_rand_score(y, count_model.predict(X)) == 1.0
     assert adjusted_rand_score(y[300:], count_model.predict(5 * X[300:])) == 1.0
-
-
-def test_scores_of_counts_are_log_probabilities(count_model, cells):
-    score = count_model.score_samples(cells[0])
-    assert np.isfinite(score).all()
-    assert (score < 0).all()
-
-
-def test_dispersed_counts_are_more_probable_with_a_dispersion(count_models, cells):
-    score = {name: model.score(cells[0][300:]) for name, model in count_models.items()}
-    assert score["negative_binomial"] > score["poisson"] + 100
 
 
 def test_samples_of_counts_are_counts(count_model, cells):
@@ -712,7 +623,7 @@ def test_sparse_counts_are_as_dense_ones(count_model, cells):
 
 @pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
 def test_huge_counts_and_empty_rows_and_columns_are_fitted(likelihood, cells):
-    X = np.pad(cells[0], ((0, 3), (0, 2)))
+    X = np.pad(cells[0][:200], ((0, 3), (0, 2)))
     X[:, 0] *= 1_000_000 // X[:, 0].max()
     model = TreeVAEClustering(4, likelihood=likelihood, **QUICK).fit(X)
     assert np.isfinite(model.score_samples(X)).all()
@@ -743,16 +654,17 @@ def test_negative_counts_are_refused(count_model, cells, method):
 # Images
 
 
-@pytest.mark.parametrize("shape", [(60, 8, 8), (60, 8, 8, 1)])
-def test_images_need_not_be_flattened(digits, shape):
+def test_images_need_not_be_flattened(digits):
     X = digits[0][:60]
-    model = TreeVAEClustering(2, image_shape=(8, 8), **QUICK).fit(X)
-    same = TreeVAEClustering(2, image_shape=(8, 8), **QUICK).fit(X.reshape(shape))
+    images = X.reshape(60, 8, 8)
+    settings = {**QUICK, "max_iter": 1, "image_shape": (8, 8)}
+    model, same = (TreeVAEClustering(2, **settings).fit(x) for x in (X, images))
     assert np.array_equal(model.labels_, same.labels_)
     assert same.n_features_in_ == 64
     for method in METHODS:
         expected = getattr(model, method)(X)
-        assert np.array_equal(getattr(same, method)(X.reshape(shape)), expected)
+        for x in (images, images[..., None]):
+            assert np.array_equal(getattr(same, method)(x), expected)
 
 
 def test_images_of_another_shape_are_refused():
@@ -762,12 +674,6 @@ def test_images_of_another_shape_are_refused():
 
 
 # Views
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
-def test_views_may_have_another_type(blobs, dtype):
-    model = TreeVAEClustering(4, views=lambda x, _: x.to(dtype), **QUICK).fit(blobs[0])
-    assert np.isfinite(model.history_["contrast"]).all()
 
 
 # Valid, if degenerate
@@ -810,14 +716,6 @@ def test_tiny_values_taken_for_probabilities_are_warned_of(blobs):
     assert model.n_clusters_ == 4
 
 
-def test_a_constant_feature_does_no_harm(blobs):
-    X, y = blobs
-    X = np.column_stack([X, np.full(len(X), 7.0)])
-    model = TreeVAEClustering(4, random_state=0).fit(X)
-    assert adjusted_rand_score(y, model.labels_) == 1.0
-    assert model.sample(500)[0][:, 2].mean() == pytest.approx(7.0, abs=0.2)
-
-
 def test_one_sample_is_one_cluster():
     model = TreeVAEClustering(1, **QUICK).fit([[1.0, 2.0]])
     assert model.labels_.tolist() == [0]
@@ -848,7 +746,7 @@ def test_many_duplicates_among_more_rows_than_landmarks(monkeypatch):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_fits_in_every_mode_of_torch(blobs, mode):
     with mode():
-        model = TreeVAEClustering(4, random_state=0).fit(blobs[0])
+        model = TreeVAEClustering(4, **QUICK).fit(blobs[0])
     assert adjusted_rand_score(blobs[1], model.labels_) == 1.0
 
 
@@ -928,7 +826,7 @@ def test_a_large_learning_rate_is_named(blobs):
 def test_a_small_hidden_dim_is_named():
     X, _ = make_blobs(300, 6, centers=5, random_state=0)
     with pytest.warns(ConvergenceWarning, match="hidden_dim=3 is small"):
-        TreeVAEClustering(20, hidden_dim=3, random_state=0).fit(X)
+        TreeVAEClustering(20, hidden_dim=3, max_iter=30, random_state=0).fit(X)
 
 
 def test_a_width_that_holds_only_a_sign_is_refused():
@@ -950,10 +848,6 @@ def test_one_cluster_trains_in_bfloat16(growth, n_clusters):
     assert model.n_clusters_ == 1
 
 
-def test_links_of_the_html_page_are_those_of_this_package(model):
-    assert "scikit-learn.org/" not in model._repr_html_().replace("sklearn/issues", "")
-
-
 def test_repeated_entries_of_sparse_input_are_summed():
     X = sparse.csr_array(
         (np.full(80, 0.6), np.zeros(80, dtype=int), np.arange(0, 81, 2)), shape=(40, 2)
@@ -962,12 +856,6 @@ def test_repeated_entries_of_sparse_input_are_summed():
         model = TreeVAEClustering(2, **QUICK).fit(X)
     assert model.likelihood_ == "gaussian"
     assert X.nnz == 80  # not in place
-
-
-def test_one_feature():
-    X = np.r_[np.linspace(0, 1, 30), np.linspace(9, 10, 30)][:, None]
-    model = TreeVAEClustering(2, random_state=0).fit(X)
-    assert adjusted_rand_score(X[:, 0] > 5, model.labels_) == 1.0
 
 
 # Attributes
@@ -985,9 +873,11 @@ def test_trees_over_clusters_and_samples_are_valid(model):
     assert (model.distances_ > 0).sum() == model.n_clusters_ - 1
 
 
-def test_choices_of_the_fit_are_visible():
-    X, _ = make_blobs(200, 5, centers=4, cluster_std=0.5, random_state=0)
-    choices = TreeVAEClustering(None, **QUICK).fit(X).choices_
+def test_the_number_of_clusters_and_other_choices_are_found():
+    X, y = make_blobs(200, 5, centers=4, cluster_std=0.5, random_state=0)
+    model = TreeVAEClustering(None, **QUICK).fit(X)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    choices = model.choices_
     assert choices["features"] == "plain"
     assert choices["n_features"] == 5
     assert choices["n_clusters"] == 4
@@ -1020,15 +910,6 @@ def test_heights_and_weights_describe_the_clusters(model, digits):
     np.testing.assert_allclose(tree.weight[tree.leaves], share, atol=1e-6)
 
 
-def test_phases_of_the_growths(model, digits):
-    assert set(model.history_["phase"]) == {"joint"}
-    assert set(model.history_["n_leaves"]) == {6}
-    iterative = TreeVAEClustering(6, growth="iterative", **QUICK).fit(digits[0])
-    phases = list(dict.fromkeys(iterative.history_["phase"]))
-    assert phases == ["initial", "split", "refresh", "finetune"]
-    assert iterative.history_["n_leaves"][0] == 2
-
-
 def test_history_has_every_term_of_every_epoch(model):
     history = model.history_
     assert {len(values) for values in history.values()} == {model.n_iter_}
@@ -1056,13 +937,6 @@ def test_early_stopping_watches_held_out_samples(digits):
     assert 100 <= model.n_iter_ < 200
 
 
-def test_seed_is_drawn_where_none_is_given(digits):
-    one, two = (
-        TreeVAEClustering(2, max_iter=1, hidden_dim=8).fit(digits[0]) for _ in range(2)
-    )
-    assert not np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
-
-
 def test_verbose_fit_shows_progress(digits, capsys):
     settings = {**QUICK, "max_iter": 5, "growth": "iterative"}
     TreeVAEClustering(2, verbose=1, **settings).fit(digits[0])
@@ -1072,12 +946,6 @@ def test_verbose_fit_shows_progress(digits, capsys):
     assert f"plain ({n_features})" in lines[0]
     for phase in ("initial", "finetune"):
         assert sum(phase in line and "leaves  2/2" in line for line in lines) == 5
-
-
-def test_silent_fit_shows_nothing(digits, capsys):
-    TreeVAEClustering(2, **QUICK).fit(digits[0])
-    captured = capsys.readouterr()
-    assert captured.out == captured.err == ""
 
 
 # Density and generation
@@ -1092,9 +960,9 @@ def test_score_falls_for_what_is_no_digit(model, digits):
 
 
 def test_log_likelihood_rises_from_the_elbo(model, digits):
-    X = digits[0][:256]
+    X = digits[0][:100]
     bounds = [model.score(X)]
-    bounds += [model.log_likelihood(X, n).mean() for n in (10, 100)]
+    bounds += [model.log_likelihood(X, n).mean() for n in (10, 50)]
     assert (np.diff(bounds) > 0).all()
 
 
@@ -1102,7 +970,7 @@ def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
     X = 500.0 + 20.0 * np.r_[rng.normal(-3, 1, 150), rng.normal(3, 1, 150)][:, None]
     model = TreeVAEClustering(2, random_state=0).fit(X)
     grid = np.linspace(300.0, 700.0, 256)
-    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=300))
+    density = np.exp(model.log_likelihood(grid[:, None], n_importance_samples=100))
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
 
 
@@ -1119,9 +987,8 @@ def test_impossible_numbers_of_draws_are_refused(model, digits, n_importance_sam
         model.log_likelihood(digits[0], n_importance_samples)
 
 
-def test_samples_look_like_their_cluster(blobs):
-    X, _ = blobs
-    model = TreeVAEClustering(4, random_state=0).fit(X)
+def test_samples_look_like_their_cluster(blobs, default_blobs):
+    (X, _), model = blobs, default_blobs
     for cluster in range(4):
         new, labels = model.sample(200, cluster=cluster)
         assert (labels == cluster).all()
@@ -1161,11 +1028,6 @@ def test_samples_of_missing_clusters_are_refused(model, cluster):
         model.sample(3, cluster=cluster)
 
 
-def test_samples_of_missing_clusters_of_a_cut_are_refused(model):
-    with pytest.raises(ValueError, match="cluster must be an int from 0 to 2, got 3"):
-        model.sample(3, cluster=3, n_clusters=3)
-
-
 @pytest.mark.parametrize("cluster", [None, 0])
 @pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a", True])
 def test_samples_of_impossible_cuts_are_refused(model, cluster, n_clusters):
@@ -1201,8 +1063,8 @@ def test_samples_of_a_subtree_cover_its_leaves_and_no_others(
         assert drawn.pop() == set(np.flatnonzero(cut == cluster))
 
 
-def test_samples_of_a_subtree_fall_into_its_clusters(blobs):
-    model = TreeVAEClustering(4, random_state=0).fit(blobs[0])
+def test_samples_of_a_subtree_fall_into_its_clusters(default_blobs):
+    model = default_blobs
     for cluster in range(2):
         X, _ = model.sample(200, cluster=cluster, n_clusters=2)
         assert (model.predict(X, n_clusters=2) == cluster).mean() > 0.8

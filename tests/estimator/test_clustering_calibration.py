@@ -8,6 +8,10 @@ from sklearn.metrics import log_loss
 from sktreevae import TreeVAEClustering
 from sktreevae.exceptions import UnsupportedClustersWarning
 
+SEEDS = pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (1, 2))]
+)
+
 
 def touching_gaussians(n, seed):
     """Return two unit Gaussians two standard deviations apart, y and P(1 | x)."""
@@ -31,11 +35,12 @@ def excess_loss(seed, **options):
     return log_loss(y_new, proba) - log_loss(y_new, truth)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 def test_overlapping_gaussians_have_nearly_the_true_probabilities(seed):
     assert excess_loss(seed) < 0.05
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(3))
 def test_iterative_growth_gives_soft_probabilities_as_well(seed):
     assert excess_loss(seed, growth="iterative") < 0.15

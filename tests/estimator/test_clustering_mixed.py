@@ -1,6 +1,6 @@
 """Tables of numeric and discrete columns."""
 
-import pickle
+import copy
 
 import numpy as np
 import pytest
@@ -23,12 +23,21 @@ DISCRETE = {
 }
 
 
-@pytest.mark.parametrize("kind", DISCRETE)
+NIGHTLY = {"rare", "ordered noise"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.nightly if kind in NIGHTLY else ())
+        for kind in DISCRETE
+    ],
+)
 def test_discrete_columns_do_not_cut_clusters(kind):
     rng = np.random.default_rng(0)
     X, y = make_blobs(400, n_features=3, centers=3, random_state=0)
     X = np.column_stack([StandardScaler().fit_transform(X), DISCRETE[kind](rng, y)])
-    model = TreeVAEClustering(3, max_iter=20, random_state=0).fit(X)
+    model = TreeVAEClustering(3, max_iter=10, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) > 0.9
 
 
@@ -84,7 +93,7 @@ def test_the_log_likelihood_is_near_that_of_the_clusters(model, table):
         high = (rows[:, 2] == 5).mean()
         density += np.log(np.where(new[:, 2] == 5, high, 1 - high))
         log_density[of_k] = density + np.log(new[:, 3:] @ rows[:, 3:].mean(axis=0))
-    log_likelihood = model.log_likelihood(X[test], 200)
+    log_likelihood = model.log_likelihood(X[test], 60)
     assert log_likelihood.mean() == pytest.approx(log_density.mean(), abs=0.05)
 
 
@@ -111,10 +120,9 @@ def test_rows_without_a_category_are_no_more_probable(model, table):
     assert model.score(X) < model.score(table[0][600:])
 
 
-def test_pickles_and_new_batches_keep_the_columns(model, table):
-    copied = pickle.loads(pickle.dumps(model))
+def test_new_batches_keep_the_columns(model, table):
+    copied = copy.deepcopy(model)
     rows = table[0][600:]
-    np.testing.assert_array_equal(copied.score_samples(rows), model.score_samples(rows))
     copied.partial_fit(rows)
     assert copied.module_.config.discrete == ((2,), (3, 4, 5))
     assert copied.score(rows) > model.score(rows) - 0.1

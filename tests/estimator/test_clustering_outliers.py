@@ -21,7 +21,9 @@ def fit(X, n_clusters):
     return TreeVAEClustering(n_clusters, max_iter=1, random_state=0).fit(X)
 
 
-@pytest.mark.parametrize("value", [1e2, 1e6, 1e20])
+@pytest.mark.parametrize(
+    "value", [1e6, *(pytest.param(v, marks=pytest.mark.nightly) for v in (1e2, 1e20))]
+)
 @pytest.mark.parametrize("n_clusters", [4, None])
 def test_one_wrong_value_does_not_change_the_clusters_of_others(value, n_clusters):
     X = BLOBS.copy()
@@ -38,6 +40,7 @@ def test_one_wrong_value_does_not_change_the_clusters_of_others(value, n_cluster
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.nightly
 @pytest.mark.parametrize("order", ["period of 2", "period of 3", "sorted"])
 def test_clusters_are_found_in_any_order_of_the_rows(order, rng):
     n = 20_000
@@ -81,6 +84,7 @@ def test_outliers_have_low_and_finite_scores():
     assert scores.max() < model.score_samples(BLOBS).min()
 
 
+@pytest.mark.nightly
 def test_gray_levels_have_the_clusters_of_values_between_0_and_1(data_dir):
     with np.load(data_dir / "mnist.npz") as file:
         X = file["X_train"][:4000, ::2, ::2].reshape(4000, -1)

@@ -37,7 +37,16 @@ def make_data(likelihood, n_features):
     return X
 
 
-@pytest.fixture(scope="module", params=CASES)
+NIGHTLY = {"7 columns", "splits", "unit interval", "counts", "color images"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.nightly if name in NIGHTLY else ())
+        for name in CASES
+    ],
+)
 def case(request):
     likelihood, n_features, settings = CASES[request.param]
     X = make_data(likelihood, n_features)
@@ -48,7 +57,6 @@ def case(request):
 
 
 METHODS = {
-    "predict": TreeVAEClustering.predict,
     "predict_proba": TreeVAEClustering.predict_proba,
     "transform": TreeVAEClustering.transform,
     "score_samples": TreeVAEClustering.score_samples,
@@ -66,13 +74,12 @@ def test_a_result_depends_on_its_row_only(case, method):
         np.testing.assert_array_equal(function(model, X[rows]), whole[rows])
 
 
-@pytest.mark.parametrize("n_jobs", [2, 3])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_result_does_not_depend_on_the_number_of_threads(case, method, n_jobs):
+@pytest.mark.parametrize("method", ["transform", "score_samples", "reconstruct"])
+def test_a_result_does_not_depend_on_the_number_of_threads(case, method):
     model, X = case
     expected = METHODS[method](model, X)
     try:
-        actual = METHODS[method](model.set_params(n_jobs=n_jobs), X)
+        actual = METHODS[method](model.set_params(n_jobs=3), X)
     finally:
         model.set_params(n_jobs=None)
     np.testing.assert_array_equal(actual, expected)

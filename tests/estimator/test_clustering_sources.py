@@ -12,7 +12,7 @@ from sktreevae import TreeVAEClustering
 from sktreevae.data import Samples, Standardizer, as_matrix
 from sktreevae.estimator.parameters import validate_rows
 
-QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
+QUICK = {"max_iter": 4, "hidden_dim": 16, "random_state": 0}
 METHODS = ["predict", "transform", "score_samples", "reconstruct", "predict_proba"]
 
 
@@ -51,7 +51,7 @@ MAKERS = {
 
 @pytest.fixture(scope="module", name="X")
 def digits():
-    return load_digits().data[:300]
+    return load_digits().data[:200]
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,14 @@ def test_every_source_gives_the_same_results(kind, X, model, tmp_path):
     assert other.score(source) == pytest.approx(model.score(X), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", MAKERS)
-def test_the_float_type_is_that_of_the_rows(kind, X, model, tmp_path):
-    source = MAKERS[kind](X.astype(np.float32), tmp_path)
-    assert model.transform(source).dtype == np.float32
-
-
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
-@pytest.mark.parametrize("views", [None, "neighbors", lambda x, generator: x + 0.1])
+@pytest.mark.parametrize(
+    ("growth", "views"),
+    [
+        ("guided", None),
+        ("guided", "neighbors"),
+        ("iterative", lambda x, generator: x + 0.1),
+    ],
+)
 def test_a_fit_of_rows_on_disk_is_that_in_memory(growth, views, X, tmp_path):
     settings = {**QUICK, "growth": growth, "views": views, "early_stopping": True}
     X = X[:150]
@@ -99,26 +99,16 @@ def test_a_fit_of_rows_on_disk_is_that_in_memory(growth, views, X, tmp_path):
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("criterion", ["n_samples", "elbo"])
-def test_trees_grow_one_split_after_the_other_on_disk(criterion, tmp_path):
+def test_trees_grow_one_split_after_the_other_on_disk(tmp_path):
     centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
     X, y = make_blobs(150, centers=centers, cluster_std=0.5, random_state=0)
-    settings = {"growth": "iterative", "split_criterion": criterion, "random_state": 0}
+    settings = {**QUICK, "growth": "iterative", "split_criterion": "elbo"}
     in_memory, on_disk = (
         TreeVAEClustering(4, **settings).fit(data)
         for data in (X, as_memmap(X, tmp_path))
     )
     assert adjusted_rand_score(y, on_disk.labels_) == 1.0
     assert np.array_equal(on_disk.predict_proba(X), in_memory.predict_proba(X))
-
-
-def test_the_number_of_clusters_is_found_on_disk(X, tmp_path):
-    X = X[:150]
-    in_memory, on_disk = (
-        TreeVAEClustering(None, **QUICK).fit(data)
-        for data in (X, as_memmap(X, tmp_path))
-    )
-    assert on_disk.n_clusters_ == in_memory.n_clusters_
 
 
 def test_images_of_a_dataset_are_images(X):
@@ -169,33 +159,20 @@ def test_values_that_are_not_finite_are_found_before_training(
     kind, X, model, tmp_path, monkeypatch
 ):
     X = X.copy()
-    X[200, 7] = np.nan
+    X[150, 7] = np.nan
     source = MAKERS[kind](X, tmp_path)
-    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+    with pytest.raises(ValueError, match="contains NaN, in row 150 and column 7"):
         model.predict(source)
     monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
-    with pytest.raises(ValueError, match="contains NaN, in row 200 and column 7"):
+    with pytest.raises(ValueError, match="contains NaN, in row 150 and column 7"):
         TreeVAEClustering(2).fit(source)
 
 
 @pytest.mark.parametrize("kind", ["dataset", "dask"])
-@pytest.mark.parametrize("method", METHODS)
-def test_other_features_are_refused(kind, method, X, model, tmp_path):
+def test_other_features_are_refused(kind, X, model, tmp_path):
     source = MAKERS[kind](np.ascontiguousarray(X[:, :9]), tmp_path)
     with pytest.raises(ValueError, match=r"X has 9 features.* expecting 64"):
-        getattr(model, method)(source)
-
-
-def test_fewer_rows_than_clusters_are_refused(X):
-    with pytest.raises(ValueError, match="n_samples=3 should be >= n_clusters=8"):
-        TreeVAEClustering().fit(Labeled(X[:3]))
-
-
-def test_bfloat16_trains_on_features_as_precise_as_those_in_memory(X):
-    settings = {**QUICK, "precision": "bfloat16"}
-    expected = TreeVAEClustering(3, **settings).fit(X)
-    model = TreeVAEClustering(3, **settings).fit(Labeled(X))
-    assert np.array_equal(model.transform(X), expected.transform(X))
+        model.predict(source)
 
 
 def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
@@ -205,14 +182,6 @@ def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     assert np.shares_memory(validate_rows(model, on_disk, reset=True), on_disk)
     expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
     assert np.array_equal(model.fit(on_disk).labels_, expected)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.uint8])
-def test_short_numbers_are_clipped_without_a_warning(dtype, recwarn):
-    X = np.ones((3, 2), dtype)
-    samples = Samples(X, Standardizer(np.zeros(2), np.ones(2)))
-    assert torch.equal(samples[torch.arange(3)], torch.ones(3, 2))
-    assert not recwarn.list
 
 
 class Items(Dataset):

@@ -1,13 +1,11 @@
 """Fits with views: augmentations of samples for contrastive learning."""
 
-import pickle
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
@@ -47,17 +45,12 @@ def views(request):
 
 def test_clusters_are_found_with_views(blobs, growth, views):
     X, y = blobs
-    model = TreeVAEClustering(3, growth=growth, views=views, **TINY).fit(X)
+    settings = {**TINY, "early_stopping": growth == "iterative"}
+    model = TreeVAEClustering(3, growth=growth, views=views, **settings).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
-    assert np.array_equal(model.predict(X), model.labels_)
     assert list(dict.fromkeys(model.history_["phase"])) == PHASES[growth]
     assert np.isfinite(model.history_["contrast"]).all()
     assert len(model.history_["contrast"]) == model.n_iter_
-
-
-def test_history_has_no_contrast_without_views(blobs, growth):
-    model = TreeVAEClustering(3, growth=growth, **TINY).fit(blobs[0])
-    assert np.isnan(model.history_["contrast"]).all()
 
 
 @pytest.mark.parametrize("n_clusters", [None, 1])
@@ -72,6 +65,7 @@ def ink(rows, generator):
     return rows + 4.0 * torch.empty_like(rows[:, :1]).normal_(generator=generator)
 
 
+@pytest.mark.nightly
 def test_samples_go_where_their_augmentations_go(growth):
     X, _ = load_digits(return_X_y=True)
     train, test = X[:300], X[500:1000]
@@ -110,54 +104,7 @@ def test_weight_and_temperature_matter(blobs, name, value):
     assert not np.array_equal(one.transform(blobs[0]), other.transform(blobs[0]))
 
 
-def test_held_out_samples_stop_a_fit_with_views(blobs, growth, views):
-    settings = {**TINY, "growth": growth, "views": views, "early_stopping": True}
-    history = TreeVAEClustering(3, **settings).fit(blobs[0]).history_
-    assert np.isfinite(history["validation_elbo"]).all()
-    assert np.isfinite(history["contrast"]).all()
-
-
 # Invariants
-
-
-def test_same_seed_gives_the_same_bits_with_views(blobs, growth, views):
-    X = blobs[0]
-    model = TreeVAEClustering(3, growth=growth, views=views, **TINY)
-    one, two = (clone(model).fit(X) for _ in range(2))
-    assert np.array_equal(one.transform(X), two.transform(X))
-    np.testing.assert_equal(one.history_, two.history_)
-
-
-def test_views_leave_random_states_and_data_alone(blobs, growth, views):
-    X = blobs[0].copy()
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    TreeVAEClustering(3, growth=growth, views=views, **TINY).fit(X)
-    assert torch.equal(torch.get_rng_state(), torch_state)
-    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
-    assert np.array_equal(X, blobs[0])
-
-
-def test_callables_may_write_into_their_rows(blobs, growth):
-    X = blobs[0].copy()
-
-    def into(rows, generator):
-        return rows.copy_(shaken(rows, generator))
-
-    settings = {**TINY, "growth": growth}
-    one, two = (
-        TreeVAEClustering(3, views=make, **settings).fit(X) for make in (into, shaken)
-    )
-    assert np.array_equal(X, blobs[0])
-    assert np.array_equal(one.transform(X), two.transform(X))
-
-
-def test_models_survive_pickling_after_a_fit_with_views(blobs, views):
-    X = blobs[0]
-    model = TreeVAEClustering(3, views=views, **TINY).fit(X)
-    twin = pickle.loads(pickle.dumps(model))
-    assert np.array_equal(twin.score_samples(X), model.score_samples(X))
-    np.testing.assert_equal(twin.history_, model.history_)
-    assert np.array_equal(twin.fit(X).transform(X), model.transform(X))
 
 
 def test_projections_are_no_part_of_the_model(blobs):
@@ -176,7 +123,7 @@ def test_projections_are_no_part_of_the_model(blobs):
 # Input
 
 
-def test_callables_see_rows_in_the_units_of_the_data(blobs, growth):
+def test_callables_see_rows_in_the_units_of_the_data(blobs):
     X = 1000 * (blobs[0] + 100)
     seen = []
 
@@ -184,20 +131,13 @@ def test_callables_see_rows_in_the_units_of_the_data(blobs, growth):
         seen.append(rows.clone())
         return rows
 
-    settings = {**TINY, "growth": growth, "likelihood": "gaussian"}
+    settings = {**TINY, "likelihood": "gaussian"}
     TreeVAEClustering(3, views=spy, **settings).fit(X)
     assert len(seen[0]) == 2
     rows = torch.cat(seen[1:]).unique(dim=0)
     distance = torch.cdist(rows.double(), torch.from_numpy(X)).min(1).values
     assert distance.max() < 0.1  # float32
     assert len(rows) == 60
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_callables_may_return_other_float_types(blobs, dtype):
-    views = lambda rows, generator: shaken(rows, generator).to(dtype)  # noqa: E731
-    model = TreeVAEClustering(3, views=views, **TINY).fit(blobs[0])
-    assert adjusted_rand_score(blobs[1], model.labels_) == 1.0
 
 
 def test_views_of_sparse_input_are_those_of_dense_input(blobs, views):
@@ -223,8 +163,8 @@ def test_views_of_sparse_input_are_those_of_dense_input(blobs, views):
     ],
     ids=["one", "two", "constant", "duplicates"],
 )
-def test_degenerate_data_can_have_neighbors(X, growth):
-    model = TreeVAEClustering(min(len(X), 3), growth=growth, views="neighbors", **TINY)
+def test_degenerate_data_can_have_neighbors(X):
+    model = TreeVAEClustering(min(len(X), 3), views="neighbors", **TINY)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", UserWarning)
@@ -244,7 +184,7 @@ def make_images(n_channels):
     return np.clip(images, 0, 1), y
 
 
-@pytest.mark.parametrize("n_channels", [1, 3])
+@pytest.mark.parametrize(("n_channels", "growth"), [(1, "iterative"), (3, "guided")])
 def test_images_have_views(n_channels, growth):
     first, y = make_images(n_channels)
     last = first.transpose(0, 2, 3, 1)

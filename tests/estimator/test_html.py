@@ -7,9 +7,6 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_digits, load_iris
-from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch.utils.data import TensorDataset
 
 from sktreevae import TreeVAEClustering
@@ -58,11 +55,6 @@ def test_the_page_of_the_training_samples_has_their_numbers(model, iris, path):
     assert {f"cluster {i}, {sizes[n]}" for i, n in enumerate(tree.leaves)} <= labels
 
 
-def test_other_samples_are_those_of_the_page(model, iris, path):
-    X = iris[0].iloc[:50]
-    assert "node 0, 50 samples" in export(model, path, X)
-
-
 def test_petals_tell_the_clusters_of_iris_apart(model, iris, path):
     page = export(model, path, iris[0])
     features = re.findall(r'class="feature (up|down)"><span>(.*?)<', page)
@@ -90,11 +82,6 @@ def test_images_have_the_shape_of_the_estimator(digits_model, digits, path, give
     assert page.count("data:image/png") == digits_model.dendrogram_.n_nodes
 
 
-def test_images_may_be_an_array(digits_model, digits, path):
-    flat = export(digits_model, path, digits[0])
-    assert export(digits_model, path, digits[0].reshape(-1, 8, 8)) == flat
-
-
 def test_flat_features_become_images_by_a_shape(model, path):
     page = export(model, path, image_shape=(2, 2))
     assert page.count("data:image/png") == 3
@@ -115,13 +102,6 @@ def test_datasets_and_dask_arrays_have_the_same_page(digits_model, digits, path)
     assert export(digits_model, path, dask_array.from_array(X, chunks=50)) == expected
 
 
-def test_the_last_step_of_a_pipeline_describes_transformed_samples(iris, path):
-    model = TreeVAEClustering(n_clusters=2, max_iter=1, random_state=0)
-    steps = make_pipeline(StandardScaler(), model).fit(iris[0])
-    page = export(steps[-1], path, steps[:-1].transform(iris[0]))
-    assert "150 samples" in page
-
-
 @pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8)])
 def test_images_that_cannot_be_drawn_are_features(shape, path):
     X = np.random.default_rng(0).normal(size=(60, 128))
@@ -134,11 +114,6 @@ def test_images_that_cannot_be_drawn_are_features(shape, path):
     with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
         export(model, path, image_shape=shape)
     assert not path.exists()
-
-
-def test_the_estimator_must_be_fitted(path):
-    with pytest.raises(NotFittedError):
-        TreeVAEClustering().export_html(path)
 
 
 @pytest.mark.parametrize(
@@ -193,14 +168,6 @@ def test_without_a_documentation_there_is_no_address(project_urls):
 def test_without_an_address_there_are_no_links(monkeypatch):
     monkeypatch.setattr(Documented, "_doc_link_template", "")
     assert "href" not in Documented()._repr_html_()
-
-
-def test_the_documentation_has_a_page_of_the_estimator(request):
-    api = (request.config.rootpath / "docs" / "api.rst").read_text()
-    # autosummary names the pages of a module by the current module and the entry.
-    assert ".. currentmodule:: sktreevae\n" in api
-    assert ":toctree: api/" in api
-    assert "\n    TreeVAEClustering\n" in api
 
 
 def test_the_representation_of_a_fitted_estimator_is_short(model):

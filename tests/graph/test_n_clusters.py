@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.cluster.hierarchy import cut_tree, linkage
-from scipy.stats import multivariate_normal
 
 from sktreevae.data import FeatureTable
 from sktreevae.graph import count_supported, n_clusters, split_support
@@ -46,28 +45,6 @@ def test_a_leaf_without_samples_is_not_supported(rng):
     X = rng.standard_normal((60, 2))
     merges = np.array([[0, 2], [1, 3]])
     assert estimate(X, np.ones(60, dtype=int), merges, rng) == 1
-
-
-def test_constant_rows_support_one(rng):
-    labels = np.arange(40) % 2
-    assert estimate(np.ones((40, 3)), labels, np.array([[0, 1]]), rng) == 1
-
-
-@pytest.mark.parametrize("dim", [2, 8, 16])
-def test_sixty_rows_tell_two_clusters_apart(dim, rng):
-    # The distance is 6.7 standard deviations.
-    X = rng.standard_normal((120, dim))
-    X[:60, 0] += 6.7
-    cluster = np.repeat([0, 1], 60)
-    assert estimate(X, cluster, np.array([[0, 1]]), rng) == 2
-
-
-def test_log_density_is_that_of_a_gaussian(rng):
-    sample = rng.standard_normal((5000, 3)) @ np.diag([1.0, 2.0, 3.0]) + 5
-    x = rng.standard_normal((10, 3))
-    expected = multivariate_normal(sample.mean(axis=0), np.cov(sample.T)).logpdf(x)
-    actual = n_clusters._log_density(x, sample)
-    np.testing.assert_allclose(actual, expected, rtol=0.01)
 
 
 def test_rows_are_not_predicted_by_themselves(rng):

@@ -4,11 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import TensorDataset
 
 from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
-from sktreevae.graph import neighbors
 from sktreevae.graph.neighbors import (
     InvertedFileIndex,
     kmeans_centers,
@@ -79,40 +77,6 @@ def test_neighbors_in_tight_groups_are_exact(n, k, n_features, spread, seed):
     torch.testing.assert_close(distance.double(), expected.sqrt(), rtol=1e-6, atol=0)
 
 
-def test_many_features_are_searched_in_smaller_blocks():
-    n, k, n_features = 60, 5, 20_000
-    assert neighbors.MAX_CHOSEN_VALUES // ((k + 1) * 8 * n_features) < n
-    x = torch.randint(9, (n, n_features), generator=generator()).float()
-    index, distance = neighbors_of(x, k)
-    expected, _ = NearestNeighbors(n_neighbors=k).fit(x.numpy()).kneighbors()
-    np.testing.assert_allclose(distance, expected, rtol=1e-5)
-    actual = (x[:, None] - x[index]).norm(dim=2)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
-
-
-def test_distances_to_near_neighbors_far_from_the_origin_are_precise():
-    x = torch.randn(40, 3, generator=generator()) + 100
-    index, distance = neighbors_of(x, 39)
-    expected = (x.double()[:, None] - x.double()[index]).norm(dim=2)
-    torch.testing.assert_close(distance.double(), expected, rtol=1e-5, atol=0)
-
-
-def n_large_allocations(function, *args):
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        function(*args)
-    events = profiler.events()
-    return sum(event.self_cpu_memory_usage > 1 << 20 for event in events)
-
-
-@pytest.mark.parametrize(
-    "find", [lambda x: neighbors_of(x, 5), lambda x: nearest_row(x, x)]
-)
-def test_blocks_share_their_buffers(find):
-    x = torch.randn(5000, 20, generator=generator())
-    # Fewer than the 10 blocks of queries.
-    assert n_large_allocations(find, x) < 6
-
-
 @pytest.mark.parametrize("limit", [10, 1000])
 def test_duplicates_are_neighbors_and_never_a_row_itself(limit):
     x = torch.ones(50, 2)
@@ -129,13 +93,6 @@ def test_recall_of_the_inverted_lists():
     recall = (index[:, :, None] == exact[:, None]).any(2).float().mean()
     assert recall > 0.95
     assert (distance.diff(dim=1) >= 0).all()
-
-
-def test_short_lists_are_filled_from_everywhere():
-    x = torch.cat([torch.zeros(30, 2), torch.full((2, 2), 100.0)])
-    index, _ = neighbors_of(x, 4, max_exact_rows=1, n_probes=1)
-    assert index.shape == (32, 4)
-    assert (index != torch.arange(32)[:, None]).all()
 
 
 def test_nearest_of_is_the_nearest(rng):
@@ -156,25 +113,12 @@ def test_inverted_lists_find_a_row_that_is_nearest_or_nearly_so(n_features, reca
     assert (far / near).mean() < 1.05
 
 
-def test_inverted_lists_hold_every_row_once():
-    base = torch.randn(500, 3, generator=generator())
-    lists = InvertedFileIndex(base, generator())
-    assert torch.equal(torch.cat(list(lists.members)).sort().values, torch.arange(500))
-    everything = lists.candidates(0, len(lists.members))
-    assert torch.equal(everything.sort().values, torch.arange(500))
-
-
 def test_lloyd_finds_separate_groups():
     x = torch.randn(300, 2, generator=generator())
     x = x + 100.0 * torch.arange(300)[:, None].remainder(3)
     centers = kmeans_centers(x, 30, generator())
     assert len(centers) <= 30
     assert torch.cdist(x, centers).min(1).values.max() < 10
-
-
-def test_centers_without_rows_go():
-    centers = kmeans_centers(torch.zeros(20, 3), 5, generator())
-    assert centers.shape == (1, 3)
 
 
 def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):

@@ -128,11 +128,6 @@ def test_groups_without_an_edge_are_near_by_their_positions():
     assert {tuple(sorted(pair)) for pair in merges[:2].tolist()} == {(0, 1), (2, 3)}
 
 
-def test_as_many_clusters_as_groups_are_the_groups():
-    groups = micro_clusters(random_weights(4, 0))
-    assert partition(groups, 4)[0].tolist() == [0, 1, 2, 3]
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
 def test_distances_matter_at_every_scale(scale):
     # Eight pairs of points without a common edge, nested three levels deep.
@@ -146,15 +141,6 @@ def test_distances_matter_at_every_scale(scale):
         expected = np.arange(8) * k // 8
         assert adjusted_rand_score(cut_merges(merges, 8, k), expected) == 1.0
     assert (np.diff(height[[3, 5, 6]]) > 0.5).all()
-
-
-def test_equal_positions_have_a_background():
-    graph = sample_graph(sparse.csr_array(np.ones((4, 4)) - np.eye(4)))
-    for n_groups in (1, 2, 4):
-        assignment = np.arange(4) % n_groups
-        groups = graph.aggregate(assignment)
-        assert groups.edge_weight.sum() == pytest.approx(1.0)
-        assert (groups.edge_weight > 0).all()
 
 
 @given(st.integers(1, 12), st.integers(0, 99))

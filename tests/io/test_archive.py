@@ -103,12 +103,6 @@ def test_other_types_are_refused(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-def test_numpy_numbers_are_numbers(tmp_path):
-    content = {"int": np.int64(3), "float": np.float32(0.5), "bool": np.True_}
-    write_archive(tmp_path / "file", content, {})
-    assert read_archive(tmp_path / "file")[0] == {"int": 3, "float": 0.5, "bool": True}
-
-
 def test_other_content_is_refused(tmp_path):
     with pytest.raises(TypeError, match="of type object can't be saved"):
         write_archive(tmp_path / "file", {"value": object()}, {})
@@ -184,36 +178,6 @@ def test_unknown_versions_are_refused(path, version):
     refuse(path, path.read_bytes(), match)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"shape": [10**12, 3]},
-        {"shape": [2, 4]},
-        {"shape": [3.0, 2]},
-        {"shape": [-2, -3]},
-        {"shape": [6]},
-        {"shape": 6},
-        {"dtype": "F64"},
-        {"dtype": "I32"},
-        {"dtype": "O"},
-        {"dtype": ["F32"]},
-        {"data_offsets": [0, 24]},
-        {"data_offsets": [-24, 0]},
-        {"data_offsets": [0, 12 * 10**12]},
-        {"data_offsets": None},
-    ],
-    ids=str,
-)
-def test_entries_that_disagree_with_the_file_are_refused(path, change):
-    data = path.read_bytes()
-    n_header = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + n_header])
-    header["weights"] |= change
-    text = json.dumps(header).encode()
-    data = len(text).to_bytes(8, "little") + text + data[8 + n_header :]
-    refuse(path, data, "is truncated, damaged|its checksum doesn't match")
-
-
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "3", "null"])
 def test_content_that_is_no_json_object_is_refused(path, text):
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
@@ -247,28 +211,12 @@ def test_interrupts_leave_nothing_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing.file"):
-        write_archive(tmp_path / "missing" / "file", {}, {})
-
-
 @pytest.mark.parametrize("name", ["folder", "folder/", "new/", "new/.", "folder/.."])
 def test_folders_are_not_replaced_or_made(tmp_path, name):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="Not a regular file|Is a directory"):
         write_archive(f"{tmp_path}/{name}", {}, {})
     assert os.listdir(tmp_path) == ["folder"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
-def test_pipes_and_devices_are_not_replaced(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("/dev/null")
-    for name in ("pipe", "link"):
-        with pytest.raises(OSError, match="Not a regular file"):
-            write_archive(tmp_path / name, {}, {})
-    assert (tmp_path / "pipe").is_fifo()
-    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

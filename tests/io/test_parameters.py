@@ -41,32 +41,12 @@ def test_values_come_back(value):
     assert twin == value
 
 
-def test_numbers_of_numpy_become_numbers_of_python():
-    assert round_trip(np.int64(3)) == 3
-    assert round_trip((np.int32(8), 8)) == (8, 8)
-    assert round_trip(np.float32(0.1)) == float(np.float32(0.1))
-
-
 def test_random_states_continue():
     random_state = np.random.RandomState(7)
     random_state.normal(size=5)  # an odd number: the sixth is stored
     random_state.randint(10, size=3)
     twin = round_trip(random_state)
     assert np.array_equal(twin.normal(size=700), random_state.normal(size=700))
-
-
-def test_random_states_of_other_bit_generators_are_refused():
-    random_state = np.random.RandomState(np.random.PCG64(0))
-    with pytest.raises(ValueError, match="'random_state' .* MT19937, got PCG64"):
-        encode("random_state", random_state)
-
-
-@pytest.mark.parametrize("change", [{"pos": 625}, {"pos": -1}, {"pos": 1.5}])
-def test_positions_outside_of_the_state_are_refused(change):
-    value = encode("random_state", np.random.RandomState(0))
-    value["random_state"] |= change
-    with pytest.raises(ValueError, match="invalid state"):
-        decode(value, {})
 
 
 def test_other_kinds_are_refused():
@@ -99,18 +79,6 @@ def test_functions_without_a_name_are_refused(function):
         import_path("encoder", function)
 
 
-def test_functions_are_stored_by_name():
-    assert encode("encoder", nn.Linear) == {"function": LINEAR}
-    path = import_path("views", local_function)
-    assert path == f"{__name__}:local_function"
-
-
-def test_passed_functions_are_used():
-    needed = {"encoder": [LINEAR], "decoder": [], "views": []}
-    given = NOTHING | {"encoder": nn.Bilinear}
-    assert find_functions(needed, given, ()) == {LINEAR: nn.Bilinear}
-
-
 @pytest.mark.parametrize("trusted", [LINEAR, [LINEAR], {LINEAR, "os:remove"}])
 def test_trusted_functions_are_imported(trusted):
     needed = {"encoder": [LINEAR], "decoder": [], "views": []}
@@ -134,12 +102,6 @@ def test_untrusted_modules_are_not_imported(tmp_path, monkeypatch):
     assert "stranger" not in sys.modules
     find_functions(needed, NOTHING, "stranger:network")
     assert sys.modules.pop("stranger")
-
-
-def test_functions_that_are_not_needed_are_refused():
-    needed = {"encoder": [], "decoder": [], "views": []}
-    with pytest.raises(ValueError, match="encoder was passed, but"):
-        find_functions(needed, NOTHING | {"encoder": nn.Linear}, ())
 
 
 def test_what_is_not_callable_is_refused():

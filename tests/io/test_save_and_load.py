@@ -14,7 +14,6 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
-from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from sktreevae import ImageAugmentation, TreeVAEClustering
@@ -54,9 +53,7 @@ def digits():
 CASES = {
     "guided": ({}, iris),
     "iterative": ({"growth": "iterative"}, iris),
-    "published": ({"growth": "published"}, iris),
     "estimated": ({"n_clusters": None, "early_stopping": True}, iris),
-    "float32": ({}, lambda: iris().astype(np.float32)),
     "names": ({}, lambda: load_iris(as_frame=True).data),
     "images": (
         {
@@ -159,26 +156,6 @@ def test_models_come_back(case, tmp_path):
     assert_same_results(*copies, X)
 
 
-def test_models_come_back_after_partial_fit(model, tmp_path):
-    model = copy.deepcopy(model).partial_fit(iris()[:60])
-    twin = reload(model, tmp_path)
-    assert_same_attributes(twin, model)
-    assert_same_results(twin, model, iris())
-
-
-def test_trees_come_back(model, tmp_path):
-    tree, twin = model.dendrogram_, reload(model, tmp_path).dendrogram_
-    assert twin.export_text() == tree.export_text()
-    assert twin.to_newick() == tree.to_newick()
-    assert np.array_equal(twin.levels(), tree.levels())
-    assert np.array_equal(twin.to_linkage("samples"), tree.to_linkage("samples"))
-
-
-def test_refits_are_the_same(custom, tmp_path):
-    twin = reload(custom, tmp_path, trusted=FUNCTIONS)
-    assert_same_attributes(twin.fit(iris()), custom)
-
-
 @pytest.mark.parametrize("case", ["names", "images", "functions"], indirect=True)
 def test_a_file_and_its_model_give_the_same_file(case, tmp_path):
     model, _ = case
@@ -206,18 +183,11 @@ def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
         assert np.array_equal(archive["sample"], model.sample(9)[0])
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_names_of_files_stay_as_they_are(model, tmp_path, kind):
-    path = kind(tmp_path / "model.of.mine")
+def test_names_of_files_stay_as_they_are(model, tmp_path):
+    path = str(tmp_path / "model.of.mine")
     assert model.save(path) is None
     assert [file.name for file in tmp_path.iterdir()] == ["model.of.mine"]
     TreeVAEClustering.load(path)
-
-
-def test_a_file_is_replaced(path, model):
-    clone(model).set_params(n_clusters=2).fit(iris()).save(path)
-    assert TreeVAEClustering.load(path).n_clusters_ == 2
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_a_file_stays_if_saving_fails(path, model):
@@ -238,21 +208,6 @@ def test_files_hold_no_training_data(model, tmp_path):
     assert sizes[1] - sizes[0] < 8 * len(X) + 500  # labels_
 
 
-def test_the_global_random_state_is_left_alone(custom, tmp_path):
-    before = torch.get_rng_state()
-    reload(custom, tmp_path, trusted=FUNCTIONS)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_default_type_does_not_matter(custom, tmp_path):
-    torch.set_default_dtype(torch.float64)
-    try:
-        twin = reload(custom, tmp_path, trusted=FUNCTIONS)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert_same_results(twin, custom, iris())
-
-
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_models_loaded_without_gradients_can_be_trained(path, model, context):
     with context():
@@ -262,20 +217,14 @@ def test_models_loaded_without_gradients_can_be_trained(path, model, context):
     assert_same_attributes(*twins)
 
 
-def test_unfitted_estimators_are_refused(tmp_path):
-    with pytest.raises(NotFittedError):
-        TreeVAEClustering().save(tmp_path / "model")
-
-
 def test_invalid_parameters_are_refused(model, tmp_path):
     broken = copy.deepcopy(model).set_params(latent_dim=0)
     with pytest.raises(ValueError, match="'latent_dim' parameter .* Got 0"):
         broken.save(tmp_path / "model")
 
 
-@pytest.mark.parametrize("make", [str, Path, joblib.Memory])
-def test_caches_are_not_saved(model, tmp_path, make):
-    model = copy.deepcopy(model).set_params(memory=make(tmp_path / "cache"))
+def test_caches_are_not_saved(model, tmp_path):
+    model = copy.deepcopy(model).set_params(memory=joblib.Memory(tmp_path / "cache"))
     assert reload(model, tmp_path).memory is None
     assert b"cache" not in (tmp_path / "twin").read_bytes()
 
@@ -348,11 +297,6 @@ def test_functions_of_the_model_outlast_those_of_the_parameters(custom, tmp_path
 def test_networks_must_fit_the_file(custom, tmp_path):
     with pytest.raises(ValueError, match="networks don't fit the saved model"):
         reload(custom, tmp_path, encoder=nn.Linear, decoder=nn.Linear)
-
-
-def test_functions_that_are_not_needed_are_refused(path):
-    with pytest.raises(ValueError, match="views was passed, but"):
-        TreeVAEClustering.load(path, views=shaken)
 
 
 def test_local_functions_are_refused(tmp_path, model):
@@ -603,6 +547,7 @@ def forge_many_nodes(path, parent, n_parts):
             arrays["model.top_down.heads.bias_0"] = bias
 
 
+@pytest.mark.nightly
 def test_claims_of_many_nodes_are_refused_without_their_memory(path, tmp_path):
     forged = []
     for name, parent in SHAPES.items():
@@ -656,12 +601,6 @@ def test_skops_trusts_all_but_the_estimator(model):
     assert_same_results(skops.loads(data, trusted=unknown), model, iris())
 
 
-def test_pickles_of_unfitted_estimators(model):
-    twin = pickle.loads(pickle.dumps(clone(model)))
-    assert twin.get_params() == model.get_params()
-    assert not hasattr(twin, "module_")
-
-
 def test_pickles_hold_no_tensors_and_no_training_data(model):
     state = model.__getstate__()
     arrays = state["module_"]["arrays"]
@@ -687,9 +626,3 @@ def test_pickles_of_unknown_versions_are_refused(model, version):
     state["format_version"] = version
     with pytest.raises(ValueError, match=f"format version {version}, .* version 1"):
         TreeVAEClustering().__setstate__(state)
-
-
-def test_clones_are_unfitted(model):
-    twin = clone(model)
-    assert not hasattr(twin, "module_")
-    assert twin.get_params() == model.get_params()

@@ -108,10 +108,6 @@ def test_directions_have_the_distances_of_cosines(generator):
     assert torch.equal(FeatureMap(20, kind="directions")(4 * x), features)
 
 
-def test_empty_texts_are_finite():
-    assert FeatureMap(20, 5, "text")(torch.zeros(2, 20)).isfinite().all()
-
-
 @pytest.mark.parametrize("n_channels", [1, 3])
 def test_pixels_of_color_images_are_features(n_channels, generator):
     x = torch.rand(2, 64 * n_channels, generator=generator)
@@ -155,24 +151,3 @@ def test_a_map_is_made_again_from_its_config(kind, generator):
     assert copy.config == feature_map.config
     x = torch.rand(4, 64, generator=generator)
     assert torch.equal(copy(x), feature_map(x))
-
-
-def test_buffers_are_set_from_arrays():
-    unit, projection = np.arange(3.0), np.ones((4, 2), dtype=np.float32)
-    feature_map = FeatureMap(3, 2, "log_shares")
-    assert (
-        feature_map.set_buffers(unit=unit, projection=projection, depth=7)
-        is feature_map
-    )
-    assert feature_map.unit.tolist() == [0.0, 1.0, 2.0]
-    assert (feature_map.projection == 1.0).all()
-    assert feature_map.raw_features.depth == 7.0
-    assert all(buffer.dtype == torch.float32 for buffer in feature_map.buffers())
-
-
-def test_a_map_is_shown_in_one_line():
-    feature_map = FeatureMap(64, 3, "image", (8, 8))
-    expected = (
-        "FeatureMap(n_features=64, n_outputs=3, kind='image', image_shape=(8, 8))"
-    )
-    assert repr(feature_map) == expected

@@ -1,5 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 from torch import nn
@@ -30,20 +28,6 @@ def test_shared_input_is_an_input_for_each(generator):
     nets = StackedMLP(3, (4, 8, 2), generator=generator)
     x = torch.randn(7, 4, generator=generator)
     torch.testing.assert_close(nets(x), nets(x.expand(3, 7, 4)))
-
-
-def test_perceptrons_do_not_share_parameters(generator):
-    nets = StackedMLP(2, (4, 8, 2), generator=generator)
-    x = torch.randn(7, 4, generator=generator)
-    nets(x)[0].sum().backward()
-    for parameter in nets.parameters():
-        assert parameter.grad[0].abs().sum() > 0
-        assert not parameter.grad[1].any()
-
-
-def test_no_perceptrons_map_nothing(generator):
-    nets = StackedMLP(0, (4, 8, 2), generator=generator)
-    assert nets(torch.zeros(7, 4)).shape == (0, 7, 2)
 
 
 def test_initial_outputs_have_the_scale_of_the_inputs(generator):
@@ -140,59 +124,6 @@ def test_networks_do_not_share_parameters(stack, generator):
         if parameter.requires_grad:
             assert parameter.grad[0].abs().sum() > 0, name
             assert not parameter.grad[1:].any(), name
-
-
-def test_a_network_begins_with_the_output_given(generator):
-    stacked = StackedModules(288, make_convolution, 2, generator=generator)
-    output = torch.rand(288, generator=generator)
-    z = torch.randn(2, 5, 4, generator=generator)
-    before = stacked(z)
-    stacked.init_output(1, output)
-    torch.testing.assert_close(stacked(z)[1], before[1] + output)
-    assert torch.equal(stacked(z)[0], before[0])
-    assert (stacked(z)[1] - output).std() < 0.3
-
-
-def test_every_number_of_a_network_is_stacked_and_frozen_ones_stay_so(generator):
-    stacked = StackedModules(2, make_scaled, 3, generator=generator)
-    names = ["net.0.weight", "net.0.bias", "net.1.weight", "net.1.bias"]
-    expected = ["net_0_weight", "frozen", *names]
-    assert list(dict(stacked.named_parameters())) == [
-        "constant",
-        *(f"stacked.{name}" for name in expected),
-    ]
-    assert sum(p.requires_grad for p in stacked.parameters()) == 6
-    assert len(list(stacked.buffers())) == 1
-    assert all(len(value) == 3 for value in stacked.state_dict().values())
-
-
-def test_networks_can_be_evaluated_in_threads(generator):
-    stacked = StackedModules(288, make_convolution, 5, generator=generator)
-    z = torch.randn(5, 20, 4, generator=generator)
-    with torch.no_grad(), ThreadPoolExecutor(4) as pool:
-        expected = stacked(z)
-        results = list(pool.map(stacked, [z] * 40))
-    assert all(torch.equal(result, expected) for result in results)
-
-
-def test_parameters_have_readable_names():
-    nets = StackedMLP(3, (4, 8, 2), generator=torch.Generator())
-    expected = ["weight_0", "weight_1", "bias_0", "bias_1"]
-    assert list(dict(nets.named_parameters())) == expected
-
-
-def test_stacks_are_shown_in_few_lines(generator):
-    nets = StackedMLP(3, (4, 8, 2), generator=generator)
-    assert repr(nets) == "StackedMLP(n_nodes=3, widths=(4, 8, 2))"
-    stacked = StackedModules(2, make_scaled, 3, generator=generator)
-    assert repr(stacked).splitlines() == [
-        "StackedModules(",
-        "  n_nodes=3",
-        "  Scaled(",
-        "    (net): MLP(widths=(4, 2))",
-        "  )",
-        ")",
-    ]
 
 
 class Zeros(nn.Module):

@@ -1,5 +1,4 @@
 import pytest
-import torch
 from torch import nn
 
 from sktreevae.model import FeatureMap, ModelConfig, Topology, TreeVAE, state_shapes
@@ -63,10 +62,3 @@ def test_networks_of_the_user_are_left_out(generator):
     }
     rest = {name: model.state_dict()[name] for name in shapes}
     assert describe(shapes) == describe(rest)
-
-
-def test_the_global_random_state_is_left_alone():
-    before = torch.get_rng_state()
-    config = ModelConfig.create(n_features=4, hidden_dim=8, encoder=nn.Linear)
-    state_shapes(TOPOLOGY, config.to_dict(), {"n_features": 4})
-    assert torch.equal(torch.get_rng_state(), before)

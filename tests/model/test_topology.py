@@ -58,11 +58,6 @@ def test_a_pruned_leaf_leaves_the_order_of_the_others(tree, data):
     assert sources == [*tree.leaves[:leaf], *tree.leaves[leaf + 1 :]]
 
 
-@given(topologies())
-def test_leaves_exceed_splits_by_one(tree):
-    assert len(tree.leaves) == len(tree.splits) + 1
-
-
 @given(topologies(), st.data())
 def test_split_adds_two_children_and_keeps_the_rest(tree, data):
     leaf = data.draw(st.integers(0, len(tree.leaves) - 1))

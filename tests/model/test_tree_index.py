@@ -2,10 +2,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.model import Topology
 from sktreevae.model.tree_index import TreeIndex
 
-from .strategies import balanced, caterpillar, topologies
+from .strategies import topologies
 
 
 def by_level(tree, values):
@@ -81,17 +80,3 @@ def test_path_log_probs_are_sums_over_the_path(tree, seed):
         expected.append(above + index.child_log_probs(logit, depth))
     log_proba = index.path_log_probs(torch.cat([*logits, root.new_zeros(0, 3)]), root)
     torch.testing.assert_close(log_proba, torch.cat(expected))
-
-
-def test_indices_are_no_part_of_the_state():
-    index = TreeIndex(balanced(3))
-    assert not index.state_dict()
-    assert not list(index.parameters())
-    assert all(buffer.device.type == "meta" for buffer in index.to("meta").buffers())
-
-
-def test_an_index_is_shown_in_one_line():
-    expected = "TreeIndex(n_nodes=9, n_leaves=5, depth=4)"
-    assert repr(TreeIndex(caterpillar(5))) == expected
-    expected = "TreeIndex(n_nodes=1, n_leaves=1, depth=0)"
-    assert repr(TreeIndex(Topology.single_leaf())) == expected

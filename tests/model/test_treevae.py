@@ -19,7 +19,6 @@ from . import oracle
 from .strategies import (
     IMAGE,
     NETWORKS,
-    WithBuffer,
     balanced,
     caterpillar,
     infer,
@@ -166,14 +165,6 @@ def test_operations_do_not_grow_with_the_nodes_of_a_level():
     assert count_operations(wide, 4) == pytest.approx(expected, rel=0.01)
 
 
-def test_operations_per_level_are_as_many_for_8_as_for_64_leaves():
-    # One step of the chain for each level, as an estimator makes it.
-    counts = [count_operations(balanced(depth), depth) for depth in range(1, 7)]
-    assert len(set(np.diff(counts))) == 1  # each level costs the same
-    per_level = [count / (depth + 1) for depth, count in enumerate(counts, start=1)]
-    assert per_level[5] < per_level[2]  # the rest is common to all levels
-
-
 def test_leaf_elbo_and_routing_make_up_the_elbo(generator):
     model = make_model(caterpillar(5), likelihood="gaussian")
     x = make_data(4, generator)
@@ -261,21 +252,6 @@ def test_reconstruction_is_the_mean_over_the_leaves(generator):
     torch.testing.assert_close(model.reconstruct(x), expected)
 
 
-def test_construction_leaves_the_global_generator_alone(generator):
-    before = torch.random.get_rng_state()
-    model = TreeVAE(balanced(2), ModelConfig(5), generator=generator)
-    model.sample(3, generator)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_config_makes_a_model_of_the_same_shape(generator):
-    model = make_model(caterpillar(4), likelihood="bernoulli")
-    twin = TreeVAE(model.topology, model.config, generator=generator).double()
-    twin.load_state_dict(model.state_dict())
-    x = make_data(3, generator)
-    torch.testing.assert_close(twin.elbo(x).elbo(), model.elbo(x).elbo())
-
-
 @torch.no_grad()
 def test_latents_see_the_image_and_routers_the_features(generator):
     model = make_image_model(balanced(2), "cnn")
@@ -307,17 +283,6 @@ def test_posterior_inputs_are_the_embeddings_plus_the_code(generator):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_rows_do_not_depend_on_the_others(kind, generator):
-    model = make_image_model(balanced(2), kind).float()
-    x = make_data(8, generator, 16 * 17).float()
-    others = torch.cat([x[:2], make_data(6, generator, 16 * 17).float()])
-    for method in (model.leaf_elbo, model.leaf_reconstruction, model.leaf_log_proba):
-        assert torch.equal(method(x)[:2], method(others)[:2])
-    assert torch.equal(model.reconstruct(x)[:2], model.reconstruct(others)[:2])
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", NETWORKS)
 def test_a_leaf_begins_with_its_mean(kind, generator):
     n_features = 16 * 17
     config = ModelConfig.create(
@@ -339,16 +304,6 @@ def test_a_leaf_begins_with_its_mean(kind, generator):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_config_makes_networks_of_the_same_shape(kind, generator):
-    model = make_image_model(caterpillar(3), kind)
-    twin = TreeVAE(model.topology, model.config, generator=generator).double()
-    twin.load_state_dict(model.state_dict())
-    x = make_data(3, generator, 16 * 17)
-    torch.testing.assert_close(twin.elbo(x).elbo(), model.elbo(x).elbo())
-
-
-@torch.no_grad()
 def test_leaf_reconstructions_are_log_densities_at_posterior_means(generator):
     model = make_model(balanced(2), likelihood="gaussian")
     x = make_data(4, generator)
@@ -358,91 +313,6 @@ def test_leaf_reconstructions_are_log_densities_at_posterior_means(generator):
 
 
 # Data types
-
-
-def results(model, x, max_leaves=2):
-    """Return what a model computes from data, and samples of it."""
-    encoding = model.encode(x)
-    routing = model.route(encoding.embeddings)
-    generator = torch.Generator().manual_seed(0)
-    sparse = model.sparse_elbo(encoding, routing, x, max_leaves, generator)
-    return {
-        "elbo": model.elbo(x, model.sample_noise(len(x), generator)).elbo(),
-        "sparse_elbo": sparse.elbo(),
-        "leaf_elbo": model.leaf_elbo(x),
-        "leaf_log_proba": routing.leaf_log_proba,
-        "log_likelihood": model.log_likelihood(x, model.row_noise(x, 2)),
-        "mean_elbo": model.mean_elbo(x, model.row_noise(x, 2)),
-        "reconstruct": model.reconstruct(x),
-        "embed": model.embed(x),
-        "sample": model.sample(5, generator)[0],
-    }
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("tree", [Topology.single_leaf(), balanced(2)])
-@pytest.mark.parametrize("kind", ["mlp", *NETWORKS])
-@pytest.mark.parametrize("likelihood", ["gaussian", "negative_binomial"])
-def test_models_do_not_depend_on_the_default_dtype(tree, kind, likelihood):
-    config = ModelConfig.create(
-        n_features=16 * 17,
-        hidden_dim=6,
-        latent_dim=3,
-        router_dims=(4,),
-        likelihood=likelihood,
-        encoder=kind,
-        decoder=kind,
-        image_shape=IMAGE,
-    )
-
-    def make():
-        generator = torch.Generator().manual_seed(3)
-        feature_map = FeatureMap(16 * 17, 8, "image", IMAGE)
-        return TreeVAE(tree, config, feature_map=feature_map, generator=generator)
-
-    x = make_data(6, torch.Generator().manual_seed(0), 16 * 17).float().round()
-    model = make()
-    expected = results(model, x)
-    torch.set_default_dtype(torch.float64)
-    try:
-        later = results(model, x)
-        twin = make()
-    finally:
-        torch.set_default_dtype(torch.float32)
-    for name, value in later.items():
-        assert value.dtype == torch.float32, name
-        assert torch.equal(value, expected[name]), name
-    for name, value in twin.state_dict().items():
-        assert value.dtype == torch.float32, name
-        if kind is not WithBuffer:  # a custom network draws values of the default
-            assert torch.equal(value, model.state_dict()[name]), name
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("tree", [Topology.single_leaf(), Topology.stump()])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "poisson"])
-def test_log_probabilities_are_float32_under_autocast(tree, likelihood, generator):
-    model = make_model(tree, likelihood=likelihood).float()
-    x = make_data(6, generator).float().round()
-    expected = results(model, x)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = results(model, x)
-    for name in ("elbo", "sparse_elbo", "leaf_elbo", "leaf_log_proba"):
-        assert actual[name].dtype == torch.float32
-        torch.testing.assert_close(actual[name], expected[name], rtol=0.1, atol=0.5)
-
-
-def test_a_single_leaf_is_trained_under_autocast(generator):
-    model = make_model(Topology.single_leaf(), likelihood="gaussian").float()
-    x = make_data(6, generator).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        encoding = model.encode(x)
-        routing = model.route(encoding.embeddings)
-        terms = model.sparse_elbo(encoding, routing, x, 2, generator)
-    terms.elbo().sum().backward()
-    for name, parameter in model.named_parameters():
-        if parameter.numel():
-            assert parameter.grad.abs().sum() > 0, name
 
 
 @torch.no_grad()
@@ -463,9 +333,9 @@ def test_noise_of_rows_gives_the_mean_elbo(generator):
     # With shared noise, the mean over many draws is that of independent noise.
     model = make_model(balanced(2), likelihood="gaussian")
     x = make_data(4, generator)
-    draws = (model.sample_noise(4, generator) for _ in range(2000))
+    draws = (model.sample_noise(4, generator) for _ in range(500))
     elbo = torch.stack([model.mean_elbo(x, [noise]) for noise in draws])
-    actual = model.mean_elbo(x, model.row_noise(x, 1000))
+    actual = model.mean_elbo(x, model.row_noise(x, 250))
     error = elbo.std(0) / len(elbo) ** 0.5
     # Draws of a row are no less precise, of half as many the error is 1.4 times that.
     assert ((actual - elbo.mean(0)).abs() < 5 * 1.5**0.5 * error * 2**0.5).all()

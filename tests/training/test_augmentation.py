@@ -1,7 +1,5 @@
-import io
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +19,6 @@ SHAPES = [
     (1, 17, 12),
     (3, 32, 20),
 ]
-seeds = st.integers(0, 999)
 
 
 def generator(seed=0):
@@ -79,14 +76,6 @@ def test_constant_gray_images_stay_as_they_are(shape, value):
     torch.testing.assert_close(result, x, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (64, 64, 3)])
-def test_constant_color_images_stay_constant(shape):
-    color = torch.rand(5, 1, 3, generator=generator())
-    x = color.expand(5, math.prod(shape[:2]), 3).flatten(1)
-    result = ImageAugmentation(shape, 0.0, 1.0)(x, generator()).view(5, -1, 3)
-    assert (result.amax(1) - result.amin(1)).max() < 1e-5
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_come_first_or_last(channels):
     last = rows((20, 33, channels)).view(-1, 20, 33, channels)
@@ -104,11 +93,6 @@ def test_units_do_not_matter():
     expected = ImageAugmentation((32, 32, 3), 0.0, 1.0)(x, generator())
     result = ImageAugmentation((32, 32, 3), -2.0, 8.0)(10 * x - 2, generator())
     torch.testing.assert_close(result, 10 * expected - 2, atol=1e-4, rtol=0)
-
-
-def test_no_gradient_is_recorded():
-    x = rows((16, 16)).requires_grad_()
-    assert not ImageAugmentation((16, 16), 0.0, 1.0)(x, generator()).requires_grad
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8), (8, 8, 4)])
@@ -132,7 +116,10 @@ def test_gray_blobs_move_within_the_bounds():
     image[41:43, 27:29] = 1  # in the middle, where only shifts move it
     x = image.flatten().expand(400, -1)
     result = ImageAugmentation((84, 56), 0.0, 1.0)(x, generator()).view(-1, 84, 56)
-    down, right = (centroids(result) - centroids(image[None])).T.abs()
+    moves = centroids(result) - centroids(image[None])
+    assert (moves.amin(0) < -1.8).all()
+    assert (moves.amax(0) > 1.8).all()
+    down, right = moves.T.abs()
     assert 2.8 < down.max() < 3.1  # a 28th of 84
     assert 1.8 < right.max() < 2.1
 
@@ -202,21 +189,6 @@ def warp(image, **parameters):
 def test_the_neutral_affine_map_changes_nothing(size):
     image = rows(size, n=1).view(size)
     torch.testing.assert_close(warp(image), image, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("size", [(28, 28), (28, 20)])
-def test_whole_shifts_are_exact_and_continue_the_border(size):
-    image = rows(size, n=1).view(size)
-    result = warp(image, right=3, down=-2)
-    torch.testing.assert_close(result[:-2, 3:], image[2:, :-3], atol=1e-4, rtol=0)
-    expected = image[2:, :1].expand(-1, 3)
-    torch.testing.assert_close(result[:-2, :3], expected, atol=1e-4, rtol=0)
-
-
-def test_a_quarter_turn_is_clockwise():
-    image = rows((12, 12), n=1).view(12, 12)
-    result = warp(image, angle=math.pi / 2)
-    torch.testing.assert_close(result, image.rot90(-1), atol=1e-4, rtol=0)
 
 
 @given(
@@ -309,12 +281,6 @@ def test_saturation_scales_around_the_luminance(image):
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_no_saturation_is_gray(image):
-    result = recolor(image, saturation=0, hue=1)
-    expected = luminance(image)[:, None].expand_as(image)
-    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
-
-
 def test_hue_turns_colors_and_leaves_luminance_and_gray(image):
     result = recolor(image, hue=2 * math.pi / 3)
     torch.testing.assert_close(luminance(result), luminance(image))
@@ -336,35 +302,10 @@ def test_blur_is_a_gaussian_of_its_width():
     torch.testing.assert_close(result[1, 0], kernel[:, None] * kernel)
 
 
-def test_augmentations_of_real_digits_are_nearest_to_their_own_image(data_dir):
-    digits = np.load(data_dir / "mnist.npz")["X_test"][:200].reshape(200, -1) / 255
-    x = torch.from_numpy(digits).float()
-    result = ImageAugmentation((28, 28), 0.0, 1.0)(x, generator())
-    own = torch.cdist(result, x).argmin(1) == torch.arange(200)
-    assert own.float().mean() > 0.5
-
-
-def test_augmentations_of_real_photos_keep_their_mean_luminance(data_dir):
-    image = pytest.importorskip("PIL.Image")
-    archive = np.load(data_dir / "cifar10_jpeg_15k.npz")
-    ends = archive["offsets_test"][:201]
-    files = archive["jpeg_test"][: ends[-1]].tobytes()
-    photos = np.stack(
-        [
-            np.asarray(image.open(io.BytesIO(files[ends[i] : ends[i + 1]])))
-            for i in range(200)
-        ]
-    )
-    x = torch.from_numpy(photos.reshape(200, -1) / 255).float()
-    result = ImageAugmentation((32, 32, 3), 0.0, 1.0)(x, generator())
-    assert abs(result.mean() - x.mean()) < 0.03
-    assert torch.corrcoef(torch.stack([result.mean(1), x.mean(1)]))[0, 1] > 0.5
-
-
 # A user's augmentation
 
 
-@pytest.mark.parametrize("n", [1, 2, 6])
+@pytest.mark.parametrize("n", [1, 6])
 @pytest.mark.parametrize(
     ("augment", "message"),
     [
@@ -380,14 +321,6 @@ def test_augmentations_of_real_photos_keep_their_mean_luminance(data_dir):
 def test_augmentations_that_can_not_be_used_are_refused(n, augment, message):
     with pytest.raises(ValueError, match=message):
         check_augmentation(augment, rows((3,), n=n))
-
-
-def test_errors_of_a_callable_are_its_own():
-    def broken(x, source):
-        raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine"):
-        check_augmentation(broken, rows((3,)))
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (3, 16, 16)])

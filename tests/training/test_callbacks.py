@@ -83,13 +83,6 @@ def test_a_terminal_shows_one_line(monkeypatch):
     assert len(updates) == 6
 
 
-def test_a_shorter_line_hides_the_one_before(monkeypatch):
-    text = shown(monkeypatch, Terminal(), stage_and_phase)
-    updates = text.rstrip("\n").split("\r")[1:]
-    for before, after in zip(updates, updates[1:], strict=False):
-        assert len(after) >= len(before.rstrip())
-
-
 def test_the_line_fits_into_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     text = shown(monkeypatch, Terminal(), stage_and_phase)
@@ -123,11 +116,6 @@ def test_the_time_left_in_a_growth_includes_the_splits_to_come(monkeypatch):
     left = [line.partition("/3  ")[2].partition("  elbo")[0] for line in lines]
     assert left[:3] == [f"{n} s left in growth" for n in (16, 14, 12)]
     assert left[8:10] == ["0 s left in growth", "4 s left"]
-
-
-def test_nothing_is_shown_where_nothing_happens(capsys):
-    ProgressLine(n_clusters=3).close()
-    assert capsys.readouterr().err == ""
 
 
 def test_the_line_is_finished_where_a_fit_fails(monkeypatch):

@@ -1,3 +1,4 @@
+import functools
 import warnings
 from dataclasses import replace
 
@@ -19,6 +20,16 @@ from .cases import CONFIG, make_data, make_trainer, nested_gaussians
 CONFIG4 = replace(CONFIG, n_features=4)
 
 
+@functools.cache
+def propose(n_clusters, n_validation, graph):
+    """Return data, and the proposal of a graph."""
+    X, y = nested_gaussians()
+    data = make_data(X, n_validation)
+    features = data.features.subset(data.train)
+    graph = NeighborGraph(features, torch.Generator().manual_seed(0), options=graph)
+    return data, graph.propose(n_clusters), y
+
+
 def make_growth(
     n_clusters,
     pairs=None,
@@ -27,15 +38,11 @@ def make_growth(
     schedule=GuidedSchedule(),  # noqa: B008
     **options,
 ):
-    X, y = nested_gaussians()
-    data = make_data(X, n_validation)
+    data, proposal, y = propose(n_clusters, n_validation, graph)
     options = GrowthOptions(n_clusters, schedule=schedule, graph=graph, **options)
     trainer = make_trainer(max_iter=None, batch_size=64)
     contrast = pairs and ContrastOptions(pairs, 1.0, 0.5)
-    growth = GuidedGrowth(data, CONFIG, options, trainer, contrast)
-    features = data.features.subset(data.train)
-    graph = NeighborGraph(features, torch.Generator().manual_seed(0), options=graph)
-    return growth, graph.propose(n_clusters), y
+    return GuidedGrowth(data, CONFIG, options, trainer, contrast), proposal, y
 
 
 def test_the_model_learns_the_proposal():
@@ -124,6 +131,18 @@ def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch
 
 
 @pytest.mark.parametrize(
+    ("max_iter", "steps_per_epoch", "n_steps"),
+    [(None, 8, 400), (None, 1, 100), (15, 8, 400), (2, 8, 64), (1, 200, 400)],
+)
+def test_an_int_as_max_iter_limits_the_training_of_the_routers(
+    max_iter, steps_per_epoch, n_steps
+):
+    growth, _ = built(2)
+    growth.trainer.options = replace(growth.trainer.options, max_iter=max_iter)
+    assert growth._n_router_steps(steps_per_epoch) == n_steps
+
+
+@pytest.mark.parametrize(
     ("has_latents", "max_steps", "kl_weights", "min_steps"),
     [
         (True, 1000, (1.0, 1.0), 120),
@@ -174,16 +193,19 @@ def test_noise_is_only_for_training(monkeypatch):
 
 def test_dense_clusters_near_each_other_stay_apart(rng):
     # The noise of a sparse cloud would wash them into one.
-    cloud = rng.standard_normal((800, 10))
+    cloud = rng.standard_normal((400, 10))
     dense = 0.01 * rng.standard_normal((200, 10))
     dense[:, 0] += 12
     dense[100:, 1] += 0.15
-    X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [800, 100, 100])
+    X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [400, 100, 100])
     model = TreeVAEClustering(3, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
 
-@pytest.mark.parametrize("distance", [10, 100, 1000])
+@pytest.mark.parametrize(
+    "distance",
+    [100, *(pytest.param(d, marks=pytest.mark.nightly) for d in (10, 1000))],
+)
 def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
     y = np.repeat([0, 1, 2, 3], [200, 30, 200, 30])
     X = rng.standard_normal((len(y), 4))
@@ -223,11 +245,6 @@ def test_leaves_with_too_few_samples_are_pruned():
     assert len(model.topology.leaves) < 8
 
 
-def test_a_single_cluster_is_a_plain_vae():
-    growth, proposal, _ = make_growth(1)
-    assert growth.grow(proposal).topology == Topology.single_leaf()
-
-
 @pytest.mark.parametrize(("size", "expected"), [(30, 30), (0.1, 48), (0, 1), (None, 3)])
 def test_minimum_size_is_a_count_or_a_fraction(size, expected):
     assert GrowthOptions(8, min_cluster_size=size).min_samples(480) == expected
@@ -239,7 +256,9 @@ def test_minimum_size_is_a_twentieth_of_the_mean_and_at_most_a_hundredth():
     assert GrowthOptions(50).min_samples(100_000) == 100
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in range(1, 5))]
+)
 def test_clusters_near_each_other_on_a_line_are_kept(seed):
     # Ten deviations apart, beside others more than a hundred deviations away.
     X = np.repeat([0.0, 3.0, 40.0, 43.0], 100)[:, None] * [1.0, 0.0]

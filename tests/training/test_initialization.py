@@ -69,15 +69,6 @@ def test_routers_reach_separated_targets_without_training():
     assert (model.assign_leaves(data.features[:]) == target).all()
 
 
-def test_the_start_improves_the_elbo():
-    initializer = start(*factors())
-    model, data, _ = parts(initializer)
-    initializer.init_routers()
-    before = mean_elbo(model, data)
-    assert initializer.init_latents()
-    assert mean_elbo(model, data) > before
-
-
 def test_the_elbo_of_the_start_is_above_that_of_any_model_without_latents():
     initializer = start(*factors())
     model, data, target = parts(initializer)
@@ -91,19 +82,6 @@ def test_the_elbo_of_the_start_is_above_that_of_any_model_without_latents():
         for x in leaves
     ]
     assert mean_elbo(model, data) > torch.cat(bounds).sum(1).mean()
-
-
-def test_reconstructions_are_near_those_of_principal_components():
-    X, y = factors()
-    initializer = start(X, y)
-    model, data, target = parts(initializer)
-    initializer.init_routers()
-    initializer.init_latents()
-    x = data.samples[:]
-    residual = torch.cat([x[target == k] - x[target == k].mean(0) for k in (0, 1)])
-    with torch.no_grad():
-        error = (model.reconstruct(x) - x).square().mean()
-    assert error < 0.4 * residual.square().mean()
 
 
 def test_noise_gives_no_latents():
@@ -149,17 +127,6 @@ def test_models_of_counts_stay_as_they_are(likelihood):
 def test_leaves_of_one_or_two_samples_are_finite(n_samples):
     X, _ = nested_gaussians(n_samples)
     initializer = start(X, np.arange(n_samples) % 8, balanced_eight())
-    initializer.init_routers()
-    initializer.init_latents()
-    assert all(p.isfinite().all() for p in initializer.model.parameters())
-
-
-def test_duplicates_are_finite():
-    X, y = (
-        np.repeat([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]], 50, axis=0),
-        np.repeat([0, 1], 50),
-    )
-    initializer = start(X, y)
     initializer.init_routers()
     initializer.init_latents()
     assert all(p.isfinite().all() for p in initializer.model.parameters())

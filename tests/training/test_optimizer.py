@@ -68,6 +68,7 @@ def test_empty_parameters_are_left_out():
     assert AdamW([weight, empty], 0.0).parameters == [weight]
 
 
+@pytest.mark.nightly
 def test_fits_do_not_import_the_compiler_of_torch():
     # It takes a second or two of the first fit.
     process = subprocess.run(

@@ -181,11 +181,6 @@ def test_no_side_of_a_trained_split_is_empty(seed):
     assert growth.leaf_counts().min() > 0
 
 
-def test_routers_are_plain_after_the_growth():
-    model = make_growth(max_iter=3).grow()
-    assert isinstance(model.top_down.q_routers, StackedMLP)
-
-
 def test_every_leaf_decodes_every_sample(monkeypatch):
     growth = make_growth(n_clusters=3, max_iter=2)
     seen = set()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.tree.arrays import layer_tree, leaves_below, salient_cuts
+from sktreevae.tree.arrays import layer_tree, salient_cuts
 
 from .test_dendrogram import dendrograms
 
@@ -28,34 +28,10 @@ def test_persistent_cuts_stand_out(heights, expected):
     assert cuts(heights) == expected
 
 
-def test_a_cut_is_compared_with_cuts_of_similar_size_only():
-    # The range of the cut into 20 clusters is small, but the largest around it.
-    heights = [10, 5, *[1.0] * 17, 0.5, *[0.4] * 10]
-    heights[18] = 0.9
-    assert 2 in cuts(heights)
-    assert 20 in cuts(heights)
-
-
-def test_splits_without_support_end_no_level():
-    assert cuts([9, 6, 5.9, 1], unsupported=[3]) == [2, 4]
-    assert cuts([9, 8, 1], unsupported=[1, 2]) == [2]
-    assert cuts([9, 8, 1], unsupported=[0, 1, 2]) == []
-
-
 @given(st.lists(st.floats(0, 10), max_size=12), st.floats(0.1, 10))
 def test_levels_do_not_depend_on_the_unit_of_the_heights(heights, unit):
     heights = np.sort(np.round(heights, 3))[::-1]
     assert cuts(heights) == cuts(heights * 2.0 ** round(unit))
-
-
-@given(dendrograms())
-def test_leaves_are_below_their_ancestors(tree):
-    below = leaves_below(tree.parent, tree.leaves)
-    for leaf, node in enumerate(tree.leaves.tolist()):
-        ancestors = [node]
-        while ancestors[-1] > 0:
-            ancestors.append(int(tree.parent[ancestors[-1]]))
-        assert sorted(ancestors) == np.flatnonzero(below[:, leaf]).tolist()
 
 
 @given(dendrograms())
