@@ -149,7 +149,7 @@ MAKERS = {
 @pytest.fixture(scope="module", params=MAKERS)
 def constant(request):
     """Return the kind of data, and a model and its data without and with constants."""
-    likelihood = "poisson" if request.param == "poisson" else "auto"
+    likelihood = request.param if request.param in ("bernoulli", "poisson") else "auto"
     fits = [request.param]
     for columns in ([], COLUMNS):
         X = with_constants(MAKERS[request.param](), columns)
@@ -236,7 +236,7 @@ def test_the_kind_of_features_is_that_without_constant_columns():
 
 
 def test_a_constant_column_does_not_choose_the_likelihood():
-    X = with_constants(probabilities(), [(2, 255.0)])
+    X = with_constants(probabilities() > 0.5, [(2, 255.0)])
     model = TreeVAEClustering(6, max_iter=1, random_state=0).fit(X)
     assert model.likelihood_ == "bernoulli"
 

@@ -136,7 +136,8 @@ def test_all_posteriors_collapse(model):
 
 def test_a_collapse_with_soft_targets_names_the_likelihood():
     X = load_digits().data[:200] / 16
-    model = TreeVAEClustering(2, max_iter=5, random_state=0).fit(X)
+    model = TreeVAEClustering(2, likelihood="bernoulli", max_iter=5, random_state=0)
+    model.fit(X)
     for node in range(3):
         collapse(model, node)
     finding = find(model.diagnose(), "posterior collapse")

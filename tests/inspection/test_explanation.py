@@ -92,7 +92,7 @@ def test_the_feature_of_each_split_comes_first(nested):
         # The branch with most of the first group's samples is the one with less.
         is_left = np.isin(model.labels_[groups[0]], found.clusters[0]).mean() > 0.5
         sign = -1.0 if is_left else 1.0
-        assert found.effect[0] == pytest.approx(sign * distance, rel=0.15)
+        assert found.effect[0] == pytest.approx(sign * distance, rel=0.2)
         assert found.check.effect[0] == pytest.approx(sign * distance, rel=0.1)
         assert np.abs(found.effect[1:]).max() < 0.1 * distance
         assert found.check.auc[0] == (0.0 if is_left else 1.0)
@@ -106,7 +106,7 @@ def test_means_and_spread_are_those_of_the_branches(nested):
     np.testing.assert_allclose(found.left_mean, X[left].mean(0)[order], atol=0.5)
     np.testing.assert_allclose(found.right_mean, X[~left].mean(0)[order], atol=0.5)
     spread = np.sqrt((X[left].var(0) + X[~left].var(0)) / 2)[order]
-    np.testing.assert_allclose(found.spread, spread, rtol=0.15)
+    np.testing.assert_allclose(found.spread, spread, rtol=0.2)
     difference = found.left_mean - found.right_mean
     np.testing.assert_allclose(found.effect, difference / found.spread)
 

@@ -18,7 +18,7 @@ from .base import (
     raw_features,
     unit_buffers,
 )
-from .discrete import discrete_weights
+from .discrete import discrete_steps, discrete_weights
 from .units import column_resolutions, standardization_gain
 
 __all__ = ["Table"]
@@ -105,9 +105,10 @@ def _column_units(
 
     A unit is the resolution of the column, if all columns have one, so that it doesn't
     matter in which unit a column is written. Otherwise, units are those of the data.
-    Standard deviations are the units instead if neighbors in these predict columns that
-    they weren't found by with a shorter code. Where neither predicts them better,
-    narrow tables without a resolution are standardized: their units mean nothing.
+    Standard deviations, or the ranges of discrete columns, are the units instead if
+    neighbors in these predict columns that they weren't found by with a shorter code.
+    Where neither predicts them better, narrow tables without a resolution are
+    standardized: their units mean nothing.
 
     Parameters
     ----------
@@ -136,8 +137,10 @@ def _column_units(
     min_gain = MIN_GAIN if has_resolution or is_wide else -MIN_GAIN
     if standardization_gain(trial * unit, rng) <= min_gain:
         return unit, "plain"
-    std = _std_without_outliers(x, standardizer)
-    return np.where(std > 0, 1.0 / np.maximum(std, MIN_STD), 0.0), "standardized"
+    spread = _std_without_outliers(x, standardizer)
+    # Encodings would weigh more, the more values a variable has.
+    spread = np.where(discrete_steps(trial) > 0, np.ptp(trial, axis=0), spread)
+    return np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0), "standardized"
 
 
 def _std_without_outliers(
