@@ -355,22 +355,17 @@ def _micro_clusterings(
         spacing = np.zeros(n, dtype=np.float32)
         return graph, [(group, graph.aggregate(group))] if n else [], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
-    index, distance = nearest_neighbors(
-        FeatureTable.from_tensor(x),
-        _count_neighbors(n),
-        generator,
-        max_exact_rows=options.max_exact_rows,
-        n_probes=options.n_probes,
-    )
+    order = torch.randperm(n, generator=generator, device=generator.device)
+    rows = order[:MAX_DENSITY_ROWS]
+    (index, distance), wide_edges = _find_neighbors(x, rows, options, generator)
     edges = fuzzy_graph(index, distance)
     embedding = embed_graph(
         edges, generator, max_dense_samples=options.max_dense_samples
     )
-    order = torch.randperm(n, generator=generator, device=generator.device)
-    rows = order[:MAX_DENSITY_ROWS].numpy(force=True)
+    rows = rows.numpy(force=True)
     graph = SampleGraph(
         edges,
-        _wide_graph(x, order[:MAX_DENSITY_ROWS], generator),
+        wide_edges,
         mutual_reachability(index.numpy(force=True), distance.numpy(force=True)),
         (embedding.numpy(force=True), landmarks),
         find_separate_groups(index.numpy(force=True), edges),
@@ -387,33 +382,52 @@ def _micro_clusterings(
     return graph, clusterings, distance.median(1).values.numpy(force=True)
 
 
-def _wide_graph(
-    x: Tensor, rows: Tensor, generator: torch.Generator
-) -> sparse.csr_array:
-    """Return a graph of some samples, of as many edges as if each had more neighbors.
+def _find_neighbors(
+    x: Tensor, rows: Tensor, options: GraphOptions, generator: torch.Generator
+) -> tuple[tuple[Tensor, Tensor], sparse.csr_array]:
+    """Return the neighbors of each sample, and a graph of more neighbors.
 
     Parameters
     ----------
     x : Tensor of shape (n_samples, n_features)
         The samples.
     rows : Tensor of int of shape (n_rows,)
-        Those that have neighbors.
+        Those in the graph of more neighbors, all or random ones. It has as many edges
+        as if each sample had more neighbors.
+    options : GraphOptions
+        Limits of the search.
     generator : torch.Generator
         See `nearest_neighbors`.
 
     Returns
     -------
+    index, distance : Tensor of shape (n_samples, n_neighbors)
+        Neighbors of each sample; see `nearest_neighbors`.
     graph : sparse array of shape (n_samples, n_samples)
-        Weights of the edges; see `fuzzy_graph`.
+        Weights of the edges of the graph; see `fuzzy_graph`.
     """
+
+    def search(sample: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
+        return nearest_neighbors(
+            FeatureTable.from_tensor(sample),
+            n_neighbors,
+            generator,
+            max_exact_rows=options.max_exact_rows,
+            n_probes=options.n_probes,
+        )
+
     n, n_rows = len(x), len(rows)
     n_neighbors = _count_neighbors(n)
-    n_neighbors = max(n_neighbors, min(WIDE_FACTOR * n_neighbors, n // WIDE_FACTOR))
-    n_neighbors = max(min(MIN_NEIGHBORS, n_rows - 1), round(n_neighbors * n_rows / n))
-    sample = FeatureTable.from_tensor(x[rows])
-    edges = fuzzy_graph(*nearest_neighbors(sample, n_neighbors, generator)).tocoo()
+    n_wide = max(n_neighbors, min(WIDE_FACTOR * n_neighbors, n // WIDE_FACTOR))
+    if n_rows == n:
+        index, distance = search(x, n_wide)
+        graph = fuzzy_graph(index, distance)
+        return (index[:, :n_neighbors], distance[:, :n_neighbors]), graph
+    n_wide = max(min(MIN_NEIGHBORS, n_rows - 1), round(n_wide * n_rows / n))
+    edges = fuzzy_graph(*search(x[rows], n_wide)).tocoo()
     rows = rows.numpy(force=True)
-    return sparse.csr_array((edges.data, (rows[edges.row], rows[edges.col])), (n, n))
+    place = rows[edges.row], rows[edges.col]
+    return search(x, n_neighbors), sparse.csr_array((edges.data, place), (n, n))
 
 
 def _micro_clusters(

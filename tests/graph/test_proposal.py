@@ -16,6 +16,7 @@ from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
 from sktreevae.graph.linkage import cut_merges
+from sktreevae.graph.neighbors import nearest_neighbors
 from sktreevae.graph.partition import partition, partition_cost
 from sktreevae.model import FeatureMap, Topology
 from sktreevae.utils.cache import Cache
@@ -60,7 +61,10 @@ def test_clusters_and_their_nesting_are_found(limit):
 def test_the_wide_graph_has_more_edges(n, n_rows, rng):
     x = torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
     rows = torch.randperm(n, generator=generator())[:n_rows]
-    graph = proposals._wide_graph(x, rows, generator())
+    options = GraphOptions()
+    (index, _), graph = proposals._find_neighbors(x, rows, options, generator())
+    expected = nearest_neighbors(FeatureTable.from_tensor(x), index.shape[1], None)[0]
+    assert torch.equal(index, expected)
     assert graph.shape == (n, n)
     assert abs(graph - graph.T).max() < 1e-12
     degree = np.diff(graph.indptr)
