@@ -19,7 +19,7 @@ from .base import (
     unit_buffers,
 )
 from .discrete import discrete_steps, discrete_weights
-from .units import column_resolutions, standardization_gain
+from .units import column_resolutions, entropy_deviations, standardization_gain
 
 __all__ = ["Table"]
 
@@ -105,8 +105,9 @@ def _column_units(
 
     A unit is the resolution of the column, if all columns have one, so that it doesn't
     matter in which unit a column is written. Otherwise, units are those of the data.
-    Standard deviations, or the ranges of discrete columns, are the units instead if
-    neighbors in these predict columns that they weren't found by with a shorter code.
+    Deviations of the same entropy, or the ranges of discrete columns, are the units
+    instead if neighbors predict columns that they weren't found by with a shorter code
+    if all have the same standard deviation.
     Where neither predicts them better, narrow tables without a resolution are
     standardized: their units mean nothing.
 
@@ -137,21 +138,21 @@ def _column_units(
     min_gain = MIN_GAIN if has_resolution or is_wide else -MIN_GAIN
     if standardization_gain(trial * unit, rng) <= min_gain:
         return unit, "plain"
-    spread = _std_without_outliers(x, standardizer)
+    std = np.nan_to_num(np.nanstd(_without_outliers(x, standardizer), axis=0))
+    spread = entropy_deviations(_without_outliers(trial, standardizer))
+    spread = np.where(spread > 0, spread, std)
     # Encodings would weigh more, the more values a variable has.
     spread = np.where(discrete_steps(trial) > 0, np.ptp(trial, axis=0), spread)
     return np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0), "standardized"
 
 
-def _std_without_outliers(
-    x: NDArray[np.float32], standardizer: Standardizer
-) -> NDArray[np.float32]:
-    """Return standard deviations of the values that aren't at a bound."""
+def _without_outliers(
+    x: NDArray[np.floating], standardizer: Standardizer
+) -> NDArray[np.floating]:
+    """Return rows with NaN instead of values that are at a bound."""
     is_inside = (x > standardizer.low) & (x < standardizer.high)
     is_inside[:, list(standardizer.binary)] = True
-    if is_inside.all():
-        return x.std(axis=0)
-    return np.nan_to_num(np.nanstd(np.where(is_inside, x, np.nan), axis=0))
+    return np.where(is_inside, x, np.nan)
 
 
 def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import differential_entropy
 
 from .discrete import discrete_steps, neighbor_errors
 
-__all__ = ["column_resolutions", "standardization_gain"]
+__all__ = ["column_resolutions", "entropy_deviations", "standardization_gain"]
 
 MIN_RESOLUTION = 1e-5
 """Minimum resolution of a column relative to the range of its values. Values of fewer
@@ -29,6 +30,9 @@ N_FOLDS = 8
 
 MIN_ROWS = 4
 """Minimum number of rows that units are compared on."""
+
+MIN_ENTROPY_ROWS = 20
+"""Minimum number of rows that entropies are estimated from."""
 
 TINY = 1e-12
 """Lower bound of a relative variance."""
@@ -90,6 +94,38 @@ def _refine_step(x: Array, step: float) -> float:
             # Not the mean: a few values may be no multiples.
             step = float(np.median(x[is_near] / multiple[is_near]))
     return step
+
+
+def entropy_deviations(x: Array) -> NDArray[np.float64]:
+    """Return the standard deviation of a normal column with the entropy of each column.
+
+    It scales with the unit, as the standard deviation does, but is smaller for columns
+    whose values are in clusters. So a column of clusters far from each other beside a
+    column of noise isn't reduced to the width of the noise.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        The data; NaN counts for nothing.
+
+    Returns
+    -------
+    deviation : ndarray of shape (n_features,)
+        0 for columns of many equal values, whose entropy isn't finite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> noise = rng.standard_normal((1000, 1))
+    >>> x = np.hstack([noise, noise + 100 * rng.integers(2, size=(1000, 1))])
+    >>> x.std(axis=0).round(), entropy_deviations(x).round()
+    (array([ 1., 50.]), array([1., 3.]))
+    """
+    if len(x) < MIN_ENTROPY_ROWS:
+        return np.zeros(x.shape[1])
+    with np.errstate(divide="ignore"):
+        entropy = differential_entropy(x, axis=0, nan_policy="omit")
+    return np.exp(np.nan_to_num(entropy, nan=-np.inf)) / np.sqrt(2 * np.pi * np.e)
 
 
 def standardization_gain(x: NDArray[np.float64], rng: np.random.Generator) -> float:

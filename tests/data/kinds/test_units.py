@@ -5,7 +5,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 
-from sktreevae.data.kinds.units import column_resolutions, standardization_gain
+from sktreevae.data.kinds.units import (
+    column_resolutions,
+    entropy_deviations,
+    standardization_gain,
+)
 
 from .test_kinds import map_of
 
@@ -58,6 +62,15 @@ def test_the_unit_of_a_column_does_not_matter(load, factor):
         other = X.copy()
         other[:, column] *= factor
         np.testing.assert_allclose(map_of(other)[1], expected, atol=1e-4)
+
+
+@given(st.floats(1e-6, 1e6), st.integers(0, 99))
+def test_deviations_scale_with_the_unit_and_ignore_the_place(factor, seed):
+    x = np.random.default_rng(seed).standard_normal((200, 1))
+    expected = entropy_deviations(x)
+    assert expected == pytest.approx(1.0, abs=0.25)
+    assert entropy_deviations(factor * (x + 3)) == pytest.approx(factor * expected)
+    assert entropy_deviations(np.round(x)) == 0.0
 
 
 def test_the_spread_of_continuous_columns_does_not_matter(rng):
