@@ -220,7 +220,7 @@ def test_columns_keep_their_names():
     assert model.feature_names_in_.tolist() == X.columns.tolist()
     explanation = model.explain(0, n_features=None)
     means = dict(zip(explanation.feature_names, explanation.left_mean, strict=True))
-    assert means["constant"] == 5.0
+    assert means["constant"] == pytest.approx(5.0)
     expected = X.loc[model.labels_ <= explanation.clusters[0].max(), "h"].mean()
     assert means["h"] == pytest.approx(expected, abs=1.5)
 
