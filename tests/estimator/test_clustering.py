@@ -709,11 +709,11 @@ def test_duplicate_rows_are_one_cluster_each():
     assert adjusted_rand_score(np.repeat([0, 1, 2], 20), model.labels_) == 1.0
 
 
-def test_tiny_values_taken_for_probabilities_are_warned_of(blobs):
+@pytest.mark.parametrize("likelihood", ["auto", "bernoulli"])
+def test_tiny_values_have_their_clusters(blobs, likelihood):
     X = np.abs(blobs[0]) * 1e-30
-    with pytest.warns(ConvergenceWarning, match="set likelihood='gaussian'"):
-        TreeVAEClustering(4, likelihood="bernoulli", random_state=0).fit(X)
-    assert TreeVAEClustering(4, random_state=0).fit(X).n_clusters_ == 4
+    model = TreeVAEClustering(4, likelihood=likelihood, random_state=0).fit(X)
+    assert model.n_clusters_ == 4
 
 
 def test_one_sample_is_one_cluster():

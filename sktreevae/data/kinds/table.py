@@ -130,19 +130,20 @@ def _column_units(
     if sparse.issparse(values):
         values = values.toarray()
     resolution = column_resolutions(values)
-    has_resolution = not np.isnan(resolution).any()
-    if has_resolution:
+    if resolution is not None:
         unit = standardizer.scale / resolution
         unit /= unit.max()
     is_wide = trial.shape[1] > MAX_PLAIN_FEATURES
-    min_gain = MIN_GAIN if has_resolution or is_wide else -MIN_GAIN
+    min_gain = -MIN_GAIN if resolution is None and not is_wide else MIN_GAIN
     if standardization_gain(trial * unit, rng) <= min_gain:
         return unit, "plain"
     std = np.nan_to_num(np.nanstd(_without_outliers(x, standardizer), axis=0))
     spread = entropy_deviations(_without_outliers(trial, standardizer))
     spread = np.where(spread > 0, spread, std)
-    # Encodings would weigh more, the more values a variable has.
-    spread = np.where(discrete_steps(trial) > 0, np.ptp(trial, axis=0), spread)
+    is_discrete = discrete_steps(trial) > 0
+    if not is_discrete.all():
+        # Beside other columns, encodings would weigh more, the more values they have.
+        spread = np.where(is_discrete, np.ptp(trial, axis=0), spread)
     return np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0), "standardized"
 
 

@@ -37,13 +37,17 @@ MIN_ENTROPY_ROWS = 20
 TINY = 1e-12
 """Lower bound of a relative variance."""
 
+MIN_VALUES = 10
+"""Minimum number of values that aren't the most frequent one of a column, from which
+its resolution is found."""
+
 N_CANDIDATES = 16
 """Number of smallest differences between values that the resolution is among."""
 
 Array = NDArray[np.floating]
 
 
-def column_resolutions(x: Array) -> NDArray[np.float64]:
+def column_resolutions(x: Array) -> NDArray[np.float64] | None:
     """Return the step that differences between values of a column are multiples of.
 
     A measurement has a resolution, such as a millimeter or a gray level. It scales with
@@ -57,10 +61,21 @@ def column_resolutions(x: Array) -> NDArray[np.float64]:
 
     Returns
     -------
-    resolution : ndarray of shape (n_features,)
-        NaN for columns without a resolution, and for constant columns.
+    resolution : ndarray of shape (n_features,) or None
+        None if a column has none. Columns of fewer than ten values that aren't the most
+        frequent one have the median of the others.
     """
-    return np.array([_resolution(column) for column in x.T])
+    resolution = np.full(x.shape[1], np.nan)
+    # Few values have many common divisors.
+    n_others = np.count_nonzero(x != np.median(x, axis=0, keepdims=True), axis=0)
+    (varying,) = np.nonzero(n_others >= min(MIN_VALUES, max(1, len(x) // 4)))
+    for column in varying:
+        resolution[column] = _resolution(x[:, column])
+        if np.isnan(resolution[column]):
+            return None
+    if not len(varying):
+        return None
+    return np.where(np.isnan(resolution), np.nanmedian(resolution), resolution)
 
 
 def _resolution(x: Array) -> float:

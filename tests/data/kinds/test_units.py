@@ -32,7 +32,20 @@ def test_a_few_values_of_more_digits_do_not_change_the_resolution(rng):
 
 def test_continuous_and_constant_columns_have_no_resolution(rng):
     X = np.column_stack([rng.standard_normal(300), np.ones(300)])
-    assert np.isnan(column_resolutions(X)).all()
+    assert column_resolutions(X) is None
+    assert column_resolutions(X[:, 1:]) is None
+
+
+def test_constant_columns_have_the_resolution_of_the_others(rng):
+    X = np.column_stack([rng.integers(0, 9, (50, 2)), np.full(50, 0.7)])
+    np.testing.assert_allclose(column_resolutions(X), 1.0)
+
+
+def test_few_values_do_not_decide(rng):
+    X = np.column_stack(
+        [rng.integers(0, 9, 50), np.repeat([0.0, 3.7, 5.0], [46, 2, 2])]
+    )
+    np.testing.assert_allclose(column_resolutions(X), 1.0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -51,6 +64,12 @@ def test_columns_of_one_unit_do_not_gain_by_standardization(rng):
     assert standardization_gain(load_iris().data, rng) < 0
     components = PCA(30).fit_transform(load_digits().data[:1000])
     assert standardization_gain(components, rng) < -0.025
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rare_pixels_do_not_change_the_units(seed):
+    # Some columns of the digits are constant in most samples of rows.
+    assert map_of(load_digits().data, seed=seed)[0].kind == "plain"
 
 
 @pytest.mark.parametrize("load", [load_iris, load_wine])
