@@ -57,7 +57,7 @@ def column_resolutions(x: Array) -> NDArray[np.float64] | None:
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_features)
-        The data.
+        The data; NaN counts for nothing.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def column_resolutions(x: Array) -> NDArray[np.float64] | None:
     """
     resolution = np.full(x.shape[1], np.nan)
     # Few values have many common divisors.
-    n_others = np.count_nonzero(x != np.median(x, axis=0, keepdims=True), axis=0)
+    n_others = np.count_nonzero(x != np.nanmedian(x, axis=0, keepdims=True), axis=0)
     (varying,) = np.nonzero(n_others >= min(MIN_VALUES, max(1, len(x) // 4)))
     for column in varying:
         resolution[column] = _resolution(x[:, column])
@@ -81,6 +81,7 @@ def column_resolutions(x: Array) -> NDArray[np.float64] | None:
 def _resolution(x: Array) -> float:
     """Return the largest difference that most values are multiples of, or NaN."""
     eps = 2 * np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps
+    x = x[~np.isnan(x)]
     x = np.sort(x).astype(np.float64)
     length = x[-1] - x[0]
     tolerance = max(ROUNDING * length, eps * max(abs(x[0]), abs(x[-1])))
