@@ -16,7 +16,7 @@ from ..exceptions import InvalidParameterError
 from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.cache import Cache
-from .kinds import Kind, choose_kind, kind_of_features
+from .kinds import Kind, Observations, choose_kind, kind_of_features
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
 from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
@@ -228,8 +228,8 @@ def _fit_features(
     values : ndarray of shape (n_samples, n_outputs) or None
         Features of all samples; None if they aren't kept in memory.
     """
-    chosen = choose_kind(kind, samples, summary, image_shape, rng)
-    feature_map = chosen.fit_features(samples, summary, image_shape, rng)
+    data = Observations(samples, summary, image_shape)
+    feature_map = choose_kind(kind, data, rng).fit_features(data, rng)
     buffers = {name: b.numpy() for name, b in feature_map.state_dict().items()}
     feature_map.to(samples.device)
     features = FeatureTable(samples, feature_map)

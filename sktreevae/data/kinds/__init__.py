@@ -7,16 +7,14 @@ import warnings
 import numpy as np
 
 from ...exceptions import AmbiguousKindWarning, InvalidParameterError
-from ..samples import Samples
-from ..scaling import DataSummary
-from .base import Kind
+from .base import Kind, Observations
 from .counts import Counts
 from .embeddings import Embeddings
 from .images import Images
 from .table import Table
 from .text import Text
 
-__all__ = ["KINDS", "Kind", "choose_kind", "kind_of_features"]
+__all__ = ["KINDS", "Kind", "Observations", "choose_kind", "kind_of_features"]
 
 KINDS: dict[str, Kind] = {
     kind.name: kind for kind in (Images(), Counts(), Text(), Embeddings(), Table())
@@ -30,20 +28,14 @@ CLOSE_SHARES = 0.3, 0.9
 """Shares between which a kind is a close call."""
 
 
-def choose_kind(
-    name: str,
-    samples: Samples,
-    summary: DataSummary,
-    image_shape: tuple[int, ...] | None,
-    rng: np.random.Generator,
-) -> Kind:
+def choose_kind(name: str, data: Observations, rng: np.random.Generator) -> Kind:
     """Return the kind of some data.
 
     Parameters
     ----------
     name : str
         "auto", or the name of a kind.
-    samples, summary, image_shape, rng
+    data, rng
         See `Kind.fit_features`.
 
     Raises
@@ -57,10 +49,10 @@ def choose_kind(
         If a part of the data is of another kind than the rest.
     """
     if name != "auto":
-        _check_kind(name, samples, summary, image_shape)
+        _check_kind(name, data)
         return KINDS[name]
     for kind in KINDS.values():
-        share = kind.share(samples, summary, image_shape, rng)
+        share = kind.share(data, rng)
         low, high = CLOSE_SHARES
         if low < share < high:
             warnings.warn(
@@ -79,22 +71,17 @@ def kind_of_features(features: str) -> Kind:
     return next(kind for kind in KINDS.values() if features in kind.features)
 
 
-def _check_kind(
-    name: str,
-    samples: Samples,
-    summary: DataSummary,
-    image_shape: tuple[int, ...] | None,
-) -> None:
+def _check_kind(name: str, data: Observations) -> None:
     """Raise an error if data can't be of a kind."""
-    if name == "images" and image_shape is None:
+    if name == "images" and data.image_shape is None:
         raise InvalidParameterError("kind='images' needs an image_shape, got None.")
-    if name == "counts" and not KINDS[name].share(samples, summary, image_shape, None):
+    if name == "counts" and not KINDS[name].share(data, None):
         raise InvalidParameterError(
             "kind='counts' needs likelihood='poisson' or 'negative_binomial', got "
-            f"likelihood={samples.likelihood!r}."
+            f"likelihood={data.samples.likelihood!r}."
         )
-    if name == "text" and summary.low < 0:
+    if name == "text" and data.summary.low < 0:
         raise InvalidParameterError(
             "kind='text' needs values that aren't negative, but X has the value "
-            f"{summary.low:.17g}."
+            f"{data.summary.low:.17g}."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 
 __all__ = [
     "Kind",
+    "Observations",
     "components",
     "draw_component_rows",
     "raw_features",
@@ -33,6 +35,25 @@ MAX_COMPONENT_ROWS = 20_000
 MAX_COMPONENT_VALUES = 1 << 25
 """Maximum number of values that principal components are computed from, if these are
 at least `N_COMPONENTS` rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """The data that a kind is chosen for.
+
+    Parameters
+    ----------
+    samples : Samples
+        The data in the units of the model.
+    summary : DataSummary
+        Statistics of the data in the user's units.
+    image_shape : tuple of int or None, default=None
+        Height, width and optionally channels of images.
+    """
+
+    samples: Samples
+    summary: DataSummary
+    image_shape: tuple[int, ...] | None = None
 
 
 class Kind(ABC):
@@ -54,33 +75,17 @@ class Kind(ABC):
     spread_values: ClassVar[bool] = False
 
     @abstractmethod
-    def share(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> float:
-        """Return the share of the data that is of this kind; arguments as below."""
+    def share(self, data: Observations, rng: np.random.Generator) -> float:
+        """Return the share of the data that is of this kind."""
 
     @abstractmethod
-    def fit_features(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> FeatureMap:
+    def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features whose Euclidean distances tell neighbors.
 
         Parameters
         ----------
-        samples : Samples
+        data : Observations
             The data.
-        summary : DataSummary
-            Statistics of the data in the user's units.
-        image_shape : tuple of int or None
-            Height, width and optionally channels of images.
         rng : numpy.random.Generator
             Draws rows and starting points of the decompositions.
 

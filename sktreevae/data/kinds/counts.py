@@ -9,9 +9,10 @@ from torch import Tensor
 from ...model import FeatureMap
 from ...model.likelihoods import LIKELIHOODS
 from ..samples import Samples
-from ..scaling import MAX_PLAIN_FEATURES, DataSummary
+from ..scaling import MAX_PLAIN_FEATURES
 from .base import (
     Kind,
+    Observations,
     components,
     draw_component_rows,
     raw_features,
@@ -35,26 +36,15 @@ class Counts(Kind):
     name = "counts"
     features = "roots", "log_shares"
 
-    def share(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> float:
+    def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
-        return float(LIKELIHOODS[samples.likelihood].support == "counts")
+        return float(LIKELIHOODS[data.samples.likelihood].support == "counts")
 
-    def fit_features(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> FeatureMap:
+    def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
+        samples = data.samples
         index = draw_component_rows(samples, rng)
-        if summary.n_features <= MAX_PLAIN_FEATURES:
+        if samples.n_features <= MAX_PLAIN_FEATURES:
             return _fit_roots(samples, index, rng)
         return _fit_log_shares(samples, index, rng)
 

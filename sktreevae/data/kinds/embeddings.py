@@ -7,10 +7,10 @@ import torch
 
 from ...model import FeatureMap
 from ...utils.random import draw_rows
-from ..samples import Samples
-from ..scaling import MAX_PLAIN_FEATURES, DataSummary
+from ..scaling import MAX_PLAIN_FEATURES
 from .base import (
     Kind,
+    Observations,
     draw_component_rows,
     raw_features,
     unit_buffers,
@@ -36,14 +36,9 @@ class Embeddings(Kind):
     features = ("directions",)
     round_clusters = True
 
-    def share(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> float:
+    def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
+        samples, summary = data.samples, data.summary
         if summary.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
             return 0.0
         index = torch.from_numpy(draw_rows(len(samples), MAX_ROWS, rng))
@@ -57,14 +52,9 @@ class Embeddings(Kind):
         middle = np.median(length)
         return float(np.mean(np.abs(length - middle) < MAX_LENGTH_ERROR * middle))
 
-    def fit_features(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> FeatureMap:
+    def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
+        samples = data.samples
         index = draw_component_rows(samples, rng)
         feature_map = FeatureMap(samples.n_features, kind="directions")
         feature_map.set_buffers(**unit_buffers(samples.standardizer))

@@ -8,9 +8,7 @@ from scipy.linalg import block_diag
 from sklearn.decomposition import PCA
 
 from ...model import FeatureMap
-from ..samples import Samples
-from ..scaling import DataSummary
-from .base import Kind, draw_component_rows, raw_features
+from .base import Kind, Observations, draw_component_rows, raw_features
 
 __all__ = ["Images"]
 
@@ -43,24 +41,13 @@ class Images(Kind):
     name = "images"
     features = ("image",)
 
-    def share(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> float:
+    def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
-        return float(image_shape is not None)
+        return float(data.image_shape is not None)
 
-    def fit_features(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> FeatureMap:
+    def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
+        samples, image_shape = data.samples, data.image_shape
         index = draw_component_rows(samples, rng)
         n_features = samples.n_features
         unreduced = FeatureMap(n_features, kind="image", image_shape=image_shape)

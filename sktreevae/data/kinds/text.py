@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import eigh
+from sklearn.decomposition import TruncatedSVD
 from sklearn.preprocessing import normalize
 
 from ...model import FeatureMap
 from ...utils.random import draw_rows
-from ..samples import Samples
-from ..scaling import MAX_PLAIN_FEATURES, UNIT_INTERVAL_TOLERANCE, DataSummary
+from ..scaling import MAX_PLAIN_FEATURES, UNIT_INTERVAL_TOLERANCE
 from ..sources import Index, Matrix, row_slices
-from .base import Kind, unit_buffers
-from .topics import count_topics, fit_topics
+from .base import Kind, Observations, unit_buffers
 
-__all__ = ["Text"]
+__all__ = ["Text", "count_topics", "fit_topics"]
 
 MAX_ROWS = 100_000
 """Maximum number of rows that weights and components of text are computed from."""
@@ -31,6 +32,24 @@ MIN_RELATIVE_VARIANCE = 1e-6
 MIN_VARIANCE = 1e-30
 """Lower bound of a variance that is divided by."""
 
+MAX_TERMS = 2048
+"""Text of more terms than this is reduced to components."""
+
+MAX_TERM_VALUES = 1 << 25
+"""Text of more samples times terms than this is reduced to components."""
+
+N_TOPICS = 500
+"""Maximum number of components of text."""
+
+MIN_TOPICS = 200
+"""Number of components of text of many samples."""
+
+MAX_PRODUCT_ROWS = 2000
+"""Components of up to so many rows are computed from the products of the rows."""
+
+MIN_RELATIVE_SQUARE = 1e-10
+"""Minimum squared singular value of a component, relative to the largest."""
+
 
 class Text(Kind):
     """More than 64 features without negative values, which are mostly zero.
@@ -45,14 +64,9 @@ class Text(Kind):
     name = "text"
     features = ("text",)
 
-    def share(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> float:
+    def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
+        summary = data.summary
         n_samples, n_features = summary.n_samples, summary.n_features
         if n_features <= MAX_PLAIN_FEATURES or min(n_samples, n_features) < 3:
             return 0.0
@@ -63,14 +77,9 @@ class Text(Kind):
         is_sparse = 0 < summary.n_nonzero < MAX_DENSITY * n_values
         return float(is_sparse and summary.high <= MAX_VALUE)
 
-    def fit_features(
-        self,
-        samples: Samples,
-        summary: DataSummary,
-        image_shape: tuple[int, ...] | None,
-        rng: np.random.Generator,
-    ) -> FeatureMap:
+    def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
+        samples = data.samples
         roots = _text_roots(samples.X, samples.standardizer.columns, rng)
         mean_square = np.asarray(roots.power(2).mean(axis=0)).ravel()
         variance = mean_square - np.asarray(roots.mean(axis=0)).ravel() ** 2
@@ -99,3 +108,32 @@ def _text_roots(
     chunks = (X[index[rows]] for rows in row_slices(len(index), n_columns))
     subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
     return normalize(subset[:, columns].maximum(0).sqrt())
+
+
+def count_topics(n_samples: int, n_features: int) -> int | None:
+    """Return the number of components of text; None if terms are the features."""
+    if n_features <= MAX_TERMS and n_samples * n_features <= MAX_TERM_VALUES:
+        return None
+    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_TERM_VALUES // n_samples))
+    return min(n_topics, n_samples - 1, n_features - 1)
+
+
+def fit_topics(
+    rows: sparse.csr_array, n_topics: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the first right singular vectors of rows, (n_features, n_topics).
+
+    Those of few rows of many terms are exact. They are computed from the products of
+    the rows, since iterations on vectors of all terms would take much longer. Vectors
+    of singular values of almost zero are zero: the rows don't determine them.
+    """
+    n_samples, n_features = rows.shape
+    if n_samples > min(MAX_PRODUCT_ROWS, n_features):
+        svd = TruncatedSVD(n_topics, random_state=int(rng.integers(2**31)))
+        return svd.fit(rows).components_.T
+    products = (rows @ rows.T).toarray()
+    bounds = [n_samples - n_topics, n_samples - 1]
+    square, vectors = eigh(products, subset_by_index=bounds)
+    is_determined = square > MIN_RELATIVE_SQUARE * square[-1]
+    length = np.sqrt(np.where(is_determined, square, 1.0))
+    return rows.T @ (vectors * (is_determined / length))[:, ::-1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import differential_entropy
 
-from .discrete import discrete_steps, neighbor_errors
-
-__all__ = ["column_resolutions", "entropy_deviations", "standardization_gain"]
+__all__ = ["column_resolutions", "density_gain", "entropy_deviations"]
 
 MIN_RESOLUTION = 1e-5
 """Minimum resolution of a column relative to the range of its values. Values of fewer
@@ -25,17 +24,18 @@ MIN_STEP = 100
 """Minimum resolution relative to the rounding errors, so that values aren't multiples
 by chance."""
 
-N_FOLDS = 8
-"""Number of groups of columns that are predicted to compare units."""
+NUMBERS_OF_NEIGHBORS = 3, 6, 12
+"""Numbers of neighbors whose distance is the bandwidth of a kernel; the best counts."""
 
-MIN_ROWS = 4
-"""Minimum number of rows that units are compared on."""
+MAX_SHARE = 0.5
+"""Maximum share of a value for which a column has a density. A column of zeros with few
+other values says nothing about units but by its range."""
 
 MIN_ENTROPY_ROWS = 20
 """Minimum number of rows that entropies are estimated from."""
 
-TINY = 1e-12
-"""Lower bound of a relative variance."""
+MIN_RELATIVE_BANDWIDTH = 1e-5
+"""Minimum bandwidth of a kernel relative to the median: copies have none."""
 
 MIN_VALUES = 10
 """Minimum number of values that aren't the most frequent one of a column, from which
@@ -61,21 +61,19 @@ def column_resolutions(x: Array) -> NDArray[np.float64] | None:
 
     Returns
     -------
-    resolution : ndarray of shape (n_features,) or None
-        None if a column has none. Columns of fewer than ten values that aren't the most
-        frequent one have the median of the others.
+    resolution : ndarray of shape (n_features,)
+        NaN for columns without. Columns of fewer than ten values that aren't the most
+        frequent one have the median of the others, if all of these have one.
     """
-    resolution = np.full(x.shape[1], np.nan)
     # Few values have many common divisors.
     n_others = np.count_nonzero(x != np.nanmedian(x, axis=0, keepdims=True), axis=0)
-    (varying,) = np.nonzero(n_others >= min(MIN_VALUES, max(1, len(x) // 4)))
-    for column in varying:
+    is_judged = n_others >= min(MIN_VALUES, max(1, len(x) // 4))
+    resolution = np.full(x.shape[1], np.nan)
+    for column in np.flatnonzero(is_judged):
         resolution[column] = _resolution(x[:, column])
-        if np.isnan(resolution[column]):
-            return None
-    if not len(varying):
-        return None
-    return np.where(np.isnan(resolution), np.nanmedian(resolution), resolution)
+    if is_judged.any() and not np.isnan(resolution[is_judged]).any():
+        resolution[~is_judged] = np.median(resolution[is_judged])
+    return resolution
 
 
 def _resolution(x: Array) -> float:
@@ -144,39 +142,72 @@ def entropy_deviations(x: Array) -> NDArray[np.float64]:
     return np.exp(np.nan_to_num(entropy, nan=-np.inf)) / np.sqrt(2 * np.pi * np.e)
 
 
-def standardization_gain(x: NDArray[np.float64], rng: np.random.Generator) -> float:
-    """Return how much better neighbors predict columns if all have the same spread.
+def density_gain(
+    x: NDArray[np.float64],
+    resolution: NDArray[np.float64],
+    unit: NDArray[np.float64],
+    other: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> float:
+    """Return how much better a kernel density fits the data in other units.
 
-    Columns are predicted by the mean of the neighbors in all other columns, or in those
-    of the other folds if there are many. Discrete columns don't count if there are two
-    others. The code of a column is half the logarithm of
-    the variance of the residuals relative to that of the column, at most 0.
+    The kernel of a row is normal, with the same width in all columns, so its density is
+    largest in the units in which the data have the same structure in all columns. The
+    density of a row is estimated from the other rows, and compared in the units of `x`.
 
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_features)
         The data.
+    resolution : ndarray of shape (n_features,)
+        Resolution of each column; NaN for those without. Uniform noise of this width is
+        added, so that values have a density (Theis et al. 2016).
+    unit, other : ndarray of shape (n_features,)
+        Factors of the columns.
     rng : numpy.random.Generator
-        Draws the folds.
+        Draws the noise.
 
     Returns
     -------
     gain : float
-        Mean difference of the codes, in nats per column: positive if neighbors in units
-        of the standard deviations predict better.
+        Mean difference of the log-densities with `other` and with `unit`, in nats per
+        column.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((500, 2)) * [1.0, 100.0]
+    >>> unit, resolution = np.ones(2), np.full(2, np.nan)
+    >>> density_gain(x, resolution, unit, 1 / x.std(axis=0), rng) > 0.1
+    True
     """
-    x = x - x.mean(axis=0)
-    std = x.std(axis=0)
-    x, std = x[:, std > 0], std[std > 0]
-    if len(std) < 2 or len(x) < MIN_ROWS:
+    x = np.unique(x, axis=0)
+    varies = np.ptp(x, axis=0) > 0
+    if varies.sum() < 2 or len(x) <= min(NUMBERS_OF_NEIGHBORS):
         return 0.0
-    standardized = x / std
-    is_real = discrete_steps(standardized) == 0
-    if is_real.sum() >= 2:
-        x, standardized = x[:, is_real], standardized[:, is_real]
-    folds = np.array_split(rng.permutation(x.shape[1]), N_FOLDS)
-    plain, other = (
-        neighbor_errors(features, standardized, folds).sum(axis=0).clip(TINY, 1.0)
-        for features in (x, standardized)
-    )
-    return 0.5 * float(np.mean(np.log(plain / other)))
+    x, unit, other = x[:, varies], unit[varies], other[varies]
+    width = np.nan_to_num(resolution[varies])
+    counts = [np.unique(column, return_counts=True)[1].max() for column in x.T]
+    width = np.where(np.array(counts) > MAX_SHARE * len(x), np.ptp(x, axis=0), width)
+    x = x + width * rng.uniform(-0.5, 0.5, x.shape)
+    return _log_density(x, other) - _log_density(x, unit)
+
+
+def _log_density(x: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
+    """Return the mean log-density of rows by the others, in nats per column."""
+    n_samples, n_features = x.shape
+    scaled = torch.from_numpy((x - x.mean(axis=0)) * unit)
+    square = torch.cdist(scaled, scaled).square()
+    square.fill_diagonal_(torch.inf)
+    n_neighbors = [k for k in NUMBERS_OF_NEIGHBORS if k < n_samples]
+    nearest = square.topk(max(n_neighbors), largest=False).values
+    densities = []
+    for k in n_neighbors:
+        variance = nearest[:, :k].mean(1) / n_features
+        min_variance = MIN_RELATIVE_BANDWIDTH**2 * variance.median()
+        variance = variance.clamp(min=float(min_variance))
+        log_scale = 0.5 * n_features * torch.log(2 * torch.pi * variance)
+        density = torch.logsumexp(-square / (2 * variance) - log_scale, 1)
+        densities.append(float(density.mean()))
+    density = max(densities) - np.log(n_samples - 1)
+    return float(density / n_features + np.log(unit).mean())

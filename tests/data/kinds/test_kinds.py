@@ -11,7 +11,7 @@ from sktreevae.data import (
     Standardizer,
     resolve_likelihood,
 )
-from sktreevae.data.kinds import choose_kind
+from sktreevae.data.kinds import Observations, choose_kind
 from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, N_PIXEL_COMPONENTS
 from sktreevae.exceptions import AmbiguousKindWarning
 
@@ -25,8 +25,8 @@ def map_of(X, image_shape=None, seed=0, counts=False):
     standardizer = Standardizer.fit(summary, likelihood, is_image)
     samples = Samples(X, standardizer, likelihood=likelihood)
     rng = np.random.default_rng(seed)
-    kind = choose_kind("auto", samples, summary, image_shape, rng)
-    feature_map = kind.fit_features(samples, summary, image_shape, rng)
+    data = Observations(samples, summary, image_shape)
+    feature_map = choose_kind("auto", data, rng).fit_features(data, rng)
     return feature_map, samples.map(feature_map).numpy()
 
 

@@ -7,8 +7,8 @@ from sklearn.decomposition import PCA
 
 from sktreevae.data.kinds.units import (
     column_resolutions,
+    density_gain,
     entropy_deviations,
-    standardization_gain,
 )
 
 from .test_kinds import map_of
@@ -32,8 +32,8 @@ def test_a_few_values_of_more_digits_do_not_change_the_resolution(rng):
 
 def test_continuous_and_constant_columns_have_no_resolution(rng):
     X = np.column_stack([rng.standard_normal(300), np.ones(300)])
-    assert column_resolutions(X) is None
-    assert column_resolutions(X[:, 1:]) is None
+    assert np.isnan(column_resolutions(X)).all()
+    assert np.isnan(column_resolutions(X[:, 1:])).all()
 
 
 def test_constant_columns_have_the_resolution_of_the_others(rng):
@@ -54,16 +54,46 @@ def test_measurements_have_a_resolution(dtype):
     np.testing.assert_allclose(column_resolutions(X), 0.1, rtol=1e-5)
 
 
+def gain(X, rng):
+    """Gain of the deviations as units."""
+    X = X[:, X.std(axis=0) > 0]
+    unit = np.ones(X.shape[1])
+    return density_gain(X, column_resolutions(X), unit, 1 / X.std(axis=0), rng)
+
+
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
 def test_columns_of_different_units_gain_by_standardization(load, rng):
-    assert standardization_gain(load().data, rng) > 0.2
+    assert gain(load().data, rng) > 1.0
 
 
 def test_columns_of_one_unit_do_not_gain_by_standardization(rng):
-    assert standardization_gain(load_digits().data[:1000], rng) < 0.02
-    assert standardization_gain(load_iris().data, rng) < 0
+    assert gain(load_digits().data[:1000], rng) < 0
+    assert gain(load_iris().data, rng) < 0
     components = PCA(30).fit_transform(load_digits().data[:1000])
-    assert standardization_gain(components, rng) < -0.025
+    assert gain(components, rng) < 0
+
+
+@given(st.floats(1e-3, 1e3), st.integers(0, 99))
+def test_the_gain_is_of_densities_in_the_same_units(factor, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((100, 3)) * [1.0, 10.0, 0.1]
+    none, unit, other = np.full(3, np.nan), np.ones(3), 1 / X.std(axis=0)
+    expected = density_gain(X, none, unit, other, rng)
+    assert density_gain(X, none, factor * unit, other, rng) == pytest.approx(expected)
+    assert density_gain(X, none, other, unit, rng) == pytest.approx(-expected)
+    assert density_gain(factor * X, none, unit, other, rng) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("X", [np.zeros((9, 3)), np.eye(3), np.ones((50, 1))])
+def test_few_values_have_no_gain(X, rng):
+    unit = np.ones(X.shape[1])
+    assert density_gain(X, np.nan * unit, unit, 2 * unit, rng) == 0.0
+
+
+def test_a_rare_amount_beside_others_is_standardized(rng):
+    gains = np.where(rng.random(1000) < 0.1, rng.lognormal(8, 1, 1000), 0)
+    X = np.column_stack([rng.normal(40, 10, 1000), gains])
+    assert gain(X, rng) > 0.3
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -92,7 +122,8 @@ def test_deviations_scale_with_the_unit_and_ignore_the_place(factor, seed):
     assert entropy_deviations(np.round(x)) == 0.0
 
 
-def test_the_spread_of_continuous_columns_does_not_matter(rng):
+@pytest.mark.parametrize("ratio", [100.0, 1e4])
+def test_the_spread_of_continuous_columns_does_not_matter(ratio, rng):
     X = rng.standard_normal((300, 2))
-    expected = map_of(X)[1]
-    np.testing.assert_allclose(map_of(X * [1.0, 1e4])[1], expected, atol=1e-4)
+    expected = map_of(X * [1.0, ratio])[1]
+    np.testing.assert_allclose(map_of(X * [ratio, 1.0])[1], expected, atol=1e-4)

@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
-from sktreevae.data.kinds.topics import count_topics, fit_topics
+from sktreevae.data.kinds.text import count_topics, fit_topics
 
 
 @pytest.mark.parametrize(
