@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import Bunch
 
-from ._sources import Source
+from ._checks import import_extra
 
 __all__ = ["Form", "image_bunch", "pixel_names"]
 
@@ -38,22 +39,19 @@ class Form:
 
     def __post_init__(self) -> None:
         if self.as_frame:
-            _import_pandas()
+            import_extra("pandas", "as_frame=True needs pandas", "io")
 
-    def apply(self, bunch: Bunch) -> Bunch | tuple[Any, Any]:
-        """Return a bunch with ``frame``, or its data and target."""
-        bunch.frame = None
+    def apply(self, dataset: str, bunch: Bunch) -> Bunch | tuple[Any, Any]:
+        """Return a bunch with ``frame`` and ``DESCR``, or its data and target."""
+        description = files(__package__).joinpath("descr", f"{dataset}.rst")
+        bunch.update(frame=None, DESCR=description.read_text("utf-8"))
         if self.as_frame:
-            bunch.frame, bunch.data, bunch.target = _to_frame(
-                bunch.data, bunch.target, bunch.feature_names, bunch.target_names
-            )
-        if self.as_tuple:
-            return bunch.data, bunch.target
-        return bunch
+            _convert_to_frames(bunch)
+        return (bunch.data, bunch.target) if self.as_tuple else bunch
 
 
 def image_bunch(
-    source: Source,
+    dataset: str,
     images: NDArray[np.uint8] | NDArray[np.float32],
     target: NDArray[np.int64],
     target_names: Sequence[str],
@@ -64,8 +62,8 @@ def image_bunch(
 
     Parameters
     ----------
-    source : Source
-        Entry in the table of sources.
+    dataset : str
+        Name of the dataset.
     images : ndarray of shape (n_samples, height, width) or (..., 3)
         Levels of dtype uint8, or of float32 in [0, 1].
     target : ndarray of int of shape (n_samples,) or (n_samples, n_outputs)
@@ -86,10 +84,9 @@ def image_bunch(
         target=target,
         feature_names=pixel_names(images.shape[1:]),
         target_names=np.array(target_names),
-        DESCR=source.description,
         **others,
     )
-    return form.apply(bunch)
+    return form.apply(dataset, bunch)
 
 
 def pixel_names(shape: Sequence[int]) -> list[str]:
@@ -111,27 +108,17 @@ def pixel_names(shape: Sequence[int]) -> list[str]:
     ]
 
 
-def _to_frame(
-    data: Any, target: NDArray, feature_names: Sequence[str], target_names: Any
-) -> tuple[Any, Any, Any]:
-    """Return all columns, those of the data, and the target."""
-    pd = _import_pandas()
-    if sparse.issparse(data):
-        data = pd.DataFrame.sparse.from_spmatrix(data, columns=feature_names)
-    else:
-        data = pd.DataFrame(data, columns=feature_names, copy=False)
-    if np.ndim(target) == 2:
-        target = pd.DataFrame(target, columns=target_names)
-    else:
-        target = pd.Series(target, name="target")
-    return pd.concat([data, target], axis=1), data, target
+def _convert_to_frames(bunch: Bunch) -> None:
+    """Convert data and target to pandas, and join them in ``frame``."""
+    import pandas as pd
 
-
-def _import_pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "as_frame=True needs pandas. Install it with: pip install 'sktreevae[io]'"
-        ) from error
-    return pandas
+    if sparse.issparse(bunch.data):
+        to_frame = pd.DataFrame.sparse.from_spmatrix
+    else:
+        to_frame = pd.DataFrame
+    bunch.data = to_frame(bunch.data, columns=bunch.feature_names)
+    if bunch.target.ndim == 2:
+        bunch.target = pd.DataFrame(bunch.target, columns=bunch.target_names)
+    else:
+        bunch.target = pd.Series(bunch.target, name="target")
+    bunch.frame = pd.concat([bunch.data, bunch.target], axis=1)

@@ -13,9 +13,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch
 
 from ..exceptions import InvalidParameterError
+from ..utils.validation import Options
 from ._bunch import Form
-from ._fetcher import check_subset
-from ._sources import SOURCES
+from ._checks import check_argument
 
 __all__ = ["fetch_20newsgroups_tfidf"]
 
@@ -106,7 +106,7 @@ def fetch_20newsgroups_tfidf(
     (11314, 2000)
     """
     form = Form(return_X_y, as_frame)
-    check_subset(subset, ("train", "test", "all"))
+    check_argument("subset", subset, Options(("train", "test", "all")))
     if not set(remove) <= set(REMOVABLE):
         raise InvalidParameterError(
             f"remove must be a tuple of names in {REMOVABLE}, got {remove!r}."
@@ -138,11 +138,11 @@ def fetch_20newsgroups_tfidf(
     chosen = parts.values() if subset == "all" else [parts[subset]]
     data, target = zip(*chosen, strict=True)
     return form.apply(
+        "20newsgroups",
         Bunch(
             data=sparse.vstack(data, format="csr"),
             target=np.concatenate(target),
             feature_names=vectorizer.get_feature_names_out().tolist(),
             target_names=np.array(train.target_names),
-            DESCR=SOURCES["20newsgroups"].description,
-        )
+        ),
     )

@@ -2,24 +2,24 @@
 
 import functools
 import hashlib
+import socket
 import threading
-import urllib.request
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sktreevae.datasets._sources import SOURCES, File, Source
+from sktreevae.datasets import _files
 
 
 @pytest.fixture(autouse=True)
 def _no_downloads(monkeypatch):
-    original = urllib.request.urlopen
+    original = socket.getaddrinfo
 
-    def open_local(url, *args, **kwargs):
-        assert url.startswith("http://127.0.0.1:"), url
-        return original(url, *args, **kwargs)
+    def only_local(host, *args, **kwargs):
+        assert host == "127.0.0.1", host
+        return original(host, *args, **kwargs)
 
-    monkeypatch.setattr(urllib.request, "urlopen", open_local)
+    monkeypatch.setattr(socket, "getaddrinfo", only_local)
 
 
 class Server:
@@ -60,18 +60,15 @@ class Server:
         )
         self._thread.start()
 
-    def publish(self, monkeypatch, name):
-        """Put the files of the folder into the table of sources."""
-        files = tuple(
-            File(
-                path.name,
-                self.url + path.name,
-                path.stat().st_size,
+    def registry(self, dataset):
+        """Return the checksums and addresses of the files of the folder."""
+        return {
+            f"{dataset}/{path.name}": (
                 hashlib.sha256(path.read_bytes()).hexdigest(),
+                self.url + path.name,
             )
-            for path in sorted(self.path.iterdir())
-        )
-        monkeypatch.setitem(SOURCES, name, Source(name, files, "Small."))
+            for path in self.path.iterdir()
+        }
 
     def close(self):
         self._server.shutdown()
@@ -84,10 +81,12 @@ def serve(monkeypatch):
     """Return a function that serves the files of a dataset."""
     servers = []
 
-    def start(path, name):
-        servers.append(Server(path))
-        servers[-1].publish(monkeypatch, name)
-        return servers[-1]
+    def start(path, dataset):
+        server = Server(path)
+        servers.append(server)
+        registry = server.registry(dataset)
+        monkeypatch.setattr(_files, "read_registry", lambda: registry)
+        return server
 
     yield start
     for server in servers:

@@ -127,8 +127,8 @@ def test_idx_files_are_read(tmp_path_factory, array):
         (idx(np.zeros((2, 3, 4), int))[:10], "not an idx file of bytes"),
         (b"\0\0\x0d" + idx(np.zeros((2, 3, 4), int))[3:], "not an idx file of bytes"),
         (idx(np.zeros((2, 3, 5), int)), r"samples have shape \(3, 5\) instead of"),
-        (idx(np.zeros((2, 3, 4), int))[:-1], "it has 23 bytes of data instead of 24"),
-        (idx(np.zeros((2, 3, 4), int)) + b"0", "it has 25 bytes of data instead of 24"),
+        (idx(np.zeros((2, 3, 4), int))[:-1], "cannot reshape array of size 23"),
+        (idx(np.zeros((2, 3, 4), int)) + b"0", "cannot reshape array of size 25"),
     ],
 )
 def test_other_idx_files_are_refused(tmp_path, content, message):
@@ -150,4 +150,4 @@ def test_other_idx_files_are_refused(tmp_path, content, message):
 def test_other_archives_of_arrays_are_refused(tmp_path, rng, changes, message):
     write_npz(tmp_path / "x.npz", rng, **changes)
     with pytest.raises(ValueError, match=f"x.npz is damaged .*{message}"):
-        read_npz(tmp_path / "x.npz", ["train", "test"], (28, 28))
+        read_npz(tmp_path / "x.npz", "test", (28, 28), 10)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from sktreevae.datasets import fetch_mnist
-from sktreevae.datasets._fetcher import Fetcher, Progress
-from sktreevae.datasets._sources import SOURCES
+from sktreevae.datasets._files import read_registry
+from sktreevae.datasets._progress import Progress
 from sktreevae.exceptions import InvalidParameterError
 
 from .cases import folder, write_mnist
@@ -30,15 +30,10 @@ def stored(tmp_path):
     return {path.name for path in (tmp_path / "home/sktreevae/mnist").iterdir()}
 
 
-def test_every_source_has_names_addresses_and_checksums():
-    for name, source in SOURCES.items():
-        assert source.name == name
-        assert source.description.count("\n") > 5
-        for file in source.files:
-            assert file.url.startswith(("https://", "http://fashion-mnist.s3"))
-            assert len(bytes.fromhex(file.sha256)) == 32
-            assert file.size > 0
-            assert source.file(file.name) is file
+def test_every_file_has_a_checksum_and_an_address():
+    for sha256, url in read_registry().values():
+        assert len(bytes.fromhex(sha256)) == 32
+        assert url.startswith(("https://", "http://fashion-mnist.s3"))
 
 
 def test_missing_files_are_downloaded_once(published, tmp_path):
@@ -66,6 +61,14 @@ def test_nothing_is_downloaded_against_the_users_will(published, tmp_path):
     assert not (tmp_path / "home/sktreevae").exists()
 
 
+def test_only_downloads_need_pooch(published, tmp_path, rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ImportError, match=r"pip install 'sktreevae\[datasets\]'"):
+        fetch(tmp_path)
+    write_mnist(tmp_path / "home", rng)
+    fetch(tmp_path)
+
+
 @pytest.mark.parametrize("failure", ["n_errors", "n_cut"])
 def test_failed_downloads_are_tried_again(published, tmp_path, failure):
     server, _ = published
@@ -79,12 +82,12 @@ def test_failed_downloads_are_tried_again(published, tmp_path, failure):
 
 @pytest.mark.parametrize(
     ("failure", "reason"),
-    [("n_errors", "503"), ("n_cut", r"it ended after \d+ of \d+ bytes")],
+    [("n_errors", "503"), ("n_cut", "IncompleteRead")],
 )
 def test_the_last_failure_is_reported(published, tmp_path, failure, reason):
     server, _ = published
     setattr(server, failure, 10)
-    with pytest.raises(OSError, match=f"{reason}.*put the file there by hand") as error:
+    with pytest.raises(OSError, match=f"{reason}.*put it there by hand") as error:
         fetch(tmp_path, n_retries=0)
     assert server.url + IMAGES in str(error.value)
     assert str(tmp_path / "home/sktreevae/mnist" / IMAGES) in str(error.value)
@@ -98,9 +101,8 @@ def test_downloads_with_another_checksum_are_not_kept(published, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(OSError, match="has the SHA-256 checksum"):
-        fetch(tmp_path)
-    assert server.n_requests == 1
+    with pytest.raises(OSError, match="SHA256 hash .* does not match the known hash"):
+        fetch(tmp_path, n_retries=0)
     assert stored(tmp_path) == set()
 
 
@@ -117,16 +119,16 @@ def test_an_interrupted_download_leaves_no_file(published, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_retries": -1}, "n_retries must be an int of at least 0, got -1"),
-        ({"n_retries": 1.5}, "n_retries must be an int of at least 0, got 1.5"),
-        ({"delay": -0.5}, "delay must be a number of at least 0, got -0.5"),
-        ({"delay": float("nan")}, "delay must be a number of at least 0, got nan"),
-        ({"delay": "1"}, "delay must be a number of at least 0, got '1'"),
+        ({"n_retries": -1}, r"n_retries must be an int in the range \[0, inf\)"),
+        ({"n_retries": 1.5}, "n_retries must be an int .* got 1.5"),
+        ({"delay": -0.5}, "delay must be a float .* got -0.5"),
+        ({"delay": float("nan")}, "delay must be a float .* got nan"),
+        ({"delay": "1"}, "delay must be a float .* got '1'"),
     ],
 )
 def test_bad_parameters_are_refused(settings, message):
     with pytest.raises(InvalidParameterError, match=message):
-        Fetcher("mnist", **settings)
+        fetch_mnist(**settings)
 
 
 class Terminal(io.StringIO):
@@ -138,6 +140,6 @@ def test_progress_is_one_line_in_a_terminal(published, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     fetch(tmp_path)
     lines = sys.stderr.getvalue().splitlines()
-    last = [line for line in lines if "100% of 0.0 MB" in line]
+    last = [line for line in lines if "100% of 0 MB" in line]
     assert [line.split()[0] for line in last] == [IMAGES, LABELS]
     assert sys.stderr.getvalue().count("\n") == 2
