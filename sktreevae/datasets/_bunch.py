@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,6 +24,8 @@ class Form:
 
     Parameters
     ----------
+    dataset : str
+        Name of the dataset.
     as_tuple : bool
         Whether the result is only data and target.
     as_frame : bool
@@ -34,6 +37,7 @@ class Form:
         If `as_frame` is set and pandas is not installed.
     """
 
+    dataset: str
     as_tuple: bool
     as_frame: bool
 
@@ -41,9 +45,9 @@ class Form:
         if self.as_frame:
             import_extra("pandas", "as_frame=True needs pandas", "io")
 
-    def apply(self, dataset: str, bunch: Bunch) -> Bunch | tuple[Any, Any]:
+    def apply(self, bunch: Bunch) -> Bunch | tuple[Any, Any]:
         """Return a bunch with ``frame`` and ``DESCR``, or its data and target."""
-        description = files(__package__).joinpath("descr", f"{dataset}.rst")
+        description = files(__package__).joinpath("descr", f"{self.dataset}.rst")
         bunch.update(frame=None, DESCR=description.read_text("utf-8"))
         if self.as_frame:
             _convert_to_frames(bunch)
@@ -51,27 +55,20 @@ class Form:
 
 
 def image_bunch(
-    dataset: str,
-    images: NDArray[np.uint8] | NDArray[np.float32],
-    target: NDArray[np.int64],
-    target_names: Sequence[str],
-    form: Form,
-    **others: NDArray,
+    form: Form, images: NDArray, target: NDArray, target_names: Any, **others: NDArray
 ) -> Bunch | tuple[Any, Any]:
     """Return the result of a fetcher of images.
 
     Parameters
     ----------
-    dataset : str
-        Name of the dataset.
+    form : Form
+        Form of the result.
     images : ndarray of shape (n_samples, height, width) or (..., 3)
         Levels of dtype uint8, or of float32 in [0, 1].
     target : ndarray of int of shape (n_samples,) or (n_samples, n_outputs)
         Labels.
     target_names : sequence of str
         Names of the classes or outputs.
-    form : Form
-        Form of the result.
     **others : ndarray
         Further attributes.
     """
@@ -86,7 +83,7 @@ def image_bunch(
         target_names=np.array(target_names),
         **others,
     )
-    return form.apply(dataset, bunch)
+    return form.apply(bunch)
 
 
 def pixel_names(shape: Sequence[int]) -> list[str]:
@@ -99,13 +96,10 @@ def pixel_names(shape: Sequence[int]) -> list[str]:
     >>> pixel_names((1, 1, 3))
     ['pixel_0_0_red', 'pixel_0_0_green', 'pixel_0_0_blue']
     """
-    colors = ("_red", "_green", "_blue") if len(shape) == 3 else ("",)
-    return [
-        f"pixel_{row}_{column}{color}"
-        for row in range(shape[0])
-        for column in range(shape[1])
-        for color in colors
-    ]
+    height, width, *channels = shape
+    colors = ("_red", "_green", "_blue") if channels else ("",)
+    places = itertools.product(range(height), range(width), colors)
+    return [f"pixel_{row}_{column}{color}" for row, column, color in places]
 
 
 def _convert_to_frames(bunch: Bunch) -> None:

@@ -108,7 +108,7 @@ def fetch_celeba(
     >>> faces.images.shape, faces.target.shape  # doctest: +SKIP
     ((19962, 32, 32, 3), (19962, 40))
     """
-    form = Form(return_X_y, as_frame)
+    form = Form("celeba", return_X_y, as_frame)
     parts = choose_parts(subset, PARTS)
     check_images(image_size)
     files = Files("celeba", data_home, download_if_missing, n_retries, delay, verbose)
@@ -129,4 +129,4 @@ def fetch_celeba(
         verbose=verbose,
     )
     target = (attributes[is_chosen] > 0).astype(np.int64)
-    return image_bunch("celeba", images, target, attribute_names, form)
+    return image_bunch(form, images, target, attribute_names)

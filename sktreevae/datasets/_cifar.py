@@ -98,7 +98,7 @@ def fetch_cifar10(
     >>> X.shape  # doctest: +SKIP
     (10000, 3072)
     """
-    form = Form(return_X_y, as_frame)
+    form = Form("cifar10", return_X_y, as_frame)
     parts = choose_parts(subset, ("train", "test"))
     files = Files("cifar10", data_home, download_if_missing, n_retries, delay, verbose)
     path = files.path("cifar-10-binary.tar.gz")
@@ -106,7 +106,7 @@ def fetch_cifar10(
     images, (target,), (target_names,) = read_cifar(
         path, "cifar-10-batches-bin", names, ["batches.meta.txt"]
     )
-    return image_bunch("cifar10", images, target, target_names, form)
+    return image_bunch(form, images, target, target_names)
 
 
 def fetch_cifar100(
@@ -191,7 +191,7 @@ def fetch_cifar100(
     >>> len(objects.target_names), len(objects.target_coarse_names)  # doctest: +SKIP
     (100, 20)
     """
-    form = Form(return_X_y, as_frame)
+    form = Form("cifar100", return_X_y, as_frame)
     parts = choose_parts(subset, ("train", "test"))
     files = Files("cifar100", data_home, download_if_missing, n_retries, delay, verbose)
     path = files.path("cifar-100-binary.tar.gz")
@@ -202,11 +202,10 @@ def fetch_cifar100(
         path, "cifar-100-binary", names, label_names
     )
     return image_bunch(
-        "cifar100",
+        form,
         images,
         fine,
         fine_names,
-        form,
         target_coarse=coarse,
         target_coarse_names=coarse_names,
     )

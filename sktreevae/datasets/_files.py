@@ -103,12 +103,10 @@ class Files:
 
     def _download(self, url: str, sha256: str, path: Path) -> None:
         """Download a file. Try again if the network fails or the checksum is wrong."""
-        from requests import RequestException
-
         for n_left in reversed(range(self.n_retries + 1)):
             try:
                 return _retrieve(url, sha256, path, self.verbose)
-            except (RequestException, ValueError) as error:
+            except (OSError, ValueError) as error:
                 if n_left == 0:
                     raise OSError(
                         f"Could not download {url}: {error}. If you have the file, "

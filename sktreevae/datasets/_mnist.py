@@ -106,7 +106,7 @@ def fetch_mnist(
     (60000, 784)
     """
     files = Files("mnist", data_home, download_if_missing, n_retries, delay, verbose)
-    return _fetch(files, subset, DIGITS, Form(return_X_y, as_frame))
+    return _fetch(files, subset, DIGITS, Form("mnist", return_X_y, as_frame))
 
 
 def fetch_fashion_mnist(
@@ -188,7 +188,7 @@ def fetch_fashion_mnist(
     files = Files(
         "fashion_mnist", data_home, download_if_missing, n_retries, delay, verbose
     )
-    return _fetch(files, subset, CLOTHES, Form(return_X_y, as_frame))
+    return _fetch(files, subset, CLOTHES, Form("fashion_mnist", return_X_y, as_frame))
 
 
 def _fetch(
@@ -203,7 +203,7 @@ def _fetch(
     else:
         read = [_read_idx(files, part, n_classes) for part in parts]
     images, target = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
-    return image_bunch(files.dataset, images, target, target_names, form)
+    return image_bunch(form, images, target, target_names)
 
 
 def _read_idx(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch
 
 from ..exceptions import InvalidParameterError
-from ..utils.validation import Options
 from ._bunch import Form
-from ._checks import check_argument
+from ._checks import choose_parts
 
 __all__ = ["fetch_20newsgroups_tfidf"]
 
@@ -105,25 +105,22 @@ def fetch_20newsgroups_tfidf(
     >>> news.data.shape  # doctest: +SKIP
     (11314, 2000)
     """
-    form = Form(return_X_y, as_frame)
-    check_argument("subset", subset, Options(("train", "test", "all")))
+    form = Form("20newsgroups", return_X_y, as_frame)
+    parts = choose_parts(subset, ("train", "test"))
     if not set(remove) <= set(REMOVABLE):
         raise InvalidParameterError(
             f"remove must be a tuple of names in {REMOVABLE}, got {remove!r}."
         )
-
-    def fetch(part: str) -> Bunch:
-        return fetch_20newsgroups(
-            data_home=data_home,
-            subset=part,
-            remove=remove,
-            download_if_missing=download_if_missing,
-            n_retries=n_retries,
-            delay=delay,
-        )
-
+    fetch = partial(
+        fetch_20newsgroups,
+        data_home=data_home,
+        remove=remove,
+        download_if_missing=download_if_missing,
+        n_retries=n_retries,
+        delay=delay,
+    )
     try:
-        train = fetch("train")
+        train = fetch(subset="train")
     except OSError as error:
         path = Path(get_data_home(data_home)) / "20news_home" / ARCHIVE
         raise OSError(
@@ -131,18 +128,13 @@ def fetch_20newsgroups_tfidf(
             f"the file {URL} there by hand, and set download_if_missing=True: {path}"
         ) from error
     vectorizer = TfidfVectorizer(max_features=max_features, dtype=np.float32)
-    parts = {"train": (vectorizer.fit_transform(train.data), train.target)}
-    if subset != "train":
-        test = fetch("test")
-        parts["test"] = (vectorizer.transform(test.data), test.target)
-    chosen = parts.values() if subset == "all" else [parts[subset]]
-    data, target = zip(*chosen, strict=True)
-    return form.apply(
-        "20newsgroups",
-        Bunch(
-            data=sparse.vstack(data, format="csr"),
-            target=np.concatenate(target),
-            feature_names=vectorizer.get_feature_names_out().tolist(),
-            target_names=np.array(train.target_names),
-        ),
+    vectorizer.fit(train.data)
+    posts = [train if part == "train" else fetch(subset=part) for part in parts]
+    data = [vectorizer.transform(part.data) for part in posts]
+    bunch = Bunch(
+        data=sparse.vstack(data, format="csr"),
+        target=np.concatenate([part.target for part in posts]),
+        feature_names=vectorizer.get_feature_names_out().tolist(),
+        target_names=np.array(train.target_names),
     )
+    return form.apply(bunch)

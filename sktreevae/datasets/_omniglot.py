@@ -111,7 +111,7 @@ def fetch_omniglot(
     >>> letters.images.shape  # doctest: +SKIP
     (1440, 28, 28)
     """
-    form = Form(return_X_y, as_frame)
+    form = Form("omniglot", return_X_y, as_frame)
     parts = choose_parts(subset, ("background", "evaluation"))
     check_images(image_size)
     files = Files("omniglot", data_home, download_if_missing, n_retries, delay, verbose)
@@ -132,11 +132,10 @@ def fetch_omniglot(
     alphabet = [name.split("/")[0] for name in characters]
     target_names, target = np.unique(alphabet, return_inverse=True)
     return image_bunch(
-        "omniglot",
+        form,
         np.concatenate(images),
         target,
         target_names,
-        form,
         target_character=character,
         target_character_names=character_names,
     )
