@@ -97,24 +97,24 @@ class Files:
                 f"{path} does not exist, and download_if_missing is False. It can be "
                 f"downloaded from {url}"
             )
-        import_extra("pooch", f"Downloading {url} to {path} needs pooch", "datasets")
         self._download(url, sha256, path)
         return path
 
     def _download(self, url: str, sha256: str, path: Path) -> None:
-        """Download a file. Try again if the network fails or the checksum is wrong."""
+        """Download a file, and try again after errors of the network."""
+        import_extra("pooch", f"Downloading {url} to {path} needs pooch", "datasets")
+        from requests import RequestException
+
         for n_left in reversed(range(self.n_retries + 1)):
             try:
                 return _retrieve(url, sha256, path, self.verbose)
-            except (OSError, ValueError) as error:
-                if n_left == 0:
+            except (RequestException, ValueError) as error:
+                message = f"Could not download {url}: {error}."
+                if n_left == 0 or not isinstance(error, RequestException):
                     raise OSError(
-                        f"Could not download {url}: {error}. If you have the file, "
-                        f"put it there by hand: {path}"
+                        f"{message} If you have the file, put it there by hand: {path}"
                     ) from error
-                warnings.warn(
-                    f"Could not download {url}: {error}. Trying again.", stacklevel=4
-                )
+                warnings.warn(f"{message} Trying again.", stacklevel=4)
                 time.sleep(self.delay)
 
 
@@ -122,7 +122,7 @@ def _retrieve(url: str, sha256: str, path: Path, verbose: bool) -> None:
     """Download a file, and store it under its name if its checksum is right."""
     import pooch
 
-    progress = Progress(path.name, "MB", verbose, steps_per_unit=1e6)
+    progress = Progress(path.name, "bytes", verbose)
     downloader = pooch.HTTPDownloader(
         progressbar=progress,
         chunk_size=CHUNK,

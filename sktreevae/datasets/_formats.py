@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -41,6 +42,7 @@ _DAMAGES = (
     OverflowError,
     RuntimeError,
     ValueError,
+    struct.error,
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from ._files import Files
 from ._formats import check_images, read_images, reading
 
 __all__ = ["fetch_omniglot"]
+
+IMAGE_NAME = re.compile(r"images_\w+/[^/]+/[^/]+/[^/]+\.png")
 
 
 def fetch_omniglot(
@@ -144,21 +147,11 @@ def fetch_omniglot(
 def _list_images(path: Path) -> list[str]:
     """Return the names ``images_background/Bengali/character01/0134_01.png``."""
     with reading(path), zipfile.ZipFile(path) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if name.startswith("images_")
-            and name.endswith(".png")
-            and name.count("/") == 3
-        ]
-        if not names:
-            raise ValueError("it has no images of characters")
+        names = sorted(filter(IMAGE_NAME.fullmatch, archive.namelist()))
         counts = set(Counter(name.rpartition("/")[0] for name in names).values())
-        if len(counts) > 1:
-            raise ValueError(
-                f"characters have from {min(counts)} to {max(counts)} images"
-            )
-    return sorted(names)
+        if len(counts) != 1:
+            raise ValueError(f"its characters have {sorted(counts) or 'no'} images")
+        return names
 
 
 def _alphabet(name: str) -> str:

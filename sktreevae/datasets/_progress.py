@@ -17,27 +17,17 @@ class Progress:
     title : str
         Beginning of the line.
     unit : str
-        Unit of the total.
+        What the steps are.
     verbose : bool
         Whether the line is shown.
     total : int, default=0
-        Number of steps. pooch sets it to the number of bytes.
-    steps_per_unit : float, default=1.0
-        Number of steps in a unit.
+        Number of steps. pooch sets it.
     """
 
-    def __init__(
-        self,
-        title: str,
-        unit: str,
-        verbose: bool,
-        total: int = 0,
-        steps_per_unit: float = 1.0,
-    ) -> None:
+    def __init__(self, title: str, unit: str, verbose: bool, total: int = 0) -> None:
         self.total = total
         self._title = title
         self._unit = unit
-        self._steps_per_unit = steps_per_unit
         self._is_shown = verbose and sys.stderr.isatty()
         self._n_done = 0
         self._percent = -1
@@ -48,9 +38,8 @@ class Progress:
         percent = 100 * min(self._n_done, self.total) // max(self.total, 1)
         if percent != self._percent:
             self._percent = percent
-            total = f"{self.total / self._steps_per_unit:.0f} {self._unit}"
-            bar = "#" * (percent // 5)
-            self._write(f"\r{self._title} [{bar:<20}] {percent:3d}% of {total}")
+            bar = f"[{'#' * (percent // 5):<20}] {percent:3d}%"
+            self._write(f"\r{self._title} {bar} of {self.total:,} {self._unit}")
 
     def reset(self) -> None:
         """Start again at the first step."""
