@@ -18,8 +18,8 @@ __all__ = ["fetch_celeba"]
 PARTS = ("train", "valid", "test")
 """In the order of their codes in ``list_eval_partition.txt``."""
 
-CROP = 148
-"""Side of the square in the middle that shows the face, in pixels of the source."""
+BORDER = (15, 35)
+"""Columns and rows around the 148 by 148 pixels that show the face."""
 
 
 def fetch_celeba(
@@ -125,7 +125,7 @@ def fetch_celeba(
         [f"img_align_celeba/{name}" for name in names[is_chosen]],
         image_size,
         mode="RGB",
-        crop=CROP,
+        border=BORDER,
         verbose=verbose,
     )
     target = (attributes[is_chosen] > 0).astype(np.int64)

@@ -223,7 +223,7 @@ def read_images(
     image_size: int,
     *,
     mode: str,
-    crop: int | None = None,
+    border: tuple[int, int] = (0, 0),
     verbose: bool,
 ) -> NDArray[np.float32]:
     """Decode images of a zip archive, and scale them.
@@ -238,8 +238,8 @@ def read_images(
         Height and width of the results.
     mode : {"L", "RGB"}
         Gray or color.
-    crop : int, default=None
-        Side of the square in the middle that is scaled; None for all of the image.
+    border : tuple of int, default=(0, 0)
+        Columns and rows that are cut off on each side, before the image is scaled.
     verbose : bool
         Whether progress is shown in a terminal.
 
@@ -254,7 +254,7 @@ def read_images(
     ValueError
         If an image can't be decoded.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     size = (image_size, image_size)
     channels = (3,) if mode == "RGB" else ()
@@ -266,11 +266,8 @@ def read_images(
                 image = Image.open(io.BytesIO(archive.read(name))).convert(mode)
             except (OSError, SyntaxError, Image.DecompressionBombError) as error:
                 raise ValueError(f"{name} is no image: {error}") from error
-            if crop is not None:
-                left, top = ((side - crop) // 2 for side in image.size)
-                image = image.crop((left, top, left + crop, top + crop))
             # On the way down, Pillow's filters average over the pixels of the source.
-            image = image.resize(size, Image.Resampling.BILINEAR)
+            image = ImageOps.crop(image, border).resize(size, Image.Resampling.BILINEAR)
             np.divide(image, np.float32(255), out=images[row])
             progress.update(1)
     return images

@@ -1,12 +1,18 @@
+"""Downloads from a local server that fails as it is told."""
+
+import functools
+import hashlib
 import io
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pooch
 import pytest
 
-from sktreevae.datasets import fetch_mnist
-from sktreevae.datasets._files import read_registry
+from sktreevae.datasets import _files, fetch_mnist
 from sktreevae.datasets._progress import Progress
 from sktreevae.exceptions import InvalidParameterError
 
@@ -16,11 +22,57 @@ IMAGES = "train-images-idx3-ubyte.gz"
 LABELS = "train-labels-idx1-ubyte.gz"
 
 
+class Server(ThreadingHTTPServer):
+    n_requests = 0
+    n_errors = 0
+    n_cut = 0
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.n_requests += 1
+        if self.server.n_errors:
+            self.server.n_errors -= 1
+            self.send_error(503)
+        elif self.server.n_cut:
+            self.server.n_cut -= 1
+            # All bytes are promised, and half of them are sent.
+            content = Path(self.translate_path(self.path)).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+        else:
+            super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
 @pytest.fixture
-def published(tmp_path, rng, serve):
+def remote(tmp_path):
+    """Return the folder that is served."""
+    return folder(tmp_path / "remote", "mnist")
+
+
+@pytest.fixture
+def published(tmp_path, rng, remote, monkeypatch):
     """Return a server of small files, and their arrays."""
     parts = write_mnist(tmp_path / "remote", rng)
-    return serve(folder(tmp_path / "remote", "mnist"), "mnist"), parts
+    handler = functools.partial(Handler, directory=remote)
+    with Server(("127.0.0.1", 0), handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/"
+        registry = {
+            f"mnist/{path.name}": (
+                hashlib.sha256(path.read_bytes()).hexdigest(),
+                url + path.name,
+            )
+            for path in remote.iterdir()
+        }
+        monkeypatch.setattr(_files, "read_registry", lambda: registry)
+        threading.Thread(target=server.serve_forever, args=[0.01]).start()
+        yield server, parts
+        server.shutdown()
 
 
 def fetch(tmp_path, **settings):
@@ -32,7 +84,7 @@ def stored(tmp_path):
 
 
 def test_every_file_has_a_checksum_and_an_address():
-    for sha256, url in read_registry().values():
+    for sha256, url in _files.read_registry().values():
         assert len(bytes.fromhex(sha256)) == 32
         assert url.startswith(("https://", "http://fashion-mnist.s3"))
 
@@ -90,18 +142,17 @@ def test_the_last_failure_is_reported(published, tmp_path, failure, reason):
     setattr(server, failure, 10)
     with pytest.raises(OSError, match=f"{reason}.*put it there by hand") as error:
         fetch(tmp_path, n_retries=0)
-    assert server.url + IMAGES in str(error.value)
+    assert f"http://127.0.0.1:{server.server_port}/{IMAGES}" in str(error.value)
     assert str(tmp_path / "home/sktreevae/mnist" / IMAGES) in str(error.value)
     assert server.n_requests == 1
     assert stored(tmp_path) == set()
 
 
-def test_downloads_with_another_checksum_are_not_kept(published, tmp_path):
+def test_downloads_with_another_checksum_are_not_kept(published, tmp_path, remote):
     server, _ = published
-    path = server.path / IMAGES
-    content = bytearray(path.read_bytes())
+    content = bytearray((remote / IMAGES).read_bytes())
     content[-1] ^= 1
-    path.write_bytes(content)
+    (remote / IMAGES).write_bytes(content)
     with pytest.raises(OSError, match="SHA256 hash .* does not match the known hash"):
         fetch(tmp_path)
     assert server.n_requests == 1
