@@ -32,7 +32,7 @@ MAY_IMPORT = {
     },
     "display": {"data", "inspection", "tree", "utils"},
     "io": {"_version", "data", "inspection", "model", "training", "tree", "utils"},
-    "datasets": {"exceptions"},
+    "datasets": {"exceptions", "utils"},
     "metrics": {"tree"},
     "estimator": {
         "data",

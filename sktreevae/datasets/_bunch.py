@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import Bunch
 
-from ._sources import Source
+from ._checks import import_extra
 
 __all__ = ["Form", "image_bunch", "pixel_names"]
 
@@ -22,6 +24,8 @@ class Form:
 
     Parameters
     ----------
+    dataset : str
+        Name of the dataset.
     as_tuple : bool
         Whether the result is only data and target.
     as_frame : bool
@@ -33,47 +37,38 @@ class Form:
         If `as_frame` is set and pandas is not installed.
     """
 
+    dataset: str
     as_tuple: bool
     as_frame: bool
 
     def __post_init__(self) -> None:
         if self.as_frame:
-            _import_pandas()
+            import_extra("pandas", "as_frame=True needs pandas", "io")
 
     def apply(self, bunch: Bunch) -> Bunch | tuple[Any, Any]:
-        """Return a bunch with ``frame``, or its data and target."""
-        bunch.frame = None
+        """Return a bunch with ``frame`` and ``DESCR``, or its data and target."""
+        description = files(__package__).joinpath("descr", f"{self.dataset}.rst")
+        bunch.update(frame=None, DESCR=description.read_text("utf-8"))
         if self.as_frame:
-            bunch.frame, bunch.data, bunch.target = _to_frame(
-                bunch.data, bunch.target, bunch.feature_names, bunch.target_names
-            )
-        if self.as_tuple:
-            return bunch.data, bunch.target
-        return bunch
+            _convert_to_frames(bunch)
+        return (bunch.data, bunch.target) if self.as_tuple else bunch
 
 
 def image_bunch(
-    source: Source,
-    images: NDArray[np.uint8] | NDArray[np.float32],
-    target: NDArray[np.int64],
-    target_names: Sequence[str],
-    form: Form,
-    **others: NDArray,
+    form: Form, images: NDArray, target: NDArray, target_names: Any, **others: NDArray
 ) -> Bunch | tuple[Any, Any]:
     """Return the result of a fetcher of images.
 
     Parameters
     ----------
-    source : Source
-        Entry in the table of sources.
+    form : Form
+        Form of the result.
     images : ndarray of shape (n_samples, height, width) or (..., 3)
         Levels of dtype uint8, or of float32 in [0, 1].
     target : ndarray of int of shape (n_samples,) or (n_samples, n_outputs)
         Labels.
     target_names : sequence of str
         Names of the classes or outputs.
-    form : Form
-        Form of the result.
     **others : ndarray
         Further attributes.
     """
@@ -86,7 +81,6 @@ def image_bunch(
         target=target,
         feature_names=pixel_names(images.shape[1:]),
         target_names=np.array(target_names),
-        DESCR=source.description,
         **others,
     )
     return form.apply(bunch)
@@ -102,36 +96,23 @@ def pixel_names(shape: Sequence[int]) -> list[str]:
     >>> pixel_names((1, 1, 3))
     ['pixel_0_0_red', 'pixel_0_0_green', 'pixel_0_0_blue']
     """
-    colors = ("_red", "_green", "_blue") if len(shape) == 3 else ("",)
-    return [
-        f"pixel_{row}_{column}{color}"
-        for row in range(shape[0])
-        for column in range(shape[1])
-        for color in colors
-    ]
+    height, width, *channels = shape
+    colors = ("_red", "_green", "_blue") if channels else ("",)
+    places = itertools.product(range(height), range(width), colors)
+    return [f"pixel_{row}_{column}{color}" for row, column, color in places]
 
 
-def _to_frame(
-    data: Any, target: NDArray, feature_names: Sequence[str], target_names: Any
-) -> tuple[Any, Any, Any]:
-    """Return all columns, those of the data, and the target."""
-    pd = _import_pandas()
-    if sparse.issparse(data):
-        data = pd.DataFrame.sparse.from_spmatrix(data, columns=feature_names)
+def _convert_to_frames(bunch: Bunch) -> None:
+    """Convert data and target to pandas, and join them in ``frame``."""
+    import pandas as pd
+
+    if sparse.issparse(bunch.data):
+        to_frame = pd.DataFrame.sparse.from_spmatrix
     else:
-        data = pd.DataFrame(data, columns=feature_names, copy=False)
-    if np.ndim(target) == 2:
-        target = pd.DataFrame(target, columns=target_names)
+        to_frame = pd.DataFrame
+    bunch.data = to_frame(bunch.data, columns=bunch.feature_names)
+    if bunch.target.ndim == 2:
+        bunch.target = pd.DataFrame(bunch.target, columns=bunch.target_names)
     else:
-        target = pd.Series(target, name="target")
-    return pd.concat([data, target], axis=1), data, target
-
-
-def _import_pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "as_frame=True needs pandas. Install it with: pip install 'sktreevae[io]'"
-        ) from error
-    return pandas
+        bunch.target = pd.Series(bunch.target, name="target")
+    bunch.frame = pd.concat([bunch.data, bunch.target], axis=1)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from typing import Any
 
+import numpy as np
 from sklearn.utils import Bunch
 
 from ._bunch import Form, image_bunch
-from ._fetcher import Fetcher, check_subset
-from ._formats import (
-    check_image_size,
-    import_pillow,
-    read_attributes,
-    read_images,
-    reading,
-)
+from ._checks import choose_parts
+from ._files import Files
+from ._formats import check_images, read_images, read_table
 
 __all__ = ["fetch_celeba"]
 
-PARTS = {"train": (0,), "valid": (1,), "test": (2,), "all": (0, 1, 2)}
-"""Codes of the parts in ``list_eval_partition.txt``."""
+PARTS = ("train", "valid", "test")
+"""In the order of their codes in ``list_eval_partition.txt``."""
 
-CROP = 148
-"""Side of the square in the middle that shows the face, in pixels of the source."""
+BORDER = (15, 35)
+"""Columns and rows around the 148 by 148 pixels that show the face."""
 
 
 def fetch_celeba(
@@ -98,7 +93,8 @@ def fetch_celeba(
     Raises
     ------
     ImportError
-        If Pillow is not installed.
+        If Pillow is not installed, or a file is missing and pooch is not installed to
+        download it.
     OSError
         If a file is missing and can't be downloaded, or a download has the wrong
         checksum.
@@ -112,25 +108,25 @@ def fetch_celeba(
     >>> faces.images.shape, faces.target.shape  # doctest: +SKIP
     ((19962, 32, 32, 3), (19962, 40))
     """
-    form = Form(return_X_y, as_frame)
-    check_subset(subset, tuple(PARTS))
-    check_image_size(image_size)
-    import_pillow()
-    fetcher = Fetcher(
-        "celeba", data_home, download_if_missing, n_retries, delay, verbose
+    form = Form("celeba", return_X_y, as_frame)
+    parts = choose_parts(subset, PARTS)
+    check_images(image_size)
+    files = Files("celeba", data_home, download_if_missing, n_retries, delay, verbose)
+    attribute_path = files.path("list_attr_celeba.txt")
+    part_path = files.path("list_eval_partition.txt")
+    image_path = files.path("img_align_celeba.zip")
+    names, attributes, attribute_names = read_table(attribute_path)
+    part_names, codes, _ = read_table(part_path, ["part"])
+    if not np.array_equal(part_names, names):
+        raise ValueError(f"{attribute_path} and {part_path} name other images.")
+    is_chosen = np.isin(codes[:, 0], [PARTS.index(part) for part in parts])
+    images = read_images(
+        image_path,
+        [f"img_align_celeba/{name}" for name in names[is_chosen]],
+        image_size,
+        mode="RGB",
+        border=BORDER,
+        verbose=verbose,
     )
-    attribute_path = fetcher.path("list_attr_celeba.txt")
-    partition_path = fetcher.path("list_eval_partition.txt")
-    image_path = fetcher.path("img_align_celeba.zip")
-    names, attributes, attribute_names = read_attributes(attribute_path)
-    part_names, codes, _ = read_attributes(partition_path)
-    if part_names != names:
-        raise ValueError(f"{attribute_path} and {partition_path} name other images.")
-    rows = [row for row, code in enumerate(codes[:, 0]) if code in PARTS[subset]]
-    members = [f"img_align_celeba/{names[row]}" for row in rows]
-    with reading(image_path), zipfile.ZipFile(image_path) as archive:
-        images = read_images(
-            archive, members, image_size, CROP, mode="RGB", verbose=verbose
-        )
-    target = (attributes[rows] > 0).astype(attributes.dtype)
-    return image_bunch(fetcher.source, images, target, attribute_names, form)
+    target = (attributes[is_chosen] > 0).astype(np.int64)
+    return image_bunch(form, images, target, attribute_names)

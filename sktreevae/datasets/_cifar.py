@@ -8,7 +8,8 @@ from typing import Any
 from sklearn.utils import Bunch
 
 from ._bunch import Form, image_bunch
-from ._fetcher import Fetcher, check_subset
+from ._checks import choose_parts
+from ._files import Files
 from ._formats import read_cifar
 
 __all__ = ["fetch_cifar10", "fetch_cifar100"]
@@ -17,9 +18,7 @@ CIFAR10 = {
     "train": [f"data_batch_{number}.bin" for number in range(1, 6)],
     "test": ["test_batch.bin"],
 }
-CIFAR100 = {"train": ["train.bin"], "test": ["test.bin"]}
-for files in (CIFAR10, CIFAR100):
-    files["all"] = files["train"] + files["test"]
+"""Names of the files of each part."""
 
 
 def fetch_cifar10(
@@ -84,6 +83,8 @@ def fetch_cifar10(
 
     Raises
     ------
+    ImportError
+        If a file is missing, and pooch is not installed to download it.
     OSError
         If the file is missing and can't be downloaded, or the download has the wrong
         checksum.
@@ -97,16 +98,15 @@ def fetch_cifar10(
     >>> X.shape  # doctest: +SKIP
     (10000, 3072)
     """
-    form = Form(return_X_y, as_frame)
-    check_subset(subset, tuple(CIFAR10))
-    fetcher = Fetcher(
-        "cifar10", data_home, download_if_missing, n_retries, delay, verbose
-    )
-    path = fetcher.path("cifar-10-binary.tar.gz")
+    form = Form("cifar10", return_X_y, as_frame)
+    parts = choose_parts(subset, ("train", "test"))
+    files = Files("cifar10", data_home, download_if_missing, n_retries, delay, verbose)
+    path = files.path("cifar-10-binary.tar.gz")
+    names = [name for part in parts for name in CIFAR10[part]]
     images, (target,), (target_names,) = read_cifar(
-        path, CIFAR10[subset], ["batches.meta.txt"]
+        path, "cifar-10-batches-bin", names, ["batches.meta.txt"]
     )
-    return image_bunch(fetcher.source, images, target, target_names, form)
+    return image_bunch(form, images, target, target_names)
 
 
 def fetch_cifar100(
@@ -176,6 +176,8 @@ def fetch_cifar100(
 
     Raises
     ------
+    ImportError
+        If a file is missing, and pooch is not installed to download it.
     OSError
         If the file is missing and can't be downloaded, or the download has the wrong
         checksum.
@@ -189,22 +191,21 @@ def fetch_cifar100(
     >>> len(objects.target_names), len(objects.target_coarse_names)  # doctest: +SKIP
     (100, 20)
     """
-    form = Form(return_X_y, as_frame)
-    check_subset(subset, tuple(CIFAR100))
-    fetcher = Fetcher(
-        "cifar100", data_home, download_if_missing, n_retries, delay, verbose
-    )
-    path = fetcher.path("cifar-100-binary.tar.gz")
+    form = Form("cifar100", return_X_y, as_frame)
+    parts = choose_parts(subset, ("train", "test"))
+    files = Files("cifar100", data_home, download_if_missing, n_retries, delay, verbose)
+    path = files.path("cifar-100-binary.tar.gz")
     # A sample begins with the label of its superclass, then that of its class.
+    names = [f"{part}.bin" for part in parts]
+    label_names = ["coarse_label_names.txt", "fine_label_names.txt"]
     images, (coarse, fine), (coarse_names, fine_names) = read_cifar(
-        path, CIFAR100[subset], ["coarse_label_names.txt", "fine_label_names.txt"]
+        path, "cifar-100-binary", names, label_names
     )
     return image_bunch(
-        fetcher.source,
+        form,
         images,
         fine,
         fine_names,
-        form,
         target_coarse=coarse,
         target_coarse_names=coarse_names,
     )

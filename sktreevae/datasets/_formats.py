@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exceptions import InvalidParameterError
-from ._fetcher import Progress
+from ..utils.validation import Number
+from ._checks import check_argument, import_extra
+from ._progress import Progress
 
 __all__ = [
-    "check_image_size",
-    "import_pillow",
-    "read_attributes",
+    "check_images",
+    "check_labels",
     "read_cifar",
     "read_idx",
     "read_images",
     "read_npz",
+    "read_table",
     "reading",
 ]
 
@@ -39,7 +38,6 @@ Labels = NDArray[np.int64]
 _DAMAGES = (
     EOFError,
     KeyError,
-    NotImplementedError,
     OSError,
     OverflowError,
     RuntimeError,
@@ -71,6 +69,25 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_labels(labels: NDArray, n_samples: int, n_classes: int) -> Labels:
+    """Return labels as int64.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each sample, or one is not of a class.
+    """
+    if labels.shape != (n_samples,):
+        raise ValueError(f"labels of {n_samples} samples have shape {labels.shape}")
+    labels = labels.astype(np.int64)
+    if n_samples and not 0 <= labels.min() <= labels.max() < n_classes:
+        raise ValueError(
+            f"labels must be from 0 to {n_classes - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+    return labels
+
+
 def read_idx(path: Path, shape: tuple[int, ...] = ()) -> Images:
     """Read an idx file of bytes, the format of MNIST.
 
@@ -92,28 +109,21 @@ def read_idx(path: Path, shape: tuple[int, ...] = ()) -> Images:
         says.
     """
     with reading(path):
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        content = _read_bytes(path)
         n_dims = len(shape) + 1
         start = 4 + 4 * n_dims
         # Two zeros, the code of bytes, and the number of dimensions.
         if content[:4] != bytes([0, 0, 8, n_dims]) or len(content) < start:
             raise ValueError(f"it is not an idx file of bytes in {n_dims} dimensions")
-        dims = struct.unpack(f">{n_dims}I", content[4:start])
+        dims = tuple(np.frombuffer(content[4:start], ">u4").tolist())
         if dims[1:] != shape:
             raise ValueError(f"samples have shape {dims[1:]} instead of {shape}")
-        n_bytes = math.prod(dims)
-        if len(content) - start != n_bytes:
-            raise ValueError(
-                f"it has {len(content) - start} bytes of data instead of {n_bytes}"
-            )
         return np.frombuffer(content, np.uint8, offset=start).reshape(dims)
 
 
 def read_npz(
-    path: Path, parts: Sequence[str], shape: tuple[int, ...]
-) -> list[tuple[Images, Labels]]:
+    path: Path, part: str, shape: tuple[int, ...], n_classes: int
+) -> tuple[Images, Labels]:
     """Read images and labels from an archive of NumPy arrays.
 
     Parameters
@@ -121,14 +131,17 @@ def read_npz(
     path : Path
         Archive with the arrays ``X_train``, ``y_train``, ``X_test`` and ``y_test``, in
         upper or lower case, as in the ``mnist.npz`` of Keras.
-    parts : sequence of {"train", "test"}
-        Parts to read.
+    part : {"train", "test"}
+        Part to read.
     shape : tuple of int
         Expected shape of an image.
+    n_classes : int
+        Number of classes.
 
     Returns
     -------
-    parts : list of (images, labels)
+    images : ndarray of uint8 of shape (n_samples, *shape)
+    labels : ndarray of int of shape (n_samples,)
 
     Raises
     ------
@@ -137,30 +150,29 @@ def read_npz(
     """
     with reading(path), np.load(path, allow_pickle=False) as archive:
         names = {name.lower(): name for name in archive.files}
-        found = []
-        for part in parts:
-            missing = {f"x_{part}", f"y_{part}"} - names.keys()
-            if missing:
-                raise ValueError(f"it lacks the arrays {sorted(missing)}")
-            images = archive[names[f"x_{part}"]]
-            if images.dtype != np.uint8 or images.shape[1:] != shape:
-                raise ValueError(
-                    f"images of the {part} part have shape {images.shape[1:]} and "
-                    f"dtype {images.dtype} instead of {shape} and uint8"
-                )
-            found.append((images, archive[names[f"y_{part}"]].astype(np.int64)))
-        return found
+        missing = {f"x_{part}", f"y_{part}"} - names.keys()
+        if missing:
+            raise ValueError(f"it lacks the arrays {sorted(missing)}")
+        images, labels = (archive[names[f"{array}_{part}"]] for array in "xy")
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            raise ValueError(
+                f"images of the {part} part have shape {images.shape[1:]} and "
+                f"dtype {images.dtype} instead of {shape} and uint8"
+            )
+        return images, check_labels(labels, len(images), n_classes)
 
 
 def read_cifar(
-    path: Path, names: Sequence[str], label_names: Sequence[str]
-) -> tuple[Images, Labels, list[NDArray[np.str_]]]:
+    path: Path, folder: str, names: Sequence[str], label_names: Sequence[str]
+) -> tuple[Images, list[Labels], list[NDArray[np.str_]]]:
     """Read the binary version of CIFAR-10 or CIFAR-100.
 
     Parameters
     ----------
     path : Path
         The archive, a tar file, compressed if its name ends in ``.gz``.
+    folder : str
+        Folder of the files in the archive.
     names : sequence of str
         Names of the files with samples.
     label_names : sequence of str
@@ -169,7 +181,7 @@ def read_cifar(
     Returns
     -------
     images : ndarray of uint8 of shape (n_samples, 32, 32, 3)
-    labels : ndarray of int of shape (n_labels, n_samples)
+    labels : list of n_labels ndarrays of int of shape (n_samples,)
     label_names : list of n_labels ndarrays of str
 
     Raises
@@ -177,70 +189,58 @@ def read_cifar(
     ValueError
         If the archive is damaged, or lacks a file.
     """
-    with reading(path):
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            # All of it, so that its checksum is compared.
-            content = gzip.decompress(content)
-        members = _read_members(content, {*names, *label_names})
-        words = [
-            np.array(members[name].decode("ascii").split()) for name in label_names
+    with reading(path), tarfile.open(fileobj=io.BytesIO(_read_bytes(path))) as archive:
+
+        def read(name: str) -> bytes:
+            return archive.extractfile(f"{folder}/{name}").read()
+
+        classes = [np.array(read(name).decode("ascii").split()) for name in label_names]
+        # A sample is a byte for each label, then planes of red, green and blue.
+        n_bytes = len(classes) + 3 * 32 * 32
+        samples = np.concatenate(
+            [np.frombuffer(read(name), np.uint8).reshape(-1, n_bytes) for name in names]
+        )
+        labels = [
+            check_labels(samples[:, column], len(samples), len(words))
+            for column, words in enumerate(classes)
         ]
-        n_labels = len(label_names)
-        records = []
-        for name in names:
-            values = np.frombuffer(members[name], np.uint8)
-            if values.size == 0 or values.size % (n_labels + 3072):
-                raise ValueError(f"{name} has {values.size} bytes, not whole samples")
-            records.append(values.reshape(-1, n_labels + 3072))
-        samples = np.concatenate(records)
-        labels = samples[:, :n_labels].T.astype(np.int64)
-        for name, values, texts in zip(label_names, labels, words, strict=True):
-            if values.max() >= len(texts):
-                raise ValueError(f"label {values.max()} has no name in {name}")
-        planes = samples[:, n_labels:].reshape(-1, 3, 32, 32)
-        return np.moveaxis(planes, 1, 3), labels, words
+        planes = samples[:, len(classes) :].reshape(-1, 3, 32, 32)
+        return np.moveaxis(planes, 1, 3), labels, classes
 
 
-def _read_members(content: bytes, names: set[str]) -> dict[str, bytes]:
-    """Return the files of a tar archive that have the names, in any folder."""
-    members = {}
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-        for member in archive:
-            name = member.name.rpartition("/")[2]
-            file = archive.extractfile(member) if member.isfile() else None
-            if file is not None and name in names:
-                members[name] = file.read()
-    missing = names - members.keys()
-    if missing:
-        raise ValueError(f"it lacks the files {sorted(missing)}")
-    return members
+def _read_bytes(path: Path) -> bytes:
+    """Return the content of a file, uncompressed.
+
+    It is read to its end, so that the checksum of gzip is compared.
+    """
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
 def read_images(
-    archive: zipfile.ZipFile,
+    path: Path,
     names: Sequence[str],
     image_size: int,
-    crop: int | None = None,
     *,
-    mode: str = "L",
-    verbose: bool = False,
+    mode: str,
+    border: tuple[int, int] = (0, 0),
+    verbose: bool,
 ) -> NDArray[np.float32]:
-    """Decode images of an archive, and scale them.
+    """Decode images of a zip archive, and scale them.
 
     Parameters
     ----------
-    archive : ZipFile
-        Archive with the images.
+    path : Path
+        The archive.
     names : sequence of str
         Names of the images in the archive.
     image_size : int
         Height and width of the results.
-    crop : int, default=None
-        Side of the square in the middle that is scaled; None for all of the image.
-    mode : {"L", "RGB"}, default="L"
+    mode : {"L", "RGB"}
         Gray or color.
-    verbose : bool, default=False
+    border : tuple of int, default=(0, 0)
+        Columns and rows that are cut off on each side, before the image is scaled.
+    verbose : bool
         Whether progress is shown in a terminal.
 
     Returns
@@ -254,95 +254,71 @@ def read_images(
     ValueError
         If an image can't be decoded.
     """
-    image_module = import_pillow()
-    bomb = image_module.DecompressionBombError
+    from PIL import Image, ImageOps
+
+    size = (image_size, image_size)
     channels = (3,) if mode == "RGB" else ()
-    images = np.empty((len(names), image_size, image_size, *channels), np.float32)
-    title = Path(archive.filename or "").name
-    with Progress(title, len(names), f"{len(names)} images", verbose) as progress:
+    images = np.empty((len(names), *size, *channels), np.float32)
+    progress = Progress(path.name, "images", verbose, len(names))
+    with reading(path), zipfile.ZipFile(path) as archive, closing(progress):
         for row, name in enumerate(names):
-            content = archive.read(name)
             try:
-                image = image_module.open(io.BytesIO(content)).convert(mode)
-            except (OSError, SyntaxError, bomb) as error:
+                image = Image.open(io.BytesIO(archive.read(name))).convert(mode)
+            except (OSError, SyntaxError, Image.DecompressionBombError) as error:
                 raise ValueError(f"{name} is no image: {error}") from error
-            if crop is not None:
-                left, top = ((side - crop) // 2 for side in image.size)
-                image = image.crop((left, top, left + crop, top + crop))
             # On the way down, Pillow's filters average over the pixels of the source.
-            image = image.resize(
-                (image_size, image_size), image_module.Resampling.BILINEAR
-            )
+            image = ImageOps.crop(image, border).resize(size, Image.Resampling.BILINEAR)
             np.divide(image, np.float32(255), out=images[row])
-            progress.update(row + 1)
+            progress.update(1)
     return images
 
 
-def check_image_size(image_size: int) -> None:
-    """Raise an `InvalidParameterError` if the size of images is not valid."""
-    if not isinstance(image_size, Integral) or image_size < 1:
-        raise InvalidParameterError(
-            f"image_size must be an int of at least 1, got {image_size!r}."
-        )
-
-
-def import_pillow() -> Any:
-    """Import `PIL.Image`.
+def check_images(image_size: int) -> None:
+    """Check that images can be scaled, before they are downloaded.
 
     Raises
     ------
     ImportError
         If Pillow is not installed.
+    InvalidParameterError
+        If the size is not valid.
     """
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise ImportError(
-            "Reading these images needs Pillow. Install it with: pip install "
-            "'sktreevae[images]'"
-        ) from error
-    return PIL.Image
+    check_argument("image_size", image_size, Number(Integral, 1))
+    import_extra("PIL.Image", "Reading these images needs Pillow", "images")
 
 
-def read_attributes(path: Path) -> tuple[list[str], NDArray[np.int64], list[str]]:
-    """Read a list file of CelebA, with or without a header.
+def read_table(
+    path: Path, columns: Sequence[str] | None = None
+) -> tuple[NDArray[np.str_], Labels, Sequence[str]]:
+    """Read a list of images of CelebA.
 
     Parameters
     ----------
     path : Path
-        Text file. Each line has the name of an image and whole numbers. The header, if
-        there is one, is the number of images and a line of column names.
+        Text file. Each line has the name of an image and whole numbers.
+    columns : sequence of str, default=None
+        Names of the columns of numbers. None if the number of images and the names of
+        the columns are the first two lines.
 
     Returns
     -------
-    names : list of n_images str
+    names : ndarray of str of shape (n_images,)
         Names of the images.
     values : ndarray of int of shape (n_images, n_columns)
-    columns : list of n_columns str
-        Names of the columns; empty without a header.
+    columns : sequence of n_columns str
 
     Raises
     ------
     ValueError
-        If a line has another number of columns than the first, or the number of images
-        is not that in the header.
+        If a line has another number of columns, or the number of images is not that in
+        the first line.
     """
-    with reading(path):
-        lines = [line.split() for line in path.read_text("ascii").splitlines()]
-        columns: list[str] = []
-        if lines and len(lines[0]) == 1:
-            n_images = int(lines[0][0])
-            columns, lines = lines[1], lines[2:]
-            if len(lines) != n_images:
-                raise ValueError(f"it has {len(lines)} of {n_images} lines")
-        names = [line[0] for line in lines if line]
-        if not names:
-            raise ValueError("it is empty")
-        n_columns = len(columns) or len(lines[0]) - 1
-        for number, line in enumerate(lines, 1):
-            if len(line) != n_columns + 1:
-                raise ValueError(
-                    f"image {number} has {len(line) - 1} values instead of {n_columns}"
-                )
-        values = np.array([line[1:] for line in lines]).astype(np.int64)
-        return names, values, columns
+    with reading(path), path.open(encoding="ascii") as file:
+        n_images = None
+        if columns is None:
+            n_images, columns = int(file.readline()), file.readline().split()
+        row = [("name", "U32"), ("values", np.int64, (len(columns),))]
+        rows = np.loadtxt(file, row, ndmin=1)
+        if n_images not in (None, len(rows)):
+            raise ValueError(f"it has {len(rows)} of {n_images} images")
+        return rows["name"], rows["values"], columns

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from ._bunch import Form, image_bunch
-from ._fetcher import Fetcher, check_subset
-from ._formats import read_idx, read_npz
+from ._checks import choose_parts
+from ._files import Files
+from ._formats import check_labels, read_idx, read_npz, reading
 
 __all__ = ["fetch_fashion_mnist", "fetch_mnist"]
 
-PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
+PREFIXES = {"train": "train", "test": "t10k"}
+"""Beginnings of the names of the idx files of each part."""
+
 SHAPE = (28, 28)
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -86,6 +90,8 @@ def fetch_mnist(
 
     Raises
     ------
+    ImportError
+        If a file is missing, and pooch is not installed to download it.
     OSError
         If a file is missing and can't be downloaded, or a download has the wrong
         checksum.
@@ -99,10 +105,8 @@ def fetch_mnist(
     >>> X.shape  # doctest: +SKIP
     (60000, 784)
     """
-    fetcher = Fetcher(
-        "mnist", data_home, download_if_missing, n_retries, delay, verbose
-    )
-    return _fetch(fetcher, subset, DIGITS, Form(return_X_y, as_frame))
+    files = Files("mnist", data_home, download_if_missing, n_retries, delay, verbose)
+    return _fetch(files, subset, DIGITS, Form("mnist", return_X_y, as_frame))
 
 
 def fetch_fashion_mnist(
@@ -166,6 +170,8 @@ def fetch_fashion_mnist(
 
     Raises
     ------
+    ImportError
+        If a file is missing, and pooch is not installed to download it.
     OSError
         If a file is missing and can't be downloaded, or a download has the wrong
         checksum.
@@ -179,37 +185,33 @@ def fetch_fashion_mnist(
     >>> clothes.target_names[clothes.target[:2]]  # doctest: +SKIP
     array(['Ankle boot', 'Pullover'], dtype='<U11')
     """
-    fetcher = Fetcher(
+    files = Files(
         "fashion_mnist", data_home, download_if_missing, n_retries, delay, verbose
     )
-    return _fetch(fetcher, subset, CLOTHES, Form(return_X_y, as_frame))
+    return _fetch(files, subset, CLOTHES, Form("fashion_mnist", return_X_y, as_frame))
 
 
 def _fetch(
-    fetcher: Fetcher, subset: str, target_names: Sequence[str], form: Form
+    files: Files, subset: str, target_names: Sequence[str], form: Form
 ) -> Bunch | tuple[Any, Any]:
     """Read images in the formats of MNIST."""
-    check_subset(subset, tuple(PARTS))
-    archive = fetcher.home / f"{fetcher.name}.npz"
+    parts = choose_parts(subset, ("train", "test"))
+    archive = files.home / f"{files.dataset}.npz"
+    n_classes = len(target_names)
     if archive.exists():
-        parts = read_npz(archive, PARTS[subset], SHAPE)
+        read = [read_npz(archive, part, SHAPE, n_classes) for part in parts]
     else:
-        parts = []
-        for part in PARTS[subset]:
-            prefix = "t10k" if part == "test" else part
-            images = fetcher.path(f"{prefix}-images-idx3-ubyte.gz")
-            labels = fetcher.path(f"{prefix}-labels-idx1-ubyte.gz")
-            parts.append((read_idx(images, SHAPE), read_idx(labels).astype(np.int64)))
-    for images, labels in parts:
-        if labels.shape != (len(images),):
-            raise ValueError(
-                f"{fetcher.name} has {len(images)} images, but labels of shape "
-                f"{labels.shape}."
-            )
-    images, target = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    if len(target) and not 0 <= target.min() <= target.max() < len(target_names):
-        raise ValueError(
-            f"Labels of {fetcher.name} must be from 0 to {len(target_names) - 1}, got "
-            f"{target.min()} to {target.max()}."
-        )
-    return image_bunch(fetcher.source, images, target, target_names, form)
+        read = [_read_idx(files, part, n_classes) for part in parts]
+    images, target = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+    return image_bunch(form, images, target, target_names)
+
+
+def _read_idx(
+    files: Files, part: str, n_classes: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the images and labels of a part."""
+    images = read_idx(files.path(f"{PREFIXES[part]}-images-idx3-ubyte.gz"), SHAPE)
+    path = files.path(f"{PREFIXES[part]}-labels-idx1-ubyte.gz")
+    labels = read_idx(path)
+    with reading(path):
+        return images, check_labels(labels, len(images), n_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from sklearn.utils import Bunch
 
 from ..exceptions import InvalidParameterError
 from ._bunch import Form
-from ._fetcher import check_subset
-from ._sources import SOURCES
+from ._checks import choose_parts
 
 __all__ = ["fetch_20newsgroups_tfidf"]
 
@@ -105,25 +105,22 @@ def fetch_20newsgroups_tfidf(
     >>> news.data.shape  # doctest: +SKIP
     (11314, 2000)
     """
-    form = Form(return_X_y, as_frame)
-    check_subset(subset, ("train", "test", "all"))
+    form = Form("20newsgroups", return_X_y, as_frame)
+    parts = choose_parts(subset, ("train", "test"))
     if not set(remove) <= set(REMOVABLE):
         raise InvalidParameterError(
             f"remove must be a tuple of names in {REMOVABLE}, got {remove!r}."
         )
-
-    def fetch(part: str) -> Bunch:
-        return fetch_20newsgroups(
-            data_home=data_home,
-            subset=part,
-            remove=remove,
-            download_if_missing=download_if_missing,
-            n_retries=n_retries,
-            delay=delay,
-        )
-
+    fetch = partial(
+        fetch_20newsgroups,
+        data_home=data_home,
+        remove=remove,
+        download_if_missing=download_if_missing,
+        n_retries=n_retries,
+        delay=delay,
+    )
     try:
-        train = fetch("train")
+        train = fetch(subset="train")
     except OSError as error:
         path = Path(get_data_home(data_home)) / "20news_home" / ARCHIVE
         raise OSError(
@@ -131,18 +128,13 @@ def fetch_20newsgroups_tfidf(
             f"the file {URL} there by hand, and set download_if_missing=True: {path}"
         ) from error
     vectorizer = TfidfVectorizer(max_features=max_features, dtype=np.float32)
-    parts = {"train": (vectorizer.fit_transform(train.data), train.target)}
-    if subset != "train":
-        test = fetch("test")
-        parts["test"] = (vectorizer.transform(test.data), test.target)
-    chosen = parts.values() if subset == "all" else [parts[subset]]
-    data, target = zip(*chosen, strict=True)
-    return form.apply(
-        Bunch(
-            data=sparse.vstack(data, format="csr"),
-            target=np.concatenate(target),
-            feature_names=vectorizer.get_feature_names_out().tolist(),
-            target_names=np.array(train.target_names),
-            DESCR=SOURCES["20newsgroups"].description,
-        )
+    vectorizer.fit(train.data)
+    posts = [train if part == "train" else fetch(subset=part) for part in parts]
+    data = [vectorizer.transform(part.data) for part in posts]
+    bunch = Bunch(
+        data=sparse.vstack(data, format="csr"),
+        target=np.concatenate([part.target for part in posts]),
+        feature_names=vectorizer.get_feature_names_out().tolist(),
+        target_names=np.array(train.target_names),
     )
+    return form.apply(bunch)

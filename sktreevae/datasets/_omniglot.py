@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -14,16 +15,13 @@ from sklearn.utils import Bunch
 
 from ..exceptions import InvalidParameterError
 from ._bunch import Form, image_bunch
-from ._fetcher import Fetcher, check_subset
-from ._formats import check_image_size, import_pillow, read_images, reading
+from ._checks import choose_parts
+from ._files import Files
+from ._formats import check_images, read_images, reading
 
 __all__ = ["fetch_omniglot"]
 
-ARCHIVES = {
-    "background": ("images_background.zip",),
-    "evaluation": ("images_evaluation.zip",),
-    "all": ("images_background.zip", "images_evaluation.zip"),
-}
+IMAGE_NAME = re.compile(r"images_\w+/[^/]+/[^/]+/[^/]+\.png")
 
 
 def fetch_omniglot(
@@ -100,7 +98,8 @@ def fetch_omniglot(
     Raises
     ------
     ImportError
-        If Pillow is not installed.
+        If Pillow is not installed, or a file is missing and pooch is not installed to
+        download it.
     OSError
         If a file is missing and can't be downloaded, or a download has the wrong
         checksum.
@@ -115,38 +114,31 @@ def fetch_omniglot(
     >>> letters.images.shape  # doctest: +SKIP
     (1440, 28, 28)
     """
-    form = Form(return_X_y, as_frame)
-    check_subset(subset, tuple(ARCHIVES))
-    check_image_size(image_size)
-    import_pillow()
-    fetcher = Fetcher(
-        "omniglot", data_home, download_if_missing, n_retries, delay, verbose
-    )
-    paths = [fetcher.path(name) for name in ARCHIVES[subset]]
+    form = Form("omniglot", return_X_y, as_frame)
+    parts = choose_parts(subset, ("background", "evaluation"))
+    check_images(image_size)
+    files = Files("omniglot", data_home, download_if_missing, n_retries, delay, verbose)
+    paths = [files.path(f"images_{part}.zip") for part in parts]
     names = {path: _list_images(path) for path in paths}
     found = {_alphabet(name) for members in names.values() for name in members}
-    if alphabets is not None:
-        missing = sorted(set(alphabets) - found)
-        if missing or not len(alphabets):
-            raise InvalidParameterError(
-                f"alphabets must be names of {sorted(found)}, got {list(alphabets)}."
-            )
-        found = set(alphabets)
+    chosen = found if alphabets is None else set(alphabets)
+    if not chosen or not chosen <= found:
+        raise InvalidParameterError(
+            f"alphabets must be names of {sorted(found)}, got {list(alphabets)}."
+        )
     images, characters = [], []
-    for path in paths:
-        members = [name for name in names[path] if _alphabet(name) in found]
-        with reading(path), zipfile.ZipFile(path) as archive:
-            images.append(read_images(archive, members, image_size, verbose=verbose))
+    for path, members in names.items():
+        members = [name for name in members if _alphabet(name) in chosen]
+        images.append(read_images(path, members, image_size, mode="L", verbose=verbose))
         characters += ["/".join(name.split("/")[1:3]) for name in members]
     character_names, character = np.unique(characters, return_inverse=True)
     alphabet = [name.split("/")[0] for name in characters]
     target_names, target = np.unique(alphabet, return_inverse=True)
     return image_bunch(
-        fetcher.source,
+        form,
         np.concatenate(images),
         target,
         target_names,
-        form,
         target_character=character,
         target_character_names=character_names,
     )
@@ -155,21 +147,11 @@ def fetch_omniglot(
 def _list_images(path: Path) -> list[str]:
     """Return the names ``images_background/Bengali/character01/0134_01.png``."""
     with reading(path), zipfile.ZipFile(path) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if name.startswith("images_")
-            and name.endswith(".png")
-            and name.count("/") == 3
-        ]
-        if not names:
-            raise ValueError("it has no images of characters")
+        names = sorted(filter(IMAGE_NAME.fullmatch, archive.namelist()))
         counts = set(Counter(name.rpartition("/")[0] for name in names).values())
-        if len(counts) > 1:
-            raise ValueError(
-                f"characters have from {min(counts)} to {max(counts)} images"
-            )
-    return sorted(names)
+        if len(counts) != 1:
+            raise ValueError(f"its characters have {sorted(counts) or 'no'} images")
+        return names
 
 
 def _alphabet(name: str) -> str:

@@ -49,12 +49,12 @@ def write_mnist(home, rng, name="mnist", n_train=12, n_test=5):
     return parts
 
 
-def tar(members):
-    """Return the bytes of a compressed archive."""
+def tar(folder, members):
+    """Return the bytes of a compressed archive of files in a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in members.items():
-            member = tarfile.TarInfo(f"some-folder/{name}")
+            member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
@@ -80,7 +80,9 @@ def write_cifar10(home, rng, n=3, **changes):
     members |= {"batches.meta.txt": lines(CIFAR10), "readme.html": b"<html>"}
     members |= changes
     members = {name: content for name, content in members.items() if content}
-    (folder(home, "cifar10") / "cifar-10-binary.tar.gz").write_bytes(tar(members))
+    (folder(home, "cifar10") / "cifar-10-binary.tar.gz").write_bytes(
+        tar("cifar-10-batches-bin", members)
+    )
     return samples
 
 
@@ -94,7 +96,9 @@ def write_cifar100(home, rng, n=7):
     members = {name: values.tobytes() for name, values in samples.items()}
     members["fine_label_names.txt"] = lines(FINE)
     members["coarse_label_names.txt"] = lines(COARSE)
-    (folder(home, "cifar100") / "cifar-100-binary.tar.gz").write_bytes(tar(members))
+    (folder(home, "cifar100") / "cifar-100-binary.tar.gz").write_bytes(
+        tar("cifar-100-binary", members)
+    )
     return samples
 
 

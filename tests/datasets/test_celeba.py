@@ -43,6 +43,22 @@ def test_lists_of_other_images_are_refused(tmp_path, rng):
         fetch_celeba(data_home=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list_attr_celeba.txt", "2\nA B\n1.jpg 1 -1\n", "it has 1 of 2 images"),
+        ("list_attr_celeba.txt", "1\nA B\n1.jpg 1\n", "requires 3 columns but 2"),
+        ("list_attr_celeba.txt", "", "invalid literal for int"),
+        ("list_eval_partition.txt", "1.jpg 0 1\n", "requires 2 columns but 3"),
+    ],
+)
+def test_other_lists_are_refused(tmp_path, rng, name, content, message):
+    write_celeba(tmp_path, rng)
+    (folder(tmp_path, "celeba") / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name} is damaged .*{message}"):
+        fetch_celeba(data_home=tmp_path)
+
+
 def test_missing_images_are_named(tmp_path, rng):
     write_celeba(tmp_path, rng, n=2)
     archive = (folder(tmp_path, "celeba") / "img_align_celeba.zip").read_bytes()

@@ -39,10 +39,10 @@ def test_cifar100_has_classes_and_superclasses(tmp_path, rng, subset, file):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data_batch_3.bin": None}, r"it lacks the files \['data_batch_3.bin'\]"),
-        ({"batches.meta.txt": None}, r"it lacks the files \['batches.meta.txt'\]"),
-        ({"data_batch_2.bin": bytes(3072)}, "data_batch_2.bin has 3072 bytes, not"),
-        ({"data_batch_1.bin": bytes([10]) + bytes(3072)}, "label 10 has no name"),
+        ({"data_batch_3.bin": None}, "data_batch_3.bin' not found"),
+        ({"batches.meta.txt": None}, "batches.meta.txt' not found"),
+        ({"data_batch_2.bin": bytes(3072)}, "cannot reshape array of size 3072"),
+        ({"data_batch_1.bin": bytes([10]) + bytes(3072)}, "from 0 to 9, got 1 to 10"),
         ({"batches.meta.txt": "\xe4".encode()}, "can't decode"),
     ],
 )

@@ -11,14 +11,7 @@ from hypothesis.extra.numpy import arrays
 from sktreevae import datasets
 from sktreevae.datasets._formats import read_idx, read_npz
 
-from .cases import (
-    idx,
-    write_celeba,
-    write_cifar10,
-    write_cifar100,
-    write_mnist,
-    write_omniglot,
-)
+from .cases import idx, write_celeba, write_cifar10, write_mnist, write_omniglot
 
 
 def write_npz(path, rng, **changes):
@@ -32,49 +25,28 @@ def write_npz(path, rng, **changes):
 
 
 SMALL = {
-    "mnist": (
-        write_mnist,
-        datasets.fetch_mnist,
-        ["sktreevae/mnist/train-images-idx3-ubyte.gz"],
-    ),
-    "mnist_npz": (
-        lambda home, rng: write_npz(home / "mnist.npz", rng),
-        datasets.fetch_mnist,
-        ["mnist.npz"],
-    ),
-    "cifar10": (
-        lambda home, rng: write_cifar10(home, rng, n=1),
-        datasets.fetch_cifar10,
-        ["sktreevae/cifar10/cifar-10-binary.tar.gz"],
-    ),
-    "cifar100": (
-        lambda home, rng: write_cifar100(home, rng, n=1),
-        datasets.fetch_cifar100,
-        ["sktreevae/cifar100/cifar-100-binary.tar.gz"],
-    ),
+    "mnist": (write_mnist, datasets.fetch_mnist),
+    "npz": (lambda home, rng: write_npz(home / "mnist.npz", rng), datasets.fetch_mnist),
+    "cifar10": (lambda home, rng: write_cifar10(home, rng, 1), datasets.fetch_cifar10),
     "omniglot": (
         lambda home, rng: write_omniglot(home, 1, 3),
         datasets.fetch_omniglot,
-        ["sktreevae/omniglot/images_evaluation.zip"],
     ),
-    "celeba": (
-        lambda home, rng: write_celeba(home, rng, 3),
-        datasets.fetch_celeba,
-        ["sktreevae/celeba/img_align_celeba.zip"],
-    ),
+    "celeba": (lambda home, rng: write_celeba(home, rng, 3), datasets.fetch_celeba),
 }
 
 
 @pytest.fixture(params=SMALL)
 def small(request, tmp_path, rng):
-    """Return a function that reads a small dataset, and a file of it."""
-    write, fetch, (file,) = SMALL[request.param]
+    """Return a function that reads a small dataset, and its largest file."""
+    write, fetch = SMALL[request.param]
     write(tmp_path, rng)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
 
     def read():
         return fetch(data_home=tmp_path, return_X_y=True, download_if_missing=False)
 
-    return read, tmp_path / file
+    return read, max(files, key=lambda path: path.stat().st_size)
 
 
 def test_truncated_files_are_refused_by_name(small, rng):
@@ -127,8 +99,8 @@ def test_idx_files_are_read(tmp_path_factory, array):
         (idx(np.zeros((2, 3, 4), int))[:10], "not an idx file of bytes"),
         (b"\0\0\x0d" + idx(np.zeros((2, 3, 4), int))[3:], "not an idx file of bytes"),
         (idx(np.zeros((2, 3, 5), int)), r"samples have shape \(3, 5\) instead of"),
-        (idx(np.zeros((2, 3, 4), int))[:-1], "it has 23 bytes of data instead of 24"),
-        (idx(np.zeros((2, 3, 4), int)) + b"0", "it has 25 bytes of data instead of 24"),
+        (idx(np.zeros((2, 3, 4), int))[:-1], "cannot reshape array of size 23"),
+        (idx(np.zeros((2, 3, 4), int)) + b"0", "cannot reshape array of size 25"),
     ],
 )
 def test_other_idx_files_are_refused(tmp_path, content, message):
@@ -150,4 +122,4 @@ def test_other_idx_files_are_refused(tmp_path, content, message):
 def test_other_archives_of_arrays_are_refused(tmp_path, rng, changes, message):
     write_npz(tmp_path / "x.npz", rng, **changes)
     with pytest.raises(ValueError, match=f"x.npz is damaged .*{message}"):
-        read_npz(tmp_path / "x.npz", ["train", "test"], (28, 28))
+        read_npz(tmp_path / "x.npz", "test", (28, 28), 10)

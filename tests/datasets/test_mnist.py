@@ -74,7 +74,7 @@ def test_labels_are_classes(tmp_path, rng):
 
 def test_other_parts_are_refused(tmp_path):
     with pytest.raises(
-        InvalidParameterError, match=r"subset must be one of .*'all'\], got 'valid'"
+        InvalidParameterError, match="subset must be one of .*'all', got 'valid'"
     ):
         fetch_mnist(data_home=tmp_path, subset="valid")
 
