@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from numbers import Integral, Real
@@ -1223,7 +1223,8 @@ class TreeVAEClustering(
         The file has the parameters, the tree, the model, `history_` and all other
         attributes of a fit, except `memory` and what isn't of a fit: callbacks,
         `set_output` and metadata requests. It doesn't have the training data, apart
-        from `labels_`. An existing file is replaced as a whole.
+        from `labels_`. Parameters that JSON can't have, such as functions, are passed
+        to `load`. An existing file is replaced as a whole.
 
         Parameters
         ----------
@@ -1235,9 +1236,9 @@ class TreeVAEClustering(
         sklearn.exceptions.NotFittedError
             If the estimator isn't fitted.
         ValueError
-            If a parameter isn't valid, or is a function that can't be imported by name.
-            Also if a callback saves the estimator while it is fitted again; save the
-            callback's `fitted_estimator` instead. An existing file stays as it was.
+            If a parameter isn't valid, or if a callback saves the estimator while it is
+            fitted again; save the callback's `fitted_estimator` instead. An existing
+            file stays as it was.
         OSError
             If the file can't be written, or the name is that of a folder, a pipe or a
             device. An existing file stays as it was.
@@ -1265,16 +1266,7 @@ class TreeVAEClustering(
         save(self, path)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike,
-        device: str | torch.device | None = None,
-        *,
-        encoder: Callable | None = None,
-        decoder: Callable | None = None,
-        views: Callable | None = None,
-        trusted: str | Collection[str] = (),
-    ) -> Self:
+    def load(cls, path: str | os.PathLike, **parameters: object) -> Self:
         """Load a fitted estimator that `save` has written.
 
         Nothing in the file is run. Parts of a file that contradict each other are
@@ -1285,18 +1277,16 @@ class TreeVAEClustering(
         ----------
         path : str or path-like
             Name of the file.
-        device : str, torch.device or None, default=None
-            Device of the model, and `device` parameter of the estimator. By default the
-            one that was saved or, with a warning, the CPU if that isn't available.
-        encoder, decoder, views : callable, default=None
-            The functions of these parameters, if the saved estimator has such ones.
-        trusted : str or collection of str, default=()
-            Functions that may be imported instead, as ``"package.module:function"``.
+        **parameters : object
+            Parameters of the estimator that replace those of the file. Those that a
+            file can't have must be passed: functions and other objects, such as an
+            `ImageAugmentation`. Without `device`, the device is the one that was saved
+            or, with a warning, the CPU if that isn't available.
 
         Returns
         -------
         estimator : TreeVAEClustering
-            The fitted estimator. Its `memory` is None.
+            The fitted estimator. Its `memory` is None unless it is passed.
 
         Raises
         ------
@@ -1306,15 +1296,14 @@ class TreeVAEClustering(
             If the name is that of a folder, a pipe or a device.
         ValueError
             If the file is truncated, damaged, of another kind or of an unknown format
-            version, contradicts itself, or needs functions that are neither passed nor
-            trusted. Also if the device isn't available.
+            version, or contradicts itself; or if a parameter must be passed, or isn't
+            valid.
 
         See Also
         --------
         save : Write the file.
         """
-        functions = {"encoder": encoder, "decoder": decoder, "views": views}
-        return load(cls, path, device, functions, trusted)
+        return load(cls, path, parameters)
 
     def __getstate__(self) -> State:
         """Return the state as arrays and plain values, whatever the device."""

@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ..data import KINDS, kind_of_features
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, Topology, state_shapes
+from ..model.feature_map import KINDS
 from ..tree.from_model import contract
 from ..utils.validation import Allowed, Instance, Number, Options
+from .state import Arrays, State
 
-__all__ = [
-    "CONTENT",
-    "DENDROGRAM_ARRAYS",
-    "OWN_NETWORKS",
-    "STANDARDIZER_ARRAYS",
-    "Arrays",
-    "check_arrays",
-    "check_content",
-]
+__all__ = ["CONTENT", "NETWORKS", "check_arrays", "check_content"]
 
-Arrays = Mapping[str, NDArray]
-
-OWN_NETWORKS = {
+NETWORKS = {
     "encoder": "model.encoder.",
     "decoder": "model.top_down.decoders.stacked.",
 }
-"""First parts of the names of the arrays of a user's networks, in a file."""
+"""Parameters that a user's networks can be, and how the names of their arrays begin."""
+
+FREE_BYTES = 1 << 29
+"""A tree may take more memory than its file has bytes, up to this: 4700 leaves may."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +50,19 @@ TEXT, NONE = Instance(str), Options((None,))
 NETWORK = Options(("mlp", "cnn", "resnet", "custom"))
 
 CONTENT = {
+    "format_version": [COUNT],
     "class": [TEXT],
     "package_version": [TEXT],
     "parameters": [Instance(dict)],
-    "attributes": {
+    "objects": [Instance(dict)],
+    "state": {
         "_findings": [ListOf(Instance(dict))],
-        "_n_features_out": [COUNT],
         "_seed": [Number(Integral, 0, 2**63)],
         "choices_": [Instance(dict)],
         "feature_names_in_": [ListOf(TEXT), NONE],
-        "kind_": [Options(tuple(KINDS))],
-        "likelihood_": [Options(tuple(LIKELIHOODS))],
+        "history_": [Instance(dict)],
         "lower_bound_": [Number(Real, -np.inf, closed="neither")],
-        "n_features_in_": [COUNT],
-        "n_iter_": [COUNT],
         "n_samples_seen_": [COUNT],
-    },
-    "history": [Instance(dict)],
-    "model": {
         "topology": [ListOf(Number(Integral, -1))],
         "config": {
             "n_features": [COUNT],
@@ -91,11 +79,9 @@ CONTENT = {
         "feature_map": {
             "n_features": [COUNT],
             "n_outputs": [COUNT, NONE],
-            "kind": [TEXT],
+            "kind": [Options(tuple(KINDS))],
             "image_shape": [ListOf(COUNT), NONE],
         },
-        "custom_encoder": [TEXT, NONE],
-        "custom_decoder": [TEXT, NONE],
     },
 }
 """What the JSON of a file must be: the entries of objects, and the values allowed."""
@@ -115,27 +101,15 @@ NOT_NEGATIVE = Values(
     "finite and at least 0, or NaN", lambda x: ~np.isinf(x) & ~(x < 0)
 )
 
-DENDROGRAM_ARRAYS = {
-    "parent": ("int64", "n_nodes", FINITE),
-    "height": ("float64", "n_nodes", FINITE),
-    "weight": ("float64", "n_nodes", FINITE),
-    "support": ("float64", "n_nodes", NOT_INFINITE),
-    "support_error": ("float64", "n_nodes", NOT_NEGATIVE),
-    "labels": ("int64", "n_samples", FINITE),
+VALUES = {
+    "dendrogram.support": NOT_INFINITE,
+    "dendrogram.support_error": NOT_NEGATIVE,
+    "model.bottom_up.scale": POSITIVE,
+    "model.feature_map.raw_features.depth": POSITIVE,
+    "standardizer.constant": NOT_INFINITE,
+    "standardizer.scale": POSITIVE,
 }
-"""Type, length and values of the arrays of a dendrogram, which checks the rest."""
-
-STANDARDIZER_ARRAYS = {
-    "center": ("float64", "n_features", FINITE),
-    "scale": ("float64", "n_features", POSITIVE),
-    "low": ("float64", "n_features", FINITE),
-    "high": ("float64", "n_features", FINITE),
-    "constant": ("float64", "n_columns", NOT_INFINITE),
-}
-"""The same of a standardizer."""
-
-POSITIVE_ARRAYS = ("model.bottom_up.scale", "model.feature_map.raw_features.depth")
-"""Arrays of a model that must be positive. All others must be finite."""
+"""Values of arrays that need not be finite, or must be more than that."""
 
 
 def check_content(content: object) -> None:
@@ -147,9 +121,19 @@ def check_content(content: object) -> None:
         If an entry is missing or unknown, or its value isn't allowed.
     """
     _check_entries("content", content, CONTENT)
-    history = {name: [ListOf(TEXT), NONE] for name in content["history"]}
-    columns = {"phase": [ListOf(TEXT)], "epoch": [NONE], "elbo": [NONE]}
-    _check_entries("history", content["history"], history | columns)
+    history = content["state"]["history_"]
+    n_epochs = len(history["epoch"])
+    for name, column in {"phase": [], "elbo": [], **history}.items():
+        kind = str if name == "phase" else float | int
+        if not (
+            isinstance(column, list)
+            and len(column) == n_epochs > 0
+            and all(isinstance(value, kind) for value in column)
+        ):
+            raise ValueError(
+                f"The column {name!r} of history_ must have a value for each of the "
+                f"{n_epochs} epochs, got {reprlib.repr(column)}."
+            )
 
 
 def _check_entries(name: str, value: object, allowed: Any) -> None:
@@ -168,16 +152,13 @@ def _check_entries(name: str, value: object, allowed: Any) -> None:
             _check_entries(entry, value[entry], choices)
 
 
-def check_arrays(content: Mapping[str, Any], arrays: Arrays) -> None:
-    """Check that the arrays are those that the content describes.
-
-    The model isn't built before its arrays are known to be right. Arrays of a user's
-    networks are checked when these are built.
+def check_arrays(state: State, arrays: Arrays) -> None:
+    """Check the arrays of a file against its JSON, before anything is built.
 
     Parameters
     ----------
-    content : dict
-        JSON values that `check_content` has accepted.
+    state : dict
+        JSON values of the file, checked by `check_content`.
     arrays : dict of ndarrays
         Arrays by their names in the file.
 
@@ -187,71 +168,57 @@ def check_arrays(content: Mapping[str, Any], arrays: Arrays) -> None:
         If an array is missing, isn't known or isn't allowed, or if parts of the file
         contradict each other.
     """
-    config = content["model"]["config"]
+    topology = Topology(tuple(state["topology"]))
+    _check_size(topology, state["config"], arrays)
+    expected = _expected_arrays(topology, state, arrays)
+    for name, (dtype, shape) in expected.items():
+        _check_array(name, _get(arrays, name), dtype, shape)
     own = tuple(
-        prefix for name, prefix in OWN_NETWORKS.items() if config[name] == "custom"
+        prefix for name, prefix in NETWORKS.items() if state["config"][name] == "custom"
     )
-    known: set[str] = set()
-    for expected in (_plain_arrays(content, arrays), _model_arrays(content, arrays)):
-        for name, description in expected:
-            _check_array(name, _get(arrays, name), *description)
-            known.add(name)
-    unknown = sorted(n for n in arrays.keys() - known if not n.startswith(own))
+    unknown = arrays.keys() - expected.keys()
+    unknown = sorted(name for name in unknown if not name.startswith(own))
     if unknown:
         raise ValueError(f"The arrays {unknown} aren't known.")
-    _check_agreement(content, arrays)
+    _check_agreement(topology, state, arrays)
 
 
-Expected = Iterator[tuple[str, tuple[str, tuple[int, ...], Values]]]
-"""Names of arrays, and their types, shapes and values."""
-
-
-def _plain_arrays(content: Mapping[str, Any], arrays: Arrays) -> Expected:
-    """Yield what the arrays must be that aren't of the model."""
-    parent, _ = contract(Topology(tuple(content["model"]["topology"])))
-    sizes = {
-        "n_nodes": len(parent),
-        "n_features": content["model"]["config"]["n_features"],
-        "n_columns": content["attributes"]["n_features_in_"],
-        # Not known from elsewhere.
-        "n_samples": _get(arrays, "dendrogram.labels").size,
-    }
-    for group, descriptions in (
-        ("dendrogram", DENDROGRAM_ARRAYS),
-        ("standardizer", STANDARDIZER_ARRAYS),
-    ):
-        for key, (dtype, length, values) in descriptions.items():
-            name, shape = f"{group}.{key}", (sizes[length],)
-            if key in ("low", "high") and _get(arrays, name).ndim == 0:
-                shape = ()  # one bound for all features
-            yield name, (dtype, shape, values)
-    for key, column in content["history"].items():
-        if column is None:
-            name = f"history.{key}"
-            is_int = _get(arrays, name).dtype.kind == "i"
-            shape = (content["attributes"]["n_iter_"],)
-            yield name, ("int64" if is_int else "float64", shape, NOT_INFINITE)
-
-
-def _model_arrays(content: Mapping[str, Any], arrays: Arrays) -> Expected:
-    """Yield what the arrays of the model must be."""
-    model = content["model"]
-    config = model["config"]
-    # What is yielded first is checked before the model is laid out: every layer has an
-    # array, and every node but the root a row of one.
+def _check_size(topology: Topology, config: Mapping[str, Any], arrays: Arrays) -> None:
+    """Check that a file is large enough for the model that it claims to have."""
     n_layers = config["bottom_up_depth"] + len(config["router_dims"])
     if n_layers > len(arrays):
         raise ValueError(f"{n_layers} layers have more than {len(arrays)} arrays.")
-    shape = (len(model["topology"]) - 1, 1, 2 * config["latent_dim"])
-    yield "model.top_down.heads.bias_0", ("float32", shape, FINITE)
-    shapes = state_shapes(
-        Topology(tuple(model["topology"])), config, model["feature_map"]
-    )
-    for key, tensor in shapes.items():
-        name = f"model.{key}"
-        dtype = torch.empty(0, dtype=tensor.dtype).numpy().dtype.name
-        values = POSITIVE if name in POSITIVE_ARRAYS else FINITE
-        yield name, (dtype, tuple(tensor.shape), values)
+    # Indices of the tree are matrices that aren't in the file.
+    n_needed = 12 * topology.n_nodes * len(topology.leaves)
+    n_bytes = sum(array.nbytes for array in arrays.values())
+    if n_needed > n_bytes + FREE_BYTES:
+        raise ValueError(
+            f"A tree of {topology.n_nodes} nodes takes {n_needed} bytes of memory, too "
+            f"many for arrays of {n_bytes} bytes."
+        )
+
+
+def _expected_arrays(
+    topology: Topology, state: State, arrays: Arrays
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the types and shapes of all arrays but those of a user's networks."""
+    n_nodes, n_features = len(contract(topology)[0]), state["config"]["n_features"]
+    expected = {
+        "dendrogram.labels": ("int64", (_get(arrays, "dendrogram.labels").size,)),
+        "standardizer.constant": (
+            "float64",
+            (_get(arrays, "standardizer.constant").size,),
+        ),
+    }
+    for name in ("height", "weight", "support", "support_error"):
+        expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
+    for name in ("center", "scale", "low", "high"):
+        expected[f"standardizer.{name}"] = "float64", (n_features,)
+    shapes = state_shapes(topology, state["config"], state["feature_map"])
+    for name, tensor in shapes.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        expected[f"model.{name}"] = dtype, tuple(tensor.shape)
+    return expected
 
 
 def _get(arrays: Arrays, name: str) -> NDArray:
@@ -261,15 +228,14 @@ def _get(arrays: Arrays, name: str) -> NDArray:
     return arrays[name]
 
 
-def _check_array(
-    name: str, array: NDArray, dtype: str, shape: tuple[int, ...], values: Values
-) -> None:
+def _check_array(name: str, array: NDArray, dtype: str, shape: tuple[int, ...]) -> None:
     """Check the type, the shape and the values of an array."""
     if (array.dtype.name, array.shape) != (dtype, shape):
         raise ValueError(
             f"The array {name!r} must be {dtype} of shape {shape}, got "
             f"{array.dtype.name} of shape {array.shape}."
         )
+    values = VALUES.get(name, FINITE)
     is_wrong = ~values.accepts(array)
     if is_wrong.any():
         raise ValueError(
@@ -277,43 +243,30 @@ def _check_array(
         )
 
 
-def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
-    """Check that parts of a file which say the same don't contradict each other."""
-    model, attributes = content["model"], content["attributes"]
-    config, names = model["config"], attributes["feature_names_in_"]
-    n_features, n_columns = config["n_features"], attributes["n_features_in_"]
-    parent, _ = contract(Topology(tuple(model["topology"])))
-    labels = arrays["dendrogram.labels"]
-    images = (config["image_shape"], model["feature_map"]["image_shape"])
-    texts = [column for column in content["history"].values() if column is not None]
-    findings = map(Finding.from_dict, attributes["_findings"])
+def _check_agreement(topology: Topology, state: State, arrays: Arrays) -> None:
+    """Check that parts of a file don't contradict each other."""
+    config, names = state["config"], state["feature_names_in_"]
+    n_features, constant = config["n_features"], arrays["standardizer.constant"]
+    images = (config["image_shape"], state["feature_map"]["image_shape"])
+    nodes = {n for f in map(Finding.from_dict, state["_findings"]) for n in f.nodes}
     agreements = {
-        "the tree": arrays["dendrogram.parent"].tolist() == parent,
         "the number of features": n_features
-        == model["feature_map"]["n_features"]
-        == np.isnan(arrays["standardizer.constant"]).sum(),
-        "the number of columns": names is None or len(names) == n_columns,
+        == state["feature_map"]["n_features"]
+        == np.isnan(constant).sum(),
+        "the number of columns": names is None or len(names) == len(constant),
         "the size of images": all(
-            math.prod(shape) == n_features == n_columns
+            math.prod(shape) == n_features == len(constant)
             for shape in images
             if shape is not None
         ),
-        "the width of embeddings": attributes["_n_features_out"]
-        == config["hidden_dim"],
-        "the likelihood": attributes["likelihood_"] == config["likelihood"]
-        and (config["likelihood"] == "mixed" or not config["discrete"]),
-        "the kind of data": attributes["kind_"]
-        == kind_of_features(model["feature_map"]["kind"]).name,
-        "the number of samples": 0 < len(labels) <= attributes["n_samples_seen_"],
-        "the number of epochs": all(
-            len(column) == attributes["n_iter_"] for column in texts
-        ),
+        "the likelihood": config["likelihood"] == "mixed" or not config["discrete"],
+        "the number of samples": 0
+        < len(arrays["dendrogram.labels"])
+        <= state["n_samples_seen_"],
         "bounds of values": (
             arrays["standardizer.low"] <= arrays["standardizer.high"]
         ).all(),
-        "the nodes of findings": all(
-            0 <= node < len(parent) for finding in findings for node in finding.nodes
-        ),
+        "the nodes of findings": nodes <= set(range(len(arrays["dendrogram.height"]))),
     }
     for what, holds in agreements.items():
         if not holds:
