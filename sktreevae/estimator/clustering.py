@@ -62,13 +62,12 @@ from ..tree.dendrogram import nested_cuts
 from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
-from ..utils.documentation import PACKAGE, documentation_template, project_urls
 from ..utils.random import draw_seed, make_generator
 from ..utils.threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ..utils.validation import (
+    BOOLEAN,
+    FUNCTION,
     Allowed,
-    Boolean,
-    Function,
     Instance,
     Number,
     Options,
@@ -368,21 +367,19 @@ class TreeVAEClustering(
 
     _findings: Sequence[Finding] = ()
     # scikit-learn links its HTML to the documentation, where there is an address.
-    _doc_link_module: ClassVar[str] = PACKAGE
-    _doc_link_template: ClassVar[str] = documentation_template(project_urls())
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],
         "growth": [Options(("guided", "iterative", "published"))],
         "image_shape": [ImageShape(), NONE],
         "kind": [Options(("auto", *KINDS))],
-        "encoder": [Options(NETWORKS), Function()],
-        "decoder": [Options(NETWORKS), Function()],
+        "encoder": [Options(NETWORKS), FUNCTION],
+        "decoder": [Options(NETWORKS), FUNCTION],
         "max_depth": [Number(Integral, 0), NONE],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
         "min_cluster_size": [Number(Integral, 1), Number(Real, 0, 0.5), NONE],
         "likelihood": [Options(("auto", *LIKELIHOODS))],
-        "views": [Options(("image", "neighbors", None)), Function()],
+        "views": [Options(("image", "neighbors", None)), FUNCTION],
         "contrastive_weight": [Number(Real, 0)],
         "temperature": [Number(Real, 0, closed="neither")],
         "latent_dim": [Number(Integral, 1)],
@@ -391,14 +388,14 @@ class TreeVAEClustering(
         "batch_size": [Number(Integral, 1), Options(("auto",))],
         "learning_rate": [Number(Real, 0, closed="neither")],
         "weight_decay": [Number(Real, 0)],
-        "early_stopping": [Boolean()],
+        "early_stopping": [BOOLEAN],
         "validation_fraction": [Number(Real, 0, 1, closed="neither")],
         "random_state": [
             Number(Integral, 0, 2**32 - 1, closed="both"),
             Instance(np.random.RandomState),
             NONE,
         ],
-        "verbose": [Number(Integral, 0), Boolean()],
+        "verbose": [Number(Integral, 0), BOOLEAN],
         "device": [Instance(str), Instance(torch.device), NONE],
         "n_jobs": [
             Number(Integral, 1, MAX_JOBS),

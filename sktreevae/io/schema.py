@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..inspection.diagnostics import Finding
-from ..model import LIKELIHOODS, Topology, state_shapes
-from ..model.feature_map import KINDS
+from ..model import FeatureMap, ModelConfig, Topology, state_shapes
 from ..tree.from_model import contract
-from ..utils.validation import Allowed, Instance, Number, Options
+from ..utils.validation import Instance, Number, Options
 from .state import Arrays, State
 
 __all__ = ["CONTENT", "NETWORKS", "check_arrays", "check_content"]
@@ -31,74 +29,42 @@ FREE_BYTES = 1 << 29
 """A tree may take more memory than its file has bytes, up to this: 4700 leaves may."""
 
 
-@dataclass(frozen=True)
-class ListOf:
-    """List whose entries are all allowed."""
-
-    entry: Allowed | ListOf
-
-    def accepts(self, value: object) -> bool:
-        """Return whether the value is allowed."""
-        return isinstance(value, list) and all(map(self.entry.accepts, value))
-
-    def __str__(self) -> str:
-        return f"a list, each entry {self.entry}"
-
-
-INDEX, COUNT = Number(Integral, 0), Number(Integral, 1)
-TEXT, NONE = Instance(str), Options((None,))
-NETWORK = Options(("mlp", "cnn", "resnet", "custom"))
+COUNT, TEXT, NONE = Number(Integral, 1), Instance(str), Options((None,))
+OBJECT, LIST, ANYTHING = Instance(dict), Instance(list), Instance(object)
 
 CONTENT = {
     "format_version": [COUNT],
     "class": [TEXT],
     "package_version": [TEXT],
-    "parameters": [Instance(dict)],
-    "objects": [Instance(dict)],
+    "parameters": [OBJECT],
+    "objects": [OBJECT],
     "state": {
-        "_findings": [ListOf(Instance(dict))],
+        "_findings": [LIST],
         "_seed": [Number(Integral, 0, 2**63)],
-        "choices_": [Instance(dict)],
-        "feature_names_in_": [ListOf(TEXT), NONE],
-        "history_": [Instance(dict)],
+        "choices_": [OBJECT],
+        "feature_names_in_": [LIST, NONE],
+        "history_": [OBJECT],
         "lower_bound_": [Number(Real, -np.inf, closed="neither")],
         "n_samples_seen_": [COUNT],
-        "topology": [ListOf(Number(Integral, -1))],
-        "config": {
-            "n_features": [COUNT],
-            "hidden_dim": [Number(Integral, 3)],
-            "latent_dim": [COUNT],
-            "router_dims": [ListOf(COUNT)],
-            "bottom_up_depth": [INDEX],
-            "likelihood": [Options(tuple(LIKELIHOODS))],
-            "discrete": [ListOf(ListOf(INDEX))],
-            "encoder": [NETWORK],
-            "decoder": [NETWORK],
-            "image_shape": [ListOf(COUNT), NONE],
-        },
-        "feature_map": {
-            "n_features": [COUNT],
-            "n_outputs": [COUNT, NONE],
-            "kind": [Options(tuple(KINDS))],
-            "image_shape": [ListOf(COUNT), NONE],
-        },
+        "topology": [LIST],
+        "config": dict.fromkeys(ModelConfig(1).to_dict(), [ANYTHING]),
+        "feature_map": dict.fromkeys(FeatureMap(1).config, [ANYTHING]),
     },
 }
-"""What the JSON of a file must be: the entries of objects, and the values allowed."""
+"""What the JSON of a file must be: the entries of objects, and the values allowed.
 
+A model of other settings than those that were saved has arrays of other shapes.
+"""
 
-class Values(NamedTuple):
-    """Values that an array may have."""
+Values = tuple[str, Callable[[NDArray], NDArray[np.bool_]]]
+"""Values that an array may have, in words and as a function."""
 
-    text: str
-    accepts: Callable[[NDArray], NDArray[np.bool_]]
-
-
-FINITE = Values("finite", np.isfinite)
-POSITIVE = Values("finite and positive", lambda x: np.isfinite(x) & (x > 0))
-NOT_INFINITE = Values("finite or NaN", lambda x: ~np.isinf(x))
-NOT_NEGATIVE = Values(
-    "finite and at least 0, or NaN", lambda x: ~np.isinf(x) & ~(x < 0)
+FINITE: Values = ("finite", np.isfinite)
+POSITIVE: Values = ("finite and positive", lambda x: np.isfinite(x) & (x > 0))
+NOT_INFINITE: Values = ("finite or NaN", lambda x: ~np.isinf(x))
+NOT_NEGATIVE: Values = (
+    "finite and at least 0, or NaN",
+    lambda x: ~np.isinf(x) & ~(x < 0),
 )
 
 VALUES = {
@@ -235,11 +201,11 @@ def _check_array(name: str, array: NDArray, dtype: str, shape: tuple[int, ...]) 
             f"The array {name!r} must be {dtype} of shape {shape}, got "
             f"{array.dtype.name} of shape {array.shape}."
         )
-    values = VALUES.get(name, FINITE)
-    is_wrong = ~values.accepts(array)
+    text, accepts = VALUES.get(name, FINITE)
+    is_wrong = ~accepts(array)
     if is_wrong.any():
         raise ValueError(
-            f"The array {name!r} must be {values.text}, got {array[is_wrong][0]}."
+            f"The array {name!r} must be {text}, got {array[is_wrong][0]}."
         )
 
 
@@ -253,7 +219,8 @@ def _check_agreement(topology: Topology, state: State, arrays: Arrays) -> None:
         "the number of features": n_features
         == state["feature_map"]["n_features"]
         == np.isnan(constant).sum(),
-        "the number of columns": names is None or len(names) == len(constant),
+        "the names of columns": names is None
+        or list(map(type, names)) == [str] * len(constant),
         "the size of images": all(
             math.prod(shape) == n_features == len(constant)
             for shape in images

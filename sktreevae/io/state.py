@@ -29,20 +29,15 @@ Arrays = Mapping[str, NDArray]
 DENDROGRAM = ("height", "labels", "weight", "support", "support_error")
 STANDARDIZER = ("center", "scale", "low", "high", "constant")
 
-DERIVED = (
-    "_n_features_out",
+OBJECTS = (
     "_standardizer",
     "dendrogram_",
     "device_",
-    "kind_",
     "labels_",
-    "likelihood_",
     "linkage_matrix_",
     "module_",
-    "n_clusters_",
-    "n_features_in_",
 )
-"""Fitted attributes that follow from the model and the arrays."""
+"""Fitted attributes that are built from the rest of a state."""
 
 
 def to_plain(attributes: Mapping[str, Any]) -> State:
@@ -55,24 +50,23 @@ def to_plain(attributes: Mapping[str, Any]) -> State:
         return state
     model, config = state["module_"], state["module_"].config
     dendrogram, standardizer = state["dendrogram_"], state["_standardizer"]
-    groups = {
-        "model": {k: v.numpy(force=True) for k, v in model.state_dict().items()},
-        "dendrogram": {k: getattr(dendrogram, k) for k in DENDROGRAM},
-        "standardizer": {k: _to_vector(standardizer, k) for k in STANDARDIZER},
+    arrays = {
+        f"model.{name}": tensor.numpy(force=True)
+        for name, tensor in model.state_dict().items()
+    }
+    arrays |= {f"dendrogram.{name}": getattr(dendrogram, name) for name in DENDROGRAM}
+    arrays |= {
+        f"standardizer.{name}": _to_vector(standardizer, name) for name in STANDARDIZER
     }
     return {
-        **{name: value for name, value in state.items() if name not in DERIVED},
+        **{name: value for name, value in state.items() if name not in OBJECTS},
         "_findings": [asdict(finding) for finding in state.get("_findings", ())],
         "topology": model.topology.parent,
         "config": config.to_dict(),
         "feature_map": model.feature_map.config,
         "custom_encoder": config.custom_encoder,
         "custom_decoder": config.custom_decoder,
-        "arrays": {
-            f"{group}.{name}": array
-            for group, members in groups.items()
-            for name, array in members.items()
-        },
+        "arrays": arrays,
     }
 
 

@@ -393,7 +393,6 @@ def replace_entry(content, keys, value):
         ("topology", []),
         ("topology", [-1, 0, 0]),
         ("topology", [-1, 0, 0, 0, 0]),
-        ("topology", [-1, 0, 0, True, True]),
         ("topology", [-1, 0, 0, 1.0, 1.0]),
         ("n_samples_seen_", -1),
         ("n_samples_seen_", 149),
