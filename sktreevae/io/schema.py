@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -56,26 +56,19 @@ CONTENT = {
 A model of other settings than those that were saved has arrays of other shapes.
 """
 
-Values = tuple[str, Callable[[NDArray], NDArray[np.bool_]]]
-"""Values that an array may have, in words and as a function."""
-
-FINITE: Values = ("finite", np.isfinite)
-POSITIVE: Values = ("finite and positive", lambda x: np.isfinite(x) & (x > 0))
-NOT_INFINITE: Values = ("finite or NaN", lambda x: ~np.isinf(x))
-NOT_NEGATIVE: Values = (
-    "finite and at least 0, or NaN",
-    lambda x: ~np.isinf(x) & ~(x < 0),
+POSITIVE = (
+    "model.bottom_up.scale",
+    "model.feature_map.raw_features.depth",
+    "standardizer.scale",
 )
+"""Arrays that must be positive."""
 
-VALUES = {
-    "dendrogram.support": NOT_INFINITE,
-    "dendrogram.support_error": NOT_NEGATIVE,
-    "model.bottom_up.scale": POSITIVE,
-    "model.feature_map.raw_features.depth": POSITIVE,
-    "standardizer.constant": NOT_INFINITE,
-    "standardizer.scale": POSITIVE,
-}
-"""Values of arrays that need not be finite, or must be more than that."""
+MAY_BE_NAN = (
+    "dendrogram.support",
+    "dendrogram.support_error",
+    "standardizer.constant",
+)
+"""Arrays that may have NaN. All others must be finite."""
 
 
 def check_content(content: object) -> None:
@@ -137,15 +130,16 @@ def check_arrays(state: State, arrays: Arrays) -> None:
     topology = Topology(tuple(state["topology"]))
     _check_size(topology, state["config"], arrays)
     expected = _expected_arrays(topology, state, arrays)
-    for name, (dtype, shape) in expected.items():
-        _check_array(name, _get(arrays, name), dtype, shape)
     own = tuple(
         prefix for name, prefix in NETWORKS.items() if state["config"][name] == "custom"
     )
-    unknown = arrays.keys() - expected.keys()
-    unknown = sorted(name for name in unknown if not name.startswith(own))
-    if unknown:
-        raise ValueError(f"The arrays {unknown} aren't known.")
+    unknown = [n for n in arrays.keys() - expected.keys() if not n.startswith(own)]
+    missing = expected.keys() - arrays.keys()
+    for names, text in ((unknown, "aren't known"), (missing, "are missing")):
+        if names:
+            raise ValueError(f"The arrays {sorted(names)} {text}.")
+    for name, kind in expected.items():
+        _check_array(name, arrays[name], *kind)
     _check_agreement(topology, state, arrays)
 
 
@@ -169,12 +163,13 @@ def _expected_arrays(
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the types and shapes of all arrays but those of a user's networks."""
     n_nodes, n_features = len(contract(topology)[0]), state["config"]["n_features"]
+    n_samples, n_columns = (
+        np.size(arrays.get(name))
+        for name in ("dendrogram.labels", "standardizer.constant")
+    )
     expected = {
-        "dendrogram.labels": ("int64", (_get(arrays, "dendrogram.labels").size,)),
-        "standardizer.constant": (
-            "float64",
-            (_get(arrays, "standardizer.constant").size,),
-        ),
+        "dendrogram.labels": ("int64", (n_samples,)),
+        "standardizer.constant": ("float64", (n_columns,)),
     }
     for name in ("height", "weight", "support", "support_error"):
         expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
@@ -187,13 +182,6 @@ def _expected_arrays(
     return expected
 
 
-def _get(arrays: Arrays, name: str) -> NDArray:
-    """Return an array by its name."""
-    if name not in arrays:
-        raise ValueError(f"The array {name!r} is missing.")
-    return arrays[name]
-
-
 def _check_array(name: str, array: NDArray, dtype: str, shape: tuple[int, ...]) -> None:
     """Check the type, the shape and the values of an array."""
     if (array.dtype.name, array.shape) != (dtype, shape):
@@ -201,8 +189,11 @@ def _check_array(name: str, array: NDArray, dtype: str, shape: tuple[int, ...]) 
             f"The array {name!r} must be {dtype} of shape {shape}, got "
             f"{array.dtype.name} of shape {array.shape}."
         )
-    text, accepts = VALUES.get(name, FINITE)
-    is_wrong = ~accepts(array)
+    text, is_wrong = "finite", ~np.isfinite(array)
+    if name in MAY_BE_NAN:
+        text, is_wrong = "finite or NaN", np.isinf(array)
+    elif name in POSITIVE:
+        text, is_wrong = "finite and positive", is_wrong | (array <= 0)
     if is_wrong.any():
         raise ValueError(
             f"The array {name!r} must be {text}, got {array[is_wrong][0]}."
