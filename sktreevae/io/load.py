@@ -81,6 +81,10 @@ def _make_estimator(
 def _check_given(content: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     """Check that the parameters are passed that a file can't have."""
     missing = {k: v for k, v in content["objects"].items() if k not in parameters}
+    for name in NETWORKS:
+        is_custom = content["state"]["config"][name] == "custom"
+        if is_custom and not callable(parameters.get(name)):
+            missing.setdefault(name, "a callable that builds networks")
     if missing:
         texts = [f"{name} ({value})" for name, value in missing.items()]
         example = ", ".join(f"{name}=..." for name in missing)
@@ -88,13 +92,6 @@ def _check_given(content: Mapping[str, Any], parameters: Mapping[str, Any]) -> N
             f"The model has parameters that a file can't have: {', '.join(texts)}. "
             f"Pass them: load(path, {example})."
         )
-    for name in NETWORKS:
-        is_custom = content["state"]["config"][name] == "custom"
-        if is_custom and not callable(parameters.get(name)):
-            raise ValueError(
-                f"{name} must be the callable that builds the saved network, got "
-                f"{parameters.get(name)!r}."
-            )
 
 
 def _read_state(content: State, arrays: Arrays, parameters: Mapping[str, Any]) -> State:
