@@ -1,5 +1,7 @@
 import copy
+import functools
 import io
+import operator
 import pickle
 import subprocess
 import sys
@@ -72,7 +74,6 @@ CASES = {
         iris,
     ),
 }
-OBJECTS = ("encoder", "decoder", "views", "random_state")
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -108,8 +109,17 @@ def reload(model, tmp_path, **parameters):
 def objects_of(model):
     """Return the parameters that a file can't have."""
     parameters = model.get_params()
-    kinds = (str, int, type(None))
-    return {k: parameters[k] for k in OBJECTS if not isinstance(parameters[k], kinds)}
+    kinds = (str, int, float, tuple, type(None), torch.device)
+    return {k: v for k, v in parameters.items() if not isinstance(v, kinds)}
+
+
+def run(code, *arguments):
+    """Run code in a process of its own, and return what it prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        command, check=True, cwd=root, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def assert_same_results(twin, model, X):
@@ -124,11 +134,6 @@ def assert_same_results(twin, model, X):
         warnings.simplefilter("ignore")  # rows without names
         ours, theirs = (m.log_likelihood(rows, 5) for m in (twin, model))
     assert np.array_equal(ours, theirs)
-
-
-def assert_same_samples(twin, model):
-    for ours, theirs in zip(twin.sample(9), model.sample(9), strict=True):
-        assert np.array_equal(ours, theirs)
 
 
 def assert_same_attributes(twin, model):
@@ -155,21 +160,15 @@ def test_models_come_back(case, tmp_path):
     twin = reload(model, tmp_path, **objects_of(model))
     assert_same_attributes(twin, model)
     assert_same_results(twin, model, X)
+    twin.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "twin").read_bytes()
     copies = copy.deepcopy(twin), copy.deepcopy(model)
-    assert_same_samples(*copies)
+    samples = [copied.sample(9) for copied in copies]
+    np.testing.assert_equal(*samples)
     for copied in copies:
         copied.partial_fit(X[:40])
     assert_same_attributes(*copies)
     assert_same_results(*copies, X)
-
-
-@pytest.mark.parametrize("case", ["names", "images", "functions"], indirect=True)
-def test_a_file_and_its_model_give_the_same_file(case, tmp_path):
-    model, _ = case
-    twin = reload(model, tmp_path, **objects_of(model))
-    before = (tmp_path / "twin").read_bytes()
-    twin.save(tmp_path / "twin")
-    assert (tmp_path / "twin").read_bytes() == before
 
 
 def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
@@ -182,8 +181,7 @@ def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
         "numpy.savez(sys.argv[2], sample=model.sample(9)[0], **results)\n"
     )
     results = tmp_path / "results.npz"
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code, path, results], check=True, cwd=root)
+    run(code, path, results)
     with np.load(results) as archive:
         for method in METHODS:
             assert np.array_equal(archive[method], getattr(model, method)(iris()))
@@ -361,70 +359,57 @@ def test_missing_parameters_have_their_defaults(path):
     assert TreeVAEClustering.load(path).temperature == 0.5
 
 
-def replace_entry(content, keys, value):
+def entry(content, keys):
+    """Return the object that has an entry, and the last of its keys."""
     *outer, last = keys.split(".")
-    for key in outer:
-        content = content[key]
-    content[last] = value
+    return functools.reduce(operator.getitem, outer, content), last
 
 
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        ("config.hidden_dim", 10**12),
-        ("config.hidden_dim", 8.0),
-        ("config.latent_dim", 10**30),
-        ("config.latent_dim", True),
-        ("config.n_features", 10**12),
-        ("config.n_features", 3),
-        ("config.bottom_up_depth", 10**12),
-        ("config.router_dims", [10**9, 10**9]),
-        ("config.router_dims", [1] * 10**5),
-        ("config.discrete", [[0]]),
-        ("config.discrete", [["0"]]),
-        ("config.image_shape", [10**9, 10**9]),
-        ("config.image_shape", [4]),
-        ("config.likelihood", "bernoulli"),
-        ("config.other", 1),
-        ("feature_map.n_outputs", 10**12),
-        ("feature_map.n_features", 5),
-        ("feature_map.image_shape", [8, 8]),
-        ("feature_map.kind", "eval"),
-        ("topology", []),
-        ("topology", [-1, 0, 0]),
-        ("topology", [-1, 0, 0, 0, 0]),
-        ("topology", [-1, 0, 0, 1.0, 1.0]),
-        ("n_samples_seen_", -1),
-        ("n_samples_seen_", 149),
-        ("_seed", -1),
-        ("_seed", 10**40),
-        ("choices_", []),
-        ("lower_bound_", float("nan")),
-        ("lower_bound_", "0"),
-        ("feature_names_in_", ["a", "b"]),
-        ("feature_names_in_", [1, 2, 3, 4]),
-        ("_findings", [{"name": "x"}]),
-        ("_findings", [{"name": "", "problem": "", "remedy": "", "nodes": [5]}]),
-        ("history_.phase", ["joint"]),
-        ("history_.phase", [1, 2]),
-        ("history_.elbo", [0.0]),
-        ("history_.elbo", ["a", "b"]),
-        ("history_.epoch", []),
-        ("history_.new", None),
-        ("history_", {}),
-        ("predict", 1),
-    ],
-    ids=lambda value: repr(value)[:40],
-)
-def test_content_that_contradicts_the_file_is_refused(path, keys, value):
-    with forging(path) as (content, _):
-        replace_entry(content, f"state.{keys}", value)
-    refuse(path, "has invalid content")
-
-
-@pytest.mark.parametrize(
-    ("keys", "value"),
-    [
+        ("state.config.hidden_dim", 10**12),
+        ("state.config.hidden_dim", 8.0),
+        ("state.config.latent_dim", 10**30),
+        ("state.config.latent_dim", True),
+        ("state.config.n_features", 10**12),
+        ("state.config.n_features", 3),
+        ("state.config.bottom_up_depth", 10**12),
+        ("state.config.router_dims", [10**9, 10**9]),
+        ("state.config.router_dims", [1] * 10**5),
+        ("state.config.discrete", [[0]]),
+        ("state.config.discrete", [["0"]]),
+        ("state.config.image_shape", [10**9, 10**9]),
+        ("state.config.image_shape", [4]),
+        ("state.config.likelihood", "bernoulli"),
+        ("state.config.other", 1),
+        ("state.feature_map.n_outputs", 10**12),
+        ("state.feature_map.n_features", 5),
+        ("state.feature_map.image_shape", [8, 8]),
+        ("state.feature_map.kind", "eval"),
+        ("state.topology", []),
+        ("state.topology", [-1, 0, 0]),
+        ("state.topology", [-1, 0, 0, 0, 0]),
+        ("state.topology", [-1, 0, 0, 1.0, 1.0]),
+        ("state.n_samples_seen_", -1),
+        ("state.n_samples_seen_", 149),
+        ("state._seed", -1),
+        ("state._seed", 10**40),
+        ("state.choices_", []),
+        ("state.lower_bound_", float("nan")),
+        ("state.lower_bound_", "0"),
+        ("state.feature_names_in_", ["a", "b"]),
+        ("state.feature_names_in_", [1, 2, 3, 4]),
+        ("state._findings", [{"name": "x"}]),
+        ("state._findings", [{"name": "", "problem": "", "remedy": "", "nodes": [5]}]),
+        ("state.history_.phase", ["joint"]),
+        ("state.history_.phase", [1, 2]),
+        ("state.history_.elbo", [0.0]),
+        ("state.history_.elbo", ["a", "b"]),
+        ("state.history_.epoch", []),
+        ("state.history_.new", None),
+        ("state.history_", {}),
+        ("state.predict", 1),
         ("parameters.max_iter", 0),
         ("parameters.n_jobs", 10**40),
         ("parameters.random_state", {"key": []}),
@@ -435,20 +420,20 @@ def test_content_that_contradicts_the_file_is_refused(path, keys, value):
         ("package_version", None),
         ("other", 1),
     ],
+    ids=lambda value: repr(value)[:40],
 )
-def test_other_parameters_and_entries_are_refused(path, keys, value):
+def test_content_that_contradicts_the_file_is_refused(path, keys, value):
     with forging(path) as (content, _):
-        replace_entry(content, keys, value)
+        outer, last = entry(content, keys)
+        outer[last] = value
     refuse(path, "has invalid content")
 
 
 @pytest.mark.parametrize("keys", ["class", "state._seed", "state.config.encoder"])
 def test_missing_content_is_refused(path, keys):
     with forging(path) as (content, _):
-        *outer, last = keys.split(".")
-        for key in outer:
-            content = content[key]
-        del content[last]
+        outer, last = entry(content, keys)
+        del outer[last]
     refuse(path, "has invalid content: .* must have the entries")
 
 
@@ -474,17 +459,13 @@ def set_to(index, value):
         ("dendrogram.labels", lambda x: x[None], r"got int64 of shape \(1, 150\)"),
         ("dendrogram.labels", lambda x: x.astype(float), "must be int64"),
         ("dendrogram.labels", set_to(0, 3), "labels must lie between 0 and 2"),
-        ("dendrogram.labels", set_to(0, -1), "labels must lie between 0 and 2"),
         ("standardizer.scale", set_to(0, 0.0), "must be finite and positive, got 0.0"),
         ("standardizer.scale", set_to(0, np.nan), "must be finite and positive"),
-        ("standardizer.scale", set_to(0, -1.0), "must be finite and positive"),
-        ("standardizer.scale", lambda x: x[0], r"of shape \(4,\), got .* \(\)"),
         ("standardizer.center", set_to(0, np.inf), "must be finite, got inf"),
         ("standardizer.low", lambda x: x + 1e6, "bounds of values"),
         ("standardizer.high", set_to(0, np.nan), "must be finite"),
         ("standardizer.constant", set_to(0, np.inf), "must be finite or NaN"),
         ("standardizer.constant", set_to(0, 1.0), "the number of features"),
-        ("standardizer.constant", lambda x: x[:3], "the number of features"),
         ("model.bottom_up.scale", np.zeros_like, "must be finite and positive"),
         ("model.root_head.weight", set_to((0, 0), np.nan), "must be finite, got nan"),
         ("model.root_head.weight", lambda x: x.T, r"must be .* of shape \(4, 12\)"),
@@ -558,12 +539,7 @@ def test_claims_of_many_nodes_are_refused_without_their_memory(path, tmp_path):
             forged.append(tmp_path / f"{name}{n_parts}")
             forged[-1].write_bytes(path.read_bytes())
             forge_many_nodes(forged[-1], parent, n_parts)
-    command = [sys.executable, "-c", LOAD, path, *forged]
-    root = Path(__file__).parents[2]
-    result = subprocess.run(
-        command, check=True, cwd=root, capture_output=True, text=True
-    )
-    increases = list(map(float, result.stdout.split()))
+    increases = list(map(float, run(LOAD, path, *forged).split()))
     assert len(increases) == len(forged)
     assert max(increases) < 200  # MiB
 
