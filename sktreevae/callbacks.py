@@ -38,6 +38,12 @@ class _TreeVAECallback:
     ) -> None:
         """Do nothing, at the beginning of a task."""
 
+    def on_fit_task_end(
+        self, estimator: BaseEstimator, context: CallbackContext
+    ) -> bool:
+        """Return whether the phase is to end, at the end of an epoch."""
+        return context.task_name == "epoch" and self._on_epoch(estimator, context)
+
 
 class ELBOMonitor(_TreeVAECallback):
     """Callback that records the ELBO and its terms after each epoch.
@@ -75,14 +81,11 @@ class ELBOMonitor(_TreeVAECallback):
     def __init__(self) -> None:
         self._logs: list[dict[str, Any]] = []
 
-    def on_fit_task_end(
-        self, estimator: BaseEstimator, context: CallbackContext
-    ) -> bool:
-        """Record an epoch; never ask to stop."""
-        if context.task_name == "epoch":
-            place = {"run_id": context.root_uuid, "task_id_path": _path(context)}
-            history = estimator.history_.items()
-            self._logs.append(place | {name: values[-1] for name, values in history})
+    def _on_epoch(self, estimator: BaseEstimator, context: CallbackContext) -> bool:
+        """Record the epoch; never ask to stop."""
+        place = {"run_id": context.root_uuid, "task_id_path": _path(context)}
+        history = estimator.history_.items()
+        self._logs.append(place | {name: values[-1] for name, values in history})
         return False
 
     def get_logs(self, select: str = "most_recent") -> list[dict[str, Any]]:
@@ -177,12 +180,8 @@ class EarlyStopping(_TreeVAECallback):
                 "with early_stopping=True, got early_stopping=False."
             )
 
-    def on_fit_task_end(
-        self, estimator: BaseEstimator, context: CallbackContext
-    ) -> bool:
-        """Return whether the phase of an epoch is to end."""
-        if context.task_name != "epoch":
-            return False
+    def _on_epoch(self, estimator: BaseEstimator, context: CallbackContext) -> bool:
+        """Return whether none of the last epochs was an improvement."""
         history = estimator.history_
         n_epochs = history["epoch"][-1] + 1  # of this phase
         values = np.array(history[self.monitor][-n_epochs:])

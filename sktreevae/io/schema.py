@@ -26,7 +26,7 @@ NETWORKS = {
 """Parameters that a user's networks can be, and how the names of their arrays begin."""
 
 FREE_BYTES = 1 << 29
-"""A tree may take more memory than its file has bytes, up to this: 4700 leaves may."""
+"""Memory that a tree may take beyond the size of its file, enough for 4700 leaves."""
 
 
 COUNT, TEXT, NONE = Number(Integral, 1), Instance(str), Options((None,))

@@ -259,12 +259,9 @@ def _sum_squares(
     n_fine = fine.max() + 1
     if n_fine == len(labels):  # each sample is a class
         return _count_below(merges, labels, coarse)
-    parent = np.empty(n_fine, dtype=np.int64)
-    parent[fine] = coarse
-    squares = _count_below(merges, labels, fine) ** 2
-    sums = np.zeros((len(squares), coarse.max() + 1))
-    np.add.at(sums.T, parent, squares.T)
-    return sums
+    is_part = np.zeros((n_fine, coarse.max() + 1))
+    is_part[fine, coarse] = 1.0
+    return _count_below(merges, labels, fine) ** 2 @ is_part
 
 
 def cophenetic_correlation(
