@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+
+import numpy as np
 
 from .estimator import TreeVAEClustering
 from .exceptions import InvalidParameterError
@@ -17,15 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ELBOMonitor", "EarlyStopping"]
 
-Place = tuple[UUID, tuple[int, ...]]
-"""Run, and numbers of the tasks from the outermost one to a task."""
-
 
 class _TreeVAECallback:
-    """Base class of callbacks that read `history_` after each epoch.
-
-    One instance may serve several fits, one after the other or in threads.
-    """
+    """Base class of callbacks that read `history_` after each epoch."""
 
     def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Check the estimator, at the beginning of its fit."""
@@ -43,6 +37,12 @@ class _TreeVAECallback:
         self, estimator: BaseEstimator, context: CallbackContext
     ) -> None:
         """Do nothing, at the beginning of a task."""
+
+    def on_fit_task_end(
+        self, estimator: BaseEstimator, context: CallbackContext
+    ) -> bool:
+        """Return whether the phase is to end, at the end of an epoch."""
+        return context.task_name == "epoch" and self._on_epoch(estimator, context)
 
 
 class ELBOMonitor(_TreeVAECallback):
@@ -81,15 +81,11 @@ class ELBOMonitor(_TreeVAECallback):
     def __init__(self) -> None:
         self._logs: list[dict[str, Any]] = []
 
-    def on_fit_task_end(
-        self, estimator: BaseEstimator, context: CallbackContext
-    ) -> bool:
-        """Record an epoch; never ask to stop."""
-        if context.task_name == "epoch":
-            run_id, path = _place(context)
-            history = estimator.history_
-            record = {name: values[-1] for name, values in history.items()}
-            self._logs.append({"run_id": run_id, "task_id_path": path, **record})
+    def _on_epoch(self, estimator: BaseEstimator, context: CallbackContext) -> bool:
+        """Record the epoch; never ask to stop."""
+        place = {"run_id": context.root_uuid, "task_id_path": _path(context)}
+        history = estimator.history_.items()
+        self._logs.append(place | {name: values[-1] for name, values in history})
         return False
 
     def get_logs(self, select: str = "most_recent") -> list[dict[str, Any]]:
@@ -174,8 +170,6 @@ class EarlyStopping(_TreeVAECallback):
         self.monitor = monitor
         self.patience = patience
         self.tol = tol
-        # Best value and epochs since then, for each phase in progress.
-        self._states: dict[Place, tuple[float, int]] = {}
 
     def setup(self, estimator: BaseEstimator, context: CallbackContext) -> None:
         """Check the estimator, at the beginning of its fit."""
@@ -186,36 +180,20 @@ class EarlyStopping(_TreeVAECallback):
                 "with early_stopping=True, got early_stopping=False."
             )
 
-    def on_fit_task_end(
-        self, estimator: BaseEstimator, context: CallbackContext
-    ) -> bool:
-        """Return whether the phase of an epoch is to end."""
-        if context.task_name != "epoch":
-            self._states.pop(_place(context), None)
-            return False
-        phase = _place(context.parent)
-        best, n_epochs = self._states.get(phase, (-math.inf, 0))
-        value = estimator.history_[self.monitor][-1]
-        n_epochs = 0 if value > best + self.tol else n_epochs + 1
-        self._states[phase] = max(best, value), n_epochs
-        return n_epochs >= self.patience
-
-    def teardown(self, estimator: BaseEstimator, context: CallbackContext) -> None:
-        """Forget the phase of a fit that has failed or was interrupted."""
-        run_id, path = _place(context)
-        for place in list(self._states):
-            if place[0] == run_id and place[1][: len(path)] == path:
-                self._states.pop(place, None)
+    def _on_epoch(self, estimator: BaseEstimator, context: CallbackContext) -> bool:
+        """Return whether none of the last epochs was an improvement."""
+        history = estimator.history_
+        n_epochs = history["epoch"][-1] + 1  # of this phase
+        values = np.array(history[self.monitor][-n_epochs:])
+        best_before = np.maximum.accumulate([-np.inf, *values[:-1]])
+        is_better = values > best_before + self.tol
+        return not is_better[-self.patience :].any()
 
 
-def _place(context: CallbackContext) -> Place:
-    """Return an identifier of a task."""
-    path = []
-    task: CallbackContext | None = context
-    while task is not None:
-        path.append(task.task_id)
-        task = task.parent
-    return context.root_uuid, tuple(reversed(path))
+def _path(context: CallbackContext) -> tuple[int, ...]:
+    """Return the numbers of the tasks from the outermost one to a task."""
+    above = () if context.parent is None else _path(context.parent)
+    return (*above, context.task_id)
 
 
 def _check(name: str, value: object, allowed: Number | Options) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from numbers import Integral, Real
@@ -62,13 +62,12 @@ from ..tree.dendrogram import nested_cuts
 from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
-from ..utils.documentation import PACKAGE, documentation_template, project_urls
 from ..utils.random import draw_seed, make_generator
 from ..utils.threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ..utils.validation import (
+    BOOLEAN,
+    FUNCTION,
     Allowed,
-    Boolean,
-    Function,
     Instance,
     Number,
     Options,
@@ -368,21 +367,19 @@ class TreeVAEClustering(
 
     _findings: Sequence[Finding] = ()
     # scikit-learn links its HTML to the documentation, where there is an address.
-    _doc_link_module: ClassVar[str] = PACKAGE
-    _doc_link_template: ClassVar[str] = documentation_template(project_urls())
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],
         "growth": [Options(("guided", "iterative", "published"))],
         "image_shape": [ImageShape(), NONE],
         "kind": [Options(("auto", *KINDS))],
-        "encoder": [Options(NETWORKS), Function()],
-        "decoder": [Options(NETWORKS), Function()],
+        "encoder": [Options(NETWORKS), FUNCTION],
+        "decoder": [Options(NETWORKS), FUNCTION],
         "max_depth": [Number(Integral, 0), NONE],
         "split_criterion": [Options(("n_samples", "reconstruction", "elbo"))],
         "min_cluster_size": [Number(Integral, 1), Number(Real, 0, 0.5), NONE],
         "likelihood": [Options(("auto", *LIKELIHOODS))],
-        "views": [Options(("image", "neighbors", None)), Function()],
+        "views": [Options(("image", "neighbors", None)), FUNCTION],
         "contrastive_weight": [Number(Real, 0)],
         "temperature": [Number(Real, 0, closed="neither")],
         "latent_dim": [Number(Integral, 1)],
@@ -391,14 +388,14 @@ class TreeVAEClustering(
         "batch_size": [Number(Integral, 1), Options(("auto",))],
         "learning_rate": [Number(Real, 0, closed="neither")],
         "weight_decay": [Number(Real, 0)],
-        "early_stopping": [Boolean()],
+        "early_stopping": [BOOLEAN],
         "validation_fraction": [Number(Real, 0, 1, closed="neither")],
         "random_state": [
             Number(Integral, 0, 2**32 - 1, closed="both"),
             Instance(np.random.RandomState),
             NONE,
         ],
-        "verbose": [Number(Integral, 0), Boolean()],
+        "verbose": [Number(Integral, 0), BOOLEAN],
         "device": [Instance(str), Instance(torch.device), NONE],
         "n_jobs": [
             Number(Integral, 1, MAX_JOBS),
@@ -1223,7 +1220,8 @@ class TreeVAEClustering(
         The file has the parameters, the tree, the model, `history_` and all other
         attributes of a fit, except `memory` and what isn't of a fit: callbacks,
         `set_output` and metadata requests. It doesn't have the training data, apart
-        from `labels_`. An existing file is replaced as a whole.
+        from `labels_`. Parameters that JSON can't have, such as functions, are passed
+        to `load`. An existing file is replaced as a whole.
 
         Parameters
         ----------
@@ -1235,9 +1233,9 @@ class TreeVAEClustering(
         sklearn.exceptions.NotFittedError
             If the estimator isn't fitted.
         ValueError
-            If a parameter isn't valid, or is a function that can't be imported by name.
-            Also if a callback saves the estimator while it is fitted again; save the
-            callback's `fitted_estimator` instead. An existing file stays as it was.
+            If a parameter isn't valid, or if a callback saves the estimator while it is
+            fitted again; save the callback's `fitted_estimator` instead. An existing
+            file stays as it was.
         OSError
             If the file can't be written, or the name is that of a folder, a pipe or a
             device. An existing file stays as it was.
@@ -1265,16 +1263,7 @@ class TreeVAEClustering(
         save(self, path)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike,
-        device: str | torch.device | None = None,
-        *,
-        encoder: Callable | None = None,
-        decoder: Callable | None = None,
-        views: Callable | None = None,
-        trusted: str | Collection[str] = (),
-    ) -> Self:
+    def load(cls, path: str | os.PathLike, **parameters: object) -> Self:
         """Load a fitted estimator that `save` has written.
 
         Nothing in the file is run. Parts of a file that contradict each other are
@@ -1285,18 +1274,16 @@ class TreeVAEClustering(
         ----------
         path : str or path-like
             Name of the file.
-        device : str, torch.device or None, default=None
-            Device of the model, and `device` parameter of the estimator. By default the
-            one that was saved or, with a warning, the CPU if that isn't available.
-        encoder, decoder, views : callable, default=None
-            The functions of these parameters, if the saved estimator has such ones.
-        trusted : str or collection of str, default=()
-            Functions that may be imported instead, as ``"package.module:function"``.
+        **parameters : object
+            Parameters of the estimator that replace those of the file. Those that a
+            file can't have must be passed: functions and other objects, such as an
+            `ImageAugmentation`. Without `device`, the device is the one that was saved
+            or, with a warning, the CPU if that isn't available.
 
         Returns
         -------
         estimator : TreeVAEClustering
-            The fitted estimator. Its `memory` is None.
+            The fitted estimator. Its `memory` is None unless it is passed.
 
         Raises
         ------
@@ -1306,15 +1293,14 @@ class TreeVAEClustering(
             If the name is that of a folder, a pipe or a device.
         ValueError
             If the file is truncated, damaged, of another kind or of an unknown format
-            version, contradicts itself, or needs functions that are neither passed nor
-            trusted. Also if the device isn't available.
+            version, or contradicts itself; or if a parameter must be passed, or isn't
+            valid.
 
         See Also
         --------
         save : Write the file.
         """
-        functions = {"encoder": encoder, "decoder": decoder, "views": views}
-        return load(cls, path, device, functions, trusted)
+        return load(cls, path, parameters)
 
     def __getstate__(self) -> State:
         """Return the state as arrays and plain values, whatever the device."""

@@ -15,19 +15,38 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..utils.files import PathLike, check_regular, replacing
 
-__all__ = ["FORMAT_VERSION", "read_archive", "write_archive"]
+__all__ = ["FORMAT_VERSION", "INVALID", "read_archive", "to_json", "write_archive"]
 
 FORMAT_VERSION = 1
 """Version of the content."""
 
-CHECKSUM = "sha256"
-"""Name of the array that has the checksum of all other arrays and of the JSON."""
+INVALID = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""Exceptions that values of other types or sizes than those of `save` can raise."""
+
+
+def to_json(value: Any) -> str:
+    """Return a value as JSON, with numpy's values as Python's and devices as strings.
+
+    Raises
+    ------
+    TypeError
+        If JSON can't have the value.
+    """
+    return json.dumps(value, default=_to_python)
 
 
 def write_archive(
@@ -40,25 +59,28 @@ def write_archive(
     path : str or path-like
         Name of the file.
     content : dict
-        JSON-able values.
+        Values for `to_json`.
     arrays : dict of ndarrays
         Arrays by name.
 
     Raises
     ------
+    TypeError
+        If JSON can't have the content.
     ValueError
         If the type of an array can't be stored.
     OSError
         If the file can't be written.
     """
     content = {"format_version": FORMAT_VERSION, **content}
-    text = json.dumps(content, default=_to_python)
     # safetensors writes the memory of an array, whatever its strides.
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = to_json(content)
     try:
+        digest = _digest(text, arrays)
         # With several entries, the order of metadata would be random.
-        data = save({**arrays, CHECKSUM: _digest(text, arrays)}, {"content": text})
-    except (SafetensorError, TypeError) as error:
+        data = save(arrays, {"content": to_json({"sha256": digest, **content})})
+    except (SafetensorError, KeyError, TypeError) as error:
         types = {name: array.dtype.name for name, array in arrays.items()}
         raise ValueError(
             f"Arrays of these types can't be saved, got {types}: {error}"
@@ -89,42 +111,34 @@ def read_archive(path: PathLike) -> tuple[dict[str, Any], dict[str, NDArray]]:
     name = os.fspath(path)
     try:
         with safe_open(name, "numpy") as file:
-            text = (file.metadata() or {})["content"]
+            content = json.loads((file.metadata() or {})["content"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}
-        checksum = arrays.pop(CHECKSUM)
-    # numpy lacks some of the types of safetensors.
-    except (SafetensorError, ArithmeticError, LookupError, TypeError) as error:
+        version, digest = content["format_version"], content.pop("sha256", None)
+        is_whole = digest == _digest(to_json(content), arrays)
+    except (SafetensorError, *INVALID) as error:
         raise ValueError(
             f"The file {name!r} is truncated, damaged, or isn't a model that `save` "
             f"has written: {error}"
         ) from error
-    if not np.array_equal(checksum, _digest(text, arrays)):
-        raise ValueError(f"The file {name!r} is damaged: its checksum doesn't match.")
-    try:
-        content = json.loads(text)
-        version = content.pop("format_version", None)
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"The file {name!r} has invalid content: {error!r}") from error
     if version != FORMAT_VERSION:
         raise ValueError(
             f"The file {name!r} has the format version {version}, but this version of "
             f"sktreevae reads version {FORMAT_VERSION}. Update sktreevae."
         )
+    if not is_whole:
+        raise ValueError(f"The file {name!r} is damaged: its checksum doesn't match.")
     return content, arrays
 
 
-def _digest(text: str, arrays: Mapping[str, NDArray]) -> NDArray[np.uint8]:
-    """Return the SHA-256 of JSON, and of the names, types and values of arrays."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        array = arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)
-        digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
-    return np.frombuffer(digest.digest(), np.uint8)
+def _digest(text: str, arrays: Mapping[str, NDArray]) -> str:
+    """Return the SHA-256 of a file of JSON and arrays."""
+    return hashlib.sha256(save(dict(arrays), {"content": text})).hexdigest()
 
 
 def _to_python(value: Any) -> Any:
-    """Return a number of numpy as one of Python, for JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """Return a value as one that JSON has."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, torch.device):
+        return str(value)
     raise TypeError(f"{value!r} of type {type(value).__name__} can't be saved.")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
 from ..training import GrowingLists
 from ..utils.files import PathLike
-from .archive import write_archive
-from .parameters import encode, import_path
-from .schema import CONTENT, OWN_NETWORKS
-from .state import State
+from .archive import to_json, write_archive
+from .schema import CONTENT, NETWORKS
 
 __all__ = ["save"]
 
@@ -29,58 +24,32 @@ def save(estimator: BaseEstimator, path: PathLike) -> None:
             "fitted_estimator that the callback can ask for, or save after the fit."
         )
     state = estimator.__getstate__()
+    # A cache belongs to a machine. One that a file names could contain pickles.
+    parameters = estimator.get_params(deep=False)
+    del parameters["memory"]
+    networks = {name: state[f"custom_{name}"] for name in NETWORKS}
+    objects = {name: value for name, value in parameters.items() if not _is_json(value)}
+    objects |= {name: value for name, value in networks.items() if value is not None}
     content = {
         "class": type(estimator).__name__,
         "package_version": __version__,
-        "parameters": _encode_parameters(estimator.get_params(deep=False)),
-        **_to_content(state),
+        "parameters": {k: v for k, v in parameters.items() if k not in objects},
+        "objects": {name: _describe(value) for name, value in objects.items()},
+        "state": {name: state.get(name) for name in CONTENT["state"]},
     }
-    write_archive(path, content, _to_arrays(state))
+    write_archive(path, content, state["arrays"])
 
 
-def _encode_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as JSON values.
-
-    A cache belongs to a machine. One that a file names could contain pickles.
-    """
-    return {
-        name: encode(name, value)
-        for name, value in parameters.items()
-        if name != "memory"
-    }
+def _is_json(value: Any) -> bool:
+    """Return whether JSON can have the value of a parameter."""
+    try:
+        to_json(value)
+    except TypeError:
+        return False
+    return True
 
 
-def _to_content(state: State) -> dict[str, Any]:
-    """Return the part of a state that isn't arrays as JSON values."""
-    model = {
-        name: value for name, value in state["module_"].items() if name != "arrays"
-    }
-    for name in OWN_NETWORKS:
-        function = model[f"custom_{name}"]
-        path = None if function is None else import_path(name, function)
-        model[f"custom_{name}"] = path
-    attributes = {name: state.get(name) for name in CONTENT["attributes"]}
-    if attributes["feature_names_in_"] is not None:
-        attributes["feature_names_in_"] = attributes["feature_names_in_"].tolist()
-    columns = {name: np.array(column) for name, column in state["history_"].items()}
-    history = {
-        name: column.tolist() if column.dtype.kind == "U" else None
-        for name, column in columns.items()
-    }
-    return {"attributes": attributes, "history": history, "model": model}
-
-
-def _to_arrays(state: State) -> dict[str, NDArray]:
-    """Return the arrays of a state by their names in a file."""
-    columns = {name: np.array(column) for name, column in state["history_"].items()}
-    groups = {
-        "model": state["module_"]["arrays"],
-        "dendrogram": state["dendrogram_"],
-        "standardizer": state["_standardizer"],
-        "history": {k: v for k, v in columns.items() if v.dtype.kind != "U"},
-    }
-    return {
-        f"{group}.{name}": array
-        for group, arrays in groups.items()
-        for name, array in arrays.items()
-    }
+def _describe(value: object) -> str:
+    """Return the name of a function or class, or else that of the type."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -9,40 +10,70 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import Standardizer
+from ..data import Standardizer, kind_of_features
 from ..inspection.diagnostics import Finding
 from ..model import FeatureMap, ModelConfig, Topology, TreeVAE
 from ..tree import Dendrogram
+from ..tree.from_model import contract
 from ..utils.devices import available_device
 from .archive import FORMAT_VERSION
-from .schema import DENDROGRAM_ARRAYS, STANDARDIZER_ARRAYS, Arrays
 
-__all__ = ["State", "from_plain", "restore", "restore_dendrogram", "to_plain"]
+__all__ = ["Arrays", "State", "from_plain", "restore", "to_plain"]
 
 State = dict[str, Any]
 """Attributes of an estimator, with arrays and plain values instead of objects."""
 
-DERIVED = ("device_", "labels_", "linkage_matrix_", "n_clusters_")
-"""Fitted attributes that follow from others."""
+Arrays = Mapping[str, NDArray]
+"""Arrays of all objects of a state, named as in "dendrogram.height"."""
+
+DENDROGRAM = ("height", "labels", "weight", "support", "support_error")
+STANDARDIZER = ("center", "scale", "low", "high", "constant")
+
+OBJECTS = (
+    "_standardizer",
+    "dendrogram_",
+    "device_",
+    "labels_",
+    "linkage_matrix_",
+    "module_",
+)
+"""Fitted attributes that are built from the rest of a state."""
 
 
-def to_plain(attributes: dict[str, Any]) -> State:
-    """Return the attributes of an estimator as arrays and plain values."""
+def to_plain(attributes: Mapping[str, Any]) -> State:
+    """Return the attributes of an estimator as arrays and plain values.
+
+    A user's own networks are kept as the callables that build them.
+    """
     state = {**attributes, "format_version": FORMAT_VERSION}
-    if "module_" in state:
-        dendrogram, standardizer = state["dendrogram_"], state["_standardizer"]
-        state["module_"] = _model_to_plain(state["module_"])
-        state["dendrogram_"] = {
-            name: getattr(dendrogram, name) for name in DENDROGRAM_ARRAYS
-        }
-        state["_standardizer"] = {
-            name: np.asarray(getattr(standardizer, name), dtype=np.float64)
-            for name in STANDARDIZER_ARRAYS
-        }
-        state["_findings"] = [asdict(finding) for finding in state.get("_findings", ())]
-        for name in DERIVED:
-            state.pop(name, None)
-    return state
+    if "module_" not in state:
+        return state
+    model, config = state["module_"], state["module_"].config
+    dendrogram, standardizer = state["dendrogram_"], state["_standardizer"]
+    arrays = {
+        f"model.{name}": tensor.numpy(force=True)
+        for name, tensor in model.state_dict().items()
+    }
+    arrays |= {f"dendrogram.{name}": getattr(dendrogram, name) for name in DENDROGRAM}
+    arrays |= {
+        f"standardizer.{name}": _to_vector(standardizer, name) for name in STANDARDIZER
+    }
+    return {
+        **{name: value for name, value in state.items() if name not in OBJECTS},
+        "_findings": [asdict(finding) for finding in state.get("_findings", ())],
+        "topology": model.topology.parent,
+        "config": config.to_dict(),
+        "feature_map": model.feature_map.config,
+        "custom_encoder": config.custom_encoder,
+        "custom_decoder": config.custom_decoder,
+        "arrays": arrays,
+    }
+
+
+def _to_vector(standardizer: Standardizer, name: str) -> NDArray[np.float64]:
+    """Return a field of a standardizer, with one value for each feature."""
+    value = getattr(standardizer, name)
+    return np.broadcast_to(value, np.shape(value) or standardizer.center.shape)
 
 
 def from_plain(state: State) -> dict[str, Any]:
@@ -60,91 +91,76 @@ def from_plain(state: State) -> dict[str, Any]:
             f"The pickle has the format version {version}, and this version of "
             f"sktreevae reads version {FORMAT_VERSION}."
         )
-    if "module_" not in state:
+    if "arrays" not in state:
         return state
-    state["dendrogram_"] = restore_dendrogram(state["dendrogram_"])
     return restore(state, available_device(state["device"]))
 
 
+@torch.inference_mode(False)  # tensors of such a mode couldn't be trained further
 def restore(state: State, device: torch.device) -> dict[str, Any]:
-    """Return the attributes of the state of a fitted estimator."""
-    dendrogram = state["dendrogram_"]
-    discrete = state["module_"]["config"]["discrete"]
-    standardizer = Standardizer(
-        *(
-            np.array(array) if array.ndim else float(array)
-            for array in map(state["_standardizer"].get, STANDARDIZER_ARRAYS)
-        ),
-        binary=tuple(sorted(column for group in discrete for column in group)),
-    )
-    return {
-        **state,
-        "module_": _model_from_plain(state["module_"], device),
-        "device_": device,
-        "labels_": dendrogram.labels,
-        "n_clusters_": dendrogram.n_leaves,
-        "linkage_matrix_": dendrogram.to_linkage(),
-        "_standardizer": standardizer,
-        "_findings": [
-            Finding.from_dict(values) for values in state.get("_findings", ())
-        ],
-    }
-
-
-def restore_dendrogram(arrays: Arrays) -> Dendrogram:
-    """Return a dendrogram of its arrays, which it checks."""
-    dendrogram = Dendrogram(
-        *(arrays[name] for name in ("parent", "height", "labels", "weight"))
-    )
-    for name in ("support", "support_error"):
-        setattr(dendrogram, name, np.array(arrays[name]))
-    return dendrogram
-
-
-def _model_to_plain(model: TreeVAE) -> State:
-    """Return a model as arrays and JSON-able values, independent of its device.
-
-    A user's own networks are kept as the callables that build them.
-    """
-    arrays: dict[str, NDArray[np.generic]] = {
-        name: value.numpy(force=True) for name, value in model.state_dict().items()
-    }
-    config = model.config
-    return {
-        "topology": model.topology.parent,
-        "config": config.to_dict(),
-        "custom_encoder": config.custom_encoder,
-        "custom_decoder": config.custom_decoder,
-        "feature_map": model.feature_map.config,
-        "arrays": arrays,
-    }
-
-
-def _model_from_plain(state: State, device: torch.device) -> TreeVAE:
-    """Return the model of a state, in evaluation mode on a device.
+    """Return the attributes of the state of a fitted estimator.
 
     Raises
     ------
     ValueError
         If a user's networks have other parameters than those of the state.
     """
-    # Tensors of an inference mode around this couldn't be trained further.
-    with torch.inference_mode(False):
-        model = TreeVAE(
-            Topology(tuple(state["topology"])),
-            ModelConfig.from_dict(
-                state["config"],
-                custom_encoder=state["custom_encoder"],
-                custom_decoder=state["custom_decoder"],
-            ),
-            feature_map=FeatureMap(**state["feature_map"]),
-            generator=torch.Generator(),
-        )
-        arrays = {name: torch.tensor(value) for name, value in state["arrays"].items()}
-        try:
-            model.load_state_dict(arrays)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The networks don't fit the saved model: {error}"
-            ) from error
-        return model.to(device).eval()
+    state = dict(state)
+    arrays = state.pop("arrays")
+    topology = Topology(tuple(state.pop("topology")))
+    config = ModelConfig.from_dict(
+        state.pop("config"), state.pop("custom_encoder"), state.pop("custom_decoder")
+    )
+    feature_map = FeatureMap(**state.pop("feature_map"))
+    dendrogram = _restore_dendrogram(topology, arrays)
+    standardizer = _restore_standardizer(config, arrays)
+    return {
+        **state,
+        "_findings": list(map(Finding.from_dict, state["_findings"])),
+        "_n_features_out": config.hidden_dim,
+        "_standardizer": standardizer,
+        "dendrogram_": dendrogram,
+        "device_": device,
+        "kind_": kind_of_features(feature_map.kind).name,
+        "labels_": dendrogram.labels,
+        "likelihood_": config.likelihood,
+        "linkage_matrix_": dendrogram.to_linkage(),
+        "module_": _restore_model(topology, config, feature_map, arrays).to(device),
+        "n_clusters_": dendrogram.n_leaves,
+        "n_features_in_": len(standardizer.constant),
+    }
+
+
+def _restore_dendrogram(topology: Topology, arrays: Arrays) -> Dendrogram:
+    """Return a dendrogram, which checks its arrays."""
+    height, labels, weight, support, error = (
+        arrays[f"dendrogram.{name}"] for name in DENDROGRAM
+    )
+    dendrogram = Dendrogram(contract(topology)[0], height, labels, weight)
+    dendrogram.support, dendrogram.support_error = np.array(support), np.array(error)
+    return dendrogram
+
+
+def _restore_standardizer(config: ModelConfig, arrays: Arrays) -> Standardizer:
+    values = (np.array(arrays[f"standardizer.{name}"]) for name in STANDARDIZER)
+    binary = sorted(column for group in config.discrete for column in group)
+    return Standardizer(*values, binary=tuple(binary))
+
+
+def _restore_model(
+    topology: Topology, config: ModelConfig, feature_map: FeatureMap, arrays: Arrays
+) -> TreeVAE:
+    """Return a model in evaluation mode."""
+    model = TreeVAE(
+        topology, config, feature_map=feature_map, generator=torch.Generator()
+    )
+    tensors = {
+        name.removeprefix("model."): torch.tensor(array)
+        for name, array in arrays.items()
+        if name.startswith("model.")
+    }
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"The networks don't fit the saved model: {error}") from error
+    return model.eval()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.spatial.distance import squareform
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
@@ -18,6 +21,10 @@ MIN_SPREAD = 1e-12
 """Minimum spread of distances that differ, relative to the largest."""
 
 TINY = np.finfo(np.float64).tiny
+
+Groups = Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Groups of samples, the columns, that consist of smaller ones: the number of samples
+of each below each node of a tree, and the sum of those squares over its parts."""
 
 
 def dendrogram_purity(
@@ -161,23 +168,44 @@ def triplet_agreement(
     """
     merges, labels = read_tree(tree, labels)
     if is_tree(reference, len(labels)):
-        return _tree_agreement(read_tree(reference, None), (merges, labels))
+        groups = _groups_of_tree(read_tree(reference, None), (merges, labels))
+    else:
+        groups = _groups_of_classes(
+            _nested_classes(reference, labels), (merges, labels)
+        )
+    n_below = _count_below(merges, labels, np.zeros_like(labels))
+    n_leaves = len(merges) + 1
     n_right = n_triplets = 0.0
-    for coarse, fine in pairwise(_nested_classes(reference, labels)):
-        n_of_class = _count_below(merges, labels, coarse)
+    for inside, squares in groups:
         # Number of pairs below each node, and whose lowest common ancestor it is.
-        below = n_of_class**2 - _sum_squares(merges, labels, coarse, fine)
+        below = inside**2 - squares
         pairs = below.copy()
-        n_leaves = len(merges) + 1
         pairs[n_leaves:] -= below[merges[:, 0]] + below[merges[:, 1]]
-        others = n_of_class.sum(axis=1, keepdims=True) - n_of_class
-        n_right += (pairs * (others[-1] - others)).sum()
-        n_triplets += (below[-1] * others[-1]).sum()
+        outside = n_below - inside
+        n_right += (pairs * (outside[-1] - outside)).sum()
+        n_triplets += (below[-1] * outside[-1]).sum()
     if n_triplets == 0:
         raise ValueError(
-            "reference must have two coarse classes, one of them with two fine classes."
+            "reference must have two coarse classes, one of them with two fine "
+            "classes; a tree must have three leaves with samples."
         )
     return float(n_right / n_triplets)
+
+
+def _groups_of_classes(levels: Sequence[NDArray[np.int64]], tree: ReadTree) -> Groups:
+    """Yield the classes of each level that has finer classes."""
+    for coarse, fine in pairwise(levels):
+        yield _count_below(*tree, coarse), _sum_squares(*tree, coarse, fine)
+
+
+def _groups_of_tree(reference: ReadTree, tree: ReadTree) -> Groups:
+    """Yield the nodes of a reference tree, one by one."""
+    merges, labels = reference
+    check_consistent_length(labels, tree[1])
+    below = list(_count_below(*tree, labels, len(merges) + 1).T[:, :, None])
+    for left, right in merges:
+        yield below[left] + below[right], below[left] ** 2 + below[right] ** 2
+        below.append(below[left] + below[right])
 
 
 def _nested_classes(
@@ -231,38 +259,9 @@ def _sum_squares(
     n_fine = fine.max() + 1
     if n_fine == len(labels):  # each sample is a class
         return _count_below(merges, labels, coarse)
-    parent = np.empty(n_fine, dtype=np.int64)
-    parent[fine] = coarse
-    squares = _count_below(merges, labels, fine) ** 2
-    sums = np.zeros((len(squares), coarse.max() + 1))
-    np.add.at(sums.T, parent, squares.T)
-    return sums
-
-
-def _tree_agreement(reference: ReadTree, tree: ReadTree) -> float:
-    """Return the fraction of the triplets of a reference tree that a tree has, too."""
-    merges, labels = tree
-    check_consistent_length(reference[1], labels)
-    # Number of samples below each node of both trees, (n_reference_nodes, n_nodes).
-    n_reference_leaves = len(reference[0]) + 1
-    below = _count_below(merges, labels, reference[1], n_reference_leaves).T
-    below = np.concatenate([below, np.zeros((len(reference[0]), below.shape[1]))])
-    n_samples, n_leaves = len(labels), len(merges) + 1
-    n_below = _count_below(merges, labels, np.zeros_like(labels))[:, 0]
-    n_right = n_triplets = 0.0
-    for node, (left, right) in enumerate(reference[0], start=n_reference_leaves):
-        below[node] = below[left] + below[right]
-        # Number of pairs from both branches whose lowest common ancestor is each node.
-        pairs = below[left] * below[right]
-        total = pairs[-1]
-        pairs[n_leaves:] -= pairs[merges[:, 0]] + pairs[merges[:, 1]]
-        size = below[node, -1]
-        outside = n_samples - size - n_below + below[node]
-        n_right += (pairs * outside).sum()
-        n_triplets += total * (n_samples - size)
-    if n_triplets == 0:
-        raise ValueError("reference must have three leaves with samples.")
-    return float(n_right / n_triplets)
+    is_part = np.zeros((n_fine, coarse.max() + 1))
+    is_part[fine, coarse] = 1.0
+    return _count_below(merges, labels, fine) ** 2 @ is_part
 
 
 def cophenetic_correlation(
@@ -313,32 +312,34 @@ def cophenetic_correlation(
     """
     height, labels = read_heights(tree, labels)
     if is_tree(reference, len(labels)):
-        other, other_labels = read_heights(reference, None)
-        check_consistent_length(other_labels, labels)
-        n_pairs = contingency_matrix(other_labels, labels, dtype=np.float64)
-        rows, columns = np.unique(other_labels), np.unique(labels)
-        other, height = other[np.ix_(rows, rows)], height[np.ix_(columns, columns)]
-        return _correlation(other, height, n_pairs)
+        distance, own = read_heights(reference, None)
+        check_consistent_length(own, labels)
+    else:
+        distance = _check_distances(reference, len(labels))
+        own = np.arange(len(labels))
+    counts = contingency_matrix(own, labels, dtype=np.float64, sparse=True)
+    rows, columns = np.unique(own), np.unique(labels)
+    return _correlation(
+        distance[np.ix_(rows, rows)], height[np.ix_(columns, columns)], counts
+    )
+
+
+def _check_distances(reference: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+    """Return the matrix of condensed distances."""
     distance = column_or_1d(np.asarray(reference, dtype=np.float64))
-    n_samples = len(labels)
     if not np.isfinite(distance).all():
         raise ValueError("reference must be finite.")
-    if len(distance) != n_samples * (n_samples - 1) // 2:
+    n_pairs = n_samples * (n_samples - 1) // 2
+    if len(distance) != n_pairs:
         raise ValueError(
-            f"reference must have {n_samples * (n_samples - 1) // 2} distances, one "
-            f"for each pair of the {n_samples} samples, got {len(distance)}."
+            f"reference must have {n_pairs} distances, one for each pair of the "
+            f"{n_samples} samples, got {len(distance)}."
         )
-    cophenetic = height[labels[:, None], labels][np.triu_indices(n_samples, 1)]
-    spreads = (
-        np.ptp(d) / max(np.abs(d).max(), TINY) if len(d) else 0.0
-        for d in (distance, cophenetic)
-    )
-    _check_spread(*spreads)
-    return float(np.corrcoef(distance, cophenetic)[0, 1])
+    return squareform(distance) if n_pairs else np.zeros((n_samples, n_samples))
 
 
 def _correlation(
-    a: NDArray[np.float64], b: NDArray[np.float64], counts: NDArray[np.float64]
+    a: NDArray[np.float64], b: NDArray[np.float64], counts: sparse.csr_matrix
 ) -> float:
     """Return the correlation of two trees over all pairs of different samples.
 
@@ -346,19 +347,24 @@ def _correlation(
     ----------
     a, b : ndarray of shape (n_a_leaves, n_a_leaves) and (n_b_leaves, n_b_leaves)
         Cophenetic distances between leaves.
-    counts : ndarray of shape (n_a_leaves, n_b_leaves)
+    counts : sparse matrix of shape (n_a_leaves, n_b_leaves)
         Number of samples in each pair of leaves.
     """
-    n_of_a, n_of_b = counts.sum(axis=1), counts.sum(axis=0)
-    scale_a, scale_b = (max(d.max(), TINY) for d in (a, b))
+    n_of_a, n_of_b = (np.asarray(counts.sum(axis=axis)).ravel() for axis in (1, 0))
+    n_pairs = max(counts.sum() * (counts.sum() - 1.0), 1.0)
+    scale_a, scale_b = (max(np.abs(d).max(), TINY) for d in (a, b))
     a, b = _centered(a, n_of_a), _centered(b, n_of_b)
-    # Sums over all pairs, less the pairs of a sample with itself.
-    square_a = n_of_a @ a**2 @ n_of_a - n_of_a @ a.diagonal() ** 2
-    square_b = n_of_b @ b**2 @ n_of_b - n_of_b @ b.diagonal() ** 2
-    product = (counts * (a @ counts @ b)).sum() - a.diagonal() @ counts @ b.diagonal()
+    # Means over all pairs, less the pairs of a sample with itself.
+    square_a, square_b = (
+        (n @ d**2 @ n - n @ d.diagonal() ** 2) / n_pairs
+        for d, n in ((a, n_of_a), (b, n_of_b))
+    )
+    product = ((counts.T @ a @ counts) * b).sum()
+    product -= a.diagonal() @ counts @ b.diagonal()
     spreads = np.sqrt(np.maximum([square_a, square_b], 0.0)) / [scale_a, scale_b]
-    _check_spread(*spreads)
-    return float(product / np.sqrt(square_a * square_b))
+    if spreads.min() <= MIN_SPREAD:
+        raise ValueError("The correlation needs distances that differ.")
+    return float(product / n_pairs / np.sqrt(square_a * square_b))
 
 
 def _centered(
@@ -371,9 +377,3 @@ def _centered(
     # A leaf of one sample has no pairs. Its entry would only add rounding errors.
     centered[np.diag_indices(len(centered))] *= n_samples > 1
     return centered
-
-
-def _check_spread(*spreads: float) -> None:
-    """Raise an error if a relative spread of distances is that of rounding errors."""
-    if min(spreads) <= MIN_SPREAD:
-        raise ValueError("The correlation needs distances that differ.")

@@ -43,13 +43,14 @@ class ProgressLine:
 
     def on_task_end(self, task: Task, trainer: Trainer) -> None:
         """Show a stage or an epoch that has ended."""
+        if task.name == "n_clusters":
+            self._n_clusters = task.info["n_clusters"]
         if task.name == "epoch":
             self._write(self._describe_epoch(task))
-        elif task.name == "n_clusters":
-            self._n_clusters = task.info["n_clusters"]
-            self._write(f"{self._describe_stage(task)}{self._n_clusters}")
         elif task.max_subtasks == 0:
-            self._write(self._describe_stage(task) + _describe_choices(task.info))
+            duration = f"{time.monotonic() - task.start:.1f} s"
+            choices = _describe_choices(task.info)
+            self._write(f"{task.name:<14}  {duration}  {choices}")
         elif task.name in ("initial", "split"):
             self._n_phases += 1
 
@@ -69,9 +70,6 @@ class ProgressLine:
         else:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-
-    def _describe_stage(self, task: Task) -> str:
-        return f"{task.name:<14}  {time.monotonic() - task.start:.1f} s  "
 
     def _describe_epoch(self, task: Task) -> str:
         record, phase = task.info, task.parent
@@ -96,7 +94,9 @@ class ProgressLine:
 
 
 def _describe_choices(info: dict[str, object]) -> str:
-    """Describe the features, or how much less the partition costs than others."""
+    """Describe the features, the clusters, or how much less the partition costs."""
+    if "n_clusters" in info:
+        return str(info["n_clusters"])
     if "features" in info:
         return f"{info['features']} ({info['n_features']})"
     if "partition" not in info:

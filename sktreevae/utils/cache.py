@@ -63,8 +63,9 @@ class Cache:
         rng : torch.Generator or numpy.random.Generator, default=None
             The last argument, whose state becomes that after the computation.
         """
+        all_args = args if rng is None else (*args, rng)
         if self._memory is None:
-            return _call(function, args, rng)
+            return function(*all_args)
         key = (
             source_digest(),
             torch.__version__,
@@ -75,7 +76,7 @@ class Cache:
         stored = self._memory.cache(
             _compute, ignore=["function", "args", "rng"], verbose=0
         )
-        result, state = stored(key, function, args, rng)
+        result, state = stored(key, function, all_args, rng)
         _set_state(rng, state)
         return result
 
@@ -98,11 +99,7 @@ def _compute(
 
     All but `key` is ignored when a stored result is looked up.
     """
-    return _call(function, args, rng), _get_state(rng)
-
-
-def _call(function: Callable[..., Any], args: tuple, rng: Rng | None) -> Any:
-    return function(*args) if rng is None else function(*args, rng)
+    return function(*args), _get_state(rng)
 
 
 def _get_state(rng: Rng | None) -> Any:

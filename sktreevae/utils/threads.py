@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 
 import joblib
 import torch
@@ -109,7 +109,8 @@ class _ProcessSettings:
         with self._lock:
             if self._n_inside == 0:
                 self._owner = ThreadPoolExecutor(1)
-                self._limit = self._owner.submit(_limit_blas).result()
+                limit = partial(_controller().limit, limits=1, user_api="blas")
+                self._limit = self._owner.submit(limit).result()
                 self._cudnn = torch.backends.cudnn.deterministic
                 torch.backends.cudnn.deterministic = True
             self._n_inside += 1
@@ -120,14 +121,7 @@ class _ProcessSettings:
             if self._n_inside == 0:
                 torch.backends.cudnn.deterministic = self._cudnn
                 with self._owner:
-                    self._owner.submit(self._limit.close).result()
-
-
-def _limit_blas() -> ExitStack:
-    """Limit numpy and scipy to one thread, until the result is closed."""
-    stack = ExitStack()
-    stack.enter_context(_controller().limit(limits=1, user_api="blas"))
-    return stack
+                    self._owner.submit(self._limit.restore_original_limits).result()
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Protocol
@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator
 from ..exceptions import InvalidParameterError
 
 __all__ = [
+    "BOOLEAN",
+    "FUNCTION",
     "Allowed",
-    "Boolean",
-    "Function",
     "Instance",
     "Number",
     "Options",
@@ -74,41 +74,24 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Boolean:
-    """Either True or False."""
-
-    def accepts(self, value: object) -> bool:
-        """Return whether the value is allowed."""
-        return isinstance(value, bool | np.bool_)
-
-    def __str__(self) -> str:
-        return "a bool"
-
-
-@dataclass(frozen=True)
 class Instance:
-    """Instance of a type."""
+    """Instance of a type, which an error describes by `text` if it isn't empty."""
 
-    type: type
+    type: type | tuple[type, ...]
+    text: str = ""
 
     def accepts(self, value: object) -> bool:
         """Return whether the value is allowed."""
         return isinstance(value, self.type)
 
     def __str__(self) -> str:
+        if self.text:
+            return self.text
         return f"an instance of {self.type.__module__}.{self.type.__qualname__}"
 
 
-@dataclass(frozen=True)
-class Function:
-    """Callable."""
-
-    def accepts(self, value: object) -> bool:
-        """Return whether the value is allowed."""
-        return callable(value)
-
-    def __str__(self) -> str:
-        return "a callable"
+BOOLEAN = Instance((bool, np.bool_), "a bool")
+FUNCTION = Instance(Callable, "a callable")
 
 
 class Allowed(Protocol):

@@ -33,7 +33,6 @@ QUICK = {"max_iter": 8, "hidden_dim": 16, "random_state": 0}
 COUNT_LIKELIHOODS = [
     name for name, kind in LIKELIHOODS.items() if kind.support == "counts"
 ]
-LINEAR = "torch.nn.modules.linear:Linear"
 METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
 
 
@@ -197,7 +196,7 @@ def test_global_random_states_and_rows_stay_as_they_are(blobs, settings, tmp_pat
     model.log_likelihood(X[:3], 2)
     if not callable(model.views):
         model.save(tmp_path / "model")
-        TreeVAEClustering.load(tmp_path / "model", trusted=LINEAR)
+        TreeVAEClustering.load(tmp_path / "model", encoder=nn.Linear, decoder=nn.Linear)
     pickle.loads(pickle.dumps(model.set_params(views=None)))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002

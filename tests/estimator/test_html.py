@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from torch.utils.data import TensorDataset
 
 from sktreevae import TreeVAEClustering
-from sktreevae.utils.documentation import documentation_template
 
 from ..display.test__page import items, read
 
@@ -133,41 +132,6 @@ def test_arguments_that_do_not_fit_are_refused(model, path, arguments, match):
     with pytest.raises(ValueError, match=match):
         model.export_html(path, **arguments)
     assert not path.exists()
-
-
-class Documented(BaseEstimator):
-    """Estimator with a documentation.
-
-    Parameters
-    ----------
-    depth : int, default=2
-        Depth of the tree.
-    """
-
-    __module__ = "sktreevae.somewhere"
-    _doc_link_module = "sktreevae"
-    _doc_link_template = documentation_template(["Documentation, https://a.org/b"])
-
-    def __init__(self, depth=2):
-        self.depth = depth
-
-
-def test_links_lead_to_the_documentation_of_the_package():
-    page = Documented()._repr_html_()
-    links = set(re.findall(r'href="(.*?)[#"]', page))
-    assert links == {"https://a.org/b/api/sktreevae.Documented.html"}
-
-
-@pytest.mark.parametrize(
-    "project_urls", [[], ["Homepage, https://example.org"], ["Source, Documentation"]]
-)
-def test_without_a_documentation_there_is_no_address(project_urls):
-    assert documentation_template(project_urls) == ""
-
-
-def test_without_an_address_there_are_no_links(monkeypatch):
-    monkeypatch.setattr(Documented, "_doc_link_template", "")
-    assert "href" not in Documented()._repr_html_()
 
 
 def test_the_representation_of_a_fitted_estimator_is_short(model):

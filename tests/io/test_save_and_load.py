@@ -1,7 +1,8 @@
 import copy
+import functools
 import io
+import operator
 import pickle
-import re
 import subprocess
 import sys
 import warnings
@@ -17,12 +18,12 @@ from sklearn.datasets import load_digits, load_iris
 from torch import nn
 
 from sktreevae import ImageAugmentation, TreeVAEClustering
+from sktreevae.model import Topology, state_shapes
 
 from .archives import forging
 
 TINY = {"hidden_dim": 8, "latent_dim": 2, "max_iter": 2, "random_state": 0}
 METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
-LINEAR = "torch.nn.modules.linear:Linear"
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -57,7 +58,7 @@ CASES = {
     "names": ({}, lambda: load_iris(as_frame=True).data),
     "images": (
         {
-            "image_shape": [8, 8],
+            "image_shape": (8, 8),
             "encoder": "resnet",
             "views": ImageAugmentation((8, 8), low=0.0, high=1.0),
         },
@@ -73,7 +74,6 @@ CASES = {
         iris,
     ),
 }
-FUNCTIONS = [f"{__name__}:small_encoder", f"{__name__}:shaken", LINEAR]
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -101,9 +101,25 @@ def path(tmp_path, model):
     return tmp_path / "model"
 
 
-def reload(model, tmp_path, **arguments):
+def reload(model, tmp_path, **parameters):
     model.save(tmp_path / "twin")
-    return TreeVAEClustering.load(tmp_path / "twin", **arguments)
+    return TreeVAEClustering.load(tmp_path / "twin", **parameters)
+
+
+def objects_of(model):
+    """Return the parameters that a file can't have."""
+    parameters = model.get_params()
+    kinds = (str, int, float, tuple, type(None), torch.device)
+    return {k: v for k, v in parameters.items() if not isinstance(v, kinds)}
+
+
+def run(code, *arguments):
+    """Run code in a process of its own, and return what it prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        command, check=True, cwd=root, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def assert_same_results(twin, model, X):
@@ -120,15 +136,12 @@ def assert_same_results(twin, model, X):
     assert np.array_equal(ours, theirs)
 
 
-def assert_same_samples(twin, model):
-    for ours, theirs in zip(twin.sample(9), model.sample(9), strict=True):
-        assert np.array_equal(ours, theirs)
-
-
 def assert_same_attributes(twin, model):
     """Check that all attributes have the same types and values."""
     assert vars(twin).keys() == vars(model).keys()
     for name, value in vars(model).items():
+        if name == "device":
+            continue
         twin_value = getattr(twin, name)
         assert type(twin_value) is type(value), name
         if name not in ("module_", "dendrogram_", "_standardizer", "random_state"):
@@ -136,8 +149,7 @@ def assert_same_attributes(twin, model):
     for name in ("dendrogram_", "_standardizer"):
         ours, theirs = vars(getattr(twin, name)), vars(getattr(model, name))
         for key in theirs.keys() - {"_sample_linkage"}:
-            assert type(ours[key]) is type(theirs[key])
-            assert np.array_equal(ours[key], theirs[key], equal_nan=True)
+            np.testing.assert_array_equal(ours[key], theirs[key])
 
 
 # Files
@@ -145,24 +157,18 @@ def assert_same_attributes(twin, model):
 
 def test_models_come_back(case, tmp_path):
     model, X = case
-    twin = reload(model, tmp_path, trusted=FUNCTIONS)
+    twin = reload(model, tmp_path, **objects_of(model))
     assert_same_attributes(twin, model)
     assert_same_results(twin, model, X)
+    twin.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "twin").read_bytes()
     copies = copy.deepcopy(twin), copy.deepcopy(model)
-    assert_same_samples(*copies)
+    samples = [copied.sample(9) for copied in copies]
+    np.testing.assert_equal(*samples)
     for copied in copies:
         copied.partial_fit(X[:40])
     assert_same_attributes(*copies)
     assert_same_results(*copies, X)
-
-
-@pytest.mark.parametrize("case", ["names", "images", "functions"], indirect=True)
-def test_a_file_and_its_model_give_the_same_file(case, tmp_path):
-    model, _ = case
-    twin = reload(model, tmp_path, trusted=FUNCTIONS)
-    before = (tmp_path / "twin").read_bytes()
-    twin.save(tmp_path / "twin")
-    assert (tmp_path / "twin").read_bytes() == before
 
 
 def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
@@ -175,8 +181,7 @@ def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
         "numpy.savez(sys.argv[2], sample=model.sample(9)[0], **results)\n"
     )
     results = tmp_path / "results.npz"
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code, path, results], check=True, cwd=root)
+    run(code, path, results)
     with np.load(results) as archive:
         for method in METHODS:
             assert np.array_equal(archive[method], getattr(model, method)(iris()))
@@ -188,14 +193,6 @@ def test_names_of_files_stay_as_they_are(model, tmp_path):
     assert model.save(path) is None
     assert [file.name for file in tmp_path.iterdir()] == ["model.of.mine"]
     TreeVAEClustering.load(path)
-
-
-def test_a_file_stays_if_saving_fails(path, model):
-    before = path.read_bytes()
-    broken = copy.deepcopy(model).set_params(encoder=lambda n_in, n_out: None)
-    with pytest.raises(ValueError, match="'encoder' parameter can't be saved"):
-        broken.save(path)
-    assert path.read_bytes() == before
 
 
 def test_files_hold_no_training_data(model, tmp_path):
@@ -217,12 +214,6 @@ def test_models_loaded_without_gradients_can_be_trained(path, model, context):
     assert_same_attributes(*twins)
 
 
-def test_invalid_parameters_are_refused(model, tmp_path):
-    broken = copy.deepcopy(model).set_params(latent_dim=0)
-    with pytest.raises(ValueError, match="'latent_dim' parameter .* Got 0"):
-        broken.save(tmp_path / "model")
-
-
 def test_caches_are_not_saved(model, tmp_path):
     model = copy.deepcopy(model).set_params(memory=joblib.Memory(tmp_path / "cache"))
     assert reload(model, tmp_path).memory is None
@@ -237,18 +228,33 @@ def test_classes_are_told_apart(path):
         Other.load(path)
 
 
-# Devices
+# Parameters
 
 
-def test_the_device_is_a_parameter(path):
+def test_parameters_can_be_replaced(path):
     assert TreeVAEClustering.load(path).device is None
-    twin = TreeVAEClustering.load(path, device="cpu")
-    assert (twin.device, twin.device_) == ("cpu", torch.device("cpu"))
+    twin = TreeVAEClustering.load(path, device="cpu", n_jobs=2)
+    assert (twin.device, twin.device_, twin.n_jobs) == ("cpu", torch.device("cpu"), 2)
 
 
-def test_unknown_devices_are_refused(path):
-    with pytest.raises(ValueError, match="'device' parameter .* got 'cuda:99'"):
-        TreeVAEClustering.load(path, device="cuda:99")
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"device": "cuda:99"}, "'device' parameter .* got 'cuda:99'"),
+        ({"latent_dim": 0}, "'latent_dim' parameter .* Got 0"),
+        ({"trusted": "os:remove"}, "Invalid parameter 'trusted'"),
+    ],
+)
+def test_invalid_parameters_are_refused(path, parameters, match):
+    with pytest.raises(ValueError, match=match):
+        TreeVAEClustering.load(path, **parameters)
+
+
+def test_invalid_parameters_are_not_saved(path, model):
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="'latent_dim' parameter .* Got 0"):
+        copy.deepcopy(model).set_params(latent_dim=0).save(path)
+    assert path.read_bytes() == before
 
 
 def test_files_of_a_missing_device_open_on_the_cpu(model, tmp_path):
@@ -269,42 +275,42 @@ def test_results_are_the_same_across_devices(tmp_path):
     assert np.array_equal(twin.predict(iris()), model.labels_)
 
 
-# Functions of the user
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"views": lambda x, generator: x}, r"views \(.*<lambda>\). .*, views=...\)"),
+        (
+            {"views": ImageAugmentation((2, 2), 0.0, 1.0)},
+            r"views \(.*ImageAugmentation\)",
+        ),
+        ({"random_state": np.random.RandomState(0)}, r"random_state \(.*RandomState\)"),
+    ],
+)
+def test_objects_must_be_passed(custom, tmp_path, parameters, match):
+    model = copy.deepcopy(custom).set_params(**parameters)
+    networks = {"encoder": small_encoder, "decoder": nn.Linear}
+    with pytest.raises(ValueError, match=f"that a file can't have: {match}"):
+        reload(model, tmp_path, **networks)
+    assert_same_results(
+        reload(model, tmp_path, **networks, **parameters), model, iris()
+    )
 
 
-def test_functions_can_be_passed(custom, tmp_path):
-    functions = {"encoder": small_encoder, "decoder": nn.Linear}
-    twin = reload(custom, tmp_path, **functions)
-    assert twin.encoder is small_encoder
-    assert_same_results(twin, custom, iris())
-
-
-def test_functions_are_not_imported(custom, tmp_path):
-    match = f"encoder {FUNCTIONS[0]}; decoder {re.escape(LINEAR)}"
-    with pytest.raises(ValueError, match=match):
-        reload(custom, tmp_path)
-
-
-def test_functions_of_the_model_outlast_those_of_the_parameters(custom, tmp_path):
+def test_networks_must_be_passed_whatever_the_parameters_are_now(custom, tmp_path):
     model = copy.deepcopy(custom).set_params(encoder="auto")
-    with pytest.raises(ValueError, match=FUNCTIONS[0]):
-        reload(model, tmp_path, trusted=LINEAR)
-    twin = reload(model, tmp_path, trusted=FUNCTIONS)
-    assert twin.encoder == "auto"
+    match = r"decoder \(torch.nn.modules.linear.Linear\), encoder \(.*.small_encoder\)"
+    with pytest.raises(ValueError, match=match):
+        reload(model, tmp_path)
+    twin = reload(model, tmp_path, encoder=small_encoder, decoder=nn.Linear)
     assert_same_results(twin, model, iris())
 
 
 def test_networks_must_fit_the_file(custom, tmp_path):
     with pytest.raises(ValueError, match="networks don't fit the saved model"):
         reload(custom, tmp_path, encoder=nn.Linear, decoder=nn.Linear)
-
-
-def test_local_functions_are_refused(tmp_path, model):
-    def shake(rows, generator):
-        return rows
-
-    with pytest.raises(ValueError, match="'views' .* at the top level of a module"):
-        copy.deepcopy(model).set_params(views=shake).save(tmp_path / "model")
+    match = r"can't have: encoder \(a callable that builds networks\). Pass them"
+    with pytest.raises(ValueError, match=match):
+        reload(custom, tmp_path, encoder="mlp", decoder=nn.Linear)
 
 
 # Damaged and foreign files
@@ -353,95 +359,81 @@ def test_missing_parameters_have_their_defaults(path):
     assert TreeVAEClustering.load(path).temperature == 0.5
 
 
-def replace_entry(content, keys, value):
+def entry(content, keys):
+    """Return the object that has an entry, and the last of its keys."""
     *outer, last = keys.split(".")
-    for key in outer:
-        content = content[key]
-    content[last] = value
+    return functools.reduce(operator.getitem, outer, content), last
 
 
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        ("model.config.hidden_dim", 10**12),
-        ("model.config.hidden_dim", 8.0),
-        ("model.config.latent_dim", 10**30),
-        ("model.config.latent_dim", True),
-        ("model.config.n_features", 10**12),
-        ("model.config.bottom_up_depth", 10**12),
-        ("model.config.router_dims", [10**9, 10**9]),
-        ("model.config.router_dims", [1] * 10**5),
-        ("model.config.discrete", [[0]]),
-        ("model.config.discrete", [["0"]]),
-        ("model.config.image_shape", [10**9, 10**9]),
-        ("model.config.image_shape", [4]),
-        ("model.config.likelihood", "bernoulli"),
-        ("model.config.decoder", "custom"),
-        ("model.config.other", 1),
-        ("model.custom_encoder", 3),
-        ("model.feature_map.n_outputs", 10**12),
-        ("model.feature_map.n_features", 5),
-        ("model.feature_map.image_shape", [8, 8]),
-        ("model.feature_map.kind", "eval"),
-        ("model.topology", []),
-        ("model.topology", [-1, 0, 0]),
-        ("model.topology", [-1, 0, 0, 2, 2]),
-        ("model.topology", [-1, 0, 0, 0, 0]),
-        ("model.topology", [-1, 0, 0, True, True]),
-        ("model.topology", [-1, 0, 0, 1.0, 1.0]),
-        ("attributes.n_iter_", 10**12),
-        ("attributes.n_iter_", "2"),
-        ("attributes.n_iter_", 0),
-        ("attributes.n_samples_seen_", -1),
-        ("attributes.n_samples_seen_", 149),
-        ("attributes.n_features_in_", 5),
-        ("attributes._n_features_out", 9),
-        ("attributes._seed", -1),
-        ("attributes._seed", 10**40),
-        ("attributes.choices_", []),
-        ("attributes.lower_bound_", float("nan")),
-        ("attributes.lower_bound_", "0"),
-        ("attributes.feature_names_in_", ["a", "b"]),
-        ("attributes.feature_names_in_", [1, 2, 3, 4]),
-        ("attributes.predict", 1),
-        ("attributes.likelihood_", "poisson"),
-        ("attributes._findings", [{"name": "x"}]),
-        (
-            "attributes._findings",
-            [{"name": "", "problem": "", "remedy": "", "nodes": [5]}],
-        ),
-        ("history.phase", ["joint"]),
-        ("history.phase", None),
-        ("history.elbo", [0.0, 0.0]),
-        ("model.config.n_features", 3),
-        ("history.new", ["a"]),
-        ("history", {}),
+        ("state.config.hidden_dim", 10**12),
+        ("state.config.hidden_dim", 8.0),
+        ("state.config.latent_dim", 10**30),
+        ("state.config.latent_dim", True),
+        ("state.config.n_features", 10**12),
+        ("state.config.n_features", 3),
+        ("state.config.bottom_up_depth", 10**12),
+        ("state.config.router_dims", [10**9, 10**9]),
+        ("state.config.router_dims", [1] * 10**5),
+        ("state.config.discrete", [[0]]),
+        ("state.config.discrete", [["0"]]),
+        ("state.config.image_shape", [10**9, 10**9]),
+        ("state.config.image_shape", [4]),
+        ("state.config.likelihood", "bernoulli"),
+        ("state.config.other", 1),
+        ("state.feature_map.n_outputs", 10**12),
+        ("state.feature_map.n_features", 5),
+        ("state.feature_map.image_shape", [8, 8]),
+        ("state.feature_map.kind", "eval"),
+        ("state.topology", []),
+        ("state.topology", [-1, 0, 0]),
+        ("state.topology", [-1, 0, 0, 0, 0]),
+        ("state.topology", [-1, 0, 0, 1.0, 1.0]),
+        ("state.n_samples_seen_", -1),
+        ("state.n_samples_seen_", 149),
+        ("state._seed", -1),
+        ("state._seed", 10**40),
+        ("state.choices_", []),
+        ("state.lower_bound_", float("nan")),
+        ("state.lower_bound_", "0"),
+        ("state.feature_names_in_", ["a", "b"]),
+        ("state.feature_names_in_", [1, 2, 3, 4]),
+        ("state._findings", [{"name": "x"}]),
+        ("state._findings", [{"name": "", "problem": "", "remedy": "", "nodes": [5]}]),
+        ("state.history_.phase", ["joint"]),
+        ("state.history_.phase", [1, 2]),
+        ("state.history_.elbo", [0.0]),
+        ("state.history_.elbo", ["a", "b"]),
+        ("state.history_.epoch", []),
+        ("state.history_.new", None),
+        ("state.history_", {}),
+        ("state.predict", 1),
         ("parameters.max_iter", 0),
         ("parameters.n_jobs", 10**40),
-        ("parameters.random_state", {"random_state": {"key": []}}),
-        ("parameters.device", {"device": "nowhere"}),
-        ("parameters.views", {"pickle": "x"}),
+        ("parameters.random_state", {"key": []}),
         ("parameters", 3),
-        ("model", None),
+        ("objects", None),
+        ("objects.new", "a.b"),
+        ("state", None),
         ("package_version", None),
+        ("other", 1),
     ],
     ids=lambda value: repr(value)[:40],
 )
 def test_content_that_contradicts_the_file_is_refused(path, keys, value):
     with forging(path) as (content, _):
-        replace_entry(content, keys, value)
+        outer, last = entry(content, keys)
+        outer[last] = value
     refuse(path, "has invalid content")
 
 
-@pytest.mark.parametrize(
-    "keys", ["class", "attributes.n_iter_", "model.config.encoder"]
-)
+@pytest.mark.parametrize("keys", ["class", "state._seed", "state.config.encoder"])
 def test_missing_content_is_refused(path, keys):
     with forging(path) as (content, _):
-        *outer, last = keys.split(".")
-        for key in outer:
-            content = content[key]
-        del content[last]
+        outer, last = entry(content, keys)
+        del outer[last]
     refuse(path, "has invalid content: .* must have the entries")
 
 
@@ -456,39 +448,30 @@ def set_to(index, value):
 @pytest.mark.parametrize(
     ("name", "change", "match"),
     [
-        ("dendrogram.parent", lambda x: np.array([-1, 0, 0, 2, 2]), "the tree"),
-        ("dendrogram.parent", lambda x: x[:3], r"of shape \(5,\)"),
+        ("dendrogram.height", lambda x: x[:3], r"of shape \(5,\)"),
         ("dendrogram.height", set_to(1, np.nan), "must be finite"),
         ("dendrogram.height", set_to(1, 1e9), "below the heights of its children"),
         ("dendrogram.weight", set_to(0, 0.0), "positive for the root"),
         ("dendrogram.weight", set_to(1, -1.0), "non-negative"),
         ("dendrogram.support", set_to(0, np.inf), "must be finite or NaN"),
-        ("dendrogram.support_error", set_to(0, -1.0), "must be finite and at least 0"),
         ("dendrogram.labels", lambda x: x[:0], "the number of samples"),
         ("dendrogram.labels", lambda x: x[0], r"of shape \(1,\), got .* \(\)"),
         ("dendrogram.labels", lambda x: x[None], r"got int64 of shape \(1, 150\)"),
         ("dendrogram.labels", lambda x: x.astype(float), "must be int64"),
         ("dendrogram.labels", set_to(0, 3), "labels must lie between 0 and 2"),
-        ("dendrogram.labels", set_to(0, -1), "labels must lie between 0 and 2"),
         ("standardizer.scale", set_to(0, 0.0), "must be finite and positive, got 0.0"),
         ("standardizer.scale", set_to(0, np.nan), "must be finite and positive"),
-        ("standardizer.scale", set_to(0, -1.0), "must be finite and positive"),
-        ("standardizer.scale", lambda x: x[0], r"of shape \(4,\), got .* \(\)"),
         ("standardizer.center", set_to(0, np.inf), "must be finite, got inf"),
         ("standardizer.low", lambda x: x + 1e6, "bounds of values"),
-        ("standardizer.high", lambda x: np.array(np.nan), "must be finite"),
+        ("standardizer.high", set_to(0, np.nan), "must be finite"),
         ("standardizer.constant", set_to(0, np.inf), "must be finite or NaN"),
         ("standardizer.constant", set_to(0, 1.0), "the number of features"),
-        ("standardizer.constant", lambda x: x[:3], r"of shape \(4,\)"),
         ("model.bottom_up.scale", np.zeros_like, "must be finite and positive"),
         ("model.root_head.weight", set_to((0, 0), np.nan), "must be finite, got nan"),
         ("model.root_head.weight", lambda x: x.T, r"must be .* of shape \(4, 12\)"),
         ("model.root_head.weight", lambda x: np.empty((10**12, 0)), "must be float32"),
         ("model.root_head.weight", lambda x: x.astype(float), "must be float32"),
         ("model.top_down.heads.bias_0", lambda x: x[:2], r"of shape \(4, 1, 4\)"),
-        ("history.elbo", lambda x: x[:1], r"of shape \(2,\)"),
-        ("history.elbo", set_to(0, np.inf), "must be finite or NaN"),
-        ("history.epoch", lambda x: x > 0, "must be float64"),
     ],
 )
 def test_arrays_that_contradict_the_file_are_refused(path, name, change, match):
@@ -498,16 +481,15 @@ def test_arrays_that_contradict_the_file_are_refused(path, name, change, match):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["dendrogram.labels", "model.root_head.weight", "standardizer.low", "history.elbo"],
+    "name", ["dendrogram.labels", "model.root_head.weight", "standardizer.low"]
 )
 def test_other_names_of_arrays_are_refused(path, name):
     with forging(path) as (_, arrays):
-        arrays["other"] = arrays[name]
+        arrays["other"] = arrays.pop(name)
     refuse(path, r"The arrays \['other'\] aren't known")
     with forging(path) as (_, arrays):
-        del arrays[name]
-    refuse(path, f"The array '{name}' is missing")
+        del arrays["other"]
+    refuse(path, rf"The arrays \['{name}'\] are missing")
 
 
 N_MANY = 16_000
@@ -535,32 +517,29 @@ for path in forged:
 
 
 def forge_many_nodes(path, parent, n_parts):
-    """Claim a tree of many nodes in some parts of a file."""
+    """Claim a tree of many nodes in some parts of a file, or in all of four."""
     with forging(path) as (content, arrays):
-        content["model"]["topology"] = parent
+        state = content["state"]
+        state["topology"] = parent
         if n_parts > 1:
             for name in ("height", "weight", "support", "support_error"):
-                arrays[f"dendrogram.{name}"] = np.zeros(len(parent))
-            arrays["dendrogram.parent"] = np.array(parent)
+                arrays[f"dendrogram.{name}"] = np.ones(len(parent))
         if n_parts > 2:
-            bias = np.zeros((len(parent) - 1, 1, 4), dtype=np.float32)
-            arrays["model.top_down.heads.bias_0"] = bias
+            topology = Topology(tuple(parent))
+            shapes = state_shapes(topology, state["config"], state["feature_map"])
+            for name in [*shapes] if n_parts > 3 else ["top_down.heads.bias_0"]:
+                arrays[f"model.{name}"] = np.ones(shapes[name].shape, dtype=np.float32)
 
 
 @pytest.mark.nightly
 def test_claims_of_many_nodes_are_refused_without_their_memory(path, tmp_path):
     forged = []
     for name, parent in SHAPES.items():
-        for n_parts in (1, 2, 3):
+        for n_parts in (1, 2, 3, 4):
             forged.append(tmp_path / f"{name}{n_parts}")
             forged[-1].write_bytes(path.read_bytes())
             forge_many_nodes(forged[-1], parent, n_parts)
-    command = [sys.executable, "-c", LOAD, path, *forged]
-    root = Path(__file__).parents[2]
-    result = subprocess.run(
-        command, check=True, cwd=root, capture_output=True, text=True
-    )
-    increases = list(map(float, result.stdout.split()))
+    increases = list(map(float, run(LOAD, path, *forged).split()))
     assert len(increases) == len(forged)
     assert max(increases) < 200  # MiB
 
@@ -603,7 +582,7 @@ def test_skops_trusts_all_but_the_estimator(model):
 
 def test_pickles_hold_no_tensors_and_no_training_data(model):
     state = model.__getstate__()
-    arrays = state["module_"]["arrays"]
+    arrays = state["arrays"]
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
     assert "device_" not in state
     n_values = sum(array.size for array in arrays.values())

@@ -134,6 +134,7 @@ def test_a_key_stands_for_an_argument(tmp_path):
     assert CALLS == ["name_of"] * 2
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "make",
     [
@@ -153,11 +154,3 @@ def test_memories_of_all_kinds_store_and_print_nothing(make, tmp_path, capfd):
     assert results[0] == results[1]
     assert CALLS == ["noisy"]
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.filterwarnings("error")
-def test_states_of_memory_maps_are_restored_without_warnings(tmp_path):
-    memory = joblib.Memory(tmp_path, mmap_mode="r", verbose=0)
-    for _ in range(2):
-        Cache(memory)(noisy, np.ones(3), 1.0, rng=torch.Generator().manual_seed(0))
-    assert CALLS == ["noisy"]

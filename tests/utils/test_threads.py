@@ -25,8 +25,12 @@ def n_threads_of_new_thread():
     return result[0]
 
 
-def n_blas_threads():
-    return {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"}
+def n_threads_of_libraries(*kinds):
+    return {
+        library["num_threads"]
+        for library in threadpool_info()
+        if not kinds or library["user_api"] in kinds
+    }
 
 
 @pytest.fixture
@@ -82,33 +86,16 @@ def test_convolutions_are_deterministic_meanwhile():
 
 
 def test_the_limit_holds_for_the_calling_thread_only(three_threads):
+    before = threadpool_info()
+    with limit_threads(1):
+        assert n_threads_of_libraries() == {1}
     with limit_threads(2):
         assert torch.get_num_threads() == 2
         assert n_threads_of_new_thread() == 3
-        assert n_blas_threads() == {1}
+        assert n_threads_of_libraries("blas") == {1}
     assert torch.get_num_threads() == 3
     assert n_threads_of_new_thread() == 3
-
-
-def test_the_setting_is_given_back_after_an_error(three_threads):
-    before = n_blas_threads()
-    with pytest.raises(ZeroDivisionError), limit_threads(2):
-        raise ZeroDivisionError
-    assert torch.get_num_threads() == 3
-    assert n_blas_threads() == before
-
-
-def run_plain(code):
-    """Run code in a process of its own, without the variables that set threads."""
-    plain = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
-    }
-    command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command, env=plain, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    assert threadpool_info() == before
 
 
 BLAS = """
@@ -157,8 +144,14 @@ needs_two_cores = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def blas_threads():
-    """Numbers of threads of numpy's BLAS in a process of its own."""
-    return json.loads(run_plain(BLAS))
+    """Numbers of threads of BLAS in a process without the variables that set them."""
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
+    }
+    command = [sys.executable, "-c", BLAS]
+    return json.loads(subprocess.check_output(command, env=plain))
 
 
 @needs_two_cores
@@ -172,30 +165,6 @@ def test_blas_gets_its_threads_back_when_the_last_fit_ends(blas_threads, other):
     before, inside, after = blas_threads[other]
     assert inside == 1
     assert before == after != 1
-
-
-def n_threads_of_libraries():
-    return {x["filepath"]: x["num_threads"] for x in threadpool_info()}
-
-
-def test_all_libraries_have_one_thread_by_default(three_threads, monkeypatch):
-    before, seen = n_threads_of_libraries(), []
-    prepare, fit_tree = clustering.TrainingData.prepare, clustering.fit_tree
-
-    def recorded(function):
-        def call(*args, **kwargs):
-            seen.append((torch.get_num_threads(), *n_threads_of_libraries().values()))
-            return function(*args, **kwargs)
-
-        return call
-
-    monkeypatch.setattr(clustering.TrainingData, "prepare", recorded(prepare))
-    monkeypatch.setattr(clustering, "fit_tree", recorded(fit_tree))
-    X, _ = make_blobs([20, 20], random_state=0)
-    TreeVAEClustering(1, max_iter=1, random_state=0).fit(X)
-    assert {n for numbers in seen for n in numbers} == {1}
-    assert n_threads_of_libraries() == before
-    assert torch.get_num_threads() == 3
 
 
 THREADS = {
@@ -235,10 +204,12 @@ def test_a_failed_fit_gives_the_threads_back(three_threads, monkeypatch):
     def fail(*args, **kwargs):
         raise FloatingPointError
 
+    before = n_threads_of_libraries("blas")
     monkeypatch.setattr(clustering, "fit_tree", fail)
     with pytest.raises(FloatingPointError):
         TreeVAEClustering(2, n_jobs=2).fit(np.eye(10))
     assert torch.get_num_threads() == 3
+    assert n_threads_of_libraries("blas") == before
 
 
 def test_fits_in_threads_give_the_threads_back(three_threads):

@@ -6,8 +6,8 @@ from sklearn.base import BaseEstimator
 
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.utils.validation import (
-    Boolean,
-    Function,
+    BOOLEAN,
+    FUNCTION,
     Instance,
     Number,
     Options,
@@ -24,9 +24,9 @@ from sktreevae.utils.validation import (
         (Number(Real, 0, 1, closed="both"), [0, 1], [1.1]),
         (Number(Real, 0, 1, closed="neither"), [0.5], [0, 1]),
         (Options(("a", None)), ["a", None], ["b", 0, [], np.zeros(2)]),
-        (Boolean(), [True, np.False_], [0, None]),
+        (BOOLEAN, [True, np.False_], [0, None]),
         (Instance(str), ["a"], [None, 1]),
-        (Function(), [len, dict, lambda: 0], [None, "len", 1]),
+        (FUNCTION, [len, dict, lambda: 0], [None, "len", 1]),
     ],
 )
 def test_values_are_accepted_or_not(allowed, good, bad):
@@ -55,9 +55,9 @@ def test_the_message_names_parameter_value_and_what_is_allowed():
     [
         (Number(Real, 0, 1, closed="neither"), "a float in the range (0, 1)"),
         (Number(Real, 0, 1, closed="both"), "a float in the range [0, 1]"),
-        (Boolean(), "a bool"),
+        (BOOLEAN, "a bool"),
         (Instance(np.ndarray), "an instance of numpy.ndarray"),
-        (Function(), "a callable"),
+        (FUNCTION, "a callable"),
     ],
 )
 def test_allowed_values_are_described(allowed, text):
