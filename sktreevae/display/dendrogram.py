@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ..tree.export import check_cluster_names
 from ._base import (
-    FittedTree,
     Tree,
     check_orientation,
     check_tree,
@@ -90,7 +89,7 @@ class DendrogramDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: FittedTree, *, ax: Axes | None = None, **kwargs: Any
+        cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
         """Draw the dendrogram of a fitted estimator.
 

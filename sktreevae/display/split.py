@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._base import import_pyplot
+from ._base import import_extra
 from ._node_values import as_images, choose_image_shape
 from ._text import plain
 
@@ -222,7 +222,7 @@ class SplitDisplay:
         ValueError
             If images are drawn, and `ax` isn't a subplot of a grid.
         """
-        plt = import_pyplot()
+        plt = import_extra("matplotlib.pyplot")
         n_rows = 1 if self.explanation.check is None else 2
         if ax is None:
             size = 7.0, 1.6 + BAR_HEIGHT * len(self.explanation.features)

@@ -14,7 +14,7 @@ from ._base import (
     check_orientation,
     check_tree,
     get_tree,
-    import_pyplot,
+    import_extra,
     make_axes,
     node_colors,
 )
@@ -346,7 +346,7 @@ class TreeDisplay:
             If `orientation` or `n_clusters` isn't valid, there is not exactly one name
             for each leaf and one title for each node, or more than one kind of content.
         """
-        import_pyplot()  # raises if it is not installed
+        import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
         is_top = check_orientation(orientation) == "top"

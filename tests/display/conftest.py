@@ -1,4 +1,4 @@
-import builtins
+import sys
 
 import matplotlib.pyplot as plt
 import pytest
@@ -25,12 +25,5 @@ def _close():
 
 @pytest.fixture
 def no_matplotlib(monkeypatch):
-    """Let every import of matplotlib fail."""
-    original = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    """Let the import of matplotlib's figures fail."""
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from sktreevae import TreeVAEClustering
 from sktreevae.utils.documentation import documentation_template
 
-from ..display.test__page import items, read
+from ..display.pages import labels, read
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,10 @@ def export(model, path, *args, **kwargs):
 def test_the_page_of_the_training_samples_has_their_numbers(model, iris, path):
     page = export(model, path, iris[0])
     tree, sizes = model.dendrogram_, model.dendrogram_.n_node_samples
-    labels = {item["aria-label"].split(" sample")[0] for item in items(page)}
-    assert f"node 0, {sizes[0]}" in labels
-    assert {f"cluster {i}, {sizes[n]}" for i, n in enumerate(tree.leaves)} <= labels
+    n_samples = {name: label.split(" ")[0] for name, label in labels(page).items()}
+    assert n_samples["node 0"] == str(sizes[0])
+    for i, node in enumerate(tree.leaves):
+        assert n_samples[f"cluster {i}"] == str(sizes[node])
 
 
 def test_petals_tell_the_clusters_of_iris_apart(model, iris, path):
