@@ -62,6 +62,8 @@ def apply_layout(ax: Axes) -> None:
 
 def keep_inside(ax: Axes) -> None:
     """Shrink axes whose labels are cut by the figure, if it has no layout engine."""
+    from matplotlib.transforms import Bbox
+
     figure = ax.figure.canvas.figure
     if figure.get_layout_engine() is not None:
         return
@@ -70,16 +72,9 @@ def keep_inside(ax: Axes) -> None:
     if not cut.any():
         return
     corners = ax.get_window_extent().extents + (cut + PAD) * (cut > 0) * [1, 1, -1, -1]
-    left, bottom, right, top = corners - np.tile(outer[:2], 2)
-    width, height = ax.figure.bbox.size
-    ax.set_position(
-        [
-            left / width,
-            bottom / height,
-            max(right - left, 0.1 * width) / width,
-            max(top - bottom, 0.1 * height) / height,
-        ]
-    )
+    corners[2:] = np.maximum(corners[2:], corners[:2] + 0.1 * ax.figure.bbox.size)
+    box = Bbox(corners.reshape(2, 2))
+    ax.set_position(box.transformed(ax.figure.transSubfigure.inverted()))
 
 
 def extents(artists: Iterable[Artist]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,21 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import (
     Tree,
+    category_colors,
     check_orientation,
     check_tree,
     get_tree,
     import_extra,
     make_axes,
     node_colors,
-)
-from ._contents import (
-    ClassMix,
-    Content,
-    FeatureNames,
-    Images,
-    Nothing,
-    signed_names,
-    stack,
 )
 from ._node_values import (
     as_images,
@@ -37,20 +29,28 @@ from ._node_values import (
     flatten,
     image_shape_of,
 )
-from ._text import PAD, UNSUPPORTED, apply_layout, write_note
+from ._text import MIN_FONT_SIZE, PAD, UNSUPPORTED, apply_layout, plain, write_note
 from ._tree_drawing import MIN_INCHES, TreeDrawing
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection, PathCollection
-    from matplotlib.figure import Figure
     from matplotlib.legend import Legend
-    from matplotlib.offsetbox import AnnotationBbox, OffsetBox
-    from matplotlib.text import Text
+    from matplotlib.offsetbox import OffsetBox
 
 __all__ = ["TreeDisplay"]
 
-SIGNS = "+ and \N{MINUS SIGN}: larger and smaller than in the rest of the tree"
+SIDE = 48.0
+"""Length of the longer side of an image, and width of a bar, in points."""
+
+FONT_SIZE = 8.0
+
+MAX_CLASSES = 20
+"""Classes with a color of their own."""
+
+MINUS = "\N{MINUS SIGN}"
+
+SIGNS = f"+ and {MINUS}: larger and smaller than in the rest of the tree"
 """Explains the signs of features."""
 
 
@@ -113,14 +113,6 @@ class TreeDisplay:
     >>> display.class_counts[0]
     array([1, 2, 1])
     """
-
-    boxes_: list[AnnotationBbox | None]
-    edges_: LineCollection
-    points_: PathCollection
-    legend_: Legend | None
-    note_: Text | None
-    ax_: Axes
-    figure_: Figure
 
     def __init__(
         self,
@@ -218,26 +210,28 @@ class TreeDisplay:
         labels = tree.labels
         if X is not None:
             labels = estimator.predict(X if estimator.image_shape else flatten(X))
-        values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
         shape = choose_image_shape(
             image_shape, image_shape_of(X), estimator.image_shape
         )
         if y is not None:
-            counts = count_classes(tree, labels, y)
-            values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
+            counts, names = count_classes(tree, labels, y)
+            content = {"class_counts": counts, "class_names": names}
         elif shape is not None:
             if X is None:
                 means = estimator.node_means()
             else:
                 means = describe_data(tree, X, labels).mean
-            values["images"] = as_images(means, shape)
+            content = {"images": as_images(means, shape)}
         else:
-            values["note"] = SIGNS
             found = estimator.top_features(
                 n_features=n_features, feature_names=feature_names
             )
-            values["features"] = [signed_names(*pair) for pair in found]
-        return cls(tree, **values).plot(**kwargs)
+            content = {
+                "features": [_signed_names(*pair) for pair in found],
+                "note": SIGNS,
+            }
+        n_samples = count_samples(tree, labels)
+        return cls(tree, n_node_samples=n_samples, **content).plot(**kwargs)
 
     @classmethod
     def from_dendrogram(
@@ -288,17 +282,17 @@ class TreeDisplay:
             of `plot` isn't valid.
         """
         tree = check_tree(dendrogram)
-        values: dict[str, Any] = {}
+        content = {}
         if y is not None:
-            counts = count_classes(tree, tree.labels, y)
-            values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
+            counts, names = count_classes(tree, tree.labels, y)
+            content = {"class_counts": counts, "class_names": names}
         elif X is not None:
             shape = image_shape or image_shape_of(X)
             if shape is None:
                 raise ValueError("image_shape is needed if the images in X are rows.")
             means = describe_rows(tree, X, tree.labels).mean
-            values["images"] = as_images(means, shape)
-        return cls(tree, **values).plot(ax, **kwargs)
+            content = {"images": as_images(means, shape)}
+        return cls(tree, **content).plot(ax, **kwargs)
 
     def plot(
         self,
@@ -364,14 +358,14 @@ class TreeDisplay:
         free = self._draw_note(is_new)
 
         def make_box(node: int, scale: float) -> OffsetBox:
-            return stack(above[node], content.box(node, scale), below[node], scale)
+            return _stack(above[node], content.box(node, scale), below[node], scale)
 
         self.boxes_ = drawing.draw_nodes(make_box, free=free, is_new=is_new)
         is_point = [box is None for box in self.boxes_]
         self.points_ = drawing.draw_points(np.flatnonzero(is_point))
         return self
 
-    def _content(self, cmap: Any) -> Content:
+    def _content(self, cmap: Any) -> _Content:
         """Return the content of the nodes."""
         names = ("images", "features", "class_counts")
         given = [name for name in names if getattr(self, name) is not None]
@@ -385,18 +379,15 @@ class TreeDisplay:
                     f"{len(getattr(self, name))}."
                 )
         if self.images is not None:
-            return Images(self.images, cmap)
+            return _Images(self.images, cmap)
         if self.features is not None:
-            return FeatureNames(self.features)
+            return _FeatureNames(self.features)
         if self.class_counts is not None:
-            return ClassMix(self.class_counts, self._check_class_names())
-        return Nothing()
-
-    def _check_class_names(self) -> list[str]:
-        """Return the names of the classes."""
-        n_classes = np.shape(self.class_counts)[1]
-        names = range(n_classes) if self.class_names is None else self.class_names
-        return check_class_names(names, n_classes)
+            n_classes = np.shape(self.class_counts)[1]
+            names = range(n_classes) if self.class_names is None else self.class_names
+            names = check_class_names(names, n_classes)
+            return _ClassMix(self.class_counts, names)
+        return _Content()
 
     def _check_texts(
         self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
@@ -418,17 +409,12 @@ class TreeDisplay:
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 
-    def _draw_legend(self, content: Content) -> Legend | None:
+    def _draw_legend(self, content: _Content) -> Legend | None:
         """Draw the legend at the right."""
+        style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
         handles = content.legend_handles()
-        if not handles:
-            return None
-        return self.ax_.legend(
-            handles=handles,
-            loc="upper right",
-            borderaxespad=0.0,
-            fontsize=8,
-            frameon=False,
+        return (
+            self.ax_.legend(handles=handles, fontsize=8, **style) if handles else None
         )
 
     def _draw_note(self, is_new: bool) -> tuple[float, float]:
@@ -448,3 +434,152 @@ class TreeDisplay:
             width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
         self.note_ = write_note(ax, "\n".join(lines), (0.0, 0.0), width - right)
         return right, self.note_.get_window_extent().height + 2 * PAD
+
+
+class _Content:
+    """What nodes contain; here nothing."""
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the content of a node, at a scale up to 1, or None."""
+        return None
+
+    def legend_handles(self) -> list[Artist]:
+        """Return the entries of the legend."""
+        return []
+
+
+class _Images(_Content):
+    """Images.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_nodes, height, width[, channels])
+        Images; nodes with nan have none. Colors in [0, 1] are drawn as they are, other
+        values are scaled.
+    cmap : str or matplotlib Colormap
+        Colormap for images with one channel. All images have the same scale.
+    """
+
+    def __init__(self, images: NDArray[np.floating], cmap: Any) -> None:
+        self._low, self._high = np.nanmin(images), np.nanmax(images)
+        is_color = images.ndim == 4
+        if is_color and (self._low < 0 or self._high > 1):
+            images = (images - self._low) / max(self._high - self._low, 1e-9)
+        self._images = images
+        self._cmap = cmap
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the image of a node."""
+        from matplotlib.colors import Normalize
+        from matplotlib.offsetbox import OffsetImage
+
+        image = self._images[node]
+        if np.isnan(image).any():
+            return None
+        return OffsetImage(
+            image,
+            zoom=scale * SIDE / max(image.shape[:2]),
+            cmap=self._cmap,
+            norm=Normalize(self._low, self._high),
+        )
+
+
+class _FeatureNames(_Content):
+    """Names of features, one a line.
+
+    Parameters
+    ----------
+    features : sequence of sequences of str
+        Names for each node.
+    """
+
+    def __init__(self, features: Sequence[Sequence[str]]) -> None:
+        self._features = features
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the names at a node, or None if there are none."""
+        names = self._features[node]
+        return _text_box("\n".join(names), scale) if len(names) else None
+
+
+class _ClassMix(_Content):
+    """Stacked bars with the shares of classes.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_nodes, n_classes)
+        Numbers of samples.
+    class_names : sequence of str of length n_classes
+        Names for the legend. If there are more than 20 classes, the rarest ones are
+        drawn as one.
+    """
+
+    def __init__(self, counts: NDArray[np.integer], class_names: Sequence[str]) -> None:
+        names = list(class_names)
+        if len(names) > MAX_CLASSES:
+            by_size = np.argsort(-counts[0], kind="stable")
+            kept = np.sort(by_size[: MAX_CLASSES - 1])
+            others = counts.sum(axis=1) - counts[:, kept].sum(axis=1)
+            counts = np.column_stack([counts[:, kept], others])
+            names = [*(names[i] for i in kept), "other classes"]
+        self._counts = counts
+        self._names = names
+        self._colors = category_colors(len(names))
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the bar of a node, or None if there are no samples."""
+        from matplotlib.offsetbox import DrawingArea
+        from matplotlib.patches import Rectangle
+
+        counts = self._counts[node]
+        if not counts.any():
+            return None
+        width, height = SIDE * scale, max(0.25 * SIDE * scale, MIN_FONT_SIZE)
+        area = DrawingArea(width, height)
+        ends = width * np.cumsum(counts) / counts.sum()
+        starts = np.append(0.0, ends[:-1])
+        for i in np.flatnonzero(counts):
+            bar = Rectangle((starts[i], 0.0), ends[i] - starts[i], height)
+            bar.set(facecolor=self._colors[i], linewidth=0)
+            area.add_artist(bar)
+        return area
+
+    def legend_handles(self) -> list[Artist]:
+        """Return one patch for each class."""
+        from matplotlib.patches import Patch
+
+        return [
+            Patch(facecolor=color, label=plain(name))
+            for color, name in zip(self._colors, self._names, strict=True)
+        ]
+
+
+def _signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:
+    """Return names of features with the signs of their effects."""
+    return [
+        f"{name} {'+' if d > 0 else MINUS}"
+        for name, d in zip(names, effect, strict=True)
+    ]
+
+
+def _stack(
+    above: str, content: OffsetBox | None, below: str, scale: float
+) -> OffsetBox:
+    """Return a content with texts above and below."""
+    from matplotlib.offsetbox import VPacker
+
+    boxes = [
+        _text_box(above, scale) if above else None,
+        content,
+        _text_box(below, scale, weight="bold") if below else None,
+    ]
+    boxes = [box for box in boxes if box is not None]
+    return VPacker(children=boxes, align="center", pad=0, sep=1)
+
+
+def _text_box(text: str, scale: float, **style: Any) -> OffsetBox:
+    """Return a text, no smaller than `MIN_FONT_SIZE`."""
+    from matplotlib.offsetbox import TextArea
+
+    size = max(FONT_SIZE * scale, MIN_FONT_SIZE)
+    return TextArea(plain(text), textprops={"fontsize": size, **style})
