@@ -12,20 +12,10 @@ from sklearn.utils import check_array, column_or_1d
 
 from ..tree.export import check_cluster_names
 from ._base import category_colors, get_tree, make_axes
-from ._text import (
-    add_note,
-    apply_layout,
-    extents,
-    keep_inside,
-    plain,
-    select_disjoint,
-)
+from ._text import add_note, apply_layout, extents, keep_inside, plain, select_disjoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 __all__ = ["EmbeddingDisplay"]
 
@@ -77,13 +67,6 @@ class EmbeddingDisplay:
     >>> display.coordinates.shape
     (120, 2)
     """
-
-    scatter_: PathCollection
-    texts_: list[Text]
-    hidden_names_: list[str]
-    note_: Text | None
-    ax_: Axes
-    figure_: Figure
 
     def __init__(
         self,
@@ -147,23 +130,10 @@ class EmbeddingDisplay:
         tree = get_tree(estimator)
         n_clusters = tree.n_leaves if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
-        if coordinates is None and len(labels) < 2:
-            raise ValueError(
-                "X must have at least 2 samples for principal components, got "
-                f"{len(labels)}. Give their coordinates."
-            )
+        names = {}
         if coordinates is None:
-            # This solver is deterministic.
-            pca = PCA(2, svd_solver="covariance_eigh")
-            points = pca.fit_transform(estimator.transform(X))
-            shares = pca.explained_variance_ratio_
-            axis_names = [
-                f"PC {i} ({share:.0%} of variance)"
-                for i, share in enumerate(shares, start=1)
-            ]
-            display = cls(points, labels, n_clusters=n_clusters, axis_names=axis_names)
-        else:
-            display = cls(coordinates, labels, n_clusters=n_clusters)
+            coordinates, names["axis_names"] = _principal_components(estimator, X)
+        display = cls(coordinates, labels, n_clusters=n_clusters, **names)
         return display.plot(ax, **kwargs)
 
     def plot(
@@ -214,16 +184,14 @@ class EmbeddingDisplay:
         self.figure_ = ax.figure
         if size is None:
             size = float(np.clip(10_000 / len(points), 2.0, 30.0))
-        self.scatter_ = ax.scatter(
-            *points.T, s=size, c=category_colors(n_clusters)[labels], linewidths=0
-        )
+        colors = category_colors(n_clusters)[labels]
+        self.scatter_ = ax.scatter(*points.T, s=size, c=colors, linewidths=0)
         ax.set_xlabel(plain(self.axis_names[0]))
         ax.set_ylabel(plain(self.axis_names[1]))
         keep_inside(ax)
         self._draw_names(points, labels, names)
-        self.note_ = None
-        apply_layout(ax)
         self._hide_names(labels, names)
+        self.note_ = None
         if self.hidden_names_:
             self.note_ = add_note(ax, HIDDEN)
             # The note has moved the names closer to each other.
@@ -241,15 +209,13 @@ class EmbeddingDisplay:
 
         outline = withStroke(linewidth=2.5, foreground=self.ax_.get_facecolor())
         style = {"ha": "center", "va": "center", "fontweight": "bold", "fontsize": 9}
-        self.texts_ = [
-            self.ax_.text(
-                *np.median(points[labels == cluster], axis=0),
-                plain(names[cluster]),
-                path_effects=[outline],
-                **style,
-            )
-            for cluster in np.unique(labels)
-        ]
+        self.texts_ = []
+        for cluster in np.unique(labels):
+            center = np.median(points[labels == cluster], axis=0)
+            text = self.ax_.text(*center, plain(names[cluster]), **style)
+            text.set_path_effects([outline])
+            self.texts_.append(text)
+        apply_layout(self.ax_)
 
     def _hide_names(self, labels: NDArray[np.integer], names: Sequence[str]) -> None:
         """Hide names that overlap those of larger clusters."""
@@ -267,9 +233,25 @@ class EmbeddingDisplay:
         outer = extents([self.ax_])[0]
         shift = np.maximum(outer[:2] - boxes[:, :2], 0.0)
         shift -= np.maximum(boxes[:, 2:] - outer[2:], 0.0)
-        to_data = self.ax_.transData.inverted()
+        to_pixels = self.ax_.transData
         for i in np.flatnonzero(shift.any(axis=1)):
-            text = self.texts_[i]
-            pixel = self.ax_.transData.transform(text.get_position()) + shift[i]
-            text.set_position(to_data.transform(pixel))
+            pixel = to_pixels.transform(self.texts_[i].get_position()) + shift[i]
+            self.texts_[i].set_position(to_pixels.inverted().transform(pixel))
         return boxes + np.tile(shift, 2)
+
+
+def _principal_components(
+    estimator: Any, X: ArrayLike
+) -> tuple[NDArray[np.floating], list[str]]:
+    """Return the first two principal components of an embedding, and their names."""
+    embedding = estimator.transform(X)
+    if len(embedding) < 2:
+        raise ValueError(
+            "X must have at least 2 samples for principal components, got "
+            f"{len(embedding)}. Give their coordinates."
+        )
+    # This solver is deterministic.
+    pca = PCA(2, svd_solver="covariance_eigh")
+    points = pca.fit_transform(embedding)
+    shares = enumerate(pca.explained_variance_ratio_, start=1)
+    return points, [f"PC {i} ({share:.0%} of variance)" for i, share in shares]
