@@ -22,9 +22,6 @@ from ._text import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colorbar import Colorbar
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 __all__ = ["ContingencyMatrixDisplay"]
 
@@ -85,12 +82,6 @@ class ContingencyMatrixDisplay:
            [ 0, 40,  0],
            [ 0,  0, 40]])
     """
-
-    im_: AxesImage
-    text_: NDArray[Any] | None
-    colorbar_: Colorbar
-    ax_: Axes
-    figure_: Figure
 
     def __init__(
         self,
@@ -198,14 +189,21 @@ class ContingencyMatrixDisplay:
             If `normalize` isn't valid, or there is not exactly one name for each class
             and cluster.
         """
-        unit, sum_axes = _check_normalization(normalize)
-        counts = check_array(self.contingency_matrix, input_name="contingency_matrix")
-        classes, clusters = self._check_names(counts.shape, cluster_names)
-        values = counts
+        if normalize not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalize must be 'true', 'pred', 'all' or None, got {normalize!r}."
+            )
+        unit, sum_axes = NORMALIZATIONS[normalize]
+        values = check_array(self.contingency_matrix, input_name="contingency_matrix")
+        n_classes, n_clusters = values.shape
+        classes = range(n_classes) if self.class_names is None else self.class_names
+        classes = check_class_names(classes, n_classes)
+        clusters = range(n_clusters) if cluster_names is None else cluster_names
+        clusters = check_cluster_names(clusters, n_clusters)
         if normalize is not None:
-            total = counts.sum(axis=sum_axes, keepdims=True)
-            values = 100.0 * counts / np.maximum(total, 1)
-        width, height = 0.3 * len(clusters) + 2.5, 0.3 * len(classes) + 1.5
+            total = values.sum(axis=sum_axes, keepdims=True)
+            values = 100.0 * values / np.maximum(total, 1)
+        width, height = 0.3 * n_clusters + 2.5, 0.3 * n_classes + 1.5
         self.ax_ = ax = make_axes(ax, np.clip(width, 6.4, 30.0), max(height, 4.0))
         self.figure_ = ax.figure
         self.im_ = ax.imshow(values, cmap=cmap, aspect="auto", vmin=0)
@@ -217,48 +215,21 @@ class ContingencyMatrixDisplay:
         keep_inside(ax)
         fit_tick_labels(ax.xaxis, clusters)
         keep_inside(ax)
-        self._draw_values(values)
+        self.text_ = self._draw_values(values)
         return self
 
-    def _check_names(
-        self, shape: tuple[int, int], cluster_names: Sequence[str] | None
-    ) -> tuple[list[str], list[str]]:
-        """Return the names of the classes and of the clusters."""
-        classes = range(shape[0]) if self.class_names is None else self.class_names
-        clusters = range(shape[1]) if cluster_names is None else cluster_names
-        return (
-            check_class_names(classes, shape[0]),
-            check_cluster_names(clusters, shape[1]),
-        )
-
-    def _draw_values(self, values: NDArray[Any]) -> None:
+    def _draw_values(self, values: NDArray[Any]) -> NDArray[Any] | None:
         """Write the values into the cells, if they fit."""
         ax, color_of = self.ax_, self.im_.cmap
-        texts = np.where(values > 0, [[f"{v:.0f}" for v in row] for row in values], "")
+        texts = np.where(values > 0, np.char.mod("%.0f", values), "")
         apply_layout(ax)
         cell = np.array(ax.get_window_extent().size) / values.shape[::-1]
         size = font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
-        self.text_ = None
         if size < MIN_FONT_SIZE:
-            return
+            return None
         style = {"ha": "center", "va": "center", "fontsize": size}
-        colors = [color_of(1.0), color_of(0.0)]
-        self.text_ = np.full(values.shape, None)
-        for (i, j), text in np.ndenumerate(texts):
-            color = colors[int(values[i, j] > 0.5 * values.max())]
-            self.text_[i, j] = ax.text(j, i, text, color=color, **style)
-
-
-def _check_normalization(normalize: str | None) -> tuple[str, Any]:
-    """Return the unit and the axes of the sums of a normalization.
-
-    Raises
-    ------
-    ValueError
-        If there is no such normalization.
-    """
-    if normalize not in NORMALIZATIONS:
-        raise ValueError(
-            f"normalize must be 'true', 'pred', 'all' or None, got {normalize!r}."
-        )
-    return NORMALIZATIONS[normalize]
+        cells = np.full(values.shape, None)
+        for (i, j), value in np.ndenumerate(values):
+            color = color_of(0.0 if value > 0.5 * values.max() else 1.0)
+            cells[i, j] = ax.text(j, i, texts[i, j], color=color, **style)
+        return cells

@@ -28,9 +28,8 @@ from ._text import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 __all__ = ["DendrogramDisplay"]
 
@@ -78,11 +77,6 @@ class DendrogramDisplay:
     >>> display.ax_.get_ylabel()
     'height (nats)'
     """
-
-    branches_: LineCollection
-    note_: Text | None
-    ax_: Axes
-    figure_: Figure
 
     def __init__(self, dendrogram: Tree) -> None:
         self.dendrogram = dendrogram
@@ -209,28 +203,33 @@ class DendrogramDisplay:
         if n_clusters is not None:
             tree.cut(n_clusters)  # raises if there is no such cut
         length = INCHES_PER_LEAF * tree.n_leaves + 1.0
-        width = min(max(length, 6.4), MAX_WIDTH) if is_top else 6.4
-        height = 4.8 if is_top else min(max(length, 4.8), MAX_HEIGHT)
+        width = np.clip(length, 6.4, MAX_WIDTH) if is_top else 6.4
+        height = 4.8 if is_top else np.clip(length, 4.8, MAX_HEIGHT)
         self.ax_ = ax = make_axes(ax, width, height)
         self.figure_ = ax.figure
-        self.branches_ = self._draw_branches(
-            is_top, node_colors(tree, n_clusters, color)
-        )
-        self._set_axes(is_top, has_sizes=cluster_names is None)
-        has_note = not tree.is_supported.all()
-        self.note_ = None
-        if has_note and not is_top:
-            # The note takes space from the labels.
-            self.note_ = add_note(ax, UNSUPPORTED)
+        colors = node_colors(tree, n_clusters, color)
+        self.branches_ = self._draw_branches(is_top, colors)
         leaf_axis = ax.xaxis if is_top else ax.yaxis
+        self._set_axes(is_top)
+        leaf_axis.set_label_text(
+            "cluster (samples)" if cluster_names is None else "cluster"
+        )
+        if not is_top:
+            # The note takes space from the labels.
+            self._draw_note()
         fit_tick_labels(leaf_axis, names)
         if is_new:
-            self._make_room_for_labels(is_top)
+            self._make_room(leaf_axis)
         keep_inside(ax)
-        if has_note and is_top:
+        if is_top:
             # Labels take space from the axes, in which the note has a fixed size.
-            self.note_ = add_note(ax, UNSUPPORTED)
+            self._draw_note()
         return self
+
+    def _draw_note(self) -> None:
+        """Explain dashed lines, if there are any."""
+        is_supported = self.dendrogram.is_supported.all()
+        self.note_ = None if is_supported else add_note(self.ax_, UNSUPPORTED)
 
     def _draw_branches(
         self, is_top: bool, colors: NDArray[np.float64]
@@ -256,34 +255,28 @@ class DendrogramDisplay:
         self.ax_.add_collection(branches, autolim=False)
         return branches
 
-    def _set_axes(self, is_top: bool, *, has_sizes: bool) -> None:
-        """Set limits, axis labels and spines."""
-        ax, tree = self.ax_, self.dendrogram
-        highest = 1.05 * tree.height[0] or 1.0
-        leaf_label = "cluster (samples)" if has_sizes else "cluster"
+    def _set_axes(self, is_top: bool) -> None:
+        """Set the limits and the spines of the axes, and the label of the heights."""
+        ax, n_leaves = self.ax_, self.dendrogram.n_leaves
+        highest = 1.05 * self.dendrogram.height[0] or 1.0
         if is_top:
-            ax.set(xlim=(-0.5, tree.n_leaves - 0.5), ylim=(0.0, highest))
-            ax.set(xlabel=leaf_label, ylabel="height (nats)")
-            ax.spines[["top", "right", "bottom"]].set_visible(False)
-            ax.tick_params(axis="x", length=0)
+            ax.set(xlim=(-0.5, n_leaves - 0.5), ylim=(0.0, highest))
+            ax.set_ylabel("height (nats)")
         else:
-            ax.set(xlim=(highest, 0.0), ylim=(tree.n_leaves - 0.5, -0.5))
-            ax.set(xlabel="height (nats)", ylabel=leaf_label)
-            ax.spines[["top", "right", "left"]].set_visible(False)
+            ax.set(xlim=(highest, 0.0), ylim=(n_leaves - 0.5, -0.5))
+            ax.set_xlabel("height (nats)")
             ax.yaxis.tick_right()
             ax.yaxis.set_label_position("right")
-            ax.tick_params(axis="y", length=0)
+        ax.spines[["top", "right", "bottom" if is_top else "left"]].set_visible(False)
+        ax.tick_params(axis="x" if is_top else "y", length=0)
 
-    def _make_room_for_labels(self, is_top: bool) -> None:
+    def _make_room(self, leaf_axis: Axis) -> None:
         """Enlarge a new figure by the size of the labels of the leaves."""
-        axis = self.ax_.xaxis if is_top else self.ax_.yaxis
-        boxes = extents(axis.get_ticklabels())
-        sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=0) / self.figure_.dpi
-        width, height = self.figure_.get_size_inches()
-        if is_top:
-            self.figure_.set_size_inches(width, height + sizes[1])
-        else:
-            self.figure_.set_size_inches(width + sizes[0], height)
+        boxes = extents(leaf_axis.get_ticklabels())
+        label_size = (boxes[:, 2:] - boxes[:, :2]).max(axis=0) / self.figure_.dpi
+        is_horizontal = leaf_axis.axis_name == "x"
+        added = label_size * [not is_horizontal, is_horizontal]
+        self.figure_.set_size_inches(self.figure_.get_size_inches() + added)
         apply_layout(self.ax_)
 
 
