@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import LineCollection, PathCollection
     from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
-__all__ = ["MIN_INCHES", "TreeDrawing", "tidy_positions"]
+__all__ = ["MIN_INCHES", "TreeDrawing", "draw_branches", "tidy_positions"]
 
 Floats = NDArray[np.float64]
 
@@ -91,6 +91,20 @@ def tidy_positions(
     return x - x.min()
 
 
+def draw_branches(
+    ax: Axes, lines: Any, colors: Any, is_supported: Any, **style: Any
+) -> LineCollection:
+    """Draw lines below the nodes, dashed where the split isn't supported."""
+    from matplotlib.collections import LineCollection
+
+    styles = np.where(is_supported, "solid", "dashed").tolist()
+    branches = LineCollection(
+        lines, colors=colors, linestyles=styles, zorder=1, **style
+    )
+    ax.add_collection(branches, autolim=False)
+    return branches
+
+
 class TreeDrawing:
     """Nodes and edges of a tree in axes.
 
@@ -118,8 +132,6 @@ class TreeDrawing:
 
     def draw_edges(self) -> LineCollection:
         """Draw edges with right angles, halfway between the depths."""
-        from matplotlib.collections import LineCollection
-
         tree = self._tree
         child = np.arange(1, tree.n_nodes)
         parent = tree.parent[child]
@@ -130,16 +142,14 @@ class TreeDrawing:
         lines = np.stack([bend, corner, end], axis=1)
         # Below each parent: one line for its two children.
         stems = np.stack([start, bend], axis=1)[::2]
-        styles = np.where(tree.is_supported[parent], "solid", "dashed")
-        edges = LineCollection(
+        is_supported = tree.is_supported[parent]
+        return draw_branches(
+            self._ax,
             [*lines[..., self._columns], *stems[..., self._columns]],
-            colors=[*self._colors[child], *self._colors[parent[::2]]],
-            linestyles=[*styles, *styles[::2]],
+            [*self._colors[child], *self._colors[parent[::2]]],
+            [*is_supported, *is_supported[::2]],
             linewidths=1.0,
-            zorder=1,
         )
-        self._ax.add_collection(edges, autolim=False)
-        return edges
 
     def draw_nodes(
         self,

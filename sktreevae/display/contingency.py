@@ -12,13 +12,7 @@ from sklearn.utils import check_array, check_consistent_length
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import get_tree, make_axes
 from ._node_values import encode_classes
-from ._text import (
-    MIN_FONT_SIZE,
-    apply_layout,
-    fit_tick_labels,
-    font_size_that_fits,
-    keep_inside,
-)
+from ._text import MIN_FONT_SIZE, apply_layout, extents, fit_tick_labels, keep_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -224,7 +218,7 @@ class ContingencyMatrixDisplay:
         texts = np.where(values > 0, np.char.mod("%.0f", values), "")
         apply_layout(ax)
         cell = np.array(ax.get_window_extent().size) / values.shape[::-1]
-        size = font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
+        size = _font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
         if size < MIN_FONT_SIZE:
             return None
         style = {"ha": "center", "va": "center", "fontsize": size}
@@ -233,3 +227,15 @@ class ContingencyMatrixDisplay:
             color = color_of(0.0 if value > 0.5 * values.max() else 1.0)
             cells[i, j] = ax.text(j, i, texts[i, j], color=color, **style)
         return cells
+
+
+def _font_size_that_fits(ax: Axes, text: str, box: NDArray[np.float64]) -> float:
+    """Return the font size in points, at most the default, at which a text fits.
+
+    `box` is the width and height in pixels that it fits into.
+    """
+    artist = ax.text(0.0, 0.0, text)
+    corners, font_size = extents([artist])[0], artist.get_fontsize()
+    artist.remove()
+    needed = np.maximum(corners[2:] - corners[:2], 1.0)
+    return font_size * min(1.0, *(box / needed))

@@ -25,6 +25,7 @@ from ._text import (
     fit_tick_labels,
     keep_inside,
 )
+from ._tree_drawing import draw_branches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -235,8 +236,6 @@ class DendrogramDisplay:
         self, is_top: bool, colors: NDArray[np.float64]
     ) -> LineCollection:
         """Draw a line from each node up, or left, to its parent."""
-        from matplotlib.collections import LineCollection
-
         tree = self.dendrogram
         child = np.arange(1, tree.n_nodes)
         parent = tree.parent[child]
@@ -246,14 +245,8 @@ class DendrogramDisplay:
         )
         if not is_top:
             points = points[::-1]
-        styles = np.where(tree.is_supported[parent], "solid", "dashed")
-        branches = LineCollection(
-            list(points.transpose(2, 1, 0)),
-            colors=colors[child],
-            linestyles=styles.tolist(),
-        )
-        self.ax_.add_collection(branches, autolim=False)
-        return branches
+        lines = list(points.transpose(2, 1, 0))
+        return draw_branches(self.ax_, lines, colors[child], tree.is_supported[parent])
 
     def _set_axes(self, is_top: bool) -> None:
         """Set the limits and the spines of the axes, and the label of the heights."""

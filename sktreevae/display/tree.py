@@ -33,7 +33,6 @@ from ._text import MIN_FONT_SIZE, PAD, UNSUPPORTED, apply_layout, plain, write_n
 from ._tree_drawing import MIN_INCHES, TreeDrawing
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
     from matplotlib.offsetbox import OffsetBox
@@ -354,7 +353,7 @@ class TreeDisplay:
         colors = node_colors(tree, n_clusters, "0.6")
         drawing = TreeDrawing(ax, tree, colors, is_top)
         self.edges_ = drawing.draw_edges()
-        self.legend_ = self._draw_legend(content)
+        self.legend_ = content.draw_legend(ax)
         free = self._draw_note(is_new)
 
         def make_box(node: int, scale: float) -> OffsetBox:
@@ -373,10 +372,11 @@ class TreeDisplay:
             raise ValueError(f"Give only one of {', '.join(names)}, got {given}.")
         n_nodes = self.dendrogram.n_nodes
         for name in given:
-            if len(getattr(self, name)) != n_nodes:
+            n_given = len(getattr(self, name))
+            if n_given != n_nodes:
                 raise ValueError(
                     f"{name} must have one entry for each of the {n_nodes} nodes, got "
-                    f"{len(getattr(self, name))}."
+                    f"{n_given}."
                 )
         if self.images is not None:
             return _Images(self.images, cmap)
@@ -409,14 +409,6 @@ class TreeDisplay:
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 
-    def _draw_legend(self, content: _Content) -> Legend | None:
-        """Draw the legend at the right."""
-        style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
-        handles = content.legend_handles()
-        return (
-            self.ax_.legend(handles=handles, fontsize=8, **style) if handles else None
-        )
-
     def _draw_note(self, is_new: bool) -> tuple[float, float]:
         """Write the note, and return the width and height of the legend and of it."""
         legend, ax = self.legend_, self.ax_
@@ -432,7 +424,7 @@ class TreeDisplay:
         if is_new:
             # The size of the figure isn't set yet.
             width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
-        self.note_ = write_note(ax, "\n".join(lines), (0.0, 0.0), width - right)
+        self.note_ = write_note(ax, "\n".join(lines), width - right, is_top=False)
         return right, self.note_.get_window_extent().height + 2 * PAD
 
 
@@ -443,9 +435,9 @@ class _Content:
         """Return the content of a node, at a scale up to 1, or None."""
         return None
 
-    def legend_handles(self) -> list[Artist]:
-        """Return the entries of the legend."""
-        return []
+    def draw_legend(self, ax: Axes) -> Legend | None:
+        """Draw a legend at the right, if there is one."""
+        return None
 
 
 class _Images(_Content):
@@ -461,27 +453,23 @@ class _Images(_Content):
     """
 
     def __init__(self, images: NDArray[np.floating], cmap: Any) -> None:
-        self._low, self._high = np.nanmin(images), np.nanmax(images)
-        is_color = images.ndim == 4
-        if is_color and (self._low < 0 or self._high > 1):
-            images = (images - self._low) / max(self._high - self._low, 1e-9)
+        from matplotlib.colors import Normalize
+
+        low, high = np.nanmin(images), np.nanmax(images)
+        if images.ndim == 4 and (low < 0 or high > 1):
+            images = (images - low) / max(high - low, 1e-9)
         self._images = images
-        self._cmap = cmap
+        self._style = {"cmap": cmap, "norm": Normalize(low, high)}
 
     def box(self, node: int, scale: float) -> OffsetBox | None:
         """Return the image of a node."""
-        from matplotlib.colors import Normalize
         from matplotlib.offsetbox import OffsetImage
 
         image = self._images[node]
         if np.isnan(image).any():
             return None
-        return OffsetImage(
-            image,
-            zoom=scale * SIDE / max(image.shape[:2]),
-            cmap=self._cmap,
-            norm=Normalize(self._low, self._high),
-        )
+        zoom = scale * SIDE / max(image.shape[:2])
+        return OffsetImage(image, zoom=zoom, **self._style)
 
 
 class _FeatureNames(_Content):
@@ -544,14 +532,16 @@ class _ClassMix(_Content):
             area.add_artist(bar)
         return area
 
-    def legend_handles(self) -> list[Artist]:
-        """Return one patch for each class."""
+    def draw_legend(self, ax: Axes) -> Legend:
+        """Draw a legend with one patch for each class."""
         from matplotlib.patches import Patch
 
-        return [
+        handles = [
             Patch(facecolor=color, label=plain(name))
             for color, name in zip(self._colors, self._names, strict=True)
         ]
+        style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
+        return ax.legend(handles=handles, fontsize=8, **style)
 
 
 def _signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:
@@ -568,12 +558,9 @@ def _stack(
     """Return a content with texts above and below."""
     from matplotlib.offsetbox import VPacker
 
-    boxes = [
-        _text_box(above, scale) if above else None,
-        content,
-        _text_box(below, scale, weight="bold") if below else None,
-    ]
-    boxes = [box for box in boxes if box is not None]
+    above = _text_box(above, scale) if above else None
+    below = _text_box(below, scale, weight="bold") if below else None
+    boxes = [box for box in (above, content, below) if box is not None]
     return VPacker(children=boxes, align="center", pad=0, sep=1)
 
 
