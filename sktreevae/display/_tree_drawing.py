@@ -179,18 +179,20 @@ class TreeDrawing:
             ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_leaves)
             scales = [scale for scale in SCALES if scale <= ideal] or [SCALES[-1]]
         apply_layout(self._ax)
-        for scale in scales:
-            boxes = self._add_boxes(make_box, scale)
-            corners = extents(boxes)
-            sizes = corners[:, 2:] - corners[:, :2]
-            if is_new and scale == scales[0]:
-                self._resize_figure(sizes, free)
-            self._set_limits(sizes, free)
-            fits = self._fit(sizes)
-            if fits.all() or scale == scales[-1]:
-                break
+        scale = scales[0]
+        boxes, sizes = self._add_boxes(make_box, scale)
+        if is_new:
+            self._resize_figure(sizes, free)
+        fits = self._fit(sizes, free)
+        while not fits.all() and scale > scales[-1]:
+            smaller = [s for s in scales if s < scale]
+            # Text shrinks less than the scale, so that these sizes are lower bounds.
+            may_fit = [self._fit(sizes * s / scale, free).all() for s in smaller]
+            scale = smaller[np.argmax([*may_fit[:-1], True])]
             for box in boxes:
                 box.remove()
+            boxes, sizes = self._add_boxes(make_box, scale)
+            fits = self._fit(sizes, free)
         for node in np.flatnonzero(~fits):
             boxes[node].remove()
             boxes[node] = None
@@ -204,8 +206,8 @@ class TreeDrawing:
 
     def _add_boxes(
         self, make_box: Callable[[int, float], OffsetBox], scale: float
-    ) -> list[AnnotationBbox | None]:
-        """Draw all nodes at a scale."""
+    ) -> tuple[list[AnnotationBbox], Floats]:
+        """Draw all nodes at a scale, and return them and their sizes in pixels."""
         from matplotlib.offsetbox import AnnotationBbox
 
         background = self._ax.figure.canvas.figure.get_facecolor()
@@ -218,7 +220,8 @@ class TreeDrawing:
             # Nodes lie inside of the axes, which need no room beside them.
             box.set_in_layout(False)
             boxes.append(self._ax.add_artist(box))
-        return boxes
+        corners = extents(boxes)
+        return boxes, corners[:, 2:] - corners[:, :2]
 
     def _resize_figure(self, sizes: Floats, free: tuple[float, float]) -> None:
         """Give a new figure the size at which all nodes fit."""
@@ -266,8 +269,12 @@ class TreeDrawing:
         low, high = -(before + rest) / unit, span + (after + rest) / unit
         self._ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
 
-    def _fit(self, sizes: Floats) -> NDArray[np.bool_]:
-        """Return which nodes fit; those with many samples are considered first."""
+    def _fit(self, sizes: Floats, free: tuple[float, float]) -> NDArray[np.bool_]:
+        """Set the limits for nodes of some sizes, and return which of the nodes fit.
+
+        Nodes with many samples are considered first.
+        """
+        self._set_limits(sizes, free)
         center = self._ax.transData.transform(self._point)
         corners = np.hstack([center - sizes / 2, center + sizes / 2])
         space = np.array(MIN_SPACE)[self._columns] * self._ax.figure.dpi / 72 / 2
