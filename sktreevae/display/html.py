@@ -37,7 +37,7 @@ N_FEATURES = 10
 """Maximum number of features at a node."""
 
 N_COLORS = 20
-"""Number of labels that have a color; all others share one more."""
+"""Number of labels that have a color in the template; all others share one more."""
 
 SIDES = 16, 64
 """Smallest and largest limit of the longer side of an image in pixels."""
@@ -176,9 +176,8 @@ def write_page(
     ValueError
         If `cluster_names`, `feature_names`, `image_shape` or `y` doesn't fit.
     """
-    jinja2 = import_extra("jinja2")
+    template = _load_template()
     nodes = _name_nodes(tree, labels, cluster_names)
-    legend: list[LabelShare] = []
     if moments is not None:
         n_features = moments.mean.shape[1]
         if feature_names is None:
@@ -189,27 +188,30 @@ def write_page(
         else:
             _add_images(nodes, as_images(moments.mean, image_shape))
     if y is not None:
-        legend = _add_labels(nodes, *count_classes(tree, labels, y))
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"percent": _percent, "isfinite": math.isfinite}
-    text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
+        _add_labels(nodes, *count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
-    splits = highest_first(tree.height, tree.leaf_label)
-    page = environment.from_string(text).render(
+    splits = highest_first(tree.height, tree.leaf_label).tolist()
+    page = template.render(
         title=Path(path).stem,
         tree=tree,
         nodes=nodes,
-        legend=legend,
         order=_order(tree),
-        rank={node: rank for rank, node in enumerate(splits.tolist())},
+        rank=dict(zip(splits, range(len(splits)), strict=True)),
         n_leaves=leaves_below(tree.parent, tree.leaves).sum(axis=1),
         n_shown=min(tree.n_leaves, MAX_SHOWN_CLUSTERS),
-        n_colors=N_COLORS,
-        count=count,
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
         stream.write(page.encode("utf-8", errors="xmlcharrefreplace"))
+
+
+def _load_template() -> Any:
+    """Return the template of the page, which escapes what is put into it."""
+    environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
+    environment.filters |= {"percent": _percent, "isfinite": math.isfinite}
+    environment.globals["count"] = count
+    text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
+    return environment.from_string(text)
 
 
 def _percent(share: float) -> str:
@@ -314,8 +316,8 @@ def _is_amount(moments: GroupMoments) -> bool:
 
 def _add_labels(
     nodes: list[NodeContent], counts: NDArray[np.int64], names: Sequence[str]
-) -> list[LabelShare]:
-    """Set the shares of known labels, and return those of all samples.
+) -> None:
+    """Set the shares of known labels.
 
     Parameters
     ----------
@@ -330,9 +332,6 @@ def _add_labels(
     frequent = np.sort(np.argsort(-counts[0], kind="stable")[:N_COLORS])
     color[frequent] = np.arange(len(frequent))
     for node, row in zip(nodes, counts, strict=True):
-        node.labels = [
-            LabelShare(names[i], float(row[i] / row.sum()), int(color[i]))
-            for i in np.argsort(-row, kind="stable")
-            if row[i] > 0
-        ]
-    return nodes[0].labels
+        order = np.argsort(-row, kind="stable")[: np.count_nonzero(row)]
+        share = row / max(row.sum(), 1)
+        node.labels = [LabelShare(names[i], share[i], color[i]) for i in order]
