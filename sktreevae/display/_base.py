@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "Floats",
+    "Ints",
     "Tree",
     "category_colors",
     "check_fitted",
@@ -26,6 +28,10 @@ __all__ = [
     "node_colors",
 ]
 
+
+Floats = NDArray[np.float64]
+
+Ints = NDArray[np.integer]
 
 Tree = Any
 """A `sktreevae.Dendrogram`. It draws itself, so that its module isn't imported here."""
@@ -119,7 +125,7 @@ def make_axes(ax: Axes | None, width: float, height: float) -> Axes:
     return ax
 
 
-def category_colors(n_categories: int) -> NDArray[np.float64]:
+def category_colors(n_categories: int) -> Floats:
     """Return one color for each category, (n_categories, 4).
 
     The colors are those of the property cycle if it has enough, those of the colormap
@@ -136,7 +142,7 @@ def category_colors(n_categories: int) -> NDArray[np.float64]:
     return colormaps["turbo"](np.linspace(0.05, 0.95, n_categories))
 
 
-def node_clusters(tree: Tree, n_clusters: int) -> NDArray[np.int64]:
+def node_clusters(tree: Tree, n_clusters: int) -> Ints:
     """Return the cluster of a cut that each node lies in, (n_nodes,).
 
     Nodes above the cut, which several clusters lie below, have cluster -1.
@@ -155,9 +161,7 @@ def node_clusters(tree: Tree, n_clusters: int) -> NDArray[np.int64]:
     return cluster
 
 
-def node_colors(
-    tree: Tree, n_clusters: int | None, default: Any
-) -> NDArray[np.float64]:
+def node_colors(tree: Tree, n_clusters: int | None, default: Any) -> Floats:
     """Return one color for each node, (n_nodes, 4), by the clusters of a cut.
 
     Without a cut all nodes have the default color. Nodes above the cut have the color

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._base import Tree
+from ._base import Floats, Ints, Tree
 from ._text import apply_layout, extents, select_disjoint
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MIN_INCHES", "TreeDrawing", "draw_branches", "tidy_positions"]
 
-Floats = NDArray[np.float64]
 
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35)
 """Sizes of the contents that are tried, from large to small."""
@@ -40,9 +39,7 @@ MAX_INCHES = (300.0, 300.0)
 """Width and height of a new figure, at least and at most."""
 
 
-def tidy_positions(
-    children_left: NDArray[np.integer], children_right: NDArray[np.integer]
-) -> Floats:
+def tidy_positions(children_left: Ints, children_right: Ints) -> Floats:
     """Return the horizontal positions of the nodes of a compact binary tree.
 
     Nodes of the same depth are at least one unit apart, and a parent is above the
@@ -118,12 +115,23 @@ class TreeDrawing:
         Color of each node and of the edge to its parent.
     is_top : bool
         Whether the root is at the top, instead of the left.
+    free : tuple of two floats
+        Width at the right and height at the bottom to leave free, in pixels.
     """
 
-    def __init__(self, ax: Axes, tree: Tree, colors: Floats, is_top: bool) -> None:
+    def __init__(
+        self,
+        ax: Axes,
+        tree: Tree,
+        colors: Floats,
+        *,
+        is_top: bool,
+        free: tuple[float, float],
+    ) -> None:
         self._ax = ax
         self._tree = tree
         self._colors = colors
+        self._free = free
         self._columns = [0, 1] if is_top else [1, 0]
         across = tidy_positions(tree.children_left, tree.children_right)
         # Across the tree, and along its depth.
@@ -152,11 +160,7 @@ class TreeDrawing:
         )
 
     def draw_nodes(
-        self,
-        make_box: Callable[[int, float], OffsetBox],
-        *,
-        free: tuple[float, float],
-        is_new: bool,
+        self, make_box: Callable[[int, float], OffsetBox], *, is_new: bool
     ) -> list[AnnotationBbox | None]:
         """Draw the nodes as large as they fit, and leave out small ones at last.
 
@@ -164,8 +168,6 @@ class TreeDrawing:
         ----------
         make_box : callable
             Returns the box of a node at a scale up to 1.
-        free : tuple of two floats
-            Width at the right and height at the bottom to leave free, in pixels.
         is_new : bool
             Whether to set the size of the figure.
 
@@ -182,23 +184,23 @@ class TreeDrawing:
         scale = scales[0]
         boxes, sizes = self._add_boxes(make_box, scale)
         if is_new:
-            self._resize_figure(sizes, free)
-        fits = self._fit(sizes, free)
+            self._resize_figure(sizes)
+        fits = self._fit(sizes)
         while not fits.all() and scale > scales[-1]:
             smaller = [s for s in scales if s < scale]
             # Text shrinks less than the scale, so that these sizes are lower bounds.
-            may_fit = [self._fit(sizes * s / scale, free).all() for s in smaller]
+            may_fit = [self._fit(sizes * s / scale).all() for s in smaller]
             scale = smaller[np.argmax([*may_fit[:-1], True])]
             for box in boxes:
                 box.remove()
             boxes, sizes = self._add_boxes(make_box, scale)
-            fits = self._fit(sizes, free)
+            fits = self._fit(sizes)
         for node in np.flatnonzero(~fits):
             boxes[node].remove()
             boxes[node] = None
         return boxes
 
-    def draw_points(self, nodes: NDArray[np.integer]) -> PathCollection:
+    def draw_points(self, nodes: Ints) -> PathCollection:
         """Draw nodes as points."""
         return self._ax.scatter(
             *self._point[nodes].T, s=8, color=self._colors[nodes], zorder=2
@@ -223,11 +225,11 @@ class TreeDrawing:
         corners = extents(boxes)
         return boxes, corners[:, 2:] - corners[:, :2]
 
-    def _resize_figure(self, sizes: Floats, free: tuple[float, float]) -> None:
+    def _resize_figure(self, sizes: Floats) -> None:
         """Give a new figure the size at which all nodes fit."""
         figure = self._ax.figure
         units = self._needed_units(sizes[:, self._columns])[self._columns]
-        pixels = units * self._point.max(axis=0) + self._margins(sizes, free).sum(0)
+        pixels = units * self._point.max(axis=0) + self._margins(sizes).sum(0)
         pads = figure.get_layout_engine().get()
         pad = 2 * np.array([pads["w_pad"], pads["h_pad"]])
         inches = (pixels + 2) / figure.dpi + pad
@@ -251,15 +253,15 @@ class TreeDrawing:
         along = (height[1:] + height[:-1]) / 2 + space[1]
         return np.array([(between / distance).max(initial=0.0), along.max(initial=0.0)])
 
-    def _margins(self, sizes: Floats, free: tuple[float, float]) -> Floats:
+    def _margins(self, sizes: Floats) -> Floats:
         """Return the margins left, top and right, bottom in pixels, (2, 2)."""
         half = sizes.max(axis=0) / 2 + MARGIN * self._ax.figure.dpi / 72
-        return np.array([half, half + free])
+        return np.array([half, half + self._free])
 
-    def _set_limits(self, sizes: Floats, free: tuple[float, float]) -> None:
+    def _set_limits(self, sizes: Floats) -> None:
         """Set limits such that the nodes at the border lie in the axes."""
         length = np.array(self._ax.get_window_extent().size)
-        before, after = self._margins(sizes, free)
+        before, after = self._margins(sizes)
         span = self._point.max(axis=0)
         # In small axes, at least a tenth is left for the tree.
         inner = np.maximum(length - before - after, 0.1 * length)
@@ -269,12 +271,12 @@ class TreeDrawing:
         low, high = -(before + rest) / unit, span + (after + rest) / unit
         self._ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
 
-    def _fit(self, sizes: Floats, free: tuple[float, float]) -> NDArray[np.bool_]:
+    def _fit(self, sizes: Floats) -> NDArray[np.bool_]:
         """Set the limits for nodes of some sizes, and return which of the nodes fit.
 
         Nodes with many samples are considered first.
         """
-        self._set_limits(sizes, free)
+        self._set_limits(sizes)
         center = self._ax.transData.transform(self._point)
         corners = np.hstack([center - sizes / 2, center + sizes / 2])
         space = np.array(MIN_SPACE)[self._columns] * self._ax.figure.dpi / 72 / 2

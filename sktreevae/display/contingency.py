@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
 from ..tree.export import check_class_names, check_cluster_names
-from ._base import get_tree, make_axes
+from ._base import Floats, Ints, get_tree, make_axes
 from ._node_values import encode_classes
 from ._text import MIN_FONT_SIZE, apply_layout, extents, fit_tick_labels, keep_inside
 
@@ -28,6 +29,7 @@ NORMALIZATIONS = {
 """Unit of the values, and the axes of the sums that they are divided by."""
 
 
+@dataclass(eq=False, repr=False)
 class ContingencyMatrixDisplay:
     """Heat map of clusters against known classes.
 
@@ -77,14 +79,9 @@ class ContingencyMatrixDisplay:
            [ 0,  0, 40]])
     """
 
-    def __init__(
-        self,
-        contingency_matrix: NDArray[np.integer],
-        *,
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        self.contingency_matrix = contingency_matrix
-        self.class_names = class_names
+    contingency_matrix: Ints
+    _: KW_ONLY
+    class_names: Sequence[str] | None = None
 
     @classmethod
     def from_estimator(
@@ -229,7 +226,7 @@ class ContingencyMatrixDisplay:
         return cells
 
 
-def _font_size_that_fits(ax: Axes, text: str, box: NDArray[np.float64]) -> float:
+def _font_size_that_fits(ax: Axes, text: str, box: Floats) -> float:
     """Return the font size in points, at most the default, at which a text fits.
 
     `box` is the width and height in pixels that it fits into.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..tree.export import check_cluster_names
 from ._base import (
+    Floats,
     Tree,
     check_orientation,
     check_tree,
     get_tree,
+    import_extra,
     make_axes,
     node_colors,
 )
@@ -39,6 +41,7 @@ MAX_WIDTH, MAX_HEIGHT = 18.0, 40.0
 """Maximum size of a new figure in inches."""
 
 
+@dataclass(eq=False, repr=False)
 class DendrogramDisplay:
     """Dendrogram with heights in nats.
 
@@ -79,8 +82,7 @@ class DendrogramDisplay:
     'height (nats)'
     """
 
-    def __init__(self, dendrogram: Tree) -> None:
-        self.dendrogram = dendrogram
+    dendrogram: Tree
 
     @classmethod
     def from_estimator(
@@ -197,18 +199,17 @@ class DendrogramDisplay:
             If `orientation` or `n_clusters` isn't valid, or there is not exactly one
             name for each leaf.
         """
+        import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
         is_top = check_orientation(orientation) == "top"
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")
-        if n_clusters is not None:
-            tree.cut(n_clusters)  # raises if there is no such cut
+        colors = node_colors(tree, n_clusters, color)
         length = INCHES_PER_LEAF * tree.n_leaves + 1.0
         width = np.clip(length, 6.4, MAX_WIDTH) if is_top else 6.4
         height = 4.8 if is_top else np.clip(length, 4.8, MAX_HEIGHT)
         self.ax_ = ax = make_axes(ax, width, height)
         self.figure_ = ax.figure
-        colors = node_colors(tree, n_clusters, color)
         self.branches_ = self._draw_branches(is_top, colors)
         leaf_axis = ax.xaxis if is_top else ax.yaxis
         self._set_axes(is_top)
@@ -232,9 +233,7 @@ class DendrogramDisplay:
         is_supported = self.dendrogram.is_supported.all()
         self.note_ = None if is_supported else add_note(self.ax_, UNSUPPORTED)
 
-    def _draw_branches(
-        self, is_top: bool, colors: NDArray[np.float64]
-    ) -> LineCollection:
+    def _draw_branches(self, is_top: bool, colors: Floats) -> LineCollection:
         """Draw a line from each node up, or left, to its parent."""
         tree = self.dendrogram
         child = np.arange(1, tree.n_nodes)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, column_or_1d
 
 from ..tree.export import check_cluster_names
-from ._base import category_colors, get_tree, make_axes
+from ._base import Floats, Ints, category_colors, get_tree, make_axes
 from ._text import add_note, apply_layout, extents, keep_inside, plain, select_disjoint
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ HIDDEN = "cluster names that would overlap are left out"
 """Note in the drawing."""
 
 
+@dataclass(eq=False, repr=False)
 class EmbeddingDisplay:
     """Scatter plot of the embedding of samples, colored by cluster.
 
@@ -68,18 +70,11 @@ class EmbeddingDisplay:
     (120, 2)
     """
 
-    def __init__(
-        self,
-        coordinates: NDArray[np.floating],
-        labels: ArrayLike,
-        *,
-        n_clusters: int | None = None,
-        axis_names: Sequence[str] = ("dimension 1", "dimension 2"),
-    ) -> None:
-        self.coordinates = coordinates
-        self.labels = labels
-        self.n_clusters = n_clusters
-        self.axis_names = axis_names
+    coordinates: ArrayLike
+    labels: ArrayLike
+    _: KW_ONLY
+    n_clusters: int | None = None
+    axis_names: Sequence[str] = ("dimension 1", "dimension 2")
 
     @classmethod
     def from_estimator(
@@ -200,8 +195,8 @@ class EmbeddingDisplay:
 
     def _draw_names(
         self,
-        points: NDArray[np.floating],
-        labels: NDArray[np.integer],
+        points: Floats,
+        labels: Ints,
         names: Sequence[str],
     ) -> None:
         """Write the name of each cluster at the median of its samples."""
@@ -217,7 +212,7 @@ class EmbeddingDisplay:
             self.texts_.append(text)
         apply_layout(self.ax_)
 
-    def _hide_names(self, labels: NDArray[np.integer], names: Sequence[str]) -> None:
+    def _hide_names(self, labels: Ints, names: Sequence[str]) -> None:
         """Hide names that overlap those of larger clusters."""
         for text in self.texts_:
             text.set_visible(True)  # else it has no extents
@@ -228,7 +223,7 @@ class EmbeddingDisplay:
             text.set_visible(visible)
         self.hidden_names_ = [names[cluster] for cluster in clusters[~is_visible]]
 
-    def _move_inside(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _move_inside(self, boxes: Floats) -> Floats:
         """Move names into the axes, and return their new extents in pixels."""
         outer = extents([self.ax_])[0]
         shift = np.maximum(outer[:2] - boxes[:, :2], 0.0)
@@ -240,9 +235,7 @@ class EmbeddingDisplay:
         return boxes + np.tile(shift, 2)
 
 
-def _principal_components(
-    estimator: Any, X: ArrayLike
-) -> tuple[NDArray[np.floating], list[str]]:
+def _principal_components(estimator: Any, X: ArrayLike) -> tuple[Floats, list[str]]:
     """Return the first two principal components of an embedding, and their names."""
     embedding = estimator.transform(X)
     if len(embedding) < 2:

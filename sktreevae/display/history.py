@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._base import check_fitted, make_axes
+from ._base import Floats, Ints, check_fitted, make_axes
 from ._text import apply_layout, extents, keep_inside
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ GAP = 0.03
 """Space between the panels, relative to the height of the axes."""
 
 
+@dataclass(eq=False, repr=False)
 class HistoryDisplay:
     """ELBO and its terms over the epochs of a fit.
 
@@ -79,8 +80,7 @@ class HistoryDisplay:
     ['elbo', 'reconstruction', 'kl_root', 'kl_nodes', 'kl_decisions']
     """
 
-    def __init__(self, history: Mapping[str, Sequence[Any]]) -> None:
-        self.history = history
+    history: Mapping[str, Sequence[Any]]
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
@@ -158,7 +158,7 @@ class HistoryDisplay:
         is_known = {name: ~np.isnan(self.history[name]).all() for name in names}
         return {name: label for name, label in names.items() if is_known[name]}
 
-    def _phase_starts(self) -> NDArray[np.int64]:
+    def _phase_starts(self) -> Ints:
         """Return the index of the first epoch of each phase."""
         phase, epoch = np.array(self.history["phase"]), np.array(self.history["epoch"])
         is_new = (phase[1:] != phase[:-1]) | (epoch[1:] <= epoch[:-1])
@@ -204,15 +204,13 @@ class HistoryDisplay:
         lower = self.ax_.inset_axes([0.0, 0.0, 1.0, height], sharex=upper)
         self.axes_ = np.array([upper, lower])
 
-    def _relative_size(self, legend: Legend) -> NDArray[np.float64]:
+    def _relative_size(self, legend: Legend) -> Floats:
         """Return width and height of a legend, relative to those of the axes."""
         boxes = extents([legend, self.ax_])
         sizes = boxes[:, 2:] - boxes[:, :2]
         return sizes[0] / sizes[1]
 
-    def _mark_phases(
-        self, panel: Axes, starts: NDArray[np.int64], bands: Mapping[str, Any]
-    ) -> None:
+    def _mark_phases(self, panel: Axes, starts: Ints, bands: Mapping[str, Any]) -> None:
         """Draw a band for each phase, if there are several."""
         phase = self.history["phase"]
         if not bands:
@@ -222,9 +220,7 @@ class HistoryDisplay:
             panel.axvspan(left, right, color=bands[phase[start]], zorder=0, linewidth=0)
             panel.axvline(left, color="0.6", linewidth=0.5, zorder=0.5)
 
-    def _draw_lines(
-        self, panel: Axes, names: Mapping[str, str], starts: NDArray[np.int64]
-    ) -> None:
+    def _draw_lines(self, panel: Axes, names: Mapping[str, str], starts: Ints) -> None:
         """Draw one line for each column, with a gap before each phase."""
         n_epochs = len(self.history["epoch"])
         epoch = np.insert(np.arange(1.0, n_epochs + 1), starts, np.nan)

@@ -18,7 +18,7 @@ from ..inspection.effects import GroupMoments, effect_size
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, check_feature_names, count
 from ..utils.files import PathLike, replacing
-from ._base import Tree, import_extra
+from ._base import Floats, Ints, Tree, import_extra
 from ._node_values import (
     as_images,
     choose_image_shape,
@@ -138,7 +138,7 @@ def write_dendrogram_page(
 def write_page(
     tree: Tree,
     path: PathLike,
-    labels: NDArray[np.int64],
+    labels: Ints,
     moments: GroupMoments | None,
     *,
     y: ArrayLike | None,
@@ -235,7 +235,7 @@ def _order(tree: Tree) -> list[tuple[int, int]]:
 
 
 def _name_nodes(
-    tree: Tree, labels: NDArray[np.int64], cluster_names: Sequence[str] | None
+    tree: Tree, labels: Ints, cluster_names: Sequence[str] | None
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node."""
     if cluster_names is None:
@@ -248,7 +248,7 @@ def _name_nodes(
     ]
 
 
-def _add_images(nodes: list[NodeContent], images: NDArray[np.float64]) -> None:
+def _add_images(nodes: list[NodeContent], images: Floats) -> None:
     """Set the images of the nodes, all of the same scale; NaN is no image.
 
     Large images are reduced, the more nodes there are the more.
@@ -314,9 +314,7 @@ def _is_amount(moments: GroupMoments) -> bool:
     return bool(is_non_negative and (deviation >= mean).mean() > 0.5)
 
 
-def _add_labels(
-    nodes: list[NodeContent], counts: NDArray[np.int64], names: Sequence[str]
-) -> None:
+def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) -> None:
     """Set the shares of known labels.
 
     Parameters

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._base import make_axes
+from ._base import Floats, make_axes
 from ._node_values import as_images, choose_image_shape
 from ._text import plain
 
@@ -239,9 +239,7 @@ class SplitDisplay:
         for axis in self.axes_.flat:
             axis.set(xticks=[], yticks=[])
 
-    def _plot_row(
-        self, axes: NDArray[Any], left: NDArray[np.float64], right: NDArray[np.float64]
-    ) -> None:
+    def _plot_row(self, axes: NDArray[Any], left: Floats, right: Floats) -> None:
         """Draw the images of two branches on the same scale, and their difference."""
         low, high = min(left.min(), right.min()), max(left.max(), right.max())
         scale = high - low if high > low else 1.0
@@ -256,7 +254,7 @@ class SplitDisplay:
         self.images_.append(shown)
         self.figure_.colorbar(shown, ax=axes[2], fraction=0.046)
 
-    def _image(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _image(self, values: Floats) -> Floats:
         """Return values of the features as an image, channels last if there are any."""
         rows = np.empty((1, len(values)))
         rows[0, self.explanation.features] = values

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import (
+    Floats,
+    Ints,
     Tree,
     category_colors,
     check_orientation,
@@ -53,6 +56,7 @@ SIGNS = f"+ and {MINUS}: larger and smaller than in the rest of the tree"
 """Explains the signs of features."""
 
 
+@dataclass(eq=False, repr=False)
 class TreeDisplay:
     """Tree with an image, features or the mix of classes at every node.
 
@@ -113,24 +117,14 @@ class TreeDisplay:
     array([1, 2, 1])
     """
 
-    def __init__(
-        self,
-        dendrogram: Tree,
-        *,
-        images: NDArray[np.floating] | None = None,
-        features: Sequence[Sequence[str]] | None = None,
-        class_counts: NDArray[np.integer] | None = None,
-        class_names: Sequence[str] | None = None,
-        n_node_samples: NDArray[np.integer] | None = None,
-        note: str | None = None,
-    ) -> None:
-        self.dendrogram = dendrogram
-        self.images = images
-        self.features = features
-        self.class_counts = class_counts
-        self.class_names = class_names
-        self.n_node_samples = n_node_samples
-        self.note = note
+    dendrogram: Tree
+    _: KW_ONLY
+    images: Floats | None = None
+    features: Sequence[Sequence[str]] | None = None
+    class_counts: Ints | None = None
+    class_names: Sequence[str] | None = None
+    n_node_samples: Ints | None = None
+    note: str | None = None
 
     @classmethod
     def from_estimator(
@@ -344,22 +338,20 @@ class TreeDisplay:
         is_new = ax is None
         is_top = check_orientation(orientation) == "top"
         above, below = self._check_texts(titles, cluster_names)
-        if n_clusters is not None:
-            tree.cut(n_clusters)  # raises if there is no such cut
+        colors = node_colors(tree, n_clusters, "0.6")
         content = self._content(cmap)
         self.ax_ = ax = make_axes(ax, 6.4, 4.8)
         self.figure_ = ax.figure
         ax.set_axis_off()
-        colors = node_colors(tree, n_clusters, "0.6")
-        drawing = TreeDrawing(ax, tree, colors, is_top)
-        self.edges_ = drawing.draw_edges()
         self.legend_ = content.draw_legend(ax)
         free = self._draw_note(is_new)
+        drawing = TreeDrawing(ax, tree, colors, is_top=is_top, free=free)
+        self.edges_ = drawing.draw_edges()
 
         def make_box(node: int, scale: float) -> OffsetBox:
             return _stack(above[node], content.box(node, scale), below[node], scale)
 
-        self.boxes_ = drawing.draw_nodes(make_box, free=free, is_new=is_new)
+        self.boxes_ = drawing.draw_nodes(make_box, is_new=is_new)
         is_point = [box is None for box in self.boxes_]
         self.points_ = drawing.draw_points(np.flatnonzero(is_point))
         return self
@@ -452,7 +444,7 @@ class _Images(_Content):
         Colormap for images with one channel. All images have the same scale.
     """
 
-    def __init__(self, images: NDArray[np.floating], cmap: Any) -> None:
+    def __init__(self, images: Floats, cmap: Any) -> None:
         from matplotlib.colors import Normalize
 
         low, high = np.nanmin(images), np.nanmax(images)
@@ -502,7 +494,7 @@ class _ClassMix(_Content):
         drawn as one.
     """
 
-    def __init__(self, counts: NDArray[np.integer], class_names: Sequence[str]) -> None:
+    def __init__(self, counts: Ints, class_names: Sequence[str]) -> None:
         names = list(class_names)
         if len(names) > MAX_CLASSES:
             by_size = np.argsort(-counts[0], kind="stable")

@@ -229,12 +229,10 @@ def linkage_matrix(
     leaf_label, height = nodes["leaf_label"], nodes["height"]
     # Cluster and number of observations of each node.
     clusters: dict[int, tuple[int, float] | None] = {}
+    counts = np.append(np.ones(n_observations), merges[:, 3])
     for node in np.flatnonzero(leaf_label >= 0).tolist():
         cluster = leaf_clusters[leaf_label[node]]
-        clusters[node] = None
-        if cluster is not None:
-            row = cluster - n_observations
-            clusters[node] = cluster, 1.0 if row < 0 else merges[row, 3]
+        clusters[node] = None if cluster is None else (cluster, counts[cluster])
     rows: list[tuple[float, ...]] = []
     # Among equal heights the deeper nodes come first: children before parents.
     deepest_first = np.flatnonzero(leaf_label < 0)[::-1]
