@@ -187,10 +187,8 @@ class ContingencyMatrixDisplay:
         unit, sum_axes = NORMALIZATIONS[normalize]
         values = check_array(self.contingency_matrix, input_name="contingency_matrix")
         n_classes, n_clusters = values.shape
-        classes = range(n_classes) if self.class_names is None else self.class_names
-        classes = check_class_names(classes, n_classes)
-        clusters = range(n_clusters) if cluster_names is None else cluster_names
-        clusters = check_cluster_names(clusters, n_clusters)
+        classes = check_class_names(self.class_names, n_classes)
+        clusters = check_cluster_names(cluster_names, n_clusters)
         if normalize is not None:
             total = values.sum(axis=sum_axes, keepdims=True)
             values = 100.0 * values / np.maximum(total, 1)

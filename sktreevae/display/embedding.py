@@ -173,8 +173,7 @@ class EmbeddingDisplay:
         n_clusters = self.n_clusters
         if n_clusters is None:
             n_clusters = int(labels.max()) + 1
-        names = range(n_clusters) if cluster_names is None else cluster_names
-        names = check_cluster_names(names, n_clusters)
+        names = check_cluster_names(cluster_names, n_clusters)
         self.ax_ = ax = make_axes(ax, 7.0, 6.0)
         self.figure_ = ax.figure
         if size is None:

@@ -180,9 +180,7 @@ def write_page(
     nodes = _name_nodes(tree, labels, cluster_names)
     if moments is not None:
         n_features = moments.mean.shape[1]
-        if feature_names is None:
-            feature_names = [f"x{i}" for i in range(n_features)]
-        names = check_feature_names(feature_names, n_features)
+        names = check_feature_names(feature_names, n_features, "x{}")
         if image_shape is None:
             _add_differences(nodes, tree, moments, names)
         else:
@@ -238,9 +236,7 @@ def _name_nodes(
     tree: Tree, labels: Ints, cluster_names: Sequence[str] | None
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node."""
-    if cluster_names is None:
-        cluster_names = [f"cluster {label}" for label in range(tree.n_leaves)]
-    names = check_cluster_names(cluster_names, tree.n_leaves)
+    names = check_cluster_names(cluster_names, tree.n_leaves, "cluster {}")
     n_samples = count_samples(tree, labels)
     return [
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))

@@ -376,8 +376,7 @@ class TreeDisplay:
             return _FeatureNames(self.features)
         if self.class_counts is not None:
             n_classes = np.shape(self.class_counts)[1]
-            names = range(n_classes) if self.class_names is None else self.class_names
-            names = check_class_names(names, n_classes)
+            names = check_class_names(self.class_names, n_classes)
             return _ClassMix(self.class_counts, names)
         return _Content()
 
@@ -395,9 +394,7 @@ class TreeDisplay:
                 f"titles must have one text for each of the {tree.n_nodes} nodes, "
                 f"got {len(titles)}."
             )
-        if cluster_names is None:
-            cluster_names = [f"#{label}" for label in range(tree.n_leaves)]
-        names = check_cluster_names(cluster_names, tree.n_leaves)
+        names = check_cluster_names(cluster_names, tree.n_leaves, "#{}")
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 

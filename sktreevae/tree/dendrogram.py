@@ -353,8 +353,6 @@ class Dendrogram:
         ValueError
             If there is not exactly one name for each leaf.
         """
-        if cluster_names is None:
-            cluster_names = range(self.n_leaves)
         names = check_cluster_names(cluster_names, self.n_leaves)
         return format_newick(self._nodes(), names)
 
@@ -391,9 +389,7 @@ class Dendrogram:
         ValueError
             If there is not exactly one name for each leaf.
         """
-        if cluster_names is None:
-            cluster_names = [f"cluster {label}" for label in range(self.n_leaves)]
-        names = check_cluster_names(cluster_names, self.n_leaves)
+        names = check_cluster_names(cluster_names, self.n_leaves, "cluster {}")
         return format_text(self._nodes(), names)
 
     def __repr__(self) -> str:
