@@ -1,5 +1,3 @@
-import sys
-
 import matplotlib.pyplot as plt
 import pytest
 
@@ -21,9 +19,3 @@ def full_tree():
 def _close():
     yield
     plt.close("all")
-
-
-@pytest.fixture
-def no_matplotlib(monkeypatch):
-    """Let the import of matplotlib's figures fail."""
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
