@@ -28,13 +28,12 @@ __all__ = [
     "node_colors",
 ]
 
-
 Floats = NDArray[np.float64]
 
 Ints = NDArray[np.integer]
 
 Tree = Any
-"""A `sktreevae.Dendrogram`. It draws itself, so that its module isn't imported here."""
+"""A `sktreevae.Dendrogram`. Its module imports this package."""
 
 
 def check_tree(dendrogram: Tree) -> Tree:

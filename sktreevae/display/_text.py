@@ -26,6 +26,7 @@ __all__ = [
     "keep_inside",
     "plain",
     "select_disjoint",
+    "artist_sizes",
     "write_note",
 ]
 
@@ -79,6 +80,12 @@ def extents(artists: Iterable[Artist]) -> NDArray[np.float64]:
     """Return left, bottom, right and top of each artist in pixels, (n_artists, 4)."""
     boxes = [artist.get_window_extent().extents for artist in artists]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def artist_sizes(artists: Iterable[Artist]) -> NDArray[np.float64]:
+    """Return width and height of each artist in pixels, (n_artists, 2)."""
+    boxes = extents(artists)
+    return boxes[:, 2:] - boxes[:, :2]
 
 
 def write_note(ax: Axes, text: str, max_width: float, *, is_top: bool) -> Text:
@@ -201,7 +208,6 @@ def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
 def _needed_spacing(axis: Axis) -> float:
     """Return the least distance of ticks, in pixels, at which labels don't overlap."""
     labels = axis.get_ticklabels()
-    boxes = extents(labels)
-    length = (boxes[:, 2:] - boxes[:, :2])[:, 0 if axis.axis_name == "x" else 1]
+    length = artist_sizes(labels)[:, 0 if axis.axis_name == "x" else 1]
     longest = (length[1:] + length[:-1]).max(initial=0.0) / 2
     return longest + GAP * labels[0].get_fontsize() * axis.axes.figure.dpi / 72

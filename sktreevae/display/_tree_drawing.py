@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._base import Floats, Ints, Tree
-from ._text import apply_layout, extents, select_disjoint
+from ._text import apply_layout, artist_sizes, select_disjoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,8 +222,7 @@ class TreeDrawing:
             # Nodes lie inside of the axes, which need no room beside them.
             box.set_in_layout(False)
             boxes.append(self._ax.add_artist(box))
-        corners = extents(boxes)
-        return boxes, corners[:, 2:] - corners[:, :2]
+        return boxes, artist_sizes(boxes)
 
     def _resize_figure(self, sizes: Floats) -> None:
         """Give a new figure the size at which all nodes fit."""

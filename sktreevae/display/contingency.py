@@ -13,7 +13,13 @@ from sklearn.utils import check_array, check_consistent_length
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import Floats, Ints, get_tree, make_axes
 from ._node_values import encode_classes
-from ._text import MIN_FONT_SIZE, apply_layout, extents, fit_tick_labels, keep_inside
+from ._text import (
+    MIN_FONT_SIZE,
+    apply_layout,
+    artist_sizes,
+    fit_tick_labels,
+    keep_inside,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -230,7 +236,6 @@ def _font_size_that_fits(ax: Axes, text: str, box: Floats) -> float:
     `box` is the width and height in pixels that it fits into.
     """
     artist = ax.text(0.0, 0.0, text)
-    corners, font_size = extents([artist])[0], artist.get_fontsize()
+    size, font_size = artist_sizes([artist])[0], artist.get_fontsize()
     artist.remove()
-    needed = np.maximum(corners[2:] - corners[:2], 1.0)
-    return font_size * min(1.0, *(box / needed))
+    return font_size * min(1.0, *(box / np.maximum(size, 1.0)))

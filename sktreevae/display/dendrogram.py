@@ -23,7 +23,7 @@ from ._text import (
     UNSUPPORTED,
     add_note,
     apply_layout,
-    extents,
+    artist_sizes,
     fit_tick_labels,
     keep_inside,
 )
@@ -264,8 +264,9 @@ class DendrogramDisplay:
 
     def _make_room(self, leaf_axis: Axis) -> None:
         """Enlarge a new figure by the size of the labels of the leaves."""
-        boxes = extents(leaf_axis.get_ticklabels())
-        label_size = (boxes[:, 2:] - boxes[:, :2]).max(axis=0) / self.figure_.dpi
+        label_size = (
+            artist_sizes(leaf_axis.get_ticklabels()).max(axis=0) / self.figure_.dpi
+        )
         is_horizontal = leaf_axis.axis_name == "x"
         added = label_size * [not is_horizontal, is_horizontal]
         self.figure_.set_size_inches(self.figure_.get_size_inches() + added)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._base import Floats, Ints, check_fitted, make_axes
-from ._text import apply_layout, extents, keep_inside
+from ._text import apply_layout, artist_sizes, keep_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,9 +206,8 @@ class HistoryDisplay:
 
     def _relative_size(self, legend: Legend) -> Floats:
         """Return width and height of a legend, relative to those of the axes."""
-        boxes = extents([legend, self.ax_])
-        sizes = boxes[:, 2:] - boxes[:, :2]
-        return sizes[0] / sizes[1]
+        inner, outer = artist_sizes([legend, self.ax_])
+        return inner / outer
 
     def _mark_phases(self, panel: Axes, starts: Ints, bands: Mapping[str, Any]) -> None:
         """Draw a band for each phase, if there are several."""
