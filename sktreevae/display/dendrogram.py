@@ -264,11 +264,9 @@ class DendrogramDisplay:
 
     def _make_room(self, leaf_axis: Axis) -> None:
         """Enlarge a new figure by the size of the labels of the leaves."""
-        label_size = (
-            artist_sizes(leaf_axis.get_ticklabels()).max(axis=0) / self.figure_.dpi
-        )
+        size = artist_sizes(leaf_axis.get_ticklabels()).max(axis=0)
         is_horizontal = leaf_axis.axis_name == "x"
-        added = label_size * [not is_horizontal, is_horizontal]
+        added = size / self.figure_.dpi * [not is_horizontal, is_horizontal]
         self.figure_.set_size_inches(self.figure_.get_size_inches() + added)
         apply_layout(self.ax_)
 
