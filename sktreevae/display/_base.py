@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,83 +14,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "DetailedTree",
-    "FittedTree",
-    "PlotData",
+    "Floats",
+    "Ints",
     "Tree",
     "category_colors",
     "check_fitted",
     "check_orientation",
     "check_tree",
     "get_tree",
-    "import_pyplot",
+    "import_extra",
     "make_axes",
     "node_clusters",
     "node_colors",
 ]
 
+Floats = NDArray[np.float64]
 
-class PlotData(Protocol):
-    """Coordinates as in `sktreevae.tree.DendrogramPlotData`."""
+Ints = NDArray[np.integer]
 
-    x: NDArray[np.float64]
-    links: NDArray[np.float64]
-
-
-class Tree(Protocol):
-    """Attributes of `sktreevae.Dendrogram` that the displays read."""
-
-    parent: NDArray[np.int64]
-    children_left: NDArray[np.int64]
-    children_right: NDArray[np.int64]
-    depth: NDArray[np.int64]
-    height: NDArray[np.float64]
-    leaf_label: NDArray[np.int64]
-    n_node_samples: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-    @property
-    def n_nodes(self) -> int:
-        """Number of nodes."""
-
-    @property
-    def n_leaves(self) -> int:
-        """Number of leaves."""
-
-    @property
-    def leaves(self) -> NDArray[np.int64]:
-        """Node of each leaf label."""
-
-    @property
-    def is_supported(self) -> NDArray[np.bool_]:
-        """Whether the split of each node is supported."""
-
-    def cut(self, n_clusters: int) -> NDArray[np.int64]:
-        """Return the cluster of each leaf label in a cut."""
-
-    def get_plot_data(self) -> PlotData:
-        """Return the coordinates of a drawing."""
-
-
-class DetailedTree(Tree, Protocol):
-    """Attributes of `sktreevae.Dendrogram` that a page reads."""
-
-    weight: NDArray[np.float64]
-    support: NDArray[np.float64]
-    support_error: NDArray[np.float64]
-
-    @property
-    def internal_nodes(self) -> NDArray[np.int64]:
-        """Nodes with children."""
-
-    def levels(self) -> NDArray[np.int64]:
-        """Return the numbers of clusters of the cuts that stand out."""
-
-
-class FittedTree(Protocol):
-    """Fitted estimator with a tree, such as `sktreevae.TreeVAEClustering`."""
-
-    dendrogram_: Tree
+Tree = Any
+"""A `sktreevae.Dendrogram`. Its module imports this package."""
 
 
 def check_tree(dendrogram: Tree) -> Tree:
@@ -128,7 +72,7 @@ def check_fitted(estimator: Any, attribute: str) -> Any:
     return getattr(estimator, attribute)
 
 
-def get_tree(estimator: FittedTree) -> Tree:
+def get_tree(estimator: Any) -> Tree:
     """Return the dendrogram of a fitted estimator.
 
     Raises
@@ -154,32 +98,33 @@ def check_orientation(orientation: str) -> str:
     return orientation
 
 
-def import_pyplot() -> Any:
-    """Import `matplotlib.pyplot`.
+def import_extra(name: str) -> Any:
+    """Import a module of a package that displays or pages need.
 
     Raises
     ------
     ImportError
-        If matplotlib is not installed.
+        If the package is not installed.
     """
     try:
-        import matplotlib.pyplot as plt
+        return import_module(name)
     except ImportError as error:
+        package = name.split(".")[0].replace("PIL", "Pillow")
         raise ImportError(
-            "Plotting needs matplotlib. Install it with: pip install 'sktreevae[plot]'"
+            f"Displays and pages need {package}. Install it with: "
+            "pip install 'sktreevae[plot]'"
         ) from error
-    return plt
 
 
 def make_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Return the given axes, or those of a new figure of a size in inches."""
-    plt = import_pyplot()
+    plt = import_extra("matplotlib.pyplot")
     if ax is None:
         ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
     return ax
 
 
-def category_colors(n_categories: int) -> NDArray[np.float64]:
+def category_colors(n_categories: int) -> Floats:
     """Return one color for each category, (n_categories, 4).
 
     The colors are those of the property cycle if it has enough, those of the colormap
@@ -196,7 +141,7 @@ def category_colors(n_categories: int) -> NDArray[np.float64]:
     return colormaps["turbo"](np.linspace(0.05, 0.95, n_categories))
 
 
-def node_clusters(tree: Tree, n_clusters: int) -> NDArray[np.int64]:
+def node_clusters(tree: Tree, n_clusters: int) -> Ints:
     """Return the cluster of a cut that each node lies in, (n_nodes,).
 
     Nodes above the cut, which several clusters lie below, have cluster -1.
@@ -215,9 +160,7 @@ def node_clusters(tree: Tree, n_clusters: int) -> NDArray[np.int64]:
     return cluster
 
 
-def node_colors(
-    tree: Tree, n_clusters: int | None, default: Any
-) -> NDArray[np.float64]:
+def node_colors(tree: Tree, n_clusters: int | None, default: Any) -> Floats:
     """Return one color for each node, (n_nodes, 4), by the clusters of a cut.
 
     Without a cut all nodes have the default color. Nodes above the cut have the color

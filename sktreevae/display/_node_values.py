@@ -15,7 +15,7 @@ from ..tree.arrays import leaves_below, sum_below
 
 if TYPE_CHECKING:
     from ..data import Matrix
-    from ._base import Tree
+    from ._base import Floats, Ints, Tree
 
 __all__ = [
     "as_images",
@@ -30,21 +30,18 @@ __all__ = [
     "node_moments",
 ]
 
-Labels = NDArray[np.integer]
 
 N_CHANNELS = (1, 3, 4)
 """Numbers of channels that matplotlib draws."""
 
 
-def count_samples(tree: Tree, labels: Labels) -> NDArray[np.int64]:
+def count_samples(tree: Tree, labels: Ints) -> Ints:
     """Return the number of samples below each node, (n_nodes,)."""
     counts = np.bincount(labels, minlength=tree.n_leaves)
     return sum_below(tree.parent, tree.leaves, counts)
 
 
-def count_classes(
-    tree: Tree, labels: Labels, y: ArrayLike
-) -> tuple[NDArray[np.int64], list[str]]:
+def count_classes(tree: Tree, labels: Ints, y: ArrayLike) -> tuple[Ints, list[str]]:
     """Count the samples of each class below each node.
 
     Parameters
@@ -76,7 +73,7 @@ def count_classes(
     return sums, [str(name) for name in classes]
 
 
-def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
+def encode_classes(y: ArrayLike) -> tuple[NDArray, Ints]:
     """Return the classes in sorted order, and the number of that of each sample.
 
     Raises
@@ -101,7 +98,7 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, NDArray[np.int64]]:
     return classes, codes
 
 
-def describe_data(tree: Tree, X: object, labels: Labels) -> GroupMoments:
+def describe_data(tree: Tree, X: object, labels: Ints) -> GroupMoments:
     """Return the moments of any data of an estimator at each node.
 
     Parameters
@@ -121,7 +118,7 @@ def describe_data(tree: Tree, X: object, labels: Labels) -> GroupMoments:
     return describe(tree, X, labels)
 
 
-def describe_rows(tree: Tree, X: ArrayLike, labels: Labels) -> GroupMoments:
+def describe_rows(tree: Tree, X: ArrayLike, labels: Ints) -> GroupMoments:
     """Check rows or images, and return their moments at each node.
 
     Parameters
@@ -144,7 +141,7 @@ def describe_rows(tree: Tree, X: ArrayLike, labels: Labels) -> GroupMoments:
     return node_moments(tree, X, labels)
 
 
-def node_moments(tree: Tree, X: Matrix, labels: Labels) -> GroupMoments:
+def node_moments(tree: Tree, X: Matrix, labels: Ints) -> GroupMoments:
     """Return the moments of the rows below each node; NaN for nodes without rows.
 
     Parameters
@@ -161,9 +158,7 @@ def node_moments(tree: Tree, X: Matrix, labels: Labels) -> GroupMoments:
     return mix_moments(leaves, leaves_below(tree.parent, tree.leaves) * counts)
 
 
-def as_images(
-    rows: NDArray[np.float64], image_shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:
     """Reshape rows to images with channels last.
 
     Parameters

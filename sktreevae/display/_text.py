@@ -23,10 +23,10 @@ __all__ = [
     "apply_layout",
     "extents",
     "fit_tick_labels",
-    "font_size_that_fits",
     "keep_inside",
     "plain",
     "select_disjoint",
+    "artist_sizes",
     "write_note",
 ]
 
@@ -41,7 +41,6 @@ UNSUPPORTED = "dashed: split not supported by held-out samples"
 
 GAP = 0.3
 """Least space between two labels, relative to the font size."""
-
 
 PAD = 3.0
 """Space between labels and the border of the figure, or a note, in pixels."""
@@ -62,6 +61,8 @@ def apply_layout(ax: Axes) -> None:
 
 def keep_inside(ax: Axes) -> None:
     """Shrink axes whose labels are cut by the figure, if it has no layout engine."""
+    from matplotlib.transforms import Bbox
+
     figure = ax.figure.canvas.figure
     if figure.get_layout_engine() is not None:
         return
@@ -70,16 +71,9 @@ def keep_inside(ax: Axes) -> None:
     if not cut.any():
         return
     corners = ax.get_window_extent().extents + (cut + PAD) * (cut > 0) * [1, 1, -1, -1]
-    left, bottom, right, top = corners - np.tile(outer[:2], 2)
-    width, height = ax.figure.bbox.size
-    ax.set_position(
-        [
-            left / width,
-            bottom / height,
-            max(right - left, 0.1 * width) / width,
-            max(top - bottom, 0.1 * height) / height,
-        ]
-    )
+    corners[2:] = np.maximum(corners[2:], corners[:2] + 0.1 * ax.figure.bbox.size)
+    box = Bbox(corners.reshape(2, 2))
+    ax.set_position(box.transformed(ax.figure.transSubfigure.inverted()))
 
 
 def extents(artists: Iterable[Artist]) -> NDArray[np.float64]:
@@ -88,10 +82,14 @@ def extents(artists: Iterable[Artist]) -> NDArray[np.float64]:
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
-def write_note(
-    ax: Axes, text: str, corner: tuple[float, float], max_width: float
-) -> Text:
-    """Write a note into a corner of axes, in lines of a maximum width.
+def artist_sizes(artists: Iterable[Artist]) -> NDArray[np.float64]:
+    """Return width and height of each artist in pixels, (n_artists, 2)."""
+    boxes = extents(artists)
+    return boxes[:, 2:] - boxes[:, :2]
+
+
+def write_note(ax: Axes, text: str, max_width: float, *, is_top: bool) -> Text:
+    """Write a note at the upper right or lower left, in lines of a maximum width.
 
     Parameters
     ----------
@@ -99,22 +97,21 @@ def write_note(
         Axes, with their final size.
     text : str
         The note.
-    corner : tuple of two floats
-        Corner, from (0, 0) at the lower left to (1, 1) at the upper right.
     max_width : float
         Maximum width in pixels.
+    is_top : bool
+        Whether to write at the upper right, instead of the lower left.
     """
-    is_right, is_top = corner
+    place = {"ha": "right", "va": "top"} if is_top else {"ha": "left", "va": "bottom"}
     note = ax.annotate(
         plain(text),
-        corner,
+        (float(is_top), float(is_top)),
         xycoords="axes fraction",
-        xytext=(-PAD if is_right else PAD, -PAD if is_top else PAD),
+        xytext=(-PAD, -PAD) if is_top else (PAD, PAD),
         textcoords="offset pixels",
-        ha="right" if is_right else "left",
-        va="top" if is_top else "bottom",
         fontsize=NOTE_SIZE,
         color="0.4",
+        **place,
     )
     # The axes have room for it.
     note.set_in_layout(False)
@@ -139,7 +136,7 @@ def add_note(ax: Axes, text: str) -> Text:
     """
     apply_layout(ax)
     outer = ax.get_window_extent()
-    note = write_note(ax, text, (1.0, 1.0), outer.width)
+    note = write_note(ax, text, outer.width, is_top=True)
     # At least half of small axes is left for the data.
     share = min((note.get_window_extent().height + 2 * PAD) / outer.height, 0.5)
     start, end = ax.get_ylim()
@@ -190,10 +187,8 @@ def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
     axis.set_ticks(range(len(names)), names)
     apply_layout(axis.axes)
     is_horizontal = axis.axis_name == "x"
-    start, end = axis.get_view_interval()
-    corners = axis.axes.get_window_extent().extents
-    length = corners[2] - corners[0] if is_horizontal else corners[3] - corners[1]
-    spacing = length / abs(end - start)
+    length = axis.axes.get_window_extent().size[0 if is_horizontal else 1]
+    spacing = length / abs(np.diff(axis.get_view_interval())[0])
     if is_horizontal and _needed_spacing(axis) > spacing:
         names = [" ".join(name.split()) for name in names]
         axis.set_ticks(range(len(names)), names)
@@ -213,33 +208,6 @@ def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
 def _needed_spacing(axis: Axis) -> float:
     """Return the least distance of ticks, in pixels, at which labels don't overlap."""
     labels = axis.get_ticklabels()
-    boxes = extents(labels)
-    low = 0 if axis.axis_name == "x" else 1
-    length = boxes[:, low + 2] - boxes[:, low]
+    length = artist_sizes(labels)[:, 0 if axis.axis_name == "x" else 1]
     longest = (length[1:] + length[:-1]).max(initial=0.0) / 2
-    points = axis.axes.figure.dpi / 72
-    return longest + GAP * labels[0].get_fontsize() * points
-
-
-def font_size_that_fits(ax: Axes, text: str, size: NDArray[np.float64]) -> float:
-    """Return the font size at which a text fits into a box.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Axes to draw on.
-    text : str
-        The text.
-    size : ndarray of shape (2,)
-        Width and height of the box in pixels.
-
-    Returns
-    -------
-    font_size : float
-        Size in points, at most the default.
-    """
-    artist = ax.text(0.0, 0.0, text)
-    (left, bottom, right, top), font_size = extents([artist])[0], artist.get_fontsize()
-    artist.remove()
-    needed = np.maximum([right - left, top - bottom], 1.0)
-    return font_size * min(1.0, *(size / needed))
+    return longest + GAP * labels[0].get_fontsize() * axis.axes.figure.dpi / 72

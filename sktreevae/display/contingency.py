@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,21 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
 from ..tree.export import check_class_names, check_cluster_names
-from ._base import get_tree, make_axes
+from ._base import Floats, Ints, get_tree, make_axes
 from ._node_values import encode_classes
 from ._text import (
     MIN_FONT_SIZE,
     apply_layout,
+    artist_sizes,
     fit_tick_labels,
-    font_size_that_fits,
     keep_inside,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colorbar import Colorbar
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 __all__ = ["ContingencyMatrixDisplay"]
 
@@ -37,6 +35,7 @@ NORMALIZATIONS = {
 """Unit of the values, and the axes of the sums that they are divided by."""
 
 
+@dataclass(eq=False, repr=False)
 class ContingencyMatrixDisplay:
     """Heat map of clusters against known classes.
 
@@ -86,20 +85,9 @@ class ContingencyMatrixDisplay:
            [ 0,  0, 40]])
     """
 
-    im_: AxesImage
-    text_: NDArray[Any] | None
-    colorbar_: Colorbar
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(
-        self,
-        contingency_matrix: NDArray[np.integer],
-        *,
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        self.contingency_matrix = contingency_matrix
-        self.class_names = class_names
+    contingency_matrix: Ints
+    _: KW_ONLY
+    class_names: Sequence[str] | None = None
 
     @classmethod
     def from_estimator(
@@ -198,14 +186,19 @@ class ContingencyMatrixDisplay:
             If `normalize` isn't valid, or there is not exactly one name for each class
             and cluster.
         """
-        unit, sum_axes = _check_normalization(normalize)
-        counts = check_array(self.contingency_matrix, input_name="contingency_matrix")
-        classes, clusters = self._check_names(counts.shape, cluster_names)
-        values = counts
+        if normalize not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalize must be 'true', 'pred', 'all' or None, got {normalize!r}."
+            )
+        unit, sum_axes = NORMALIZATIONS[normalize]
+        values = check_array(self.contingency_matrix, input_name="contingency_matrix")
+        n_classes, n_clusters = values.shape
+        classes = check_class_names(self.class_names, n_classes)
+        clusters = check_cluster_names(cluster_names, n_clusters)
         if normalize is not None:
-            total = counts.sum(axis=sum_axes, keepdims=True)
-            values = 100.0 * counts / np.maximum(total, 1)
-        width, height = 0.3 * len(clusters) + 2.5, 0.3 * len(classes) + 1.5
+            total = values.sum(axis=sum_axes, keepdims=True)
+            values = 100.0 * values / np.maximum(total, 1)
+        width, height = 0.3 * n_clusters + 2.5, 0.3 * n_classes + 1.5
         self.ax_ = ax = make_axes(ax, np.clip(width, 6.4, 30.0), max(height, 4.0))
         self.figure_ = ax.figure
         self.im_ = ax.imshow(values, cmap=cmap, aspect="auto", vmin=0)
@@ -217,48 +210,32 @@ class ContingencyMatrixDisplay:
         keep_inside(ax)
         fit_tick_labels(ax.xaxis, clusters)
         keep_inside(ax)
-        self._draw_values(values)
+        self.text_ = self._draw_values(values)
         return self
 
-    def _check_names(
-        self, shape: tuple[int, int], cluster_names: Sequence[str] | None
-    ) -> tuple[list[str], list[str]]:
-        """Return the names of the classes and of the clusters."""
-        classes = range(shape[0]) if self.class_names is None else self.class_names
-        clusters = range(shape[1]) if cluster_names is None else cluster_names
-        return (
-            check_class_names(classes, shape[0]),
-            check_cluster_names(clusters, shape[1]),
-        )
-
-    def _draw_values(self, values: NDArray[Any]) -> None:
+    def _draw_values(self, values: NDArray[Any]) -> NDArray[Any] | None:
         """Write the values into the cells, if they fit."""
         ax, color_of = self.ax_, self.im_.cmap
-        texts = np.where(values > 0, [[f"{v:.0f}" for v in row] for row in values], "")
+        texts = np.where(values > 0, np.char.mod("%.0f", values), "")
         apply_layout(ax)
         cell = np.array(ax.get_window_extent().size) / values.shape[::-1]
-        size = font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
-        self.text_ = None
+        size = _font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
         if size < MIN_FONT_SIZE:
-            return
+            return None
         style = {"ha": "center", "va": "center", "fontsize": size}
-        colors = [color_of(1.0), color_of(0.0)]
-        self.text_ = np.full(values.shape, None)
-        for (i, j), text in np.ndenumerate(texts):
-            color = colors[int(values[i, j] > 0.5 * values.max())]
-            self.text_[i, j] = ax.text(j, i, text, color=color, **style)
+        cells = np.full(values.shape, None)
+        for (i, j), value in np.ndenumerate(values):
+            color = color_of(0.0 if value > 0.5 * values.max() else 1.0)
+            cells[i, j] = ax.text(j, i, texts[i, j], color=color, **style)
+        return cells
 
 
-def _check_normalization(normalize: str | None) -> tuple[str, Any]:
-    """Return the unit and the axes of the sums of a normalization.
+def _font_size_that_fits(ax: Axes, text: str, box: Floats) -> float:
+    """Return the font size in points, at most the default, at which a text fits.
 
-    Raises
-    ------
-    ValueError
-        If there is no such normalization.
+    `box` is the width and height in pixels that it fits into.
     """
-    if normalize not in NORMALIZATIONS:
-        raise ValueError(
-            f"normalize must be 'true', 'pred', 'all' or None, got {normalize!r}."
-        )
-    return NORMALIZATIONS[normalize]
+    artist = ax.text(0.0, 0.0, text)
+    size, font_size = artist_sizes([artist])[0], artist.get_fontsize()
+    artist.remove()
+    return font_size * min(1.0, *(box / np.maximum(size, 1.0)))

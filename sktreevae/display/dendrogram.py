@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..tree.export import check_cluster_names
 from ._base import (
-    FittedTree,
+    Floats,
     Tree,
     check_orientation,
     check_tree,
     get_tree,
+    import_extra,
     make_axes,
     node_colors,
 )
@@ -22,16 +23,16 @@ from ._text import (
     UNSUPPORTED,
     add_note,
     apply_layout,
-    extents,
+    artist_sizes,
     fit_tick_labels,
     keep_inside,
 )
+from ._tree_drawing import draw_branches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 __all__ = ["DendrogramDisplay"]
 
@@ -40,6 +41,7 @@ MAX_WIDTH, MAX_HEIGHT = 18.0, 40.0
 """Maximum size of a new figure in inches."""
 
 
+@dataclass(eq=False, repr=False)
 class DendrogramDisplay:
     """Dendrogram with heights in nats.
 
@@ -80,17 +82,11 @@ class DendrogramDisplay:
     'height (nats)'
     """
 
-    branches_: LineCollection
-    note_: Text | None
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, dendrogram: Tree) -> None:
-        self.dendrogram = dendrogram
+    dendrogram: Tree
 
     @classmethod
     def from_estimator(
-        cls, estimator: FittedTree, *, ax: Axes | None = None, **kwargs: Any
+        cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any
     ) -> Self:
         """Draw the dendrogram of a fitted estimator.
 
@@ -203,42 +199,42 @@ class DendrogramDisplay:
             If `orientation` or `n_clusters` isn't valid, or there is not exactly one
             name for each leaf.
         """
+        import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
         is_top = check_orientation(orientation) == "top"
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")
-        if n_clusters is not None:
-            tree.cut(n_clusters)  # raises if there is no such cut
+        colors = node_colors(tree, n_clusters, color)
         length = INCHES_PER_LEAF * tree.n_leaves + 1.0
-        width = min(max(length, 6.4), MAX_WIDTH) if is_top else 6.4
-        height = 4.8 if is_top else min(max(length, 4.8), MAX_HEIGHT)
+        width = np.clip(length, 6.4, MAX_WIDTH) if is_top else 6.4
+        height = 4.8 if is_top else np.clip(length, 4.8, MAX_HEIGHT)
         self.ax_ = ax = make_axes(ax, width, height)
         self.figure_ = ax.figure
-        self.branches_ = self._draw_branches(
-            is_top, node_colors(tree, n_clusters, color)
-        )
-        self._set_axes(is_top, has_sizes=cluster_names is None)
-        has_note = not tree.is_supported.all()
-        self.note_ = None
-        if has_note and not is_top:
-            # The note takes space from the labels.
-            self.note_ = add_note(ax, UNSUPPORTED)
+        self.branches_ = self._draw_branches(is_top, colors)
         leaf_axis = ax.xaxis if is_top else ax.yaxis
+        self._set_axes(is_top)
+        leaf_axis.set_label_text(
+            "cluster (samples)" if cluster_names is None else "cluster"
+        )
+        if not is_top:
+            # The note takes space from the labels.
+            self._draw_note()
         fit_tick_labels(leaf_axis, names)
         if is_new:
-            self._make_room_for_labels(is_top)
+            self._make_room(leaf_axis)
         keep_inside(ax)
-        if has_note and is_top:
+        if is_top:
             # Labels take space from the axes, in which the note has a fixed size.
-            self.note_ = add_note(ax, UNSUPPORTED)
+            self._draw_note()
         return self
 
-    def _draw_branches(
-        self, is_top: bool, colors: NDArray[np.float64]
-    ) -> LineCollection:
-        """Draw a line from each node up, or left, to its parent."""
-        from matplotlib.collections import LineCollection
+    def _draw_note(self) -> None:
+        """Explain dashed lines, if there are any."""
+        is_supported = self.dendrogram.is_supported.all()
+        self.note_ = None if is_supported else add_note(self.ax_, UNSUPPORTED)
 
+    def _draw_branches(self, is_top: bool, colors: Floats) -> LineCollection:
+        """Draw a line from each node up, or left, to its parent."""
         tree = self.dendrogram
         child = np.arange(1, tree.n_nodes)
         parent = tree.parent[child]
@@ -248,43 +244,30 @@ class DendrogramDisplay:
         )
         if not is_top:
             points = points[::-1]
-        styles = np.where(tree.is_supported[parent], "solid", "dashed")
-        branches = LineCollection(
-            list(points.transpose(2, 1, 0)),
-            colors=colors[child],
-            linestyles=styles.tolist(),
-        )
-        self.ax_.add_collection(branches, autolim=False)
-        return branches
+        lines = list(points.transpose(2, 1, 0))
+        return draw_branches(self.ax_, lines, colors[child], tree.is_supported[parent])
 
-    def _set_axes(self, is_top: bool, *, has_sizes: bool) -> None:
-        """Set limits, axis labels and spines."""
-        ax, tree = self.ax_, self.dendrogram
-        highest = 1.05 * tree.height[0] or 1.0
-        leaf_label = "cluster (samples)" if has_sizes else "cluster"
+    def _set_axes(self, is_top: bool) -> None:
+        """Set the limits and the spines of the axes, and the label of the heights."""
+        ax, n_leaves = self.ax_, self.dendrogram.n_leaves
+        highest = 1.05 * self.dendrogram.height[0] or 1.0
         if is_top:
-            ax.set(xlim=(-0.5, tree.n_leaves - 0.5), ylim=(0.0, highest))
-            ax.set(xlabel=leaf_label, ylabel="height (nats)")
-            ax.spines[["top", "right", "bottom"]].set_visible(False)
-            ax.tick_params(axis="x", length=0)
+            ax.set(xlim=(-0.5, n_leaves - 0.5), ylim=(0.0, highest))
+            ax.set_ylabel("height (nats)")
         else:
-            ax.set(xlim=(highest, 0.0), ylim=(tree.n_leaves - 0.5, -0.5))
-            ax.set(xlabel="height (nats)", ylabel=leaf_label)
-            ax.spines[["top", "right", "left"]].set_visible(False)
+            ax.set(xlim=(highest, 0.0), ylim=(n_leaves - 0.5, -0.5))
+            ax.set_xlabel("height (nats)")
             ax.yaxis.tick_right()
             ax.yaxis.set_label_position("right")
-            ax.tick_params(axis="y", length=0)
+        ax.spines[["top", "right", "bottom" if is_top else "left"]].set_visible(False)
+        ax.tick_params(axis="x" if is_top else "y", length=0)
 
-    def _make_room_for_labels(self, is_top: bool) -> None:
+    def _make_room(self, leaf_axis: Axis) -> None:
         """Enlarge a new figure by the size of the labels of the leaves."""
-        axis = self.ax_.xaxis if is_top else self.ax_.yaxis
-        boxes = extents(axis.get_ticklabels())
-        sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=0) / self.figure_.dpi
-        width, height = self.figure_.get_size_inches()
-        if is_top:
-            self.figure_.set_size_inches(width, height + sizes[1])
-        else:
-            self.figure_.set_size_inches(width + sizes[0], height)
+        size = artist_sizes(leaf_axis.get_ticklabels()).max(axis=0)
+        is_horizontal = leaf_axis.axis_name == "x"
+        added = size / self.figure_.dpi * [not is_horizontal, is_horizontal]
+        self.figure_.set_size_inches(self.figure_.get_size_inches() + added)
         apply_layout(self.ax_)
 
 

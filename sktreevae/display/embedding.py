@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, column_or_1d
 
 from ..tree.export import check_cluster_names
-from ._base import category_colors, get_tree, make_axes
-from ._text import (
-    add_note,
-    apply_layout,
-    extents,
-    keep_inside,
-    plain,
-    select_disjoint,
-)
+from ._base import Floats, Ints, category_colors, get_tree, make_axes
+from ._text import add_note, apply_layout, extents, keep_inside, plain, select_disjoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 __all__ = ["EmbeddingDisplay"]
 
@@ -33,6 +24,7 @@ HIDDEN = "cluster names that would overlap are left out"
 """Note in the drawing."""
 
 
+@dataclass(eq=False, repr=False)
 class EmbeddingDisplay:
     """Scatter plot of the embedding of samples, colored by cluster.
 
@@ -78,25 +70,11 @@ class EmbeddingDisplay:
     (120, 2)
     """
 
-    scatter_: PathCollection
-    texts_: list[Text]
-    hidden_names_: list[str]
-    note_: Text | None
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(
-        self,
-        coordinates: NDArray[np.floating],
-        labels: ArrayLike,
-        *,
-        n_clusters: int | None = None,
-        axis_names: Sequence[str] = ("dimension 1", "dimension 2"),
-    ) -> None:
-        self.coordinates = coordinates
-        self.labels = labels
-        self.n_clusters = n_clusters
-        self.axis_names = axis_names
+    coordinates: ArrayLike
+    labels: ArrayLike
+    _: KW_ONLY
+    n_clusters: int | None = None
+    axis_names: Sequence[str] = ("dimension 1", "dimension 2")
 
     @classmethod
     def from_estimator(
@@ -147,23 +125,10 @@ class EmbeddingDisplay:
         tree = get_tree(estimator)
         n_clusters = tree.n_leaves if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
-        if coordinates is None and len(labels) < 2:
-            raise ValueError(
-                "X must have at least 2 samples for principal components, got "
-                f"{len(labels)}. Give their coordinates."
-            )
+        names = {}
         if coordinates is None:
-            # This solver is deterministic.
-            pca = PCA(2, svd_solver="covariance_eigh")
-            points = pca.fit_transform(estimator.transform(X))
-            shares = pca.explained_variance_ratio_
-            axis_names = [
-                f"PC {i} ({share:.0%} of variance)"
-                for i, share in enumerate(shares, start=1)
-            ]
-            display = cls(points, labels, n_clusters=n_clusters, axis_names=axis_names)
-        else:
-            display = cls(coordinates, labels, n_clusters=n_clusters)
+            coordinates, names["axis_names"] = _principal_components(estimator, X)
+        display = cls(coordinates, labels, n_clusters=n_clusters, **names)
         return display.plot(ax, **kwargs)
 
     def plot(
@@ -208,22 +173,19 @@ class EmbeddingDisplay:
         n_clusters = self.n_clusters
         if n_clusters is None:
             n_clusters = int(labels.max()) + 1
-        names = range(n_clusters) if cluster_names is None else cluster_names
-        names = check_cluster_names(names, n_clusters)
+        names = check_cluster_names(cluster_names, n_clusters)
         self.ax_ = ax = make_axes(ax, 7.0, 6.0)
         self.figure_ = ax.figure
         if size is None:
             size = float(np.clip(10_000 / len(points), 2.0, 30.0))
-        self.scatter_ = ax.scatter(
-            *points.T, s=size, c=category_colors(n_clusters)[labels], linewidths=0
-        )
+        colors = category_colors(n_clusters)[labels]
+        self.scatter_ = ax.scatter(*points.T, s=size, c=colors, linewidths=0)
         ax.set_xlabel(plain(self.axis_names[0]))
         ax.set_ylabel(plain(self.axis_names[1]))
         keep_inside(ax)
         self._draw_names(points, labels, names)
-        self.note_ = None
-        apply_layout(ax)
         self._hide_names(labels, names)
+        self.note_ = None
         if self.hidden_names_:
             self.note_ = add_note(ax, HIDDEN)
             # The note has moved the names closer to each other.
@@ -232,8 +194,8 @@ class EmbeddingDisplay:
 
     def _draw_names(
         self,
-        points: NDArray[np.floating],
-        labels: NDArray[np.integer],
+        points: Floats,
+        labels: Ints,
         names: Sequence[str],
     ) -> None:
         """Write the name of each cluster at the median of its samples."""
@@ -241,17 +203,15 @@ class EmbeddingDisplay:
 
         outline = withStroke(linewidth=2.5, foreground=self.ax_.get_facecolor())
         style = {"ha": "center", "va": "center", "fontweight": "bold", "fontsize": 9}
-        self.texts_ = [
-            self.ax_.text(
-                *np.median(points[labels == cluster], axis=0),
-                plain(names[cluster]),
-                path_effects=[outline],
-                **style,
-            )
-            for cluster in np.unique(labels)
-        ]
+        self.texts_ = []
+        for cluster in np.unique(labels):
+            center = np.median(points[labels == cluster], axis=0)
+            text = self.ax_.text(*center, plain(names[cluster]), **style)
+            text.set_path_effects([outline])
+            self.texts_.append(text)
+        apply_layout(self.ax_)
 
-    def _hide_names(self, labels: NDArray[np.integer], names: Sequence[str]) -> None:
+    def _hide_names(self, labels: Ints, names: Sequence[str]) -> None:
         """Hide names that overlap those of larger clusters."""
         for text in self.texts_:
             text.set_visible(True)  # else it has no extents
@@ -262,14 +222,28 @@ class EmbeddingDisplay:
             text.set_visible(visible)
         self.hidden_names_ = [names[cluster] for cluster in clusters[~is_visible]]
 
-    def _move_inside(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _move_inside(self, boxes: Floats) -> Floats:
         """Move names into the axes, and return their new extents in pixels."""
         outer = extents([self.ax_])[0]
         shift = np.maximum(outer[:2] - boxes[:, :2], 0.0)
         shift -= np.maximum(boxes[:, 2:] - outer[2:], 0.0)
-        to_data = self.ax_.transData.inverted()
+        to_pixels = self.ax_.transData
         for i in np.flatnonzero(shift.any(axis=1)):
-            text = self.texts_[i]
-            pixel = self.ax_.transData.transform(text.get_position()) + shift[i]
-            text.set_position(to_data.transform(pixel))
+            pixel = to_pixels.transform(self.texts_[i].get_position()) + shift[i]
+            self.texts_[i].set_position(to_pixels.inverted().transform(pixel))
         return boxes + np.tile(shift, 2)
+
+
+def _principal_components(estimator: Any, X: ArrayLike) -> tuple[Floats, list[str]]:
+    """Return the first two principal components of an embedding, and their names."""
+    embedding = estimator.transform(X)
+    if len(embedding) < 2:
+        raise ValueError(
+            "X must have at least 2 samples for principal components, got "
+            f"{len(embedding)}. Give their coordinates."
+        )
+    # This solver is deterministic.
+    pca = PCA(2, svd_solver="covariance_eigh")
+    points = pca.fit_transform(embedding)
+    shares = enumerate(pca.explained_variance_ratio_, start=1)
+    return points, [f"PC {i} ({share:.0%} of variance)" for i, share in shares]

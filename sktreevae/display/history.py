@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ._base import check_fitted, make_axes
-from ._text import apply_layout, extents, keep_inside
+from ._base import Floats, Ints, check_fitted, make_axes
+from ._text import apply_layout, artist_sizes, keep_inside
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.legend import Legend
-    from matplotlib.lines import Line2D
 
 __all__ = ["HistoryDisplay"]
 
@@ -38,6 +35,7 @@ GAP = 0.03
 """Space between the panels, relative to the height of the axes."""
 
 
+@dataclass(eq=False, repr=False)
 class HistoryDisplay:
     """ELBO and its terms over the epochs of a fit.
 
@@ -82,14 +80,7 @@ class HistoryDisplay:
     ['elbo', 'reconstruction', 'kl_root', 'kl_nodes', 'kl_decisions']
     """
 
-    lines_: dict[str, Line2D]
-    legends_: list[Legend]
-    axes_: NDArray[Any]
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, history: Mapping[str, Sequence[Any]]) -> None:
-        self.history = history
+    history: Mapping[str, Sequence[Any]]
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
@@ -140,13 +131,17 @@ class HistoryDisplay:
         self.figure_ = ax.figure
         ax.set_axis_off()
         apply_layout(ax)
-        panels = [self._known_columns(names) for names in (UPPER, LOWER)]
-        self._draw_legends(*panels)
-        self._make_panels()
         starts = self._phase_starts()
+        bands = self._phase_colors() if len(starts) > 1 else {}
+        columns = [self._known_columns(names) for names in (UPPER, LOWER)]
+        self.legends_ = [
+            self._draw_legend(labels, phases)
+            for labels, phases in zip(columns, (bands, {}), strict=True)
+        ]
+        self._make_panels()
         self.lines_ = {}
-        for panel, names in zip(self.axes_, panels, strict=True):
-            self._mark_phases(panel, starts)
+        for panel, names in zip(self.axes_, columns, strict=True):
+            self._mark_phases(panel, starts, bands)
             self._draw_lines(panel, names, starts)
             panel.set_ylabel("nats/sample")
         upper, lower = self.axes_
@@ -163,73 +158,45 @@ class HistoryDisplay:
         is_known = {name: ~np.isnan(self.history[name]).all() for name in names}
         return {name: label for name, label in names.items() if is_known[name]}
 
-    def _phase_colors(self) -> dict[str, Any]:
-        """Return the color of the band of each kind of phase; none if there is one."""
-        from matplotlib import colormaps
-        from matplotlib.colors import to_rgba_array
-
-        if len(self._phase_starts()) == 1:
-            return {}
-        names = dict.fromkeys(self.history["phase"])
-        colors = to_rgba_array(colormaps["Set3"].colors, alpha=0.35)
-        return dict(zip(names, cycle(colors), strict=False))
-
-    def _phase_starts(self) -> NDArray[np.int64]:
+    def _phase_starts(self) -> Ints:
         """Return the index of the first epoch of each phase."""
-        phase, epoch = self.history["phase"], self.history["epoch"]
-        starts = [0] + [
-            i
-            for i in range(1, len(phase))
-            if phase[i] != phase[i - 1] or epoch[i] <= epoch[i - 1]
-        ]
-        return np.array(starts, dtype=np.int64)
+        phase, epoch = np.array(self.history["phase"]), np.array(self.history["epoch"])
+        is_new = (phase[1:] != phase[:-1]) | (epoch[1:] <= epoch[:-1])
+        return np.append(0, np.flatnonzero(is_new) + 1)
 
-    def _draw_legends(self, upper: Mapping[str, str], lower: Mapping[str, str]) -> None:
-        """Draw one legend for each panel, at the top of the axes."""
+    def _phase_colors(self) -> dict[str, Any]:
+        """Return the color of the band of each kind of phase."""
+        from matplotlib import colormaps
+
+        colors = [(*color, 0.35) for color in colormaps["Set3"].colors]
+        return dict(
+            zip(dict.fromkeys(self.history["phase"]), cycle(colors), strict=False)
+        )
+
+    def _draw_legend(
+        self, labels: Mapping[str, str], bands: Mapping[str, Any]
+    ) -> Legend:
+        """Draw a legend at the top, with as many columns as fit into the axes."""
+        from matplotlib.legend import Legend
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
-        lines = [
-            [
-                Line2D([], [], color=f"C{i}", label=label)
-                for i, label in enumerate(names)
-            ]
-            for names in (upper.values(), lower.values())
-        ]
-        bands = [
-            Patch(facecolor=color, label=f"{name} phase")
-            for name, color in self._phase_colors().items()
-        ]
-        self.legends_ = [
-            self._draw_legend(lines[0] + bands),
-            self._draw_legend(lines[1]),
-        ]
-
-    def _draw_legend(self, handles: Sequence[Artist]) -> Legend:
-        """Draw a legend with as many columns as fit into the axes."""
-        from matplotlib.legend import Legend
-
-        labels = [handle.get_label() for handle in handles]
+        handles = [Line2D([], [], color=f"C{i}") for i in range(len(labels))]
+        handles += [Patch(facecolor=color) for color in bands.values()]
+        texts = [*labels.values(), *(f"{phase} phase" for phase in bands)]
+        style = {"loc": "upper left", "fontsize": 8, "frameon": False}
         for n_columns in range(len(handles), 0, -1):
             legend = Legend(
-                self.ax_,
-                handles,
-                labels,
-                loc="upper left",
-                ncols=n_columns,
-                fontsize=8,
-                frameon=False,
-                borderaxespad=0.0,
+                self.ax_, handles, texts, ncols=n_columns, borderaxespad=0.0, **style
             )
-            self.ax_.add_artist(legend)
             # The labels of the vertical axes will take some of the width.
-            if _relative_size(legend, self.ax_)[0] <= 0.85 or n_columns == 1:
-                return legend
-            legend.remove()
+            if self._relative_size(legend)[0] <= 0.85:
+                break
+        return self.ax_.add_artist(legend)
 
     def _make_panels(self) -> None:
         """Make the panels, each below its legend."""
-        heights = [_relative_size(legend, self.ax_)[1] for legend in self.legends_]
+        heights = [self._relative_size(legend)[1] for legend in self.legends_]
         height = max(0.5 * (1.0 - GAP - sum(heights)), 0.1)
         bottom = 1.0 - heights[0] - height
         self.legends_[1].set_bbox_to_anchor((0.0, bottom - GAP), self.ax_.transAxes)
@@ -237,24 +204,22 @@ class HistoryDisplay:
         lower = self.ax_.inset_axes([0.0, 0.0, 1.0, height], sharex=upper)
         self.axes_ = np.array([upper, lower])
 
-    def _mark_phases(self, panel: Axes, starts: NDArray[np.int64]) -> None:
-        """Draw a band for each phase, if there are several."""
-        phase, colors = self.history["phase"], self._phase_colors()
-        if not colors:
-            return
-        for start, end in zip(starts, [*starts[1:], len(phase)], strict=True):
-            panel.axvspan(
-                start + 0.5,
-                end + 0.5,
-                color=colors[phase[start]],
-                zorder=0,
-                linewidth=0,
-            )
-            panel.axvline(start + 0.5, color="0.6", linewidth=0.5, zorder=0.5)
+    def _relative_size(self, legend: Legend) -> Floats:
+        """Return width and height of a legend, relative to those of the axes."""
+        inner, outer = artist_sizes([legend, self.ax_])
+        return inner / outer
 
-    def _draw_lines(
-        self, panel: Axes, names: Mapping[str, str], starts: NDArray[np.int64]
-    ) -> None:
+    def _mark_phases(self, panel: Axes, starts: Ints, bands: Mapping[str, Any]) -> None:
+        """Draw a band for each phase, if there are several."""
+        phase = self.history["phase"]
+        if not bands:
+            return
+        edges = np.append(starts, len(phase)) + 0.5
+        for start, left, right in zip(starts, edges[:-1], edges[1:], strict=True):
+            panel.axvspan(left, right, color=bands[phase[start]], zorder=0, linewidth=0)
+            panel.axvline(left, color="0.6", linewidth=0.5, zorder=0.5)
+
+    def _draw_lines(self, panel: Axes, names: Mapping[str, str], starts: Ints) -> None:
         """Draw one line for each column, with a gap before each phase."""
         n_epochs = len(self.history["epoch"])
         epoch = np.insert(np.arange(1.0, n_epochs + 1), starts, np.nan)
@@ -266,10 +231,3 @@ class HistoryDisplay:
             (self.lines_[name],) = panel.plot(
                 epoch, values, color=f"C{i}", marker=".", markevery=markers
             )
-
-
-def _relative_size(artist: Artist, ax: Axes) -> NDArray[np.float64]:
-    """Return width and height of an artist, relative to those of the axes."""
-    boxes = extents([artist, ax])
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    return sizes[0] / sizes[1]

@@ -2,132 +2,330 @@
 
 from __future__ import annotations
 
-import os
+import base64
+import io
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.effects import GroupMoments
-from ..tree.export import check_cluster_names, check_feature_names
-from ..utils.files import replacing
-from ._base import DetailedTree
-from ._node_contents import (
-    LabelShare,
-    add_differences,
-    add_images,
-    add_labels,
-    name_nodes,
-)
+from ..inspection.effects import GroupMoments, effect_size
+from ..tree.arrays import highest_first, leaves_below
+from ..tree.export import check_cluster_names, check_feature_names, count
+from ..utils.files import PathLike, replacing
+from ._base import Floats, Ints, Tree, import_extra
 from ._node_values import (
+    as_images,
     choose_image_shape,
     count_classes,
+    count_samples,
     describe_rows,
     image_shape_of,
-    node_moments,
 )
-from ._page import format_page
 
-__all__ = [
-    "TreePage",
-    "choose_image_shape",
-    "describe_rows",
-    "image_shape_of",
-    "node_moments",
-]
+__all__ = ["write_dendrogram_page", "write_page"]
+
+MAX_SHOWN_CLUSTERS = 12
+"""Maximum number of clusters that a new page shows; the others are folded."""
+
+N_FEATURES = 10
+"""Maximum number of features at a node."""
+
+N_COLORS = 20
+"""Number of labels that have a color in the template; all others share one more."""
+
+SIDES = 16, 64
+"""Smallest and largest limit of the longer side of an image in pixels."""
+
+MAX_VALUES = 1_100_000
+"""Maximum number of values of all images of a page, if 16 pixels a side are enough."""
 
 
-class TreePage:
-    """Page of a tree, see `TreeVAEClustering.export_html`.
+@dataclass(frozen=True)
+class Difference:
+    """Difference of a feature between two branches.
+
+    Parameters
+    ----------
+    feature : str
+        Name of the feature.
+    mean, other_mean : float
+        Means of the two branches, in the units of X.
+    effect : float
+        Difference of the means relative to the standard deviation inside the branches.
+    """
+
+    feature: str
+    mean: float
+    other_mean: float
+    effect: float
+
+
+@dataclass(frozen=True)
+class LabelShare:
+    """Share of a known label among the samples of a node.
+
+    Parameters
+    ----------
+    label : str
+        The label.
+    share : float
+        Share of the samples.
+    color : int
+        Number of its color; `N_COLORS` for rare labels.
+    """
+
+    label: str
+    share: float
+    color: int
+
+
+@dataclass
+class NodeContent:
+    """What is shown at a node.
+
+    Parameters
+    ----------
+    name : str
+        Name of the node.
+    n_samples : int
+        Number of samples below the node.
+    image : str, default=""
+        Data URI of its image.
+    features : list of Difference
+        What tells the node from its sibling, the largest effect first.
+    split : list of Difference
+        What tells its left branch from its right branch, the largest effect first.
+    labels : list of LabelShare
+        Known labels of its samples, the most frequent first.
+    """
+
+    name: str
+    n_samples: int
+    image: str = ""
+    features: list[Difference] = field(default_factory=list)
+    split: list[Difference] = field(default_factory=list)
+    labels: list[LabelShare] = field(default_factory=list)
+
+
+def write_dendrogram_page(
+    tree: Tree,
+    path: PathLike,
+    X: ArrayLike | None,
+    *,
+    feature_names: Sequence[str] | None,
+    image_shape: tuple[int, ...] | None,
+    **names: Any,
+) -> None:
+    """Write the page of a dendrogram; see `Dendrogram.export_html`."""
+    if X is None and not (feature_names is None and image_shape is None):
+        raise ValueError("feature_names and image_shape describe X, but X is None.")
+    moments = None
+    if X is not None:
+        moments = describe_rows(tree, X, tree.labels)
+        image_shape = choose_image_shape(image_shape, image_shape_of(X))
+        if feature_names is None:
+            feature_names = getattr(X, "columns", None)
+    names |= {"feature_names": feature_names, "image_shape": image_shape}
+    write_page(tree, path, tree.labels, moments, **names)
+
+
+def write_page(
+    tree: Tree,
+    path: PathLike,
+    labels: Ints,
+    moments: GroupMoments | None,
+    *,
+    y: ArrayLike | None,
+    feature_names: Sequence[str] | None,
+    image_shape: tuple[int, ...] | None,
+    cluster_names: Sequence[str] | None,
+) -> None:
+    """Write a tree as one HTML page, see `TreeVAEClustering.export_html`.
 
     Parameters
     ----------
     tree : Dendrogram
         The tree.
+    path : str or path-like
+        File. Its name without the ending is the title of the page. An older file is
+        replaced when the page is complete.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each sample that the page describes.
-    cluster_names : sequence of str of length n_leaves, default=None
+    moments : GroupMoments or None
+        Means and variances of the features at the nodes, shown as images, or as the
+        features that tell nodes from their siblings.
+    y : array-like of shape (n_samples,) or None
+        Known label of each sample.
+    feature_names : sequence of str of length n_features or None
+        Names of the features, by default x0, x1, ... Ignored for images.
+    image_shape : tuple of int or None
+        Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
+    cluster_names : sequence of str of length n_leaves or None
         Names of the leaves, by default "cluster 0", "cluster 1", ...
 
     Raises
     ------
+    ImportError
+        If jinja2 or, for images, Pillow is not installed.
     ValueError
-        If there is not exactly one name for each leaf.
+        If `cluster_names`, `feature_names`, `image_shape` or `y` doesn't fit.
     """
-
-    def __init__(
-        self,
-        tree: DetailedTree,
-        labels: NDArray[np.int64],
-        cluster_names: Sequence[str] | None = None,
-    ) -> None:
-        if cluster_names is None:
-            cluster_names = [f"cluster {label}" for label in range(tree.n_leaves)]
-        names = check_cluster_names(cluster_names, tree.n_leaves)
-        self._tree = tree
-        self._labels = labels
-        self._contents = name_nodes(tree, labels, names)
-        self._legend: list[LabelShare] = []
-
-    def add_means(
-        self,
-        moments: GroupMoments,
-        image_shape: Sequence[int] | None = None,
-        feature_names: Sequence[str] | None = None,
-    ) -> None:
-        """Show images at the nodes, or the features that tell them from their siblings.
-
-        Parameters
-        ----------
-        moments : GroupMoments
-            Means and variances of the features at the nodes.
-        image_shape : tuple of int, default=None
-            Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
-        feature_names : sequence of str of length n_features, default=None
-            Names of the features, by default x0, x1, ... Ignored for images.
-
-        Raises
-        ------
-        ValueError
-            If the means are no such images, or there is not exactly one name for each
-            feature.
-        """
+    template = _load_template()
+    nodes = _name_nodes(tree, labels, cluster_names)
+    if moments is not None:
         n_features = moments.mean.shape[1]
-        if feature_names is None:
-            feature_names = [f"x{i}" for i in range(n_features)]
-        names = check_feature_names(feature_names, n_features)
-        if image_shape is not None:
-            add_images(self._contents, moments.mean, image_shape)
+        names = check_feature_names(feature_names, n_features, "x{}")
+        if image_shape is None:
+            _add_differences(nodes, tree, moments, names)
         else:
-            add_differences(self._contents, self._tree, moments, names)
+            _add_images(nodes, as_images(moments.mean, image_shape))
+    if y is not None:
+        _add_labels(nodes, *count_classes(tree, labels, y))
+    # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
+    splits = highest_first(tree.height, tree.leaf_label).tolist()
+    page = template.render(
+        title=Path(path).stem,
+        tree=tree,
+        nodes=nodes,
+        order=_order(tree),
+        rank=dict(zip(splits, range(len(splits)), strict=True)),
+        n_leaves=leaves_below(tree.parent, tree.leaves).sum(axis=1),
+        n_shown=min(tree.n_leaves, MAX_SHOWN_CLUSTERS),
+    )
+    with replacing(path) as stream:
+        # Names may have lone surrogates, which UTF-8 lacks.
+        stream.write(page.encode("utf-8", errors="xmlcharrefreplace"))
 
-    def add_labels(self, y: ArrayLike) -> None:
-        """Show the mix of known labels at the nodes.
 
-        Parameters
-        ----------
-        y : array-like of shape (n_samples,)
-            Known label of each sample.
+def _load_template() -> Any:
+    """Return the template of the page, which escapes what is put into it."""
+    environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
+    environment.filters |= {"percent": _percent, "isfinite": math.isfinite}
+    environment.globals["count"] = count
+    text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
+    return environment.from_string(text)
 
-        Raises
-        ------
-        ValueError
-            If they are no labels of classes, or there is not one for each sample.
-        """
-        counts, names = count_classes(self._tree, self._labels, y)
-        self._legend = add_labels(self._contents, counts, names)
 
-    def write(self, path: str | os.PathLike) -> None:
-        """Write the page; an older file is replaced when the page is complete.
+def _percent(share: float) -> str:
+    """Return a share as a percentage, with a decimal place if it is small."""
+    if 0 < share < 0.001:
+        return "<0.1%"
+    return f"{100 * share:.{0 if share >= 0.1 else 1}f}%"
 
-        Parameters
-        ----------
-        path : str or path-like
-            File. Its name without the ending is the title of the page.
-        """
-        title = Path(path).stem
-        page = format_page(title, self._tree, self._contents, self._legend)
-        with replacing(path) as stream:
-            # Names may have lone surrogates, which UTF-8 lacks.
-            stream.write(page.encode("utf-8", errors="xmlcharrefreplace"))
+
+def _order(tree: Tree) -> list[tuple[int, int]]:
+    """Return the nodes from top to bottom, and how many branches end with each leaf."""
+    order = []
+    stack = [(0, 0)]
+    while stack:
+        node, n_ended = stack.pop()
+        order.append((node, n_ended))
+        if tree.leaf_label[node] < 0:
+            stack.append((int(tree.children_right[node]), n_ended + 1))
+            stack.append((int(tree.children_left[node]), 0))
+    return order
+
+
+def _name_nodes(
+    tree: Tree, labels: Ints, cluster_names: Sequence[str] | None
+) -> list[NodeContent]:
+    """Return a content with the name and the number of samples for each node."""
+    names = check_cluster_names(cluster_names, tree.n_leaves, "cluster {}")
+    n_samples = count_samples(tree, labels)
+    return [
+        NodeContent(names[label] if label >= 0 else f"node {node}", int(n))
+        for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
+    ]
+
+
+def _add_images(nodes: list[NodeContent], images: Floats) -> None:
+    """Set the images of the nodes, all of the same scale; NaN is no image.
+
+    Large images are reduced, the more nodes there are the more.
+    """
+    low, high = np.nanmin(images), np.nanmax(images)
+    levels = np.rint((images - low) * (255.0 / (high - low) if high > low else 0.0))
+    n_channels = math.prod(images.shape[3:])
+    side = np.clip(math.sqrt(MAX_VALUES / (len(images) * n_channels)), *SIDES)
+    factor = math.ceil(max(images.shape[1:3]) / side)
+    for node, image in zip(nodes, levels, strict=True):
+        if not np.isnan(image).any():
+            node.image = _data_uri(image.astype(np.uint8), factor)
+
+
+def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
+    """Return an image, reduced by a factor, as a data URI."""
+    buffer = io.BytesIO()
+    image = import_extra("PIL.Image").fromarray(pixels)
+    image.reduce(factor).save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _add_differences(
+    nodes: list[NodeContent], tree: Tree, moments: GroupMoments, names: Sequence[str]
+) -> None:
+    """Set the features that tell branches apart.
+
+    Effects are those of `TreeVAEClustering.explain`. If most features are amounts that
+    are mostly zero, a node shows only the features of which it has more than its
+    sibling: a group of texts is known by its words.
+    """
+    mean, variance = moments.mean, moments.variance
+    one_sided = _is_amount(moments)
+
+    def largest(
+        node: int, other: int, effect: NDArray, *, one_sided: bool
+    ) -> list[Difference]:
+        size = effect if one_sided else np.abs(effect)
+        order = np.argsort(-size, kind="stable")[:N_FEATURES]
+        return [
+            Difference(names[i], mean[node, i], mean[other, i], effect[i])
+            for i in order[size[order] > 0]
+        ]
+
+    for node in tree.internal_nodes:
+        left, right = int(tree.children_left[node]), int(tree.children_right[node])
+        groups = (GroupMoments(mean[i], variance[i]) for i in (left, right))
+        effect = effect_size(*groups)
+        nodes[node].split = largest(left, right, effect, one_sided=False)
+        nodes[left].features = largest(left, right, effect, one_sided=one_sided)
+        nodes[right].features = largest(right, left, -effect, one_sided=one_sided)
+
+
+def _is_amount(moments: GroupMoments) -> bool:
+    """Return whether most features are non-negative and mostly zero, as word counts.
+
+    If half of the values of a non-negative feature are zero, its standard deviation is
+    at least its mean.
+    """
+    mean, deviation = moments.mean[0], np.sqrt(moments.variance[0])
+    # Means of zeros may be negative by a rounding error.
+    is_non_negative = (mean >= -1e-6 * deviation).all()
+    return bool(is_non_negative and (deviation >= mean).mean() > 0.5)
+
+
+def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) -> None:
+    """Set the shares of known labels.
+
+    Parameters
+    ----------
+    nodes : list of NodeContent
+        Changed in place.
+    counts : ndarray of int of shape (n_nodes, n_labels)
+        Number of samples with each label.
+    names : sequence of str of length n_labels
+        Names of the labels, in sorted order.
+    """
+    color = np.full(len(names), N_COLORS)
+    frequent = np.sort(np.argsort(-counts[0], kind="stable")[:N_COLORS])
+    color[frequent] = np.arange(len(frequent))
+    for node, row in zip(nodes, counts, strict=True):
+        order = np.argsort(-row, kind="stable")[: np.count_nonzero(row)]
+        share = row / max(row.sum(), 1)
+        node.labels = [LabelShare(names[i], share[i], color[i]) for i in order]

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._base import import_pyplot
+from ._base import Floats, make_axes
 from ._node_values import as_images, choose_image_shape
 from ._text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from matplotlib.container import BarContainer
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 __all__ = ["SplitDisplay"]
 
@@ -30,49 +26,6 @@ BAR_HEIGHT = 0.3
 
 IMAGE_SIZE = 2.4
 """Width and height of an image with its title, in inches."""
-
-Floats = NDArray[np.float64]
-
-
-class Check(Protocol):
-    """Attributes of a `RowCheck` that are drawn."""
-
-    left_mean: Floats
-    right_mean: Floats
-    effect: Floats
-
-
-class Explanation(Protocol):
-    """Attributes of a `SplitExplanation` that are drawn."""
-
-    node: int
-    features: NDArray[np.int64]
-    feature_names: NDArray[np.str_]
-    left_mean: Floats
-    right_mean: Floats
-    effect: Floats
-    check: Check | None
-
-    @property
-    def branch_names(self) -> tuple[str, str]:
-        """Names of the branches."""
-
-
-class ExplainingTree(Protocol):
-    """Fitted estimator that explains splits, such as `TreeVAEClustering`."""
-
-    image_shape: tuple[int, ...] | None
-
-    def _explain(
-        self,
-        node: int,
-        X: ArrayLike | None,
-        n_features: int | None,
-        feature_names: Sequence[str] | None,
-        *,
-        has_auc: bool,
-    ) -> Explanation:
-        """Return the features that tell the branches of a node apart."""
 
 
 class SplitDisplay:
@@ -124,12 +77,8 @@ class SplitDisplay:
     4
     """
 
-    ax_: Axes
-    axes_: NDArray[np.object_]
-    figure_: Figure
-
     def __init__(
-        self, explanation: Explanation, *, image_shape: tuple[int, ...] | None = None
+        self, explanation: Any, *, image_shape: tuple[int, ...] | None = None
     ) -> None:
         n_features = len(explanation.features)
         image_shape = choose_image_shape(image_shape)
@@ -145,7 +94,7 @@ class SplitDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: ExplainingTree,
+        estimator: Any,
         node: int = 0,
         X: ArrayLike | None = None,
         *,
@@ -192,8 +141,7 @@ class SplitDisplay:
                     f"image_shape must be a tuple, 'auto' or None, got {image_shape!r}."
                 )
             image_shape = choose_image_shape(None, estimator.image_shape)
-        else:
-            image_shape = choose_image_shape(image_shape)
+        image_shape = choose_image_shape(image_shape)
         has_bars = image_shape is None
         # Areas under the curve of all pixels would take long, and aren't drawn.
         explanation = estimator._explain(
@@ -222,21 +170,19 @@ class SplitDisplay:
         ValueError
             If images are drawn, and `ax` isn't a subplot of a grid.
         """
-        plt = import_pyplot()
-        n_rows = 1 if self.explanation.check is None else 2
-        if ax is None:
-            size = 7.0, 1.6 + BAR_HEIGHT * len(self.explanation.features)
-            if self.image_shape is not None:
-                size = 3.4 * IMAGE_SIZE, IMAGE_SIZE * n_rows
-            ax = plt.subplots(figsize=size, layout="constrained")[1]
-        self.ax_, self.figure_ = ax, ax.figure
-        self.bars_: BarContainer | None = None
-        self.points_: PathCollection | None = None
-        self.images_: list[AxesImage] = []
+        sources = {"generated": self.explanation}
+        if self.explanation.check is not None:
+            sources["mean of X"] = self.explanation.check
+        size = 7.0, 1.6 + BAR_HEIGHT * len(self.explanation.features)
+        if self.image_shape is not None:
+            size = 3.4 * IMAGE_SIZE, IMAGE_SIZE * len(sources)
+        self.ax_ = ax = make_axes(ax, *size)
+        self.figure_ = ax.figure
+        self.bars_, self.points_, self.images_ = None, None, []
         if self.image_shape is None:
             self._plot_bars(ax)
         else:
-            self._plot_images(ax, n_rows)
+            self._plot_images(ax, sources)
         return self
 
     def _plot_bars(self, ax: Axes) -> None:
@@ -248,16 +194,14 @@ class SplitDisplay:
         position = np.arange(len(found.effect))
         colors = np.where(found.effect > 0, *COLORS)
         self.bars_ = ax.barh(position, found.effect, color=colors, height=0.7)
+        left, right = found.branch_names
         handles = [
-            Patch(color=color, label=f"{side}: larger in {name}")
-            for side, color, name in zip(
-                ("left", "right"), COLORS, found.branch_names, strict=True
-            )
+            Patch(color=COLORS[0], label=f"left: larger in {left}"),
+            Patch(color=COLORS[1], label=f"right: larger in {right}"),
         ]
         if found.check is not None:
-            self.points_ = ax.scatter(
-                found.check.effect, position, color="k", marker="d", s=18, zorder=3
-            )
+            style = {"color": "k", "marker": "d", "s": 18, "zorder": 3}
+            self.points_ = ax.scatter(found.check.effect, position, **style)
             self.points_.set_label("effect in X")
             handles.append(self.points_)
         ax.axvline(0.0, color="k", linewidth=0.8)
@@ -273,53 +217,42 @@ class SplitDisplay:
             axis.tick_params(axis="y", length=0)
         ax.spines[["top", "left", "right"]].set_visible(False)
         means.spines["right"].set_visible(False)
-        ax.legend(
-            handles=handles,
-            title=f"node {found.node}",
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-            frameon=False,
-        )
+        style = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
+        ax.legend(handles=handles, title=f"node {found.node}", **style)
 
-    def _plot_images(self, ax: Axes, n_rows: int) -> None:
+    def _plot_images(self, ax: Axes, sources: Mapping[str, Any]) -> None:
         """Draw the mean images of both branches, and their difference."""
-        found = self.explanation
         place = ax.get_subplotspec()
         if place is None:
             raise ValueError("ax must be a subplot, so that images can divide it.")
         ax.set_axis_off()
-        grid = place.subgridspec(n_rows, 3)
-        self.axes_ = grid.subplots(squeeze=False)
-        names = [name.replace(" (", "\n(") for name in found.branch_names]
-        for row, (source, what) in enumerate(
-            [(found, "generated"), (found.check, "mean of X")][:n_rows]
-        ):
-            axes = self.axes_[row]
-            left, right = (
-                self._image(mean) for mean in (source.left_mean, source.right_mean)
+        self.axes_ = place.subgridspec(len(sources), 3).subplots(squeeze=False)
+        for axes, (name, means) in zip(self.axes_, sources.items(), strict=True):
+            self._plot_row(
+                axes, self._image(means.left_mean), self._image(means.right_mean)
             )
-            low, high = min(left.min(), right.min()), max(left.max(), right.max())
-            scale = high - low if high > low else 1.0
-            for axis, image in zip(axes[:2], (left, right), strict=True):
-                shown = (image - low) / scale
-                picture = axis.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0)
-                self.images_.append(picture)
-            difference = left - right
-            if difference.ndim == 3:
-                difference = difference.mean(axis=2)
-            limit = max(np.abs(difference).max(), np.finfo(np.float64).tiny)
-            picture = axes[2].imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            self.images_.append(picture)
-            self.figure_.colorbar(picture, ax=axes[2], fraction=0.046)
-            axes[0].set_ylabel(what)
-            if row == 0:
-                for axis, title in zip(
-                    axes, (*names, "difference\nleft - right"), strict=True
-                ):
-                    axis.set_title(title, fontsize=9)
+            axes[0].set_ylabel(name)
+        names = [name.replace(" (", "\n(") for name in self.explanation.branch_names]
+        titles = [*names, "difference\nleft - right"]
+        for axis, title in zip(self.axes_[0], titles, strict=True):
+            axis.set_title(title, fontsize=9)
         for axis in self.axes_.flat:
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
+
+    def _plot_row(self, axes: NDArray[Any], left: Floats, right: Floats) -> None:
+        """Draw the images of two branches on the same scale, and their difference."""
+        low, high = min(left.min(), right.min()), max(left.max(), right.max())
+        scale = high - low if high > low else 1.0
+        for axis, image in zip(axes[:2], (left, right), strict=True):
+            shown = axis.imshow((image - low) / scale, cmap="gray", vmin=0.0, vmax=1.0)
+            self.images_.append(shown)
+        difference = left - right
+        if difference.ndim == 3:
+            difference = difference.mean(axis=2)
+        limit = max(np.abs(difference).max(), np.finfo(np.float64).tiny)
+        shown = axes[2].imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        self.images_.append(shown)
+        self.figure_.colorbar(shown, ax=axes[2], fraction=0.046)
 
     def _image(self, values: Floats) -> Floats:
         """Return values of the features as an image, channels last if there are any."""

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import (
+    Floats,
+    Ints,
     Tree,
+    category_colors,
     check_orientation,
     check_tree,
     get_tree,
-    import_pyplot,
+    import_extra,
     make_axes,
     node_colors,
-)
-from ._contents import (
-    ClassMix,
-    Content,
-    FeatureNames,
-    Images,
-    Nothing,
-    signed_names,
-    stack,
 )
 from ._node_values import (
     as_images,
@@ -37,23 +32,31 @@ from ._node_values import (
     flatten,
     image_shape_of,
 )
-from ._text import PAD, UNSUPPORTED, apply_layout, write_note
+from ._text import MIN_FONT_SIZE, PAD, UNSUPPORTED, apply_layout, plain, write_note
 from ._tree_drawing import MIN_INCHES, TreeDrawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection, PathCollection
-    from matplotlib.figure import Figure
     from matplotlib.legend import Legend
-    from matplotlib.offsetbox import AnnotationBbox, OffsetBox
-    from matplotlib.text import Text
+    from matplotlib.offsetbox import OffsetBox
 
 __all__ = ["TreeDisplay"]
 
-SIGNS = "+ and \N{MINUS SIGN}: larger and smaller than in the rest of the tree"
+SIDE = 48.0
+"""Length of the longer side of an image, and width of a bar, in points."""
+
+FONT_SIZE = 8.0
+
+MAX_CLASSES = 20
+"""Classes with a color of their own."""
+
+MINUS = "\N{MINUS SIGN}"
+
+SIGNS = f"+ and {MINUS}: larger and smaller than in the rest of the tree"
 """Explains the signs of features."""
 
 
+@dataclass(eq=False, repr=False)
 class TreeDisplay:
     """Tree with an image, features or the mix of classes at every node.
 
@@ -114,32 +117,14 @@ class TreeDisplay:
     array([1, 2, 1])
     """
 
-    boxes_: list[AnnotationBbox | None]
-    edges_: LineCollection
-    points_: PathCollection
-    legend_: Legend | None
-    note_: Text | None
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(
-        self,
-        dendrogram: Tree,
-        *,
-        images: NDArray[np.floating] | None = None,
-        features: Sequence[Sequence[str]] | None = None,
-        class_counts: NDArray[np.integer] | None = None,
-        class_names: Sequence[str] | None = None,
-        n_node_samples: NDArray[np.integer] | None = None,
-        note: str | None = None,
-    ) -> None:
-        self.dendrogram = dendrogram
-        self.images = images
-        self.features = features
-        self.class_counts = class_counts
-        self.class_names = class_names
-        self.n_node_samples = n_node_samples
-        self.note = note
+    dendrogram: Tree
+    _: KW_ONLY
+    images: Floats | None = None
+    features: Sequence[Sequence[str]] | None = None
+    class_counts: Ints | None = None
+    class_names: Sequence[str] | None = None
+    n_node_samples: Ints | None = None
+    note: str | None = None
 
     @classmethod
     def from_estimator(
@@ -218,26 +203,28 @@ class TreeDisplay:
         labels = tree.labels
         if X is not None:
             labels = estimator.predict(X if estimator.image_shape else flatten(X))
-        values: dict[str, Any] = {"n_node_samples": count_samples(tree, labels)}
         shape = choose_image_shape(
             image_shape, image_shape_of(X), estimator.image_shape
         )
         if y is not None:
-            counts = count_classes(tree, labels, y)
-            values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
+            counts, names = count_classes(tree, labels, y)
+            content = {"class_counts": counts, "class_names": names}
         elif shape is not None:
             if X is None:
                 means = estimator.node_means()
             else:
                 means = describe_data(tree, X, labels).mean
-            values["images"] = as_images(means, shape)
+            content = {"images": as_images(means, shape)}
         else:
-            values["note"] = SIGNS
             found = estimator.top_features(
                 n_features=n_features, feature_names=feature_names
             )
-            values["features"] = [signed_names(*pair) for pair in found]
-        return cls(tree, **values).plot(**kwargs)
+            content = {
+                "features": [_signed_names(*pair) for pair in found],
+                "note": SIGNS,
+            }
+        n_samples = count_samples(tree, labels)
+        return cls(tree, n_node_samples=n_samples, **content).plot(**kwargs)
 
     @classmethod
     def from_dendrogram(
@@ -288,17 +275,17 @@ class TreeDisplay:
             of `plot` isn't valid.
         """
         tree = check_tree(dendrogram)
-        values: dict[str, Any] = {}
+        content = {}
         if y is not None:
-            counts = count_classes(tree, tree.labels, y)
-            values |= dict(zip(("class_counts", "class_names"), counts, strict=True))
+            counts, names = count_classes(tree, tree.labels, y)
+            content = {"class_counts": counts, "class_names": names}
         elif X is not None:
             shape = image_shape or image_shape_of(X)
             if shape is None:
                 raise ValueError("image_shape is needed if the images in X are rows.")
             means = describe_rows(tree, X, tree.labels).mean
-            values["images"] = as_images(means, shape)
-        return cls(tree, **values).plot(ax, **kwargs)
+            content = {"images": as_images(means, shape)}
+        return cls(tree, **content).plot(ax, **kwargs)
 
     def plot(
         self,
@@ -346,32 +333,30 @@ class TreeDisplay:
             If `orientation` or `n_clusters` isn't valid, there is not exactly one name
             for each leaf and one title for each node, or more than one kind of content.
         """
-        import_pyplot()  # raises if it is not installed
+        import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
         is_top = check_orientation(orientation) == "top"
         above, below = self._check_texts(titles, cluster_names)
-        if n_clusters is not None:
-            tree.cut(n_clusters)  # raises if there is no such cut
+        colors = node_colors(tree, n_clusters, "0.6")
         content = self._content(cmap)
         self.ax_ = ax = make_axes(ax, 6.4, 4.8)
         self.figure_ = ax.figure
         ax.set_axis_off()
-        colors = node_colors(tree, n_clusters, "0.6")
-        drawing = TreeDrawing(ax, tree, colors, is_top)
-        self.edges_ = drawing.draw_edges()
-        self.legend_ = self._draw_legend(content)
+        self.legend_ = content.draw_legend(ax)
         free = self._draw_note(is_new)
+        drawing = TreeDrawing(ax, tree, colors, is_top=is_top, free=free)
+        self.edges_ = drawing.draw_edges()
 
         def make_box(node: int, scale: float) -> OffsetBox:
-            return stack(above[node], content.box(node, scale), below[node], scale)
+            return _stack(above[node], content.box(node, scale), below[node], scale)
 
-        self.boxes_ = drawing.draw_nodes(make_box, free=free, is_new=is_new)
+        self.boxes_ = drawing.draw_nodes(make_box, is_new=is_new)
         is_point = [box is None for box in self.boxes_]
         self.points_ = drawing.draw_points(np.flatnonzero(is_point))
         return self
 
-    def _content(self, cmap: Any) -> Content:
+    def _content(self, cmap: Any) -> _Content:
         """Return the content of the nodes."""
         names = ("images", "features", "class_counts")
         given = [name for name in names if getattr(self, name) is not None]
@@ -379,24 +364,21 @@ class TreeDisplay:
             raise ValueError(f"Give only one of {', '.join(names)}, got {given}.")
         n_nodes = self.dendrogram.n_nodes
         for name in given:
-            if len(getattr(self, name)) != n_nodes:
+            n_given = len(getattr(self, name))
+            if n_given != n_nodes:
                 raise ValueError(
                     f"{name} must have one entry for each of the {n_nodes} nodes, got "
-                    f"{len(getattr(self, name))}."
+                    f"{n_given}."
                 )
         if self.images is not None:
-            return Images(self.images, cmap)
+            return _Images(self.images, cmap)
         if self.features is not None:
-            return FeatureNames(self.features)
+            return _FeatureNames(self.features)
         if self.class_counts is not None:
-            return ClassMix(self.class_counts, self._check_class_names())
-        return Nothing()
-
-    def _check_class_names(self) -> list[str]:
-        """Return the names of the classes."""
-        n_classes = np.shape(self.class_counts)[1]
-        names = range(n_classes) if self.class_names is None else self.class_names
-        return check_class_names(names, n_classes)
+            n_classes = np.shape(self.class_counts)[1]
+            names = check_class_names(self.class_names, n_classes)
+            return _ClassMix(self.class_counts, names)
+        return _Content()
 
     def _check_texts(
         self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
@@ -412,24 +394,9 @@ class TreeDisplay:
                 f"titles must have one text for each of the {tree.n_nodes} nodes, "
                 f"got {len(titles)}."
             )
-        if cluster_names is None:
-            cluster_names = [f"#{label}" for label in range(tree.n_leaves)]
-        names = check_cluster_names(cluster_names, tree.n_leaves)
+        names = check_cluster_names(cluster_names, tree.n_leaves, "#{}")
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
-
-    def _draw_legend(self, content: Content) -> Legend | None:
-        """Draw the legend at the right."""
-        handles = content.legend_handles()
-        if not handles:
-            return None
-        return self.ax_.legend(
-            handles=handles,
-            loc="upper right",
-            borderaxespad=0.0,
-            fontsize=8,
-            frameon=False,
-        )
 
     def _draw_note(self, is_new: bool) -> tuple[float, float]:
         """Write the note, and return the width and height of the legend and of it."""
@@ -446,5 +413,149 @@ class TreeDisplay:
         if is_new:
             # The size of the figure isn't set yet.
             width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
-        self.note_ = write_note(ax, "\n".join(lines), (0.0, 0.0), width - right)
+        self.note_ = write_note(ax, "\n".join(lines), width - right, is_top=False)
         return right, self.note_.get_window_extent().height + 2 * PAD
+
+
+class _Content:
+    """What nodes contain; here nothing."""
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the content of a node, at a scale up to 1, or None."""
+        return None
+
+    def draw_legend(self, ax: Axes) -> Legend | None:
+        """Draw a legend at the right, if there is one."""
+        return None
+
+
+class _Images(_Content):
+    """Images.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_nodes, height, width[, channels])
+        Images; nodes with nan have none. Colors in [0, 1] are drawn as they are, other
+        values are scaled.
+    cmap : str or matplotlib Colormap
+        Colormap for images with one channel. All images have the same scale.
+    """
+
+    def __init__(self, images: Floats, cmap: Any) -> None:
+        from matplotlib.colors import Normalize
+
+        low, high = np.nanmin(images), np.nanmax(images)
+        if images.ndim == 4 and (low < 0 or high > 1):
+            images = (images - low) / max(high - low, 1e-9)
+        self._images = images
+        self._style = {"cmap": cmap, "norm": Normalize(low, high)}
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the image of a node."""
+        from matplotlib.offsetbox import OffsetImage
+
+        image = self._images[node]
+        if np.isnan(image).any():
+            return None
+        zoom = scale * SIDE / max(image.shape[:2])
+        return OffsetImage(image, zoom=zoom, **self._style)
+
+
+class _FeatureNames(_Content):
+    """Names of features, one a line.
+
+    Parameters
+    ----------
+    features : sequence of sequences of str
+        Names for each node.
+    """
+
+    def __init__(self, features: Sequence[Sequence[str]]) -> None:
+        self._features = features
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the names at a node, or None if there are none."""
+        names = self._features[node]
+        return _text_box("\n".join(names), scale) if len(names) else None
+
+
+class _ClassMix(_Content):
+    """Stacked bars with the shares of classes.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_nodes, n_classes)
+        Numbers of samples.
+    class_names : sequence of str of length n_classes
+        Names for the legend. If there are more than 20 classes, the rarest ones are
+        drawn as one.
+    """
+
+    def __init__(self, counts: Ints, class_names: Sequence[str]) -> None:
+        names = list(class_names)
+        if len(names) > MAX_CLASSES:
+            by_size = np.argsort(-counts[0], kind="stable")
+            kept = np.sort(by_size[: MAX_CLASSES - 1])
+            others = counts.sum(axis=1) - counts[:, kept].sum(axis=1)
+            counts = np.column_stack([counts[:, kept], others])
+            names = [*(names[i] for i in kept), "other classes"]
+        self._counts = counts
+        self._names = names
+        self._colors = category_colors(len(names))
+
+    def box(self, node: int, scale: float) -> OffsetBox | None:
+        """Return the bar of a node, or None if there are no samples."""
+        from matplotlib.offsetbox import DrawingArea
+        from matplotlib.patches import Rectangle
+
+        counts = self._counts[node]
+        if not counts.any():
+            return None
+        width, height = SIDE * scale, max(0.25 * SIDE * scale, MIN_FONT_SIZE)
+        area = DrawingArea(width, height)
+        ends = width * np.cumsum(counts) / counts.sum()
+        starts = np.append(0.0, ends[:-1])
+        for i in np.flatnonzero(counts):
+            bar = Rectangle((starts[i], 0.0), ends[i] - starts[i], height)
+            bar.set(facecolor=self._colors[i], linewidth=0)
+            area.add_artist(bar)
+        return area
+
+    def draw_legend(self, ax: Axes) -> Legend:
+        """Draw a legend with one patch for each class."""
+        from matplotlib.patches import Patch
+
+        handles = [
+            Patch(facecolor=color, label=plain(name))
+            for color, name in zip(self._colors, self._names, strict=True)
+        ]
+        style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
+        return ax.legend(handles=handles, fontsize=8, **style)
+
+
+def _signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:
+    """Return names of features with the signs of their effects."""
+    return [
+        f"{name} {'+' if d > 0 else MINUS}"
+        for name, d in zip(names, effect, strict=True)
+    ]
+
+
+def _stack(
+    above: str, content: OffsetBox | None, below: str, scale: float
+) -> OffsetBox:
+    """Return a content with texts above and below."""
+    from matplotlib.offsetbox import VPacker
+
+    above = _text_box(above, scale) if above else None
+    below = _text_box(below, scale, weight="bold") if below else None
+    boxes = [box for box in (above, content, below) if box is not None]
+    return VPacker(children=boxes, align="center", pad=0, sep=1)
+
+
+def _text_box(text: str, scale: float, **style: Any) -> OffsetBox:
+    """Return a text, no smaller than `MIN_FONT_SIZE`."""
+    from matplotlib.offsetbox import TextArea
+
+    size = max(FONT_SIZE * scale, MIN_FONT_SIZE)
+    return TextArea(plain(text), textprops={"fontsize": size, **style})

@@ -28,12 +28,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..data import KINDS, Matrix, Samples, TrainingData
-from ..display.html import (
-    TreePage,
-    choose_image_shape,
-    image_shape_of,
-    node_moments,
-)
+from ..display._node_values import choose_image_shape, image_shape_of, node_moments
+from ..display.html import write_page
 from ..inspection.diagnostics import Finding, find_problems
 from ..inspection.explain import (
     NamedEffects,
@@ -1178,6 +1174,8 @@ class TreeVAEClustering(
 
         Raises
         ------
+        ImportError
+            If jinja2 or, for images, Pillow is not installed: the extra "plot".
         NotFittedError
             If the estimator is not fitted.
         ValueError
@@ -1197,20 +1195,24 @@ class TreeVAEClustering(
         check_is_fitted(self)
         tree = self.dendrogram_
         labels = tree.labels if X is None else self.predict(X)
-        page = TreePage(tree, labels, cluster_names)
         if X is None:
             moments = model_moments(self)
         else:
             moments = node_moments(tree, self._validate(X), labels)
         if feature_names is None:
             feature_names = getattr(self, "feature_names_in_", None)
-        image_shape = choose_image_shape(
-            image_shape, image_shape_of(X), self.image_shape
+        write_page(
+            tree,
+            path,
+            labels,
+            moments,
+            y=y,
+            feature_names=feature_names,
+            image_shape=choose_image_shape(
+                image_shape, image_shape_of(X), self.image_shape
+            ),
+            cluster_names=cluster_names,
         )
-        page.add_means(moments, image_shape, feature_names)
-        if y is not None:
-            page.add_labels(y)
-        page.write(path)
 
     # Files and pickles
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,6 @@ from .export import (
     to_networkx,
     to_pandas,
 )
-from .html import format_html, write_page
 
 if TYPE_CHECKING:
     import networkx
@@ -353,8 +353,6 @@ class Dendrogram:
         ValueError
             If there is not exactly one name for each leaf.
         """
-        if cluster_names is None:
-            cluster_names = range(self.n_leaves)
         names = check_cluster_names(cluster_names, self.n_leaves)
         return format_newick(self._nodes(), names)
 
@@ -391,9 +389,7 @@ class Dendrogram:
         ValueError
             If there is not exactly one name for each leaf.
         """
-        if cluster_names is None:
-            cluster_names = [f"cluster {label}" for label in range(self.n_leaves)]
-        names = check_cluster_names(cluster_names, self.n_leaves)
+        names = check_cluster_names(cluster_names, self.n_leaves, "cluster {}")
         return format_text(self._nodes(), names)
 
     def __repr__(self) -> str:
@@ -402,7 +398,8 @@ class Dendrogram:
 
     def _repr_html_(self) -> str:
         """Return the representation in notebooks."""
-        return format_html(self)
+        style = "max-height: 40em; overflow: auto"
+        return f'<pre style="{style}">{escape(self.export_text())}</pre>'
 
     def export_html(
         self,
@@ -439,6 +436,8 @@ class Dendrogram:
 
         Raises
         ------
+        ImportError
+            If jinja2 or, for images, Pillow is not installed: the extra "plot".
         ValueError
             If X, `y`, `feature_names`, `image_shape` or `cluster_names` doesn't fit the
             dendrogram or each other.
@@ -453,7 +452,18 @@ class Dendrogram:
         ...     path = f"{folder}/animals.html"
         ...     tree.export_html(path, X, feature_names=["legs", "weight"])
         """
-        write_page(self, path, X, y, feature_names, image_shape, cluster_names)
+        # Imported here so that this module does not depend on the displays.
+        from ..display.html import write_dendrogram_page
+
+        write_dendrogram_page(
+            self,
+            path,
+            X,
+            y=y,
+            feature_names=feature_names,
+            image_shape=image_shape,
+            cluster_names=cluster_names,
+        )
 
     def get_plot_data(self) -> DendrogramPlotData:
         """Return the coordinates of a drawing. Matplotlib is not needed."""

@@ -36,43 +36,52 @@ UNQUOTED_NEWICK = re.compile(r"[A-Za-z0-9.+-]+")
 Nodes = Mapping[str, NDArray[Any]]
 
 
-def check_cluster_names(cluster_names: Iterable[object], n_leaves: int) -> list[str]:
-    """Return the names as a list of str.
+def check_cluster_names(
+    cluster_names: Iterable[object] | None, n_leaves: int, default: str = "{}"
+) -> list[str]:
+    """Return the names as a list of str; by default numbers in the format `default`.
 
     Raises
     ------
     ValueError
         If there is not exactly one name for each leaf.
     """
-    return _check_names(cluster_names, n_leaves, "cluster", "clusters")
+    return _check_names(cluster_names, n_leaves, ("cluster", "clusters"), default)
 
 
-def check_feature_names(feature_names: Iterable[object], n_features: int) -> list[str]:
-    """Return the names as a list of str.
+def check_feature_names(
+    feature_names: Iterable[object] | None, n_features: int, default: str = "{}"
+) -> list[str]:
+    """Return the names as a list of str; by default numbers in the format `default`.
 
     Raises
     ------
     ValueError
         If there is not exactly one name for each feature.
     """
-    return _check_names(feature_names, n_features, "feature", "features")
+    return _check_names(feature_names, n_features, ("feature", "features"), default)
 
 
-def check_class_names(class_names: Iterable[object], n_classes: int) -> list[str]:
-    """Return the names as a list of str.
+def check_class_names(
+    class_names: Iterable[object] | None, n_classes: int, default: str = "{}"
+) -> list[str]:
+    """Return the names as a list of str; by default numbers in the format `default`.
 
     Raises
     ------
     ValueError
         If there is not exactly one name for each class.
     """
-    return _check_names(class_names, n_classes, "class", "classes")
+    return _check_names(class_names, n_classes, ("class", "classes"), default)
 
 
 def _check_names(
-    given: Iterable[object], n_names: int, kind: str, plural: str
+    given: Iterable[object] | None, n_names: int, kinds: tuple[str, str], default: str
 ) -> list[str]:
     """Return names as a list of str, or raise if there are not `n_names`."""
+    if given is None:
+        return [default.format(i) for i in range(n_names)]
+    kind, plural = kinds
     is_text = isinstance(given, str | bytes)
     is_flat = getattr(given, "ndim", 1) == 1
     if is_text or not is_flat or not isinstance(given, Iterable):
@@ -229,12 +238,10 @@ def linkage_matrix(
     leaf_label, height = nodes["leaf_label"], nodes["height"]
     # Cluster and number of observations of each node.
     clusters: dict[int, tuple[int, float] | None] = {}
+    counts = np.append(np.ones(n_observations), merges[:, 3])
     for node in np.flatnonzero(leaf_label >= 0).tolist():
         cluster = leaf_clusters[leaf_label[node]]
-        clusters[node] = None
-        if cluster is not None:
-            row = cluster - n_observations
-            clusters[node] = cluster, 1.0 if row < 0 else merges[row, 3]
+        clusters[node] = None if cluster is None else (cluster, counts[cluster])
     rows: list[tuple[float, ...]] = []
     # Among equal heights the deeper nodes come first: children before parents.
     deepest_first = np.flatnonzero(leaf_label < 0)[::-1]

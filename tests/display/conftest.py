@@ -1,5 +1,3 @@
-import builtins
-
 import matplotlib.pyplot as plt
 import pytest
 
@@ -21,16 +19,3 @@ def full_tree():
 def _close():
     yield
     plt.close("all")
-
-
-@pytest.fixture
-def no_matplotlib(monkeypatch):
-    """Let every import of matplotlib fail."""
-    original = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("matplotlib"):
-            raise ImportError
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)

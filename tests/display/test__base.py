@@ -1,3 +1,5 @@
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -79,8 +81,8 @@ def test_objects_of_another_kind_are_refused(draw, tree):
 
 
 @FROM_ESTIMATOR
-@pytest.mark.usefixtures("no_matplotlib")
-def test_missing_matplotlib_is_named(draw, model):
+def test_missing_matplotlib_is_named(draw, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'sktreevae\[plot\]'"):
         draw(model)
 

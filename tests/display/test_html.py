@@ -1,9 +1,15 @@
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+import sktreevae
 from sktreevae import Dendrogram
 
-from .test__page import read
+from .pages import images, labels, read
 
 N_LEAVES = 40
 
@@ -20,51 +26,265 @@ def path(tmp_path):
     return tmp_path / "my tree.html"
 
 
-def export(tree, path, *args, **kwargs):
-    tree.export_html(path, *args, **kwargs)
-    return path.read_text(encoding="utf-8")
+@pytest.fixture
+def export(path):
+    """Return a function that returns the page of a tree."""
+
+    def export(tree, *args, **kwargs):
+        tree.export_html(path, *args, **kwargs)
+        return path.read_text(encoding="utf-8")
+
+    return export
 
 
-def test_the_title_is_the_name_of_the_file(tree, path):
-    assert "<title>my tree</title>" in export(tree, path)
+def features(page):
+    """Return the features on the cards, and their directions."""
+    return re.findall(r'class="feature (up|down)"><span>(.*?)<', page)
+
+
+@pytest.mark.parametrize("n_leaves", [1, 2, 3])
+def test_each_node_has_a_card(export, n_leaves):
+    parent = [-1, 0, 0, 1, 1][: 2 * n_leaves - 1]
+    tree = Dendrogram(parent, np.arange(len(parent))[::-1], labels=[0])
+    names = {f"cluster {i}" for i in range(n_leaves)}
+    names |= {f"node {i}" for i in tree.internal_nodes}
+    assert labels(export(tree)).keys() == names
+
+
+def test_cards_are_read_from_top_to_bottom(export, tree):
+    page = export(tree, y=["cat", "cat", "dog", "<fish>"])
+    assert list(labels(page).items()) == [
+        ("node 0", "4 samples, 100%, height 9 nats, 50% cat"),
+        ("node 1", "3 samples, 75%, height 4 nats, 67% cat"),
+        ("cluster 0", "2 samples, 50%, 100% cat"),
+        ("cluster 1", "1 sample, 25%, 100% dog"),
+        ("cluster 2", "1 sample, 25%, 100% <fish>"),
+    ]
+
+
+def test_the_title_is_the_name_of_the_file(export, tree):
+    assert "<title>my tree</title>" in export(tree)
+
+
+def test_a_new_page_of_a_deep_tree_shows_twelve_clusters(export):
+    parent = [-1, *np.repeat(np.arange(0, 398, 2), 2)]  # a chain
+    height = np.zeros(399)
+    height[0:398:2] = np.arange(199, 0, -1)
+    page = export(Dendrogram(parent, height, labels=np.arange(200)))
+    branches = [a for tag, a in read(page).tags if tag == "details"]
+    assert sum("open" in branch for branch in branches) == 11
+    assert 'max="200" value="12"' in page
+
+
+def test_ranks_follow_the_heights(export):
+    tree = Dendrogram([-1, 0, 0, 1, 1, 2, 2], [9, 3, 4, 0, 0, 0, 0], labels=[])
+    tags = read(export(tree)).tags
+    ranks = [int(a["data-rank"]) for tag, a in tags if tag == "details"]
+    assert ranks == [0, 2, 1]
+
+
+def test_splits_without_support_are_marked(export, tree):
+    tree.support[:2], tree.support_error[:2] = [1.0, 0.1], [0.1, 0.1]
+    page = export(tree)
+    groups = [a.get("class") for tag, a in read(page).tags if tag == "ul"]
+    assert groups == [None, None, "unsupported"]
+    assert page.count("Held-out samples don't support the split.") == 1
+    assert "1 ± 0.1 nats" in page
+    note = "Dashed: split not supported by held-out samples."
+    assert page.count(note) == 1
+    tree.support[1] = 1.0
+    assert note not in export(tree)
+
+
+def test_details_have_the_probabilities_of_nodes_and_branches(export):
+    weight = [1, 0.75, 0.25, 0.6, 0.15]
+    tree = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], [0, 1, 2], weight)
+    expected = {"75%", "80% to cluster 0", "20% to cluster 1", "25% given node 0"}
+    assert expected <= set(read(export(tree)).texts)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "</script><b>",
+        "<img src=x onerror=alert(1)>",
+        "\"'&amp;",
+        "{{ title }}",
+        "\x00\ud800",
+    ],
+)
+def test_names_are_text(export, tree, name):
+    X, y = np.arange(8.0).reshape(4, 2), ["a", "b", "b", "b"]
+
+    def page_of(name):
+        names = {"feature_names": [name, "b"], "cluster_names": [name, "b", "c"]}
+        return read(export(tree, X, y=[name, *y[1:]], **names))
+
+    page = page_of(name)
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in page_of("a").tags]
+    assert page.texts.count(name) > 5 or name == "\x00\ud800"
+
+
+def test_the_page_refers_to_nothing_outside(export, tree):
+    page = export(tree, np.zeros((4, 8, 8)))
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+    for _, attributes in read(page).tags:
+        for name in ("src", "href", "action", "data", "srcset", "poster"):
+            assert attributes.get(name, "data:").startswith("data:")
+
+
+def test_branches_have_opposite_differences(export, tree, rng):
+    X = rng.normal(5, 1, size=(4, 3))
+    found = features(export(tree, X, feature_names=list("abc")))
+    left, right = found[:3], found[-3:]  # node 1 and cluster 2, of the same split
+    for (here, name), (there, other) in zip(left, right, strict=True):
+        assert name == other
+        assert {here, there} == {"up", "down"}
+
+
+def test_texts_show_the_words_that_they_have_more_of(export):
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=[0] * 4 + [1] * 4)
+    X = np.zeros((8, 4))
+    X[[0, 1], 0], X[2, 1], X[[4, 5], 2] = 1.0, 1.0, 1.0
+    page = export(tree, X, feature_names=["orbit", "nasa", "god", "none"])
+    assert features(page) == [("up", "orbit"), ("up", "nasa"), ("up", "god")]
+    (table,) = re.findall("tell the branches apart.*?</table>", page, re.DOTALL)
+    assert set(re.findall("<tr><td>(.*?)<", table)) == {"orbit", "nasa", "god"}
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+def test_measurements_are_shown_on_both_sides(export, offset, rng):
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=np.arange(400) % 2)
+    found = features(export(tree, rng.normal(offset, 1, size=(400, 3))))
+    assert [direction for direction, _ in found].count("up") == 3
+    assert len(found) == 6
+
+
+def test_features_are_named_by_columns(export, tree, rng):
+    import pandas as pd
+
+    X = pd.DataFrame(rng.normal(size=(4, 2)), columns=["petal", "sepal"])
+    page = export(tree, X)
+    assert {"petal", "sepal"} <= set(read(page).texts)
+    assert page == export(tree, X.to_numpy(), feature_names=["petal", "sepal"])
+
+
+def test_known_labels_have_a_legend_and_bars(export, tree):
+    page = export(tree, y=["cat", "cat", "dog", "<fish>"])
+    assert page.count('class="mix"') == tree.n_nodes
+    legend = page[page.index('class="legend"') : page.index("</header>")]
+    colors = re.findall(r"--color:(#\w+)", legend)
+    assert len(set(colors)) == 3
+    bar = page[page.index('class="mix"') :].split("</div>")[0]
+    shares = re.findall(r"flex-grow:([\d.]+);--color:(#\w+)", bar)
+    assert shares == [
+        ("0.5000", colors[1]),
+        ("0.2500", colors[0]),
+        ("0.2500", colors[2]),
+    ]
+
+
+def test_rare_labels_share_a_color(export, large_tree):
+    page = export(large_tree, y=np.arange(400) % 30)
+    legend = page[page.index('class="legend"') : page.index("</header>")]
+    colors = re.findall(r"--color:(#\w+)", legend)
+    assert len(set(colors)) == len(colors) == 21
+    assert "other labels" in legend
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 9), (4, 8, 9, 3), (4, 3, 8, 9)])
+def test_arrays_of_images_need_no_shape(export, tree, rng, shape):
+    X = rng.random(shape)
+    page = export(tree, X)
+    assert page == export(tree, X.reshape(4, -1), image_shape=shape[1:])
+    assert len(images(page)) == tree.n_nodes
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (64, 3), (28, 28, 3), (8, 8, 4)])
+def test_images_have_the_pixels_of_the_means(export, rng, shape):
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=[0, 1])
+    X = rng.integers(0, 256, (2, *shape)).astype(float)
+    X.flat[:2] = 0, 255
+    found = images(export(tree, X))[1:]
+    np.testing.assert_array_equal(found, X)
+
+
+def test_all_images_have_the_same_scale(export, tree):
+    X = np.array([0.0, 0.0, 5.0, 10.0])[:, None, None] * np.ones((4, 2, 2))
+    levels = [image.max() for image in images(export(tree, X))]
+    assert levels == [96, 42, 0, 128, 255]
+
+
+def test_constant_images_have_a_picture(export, tree):
+    assert not np.any(images(export(tree, np.full((4, 2, 2), 3.0))))
+
+
+def test_a_node_without_samples_has_no_image(export):
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=[0])
+    assert len(images(export(tree, np.zeros((1, 2, 2))))) == 2
+
+
+@pytest.mark.parametrize("size", [(128, 96), (130, 67), (218, 178)])
+def test_large_images_are_averages_of_blocks(export, rng, size):
+    tree = Dendrogram([-1], [0], labels=[0])
+    X = rng.random((1, *size, 3))
+    (small,) = images(export(tree, X))
+    factor = -(-max(size) // 64)
+    assert small.shape[:2] == (-(-size[0] // factor), -(-size[1] // factor))
+    block = X[0, :factor, :factor].mean(axis=(0, 1))
+    np.testing.assert_allclose(small[0, 0] / 255, block, atol=0.01)
 
 
 @pytest.mark.parametrize(
     "image_shape", [(28, 28), (64, 64, 3), (3, 64, 64), (218, 178)]
 )
 def test_a_page_of_forty_images_has_less_than_two_megabytes(
-    large_tree, path, rng, image_shape
+    large_tree, export, path, rng, image_shape
 ):
     # Noise doesn't compress at all.
     X = rng.random((400, np.prod(image_shape)), dtype=np.float32)
-    page = export(large_tree, path, X, image_shape=image_shape, y=np.arange(400) % 7)
+    page = export(large_tree, X, image_shape=image_shape, y=np.arange(400) % 7)
     assert path.stat().st_size < 2e6
-    images = [a["src"] for tag, a in read(page).tags if tag == "img"]
-    assert len(images) == 2 * N_LEAVES - 1
+    assert len(images(page)) == 2 * N_LEAVES - 1
 
 
-@pytest.mark.parametrize("shape", [(4, 8, 9), (4, 8, 9, 3), (4, 3, 8, 9)])
-def test_arrays_of_images_need_no_shape(tree, path, rng, shape):
-    X = rng.random(shape)
-    page = export(tree, path, X)
-    flat = export(tree, path, X.reshape(4, -1), image_shape=shape[1:])
-    assert page == flat
-    assert page.count("data:image/png") == tree.n_nodes
+def test_many_images_have_fewer_pixels(export, path, rng):
+    parent = [-1, *np.repeat(np.arange(149), 2)]
+    tree = Dendrogram(parent, np.arange(299)[::-1], labels=np.arange(150))
+    page = export(tree, rng.random((150, 64, 64, 3)))
+    assert {image.shape for image in images(page)} == {(32, 32, 3)}
+    assert path.stat().st_size < 3e6
 
 
-def test_features_are_named_by_columns(tree, path, rng):
-    import pandas as pd
+def test_pages_and_drawings_do_not_need_torch(tmp_path):
+    # The package itself imports the estimator, and thereby torch.
+    code = f"""
+import sys, types
+package = types.ModuleType("sktreevae")
+package.__path__ = [{os.path.dirname(sktreevae.__file__)!r}]
+sys.modules["sktreevae"] = package
+from sktreevae.tree import Dendrogram
+from sktreevae.display import DendrogramDisplay, TreeDisplay
+tree = Dendrogram([-1, 0, 0], [2, 0, 0], labels=[0, 0, 1])
+X = [[4.0, 40.0], [4.0, 60.0], [2.0, 80.0]]
+tree.export_html({str(tmp_path / "tree.html")!r}, X, y=["cat", "cat", "duck"])
+DendrogramDisplay.from_dendrogram(tree)
+TreeDisplay.from_dendrogram(tree, X, image_shape=(1, 2))
+assert "torch" not in sys.modules
+"""
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert (tmp_path / "tree.html").exists()
 
-    X = pd.DataFrame(rng.normal(size=(4, 2)), columns=["petal", "sepal"])
-    page = export(tree, path, X)
-    assert {"petal", "sepal"} <= set(read(page).texts)
-    assert page == export(tree, path, X.to_numpy(), feature_names=["petal", "sepal"])
 
-
-def test_known_labels_have_a_legend(tree, path):
-    page = export(tree, path, y=["cat", "cat", "dog", "<fish>"])
-    assert page.count('class="mix"') == tree.n_nodes
-    assert {"cat", "dog", "<fish>"} <= set(read(page).texts)
+@pytest.mark.parametrize("package", ["jinja2", "PIL.Image"])
+def test_missing_packages_are_named(monkeypatch, tree, path, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    name = {"PIL.Image": "Pillow"}.get(package, package)
+    message = rf"pages need {name}. Install it with: pip install 'sktreevae\[plot\]'"
+    with pytest.raises(ImportError, match=message):
+        tree.export_html(path, np.zeros((4, 2, 2)))
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,15 @@ FAILURES = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdd
 FOCUSED = "document.activeElement.getAttribute('aria-label').split(',')[0]"
 
 VISIBLE = """
-Array.from(document.querySelectorAll("[role=treeitem] > .card"))
-    .filter((card) => card.checkVisibility() && card.offsetHeight > 0)
+Array.from(document.querySelectorAll(".card"))
+    .filter((card) => card.checkVisibility({ contentVisibilityAuto: true }))
     .map((card) => card.querySelector("b").textContent)
 """
 
 TIP = """
-(() => {
-  const tip = document.getElementById("tip");
-  return getComputedStyle(tip).visibility === "visible" ? tip.innerText : "";
-})()
+Array.from(document.querySelectorAll(".info"))
+    .filter((info) => info.checkVisibility())
+    .map((info) => info.innerText).join("|")
 """
 
 
@@ -79,11 +78,11 @@ def requests(browser):
 
 
 def card(name):
-    return f'[aria-label^="{name},"] > .card'
+    return f'[aria-label^="{name},"]'
 
 
 def focus_root(page):
-    page.evaluate("document.querySelector('[role=treeitem]').focus()")
+    page.evaluate("document.querySelector('.card').focus()")
 
 
 def test_a_fresh_page_shows_all_nodes_of_a_small_tree(page):
@@ -198,9 +197,9 @@ def test_names_run_no_code(browser, tree, tmp_path):
     name = "</script><script>window.harmed = true</script><b onclick=x>"
     names = [name, "<img src=x onerror='window.harmed = true'>", "'\"", "&lt;"]
     X = np.random.default_rng(0).normal(size=(20, 2))
-    tree.export_html(path, X, cluster_names=names, feature_names=[name, "$title"])
+    tree.export_html(path, X, cluster_names=names, feature_names=[name, "{{ title }}"])
     browser.open(path)
-    browser.mouse("mouseMoved", "[role=treeitem] > .card")
+    browser.mouse("mouseMoved", ".card")
     assert browser.evaluate("typeof window.harmed") == "undefined"
     assert set(names) <= set(browser.evaluate(VISIBLE))
     assert failures(browser) == []
@@ -235,15 +234,13 @@ def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):
     )
 
 
-def test_without_scripts_everything_is_unfolded(browser, tmp_path):
-    path = tmp_path / "tree.html"
-    parent = [-1, *np.repeat(np.arange(19), 2)]
-    Dendrogram(parent, np.arange(39)[::-1], labels=[]).export_html(path)
-    browser.open(path)
-    assert len(browser.evaluate(VISIBLE)) == 2 * 12 - 1
+def test_without_scripts_a_click_folds_and_unfolds(browser, path):
     browser.send("Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.open(path)
-        assert len(browser.evaluate(VISIBLE)) == 39
+        assert len(browser.evaluate(VISIBLE)) == 7
+        browser.click(card("node 1"))
+        assert len(browser.evaluate(VISIBLE)) == 5
+        assert "50% to cluster 0" in browser.evaluate(TIP)
     finally:
         browser.send("Emulation.setScriptExecutionDisabled", value=False)

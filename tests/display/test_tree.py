@@ -4,7 +4,7 @@ import pytest
 from matplotlib.offsetbox import DrawingArea, OffsetImage
 
 from sktreevae.display import TreeDisplay
-from sktreevae.display._layout import tidy_positions
+from sktreevae.display._tree_drawing import tidy_positions
 
 from .cases import N_LEAVES, FittedModel, assert_legible, random_tree
 

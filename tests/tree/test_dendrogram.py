@@ -1,4 +1,5 @@
 import builtins
+import html
 import re
 
 import networkx
@@ -353,6 +354,13 @@ def test_text_has_the_support_of_splits():
     first, second, *_ = tree.export_text().split("\n")
     assert first == "node 0: height 9, support 1.23 ± 0.06, 4 samples"
     assert second == "|-- node 1: height 1, 2 samples"
+
+
+def test_notebooks_show_the_text():
+    tree = example()
+    (text,) = re.findall("<pre .*?>(.*)</pre>", tree._repr_html_(), re.DOTALL)
+    assert html.unescape(text) == tree.export_text()
+    assert "<" not in text
 
 
 def test_the_linkage_of_many_samples_is_balanced():
