@@ -140,9 +140,7 @@ def all_tables(results: Path) -> dict[str, Rows]:
         ),
         "tables.csv": summarize(records["tables"], tables.KEYS, tables.METRICS),
         "tables_density.csv": density(parts["density"]),
-        **{
-            f"tables_{part}.csv": pivot(parts[part], *PIVOTS[part]) for part in PIVOTS
-        },
+        **{f"tables_{part}.csv": pivot(parts[part], *PIVOTS[part]) for part in PIVOTS},
     }
 
 
