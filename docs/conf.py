@@ -24,19 +24,30 @@ extensions = [
 ]
 extlinks = {"arxiv": ("https://arxiv.org/abs/%s", "arXiv %s")}
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 default_role = "obj"
 html_theme = "pydata_sphinx_theme"
 autosummary_generate = True
+autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = True
 numpydoc_xref_aliases = {
+    # numpydoc's own aliases of these are labels, which need the network.
+    **{name: name for name in ("None", "True", "False", "bool", "callable")},
+    **{name: name for name in ("dict", "float", "int", "list", "str", "tuple")},
+    "array-like": "numpy.typing.ArrayLike",
+    "array_like": "numpy.typing.ArrayLike",
+    "path-like": "os.PathLike",
+    "sequence": "collections.abc.Sequence",
     "Axes": "matplotlib.axes.Axes",
     "DataFrame": "pandas.DataFrame",
     "Figure": "matplotlib.figure.Figure",
     "RandomState": "numpy.random.RandomState",
     "ndarray": "numpy.ndarray",
+    "torch.device": "torch.device",
 }
+numpydoc_xref_ignore = "all"
 intersphinx_mapping = {
     "joblib": ("https://joblib.readthedocs.io/en/stable", None),
     "matplotlib": ("https://matplotlib.org/stable", None),

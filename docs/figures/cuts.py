@@ -10,7 +10,7 @@ centers = [[0, 0], [3, 0], [1.5, 3], [12, 1], [15, 1], [13.5, 8]]
 X, y = make_blobs([60] * 6, centers=centers, cluster_std=0.5, random_state=0)
 model = TreeVAEClustering(n_clusters=6, random_state=0).fit(X)
 
-fig, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
 DendrogramDisplay.from_estimator(model, ax=axes[0])
 for ax, n_clusters in zip(axes[1:], (6, 3), strict=True):
     labels = model.predict(X, n_clusters=n_clusters)

@@ -31,7 +31,7 @@ with open("../../benchmarks/results/quality.csv", newline="") as file:
         for row in csv.DictReader(file)
     }
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 4.5), sharey=True, layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(8, 4.5), sharey=True, layout="constrained")
 titles = {"DP": "dendrogram purity", "NMI": "normalized mutual information"}
 for ax, (metric, title) in zip(axes, titles.items(), strict=True):
     for method, (marker, color) in METHODS.items():

@@ -19,7 +19,7 @@ sets = {
     "a square": (rng.random((N_SAMPLES, 2)), 3),
 }
 
-fig, axes = plt.subplots(2, len(sets), figsize=(9, 4), layout="constrained")
+fig, axes = plt.subplots(2, len(sets), figsize=(8, 3.7), layout="constrained")
 for (name, (X, n_clusters)), column in zip(sets.items(), axes.T, strict=True):
     for n, ax in zip((n_clusters, None), column, strict=True):
         with warnings.catch_warnings():
