@@ -55,7 +55,6 @@ METRICS = {
     "accuracy": ("ACC", 3),
     "accuracy_without_noise": ("ACC, noise wrong", 3),
     "nmi": ("NMI", 3),
-    "cpu_seconds": ("CPU-s", 0),
 }
 FILES = {
     "mnist": "mnist",

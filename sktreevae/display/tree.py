@@ -163,7 +163,7 @@ class TreeDisplay:
             aren't drawn by default: nodes show features.
         n_features : int, default=3
             Maximum number of features of each node.
-        feature_names : sequence of str of length n_features_in_, default=None
+        feature_names : sequence of str of length `n_features_in_`, default=None
             Names of the features, by default those of ``feature_names_in_`` or "x0",
             "x1", ...
         **kwargs : dict

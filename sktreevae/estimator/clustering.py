@@ -1008,7 +1008,7 @@ class TreeVAEClustering(
             Rows to check the effects on: those that `predict` assigns to the branches.
         n_features : int, default=10
             Number of features that are returned; all if None.
-        feature_names : sequence of str of length n_features_in_, default=None
+        feature_names : sequence of str of length `n_features_in_`, default=None
             Names of the columns, by default ``feature_names_in_``, and "x0", "x1", ...
             if there are none.
 
@@ -1060,7 +1060,7 @@ class TreeVAEClustering(
             after the other.
         n_features : int, default=10
             Number of features that are returned; all if None.
-        feature_names : sequence of str of length n_features_in_, default=None
+        feature_names : sequence of str of length `n_features_in_`, default=None
             As for `explain`.
 
         Returns
@@ -1169,7 +1169,7 @@ class TreeVAEClustering(
             Shape of the images in the rows of X: (height, width), or with 1, 3 or 4
             channels first or last. By default the parameter `image_shape`; if it has
             another number of channels, nodes show features.
-        cluster_names : sequence of str of length n_clusters_, default=None
+        cluster_names : sequence of str of length `n_clusters_`, default=None
             Names of the clusters, by default "cluster 0", "cluster 1", ...
 
         Raises
