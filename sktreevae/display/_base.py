@@ -53,7 +53,7 @@ class Tree(Protocol):
         """Number of nodes."""
 
     @property
-    def n_leaves(self) -> int:
+    def n_clusters(self) -> int:
         """Number of leaves."""
 
     @property

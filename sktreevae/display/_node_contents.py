@@ -112,7 +112,7 @@ def name_nodes(
         The tree.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each sample.
-    cluster_names : sequence of str of length n_leaves
+    cluster_names : sequence of str of length n_clusters
         Names of the leaves.
     """
     n_samples = count_samples(tree, labels)

@@ -75,18 +75,18 @@ def format_page(
     kind = "features" if any(content.features for content in contents) else "plain"
     if any(content.image for content in contents):
         kind = "images"
-    n_shown = min(tree.n_leaves, MAX_SHOWN_CLUSTERS)
-    clusters = count(tree.n_leaves, "cluster", "clusters")
+    n_shown = min(tree.n_clusters, MAX_SHOWN_CLUSTERS)
+    clusters = count(tree.n_clusters, "cluster", "clusters")
     notes = [SUMMARIES[kind]] + [UNSUPPORTED] * (not tree.is_supported.all())
     template = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return Template(template).substitute(
         title=escape(title),
         summary=f"{clusters}, {_count(contents[0])}. {' '.join(notes)}",
         width=CARD_WIDTHS[kind],
-        n_leaves=tree.n_leaves,
+        n_leaves=tree.n_clusters,
         n_shown=n_shown,
         levels="".join(f'<option value="{k}"></option>' for k in tree.levels()),
-        disabled=" disabled" if tree.n_leaves == 1 else "",
+        disabled=" disabled" if tree.n_clusters == 1 else "",
         legend=_legend(legend),
         tree=_Nodes(tree, contents).nested_lists(n_shown),
     )

@@ -117,7 +117,7 @@ class TreeDrawing:
         """
         scales = SCALES
         if is_new:
-            ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_leaves)
+            ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
             scales = [scale for scale in SCALES if scale <= ideal] or SCALES[-1:]
         apply_layout(self._ax)
         boxes, sizes = self._add_boxes(make_box, scales[0])

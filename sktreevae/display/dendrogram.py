@@ -182,7 +182,7 @@ class DendrogramDisplay:
             the number of leaves.
         n_clusters : int, default=None
             Cut the tree into this many clusters, and draw each in a color of its own.
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Labels of the leaves, by default the cluster and its number of samples.
         orientation : {"top", "left"}, default="top"
             Position of the root. With "left" labels are horizontal; this suits many
@@ -209,7 +209,7 @@ class DendrogramDisplay:
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")
         if n_clusters is not None:
             tree.cut(n_clusters)  # raises if there is no such cut
-        length = INCHES_PER_LEAF * tree.n_leaves + 1.0
+        length = INCHES_PER_LEAF * tree.n_clusters + 1.0
         width = min(max(length, 6.4), MAX_WIDTH) if is_top else 6.4
         height = 4.8 if is_top else min(max(length, 4.8), MAX_HEIGHT)
         self.ax_ = ax = make_axes(ax, width, height)
@@ -263,12 +263,12 @@ class DendrogramDisplay:
         highest = 1.05 * tree.height[0] or 1.0
         leaf_label = "cluster (samples)" if has_sizes else "cluster"
         if is_top:
-            ax.set(xlim=(-0.5, tree.n_leaves - 0.5), ylim=(0.0, highest))
+            ax.set(xlim=(-0.5, tree.n_clusters - 0.5), ylim=(0.0, highest))
             ax.set(xlabel=leaf_label, ylabel="height (nats)")
             ax.spines[["top", "right", "bottom"]].set_visible(False)
             ax.tick_params(axis="x", length=0)
         else:
-            ax.set(xlim=(highest, 0.0), ylim=(tree.n_leaves - 0.5, -0.5))
+            ax.set(xlim=(highest, 0.0), ylim=(tree.n_clusters - 0.5, -0.5))
             ax.set(xlabel="height (nats)", ylabel=leaf_label)
             ax.spines[["top", "right", "left"]].set_visible(False)
             ax.yaxis.tick_right()
@@ -293,6 +293,6 @@ def _leaf_names(
 ) -> list[str]:
     """Return the labels of the leaves, by default the cluster and its size."""
     if cluster_names is not None:
-        return check_cluster_names(cluster_names, tree.n_leaves)
+        return check_cluster_names(cluster_names, tree.n_clusters)
     n_samples = tree.n_node_samples[tree.leaves]
     return [f"{label}{separator}({n})" for label, n in enumerate(n_samples)]

@@ -47,7 +47,7 @@ class TreePage:
         The tree.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each sample that the page describes.
-    cluster_names : sequence of str of length n_leaves, default=None
+    cluster_names : sequence of str of length n_clusters, default=None
         Names of the leaves, by default "cluster 0", "cluster 1", ...
 
     Raises
@@ -63,8 +63,8 @@ class TreePage:
         cluster_names: Sequence[str] | None = None,
     ) -> None:
         if cluster_names is None:
-            cluster_names = [f"cluster {label}" for label in range(tree.n_leaves)]
-        names = check_cluster_names(cluster_names, tree.n_leaves)
+            cluster_names = [f"cluster {label}" for label in range(tree.n_clusters)]
+        names = check_cluster_names(cluster_names, tree.n_clusters)
         self._tree = tree
         self._labels = labels
         self._contents = name_nodes(tree, labels, names)

@@ -324,7 +324,7 @@ class TreeDisplay:
         n_clusters : int, default=None
             Cut the tree into this many clusters, and draw edges and frames of each in a
             color of its own.
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Text below each leaf, by default "#" and the cluster.
         titles : sequence of str of length n_nodes, default=None
             Text above each node, by default the number of samples.
@@ -413,8 +413,8 @@ class TreeDisplay:
                 f"got {len(titles)}."
             )
         if cluster_names is None:
-            cluster_names = [f"#{label}" for label in range(tree.n_leaves)]
-        names = check_cluster_names(cluster_names, tree.n_leaves)
+            cluster_names = [f"#{label}" for label in range(tree.n_clusters)]
+        names = check_cluster_names(cluster_names, tree.n_clusters)
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 

@@ -57,8 +57,6 @@ from ..training import (
     fit_tree,
     make_fit_task,
 )
-from ..tree.arrays import layer_tree
-from ..tree.dendrogram import nested_cuts
 from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
@@ -293,13 +291,7 @@ class TreeVAEClustering(
         Heights of the merges in `children_` in nats; 0 inside a cluster.
     n_leaves_ : int
         Number of leaves of the tree over the samples: the number of samples, as in
-        AgglomerativeClustering. ``dendrogram_.n_leaves`` is the number of clusters.
-    cluster_layers_ : list of ndarray of int of shape (n_samples,)
-        Nested clusterings of the training samples, the finest first: `labels_`, and the
-        cuts of ``dendrogram_.levels()``. As in EVoC and fast_hdbscan, without noise.
-    cluster_tree_ : dict
-        Children of each cluster in `cluster_layers_`, from (layer, cluster) to a list
-        of them. The root is cluster 0 of the layer ``len(cluster_layers_)``.
+        AgglomerativeClustering. ``dendrogram_.n_clusters`` is the number of clusters.
     kind_ : str
         Kind of the data, with "auto" resolved.
     likelihood_ : str
@@ -729,19 +721,6 @@ class TreeVAEClustering(
         """Number of leaves of the tree over the samples: the number of samples."""
         check_is_fitted(self)
         return len(self.dendrogram_.labels)
-
-    @property
-    def cluster_layers_(self) -> list[NDArray[np.int64]]:
-        """Clusters of the samples in each layer, (n_samples,) each, finest first."""
-        check_is_fitted(self)
-        tree = self.dendrogram_
-        return [clusters[tree.labels] for clusters in nested_cuts(tree)]
-
-    @property
-    def cluster_tree_(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
-        """Children (layer, cluster) of each (layer, cluster) of `cluster_layers_`."""
-        check_is_fitted(self)
-        return layer_tree(nested_cuts(self.dendrogram_))
 
     # Embedding and density
 

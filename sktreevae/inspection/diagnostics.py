@@ -203,7 +203,7 @@ def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     nodes = tree.internal_nodes[::-1]
     number = tree.leaf_label.copy()
-    number[nodes] = tree.n_leaves + np.arange(len(nodes))
+    number[nodes] = tree.n_clusters + np.arange(len(nodes))
     children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
     return nodes, number[children]
 

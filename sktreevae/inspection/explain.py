@@ -71,7 +71,7 @@ def explain_split(
     """
     check_is_fitted(estimator)
     tree = estimator.dendrogram_
-    if tree.n_leaves == 1:
+    if tree.n_clusters == 1:
         raise ValueError("The tree has one cluster, so that no node has branches.")
     node = _check_internal_node(node, tree)
     names = _feature_names(estimator, feature_names)

@@ -221,12 +221,12 @@ def _find_imbalance(tree: Dendrogram) -> Finding | None:
     n_samples = tree.n_node_samples[tree.leaves]
     share = n_samples / max(1, n_samples.sum())
     cluster = int(share.argmax())
-    if tree.n_leaves == 1 or share[cluster] <= MAX_SHARE:
+    if tree.n_clusters == 1 or share[cluster] <= MAX_SHARE:
         return None
     return Finding(
         "imbalance",
         f"Cluster {cluster} has {share[cluster]:.1%} of the samples, and the "
-        f"{tree.n_leaves - 1} others share the rest.",
+        f"{tree.n_clusters - 1} others share the rest.",
         "If they are outliers or duplicates, remove them, or raise min_cluster_size.",
         _nodes(tree, [cluster]),
         {"share": float(share[cluster])},
@@ -236,7 +236,7 @@ def _find_imbalance(tree: Dendrogram) -> Finding | None:
 def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
     """Find pairs of leaves that generate nearly the same."""
     pairs = []
-    for i in range(1, tree.n_leaves):
+    for i in range(1, tree.n_clusters):
         others = GroupMoments(moments.mean[:i], moments.variance[:i])
         leaf = GroupMoments(moments.mean[i], moments.variance[i])
         distance = np.sqrt(np.square(effect_size(leaf, others)).sum(axis=1))
@@ -266,7 +266,7 @@ def _find_empty_leaves(
     n_training = tree.n_node_samples[tree.leaves]
     is_empty, what = n_training == 0, "training samples"
     if labels is not None and not is_empty.any():
-        n_rows = np.bincount(labels, minlength=tree.n_leaves)
+        n_rows = np.bincount(labels, minlength=tree.n_clusters)
         expected = tree.weight[tree.leaves] * len(labels)
         is_empty, what = (n_rows == 0) & (expected >= MIN_EXPECTED_ROWS), "rows of X"
     clusters = np.flatnonzero(is_empty)

@@ -82,7 +82,7 @@ def restore(state: State, device: torch.device) -> dict[str, Any]:
         "module_": _model_from_plain(state["module_"], device),
         "device_": device,
         "labels_": dendrogram.labels,
-        "n_clusters_": dendrogram.n_leaves,
+        "n_clusters_": dendrogram.n_clusters,
         "linkage_matrix_": dendrogram.to_linkage(),
         "_standardizer": standardizer,
         "_findings": [

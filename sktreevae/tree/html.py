@@ -45,17 +45,17 @@ class Tree(Protocol):
     labels: NDArray[np.int64]
     leaves: NDArray[np.int64]
     n_nodes: int
-    n_leaves: int
+    n_clusters: int
     internal_nodes: NDArray[np.int64]
     is_supported: NDArray[np.bool_]
 
 
 def format_html(tree: Tree) -> str:
     """Return the representation of a dendrogram in notebooks."""
-    leaves = count(tree.n_leaves, "leaf", "leaves")
+    leaves = count(tree.n_clusters, "leaf", "leaves")
     title = f"Dendrogram: {leaves}, {count(len(tree.labels), 'sample', 'samples')}"
     notes = []
-    if tree.n_leaves > MAX_LEAVES:
+    if tree.n_clusters > MAX_LEAVES:
         notes.append(f"Cut into {MAX_LEAVES} clusters.")
     if not tree.is_supported.all():
         notes.append("Dashed: not supported by held-out samples.")

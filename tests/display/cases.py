@@ -52,7 +52,7 @@ class FittedModel:
 
     def predict(self, X, n_clusters=None):
         assert np.shape(X)[1:] == (self.n_features,)
-        cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_leaves)
+        cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_clusters)
         return cut[np.asarray(X)[:, 0].astype(int)]
 
     def transform(self, X):

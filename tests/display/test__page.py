@@ -44,7 +44,7 @@ def items(page):
 
 
 def page_of(tree, title="tree", names=None):
-    names = names or [f"cluster {label}" for label in range(tree.n_leaves)]
+    names = names or [f"cluster {label}" for label in range(tree.n_clusters)]
     return format_page(title, tree, name_nodes(tree, tree.labels, names), [])
 
 

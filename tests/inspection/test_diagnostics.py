@@ -63,7 +63,7 @@ def find(findings, name):
 
 def with_leaf_sizes(tree, sizes):
     """Return a tree with other numbers of samples in the leaves."""
-    labels = np.repeat(np.arange(tree.n_leaves), sizes)
+    labels = np.repeat(np.arange(tree.n_clusters), sizes)
     return Dendrogram(tree.parent, tree.height, labels)
 
 

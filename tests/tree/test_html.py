@@ -77,7 +77,7 @@ def test_large_trees_are_cut(large):
 @pytest.mark.parametrize("height", [[0], [0, 0, 0]])
 def test_trees_without_heights_are_drawn(height):
     tree = Dendrogram([-1, 0, 0][: len(height)], height, labels=[])
-    assert len(names(tree)) == tree.n_leaves
+    assert len(names(tree)) == tree.n_clusters
 
 
 def test_pages_and_drawings_do_not_need_torch(tmp_path):
