@@ -146,8 +146,8 @@ class TreeDisplay:
         cls,
         estimator: Any,
         X: ArrayLike | None = None,
-        y: ArrayLike | None = None,
         *,
+        y: ArrayLike | None = None,
         image_shape: tuple[int, ...] | None = None,
         n_features: int = 3,
         feature_names: Sequence[str] | None = None,
@@ -158,9 +158,9 @@ class TreeDisplay:
         Nodes show the mix of the classes `y`, if given. Otherwise, if there is a shape
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
-        from the rest of the tree, see `TreeVAEClustering.top_features`, with the sign
-        of the difference. `TreeVAEClustering.explain`, which compares the branches of a
-        split, can have other features and signs below the root.
+        from the rest of the tree, ``explain(None, against="rest")``, with the sign of
+        the difference. Below the root, ``explain(node)``, which compares the branches
+        of a split, can have other features and signs.
 
         Parameters
         ----------
@@ -233,10 +233,13 @@ class TreeDisplay:
             values["images"] = as_images(means, shape)
         else:
             values["note"] = SIGNS
-            found = estimator.top_features(
-                n_features=n_features, feature_names=feature_names
+            found = estimator.explain(
+                None, against="rest", n_features=n_features, feature_names=feature_names
             )
-            values["features"] = [signed_names(*pair) for pair in found]
+            values["features"] = [
+                (),
+                *(signed_names(one.feature_names, one.effect) for one in found),
+            ]
         return cls(tree, **values).plot(**kwargs)
 
     @classmethod
@@ -244,8 +247,8 @@ class TreeDisplay:
         cls,
         dendrogram: Tree,
         X: ArrayLike | None = None,
-        y: ArrayLike | None = None,
         *,
+        y: ArrayLike | None = None,
         image_shape: tuple[int, ...] | None = None,
         ax: Axes | None = None,
         **kwargs: Any,

@@ -45,6 +45,10 @@ MIN_AUTO_BATCH_SIZE = 256
 MAX_STEPS_PER_EPOCH = 1000
 """Maximum number of update steps of an epoch with ``batch_size="auto"``."""
 
+LEARNING_RATES = {"guided": 2e-3, "iterative": 2e-3, "published": 1e-3}
+"""Maximum learning rate of each growth with ``learning_rate="auto"``. That of the
+published growth is the paper's."""
+
 INTEGER_TYPES = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
 FLOAT_TYPES = [
     dtype.newbyteorder(order)
@@ -115,10 +119,13 @@ def training_options(
     if batch_size == "auto":
         batch_size = math.ceil(n_samples / MAX_STEPS_PER_EPOCH)
         batch_size = max(MIN_AUTO_BATCH_SIZE, batch_size)
+    learning_rate = estimator.learning_rate
+    if learning_rate == "auto":
+        learning_rate = LEARNING_RATES[estimator.growth]
     return TrainingOptions(
         max_iter=None if estimator.max_iter == "auto" else estimator.max_iter,
         batch_size=batch_size,
-        learning_rate=estimator.learning_rate,
+        learning_rate=learning_rate,
         weight_decay=estimator.weight_decay,
         dtype=resolve_precision(estimator.precision, device),
     )

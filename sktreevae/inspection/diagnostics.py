@@ -125,7 +125,10 @@ class Finding:
 
 
 def diagnose_fit(
-    estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    learning_rate: float,
 ) -> list[Finding]:
     """Return what looks wrong with a fitted estimator.
 
@@ -137,8 +140,10 @@ def diagnose_fit(
         Samples and features of the fit.
     options : GrowthOptions
         Growth of the fit.
+    learning_rate : float
+        Maximum learning rate.
     """
-    divergence = _find_divergence(estimator, data)
+    divergence = _find_divergence(estimator, data, learning_rate)
     if divergence is not None:
         return [divergence]
     findings = [_find_outliers(estimator, data)]
@@ -169,7 +174,10 @@ def find_problems(
     trainer : Trainer
         Trainer of the fit.
     """
-    findings = trainer.interruptible(partial(diagnose_fit, estimator, data, options))
+    rate = trainer.options.learning_rate
+    findings = trainer.interruptible(
+        partial(diagnose_fit, estimator, data, options, rate)
+    )
     if trainer.is_interrupted:
         # Other findings would only be about how far the fit got.
         return [_find_interruption(estimator)]
@@ -221,7 +229,9 @@ def _find_interruption(estimator: BaseEstimator) -> Finding:
     )
 
 
-def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+def _find_divergence(
+    estimator: BaseEstimator, data: TrainingData, learning_rate: float
+) -> Finding | None:
     """Find an ELBO that is too low for a trained model."""
     if LIKELIHOODS[data.likelihood].support == "counts":
         # Log-probabilities of counts have no common scale.
@@ -235,7 +245,7 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
         "divergence",
         f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
         "sample, far below that of independent features.",
-        f"A learning_rate below {estimator.learning_rate:g} usually helps.",
+        f"A learning_rate below {learning_rate:g} usually helps.",
         numbers={"elbo": float(estimator.lower_bound_)},
     )
 

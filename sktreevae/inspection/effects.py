@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import rankdata
+from scipy.stats import mannwhitneyu
 
 from ..utils.chunks import row_slices
 
@@ -34,7 +34,7 @@ MIN_RELATIVE_SPREAD = 1e-8
 the means of a constant feature are no effect."""
 
 MAX_VALUES = 1 << 24
-"""Maximum number of values of several features that are ranked at a time."""
+"""Maximum number of values that are read at a time, of all rows and some features."""
 
 Floats = NDArray[np.float64]
 Groups = Sequence[NDArray[np.bool_]]
@@ -52,6 +52,10 @@ class GroupMoments:
 
     mean: Floats
     variance: Floats
+
+    def __getitem__(self, group: int | slice) -> GroupMoments:
+        """Return the moments of one group, (n_features,), or of some."""
+        return GroupMoments(self.mean[group], self.variance[group])
 
 
 def mix_moments(moments: GroupMoments, weight: Floats) -> GroupMoments:
@@ -157,7 +161,10 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
 
 
 def area_under_curve(
-    X: Matrix, groups: Groups, features: NDArray[np.int64]
+    X: Matrix,
+    groups: Groups,
+    features: NDArray[np.int64],
+    max_values: int = MAX_VALUES,
 ) -> NDArray[np.float64]:
     """Return the probability that a feature is larger in a row of the first group.
 
@@ -171,6 +178,8 @@ def area_under_curve(
         Rows of the two groups, at least one each.
     features : ndarray of int of shape (n_selected,)
         Columns.
+    max_values : int, default=MAX_VALUES
+        Maximum number of values of several features that are read at a time.
 
     Returns
     -------
@@ -178,23 +187,16 @@ def area_under_curve(
         Between 0 and 1.
     """
     first, second = groups
-    is_either = first | second
-    is_first = first[is_either]
-    n_first, n_second = first.sum(), second.sum()
-    rank_sums = np.empty(len(features))
-    size = max(MAX_VALUES // max(len(is_first), 1), 1)
+    size = max(max_values // len(first), 1)
+    n_larger = []
     for start in range(0, len(features), size):
         columns = features[start : start + size]
-        values = np.concatenate(
-            [
-                _dense(X[rows][:, columns])[is_either[rows]]
-                for rows in row_slices(*X.shape)
-            ]
-        )
-        for i in range(len(columns)):
-            rank_sums[start + i] = rankdata(values[:, i])[is_first].sum()
-    n_larger = rank_sums - n_first * (n_first + 1) / 2
-    return n_larger / (n_first * n_second)
+        chunks = [_dense(X[rows][:, columns]) for rows in row_slices(*X.shape)]
+        # Ranks would have the type of the values.
+        for x in np.concatenate(chunks, dtype=np.float64).T:
+            test = mannwhitneyu(x[first], x[second], method="asymptotic")
+            n_larger.append(test.statistic)
+    return np.array(n_larger) / (first.sum() * second.sum())
 
 
 def _dense(rows: np.ndarray | sparse.csr_array) -> np.ndarray:

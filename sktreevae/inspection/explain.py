@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
+from ..data import Matrix
 from ..model import leaf_moments as standardized_moments
 from ..tree import Dendrogram
 from ..tree.arrays import leaves_below
@@ -24,24 +27,83 @@ from .effects import (
     pooled_spread,
     row_moments,
 )
-from .explanation import RowCheck, SplitExplanation
+from .explanation import Explanation, RowCheck
 
-__all__ = [
-    "NamedEffects",
-    "explain_split",
-    "leaf_moments",
-    "model_moments",
-    "node_means",
-    "top_features",
-]
+__all__ = ["explain", "leaf_moments", "model_moments", "node_means"]
 
-MIN_BRANCH_ROWS = 2
-"""Minimum number of rows of each branch: a single row has no variance."""
+MIN_GROUP_ROWS = 2
+"""Minimum number of rows of each group: a single row has no variance."""
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-NamedEffects = tuple[NDArray[np.str_], Floats]
-"""Names of features, and their effects."""
+
+def explain(
+    estimator: BaseEstimator,
+    node: int | None = 0,
+    X: ArrayLike | Dataset | None = None,
+    *,
+    against: str | None = None,
+    n_features: int | None = 10,
+    feature_names: Sequence[str] | None = None,
+) -> Explanation | list[Explanation]:
+    """Return the features that tell the branches of a node apart, or it from the rest.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted estimator.
+    node, X, against, n_features, feature_names
+        As for the method; see `TreeVAEClustering.explain`.
+
+    Returns
+    -------
+    explanation : Explanation, or list of Explanation if `node` is None
+        Features, means and effects, largest effects first.
+
+    Raises
+    ------
+    ValueError
+        If a parameter isn't valid, or X has fewer than two rows in a group.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering, explain
+    >>> X = load_iris(as_frame=True).data
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> explain(model, 0, X, n_features=2).feature_names.tolist()
+    ['petal length (cm)', 'petal width (cm)']
+    """
+    check_is_fitted(estimator)
+    tree = estimator.dendrogram_
+    nodes = _explained_nodes(tree, node, against)
+    if n_features is not None:
+        check_count("n_features", n_features)
+    names = _feature_names(estimator, feature_names)
+    leaves = Leaves(leaf_moments(estimator), _leaf_weight(tree))
+    rows = None if X is None else AssignedRows.of(estimator, X)
+    found = []
+    for i in map(int, nodes):
+        branches, clusters = _groups(tree, i, against)
+        left, right = map(leaves.mix, clusters)
+        effect = effect_size(left, right)
+        features = np.argsort(-np.abs(effect), kind="stable")[:n_features]
+        found.append(
+            Explanation(
+                node=i,
+                branches=branches,
+                clusters=clusters,
+                features=features,
+                feature_names=names[features],
+                left_mean=left.mean[features],
+                right_mean=right.mean[features],
+                spread=pooled_spread(left, right)[features],
+                effect=effect[features],
+                check=None if rows is None else rows.check(i, clusters, features),
+            )
+        )
+    return found if node is None else found[0]
 
 
 def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
@@ -49,90 +111,21 @@ def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
 
     See `TreeVAEClustering.node_means`.
     """
-    weight = _leaf_weights(estimator.dendrogram_)
-    if node is not None:
-        weight = weight[[_check_node(node, len(weight))]]
-    mean = mix_moments(leaf_moments(estimator), weight).mean
-    return mean if node is None else mean[0]
-
-
-def explain_split(
-    estimator: BaseEstimator,
-    node: int,
-    X: ArrayLike | Dataset | None,
-    n_features: int | None,
-    feature_names: Sequence[str] | None,
-    *,
-    has_auc: bool = True,
-) -> SplitExplanation:
-    """Return the features that tell the two branches of a node apart.
-
-    See `TreeVAEClustering.explain`. Without `has_auc`, areas under the curve are NaN.
-    """
-    check_is_fitted(estimator)
     tree = estimator.dendrogram_
-    if tree.n_clusters == 1:
-        raise ValueError("The tree has one cluster, so that no node has branches.")
-    node = _check_internal_node(node, tree)
-    names = _feature_names(estimator, feature_names)
-    if n_features is not None:
-        check_count("n_features", n_features)
-    branches = int(tree.children_left[node]), int(tree.children_right[node])
-    weight = _leaf_weights(tree)[list(branches)]
-    clusters = tuple(map(np.flatnonzero, weight))
-    left, right = _rows(mix_moments(leaf_moments(estimator), weight))
-    effect = effect_size(left, right)
-    features = _largest(effect, n_features)
-    check = None
-    if X is not None:
-        check = _check_on_rows(estimator, X, node, clusters, features, has_auc)
-    return SplitExplanation(
-        node,
-        branches,
-        clusters,
-        features,
-        names[features],
-        left.mean[features],
-        right.mean[features],
-        pooled_spread(left, right)[features],
-        effect[features],
-        check,
-    )
-
-
-def top_features(
-    estimator: BaseEstimator,
-    node: int | None,
-    n_features: int | None,
-    feature_names: Sequence[str] | None,
-) -> NamedEffects | list[NamedEffects]:
-    """Return the features that tell a node, or each node, from the rest of the tree.
-
-    See `TreeVAEClustering.top_features`.
-    """
-    tree = estimator.dendrogram_
-    nodes = range(tree.n_nodes)
-    if node is not None:
-        nodes = [_check_node(node, tree.n_nodes)]
-    if n_features is not None:
-        check_count("n_features", n_features)
-    names = _feature_names(estimator, feature_names)
-    moments, weight = leaf_moments(estimator), _leaf_weights(tree)
-    found = []
-    for i in nodes:
-        features, effect = np.empty(0, dtype=np.int64), np.empty(0)
-        if i > 0:
-            groups = np.stack([weight[i], np.where(weight[i] > 0, 0.0, weight[0])])
-            effects = effect_size(*_rows(mix_moments(moments, groups)))
-            features = _largest(effects, n_features)
-            effect = effects[features]
-        found.append((names[features], effect))
-    return found if node is None else found[0]
+    if node is not None and not _is_in(node, range(tree.n_nodes)):
+        raise ValueError(
+            f"node must be an int from 0 to {tree.n_nodes - 1}, the nodes of "
+            f"dendrogram_, got {node!r}. dendrogram_.leaves has the node of each "
+            "cluster."
+        )
+    return model_moments(estimator).mean[slice(None) if node is None else node]
 
 
 def model_moments(estimator: BaseEstimator) -> GroupMoments:
     """Return the moments of what the model generates at each node."""
-    return mix_moments(leaf_moments(estimator), _leaf_weights(estimator.dendrogram_))
+    tree = estimator.dendrogram_
+    weight = leaves_below(tree.parent, tree.leaves) * _leaf_weight(tree)
+    return mix_moments(leaf_moments(estimator), weight)
 
 
 def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
@@ -146,36 +139,127 @@ def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
     )
 
 
-def _check_on_rows(
-    estimator: BaseEstimator,
-    X: ArrayLike | Dataset,
-    node: int,
-    clusters: Sequence[NDArray[np.int64]],
-    features: NDArray[np.int64],
-    has_auc: bool,
-) -> RowCheck:
-    """Compare the rows of X that are assigned to two groups of clusters."""
-    labels = estimator.predict(X)
-    groups = [np.isin(labels, branch) for branch in clusters]
-    n_rows = int(groups[0].sum()), int(groups[1].sum())
-    if min(n_rows) < MIN_BRANCH_ROWS:
-        raise ValueError(
-            f"X must have at least {MIN_BRANCH_ROWS} rows in each branch of node "
-            f"{node}, got {n_rows[0]} in the left and {n_rows[1]} in the right one."
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """Moments of what is at each leaf, and how much is there.
+
+    Parameters
+    ----------
+    moments : GroupMoments
+        Moments of each leaf.
+    weight : ndarray of shape (n_leaves,)
+        Weight of each leaf, not negative.
+    """
+
+    moments: GroupMoments
+    weight: Floats
+
+    def mix(self, clusters: Ints) -> GroupMoments:
+        """Return the moments of some leaves together."""
+        weight = np.zeros((1, len(self.weight)))
+        weight[0, clusters] = self.weight[clusters]
+        return mix_moments(self.moments, weight)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class AssignedRows:
+    """Rows that are assigned to clusters.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+        The rows.
+    labels : ndarray of int of shape (n_samples,)
+        Cluster of each row.
+    leaves : Leaves
+        Moments and numbers of the rows of each cluster.
+    """
+
+    X: Matrix
+    labels: Ints
+    leaves: Leaves
+
+    @classmethod
+    def of(cls, estimator: BaseEstimator, X: ArrayLike | Dataset) -> Self:
+        """Assign rows to the clusters of a fitted estimator."""
+        labels, n_clusters = estimator.predict(X), estimator.n_clusters_
+        X = estimator._validate(X)
+        moments = row_moments(X, labels, n_clusters)
+        counts = np.bincount(labels, minlength=n_clusters)
+        return cls(X, labels, Leaves(moments, counts.astype(np.float64)))
+
+    def check(self, node: int, clusters: tuple[Ints, Ints], features: Ints) -> RowCheck:
+        """Compare the rows of two groups of clusters."""
+        groups = [np.isin(self.labels, group) for group in clusters]
+        n_rows = int(groups[0].sum()), int(groups[1].sum())
+        if min(n_rows) < MIN_GROUP_ROWS:
+            raise ValueError(
+                f"X must have at least {MIN_GROUP_ROWS} rows in each branch of node "
+                f"{node}, got {n_rows[0]} in the left and {n_rows[1]} in the right one."
+            )
+        left, right = map(self.leaves.mix, clusters)
+        return RowCheck(
+            n_rows,
+            left.mean[features],
+            right.mean[features],
+            effect_size(left, right)[features],
+            area_under_curve(self.X, groups, features),
         )
-    rows = estimator._validate(X)
-    branch = np.select(groups, [0, 1], -1)
-    left, right = _rows(row_moments(rows, branch, 2))
-    auc = np.full(len(features), np.nan)
-    if has_auc:
-        auc = area_under_curve(rows, groups, features)
-    return RowCheck(
-        n_rows,
-        left.mean[features],
-        right.mean[features],
-        effect_size(left, right)[features],
-        auc,
+
+
+def _explained_nodes(
+    tree: Dendrogram, node: int | None, against: str | None
+) -> Iterable[int]:
+    """Return the node, or all nodes, that are compared with something.
+
+    Raises
+    ------
+    ValueError
+        If there is no such node, or it can't be compared.
+    """
+    if against not in (None, "rest"):
+        raise ValueError(f"against must be None or 'rest', got {against!r}.")
+    allowed = tree.internal_nodes if against is None else range(1, tree.n_nodes)
+    if node is None:
+        return allowed
+    if _is_in(node, allowed):
+        return [node]
+    if tree.n_clusters == 1:
+        raise ValueError("The tree has one cluster, so that no node has branches.")
+    if against == "rest":
+        raise ValueError(
+            f"node must be an int from 1 to {tree.n_nodes - 1}, a node of dendrogram_ "
+            f"below the root, got {node!r}. dendrogram_.leaves has the node of each "
+            "cluster."
+        )
+    hint = ""
+    if _is_in(node, tree.leaves):
+        hint = (
+            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
+            f"it is that of node {tree.parent[node]}"
+        )
+    shown = np.array2string(allowed, separator=", ", threshold=20)
+    raise ValueError(
+        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
     )
+
+
+def _is_in(node: object, nodes: Container[int]) -> bool:
+    return Number(Integral, 0).accepts(node) and node in nodes
+
+
+def _groups(
+    tree: Dendrogram, node: int, against: str | None
+) -> tuple[tuple[int, int | None], tuple[Ints, Ints]]:
+    """Return the two nodes that are compared, and the clusters below each.
+
+    The rest of the tree is no node.
+    """
+    below = leaves_below(tree.parent, tree.leaves)
+    if against == "rest":
+        return (node, None), (np.flatnonzero(below[node]), np.flatnonzero(~below[node]))
+    left, right = int(tree.children_left[node]), int(tree.children_right[node])
+    return (left, right), (np.flatnonzero(below[left]), np.flatnonzero(below[right]))
 
 
 def _feature_names(
@@ -189,67 +273,10 @@ def _feature_names(
     return np.array(check_feature_names(names, n_features), dtype=np.str_)
 
 
-def _check_node(node: object, n_nodes: int) -> int:
-    """Return the number of a node.
-
-    Raises
-    ------
-    ValueError
-        If there is no such node.
-    """
-    if not _is_node(node, n_nodes):
-        raise ValueError(
-            f"node must be an int from 0 to {n_nodes - 1}, the nodes of dendrogram_, "
-            f"got {node!r}. dendrogram_.leaves has the node of each cluster."
-        )
-    return int(node)
-
-
-def _check_internal_node(node: object, tree: Dendrogram) -> int:
-    """Return the number of a node with branches.
-
-    Raises
-    ------
-    ValueError
-        If there is no such node.
-    """
-    allowed = tree.internal_nodes
-    if _is_node(node, tree.n_nodes) and node in allowed:
-        return int(node)
-    hint = ""
-    if _is_node(node, tree.n_nodes):
-        hint = (
-            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
-            f"it is that of node {tree.parent[node]}"
-        )
-    shown = np.array2string(allowed, separator=", ", threshold=20)
-    raise ValueError(
-        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
-    )
-
-
-def _is_node(node: object, n_nodes: int) -> bool:
-    return Number(Integral, 0).accepts(node) and node < n_nodes
-
-
-def _leaf_weights(tree: Dendrogram) -> Floats:
-    """Return the weight of each leaf in each node, (n_nodes, n_leaves).
+def _leaf_weight(tree: Dendrogram) -> Floats:
+    """Return the weight of each leaf, (n_leaves,).
 
     A leaf without any weight counts as one with very little, so that every node has
     moments.
     """
-    weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
-    return leaves_below(tree.parent, tree.leaves) * weight
-
-
-def _rows(moments: GroupMoments) -> list[GroupMoments]:
-    """Return the moments of each group."""
-    return [
-        GroupMoments(mean, variance)
-        for mean, variance in zip(moments.mean, moments.variance, strict=True)
-    ]
-
-
-def _largest(effect: Floats, n_features: int | None) -> NDArray[np.int64]:
-    """Return the features with the largest effects, in decreasing order."""
-    return np.argsort(-np.abs(effect), kind="stable")[:n_features]
+    return np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)

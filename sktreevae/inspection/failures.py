@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, stats
 from scipy.special import xlog1py, xlogy
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,7 +24,7 @@ from .diagnostics import Finding
 from .effects import GroupMoments, effect_size, mix_moments
 from .explain import leaf_moments
 
-__all__ = ["find_failures"]
+__all__ = ["diagnose"]
 
 N_GENERATED = 128
 """Samples that are generated for each leaf if there is no data."""
@@ -86,18 +87,38 @@ class NodeStatistics:
     certainty: Floats
 
 
-def find_failures(
-    estimator: BaseEstimator, X: ArrayLike | Dataset | None
+def diagnose(
+    estimator: BaseEstimator, X: ArrayLike | Dataset | None = None
 ) -> list[Finding]:
-    """Return the failures of a fitted estimator.
+    """Return what looks wrong with a fitted estimator, with the remedies.
 
     Parameters
     ----------
     estimator : TreeVAEClustering
         Fitted estimator.
-    X : array-like or Dataset of shape (n_samples, n_features) or None
-        Data to look at. None means generated samples, as many at each leaf.
+    X : array-like or Dataset of shape (n_samples, n_features), default=None
+        Data to diagnose the model on; see `TreeVAEClustering.diagnose`.
+
+    Returns
+    -------
+    findings : list of Finding
+        Warnings of the fit, and failures that are measured. Empty if nothing looks
+        wrong.
+
+    Raises
+    ------
+    ValueError
+        If X isn't valid.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering, diagnose
+    >>> X, y = load_iris(return_X_y=True)
+    >>> diagnose(TreeVAEClustering(n_clusters=2, random_state=0).fit(X), X)
+    []
     """
+    check_is_fitted(estimator)
     moments = leaf_moments(estimator)
     tree, labels, overfitting = estimator.dendrogram_, None, None
     if X is None:
@@ -124,7 +145,7 @@ def find_failures(
         _find_duplicates(tree, moments),
         _find_empty_leaves(tree, labels),
     ]
-    return [finding for finding in findings if finding is not None]
+    return [*estimator._findings, *filter(None, findings)]
 
 
 @torch.no_grad()

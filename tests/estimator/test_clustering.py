@@ -502,6 +502,20 @@ def test_automatic_steps_grow_with_the_samples(n_samples, expected):
     assert options.batch_size == 7
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 2e-3),
+        ({"growth": "published"}, 1e-3),
+        ({"growth": "published", "learning_rate": 0.5}, 0.5),
+    ],
+)
+def test_the_published_growth_has_a_learning_rate_of_its_own(settings, expected):
+    model = TreeVAEClustering(**settings)
+    options = training_options(model, 100, torch.device("cpu"))
+    assert options.learning_rate == expected
+
+
 def test_a_network_can_be_chosen_by_name():
     X = make_images(1)[0].reshape(90, -1)
     settings = {"image_shape": (16, 16), "encoder": "resnet", "decoder": "mlp"}

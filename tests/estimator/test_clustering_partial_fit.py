@@ -150,7 +150,7 @@ def test_history_goes_on(blobs):
         assert len(values) == model.n_iter_
         assert_equal(values[:n_iter], before[name])
     assert model.history_["phase"][-2:] == ["partial_fit", "partial_fit"]
-    assert model.history_["learning_rate"][-1] == 0.25 * model.learning_rate
+    assert model.history_["learning_rate"][-1] == 0.25 * 2e-3
     assert model.history_["kl_weight"][-1] == 1.0
     assert model.lower_bound_ == model.history_["elbo"][-1]
 

@@ -9,9 +9,9 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from sktreevae import TreeVAEClustering
+from sktreevae import TreeVAEClustering, explain
 from sktreevae.display import SplitDisplay, TreeDisplay
-from sktreevae.inspection.explanation import SplitExplanation
+from sktreevae.inspection.explanation import Explanation
 
 WIDTH, NARROW = 20.0, 8.0
 
@@ -65,16 +65,16 @@ def test_the_mean_of_a_node_is_the_weighted_mean_of_its_children(iris):
 
 
 @pytest.mark.parametrize("node", [-1, 5, 1.0, True, "0"])
-@pytest.mark.parametrize("method", ["node_means", "top_features"])
-def test_an_unknown_node(iris, method, node):
-    message = f"node must be an int from 0 to 4, .* got {node!r}. dendrogram_.leaves"
-    with pytest.raises(ValueError, match=message):
-        getattr(iris, method)(node)
+def test_an_unknown_node(iris, node):
+    message = "node must be an int from {} to 4, .* got {!r}. dendrogram_.leaves"
+    with pytest.raises(ValueError, match=message.format(0, node)):
+        iris.node_means(node)
+    for other in (node, 0):
+        with pytest.raises(ValueError, match=message.format(1, other)):
+            iris.explain(other, against="rest")
 
 
-@pytest.mark.parametrize(
-    "method", ["node_means", "explain", "top_features", "diagnose"]
-)
+@pytest.mark.parametrize("method", ["node_means", "explain", "diagnose"])
 def test_explanations_need_a_fit(method):
     with pytest.raises(NotFittedError):
         getattr(TreeVAEClustering(), method)()
@@ -183,41 +183,66 @@ def test_names_are_those_of_the_columns(iris, nested):
     assert nested[0].explain().feature_names[0] == "x0"
 
 
-@pytest.mark.parametrize("method", ["explain", "top_features"])
-def test_there_must_be_a_name_for_each_feature(iris, method):
+def test_there_must_be_a_name_for_each_feature(iris):
     with pytest.raises(ValueError, match="one name for each of the 4 features, got 2"):
-        getattr(iris, method)(1 - (method == "explain"), feature_names=["a", "b"])
+        iris.explain(feature_names=["a", "b"])
 
 
 @pytest.mark.parametrize("n_features", [0, 1.5, True])
-@pytest.mark.parametrize("method", ["explain", "top_features"])
-def test_the_number_of_features_is_checked(iris, method, n_features):
+def test_the_number_of_features_is_checked(iris, n_features):
     with pytest.raises(ValueError, match="n_features must be an int >= 1"):
-        getattr(iris, method)(n_features=n_features)
+        iris.explain(n_features=n_features)
 
 
-def test_only_internal_nodes_have_branches(iris):
+def test_a_node_is_compared_with_the_rest_or_not(iris):
+    with pytest.raises(ValueError, match="must be None or 'rest', got 'sibling'"):
+        iris.explain(against="sibling")
+
+
+@pytest.mark.parametrize("node", [7, -1, "root", 0.0])
+def test_only_internal_nodes_have_branches(iris, node):
     allowed = iris.dendrogram_.internal_nodes.tolist()
-    for node in (7, -1, "root", 0.0, None):
-        message = f"one of dendrogram_.internal_nodes, {allowed}, got {node!r}."
-        with pytest.raises(ValueError, match=f"^node must be {re.escape(message)}$"):
-            iris.explain(node)
+    message = f"one of dendrogram_.internal_nodes, {allowed}, got {node!r}."
+    with pytest.raises(ValueError, match=f"^node must be {re.escape(message)}$"):
+        iris.explain(node)
+
+
+def test_the_error_of_a_leaf_names_its_cluster_and_the_split_above(iris):
+    tree = iris.dendrogram_
+    message = f"leaf of cluster 2. The split above it is that of node {tree.parent[2]}"
+    assert tree.leaves[2] == 2
+    with pytest.raises(ValueError, match=message):
+        iris.explain(2)
+
+
+@pytest.mark.parametrize("against", [None, "rest"])
+def test_all_nodes_are_explained_as_each_alone(iris, against):
+    X, tree = load_iris(as_frame=True).data, iris.dendrogram_
+    found = iris.explain(None, X, against=against)
+    nodes = tree.internal_nodes if against is None else range(1, tree.n_nodes)
+    assert [one.node for one in found] == list(nodes)
+    for one in found:
+        alone = explain(iris, one.node, X, against=against)
+        assert repr(one) == repr(alone)
+        np.testing.assert_array_equal(one.check.auc, alone.check.auc)
 
 
 def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
-    explanation = iris.explain(0)
-    for child, sign in zip(explanation.branches, (1, -1), strict=True):
-        names, effect = iris.top_features(child)
-        assert names.tolist() == explanation.feature_names.tolist()
-        np.testing.assert_allclose(effect, sign * explanation.effect)
+    X = load_iris(as_frame=True).data
+    split = iris.explain(0, X)
+    for child, sign in zip(split.branches, (1, -1), strict=True):
+        found = iris.explain(child, X, against="rest")
+        assert found.feature_names.tolist() == split.feature_names.tolist()
+        np.testing.assert_allclose(found.effect, sign * split.effect)
+        np.testing.assert_allclose(found.check.effect, sign * split.check.effect)
+        assert found.branch_names[1] == "the rest"
 
 
 def test_a_single_cluster_has_no_split():
     model = TreeVAEClustering(1, random_state=0).fit(load_iris().data[:50])
     with pytest.raises(ValueError, match="has one cluster, so that no node has branch"):
         model.explain()
-    (names, effect) = model.top_features(0)
-    assert len(names) == len(effect) == 0
+    assert model.explain(None) == model.explain(None, against="rest") == []
 
 
 def test_both_branches_need_rows(iris):
@@ -227,19 +252,16 @@ def test_both_branches_need_rows(iris):
         iris.explain(0, X[branch])
 
 
-def test_top_features_compare_a_node_with_the_rest(nested):
-    model, _, y = nested
-    children = [split_of(model, y, 0), split_of(model, y, 2)]
-    for node in children:
-        names, effect = model.top_features(node, n_features=1)
-        assert names[0] == "x0"
-        means = model.node_means()
-        sibling = children[1 - children.index(node)]
-        assert np.sign(effect[0]) == np.sign(means[node, 0] - means[sibling, 0])
-        # The rest of the tree is the sibling.
-        assert np.abs(model.explain(0).effect[0]) == pytest.approx(abs(effect[0]))
-    leaf = int(model.dendrogram_.children_left[children[0]])
-    assert "x1" in model.top_features(leaf, n_features=2)[0]
+def test_a_leaf_is_compared_with_the_rest(nested):
+    model, X, y = nested
+    leaf = int(model.dendrogram_.children_left[split_of(model, y, 0)])
+    found = model.explain(leaf, X, against="rest", n_features=2)
+    assert set(found.feature_names) == {"x0", "x1"}
+    is_here = model.labels_ == model.dendrogram_.leaf_label[leaf]
+    assert found.check.n_rows == (is_here.sum(), (~is_here).sum())
+    difference = X[is_here].mean(0) - X[~is_here].mean(0)
+    expected = found.check.left_mean - found.check.right_mean
+    np.testing.assert_allclose(expected, difference[found.features])
 
 
 def test_a_table(iris):
@@ -261,7 +283,7 @@ def test_a_table(iris):
 
 
 def make_explanation(check=None):
-    return SplitExplanation(
+    return Explanation(
         node=0,
         branches=(1, 2),
         clusters=(np.array([0, 1]), np.array([2])),
@@ -306,7 +328,6 @@ def test_blood_cells_are_told_apart_by_marker_genes(data_dir):
 def test_feature_names_are_a_sequence_of_names(iris, names, tmp_path):
     calls = [
         iris.explain,
-        iris.top_features,
         lambda **kwargs: SplitDisplay.from_estimator(iris, **kwargs),
         lambda **kwargs: TreeDisplay.from_estimator(iris, **kwargs),
         lambda **kwargs: iris.export_html(tmp_path / "tree.html", **kwargs),
