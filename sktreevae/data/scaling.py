@@ -287,7 +287,7 @@ class Standardizer:
             np.clip(standardizer.transform(bound), cls.low, cls.high)
             for bound in (bounds.low, bounds.high)
         )
-        if likelihood != "mixed":
+        if not LIKELIHOODS[likelihood].has_discrete:
             return replace(standardizer, low=low, high=high)
         center, scale = summary.mean.copy(), scale.copy()
         binary = summary.binary

@@ -40,9 +40,6 @@ feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 MIN_SAMPLES_PER_CLUSTER = 20
 """Fewer samples for each cluster asked for are named as a cause of missing clusters."""
 
-COMMON_UNITS = "plain", "unit"
-"""Kinds of features that are computed from features of a common unit."""
-
 MAX_SHOWN_OUTLIERS = 3
 """Maximum number of outliers that are named."""
 
@@ -233,8 +230,7 @@ def _find_divergence(
     estimator: BaseEstimator, data: TrainingData, learning_rate: float
 ) -> Finding | None:
     """Find an ELBO that is too low for a trained model."""
-    if LIKELIHOODS[data.likelihood].support == "counts":
-        # Log-probabilities of counts have no common scale.
+    if not LIKELIHOODS[data.likelihood].is_scaled:
         return None
     # Of standardized data.
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)
@@ -254,28 +250,24 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
     """Find values that would be more than half of the variance of their features."""
     if not LIKELIHOODS[data.likelihood].standardize:
         return None
-    summary = data.summary
-    if not summary.outliers:
-        return None
-    excess = [
-        np.abs((value.value - summary.mean[value.feature]) / summary.std[value.feature])
-        for value in summary.outliers
-    ]
+    mean, std = data.summary.mean, data.summary.std
+    max_distance = np.sqrt(data.summary.n_samples)
     low, high = _common_range(data)
     outliers = [
-        value
-        for value, distance in zip(summary.outliers, excess, strict=True)
-        if distance > np.sqrt(summary.n_samples) and not low <= value.value <= high
+        outlier
+        for outlier in data.summary.outliers
+        if not low <= outlier.value <= high
+        and abs(outlier.value - mean[outlier.feature])
+        > max_distance * std[outlier.feature]
     ]
     if not outliers:
         return None
     numbers = np.arange(estimator.n_features_in_, dtype=object)
     names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
     shown = "; ".join(
-        f"feature {names[value.feature]!r}, sample "
-        f"{value.sample}: {value.value:.6g}, clipped to [{value.low:.6g}, "
-        f"{value.high:.6g}]"
-        for value in outliers[:MAX_SHOWN_OUTLIERS]
+        f"feature {names[outlier.feature]!r}, sample {outlier.sample}: "
+        f"{outlier.value:.6g}, clipped to [{outlier.low:.6g}, {outlier.high:.6g}]"
+        for outlier in outliers[:MAX_SHOWN_OUTLIERS]
     )
     more = len(outliers) - MAX_SHOWN_OUTLIERS
     return Finding(
@@ -295,7 +287,8 @@ def _common_range(data: TrainingData) -> tuple[float, float]:
     """
     low, high = data.summary.bounds.low, data.summary.bounds.high
     is_bounded = np.isfinite(low)
-    if data.feature_map.kind not in COMMON_UNITS or not is_bounded.any():
+    has_one_unit = data.feature_map.kind in data.kind.common_units
+    if not has_one_unit or not is_bounded.any():
         return np.inf, -np.inf
     return low[is_bounded].min(), high[is_bounded].max()
 
@@ -353,6 +346,7 @@ def _causes(estimator: BaseEstimator, data: TrainingData) -> str:
         held_out = ", without the validation_fraction" * estimator.early_stopping
         causes.append(f"there are only {n_train} training samples{held_out}")
     causes.append("X has duplicates or outliers")
-    if data.likelihood == "bernoulli":
-        causes.append("most values of X are tiny (set likelihood='gaussian')")
+    sharper = LIKELIHOODS[data.likelihood].sharper
+    if sharper is not None:
+        causes.append(f"most values of X are tiny (set likelihood={sharper!r})")
     return "; ".join(causes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GroupMoments",
     "area_under_curve",
+    "as_dense",
     "effect_size",
     "mix_moments",
     "pooled_spread",
@@ -112,7 +113,7 @@ def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMom
         entries = np.ones(len(used)), (groups[used], used)
         members = sparse.csr_array(entries, shape=(n_groups, len(groups)))
         n_new = members.sum(axis=1)[:, None]
-        new_mean = _dense(members @ chunk) / np.maximum(n_new, 1)
+        new_mean = as_dense(members @ chunk) / np.maximum(n_new, 1)
         if sparse.issparse(chunk):
             new_squares = (members @ chunk.multiply(chunk)).toarray()
             new_squares -= n_new * np.square(new_mean)
@@ -191,7 +192,7 @@ def area_under_curve(
     n_larger = []
     for start in range(0, len(features), size):
         columns = features[start : start + size]
-        chunks = [_dense(X[rows][:, columns]) for rows in row_slices(*X.shape)]
+        chunks = [as_dense(X[rows][:, columns]) for rows in row_slices(*X.shape)]
         # Ranks would have the type of the values.
         for x in np.concatenate(chunks, dtype=np.float64).T:
             test = mannwhitneyu(x[first], x[second], method="asymptotic")
@@ -199,5 +200,6 @@ def area_under_curve(
     return np.array(n_larger) / (first.sum() * second.sum())
 
 
-def _dense(rows: np.ndarray | sparse.csr_array) -> np.ndarray:
+def as_dense(rows: np.ndarray | sparse.csr_array) -> np.ndarray:
+    """Return rows as an array."""
     return rows.toarray() if sparse.issparse(rows) else rows

@@ -301,7 +301,7 @@ def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
         "the width of embeddings": attributes["_n_features_out"]
         == config["hidden_dim"],
         "the likelihood": attributes["likelihood_"] == config["likelihood"]
-        and (config["likelihood"] == "mixed" or not config["discrete"]),
+        and (LIKELIHOODS[config["likelihood"]].has_discrete or not config["discrete"]),
         "the kind of data": attributes["kind_"]
         == kind_of_features(model["feature_map"]["kind"]).name,
         "the number of samples": 0 < len(labels) <= attributes["n_samples_seen_"],

@@ -116,7 +116,7 @@ class Initializer:
             False for counts: the most frequent features determine their components.
         """
         model, likelihood = self.model, self.model.top_down.likelihood
-        if likelihood.support == "counts":
+        if not likelihood.is_scaled:
             return False
         n_leaves = len(model.topology.leaves)
         index = self._draw_samples()

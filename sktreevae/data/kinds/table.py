@@ -54,6 +54,7 @@ class Table(Kind):
 
     name = "table"
     features = "plain", "standardized", "unit"
+    common_units = "plain", "unit"
     spread_values = True
 
     def share(

@@ -32,11 +32,21 @@ class Likelihood(nn.Module, ABC):
         Whether the data are standardized before they are modeled.
     has_scale : bool
         Whether `set_scale` sets parameters.
+    has_discrete : bool
+        Whether columns can be discrete.
+    is_scaled : bool
+        Whether the modeled data have a known range or variance. Counts have none:
+        log-densities of different data can't be compared.
+    sharper : str or None
+        Name of a likelihood that tells values apart more sharply, if there is one.
     """
 
     support: ClassVar[str]
     standardize: ClassVar[bool] = False
     has_scale: ClassVar[bool] = False
+    has_discrete: ClassVar[bool] = False
+    is_scaled: ClassVar[bool] = True
+    sharper: ClassVar[str | None] = None
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class PoissonLikelihood(Likelihood):
     """
 
     support = "counts"
+    is_scaled = False
 
     LOG_RATE_RANGE: ClassVar[tuple[float, float]] = (
         math.log(1e-6),

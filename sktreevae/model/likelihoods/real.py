@@ -31,6 +31,7 @@ class BernoulliLikelihood(Likelihood):
     """
 
     support = "unit_interval"
+    sharper = "gaussian"
 
     def link(self, mean: Tensor) -> Tensor:
         """Return the logits of the means, clipped to [0.01, 0.99]."""
