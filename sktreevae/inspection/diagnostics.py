@@ -18,6 +18,7 @@ from ..graph import count_supported, split_support
 from ..model import LIKELIHOODS
 from ..training import GrowthOptions, Trainer
 from ..tree import Dendrogram
+from ..tree.arrays import highest_first
 
 __all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
 
@@ -202,15 +203,12 @@ def add_support(
 
 
 def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the internal nodes, children before parents, and their children.
+    """Return the internal nodes, lowest first, and what is merged at each.
 
-    The children are numbered as in `scipy.cluster.hierarchy.linkage`.
+    Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
     """
-    nodes = tree.internal_nodes[::-1]
-    number = tree.leaf_label.copy()
-    number[nodes] = tree.n_clusters + np.arange(len(nodes))
-    children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
-    return nodes, number[children]
+    nodes = highest_first(tree.height, tree.leaf_label)[::-1]
+    return nodes, tree.to_linkage()[:, :2].astype(np.int64)
 
 
 def _find_interruption(estimator: BaseEstimator) -> Finding:
@@ -248,7 +246,7 @@ def _find_divergence(
 
 def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
     """Find values that would be more than half of the variance of their features."""
-    if not LIKELIHOODS[data.likelihood].standardize:
+    if not (LIKELIHOODS[data.likelihood].standardize and data.summary.outliers):
         return None
     mean, std = data.summary.mean, data.summary.std
     max_distance = np.sqrt(data.summary.n_samples)

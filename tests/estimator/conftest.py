@@ -29,7 +29,8 @@ def blobs():
 
 
 @pytest.fixture(scope="session")
-def digits_model(digits):
+def model(digits):
+    """Return a model of the digits with default settings."""
     return TreeVAEClustering(6, random_state=0).fit(digits[0])
 
 
