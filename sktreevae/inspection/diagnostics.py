@@ -228,7 +228,7 @@ def _find_divergence(
     estimator: BaseEstimator, data: TrainingData, learning_rate: float
 ) -> Finding | None:
     """Find an ELBO that is too low for a trained model."""
-    if not LIKELIHOODS[data.likelihood].is_scaled:
+    if LIKELIHOODS[data.likelihood].is_count:
         return None
     # Of standardized data.
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)

@@ -304,8 +304,8 @@ def _find_worse_rows(
     )
     numbers = {"training_elbo": training, "elbo": median}
     max_loss = MAX_LOSS_PER_FEATURE * estimator.module_.config.n_features
-    is_scaled = LIKELIHOODS[estimator.likelihood_].is_scaled
-    if is_scaled and training - median >= max_loss:
+    is_count = LIKELIHOODS[estimator.likelihood_].is_count
+    if not is_count and training - median >= max_loss:
         return Finding(
             "unlike rows",
             problem,
@@ -348,14 +348,14 @@ def _feature_log_prob(
 ) -> Floats:
     """Return the log-density of each value, (n_rows, n_features)."""
     mean, variance = moments.mean, moments.variance
-    support = LIKELIHOODS[estimator.likelihood_].support
-    if support == "counts":
+    likelihood = LIKELIHOODS[estimator.likelihood_]
+    if likelihood.is_count:
         # Negative binomial; nearly Poisson if the variance isn't larger than the mean.
         mean = np.maximum(mean, MIN_MEAN)
         size = mean**2 / np.maximum(variance - mean, MIN_MEAN * mean)
         return stats.nbinom.logpmf(x, size, size / (size + mean))
     units = estimator._standardizer
-    is_binary = np.full(len(mean), support == "unit_interval")
+    is_binary = np.full(len(mean), not likelihood.standardize)
     is_binary[list(units.binary)] = True
     p = np.clip((mean - units.center) / units.scale, MIN_MEAN, 1.0 - MIN_MEAN)
     target = np.clip((x - units.center) / units.scale, 0.0, 1.0)

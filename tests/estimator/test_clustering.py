@@ -10,14 +10,10 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.cluster.hierarchy import is_valid_linkage
-from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
 from sktreevae import TreeVAEClustering
@@ -29,9 +25,7 @@ from sktreevae.training import GrowthOptions
 
 from .cases import METHODS, QUICK, make_images
 
-COUNT_LIKELIHOODS = [
-    name for name, kind in LIKELIHOODS.items() if kind.support == "counts"
-]
+COUNT_LIKELIHOODS = [name for name, kind in LIKELIHOODS.items() if kind.is_count]
 LINEAR = "torch.nn.modules.linear:Linear"
 
 
@@ -111,16 +105,12 @@ def test_output_has_the_float_type_of_the_input(model, digits, method, dtype):
     assert getattr(model, method)(digits[0].astype(dtype)).dtype == expected
 
 
-@pytest.mark.parametrize(
-    "backend", ["threading", pytest.param("loky", marks=pytest.mark.nightly)]
-)
-def test_parallel_fits_give_the_same_bits(digits, backend):
+def test_fits_in_threads_give_the_same_bits(digits):
     def embed():
         model = TreeVAEClustering(3, **QUICK).fit(digits[0])
         return model.transform(digits[0]), model.history_
 
-    options = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with joblib.parallel_config(backend, n_jobs=2, **options):
+    with joblib.parallel_config("threading", n_jobs=2):
         results = joblib.Parallel()(joblib.delayed(embed)() for _ in range(2))
     np.testing.assert_equal(results, [embed()] * 2)
 
@@ -183,26 +173,6 @@ def test_units_do_not_matter(blobs, gaussian_score, factor):
 def test_probabilities_of_sparse_input_are_refused(model, digits):
     with pytest.raises(TypeError, match=r"no sparse input.*toarray"):
         model.predict_proba(sparse.csr_array(digits[0]))
-
-
-def test_bernoulli_models_refuse_data_outside_the_unit_interval(digits):
-    X = digits[0][:100] / 16
-    model = TreeVAEClustering(2, likelihood="bernoulli", **QUICK).fit(X)
-    for method in [*METHODS, "log_likelihood", "partial_fit"]:
-        for outside in (100 * X, X + 5):
-            with pytest.raises(ValueError, match="likelihood='bernoulli' needs values"):
-                getattr(model, method)(outside)
-
-
-def test_folds_of_scaled_data_have_scores_in_one_unit():
-    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
-    tree = TreeVAEClustering(4, likelihood="bernoulli", **QUICK)
-    model = make_pipeline(MinMaxScaler(), tree)
-    with pytest.warns(UserWarning, match="outside .* They are clipped"):
-        scores = cross_val_score(model, X, cv=3)
-    # Log-probabilities are negative, and one fold is like the other.
-    assert (scores < 0).all()
-    assert np.ptp(scores) < 2
 
 
 # Bad input
@@ -393,26 +363,19 @@ def test_pruned_models_keep_a_users_decoders():
     assert np.isfinite(model.score_samples(X)).all()
 
 
-@pytest.mark.parametrize("name", ["encoder", "decoder"])
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("name", "message"),
     [
-        (lambda n_in, n_out: None, "must return a torch.nn.Module, got None"),
-        (lambda n_in, n_out: nn.Linear(n_in, 1), r"to \(3, \d+\), got \(3, 1\)"),
-        (lambda n_in, n_out: nn.Linear(1, n_out), "but fails: mat1 and mat2 shapes"),
-        (
-            lambda n_in, n_out: nn.Sequential(nn.Linear(n_in, n_out), nn.Dropout()),
-            "batch normalization and dropout are not allowed",
-        ),
+        ("encoder", r"encoder\(64, 128\) .* to \(3, 128\), got \(3, 1\)"),
+        ("decoder", r"decoder\(8, 64\) .* to \(3, 64\), got \(3, 1\)"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused_before_training(
-    digits, name, make, message, monkeypatch
+    digits, name, message, monkeypatch
 ):
     monkeypatch.setattr(TrainingData, "prepare", None)
-    widths = r"\(64, 128\)" if name == "encoder" else r"\(8, 64\)"
-    with pytest.raises(ValueError, match=f"{name}{widths}.*{message}"):
-        TreeVAEClustering(2, **{name: make}).fit(digits[0])
+    with pytest.raises(ValueError, match=message):
+        TreeVAEClustering(2, **{name: lambda n, _: nn.Linear(n, 1)}).fit(digits[0])
 
 
 # Counts
@@ -428,19 +391,10 @@ def cells():
     return rng.poisson(depth * share[y] * rng.gamma(3.0, 1 / 3, (400, 100))), y
 
 
-@pytest.fixture(scope="module")
-def count_models(cells):
-    return {
-        likelihood: TreeVAEClustering(
-            4, likelihood=likelihood, max_iter=15, random_state=0
-        ).fit(cells[0][:300])
-        for likelihood in COUNT_LIKELIHOODS
-    }
-
-
-@pytest.fixture(params=COUNT_LIKELIHOODS)
-def count_model(count_models, request):
-    return count_models[request.param]
+@pytest.fixture(scope="module", params=COUNT_LIKELIHOODS)
+def count_model(request, cells):
+    settings = {"likelihood": request.param, "max_iter": 15, "random_state": 0}
+    return TreeVAEClustering(4, **settings).fit(cells[0][:300])
 
 
 def test_counts_of_any_depth_are_clustered(count_model, cells):
@@ -454,15 +408,6 @@ def test_samples_of_counts_are_counts(count_model, cells):
     assert ((X >= 0) & (X == np.floor(X))).all()
     assert X.sum(axis=1).mean() == pytest.approx(cells[0].sum(axis=1).mean(), rel=0.2)
     assert set(labels) == {0, 1, 2, 3}
-
-
-def test_sparse_counts_are_as_dense_ones(count_model, cells):
-    X = cells[0][:300]
-    sparse_model = clone(count_model).fit(sparse.csr_array(X))
-    assert adjusted_rand_score(sparse_model.labels_, count_model.labels_) == 1.0
-    np.testing.assert_array_equal(
-        count_model.predict(sparse.csr_array(X)), count_model.labels_
-    )
 
 
 @pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)

@@ -240,13 +240,6 @@ def test_networks_of_the_user_are_built_without_constant_columns():
     assert model.module_.encoder.in_features == 8
 
 
-def test_networks_of_the_user_for_all_columns_are_refused():
-    X = with_constants(gaussian_rows(), [(3, 1.0)])
-    model = TreeVAEClustering(6, encoder=lambda n_in, n_out: nn.Linear(9, n_out))
-    with pytest.raises(ValueError, match=r"must map \(3, 8\)"):
-        model.fit(X)
-
-
 def test_augmentations_of_the_user_have_all_columns():
     widths = set()
 

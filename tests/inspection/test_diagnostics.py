@@ -15,6 +15,8 @@ from sktreevae.data import FeatureTable
 from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
 from sktreevae.graph import split_support
 from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_support
+from sktreevae.inspection.effects import GroupMoments
+from sktreevae.inspection.explain import leaf_moments
 from sktreevae.model import DiagonalGaussian
 
 
@@ -163,33 +165,19 @@ def test_one_cluster_has_nearly_all_samples(model):
     assert "min_cluster_size" in finding.remedy
 
 
-def test_two_clusters_are_the_same(model):
-    tree, module = model.dendrogram_, model.module_
-    # Sibling leaves at the same depth share everything but their own networks.
-    node = next(n for n in tree.internal_nodes[::-1] if tree.children_left[n] > 0)
-    children = [int(tree.children_left[node]), int(tree.children_right[node])]
-    first, second = tree.leaf_label[children]
-    with torch.no_grad():
-        parts = module.top_down
-        for parameter in parts.p_routers.parameters():
-            parameter.zero_()
-        for parameter in parts.transformations.parameters():
-            parameter[children[1] - 1] = parameter[children[0] - 1]
-        leaf_parameters = [
-            *parts.decoders.hidden.parameters(),
-            *(
-                p
-                for p in (parts.decoders.constant, parts.decoders.loadings)
-                if p is not None
-            ),
-            *parts.likelihood.parameters(),
-        ]
-        for parameter in leaf_parameters:
-            parameter[second] = parameter[first]
-    finding = find(model.diagnose(), "near-duplicate clusters")
-    assert finding.nodes == tuple(children)
-    assert finding.numbers["distance"] < 1e-3
-    assert f"Clusters {first} and {second} generate nearly the same" in finding.problem
+def test_two_clusters_are_the_same(fitted, monkeypatch):
+    moments = leaf_moments(fitted)
+    mean = moments.mean.copy()
+    mean[3] = mean[1] + 0.1 * np.sqrt(moments.variance[1] / mean.shape[1])
+    variance = moments.variance[[0, 1, 2, 1]]
+    monkeypatch.setattr(
+        "sktreevae.inspection.failures.leaf_moments",
+        lambda _: GroupMoments(mean, variance),
+    )
+    finding = find(fitted.diagnose(), "near-duplicate clusters")
+    assert finding.nodes == tuple(fitted.dendrogram_.leaves[[1, 3]])
+    assert finding.numbers["distance"] == pytest.approx(0.1)
+    assert "Clusters 1 and 3 generate nearly the same" in finding.problem
     assert "n_clusters" in finding.remedy
 
 

@@ -43,7 +43,7 @@ class Counts(Kind):
         rng: np.random.Generator,
     ) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
-        return float(LIKELIHOODS[samples.likelihood].support == "counts")
+        return float(LIKELIHOODS[samples.likelihood].is_count)
 
     def fit_features(
         self,
