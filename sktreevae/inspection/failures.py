@@ -154,39 +154,26 @@ def _generate(model: TreeVAE) -> Tensor:
 def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatistics:
     """Measure the inference model on rows."""
     terms = rows.map(partial(_row_terms, model)).numpy(force=True)
-    n_leaves, n_splits = len(model.topology.leaves), len(model.topology.splits)
-    kl, leaf_weight, certain, split_weight = np.split(
-        terms.sum(axis=0, dtype=np.float64), np.cumsum([n_leaves, n_leaves, n_splits])
-    )
+    total, weight = np.split(terms.sum(axis=0, dtype=np.float64), 2)
+    # Less than one sample says nothing.
+    mean = np.divide(total, weight, out=np.full(len(total), np.nan), where=weight >= 1)
+    path_kl, certain = np.split(mean, [len(model.topology.leaves)])
     _, nodes = contract(model.topology)
     certainty = np.full(len(nodes), np.nan)
-    splits = [nodes.index(node) for node in model.topology.splits]
-    certainty[splits] = _divide(certain, split_weight)
-    return NodeStatistics(_divide(kl, leaf_weight), certainty)
+    certainty[[nodes.index(node) for node in model.topology.splits]] = certain
+    return NodeStatistics(path_kl, certainty)
 
 
 def _row_terms(model: TreeVAE, x: Tensor) -> Tensor:
     """Return weighted statistics of each row, and their weights, side by side."""
     posterior = model.posterior(model.encode(x))
-    index, routing = model.top_down.index, posterior.routing
+    topology, routing = model.topology, posterior.routing
     kl = torch.cat([level.q.kl(level.p) for level in posterior.levels])
-    leaf_weight = routing.leaf_log_proba.exp()
-    path_kl = leaf_weight * (index.ancestry.T @ kl)
-    if len(kl) == 1:
-        return torch.cat([path_kl, leaf_weight]).T
-    split_weight = torch.cat(
-        [
-            log_proba[index.splits(depth)].exp()
-            for depth, log_proba in enumerate(routing.node_log_proba[:-1])
-        ]
-    )
-    certain = split_weight * torch.cat(routing.q_logits).abs().sigmoid()
-    return torch.cat([path_kl, leaf_weight, certain, split_weight]).T
-
-
-def _divide(total: Floats, weight: Floats) -> Floats:
-    """Return means, or NaN where the weight is below that of one sample."""
-    return np.divide(total, weight, out=np.full(len(total), np.nan), where=weight >= 1)
+    path_kl = model.top_down.index.ancestry.T @ kl
+    certainty = [logit.abs().sigmoid() for logit in routing.q_logits]
+    weight = torch.cat(routing.node_log_proba).exp()
+    weight = weight[[*topology.leaves, *topology.splits]]
+    return torch.cat([weight * torch.cat([path_kl, *certainty]), weight]).T
 
 
 def _find_collapse(
