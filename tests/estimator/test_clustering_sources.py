@@ -7,7 +7,6 @@ from scipy import sparse
 from torch.utils.data import Dataset
 
 from sktreevae import TreeVAEClustering
-from sktreevae.data import Samples, Standardizer, as_matrix
 from sktreevae.estimator.parameters import validate_rows
 
 from .cases import METHODS, QUICK
@@ -168,42 +167,3 @@ def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     assert np.shares_memory(validate_rows(model, on_disk, reset=True), on_disk)
     expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
     assert np.array_equal(model.fit(on_disk).labels_, expected)
-
-
-class Items(Dataset):
-    """Whatever items are given."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, i):
-        return self.items[i]
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda row: [row, 1],
-        lambda row: (row,),
-        lambda row: row.tolist(),
-        lambda row: torch.from_numpy(row).bfloat16(),
-    ],
-    ids=["list", "tuple", "numbers", "bfloat16"],
-)
-def test_items_of_a_dataset_can_be_many_things(wrap):
-    X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
-    rows = as_matrix(Items([wrap(row) for row in X]))
-    assert np.array_equal(rows[np.array([3, 1])], X[[3, 1]])
-
-
-def test_a_batch_is_read_anew_when_its_index_changes():
-    samples = Samples(
-        as_matrix(Labeled(np.eye(5))), Standardizer(np.zeros(5), np.ones(5))
-    )
-    index = torch.tensor([0, 1])
-    samples[index]
-    index.add_(3)
-    assert torch.equal(samples[index], torch.eye(5)[3:])
