@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +33,6 @@ MIN_GROUP_ROWS = 2
 """Minimum number of rows of each group: a single row has no variance."""
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def explain(
@@ -81,26 +78,31 @@ def explain(
     if n_features is not None:
         check_count("n_features", n_features)
     names = _feature_names(estimator, feature_names)
-    leaves = Leaves(leaf_moments(estimator), _leaf_weight(tree))
-    rows = None if X is None else AssignedRows.of(estimator, X)
+    moments, weight = leaf_moments(estimator), _leaf_weight(tree)
+    if X is not None:
+        labels, X = estimator.predict(X), estimator._validate(X)
     found = []
     for i in map(int, nodes):
-        branches, clusters = _groups(tree, i, against)
-        left, right = map(leaves.mix, clusters)
+        branches, is_in = _groups(tree, i, against)
+        groups = mix_moments(moments, is_in * weight)
+        left, right = groups[0], groups[1]
         effect = effect_size(left, right)
         features = np.argsort(-np.abs(effect), kind="stable")[:n_features]
+        check = None
+        if X is not None:
+            check = _check_on_rows(X, is_in[:, labels], i, features)
         found.append(
             Explanation(
                 node=i,
                 branches=branches,
-                clusters=clusters,
+                clusters=(np.flatnonzero(is_in[0]), np.flatnonzero(is_in[1])),
                 features=features,
                 feature_names=names[features],
                 left_mean=left.mean[features],
                 right_mean=right.mean[features],
                 spread=pooled_spread(left, right)[features],
                 effect=effect[features],
-                check=None if rows is None else rows.check(i, clusters, features),
+                check=check,
             )
         )
     return found if node is None else found[0]
@@ -139,72 +141,25 @@ def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Leaves:
-    """Moments of what is at each leaf, and how much is there.
-
-    Parameters
-    ----------
-    moments : GroupMoments
-        Moments of each leaf.
-    weight : ndarray of shape (n_leaves,)
-        Weight of each leaf, not negative.
-    """
-
-    moments: GroupMoments
-    weight: Floats
-
-    def mix(self, clusters: Ints) -> GroupMoments:
-        """Return the moments of some leaves together."""
-        weight = np.zeros((1, len(self.weight)))
-        weight[0, clusters] = self.weight[clusters]
-        return mix_moments(self.moments, weight)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class AssignedRows:
-    """Rows that are assigned to clusters.
-
-    Parameters
-    ----------
-    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
-        The rows.
-    labels : ndarray of int of shape (n_samples,)
-        Cluster of each row.
-    leaves : Leaves
-        Moments and numbers of the rows of each cluster.
-    """
-
-    X: Matrix
-    labels: Ints
-    leaves: Leaves
-
-    @classmethod
-    def of(cls, estimator: BaseEstimator, X: ArrayLike | Dataset) -> Self:
-        """Assign rows to the clusters of a fitted estimator."""
-        labels, n_clusters = estimator.predict(X), estimator.n_clusters_
-        X = estimator._validate(X)
-        moments = row_moments(X, labels, n_clusters)
-        counts = np.bincount(labels, minlength=n_clusters)
-        return cls(X, labels, Leaves(moments, counts.astype(np.float64)))
-
-    def check(self, node: int, clusters: tuple[Ints, Ints], features: Ints) -> RowCheck:
-        """Compare the rows of two groups of clusters."""
-        groups = [np.isin(self.labels, group) for group in clusters]
-        n_rows = int(groups[0].sum()), int(groups[1].sum())
-        if min(n_rows) < MIN_GROUP_ROWS:
-            raise ValueError(
-                f"X must have at least {MIN_GROUP_ROWS} rows in each branch of node "
-                f"{node}, got {n_rows[0]} in the left and {n_rows[1]} in the right one."
-            )
-        left, right = map(self.leaves.mix, clusters)
-        return RowCheck(
-            n_rows,
-            left.mean[features],
-            right.mean[features],
-            effect_size(left, right)[features],
-            area_under_curve(self.X, groups, features),
+def _check_on_rows(
+    X: Matrix, groups: NDArray[np.bool_], node: int, features: NDArray[np.int64]
+) -> RowCheck:
+    """Compare two groups of rows, (2, n_rows)."""
+    n_left, n_right = groups.sum(axis=1).tolist()
+    if min(n_left, n_right) < MIN_GROUP_ROWS:
+        raise ValueError(
+            f"X must have at least {MIN_GROUP_ROWS} rows on each side of node {node}, "
+            f"got {n_left} on the left and {n_right} on the right."
         )
+    moments = row_moments(X, np.select(list(groups), [0, 1], -1), 2)
+    left, right = moments[0], moments[1]
+    return RowCheck(
+        (n_left, n_right),
+        left.mean[features],
+        right.mean[features],
+        effect_size(left, right)[features],
+        area_under_curve(X, groups, features),
+    )
 
 
 def _explained_nodes(
@@ -250,16 +205,16 @@ def _is_in(node: object, nodes: Container[int]) -> bool:
 
 def _groups(
     tree: Dendrogram, node: int, against: str | None
-) -> tuple[tuple[int, int | None], tuple[Ints, Ints]]:
-    """Return the two nodes that are compared, and the clusters below each.
+) -> tuple[tuple[int, int | None], NDArray[np.bool_]]:
+    """Return the two nodes that are compared, and whether each leaf is below them.
 
     The rest of the tree is no node.
     """
     below = leaves_below(tree.parent, tree.leaves)
     if against == "rest":
-        return (node, None), (np.flatnonzero(below[node]), np.flatnonzero(~below[node]))
-    left, right = int(tree.children_left[node]), int(tree.children_right[node])
-    return (left, right), (np.flatnonzero(below[left]), np.flatnonzero(below[right]))
+        return (node, None), np.stack([below[node], ~below[node]])
+    branches = int(tree.children_left[node]), int(tree.children_right[node])
+    return branches, below[list(branches)]
 
 
 def _feature_names(

@@ -206,7 +206,7 @@ def test_a_single_cluster_has_no_split():
 def test_both_branches_need_rows(iris):
     X = load_iris(as_frame=True).data
     branch = iris.labels_ == iris.explain().clusters[0][0]
-    with pytest.raises(ValueError, match="at least 2 rows in each branch of node 0, g"):
+    with pytest.raises(ValueError, match="at least 2 rows on each side of node 0, got"):
         iris.explain(0, X[branch])
 
 
