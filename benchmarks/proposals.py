@@ -97,7 +97,7 @@ def main() -> None:
             for seed in arguments.seeds
         ]
         purity = [dendrogram_purity(y, tree) for tree in trees]
-        n_leaves = [tree.n_leaves for tree in trees]
+        n_leaves = [tree.n_clusters for tree in trees]
         print(
             f"| {title} | {np.mean(purity):.3f} ±{np.std(purity):.3f} "
             f"| {', '.join(map(str, n_leaves))} |",

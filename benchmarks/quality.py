@@ -357,7 +357,7 @@ def deep_ect(data: Data, n_leaves: int, seed: int) -> Clustering:
     return Clustering(labels, np.array(merges, dtype=float))
 
 
-published = partial(tree_vae, growth="published", learning_rate=1e-3)
+published = partial(tree_vae, growth="published")
 
 METHODS: dict[str, Callable[..., Clustering]] = {
     "TreeVAE": partial(tree_vae, growth="guided"),

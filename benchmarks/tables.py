@@ -266,8 +266,8 @@ def density(seed: int, data_dir: Path) -> Iterator[dict]:
         train, test = train_test_split(X, random_state=seed)
         mixture = GaussianMixture(n_clusters, random_state=seed).fit(train)
         densities = {
-            "TreeVAE": fit(train, n_clusters, seed).log_likelihood(test),
-            "flat VAE": fit(train, 1, seed).log_likelihood(test),
+            "TreeVAE": fit(train, n_clusters, seed).log_likelihood(test, 1000),
+            "flat VAE": fit(train, 1, seed).log_likelihood(test, 1000),
             "GaussianMixture": mixture.score_samples(test),
         }
         model = fit(X, n_clusters, seed)

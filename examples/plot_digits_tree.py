@@ -30,8 +30,8 @@ model = TreeVAEClustering(n_clusters=10, random_state=0, verbose=1).fit(X)
 # %%
 # The tree
 # --------
-# The height of a node tells how rarely random walks on the neighbor graph lead from one
-# of its branches to the other, in nats.
+# Height measures separation, in nats: at 0.7, random walks on the neighbor graph cross
+# between the branches of a node as often as by chance; higher, less often.
 print("cluster sizes:", np.bincount(model.labels_))
 print(model.dendrogram_.export_text())
 

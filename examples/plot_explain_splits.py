@@ -46,15 +46,14 @@ plt.show()
 # %%
 # Clusters
 # --------
-# ``top_features`` compares one cluster with all others. The labels tell which digits a
-# cluster has; the fit did not see them.
+# ``against="rest"`` compares one cluster with all others. The labels tell which digits
+# a cluster has; the fit did not see them.
 names = [f"row {i}, column {j}" for i in range(8) for j in range(8)]
-top = model.top_features(n_features=3, feature_names=names)
 for cluster, node in enumerate(tree.leaves):
-    pixels, effect = top[node]
+    found = model.explain(node, against="rest", n_features=3, feature_names=names)
     digit = np.bincount(digits.target[:700][model.labels_ == cluster]).argmax()
     texts = [
         f"{pixel} {'brighter' if d > 0 else 'darker'}"
-        for pixel, d in zip(pixels, effect, strict=True)
+        for pixel, d in zip(found.feature_names, found.effect, strict=True)
     ]
     print(f"cluster {cluster}, mostly {digit}: {'; '.join(texts)}")

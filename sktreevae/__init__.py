@@ -2,7 +2,16 @@
 
 from ._version import __version__
 from .estimator import TreeVAEClustering
+from .inspection.explain import explain
+from .inspection.failures import diagnose
 from .training import ImageAugmentation
 from .tree import Dendrogram
 
-__all__ = ["Dendrogram", "ImageAugmentation", "TreeVAEClustering", "__version__"]
+__all__ = [
+    "Dendrogram",
+    "ImageAugmentation",
+    "TreeVAEClustering",
+    "__version__",
+    "diagnose",
+    "explain",
+]

@@ -46,7 +46,7 @@ MAY_IMPORT = {
         "utils",
     },
     "callbacks": {"estimator", "exceptions", "utils"},
-    "__init__": {"_version", "estimator", "training", "tree"},
+    "__init__": {"_version", "estimator", "inspection", "training", "tree"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself."""
 

@@ -75,7 +75,7 @@ def test_examples_of_the_readme(tmp_path, monkeypatch):
     for block in blocks:
         # One epoch and few draws are enough.
         quick = block.replace(").fit(", ", max_iter=1).fit(")
-        exec(quick.replace("log_likelihood(X, 100)", "log_likelihood(X, 2)"), names)
+        exec(quick.replace("log_likelihood(X)", "log_likelihood(X, 2)"), names)
     plt.close("all")
     assert (tmp_path / "tree.png").stat().st_size > 10_000
     assert (tmp_path / "tree.html").stat().st_size > 10_000

@@ -14,9 +14,9 @@ from .sources import Index, Matrix
 
 __all__ = ["FeatureBounds", "Outlier", "find_outliers", "value_pairs"]
 
-MAX_EXTREMES = 4
-"""Maximum number of values at either end of a feature that don't count for its range. A
-group of five samples may stand apart."""
+MAX_END_VALUES = 4
+"""Maximum number of values at either end of a feature that don't count for its range.
+Five samples may be a separated component."""
 
 ROWS_PER_EXTREME = 20
 """Number of rows for each value at either end that doesn't count."""
@@ -88,7 +88,7 @@ class FeatureBounds:
         n_samples, n_features = X.shape
         max_rows = min(MAX_ROWS, max(MIN_ROWS, MAX_VALUES // n_features))
         rows = np.asarray(X[draw_rows(n_samples, max_rows, generator)])
-        extreme = min(MAX_EXTREMES, len(rows) // ROWS_PER_EXTREME)
+        extreme = min(MAX_END_VALUES, len(rows) // ROWS_PER_EXTREME)
         kth = [extreme, len(rows) - 1 - extreme]
         low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
         length = high - low

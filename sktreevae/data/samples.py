@@ -257,16 +257,15 @@ class Samples(_Table):
             rows = self.standardizer.transform(rows)
         elif sparse.issparse(rows):
             rows = rows.toarray()
-        # A likelihood with a support other than all numbers doesn't standardize.
+        # A likelihood with a range doesn't standardize.
         check_support(rows, self.likelihood)
         if out is None:
             out = np.empty(rows.shape, dtype=np.float32)
-        low, high = self.standardizer.low, self.standardizer.high
-        if LIKELIHOODS[self.likelihood].support == "unit_interval":
-            low, high = 0.0, 1.0
+        kind = LIKELIHOODS[self.likelihood]
+        limits = self.standardizer if kind.standardize else kind
         if rows.dtype.kind != "f" or rows.itemsize < out.itemsize:
             rows = rows.astype(np.promote_types(rows.dtype, np.float32))
-        return np.clip(rows, low, high, out=out, casting="same_kind")
+        return np.clip(rows, limits.low, limits.high, out=out, casting="same_kind")
 
 
 class FeatureTable(_Table):

@@ -15,7 +15,7 @@ from sklearn.utils.sparsefuncs import count_nonzero, min_max_axis
 from torch import Tensor
 
 from ..exceptions import InvalidParameterError
-from ..model.likelihoods import LIKELIHOODS, MAX_COUNT
+from ..model.likelihoods import LIKELIHOODS
 from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier, find_outliers
 from .sources import MAX_CHUNK_ROWS, Index, Matrix, row_slices
@@ -287,7 +287,7 @@ class Standardizer:
             np.clip(standardizer.transform(bound), cls.low, cls.high)
             for bound in (bounds.low, bounds.high)
         )
-        if likelihood != "mixed":
+        if not LIKELIHOODS[likelihood].has_discrete:
             return replace(standardizer, low=low, high=high)
         center, scale = summary.mean.copy(), scale.copy()
         binary = summary.binary
@@ -436,26 +436,18 @@ def _support_violation(
     message : str or None
         Names the likelihood, a value and what is allowed; None if all is supported.
     """
-    support = LIKELIHOODS[likelihood].support
-    if support == "unit_interval":
-        margin = UNIT_INTERVAL_TOLERANCE
-        value = low if low < -margin else high if high > 1 + margin else None
-        allowed = "values between 0 and 1"
-        remedy = "Scale X to [0, 1], or fit a model with likelihood='gaussian'."
-    elif support == "counts":
-        value = low if low < 0 else high if high > MAX_COUNT else fractional_value
-        allowed = f"counts, whole numbers from 0 to {MAX_COUNT}"
-        remedy = (
-            "Pass counts that aren't normalized or transformed, or fit a model with "
-            "likelihood='gaussian'."
-        )
-    else:
-        return None
+    kind = LIKELIHOODS[likelihood]
+    margin = 0.0 if kind.is_count else UNIT_INTERVAL_TOLERANCE
+    value = fractional_value if kind.is_count else None
+    if low < kind.low - margin:
+        value = low
+    elif high > kind.high + margin:
+        value = high
     if value is None:
         return None
     return (
-        f"likelihood={likelihood!r} needs {allowed}, but X has the value {value:.17g}. "
-        f"{remedy}"
+        f"likelihood={likelihood!r} needs {kind.allowed}, but X has the value "
+        f"{value:.17g}. {kind.remedy}"
     )
 
 
@@ -474,15 +466,16 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     UserWarning
         If values are closer to [0, 1]: the caller clips them.
     """
-    support = LIKELIHOODS[likelihood].support
-    if support == "real" or not values.size:
+    kind = LIKELIHOODS[likelihood]
+    if kind.standardize or not values.size:
         return
     low, high = float(values.min()), float(values.max())
-    fractional_value = _fractional_value(values) if support == "counts" else None
+    fractional_value = _fractional_value(values) if kind.is_count else None
     violation = _support_violation(likelihood, low, high, fractional_value)
     if violation is None:
         return
-    if support == "counts" or low < -MAX_EXCESS or high > 1 + MAX_EXCESS:
+    is_far = low < kind.low - MAX_EXCESS or high > kind.high + MAX_EXCESS
+    if kind.is_count or is_far:
         raise ValueError(violation)
     warnings.warn(
         f"X has values outside [0, 1], where likelihood={likelihood!r} needs values "

@@ -143,7 +143,7 @@ class TrainingData:
         columns = slice(None) if is_image else None
         summary = DataSummary.from_matrix(X, bounds=bounds, columns=columns)
         likelihood = resolve_likelihood(summary, options.likelihood, is_image)
-        if likelihood == "mixed" and bounds is None:
+        if LIKELIHOODS[likelihood].has_discrete and bounds is None:
             raise InvalidParameterError(
                 "likelihood='mixed' needs a table, but X is sparse or has images. Pass "
                 "X.toarray(), or fit a model with likelihood='auto'."
@@ -168,7 +168,8 @@ class TrainingData:
         train, validation = _hold_out(
             len(samples), options.validation_fraction, generator
         )
-        discrete = summary.binary.groups if likelihood == "mixed" else ()
+        has_discrete = LIKELIHOODS[likelihood].has_discrete
+        discrete = summary.binary.groups if has_discrete else ()
         return cls(samples, feature_map, features, train, validation, summary, discrete)
 
     @classmethod

@@ -37,7 +37,7 @@ N_CHANNELS = (1, 3, 4)
 
 def count_samples(tree: Tree, labels: Ints) -> Ints:
     """Return the number of samples below each node, (n_nodes,)."""
-    counts = np.bincount(labels, minlength=tree.n_leaves)
+    counts = np.bincount(labels, minlength=tree.n_clusters)
     return sum_below(tree.parent, tree.leaves, counts)
 
 
@@ -67,7 +67,7 @@ def count_classes(tree: Tree, labels: Ints, y: ArrayLike) -> tuple[Ints, list[st
     """
     classes, codes = encode_classes(y)
     _check_length("y", len(codes), len(labels))
-    counts = np.zeros((tree.n_leaves, len(classes)), dtype=np.int64)
+    counts = np.zeros((tree.n_clusters, len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, codes), 1)
     sums = sum_below(tree.parent, tree.leaves, counts)
     return sums, [str(name) for name in classes]
@@ -153,8 +153,8 @@ def node_moments(tree: Tree, X: Matrix, labels: Ints) -> GroupMoments:
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each row.
     """
-    counts = np.bincount(labels, minlength=tree.n_leaves)
-    leaves = row_moments(X, labels, tree.n_leaves)
+    counts = np.bincount(labels, minlength=tree.n_clusters)
+    leaves = row_moments(X, labels, tree.n_clusters)
     return mix_moments(leaves, leaves_below(tree.parent, tree.leaves) * counts)
 
 

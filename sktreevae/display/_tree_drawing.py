@@ -178,7 +178,7 @@ class TreeDrawing:
         """
         scales = list(SCALES)
         if is_new:
-            ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_leaves)
+            ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
             scales = [scale for scale in SCALES if scale <= ideal] or [SCALES[-1]]
         apply_layout(self._ax)
         scale = scales[0]

@@ -136,7 +136,7 @@ class ContingencyMatrixDisplay:
         """
         tree = get_tree(estimator)
         classes, codes = encode_classes(y)
-        n_clusters = tree.n_leaves if n_clusters is None else n_clusters
+        n_clusters = tree.n_clusters if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
         check_consistent_length(labels, codes)
         counts = np.zeros((len(classes), n_clusters), dtype=np.int64)

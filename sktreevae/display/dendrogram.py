@@ -178,7 +178,7 @@ class DendrogramDisplay:
             the number of leaves.
         n_clusters : int, default=None
             Cut the tree into this many clusters, and draw each in a color of its own.
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Labels of the leaves, by default the cluster and its number of samples.
         orientation : {"top", "left"}, default="top"
             Position of the root. With "left" labels are horizontal; this suits many
@@ -205,7 +205,7 @@ class DendrogramDisplay:
         is_top = check_orientation(orientation) == "top"
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")
         colors = node_colors(tree, n_clusters, color)
-        length = INCHES_PER_LEAF * tree.n_leaves + 1.0
+        length = INCHES_PER_LEAF * tree.n_clusters + 1.0
         width = np.clip(length, 6.4, MAX_WIDTH) if is_top else 6.4
         height = 4.8 if is_top else np.clip(length, 4.8, MAX_HEIGHT)
         self.ax_ = ax = make_axes(ax, width, height)
@@ -249,7 +249,7 @@ class DendrogramDisplay:
 
     def _set_axes(self, is_top: bool) -> None:
         """Set the limits and the spines of the axes, and the label of the heights."""
-        ax, n_leaves = self.ax_, self.dendrogram.n_leaves
+        ax, n_leaves = self.ax_, self.dendrogram.n_clusters
         highest = 1.05 * self.dendrogram.height[0] or 1.0
         if is_top:
             ax.set(xlim=(-0.5, n_leaves - 0.5), ylim=(0.0, highest))
@@ -276,6 +276,6 @@ def _leaf_names(
 ) -> list[str]:
     """Return the labels of the leaves, by default the cluster and its size."""
     if cluster_names is not None:
-        return check_cluster_names(cluster_names, tree.n_leaves)
+        return check_cluster_names(cluster_names, tree.n_clusters)
     n_samples = tree.n_node_samples[tree.leaves]
     return [f"{label}{separator}({n})" for label, n in enumerate(n_samples)]

@@ -123,7 +123,7 @@ class EmbeddingDisplay:
             or if X has a single sample and `coordinates` is None.
         """
         tree = get_tree(estimator)
-        n_clusters = tree.n_leaves if n_clusters is None else n_clusters
+        n_clusters = tree.n_clusters if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
         names = {}
         if coordinates is None:

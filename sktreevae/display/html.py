@@ -166,7 +166,7 @@ def write_page(
         Names of the features, by default x0, x1, ... Ignored for images.
     image_shape : tuple of int or None
         Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
-    cluster_names : sequence of str of length n_leaves or None
+    cluster_names : sequence of str of length n_clusters or None
         Names of the leaves, by default "cluster 0", "cluster 1", ...
 
     Raises
@@ -196,7 +196,7 @@ def write_page(
         order=_order(tree),
         rank=dict(zip(splits, range(len(splits)), strict=True)),
         n_leaves=leaves_below(tree.parent, tree.leaves).sum(axis=1),
-        n_shown=min(tree.n_leaves, MAX_SHOWN_CLUSTERS),
+        n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -236,7 +236,7 @@ def _name_nodes(
     tree: Tree, labels: Ints, cluster_names: Sequence[str] | None
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node."""
-    names = check_cluster_names(cluster_names, tree.n_leaves, "cluster {}")
+    names = check_cluster_names(cluster_names, tree.n_clusters, "cluster {}")
     n_samples = count_samples(tree, labels)
     return [
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))

@@ -37,7 +37,7 @@ class SplitDisplay:
 
     Parameters
     ----------
-    explanation : SplitExplanation
+    explanation : Explanation
         Result of `TreeVAEClustering.explain`; of all features if images are drawn.
     image_shape : tuple of int, default=None
         Height and width of the images, with 1, 3 or 4 channels first or last. None
@@ -142,10 +142,11 @@ class SplitDisplay:
                 )
             image_shape = choose_image_shape(None, estimator.image_shape)
         image_shape = choose_image_shape(image_shape)
-        has_bars = image_shape is None
-        # Areas under the curve of all pixels would take long, and aren't drawn.
-        explanation = estimator._explain(
-            node, X, n_features if has_bars else None, feature_names, has_auc=has_bars
+        explanation = estimator.explain(
+            node,
+            X,
+            n_features=n_features if image_shape is None else None,
+            feature_names=feature_names,
         )
         return cls(explanation, image_shape=image_shape).plot(ax)
 

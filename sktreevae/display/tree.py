@@ -131,8 +131,8 @@ class TreeDisplay:
         cls,
         estimator: Any,
         X: ArrayLike | None = None,
-        y: ArrayLike | None = None,
         *,
+        y: ArrayLike | None = None,
         image_shape: tuple[int, ...] | None = None,
         n_features: int = 3,
         feature_names: Sequence[str] | None = None,
@@ -143,9 +143,9 @@ class TreeDisplay:
         Nodes show the mix of the classes `y`, if given. Otherwise, if there is a shape
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
-        from the rest of the tree, see `TreeVAEClustering.top_features`, with the sign
-        of the difference. `TreeVAEClustering.explain`, which compares the branches of a
-        split, can have other features and signs below the root.
+        from the rest of the tree, ``explain(None, against="rest")``, with the sign of
+        the difference. Below the root, ``explain(node)``, which compares the branches
+        of a split, can have other features and signs.
 
         Parameters
         ----------
@@ -216,11 +216,12 @@ class TreeDisplay:
                 means = describe_data(tree, X, labels).mean
             content = {"images": as_images(means, shape)}
         else:
-            found = estimator.top_features(
-                n_features=n_features, feature_names=feature_names
+            found = estimator.explain(
+                None, against="rest", n_features=n_features, feature_names=feature_names
             )
+            names = [_signed_names(one.feature_names, one.effect) for one in found]
             content = {
-                "features": [_signed_names(*pair) for pair in found],
+                "features": [(), *names],
                 "note": SIGNS,
             }
         n_samples = count_samples(tree, labels)
@@ -231,8 +232,8 @@ class TreeDisplay:
         cls,
         dendrogram: Tree,
         X: ArrayLike | None = None,
-        y: ArrayLike | None = None,
         *,
+        y: ArrayLike | None = None,
         image_shape: tuple[int, ...] | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
@@ -311,7 +312,7 @@ class TreeDisplay:
         n_clusters : int, default=None
             Cut the tree into this many clusters, and draw edges and frames of each in a
             color of its own.
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Text below each leaf, by default "#" and the cluster.
         titles : sequence of str of length n_nodes, default=None
             Text above each node, by default the number of samples.
@@ -394,7 +395,7 @@ class TreeDisplay:
                 f"titles must have one text for each of the {tree.n_nodes} nodes, "
                 f"got {len(titles)}."
             )
-        names = check_cluster_names(cluster_names, tree.n_leaves, "#{}")
+        names = check_cluster_names(cluster_names, tree.n_clusters, "#{}")
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 

@@ -146,7 +146,7 @@ def _shared_attributes(
         "lower_bound_": _last_elbo(history),
         "dendrogram_": dendrogram,
         "labels_": dendrogram.labels,
-        "n_clusters_": dendrogram.n_leaves,
+        "n_clusters_": dendrogram.n_clusters,
         "linkage_matrix_": dendrogram.to_linkage(),
         "_n_features_out": model.config.hidden_dim,
     }

@@ -31,15 +31,9 @@ from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display._node_values import choose_image_shape, image_shape_of, node_moments
 from ..display.html import write_page
 from ..inspection.diagnostics import Finding, find_problems
-from ..inspection.explain import (
-    NamedEffects,
-    explain_split,
-    model_moments,
-    node_means,
-    top_features,
-)
-from ..inspection.explanation import SplitExplanation
-from ..inspection.failures import find_failures
+from ..inspection.explain import explain, model_moments, node_means
+from ..inspection.explanation import Explanation
+from ..inspection.failures import diagnose
 from ..io.load import load
 from ..io.save import save
 from ..io.state import State, from_plain, to_plain
@@ -53,8 +47,6 @@ from ..training import (
     fit_tree,
     make_fit_task,
 )
-from ..tree.arrays import layer_tree
-from ..tree.dendrogram import nested_cuts
 from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
@@ -132,8 +124,8 @@ class TreeVAEClustering(
         after the other is split and trained (section 2.5 of the paper). The router of a
         new split is initialized from two clusters of the neighbor graph of the leaf's
         samples. "published": as in the paper, from random routers that only the ELBO
-        trains, with the paper's epochs and weights. Use ``learning_rate=1e-3`` with it;
-        :ref:`published` has the remaining differences.
+        trains, with the paper's epochs, weights and learning rate; :ref:`published` has
+        the remaining differences.
     image_shape : tuple of int, default=None
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
@@ -230,9 +222,10 @@ class TreeVAEClustering(
     batch_size : int or "auto", default="auto"
         Samples of an update step. "auto" is 256, or a thousandth of the samples if that
         is more.
-    learning_rate : float, default=2e-3
+    learning_rate : float or "auto", default="auto"
         Maximum learning rate of AdamW. It rises in the first 5% of a phase, and falls
-        to 0 in the second half; published growth: a tenth after two thirds.
+        to 0 in the second half; published growth: a tenth after two thirds. "auto" is
+        2e-3, and 1e-3 for the published growth.
     weight_decay : float, default=1e-5
         Weight decay of AdamW for matrices; biases and constants of leaves don't decay.
         Networks of a callable `decoder` decay as a whole. For long training, use 0.1
@@ -288,13 +281,7 @@ class TreeVAEClustering(
         Heights of the merges in `children_` in nats; 0 inside a cluster.
     n_leaves_ : int
         Number of leaves of the tree over the samples: the number of samples, as in
-        AgglomerativeClustering. ``dendrogram_.n_leaves`` is the number of clusters.
-    cluster_layers_ : list of ndarray of int of shape (n_samples,)
-        Nested clusterings of the training samples, the finest first: `labels_`, and the
-        cuts of ``dendrogram_.levels()``. As in EVoC and fast_hdbscan, without noise.
-    cluster_tree_ : dict
-        Children of each cluster in `cluster_layers_`, from (layer, cluster) to a list
-        of them. The root is cluster 0 of the layer ``len(cluster_layers_)``.
+        AgglomerativeClustering. ``dendrogram_.n_clusters`` is the number of clusters.
     kind_ : str
         Kind of the data, with "auto" resolved.
     likelihood_ : str
@@ -382,7 +369,7 @@ class TreeVAEClustering(
         "hidden_dim": [Number(Integral, 3)],
         "max_iter": [Number(Integral, 1), Options(("auto",))],
         "batch_size": [Number(Integral, 1), Options(("auto",))],
-        "learning_rate": [Number(Real, 0, closed="neither")],
+        "learning_rate": [Number(Real, 0, closed="neither"), Options(("auto",))],
         "weight_decay": [Number(Real, 0)],
         "early_stopping": [BOOLEAN],
         "validation_fraction": [Number(Real, 0, 1, closed="neither")],
@@ -422,7 +409,7 @@ class TreeVAEClustering(
         hidden_dim: int = 128,
         max_iter: int | str = "auto",
         batch_size: int | str = "auto",
-        learning_rate: float = 2e-3,
+        learning_rate: float | str = "auto",
         weight_decay: float = 1e-5,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -723,19 +710,6 @@ class TreeVAEClustering(
         check_is_fitted(self)
         return len(self.dendrogram_.labels)
 
-    @property
-    def cluster_layers_(self) -> list[NDArray[np.int64]]:
-        """Clusters of the samples in each layer, (n_samples,) each, finest first."""
-        check_is_fitted(self)
-        tree = self.dendrogram_
-        return [clusters[tree.labels] for clusters in nested_cuts(tree)]
-
-    @property
-    def cluster_tree_(self) -> dict[tuple[int, int], list[tuple[int, int]]]:
-        """Children (layer, cluster) of each (layer, cluster) of `cluster_layers_`."""
-        check_is_fitted(self)
-        return layer_tree(nested_cuts(self.dendrogram_))
-
     # Embedding and density
 
     def transform(self, X: DataLike) -> NDArray[np.floating]:
@@ -812,7 +786,7 @@ class TreeVAEClustering(
         return _weighted_mean(self.score_samples(X), sample_weight)
 
     def log_likelihood(
-        self, X: DataLike, n_importance_samples: int = 1000
+        self, X: DataLike, n_importance_samples: int = 50
     ) -> NDArray[np.floating]:
         """Return an estimate of log p(x) for each sample, in nats.
 
@@ -826,8 +800,10 @@ class TreeVAEClustering(
         ----------
         X : array-like or Dataset of shape (n_samples, n_features)
             Data, as for `fit`.
-        n_importance_samples : int, default=1000
-            Number of draws of the latents.
+        n_importance_samples : int, default=50
+            Number of draws of the latents. On the digits, the mean is 0.28 nats below
+            that of 2000 draws with 10 draws, 0.16 with 20, and 0.08 with 50 or 100; the
+            ELBO is 3.2 nats below.
 
         Returns
         -------
@@ -845,8 +821,7 @@ class TreeVAEClustering(
         >>> from sktreevae import TreeVAEClustering
         >>> X, y = make_blobs([40, 40], cluster_std=0.5, random_state=0)
         >>> model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
-        >>> log_likelihood = model.log_likelihood(X, n_importance_samples=100)
-        >>> log_likelihood.shape
+        >>> model.log_likelihood(X).shape
         (80,)
         """
         check_is_fitted(self)
@@ -981,12 +956,13 @@ class TreeVAEClustering(
 
     def explain(
         self,
-        node: int = 0,
+        node: int | None = 0,
         X: DataLike | None = None,
         *,
+        against: str | None = None,
         n_features: int | None = 10,
         feature_names: Sequence[str] | None = None,
-    ) -> SplitExplanation:
+    ) -> Explanation | list[Explanation]:
         """Return the features that tell the two branches of a node apart.
 
         The effect of a feature is the difference of the means that the model generates
@@ -1002,10 +978,15 @@ class TreeVAEClustering(
         ----------
         node : int, default=0
             Node with branches, one of ``dendrogram_.internal_nodes``; the root by
-            default. `export_html` and the representation of ``dendrogram_`` in
+            default. With ``against="rest"``, any node except the root. None means all
+            of these nodes. `export_html` and the representation of ``dendrogram_`` in
             notebooks show the numbers of the nodes.
         X : array-like or Dataset of shape (n_samples, n_features), default=None
             Rows to check the effects on: those that `predict` assigns to the branches.
+        against : {None, "rest"}, default=None
+            What is compared. None: the left branch of the node with the right one.
+            "rest": the clusters of the node with all others, as labels of nodes need.
+            Below the root, features and signs of the two can differ.
         n_features : int, default=10
             Number of features that are returned; all if None.
         feature_names : sequence of str of length `n_features_in_`, default=None
@@ -1014,14 +995,18 @@ class TreeVAEClustering(
 
         Returns
         -------
-        explanation : SplitExplanation
+        explanation : Explanation, or list of Explanation if `node` is None
             Features, means and effects, largest effects first.
 
         Raises
         ------
         ValueError
-            If `node` is a leaf or no node, a parameter or X isn't valid, or fewer than
-            two rows of X are assigned to a branch.
+            If `node` can't be compared or is no node, a parameter or X isn't valid, or
+            fewer than two rows of X are assigned to a branch, or to a node or the rest.
+
+        See Also
+        --------
+        sktreevae.explain : The same as a function.
 
         Examples
         --------
@@ -1032,62 +1017,17 @@ class TreeVAEClustering(
         >>> explanation = model.explain(0, n_features=2)
         >>> explanation.feature_names.tolist()
         ['petal length (cm)', 'petal width (cm)']
+        >>> [found.node for found in model.explain(None)]
+        [0, 1]
         """
-        return self._explain(node, X, n_features, feature_names)
-
-    _explain = explain_split
-    """`explain`, also for `SplitDisplay`, which leaves out what it doesn't draw."""
-
-    def top_features(
-        self,
-        node: int | None = None,
-        *,
-        n_features: int | None = 10,
-        feature_names: Sequence[str] | None = None,
-    ) -> NamedEffects | list[NamedEffects]:
-        """Return the features that tell a node from the rest of the tree.
-
-        The effects are those of `explain`, between the clusters of the node and all
-        other clusters. The root has no features, since there are no other clusters.
-
-        `explain` compares the two branches of a node with each other instead. Below the
-        root, its features and signs therefore differ from those of the two children.
-
-        Parameters
-        ----------
-        node : int, default=None
-            Node of ``dendrogram_``. All nodes by default, which is faster than one
-            after the other.
-        n_features : int, default=10
-            Number of features that are returned; all if None.
-        feature_names : sequence of str of length `n_features_in_`, default=None
-            As for `explain`.
-
-        Returns
-        -------
-        names : ndarray of str of shape (n_features,)
-            Names of the features, largest effects first. Empty for the root.
-        effect : ndarray of shape (n_features,)
-            Effects, positive if the node has the larger mean. Without `node`, there is
-            a list of pairs (names, effect), one for each node.
-
-        Raises
-        ------
-        ValueError
-            If there is no such node, or a parameter isn't valid.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sktreevae import TreeVAEClustering
-        >>> X = load_iris(as_frame=True).data
-        >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
-        >>> names, effect = model.top_features(1, n_features=2)
-        >>> names
-        array(['petal length (cm)', 'petal width (cm)'], dtype='<U17')
-        """
-        check_is_fitted(self)
-        return top_features(self, node, n_features, feature_names)
+        return explain(
+            self,
+            node,
+            X,
+            against=against,
+            n_features=n_features,
+            feature_names=feature_names,
+        )
 
     def diagnose(self, X: DataLike | None = None) -> list[Finding]:
         """Return what looks wrong with the fit, with the remedies.
@@ -1121,6 +1061,10 @@ class TreeVAEClustering(
         ValueError
             If X isn't valid.
 
+        See Also
+        --------
+        sktreevae.diagnose : The same as a function.
+
         Examples
         --------
         >>> from sklearn.datasets import load_iris
@@ -1130,8 +1074,7 @@ class TreeVAEClustering(
         >>> model.diagnose(X)
         []
         """
-        check_is_fitted(self)
-        return [*self._findings, *find_failures(self, X)]
+        return diagnose(self, X)
 
     def export_html(
         self,

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..data import DataOptions, LazyRows, Matrix, TrainingData, as_matrix
 from ..exceptions import InvalidParameterError
+from ..inspection.effects import as_dense
 from ..model import MIN_SIDE, ImageLayout, ModelConfig
 from ..training import (
     ContrastOptions,
@@ -29,7 +30,6 @@ from ..utils.validation import Number
 
 __all__ = [
     "ImageShape",
-    "check_images",
     "check_views",
     "contrast_options",
     "data_options",
@@ -44,6 +44,10 @@ MIN_AUTO_BATCH_SIZE = 256
 
 MAX_STEPS_PER_EPOCH = 1000
 """Maximum number of update steps of an epoch with ``batch_size="auto"``."""
+
+LEARNING_RATES = {"guided": 2e-3, "iterative": 2e-3, "published": 1e-3}
+"""Maximum learning rate of each growth with ``learning_rate="auto"``. That of the
+published growth is the paper's."""
 
 INTEGER_TYPES = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
 FLOAT_TYPES = [
@@ -115,10 +119,11 @@ def training_options(
     if batch_size == "auto":
         batch_size = math.ceil(n_samples / MAX_STEPS_PER_EPOCH)
         batch_size = max(MIN_AUTO_BATCH_SIZE, batch_size)
+    rate = estimator.learning_rate
     return TrainingOptions(
         max_iter=None if estimator.max_iter == "auto" else estimator.max_iter,
         batch_size=batch_size,
-        learning_rate=estimator.learning_rate,
+        learning_rate=LEARNING_RATES[estimator.growth] if rate == "auto" else rate,
         weight_decay=estimator.weight_decay,
         dtype=resolve_precision(estimator.precision, device),
     )
@@ -127,8 +132,7 @@ def training_options(
 def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:
     """Check a user's augmentation on the first rows of X."""
     if callable(estimator.views):
-        rows = X[:2].toarray() if sparse.issparse(X) else X[:2]
-        rows = torch.tensor(rows, dtype=torch.float32, device=device)
+        rows = torch.tensor(as_dense(X[:2]), dtype=torch.float32, device=device)
         check_augmentation(estimator.views, rows)
 
 
@@ -178,13 +182,7 @@ def validate_rows(
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    check_images(
-        encoder=estimator.encoder,
-        decoder=estimator.decoder,
-        views=estimator.views,
-        image_shape=estimator.image_shape,
-        n_features=X.shape[1],
-    )
+    _check_images(estimator, X.shape[1])
     if reset and estimator.n_clusters is not None and X.shape[0] < estimator.n_clusters:
         raise ValueError(
             f"n_samples={X.shape[0]} should be >= n_clusters={estimator.n_clusters}."
@@ -212,21 +210,8 @@ def _flatten_images(X: object, image_shape: tuple[int, ...] | None) -> object:
     return X.reshape((shape[0], -1))
 
 
-def check_images(
-    encoder: object,
-    decoder: object,
-    views: object,
-    image_shape: tuple[int, ...] | None,
-    n_features: int,
-) -> None:
+def _check_images(estimator: BaseEstimator, n_features: int) -> None:
     """Check that the parameters for images agree with each other and with the data.
-
-    Parameters
-    ----------
-    encoder, decoder, views, image_shape : object
-        Parameters of the estimator. Each value alone is valid.
-    n_features : int
-        Number of columns of the data.
 
     Raises
     ------
@@ -234,21 +219,23 @@ def check_images(
         If a parameter needs an image shape that is missing, or the image shape does not
         fit the number of features.
     """
-    if image_shape is None:
-        values = {"encoder": encoder, "decoder": decoder, "views": views}
-        for name, value in values.items():
+    shape = estimator.image_shape
+    if shape is None:
+        for name in ("encoder", "decoder", "views"):
+            value = getattr(estimator, name)
             if value in ("cnn", "resnet", "image"):
                 raise InvalidParameterError(
                     f"{name}={value!r} needs an image_shape, got None."
                 )
         return
-    if views == "image" and ImageLayout.from_shape(image_shape).channels not in (1, 3):
+    has_augmentation = ImageLayout.from_shape(shape).channels in (1, 3)
+    if estimator.views == "image" and not has_augmentation:
         raise InvalidParameterError(
             "views='image' needs images of 1 or 3 channels, but image_shape is "
-            f"{image_shape!r}. Pass a callable."
+            f"{shape!r}. Pass a callable."
         )
-    if math.prod(image_shape) != n_features:
+    if math.prod(shape) != n_features:
         raise InvalidParameterError(
-            f"image_shape={image_shape!r} means {math.prod(image_shape)} "
-            f"features, but X has {n_features}."
+            f"image_shape={shape!r} means {math.prod(shape)} features, but X has "
+            f"{n_features}."
         )

@@ -18,6 +18,7 @@ from ..graph import count_supported, split_support
 from ..model import LIKELIHOODS
 from ..training import GrowthOptions, Trainer
 from ..tree import Dendrogram
+from ..tree.arrays import highest_first
 
 __all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
 
@@ -39,9 +40,6 @@ feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 
 MIN_SAMPLES_PER_CLUSTER = 20
 """Fewer samples for each cluster asked for are named as a cause of missing clusters."""
-
-COMMON_UNITS = "plain", "unit"
-"""Kinds of features that are computed from features of a common unit."""
 
 MAX_SHOWN_OUTLIERS = 3
 """Maximum number of outliers that are named."""
@@ -125,7 +123,10 @@ class Finding:
 
 
 def diagnose_fit(
-    estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
+    estimator: BaseEstimator,
+    data: TrainingData,
+    options: GrowthOptions,
+    learning_rate: float,
 ) -> list[Finding]:
     """Return what looks wrong with a fitted estimator.
 
@@ -137,8 +138,10 @@ def diagnose_fit(
         Samples and features of the fit.
     options : GrowthOptions
         Growth of the fit.
+    learning_rate : float
+        Maximum learning rate.
     """
-    divergence = _find_divergence(estimator, data)
+    divergence = _find_divergence(estimator, data, learning_rate)
     if divergence is not None:
         return [divergence]
     findings = [_find_outliers(estimator, data)]
@@ -169,7 +172,10 @@ def find_problems(
     trainer : Trainer
         Trainer of the fit.
     """
-    findings = trainer.interruptible(partial(diagnose_fit, estimator, data, options))
+    rate = trainer.options.learning_rate
+    findings = trainer.interruptible(
+        partial(diagnose_fit, estimator, data, options, rate)
+    )
     if trainer.is_interrupted:
         # Other findings would only be about how far the fit got.
         return [_find_interruption(estimator)]
@@ -197,15 +203,12 @@ def add_support(
 
 
 def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the internal nodes, children before parents, and their children.
+    """Return the internal nodes, lowest first, and what is merged at each.
 
-    The children are numbered as in `scipy.cluster.hierarchy.linkage`.
+    Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
     """
-    nodes = tree.internal_nodes[::-1]
-    number = tree.leaf_label.copy()
-    number[nodes] = tree.n_leaves + np.arange(len(nodes))
-    children = np.stack([tree.children_left[nodes], tree.children_right[nodes]], axis=1)
-    return nodes, number[children]
+    nodes = highest_first(tree.height, tree.leaf_label)[::-1]
+    return nodes, tree.to_linkage()[:, :2].astype(np.int64)
 
 
 def _find_interruption(estimator: BaseEstimator) -> Finding:
@@ -221,10 +224,11 @@ def _find_interruption(estimator: BaseEstimator) -> Finding:
     )
 
 
-def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+def _find_divergence(
+    estimator: BaseEstimator, data: TrainingData, learning_rate: float
+) -> Finding | None:
     """Find an ELBO that is too low for a trained model."""
-    if LIKELIHOODS[data.likelihood].support == "counts":
-        # Log-probabilities of counts have no common scale.
+    if LIKELIHOODS[data.likelihood].is_count:
         return None
     # Of standardized data.
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)
@@ -235,37 +239,33 @@ def _find_divergence(estimator: BaseEstimator, data: TrainingData) -> Finding | 
         "divergence",
         f"Training did not converge: the ELBO is {estimator.lower_bound_:.3g} nats per "
         "sample, far below that of independent features.",
-        f"A learning_rate below {estimator.learning_rate:g} usually helps.",
+        f"A learning_rate below {learning_rate:g} usually helps.",
         numbers={"elbo": float(estimator.lower_bound_)},
     )
 
 
 def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
     """Find values that would be more than half of the variance of their features."""
-    if not LIKELIHOODS[data.likelihood].standardize:
+    if not (LIKELIHOODS[data.likelihood].standardize and data.summary.outliers):
         return None
-    summary = data.summary
-    if not summary.outliers:
-        return None
-    excess = [
-        np.abs((value.value - summary.mean[value.feature]) / summary.std[value.feature])
-        for value in summary.outliers
-    ]
+    mean, std = data.summary.mean, data.summary.std
+    max_distance = np.sqrt(data.summary.n_samples)
     low, high = _common_range(data)
     outliers = [
-        value
-        for value, distance in zip(summary.outliers, excess, strict=True)
-        if distance > np.sqrt(summary.n_samples) and not low <= value.value <= high
+        outlier
+        for outlier in data.summary.outliers
+        if not low <= outlier.value <= high
+        and abs(outlier.value - mean[outlier.feature])
+        > max_distance * std[outlier.feature]
     ]
     if not outliers:
         return None
     numbers = np.arange(estimator.n_features_in_, dtype=object)
     names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
     shown = "; ".join(
-        f"feature {names[value.feature]!r}, sample "
-        f"{value.sample}: {value.value:.6g}, clipped to [{value.low:.6g}, "
-        f"{value.high:.6g}]"
-        for value in outliers[:MAX_SHOWN_OUTLIERS]
+        f"feature {names[outlier.feature]!r}, sample {outlier.sample}: "
+        f"{outlier.value:.6g}, clipped to [{outlier.low:.6g}, {outlier.high:.6g}]"
+        for outlier in outliers[:MAX_SHOWN_OUTLIERS]
     )
     more = len(outliers) - MAX_SHOWN_OUTLIERS
     return Finding(
@@ -285,7 +285,8 @@ def _common_range(data: TrainingData) -> tuple[float, float]:
     """
     low, high = data.summary.bounds.low, data.summary.bounds.high
     is_bounded = np.isfinite(low)
-    if data.feature_map.kind not in COMMON_UNITS or not is_bounded.any():
+    has_one_unit = data.feature_map.kind in data.kind.common_units
+    if not has_one_unit or not is_bounded.any():
         return np.inf, -np.inf
     return low[is_bounded].min(), high[is_bounded].max()
 
@@ -343,6 +344,7 @@ def _causes(estimator: BaseEstimator, data: TrainingData) -> str:
         held_out = ", without the validation_fraction" * estimator.early_stopping
         causes.append(f"there are only {n_train} training samples{held_out}")
     causes.append("X has duplicates or outliers")
-    if data.likelihood == "bernoulli":
-        causes.append("most values of X are tiny (set likelihood='gaussian')")
+    sharper = LIKELIHOODS[data.likelihood].sharper
+    if sharper is not None:
+        causes.append(f"most values of X are tiny (set likelihood={sharper!r})")
     return "; ".join(causes)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import rankdata
+from scipy.stats import mannwhitneyu
 
 from ..data import Matrix, row_slices
 
 __all__ = [
     "GroupMoments",
     "area_under_curve",
+    "as_dense",
     "effect_size",
     "mix_moments",
     "pooled_spread",
@@ -30,7 +31,7 @@ MIN_RELATIVE_SPREAD = 1e-8
 the means of a constant feature are no effect."""
 
 MAX_VALUES = 1 << 24
-"""Maximum number of values of several features that are ranked at a time."""
+"""Maximum number of values that are read at a time, of all rows and some features."""
 
 Floats = NDArray[np.float64]
 Groups = Sequence[NDArray[np.bool_]]
@@ -48,6 +49,10 @@ class GroupMoments:
 
     mean: Floats
     variance: Floats
+
+    def __getitem__(self, group: int | slice) -> GroupMoments:
+        """Return the moments of one group, (n_features,), or of some."""
+        return GroupMoments(self.mean[group], self.variance[group])
 
 
 def mix_moments(moments: GroupMoments, weight: Floats) -> GroupMoments:
@@ -104,7 +109,7 @@ def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMom
         entries = np.ones(len(used)), (groups[used], used)
         members = sparse.csr_array(entries, shape=(n_groups, len(groups)))
         n_new = members.sum(axis=1)[:, None]
-        new_mean = _dense(members @ chunk) / np.maximum(n_new, 1)
+        new_mean = as_dense(members @ chunk) / np.maximum(n_new, 1)
         if sparse.issparse(chunk):
             new_squares = (members @ chunk.multiply(chunk)).toarray()
             new_squares -= n_new * np.square(new_mean)
@@ -153,7 +158,10 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
 
 
 def area_under_curve(
-    X: Matrix, groups: Groups, features: NDArray[np.int64]
+    X: Matrix,
+    groups: Groups,
+    features: NDArray[np.int64],
+    max_values: int = MAX_VALUES,
 ) -> NDArray[np.float64]:
     """Return the probability that a feature is larger in a row of the first group.
 
@@ -167,6 +175,8 @@ def area_under_curve(
         Rows of the two groups, at least one each.
     features : ndarray of int of shape (n_selected,)
         Columns.
+    max_values : int, default=MAX_VALUES
+        Maximum number of values of several features that are read at a time.
 
     Returns
     -------
@@ -174,24 +184,18 @@ def area_under_curve(
         Between 0 and 1.
     """
     first, second = groups
-    is_either = first | second
-    is_first = first[is_either]
-    n_first, n_second = first.sum(), second.sum()
-    rank_sums = np.empty(len(features))
-    size = max(MAX_VALUES // max(len(is_first), 1), 1)
+    size = max(max_values // len(first), 1)
+    n_larger = []
     for start in range(0, len(features), size):
         columns = features[start : start + size]
-        values = np.concatenate(
-            [
-                _dense(X[rows][:, columns])[is_either[rows]]
-                for rows in row_slices(*X.shape)
-            ]
-        )
-        for i in range(len(columns)):
-            rank_sums[start + i] = rankdata(values[:, i])[is_first].sum()
-    n_larger = rank_sums - n_first * (n_first + 1) / 2
-    return n_larger / (n_first * n_second)
+        chunks = [as_dense(X[rows][:, columns]) for rows in row_slices(*X.shape)]
+        # Ranks would have the type of the values.
+        for x in np.concatenate(chunks, dtype=np.float64).T:
+            test = mannwhitneyu(x[first], x[second], method="asymptotic")
+            n_larger.append(test.statistic)
+    return np.array(n_larger) / (first.sum() * second.sum())
 
 
-def _dense(rows: np.ndarray | sparse.csr_array) -> np.ndarray:
+def as_dense(rows: np.ndarray | sparse.csr_array) -> np.ndarray:
+    """Return rows as an array."""
     return rows.toarray() if sparse.issparse(rows) else rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
+from ..data import Matrix
 from ..model import leaf_moments as standardized_moments
 from ..tree import Dendrogram
 from ..tree.arrays import leaves_below
@@ -24,24 +25,87 @@ from .effects import (
     pooled_spread,
     row_moments,
 )
-from .explanation import RowCheck, SplitExplanation
+from .explanation import Explanation, RowCheck
 
-__all__ = [
-    "NamedEffects",
-    "explain_split",
-    "leaf_moments",
-    "model_moments",
-    "node_means",
-    "top_features",
-]
+__all__ = ["explain", "leaf_moments", "model_moments", "node_means"]
 
-MIN_BRANCH_ROWS = 2
-"""Minimum number of rows of each branch: a single row has no variance."""
+MIN_GROUP_ROWS = 2
+"""Minimum number of rows of each group: a single row has no variance."""
 
 Floats = NDArray[np.float64]
 
-NamedEffects = tuple[NDArray[np.str_], Floats]
-"""Names of features, and their effects."""
+
+def explain(
+    estimator: BaseEstimator,
+    node: int | None = 0,
+    X: ArrayLike | Dataset | None = None,
+    *,
+    against: str | None = None,
+    n_features: int | None = 10,
+    feature_names: Sequence[str] | None = None,
+) -> Explanation | list[Explanation]:
+    """Return the features that tell the branches of a node apart, or it from the rest.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering
+        Fitted estimator.
+    node, X, against, n_features, feature_names
+        As for the method; see `TreeVAEClustering.explain`.
+
+    Returns
+    -------
+    explanation : Explanation, or list of Explanation if `node` is None
+        Features, means and effects, largest effects first.
+
+    Raises
+    ------
+    ValueError
+        If a parameter isn't valid, or X has fewer than two rows in a group.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering, explain
+    >>> X = load_iris(as_frame=True).data
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> explain(model, 0, X, n_features=2).feature_names.tolist()
+    ['petal length (cm)', 'petal width (cm)']
+    """
+    check_is_fitted(estimator)
+    tree = estimator.dendrogram_
+    nodes = _explained_nodes(tree, node, against)
+    if n_features is not None:
+        check_count("n_features", n_features)
+    names = _feature_names(estimator, feature_names)
+    moments, weight = leaf_moments(estimator), _leaf_weight(tree)
+    if X is not None:
+        labels, X = estimator.predict(X), estimator._validate(X)
+    found = []
+    for i in map(int, nodes):
+        branches, is_in = _groups(tree, i, against)
+        groups = mix_moments(moments, is_in * weight)
+        left, right = groups[0], groups[1]
+        effect = effect_size(left, right)
+        features = np.argsort(-np.abs(effect), kind="stable")[:n_features]
+        check = None
+        if X is not None:
+            check = _check_on_rows(X, is_in[:, labels], i, features)
+        found.append(
+            Explanation(
+                node=i,
+                branches=branches,
+                clusters=(np.flatnonzero(is_in[0]), np.flatnonzero(is_in[1])),
+                features=features,
+                feature_names=names[features],
+                left_mean=left.mean[features],
+                right_mean=right.mean[features],
+                spread=pooled_spread(left, right)[features],
+                effect=effect[features],
+                check=check,
+            )
+        )
+    return found if node is None else found[0]
 
 
 def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
@@ -49,90 +113,21 @@ def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
 
     See `TreeVAEClustering.node_means`.
     """
-    weight = _leaf_weights(estimator.dendrogram_)
-    if node is not None:
-        weight = weight[[_check_node(node, len(weight))]]
-    mean = mix_moments(leaf_moments(estimator), weight).mean
-    return mean if node is None else mean[0]
-
-
-def explain_split(
-    estimator: BaseEstimator,
-    node: int,
-    X: ArrayLike | Dataset | None,
-    n_features: int | None,
-    feature_names: Sequence[str] | None,
-    *,
-    has_auc: bool = True,
-) -> SplitExplanation:
-    """Return the features that tell the two branches of a node apart.
-
-    See `TreeVAEClustering.explain`. Without `has_auc`, areas under the curve are NaN.
-    """
-    check_is_fitted(estimator)
     tree = estimator.dendrogram_
-    if tree.n_leaves == 1:
-        raise ValueError("The tree has one cluster, so that no node has branches.")
-    node = _check_internal_node(node, tree)
-    names = _feature_names(estimator, feature_names)
-    if n_features is not None:
-        check_count("n_features", n_features)
-    branches = int(tree.children_left[node]), int(tree.children_right[node])
-    weight = _leaf_weights(tree)[list(branches)]
-    clusters = tuple(map(np.flatnonzero, weight))
-    left, right = _rows(mix_moments(leaf_moments(estimator), weight))
-    effect = effect_size(left, right)
-    features = _largest(effect, n_features)
-    check = None
-    if X is not None:
-        check = _check_on_rows(estimator, X, node, clusters, features, has_auc)
-    return SplitExplanation(
-        node,
-        branches,
-        clusters,
-        features,
-        names[features],
-        left.mean[features],
-        right.mean[features],
-        pooled_spread(left, right)[features],
-        effect[features],
-        check,
-    )
-
-
-def top_features(
-    estimator: BaseEstimator,
-    node: int | None,
-    n_features: int | None,
-    feature_names: Sequence[str] | None,
-) -> NamedEffects | list[NamedEffects]:
-    """Return the features that tell a node, or each node, from the rest of the tree.
-
-    See `TreeVAEClustering.top_features`.
-    """
-    tree = estimator.dendrogram_
-    nodes = range(tree.n_nodes)
-    if node is not None:
-        nodes = [_check_node(node, tree.n_nodes)]
-    if n_features is not None:
-        check_count("n_features", n_features)
-    names = _feature_names(estimator, feature_names)
-    moments, weight = leaf_moments(estimator), _leaf_weights(tree)
-    found = []
-    for i in nodes:
-        features, effect = np.empty(0, dtype=np.int64), np.empty(0)
-        if i > 0:
-            groups = np.stack([weight[i], np.where(weight[i] > 0, 0.0, weight[0])])
-            effects = effect_size(*_rows(mix_moments(moments, groups)))
-            features = _largest(effects, n_features)
-            effect = effects[features]
-        found.append((names[features], effect))
-    return found if node is None else found[0]
+    if node is not None and not _is_in(node, range(tree.n_nodes)):
+        raise ValueError(
+            f"node must be an int from 0 to {tree.n_nodes - 1}, the nodes of "
+            f"dendrogram_, got {node!r}. dendrogram_.leaves has the node of each "
+            "cluster."
+        )
+    return model_moments(estimator).mean[slice(None) if node is None else node]
 
 
 def model_moments(estimator: BaseEstimator) -> GroupMoments:
     """Return the moments of what the model generates at each node."""
-    return mix_moments(leaf_moments(estimator), _leaf_weights(estimator.dendrogram_))
+    tree = estimator.dendrogram_
+    weight = leaves_below(tree.parent, tree.leaves) * _leaf_weight(tree)
+    return mix_moments(leaf_moments(estimator), weight)
 
 
 def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
@@ -147,35 +142,79 @@ def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
 
 
 def _check_on_rows(
-    estimator: BaseEstimator,
-    X: ArrayLike | Dataset,
-    node: int,
-    clusters: Sequence[NDArray[np.int64]],
-    features: NDArray[np.int64],
-    has_auc: bool,
+    X: Matrix, groups: NDArray[np.bool_], node: int, features: NDArray[np.int64]
 ) -> RowCheck:
-    """Compare the rows of X that are assigned to two groups of clusters."""
-    labels = estimator.predict(X)
-    groups = [np.isin(labels, branch) for branch in clusters]
-    n_rows = int(groups[0].sum()), int(groups[1].sum())
-    if min(n_rows) < MIN_BRANCH_ROWS:
+    """Compare two groups of rows, (2, n_rows)."""
+    n_left, n_right = groups.sum(axis=1).tolist()
+    if min(n_left, n_right) < MIN_GROUP_ROWS:
         raise ValueError(
-            f"X must have at least {MIN_BRANCH_ROWS} rows in each branch of node "
-            f"{node}, got {n_rows[0]} in the left and {n_rows[1]} in the right one."
+            f"X must have at least {MIN_GROUP_ROWS} rows on each side of node {node}, "
+            f"got {n_left} on the left and {n_right} on the right."
         )
-    rows = estimator._validate(X)
-    branch = np.select(groups, [0, 1], -1)
-    left, right = _rows(row_moments(rows, branch, 2))
-    auc = np.full(len(features), np.nan)
-    if has_auc:
-        auc = area_under_curve(rows, groups, features)
+    moments = row_moments(X, np.select(list(groups), [0, 1], -1), 2)
+    left, right = moments[0], moments[1]
     return RowCheck(
-        n_rows,
+        (n_left, n_right),
         left.mean[features],
         right.mean[features],
         effect_size(left, right)[features],
-        auc,
+        area_under_curve(X, groups, features),
     )
+
+
+def _explained_nodes(
+    tree: Dendrogram, node: int | None, against: str | None
+) -> Iterable[int]:
+    """Return the node, or all nodes, that are compared with something.
+
+    Raises
+    ------
+    ValueError
+        If there is no such node, or it can't be compared.
+    """
+    if against not in (None, "rest"):
+        raise ValueError(f"against must be None or 'rest', got {against!r}.")
+    allowed = tree.internal_nodes if against is None else range(1, tree.n_nodes)
+    if node is None:
+        return allowed
+    if _is_in(node, allowed):
+        return [node]
+    if tree.n_clusters == 1:
+        raise ValueError("The tree has one cluster, so that no node has branches.")
+    if against == "rest":
+        raise ValueError(
+            f"node must be an int from 1 to {tree.n_nodes - 1}, a node of dendrogram_ "
+            f"below the root, got {node!r}. dendrogram_.leaves has the node of each "
+            "cluster."
+        )
+    hint = ""
+    if _is_in(node, tree.leaves):
+        hint = (
+            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
+            f"it is that of node {tree.parent[node]}"
+        )
+    shown = np.array2string(allowed, separator=", ", threshold=20)
+    raise ValueError(
+        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
+    )
+
+
+def _is_in(node: object, nodes: Container[int]) -> bool:
+    return Number(Integral, 0).accepts(node) and node in nodes
+
+
+def _groups(
+    tree: Dendrogram, node: int, against: str | None
+) -> tuple[tuple[int, int | None], NDArray[np.bool_]]:
+    """Return the two nodes that are compared, and whether each leaf is below them.
+
+    The rest of the tree is no node.
+    """
+    below = leaves_below(tree.parent, tree.leaves)
+    if against == "rest":
+        return (node, None), np.stack([below[node], ~below[node]])
+    branches = int(tree.children_left[node]), int(tree.children_right[node])
+    return branches, below[list(branches)]
 
 
 def _feature_names(
@@ -189,67 +228,10 @@ def _feature_names(
     return np.array(check_feature_names(names, n_features), dtype=np.str_)
 
 
-def _check_node(node: object, n_nodes: int) -> int:
-    """Return the number of a node.
-
-    Raises
-    ------
-    ValueError
-        If there is no such node.
-    """
-    if not _is_node(node, n_nodes):
-        raise ValueError(
-            f"node must be an int from 0 to {n_nodes - 1}, the nodes of dendrogram_, "
-            f"got {node!r}. dendrogram_.leaves has the node of each cluster."
-        )
-    return int(node)
-
-
-def _check_internal_node(node: object, tree: Dendrogram) -> int:
-    """Return the number of a node with branches.
-
-    Raises
-    ------
-    ValueError
-        If there is no such node.
-    """
-    allowed = tree.internal_nodes
-    if _is_node(node, tree.n_nodes) and node in allowed:
-        return int(node)
-    hint = ""
-    if _is_node(node, tree.n_nodes):
-        hint = (
-            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
-            f"it is that of node {tree.parent[node]}"
-        )
-    shown = np.array2string(allowed, separator=", ", threshold=20)
-    raise ValueError(
-        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
-    )
-
-
-def _is_node(node: object, n_nodes: int) -> bool:
-    return Number(Integral, 0).accepts(node) and node < n_nodes
-
-
-def _leaf_weights(tree: Dendrogram) -> Floats:
-    """Return the weight of each leaf in each node, (n_nodes, n_leaves).
+def _leaf_weight(tree: Dendrogram) -> Floats:
+    """Return the weight of each leaf, (n_leaves,).
 
     A leaf without any weight counts as one with very little, so that every node has
     moments.
     """
-    weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
-    return leaves_below(tree.parent, tree.leaves) * weight
-
-
-def _rows(moments: GroupMoments) -> list[GroupMoments]:
-    """Return the moments of each group."""
-    return [
-        GroupMoments(mean, variance)
-        for mean, variance in zip(moments.mean, moments.variance, strict=True)
-    ]
-
-
-def _largest(effect: Floats, n_features: int | None) -> NDArray[np.int64]:
-    """Return the features with the largest effects, in decreasing order."""
-    return np.argsort(-np.abs(effect), kind="stable")[:n_features]
+    return np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)

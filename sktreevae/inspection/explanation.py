@@ -1,4 +1,4 @@
-"""Features that tell the branches of a split apart, as a table and a picture."""
+"""Features that tell two groups of clusters apart, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["RowCheck", "SplitExplanation"]
+__all__ = ["RowCheck", "Explanation"]
 
 Floats = NDArray[np.float64]
 
@@ -35,8 +35,7 @@ class RowCheck:
         branches.
     auc : ndarray of shape (n_selected,)
         Probability that a row of the left branch has a larger value than one of the
-        right branch, the area under the ROC curve. 0.5 means no difference. NaN in the
-        explanations of images that `SplitDisplay.from_estimator` draws.
+        right branch, the area under the ROC curve. 0.5 means no difference.
     """
 
     n_rows: tuple[int, int]
@@ -47,9 +46,10 @@ class RowCheck:
 
 
 @dataclass(frozen=True, eq=False)
-class SplitExplanation:
+class Explanation:
     """Features that tell the two branches of a node apart, largest effects first.
 
+    Or those that tell a node, called left, from the rest of the tree, called right.
     Printed, it is a table.
 
     Parameters
@@ -57,7 +57,7 @@ class SplitExplanation:
     node : int
         Node of ``dendrogram_``.
     branches : tuple of two ints
-        Its left and its right child.
+        Its left and its right child; the node itself and None for the rest of the tree.
     clusters : tuple of two ndarrays of int
         Clusters in the left and in the right branch.
     features : ndarray of int of shape (n_selected,)
@@ -76,7 +76,7 @@ class SplitExplanation:
     """
 
     node: int
-    branches: tuple[int, int]
+    branches: tuple[int, int | None]
     clusters: tuple[NDArray[np.int64], NDArray[np.int64]]
     features: NDArray[np.int64]
     feature_names: NDArray[np.str_]
@@ -89,10 +89,7 @@ class SplitExplanation:
     @property
     def branch_names(self) -> tuple[str, str]:
         """The nodes and the clusters of the left and of the right branch in words."""
-        left, right = (
-            f"node {node} ({_cluster_text(clusters)})"
-            for node, clusters in zip(self.branches, self.clusters, strict=True)
-        )
+        left, right = map(_branch_name, self.branches, self.clusters)
         return left, right
 
     def to_frame(self) -> pandas.DataFrame:
@@ -153,52 +150,43 @@ class SplitExplanation:
         return SplitDisplay(self, image_shape=image_shape).plot(ax)
 
     def __repr__(self) -> str:
-        left, right = self.branch_names
-        rows = [["feature", "left", "right", "effect"]]
-        rows += [
-            [str(name), f"{a:.3g}", f"{b:.3g}", f"{d:+.2f}"]
-            for name, a, b, d in zip(
-                self.feature_names,
-                self.left_mean,
-                self.right_mean,
-                self.effect,
-                strict=True,
-            )
+        columns = [
+            ["feature", *self.feature_names],
+            ["left", *map("{:.3g}".format, self.left_mean)],
+            ["right", *map("{:.3g}".format, self.right_mean)],
+            ["effect", *map("{:+.2f}".format, self.effect)],
         ]
-        last = ""
+        left, right = self.branch_names
+        first, last = f"Node {self.node}: left is {left}, right is {right}", []
         if self.check is not None:
+            columns += [
+                ["in X", *map("{:+.2f}".format, self.check.effect)],
+                ["AUC", *map("{:.2f}".format, self.check.auc)],
+            ]
             n_left, n_right = self.check.n_rows
-            rows[0] += ["in X", "AUC"]
-            for row, d, auc in zip(
-                rows[1:], self.check.effect, self.check.auc, strict=True
-            ):
-                row += [f"{d:+.2f}", f"{auc:.2f}"]
             same = np.sum(np.sign(self.check.effect) == np.sign(self.effect))
-            last = (
-                f"\nIn X, {n_left} rows left and {n_right} right: {same} of "
+            last = [
+                f"In X, {n_left} rows left and {n_right} right: {same} of "
                 f"{len(self.effect)} effects have the same sign."
-            )
-        for row, effect in zip(rows[1:], self.effect, strict=True):
-            row.append("higher left" if effect > 0 else "higher right")
-        return (
-            f"Node {self.node}: left is {left}, right is {right}\n{_table(rows)}{last}"
-        )
+            ]
+        sides = np.where(self.effect > 0, "higher left", "higher right")
+        return "\n".join([first, *_table(columns, ["", *sides]), *last])
 
 
-def _cluster_text(clusters: NDArray[np.int64]) -> str:
-    """Return the numbers of clusters, which are consecutive."""
+def _branch_name(node: int | None, clusters: NDArray[np.int64]) -> str:
+    """Return a node and its clusters, which are consecutive, in words."""
+    if node is None:
+        return "the rest"
     if len(clusters) == 1:
-        return f"cluster {clusters[0]}"
-    return f"clusters {clusters[0]}-{clusters[-1]}"
+        return f"node {node} (cluster {clusters[0]})"
+    return f"node {node} (clusters {clusters[0]}-{clusters[-1]})"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Align the columns of a table: the first to the left, numbers to the right."""
-    n_columns = len(rows[0])
-    width = [max(len(row[i]) for row in rows) for i in range(n_columns)]
+def _table(columns: Sequence[Sequence[str]], notes: Sequence[str]) -> list[str]:
+    """Align columns, the first to the left, numbers to the right, and add notes."""
+    widths = [max(map(len, column)) for column in columns]
     lines = []
-    for row in rows:
-        cells = [row[0].ljust(width[0])]
-        cells += [row[i].rjust(width[i]) for i in range(1, n_columns)]
-        lines.append("  ".join([*cells, *row[n_columns:]]))
-    return "\n".join(lines)
+    for first, *numbers, note in zip(*columns, notes, strict=True):
+        cells = [first.ljust(widths[0]), *map(str.rjust, numbers, widths[1:]), note]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import stats
 from scipy.special import xlog1py, xlogy
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,10 +22,10 @@ from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
 from ..tree.from_model import contract
 from .diagnostics import Finding
-from .effects import GroupMoments, effect_size, mix_moments
+from .effects import GroupMoments, as_dense, effect_size, mix_moments
 from .explain import leaf_moments
 
-__all__ = ["find_failures"]
+__all__ = ["diagnose"]
 
 N_GENERATED = 128
 """Samples that are generated for each leaf if there is no data."""
@@ -86,45 +88,58 @@ class NodeStatistics:
     certainty: Floats
 
 
-def find_failures(
-    estimator: BaseEstimator, X: ArrayLike | Dataset | None
+def diagnose(
+    estimator: BaseEstimator, X: ArrayLike | Dataset | None = None
 ) -> list[Finding]:
-    """Return the failures of a fitted estimator.
+    """Return what looks wrong with a fitted estimator, with the remedies.
 
     Parameters
     ----------
     estimator : TreeVAEClustering
         Fitted estimator.
-    X : array-like or Dataset of shape (n_samples, n_features) or None
-        Data to look at. None means generated samples, as many at each leaf.
+    X : array-like or Dataset of shape (n_samples, n_features), default=None
+        Data to diagnose the model on; see `TreeVAEClustering.diagnose`.
+
+    Returns
+    -------
+    findings : list of Finding
+        Warnings of the fit, and failures that are measured. Empty if nothing looks
+        wrong.
+
+    Raises
+    ------
+    ValueError
+        If X isn't valid.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering, diagnose
+    >>> X, y = load_iris(return_X_y=True)
+    >>> diagnose(TreeVAEClustering(n_clusters=2, random_state=0).fit(X), X)
+    []
     """
-    moments = leaf_moments(estimator)
-    tree, labels, overfitting = estimator.dendrogram_, None, None
+    check_is_fitted(estimator)
+    model, tree = estimator.module_, estimator.dendrogram_
+    moments, labels, worse = leaf_moments(estimator), None, None
     if X is None:
-        samples = FeatureTable.from_tensor(_generate(estimator.module_))
+        samples = FeatureTable.from_tensor(_generate(model))
     else:
-        rows = estimator._validate(X)
-        labels, elbo = estimator.predict(X), estimator.score_samples(X)
-        overfitting = _find_unlike_rows(estimator, elbo) or _find_overfitting(
-            estimator, moments, rows, elbo
-        )
-        samples = Samples(
-            rows,
-            estimator._standardizer,
-            estimator.device_,
-            likelihood=estimator.likelihood_,
-        )
+        rows, labels = estimator._validate(X), estimator.predict(X)
+        worse = _find_worse_rows(estimator, moments, rows, estimator.score_samples(X))
+        units, device = estimator._standardizer, estimator.device_
+        samples = Samples(rows, units, device, likelihood=estimator.likelihood_)
     with estimator._threads():
-        statistics = _node_statistics(estimator.module_, samples)
+        statistics = _node_statistics(model, samples)
     findings = [
-        overfitting,
+        worse,
         _find_collapse(estimator, statistics),
         _find_undecided_routers(statistics),
         _find_imbalance(tree),
         _find_duplicates(tree, moments),
         _find_empty_leaves(tree, labels),
     ]
-    return [finding for finding in findings if finding is not None]
+    return [*estimator._findings, *filter(None, findings)]
 
 
 @torch.no_grad()
@@ -139,39 +154,26 @@ def _generate(model: TreeVAE) -> Tensor:
 def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatistics:
     """Measure the inference model on rows."""
     terms = rows.map(partial(_row_terms, model)).numpy(force=True)
-    n_leaves, n_splits = len(model.topology.leaves), len(model.topology.splits)
-    kl, leaf_weight, certain, split_weight = np.split(
-        terms.sum(axis=0, dtype=np.float64), np.cumsum([n_leaves, n_leaves, n_splits])
-    )
+    total, weight = np.split(terms.sum(axis=0, dtype=np.float64), 2)
+    # Less than one sample says nothing.
+    mean = np.divide(total, weight, out=np.full(len(total), np.nan), where=weight >= 1)
+    path_kl, certain = np.split(mean, [len(model.topology.leaves)])
     _, nodes = contract(model.topology)
     certainty = np.full(len(nodes), np.nan)
-    splits = [nodes.index(node) for node in model.topology.splits]
-    certainty[splits] = _divide(certain, split_weight)
-    return NodeStatistics(_divide(kl, leaf_weight), certainty)
+    certainty[[nodes.index(node) for node in model.topology.splits]] = certain
+    return NodeStatistics(path_kl, certainty)
 
 
 def _row_terms(model: TreeVAE, x: Tensor) -> Tensor:
     """Return weighted statistics of each row, and their weights, side by side."""
     posterior = model.posterior(model.encode(x))
-    index, routing = model.top_down.index, posterior.routing
+    topology, routing = model.topology, posterior.routing
     kl = torch.cat([level.q.kl(level.p) for level in posterior.levels])
-    leaf_weight = routing.leaf_log_proba.exp()
-    path_kl = leaf_weight * (index.ancestry.T @ kl)
-    if len(kl) == 1:
-        return torch.cat([path_kl, leaf_weight]).T
-    split_weight = torch.cat(
-        [
-            log_proba[index.splits(depth)].exp()
-            for depth, log_proba in enumerate(routing.node_log_proba[:-1])
-        ]
-    )
-    certain = split_weight * torch.cat(routing.q_logits).abs().sigmoid()
-    return torch.cat([path_kl, leaf_weight, certain, split_weight]).T
-
-
-def _divide(total: Floats, weight: Floats) -> Floats:
-    """Return means, or NaN where the weight is below that of one sample."""
-    return np.divide(total, weight, out=np.full(len(total), np.nan), where=weight >= 1)
+    path_kl = model.top_down.index.ancestry.T @ kl
+    certainty = [logit.abs().sigmoid() for logit in routing.q_logits]
+    weight = torch.cat(routing.node_log_proba).exp()
+    weight = weight[[*topology.leaves, *topology.splits]]
+    return torch.cat([weight * torch.cat([path_kl, *certainty]), weight]).T
 
 
 def _find_collapse(
@@ -183,11 +185,9 @@ def _find_collapse(
         return None
     kl = statistics.path_kl[clusters]
     remedy = "A lower n_clusters or more samples leave more for them to learn."
-    if estimator.likelihood_ == "bernoulli":
-        remedy = (
-            "likelihood='gaussian' tells values between 0 and 1 apart more sharply. "
-            + remedy
-        )
+    sharper = LIKELIHOODS[estimator.likelihood_].sharper
+    if sharper is not None:
+        remedy = f"likelihood={sharper!r} tells values apart more sharply. {remedy}"
     return Finding(
         "posterior collapse",
         f"The latent variables of {_name(clusters)} hold at most {kl.max():.2g} nats "
@@ -221,12 +221,12 @@ def _find_imbalance(tree: Dendrogram) -> Finding | None:
     n_samples = tree.n_node_samples[tree.leaves]
     share = n_samples / max(1, n_samples.sum())
     cluster = int(share.argmax())
-    if tree.n_leaves == 1 or share[cluster] <= MAX_SHARE:
+    if tree.n_clusters == 1 or share[cluster] <= MAX_SHARE:
         return None
     return Finding(
         "imbalance",
         f"Cluster {cluster} has {share[cluster]:.1%} of the samples, and the "
-        f"{tree.n_leaves - 1} others share the rest.",
+        f"{tree.n_clusters - 1} others share the rest.",
         "If they are outliers or duplicates, remove them, or raise min_cluster_size.",
         _nodes(tree, [cluster]),
         {"share": float(share[cluster])},
@@ -235,18 +235,13 @@ def _find_imbalance(tree: Dendrogram) -> Finding | None:
 
 def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
     """Find pairs of leaves that generate nearly the same."""
-    pairs = []
-    for i in range(1, tree.n_leaves):
-        others = GroupMoments(moments.mean[:i], moments.variance[:i])
-        leaf = GroupMoments(moments.mean[i], moments.variance[i])
-        distance = np.sqrt(np.square(effect_size(leaf, others)).sum(axis=1))
-        pairs += [
-            (float(distance[j]), int(j), i)
-            for j in np.flatnonzero(distance < MIN_DISTANCE)
-        ]
+    pairs = sorted(
+        (float(np.linalg.norm(effect_size(moments[i], moments[j]))), i, j)
+        for i, j in combinations(range(tree.n_clusters), 2)
+    )
+    pairs = [pair for pair in pairs if pair[0] < MIN_DISTANCE]
     if not pairs:
         return None
-    pairs.sort()
     shown = ", ".join(f"{i} and {j}" for _, i, j in pairs[:MAX_SHOWN])
     clusters = sorted({cluster for _, *pair in pairs for cluster in pair})
     return Finding(
@@ -266,7 +261,7 @@ def _find_empty_leaves(
     n_training = tree.n_node_samples[tree.leaves]
     is_empty, what = n_training == 0, "training samples"
     if labels is not None and not is_empty.any():
-        n_rows = np.bincount(labels, minlength=tree.n_leaves)
+        n_rows = np.bincount(labels, minlength=tree.n_clusters)
         expected = tree.weight[tree.leaves] * len(labels)
         is_empty, what = (n_rows == 0) & (expected >= MIN_EXPECTED_ROWS), "rows of X"
     clusters = np.flatnonzero(is_empty)
@@ -282,86 +277,77 @@ def _find_empty_leaves(
     )
 
 
-def _find_unlike_rows(estimator: BaseEstimator, elbo: Floats) -> Finding | None:
-    """Find rows that are far from all training samples."""
-    if LIKELIHOODS[estimator.likelihood_].support == "counts":
-        # Log-probabilities of counts have no common scale.
-        return None
-    loss = float(estimator.lower_bound_ - np.median(elbo))
-    if loss < MAX_LOSS_PER_FEATURE * estimator.module_.config.n_features:
-        return None
-    return Finding(
-        "unlike rows",
-        f"The ELBO is {estimator.lower_bound_:.4g} nats for the training samples, and "
-        f"{np.median(elbo):.4g} for X (median).",
-        "Check that the columns of X have the order, the units and the scaling of the "
-        "training data.",
-        numbers={
-            "training_elbo": float(estimator.lower_bound_),
-            "elbo": float(np.median(elbo)),
-        },
-    )
-
-
-def _find_overfitting(
+def _find_worse_rows(
     estimator: BaseEstimator, moments: GroupMoments, X: Matrix, elbo: Floats
 ) -> Finding | None:
-    """Find that unseen rows don't gain from the model what training samples gain."""
-    tree = estimator.dendrogram_
-    root = mix_moments(moments, tree.weight[None, tree.leaves])
-    baseline = np.concatenate(
-        [
-            _independent_log_prob(X[rows], root, estimator)
-            for rows in row_slices(*X.shape)
-        ]
+    """Find rows that are far from all samples, or gain less from the model than they.
+
+    Medians are compared, since a few outliers among the rows can have any density.
+    """
+    training, median = float(estimator.lower_bound_), float(np.median(elbo))
+    problem = (
+        f"The ELBO is {training:.4g} nats for the training samples, and {median:.4g} "
+        "for X (median)."
     )
-    # Medians, since a few outliers among the rows can have any density.
-    gain = float(np.median(elbo - baseline))
-    training_gain = float(estimator.lower_bound_ - np.median(baseline))
+    numbers = {"training_elbo": training, "elbo": median}
+    max_loss = MAX_LOSS_PER_FEATURE * estimator.module_.config.n_features
+    is_count = LIKELIHOODS[estimator.likelihood_].is_count
+    if not is_count and training - median >= max_loss:
+        return Finding(
+            "unlike rows",
+            problem,
+            "Check that the columns of X have the order, the units and the scaling of "
+            "the training data.",
+            numbers=numbers,
+        )
     spread = stats.median_abs_deviation(elbo, scale="normal")
     error = MEDIAN_ERROR * spread / np.sqrt(len(elbo))
-    is_lower = estimator.lower_bound_ - np.median(elbo) > N_ERRORS * error
+    baseline = _independent_log_prob(X, moments, estimator)
+    gain = float(np.median(elbo - baseline))
+    training_gain = training - float(np.median(baseline))
+    is_lower = training - median > N_ERRORS * error
     if not is_lower or training_gain <= 0 or gain >= MIN_KEPT_GAIN * training_gain:
         return None
     return Finding(
         "overfitting",
-        f"The ELBO is {estimator.lower_bound_:.4g} nats for the training samples, and "
-        f"{np.median(elbo):.4g} for X (median). Beyond independent features, the "
-        f"training samples gain {training_gain:.3g} nats, and X {gain:.3g}.",
+        f"{problem} Beyond independent features, the training samples gain "
+        f"{training_gain:.3g} nats, and X {gain:.3g}.",
         "early_stopping=True, a weight_decay of 0.1 to 1, a lower max_iter or more "
         "samples help, unless X isn't like the training samples.",
-        numbers={
-            "training_elbo": float(estimator.lower_bound_),
-            "elbo": float(np.median(elbo)),
-            "training_gain": training_gain,
-            "gain": gain,
-        },
+        numbers=numbers | {"training_gain": training_gain, "gain": gain},
     )
 
 
 def _independent_log_prob(
-    rows: np.ndarray | sparse.csr_array, moments: GroupMoments, estimator: BaseEstimator
+    X: Matrix, moments: GroupMoments, estimator: BaseEstimator
 ) -> Floats:
     """Return the log-density of rows if the features were independent, (n_rows,)."""
-    units = estimator._standardizer
-    rows = rows[..., units.columns]
-    x = (rows.toarray() if sparse.issparse(rows) else rows).astype(np.float64)
-    mean, variance = moments.mean[0, units.columns], moments.variance[0, units.columns]
-    support = LIKELIHOODS[estimator.likelihood_].support
-    if support == "counts":
+    tree, columns = estimator.dendrogram_, estimator._standardizer.columns
+    mixture = mix_moments(moments, tree.weight[None, tree.leaves])[0]
+    root = GroupMoments(mixture.mean[columns], mixture.variance[columns])
+    density = partial(_feature_log_prob, moments=root, estimator=estimator)
+    chunks = (as_dense(X[rows][:, columns]) for rows in row_slices(*X.shape))
+    return np.concatenate([density(x.astype(np.float64)).sum(axis=1) for x in chunks])
+
+
+def _feature_log_prob(
+    x: Floats, moments: GroupMoments, estimator: BaseEstimator
+) -> Floats:
+    """Return the log-density of each value, (n_rows, n_features)."""
+    mean, variance = moments.mean, moments.variance
+    likelihood = LIKELIHOODS[estimator.likelihood_]
+    if likelihood.is_count:
         # Negative binomial; nearly Poisson if the variance isn't larger than the mean.
         mean = np.maximum(mean, MIN_MEAN)
         size = mean**2 / np.maximum(variance - mean, MIN_MEAN * mean)
-        return stats.nbinom.logpmf(x, size, size / (size + mean)).sum(axis=1)
-    is_binary = np.full(len(mean), support == "unit_interval")
+        return stats.nbinom.logpmf(x, size, size / (size + mean))
+    units = estimator._standardizer
+    is_binary = np.full(len(mean), not likelihood.standardize)
     is_binary[list(units.binary)] = True
-    p, target = ((v - units.center) / units.scale for v in (mean, x))
-    p = np.clip(p, MIN_MEAN, 1.0 - MIN_MEAN)
-    target = np.clip(target, 0.0, 1.0)[:, is_binary]
-    log_prob = xlogy(target, p[is_binary]) + xlog1py(1.0 - target, -p[is_binary])
-    real = ~is_binary
-    density = stats.norm.logpdf(x[:, real], mean[real], np.sqrt(variance[real]))
-    return log_prob.sum(axis=1) + density.sum(axis=1)
+    p = np.clip((mean - units.center) / units.scale, MIN_MEAN, 1.0 - MIN_MEAN)
+    target = np.clip((x - units.center) / units.scale, 0.0, 1.0)
+    binary = xlogy(target, p) + xlog1py(1.0 - target, -p)
+    return np.where(is_binary, binary, stats.norm.logpdf(x, mean, np.sqrt(variance)))
 
 
 def _nodes(tree: Dendrogram, clusters: Iterable[int]) -> tuple[int, ...]:

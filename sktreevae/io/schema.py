@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inspection.diagnostics import Finding
-from ..model import FeatureMap, ModelConfig, Topology, state_shapes
+from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
 from ..tree.from_model import contract
 from ..utils.validation import Instance, Number, Options
 from .state import Arrays, State
@@ -217,7 +217,8 @@ def _check_agreement(topology: Topology, state: State, arrays: Arrays) -> None:
             for shape in images
             if shape is not None
         ),
-        "the likelihood": config["likelihood"] == "mixed" or not config["discrete"],
+        "the likelihood": LIKELIHOODS[config["likelihood"]].has_discrete
+        or not config["discrete"],
         "the number of samples": 0
         < len(arrays["dendrogram.labels"])
         <= state["n_samples_seen_"],

@@ -126,7 +126,7 @@ def restore(state: State, device: torch.device) -> dict[str, Any]:
         "likelihood_": config.likelihood,
         "linkage_matrix_": dendrogram.to_linkage(),
         "module_": _restore_model(topology, config, feature_map, arrays).to(device),
-        "n_clusters_": dendrogram.n_leaves,
+        "n_clusters_": dendrogram.n_clusters,
         "n_features_in_": len(standardizer.constant),
     }
 

@@ -12,7 +12,7 @@ from torch import nn
 from .decoders import LeafDecoders
 from .images import ImageLayout
 from .layers import StackedModules
-from .likelihoods import LIKELIHOODS, Likelihood, MixedLikelihood
+from .likelihoods import LIKELIHOODS, Likelihood
 from .networks import (
     ConvEncoder,
     ConvReadout,
@@ -163,7 +163,7 @@ class ModelConfig:
         their samples determine the latent variables almost exactly.
         """
         return (
-            self.likelihood in ("gaussian", "mixed")
+            LIKELIHOODS[self.likelihood].standardize
             and self.image_shape is None
             and self.encoder == self.decoder == "mlp"
             and self.n_features <= MAX_LINEAR_FEATURES
@@ -212,9 +212,9 @@ class ModelConfig:
 
     def build_likelihood(self, n_leaves: int) -> Likelihood:
         """Return the likelihood of `n_leaves` leaves."""
-        if self.likelihood == "mixed":
-            return MixedLikelihood(n_leaves, self.n_features, self.discrete)
-        return LIKELIHOODS[self.likelihood](n_leaves, self.n_features)
+        likelihood = LIKELIHOODS[self.likelihood]
+        options = {"discrete": self.discrete} if likelihood.has_discrete else {}
+        return likelihood(n_leaves, self.n_features, **options)
 
     def build_decoders(
         self, n_leaves: int, generator: torch.Generator

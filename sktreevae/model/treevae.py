@@ -185,7 +185,7 @@ class TreeVAE(nn.Module):
 
     @torch.no_grad()
     def init_head(self, node: int, weight: Tensor, constant: DiagonalGaussian) -> None:
-        """Initialize a posterior head by what a linear map of its input tells of z.
+        """Initialize a posterior head by linear regression of z on its input.
 
         Heads of other nodes than the root are multiplied by p(z_i | z_pa(i)), so they
         are likelihoods of z. The head of the root is the posterior itself.

@@ -116,7 +116,7 @@ class Initializer:
             False for counts: the most frequent features determine their components.
         """
         model, likelihood = self.model, self.model.top_down.likelihood
-        if likelihood.support == "counts":
+        if likelihood.is_count:
             return False
         n_leaves = len(model.topology.leaves)
         index = self._draw_samples()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ __all__ = [
     "depths_of",
     "highest_first",
     "label_leaves",
-    "layer_tree",
     "leaves_below",
     "number_in_order",
     "salient_cuts",
@@ -155,27 +153,3 @@ def salient_cuts(height: NDArray[np.float64], is_supported: NDArray[np.bool_]) -
         is_salient[i] &= persistence[i] >= persistence[is_near].max()
     is_salient[np.flatnonzero(is_supported)[-1:]] = True
     return n_clusters[is_salient]
-
-
-def layer_tree(layers: Sequence[Ints]) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Return the children of each cluster of nested clusterings.
-
-    Parameters
-    ----------
-    layers : sequence of ndarray of int of shape (n_items,)
-        Clusters of the items, from the finest layer to the coarsest.
-
-    Returns
-    -------
-    tree : dict
-        From (layer, cluster) to the clusters of the layer below, from left to right.
-        The root is cluster 0 of one more layer.
-    """
-    root = np.zeros_like(layers[0])
-    tree: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for layer, (fine, coarse) in enumerate(
-        zip(layers, [*layers[1:], root], strict=True)
-    ):
-        for child, parent in np.unique(np.stack([fine, coarse]), axis=1).T.tolist():
-            tree.setdefault((layer + 1, parent), []).append((layer, child))
-    return tree

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["Dendrogram", "DendrogramPlotData", "nested_cuts"]
+__all__ = ["Dendrogram", "DendrogramPlotData"]
 
 NODE_ATTRIBUTES = (
     "parent",
@@ -65,7 +65,7 @@ class DendrogramPlotData:
         its children.
     y : ndarray of shape (n_nodes,)
         Heights in nats.
-    links : ndarray of shape (n_leaves - 1, 4, 2)
+    links : ndarray of shape (n_clusters - 1, 4, 2)
         One line of four points for each internal node, from its left child up and
         across to its right child.
     """
@@ -158,10 +158,10 @@ class Dendrogram:
         self.support_error = np.full(n_nodes, np.nan)
         self.labels = np.array(labels, dtype=np.int64)
         if len(self.labels) and not (
-            0 <= self.labels.min() and self.labels.max() < self.n_leaves
+            0 <= self.labels.min() and self.labels.max() < self.n_clusters
         ):
-            raise ValueError(f"labels must lie between 0 and {self.n_leaves - 1}.")
-        n_samples = np.bincount(self.labels, minlength=self.n_leaves)
+            raise ValueError(f"labels must lie between 0 and {self.n_clusters - 1}.")
+        n_samples = np.bincount(self.labels, minlength=self.n_clusters)
         self.n_node_samples = sum_below(self.parent, self.leaves, n_samples)
         if weight is None:
             self.weight = self.n_node_samples / max(len(self.labels), 1)
@@ -203,7 +203,7 @@ class Dendrogram:
         return len(self.parent)
 
     @property
-    def n_leaves(self) -> int:
+    def n_clusters(self) -> int:
         """Number of leaves of the tree, which are the clusters of the finest cut.
 
         `TreeVAEClustering.n_leaves_` differs: as in AgglomerativeClustering, it is the
@@ -213,13 +213,13 @@ class Dendrogram:
 
     @property
     def leaves(self) -> NDArray[np.int64]:
-        """Node of each leaf label, (n_leaves,)."""
+        """Node of each leaf label, (n_clusters,)."""
         by_label = np.argsort(self.leaf_label, kind="stable")
-        return by_label[self.n_nodes - self.n_leaves :]
+        return by_label[self.n_nodes - self.n_clusters :]
 
     @property
     def internal_nodes(self) -> NDArray[np.int64]:
-        """Nodes with children, in increasing order, (n_leaves - 1,)."""
+        """Nodes with children, in increasing order, (n_clusters - 1,)."""
         return np.flatnonzero(self.leaf_label < 0)
 
     def cut(
@@ -230,14 +230,14 @@ class Dendrogram:
         Parameters
         ----------
         n_clusters : int, default=None
-            Number of clusters, from 1 to `n_leaves`. The lowest nodes are merged first,
-            so a cut into more clusters refines a cut into fewer clusters.
+            Number of clusters, at most the number of leaves. The lowest nodes are
+            merged first, so a cut into more clusters refines a cut into fewer clusters.
         height : float, default=None
             Height in nats up to which nodes are merged, as an alternative.
 
         Returns
         -------
-        cluster : ndarray of int of shape (n_leaves,)
+        cluster : ndarray of int of shape (n_clusters,)
             Cluster of each leaf label. Clusters are numbered from left to right.
             ``tree.cut(4)[tree.labels]`` gives the clusters of the samples.
 
@@ -255,10 +255,10 @@ class Dendrogram:
             split_nodes = internal[self.height[internal] > height]
         else:
             is_int = isinstance(n_clusters, Integral) and n_clusters is not True
-            if not is_int or not 1 <= n_clusters <= self.n_leaves:
+            if not is_int or not 1 <= n_clusters <= self.n_clusters:
                 raise ValueError(
-                    f"n_clusters must be an int from 1 to {self.n_leaves}, the number "
-                    f"of leaves of the tree, got {n_clusters!r}."
+                    f"n_clusters must be an int from 1 to {self.n_clusters}, the "
+                    f"number of leaves of the tree, got {n_clusters!r}."
                 )
             highest = highest_first(self.height, self.leaf_label)
             split_nodes = highest[: n_clusters - 1]
@@ -319,16 +319,15 @@ class Dendrogram:
             If `over` is neither "leaves" nor "samples".
         """
         if over == "leaves":
-            n_leaves = self.n_leaves
-            no_merges = np.zeros((0, 4))
-            return linkage_matrix(self._nodes(), n_leaves, no_merges, range(n_leaves))
+            n, no_merges = self.n_clusters, np.zeros((0, 4))
+            return linkage_matrix(self._nodes(), n, no_merges, range(n))
         if over != "samples":
             raise ValueError(f"over must be 'leaves' or 'samples', got {over!r}.")
         return self._sample_linkage.copy()
 
     @cached_property
     def _sample_linkage(self) -> NDArray[np.float64]:
-        merges, clusters = balanced_merges(self.labels, self.n_leaves)
+        merges, clusters = balanced_merges(self.labels, self.n_clusters)
         return linkage_matrix(self._nodes(), len(self.labels), merges, clusters)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -344,7 +343,7 @@ class Dendrogram:
 
         Parameters
         ----------
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Names of the leaves, by default their labels. Names with characters other
             than letters, digits, ".", "+" and "-" are quoted.
 
@@ -353,7 +352,7 @@ class Dendrogram:
         ValueError
             If there is not exactly one name for each leaf.
         """
-        names = check_cluster_names(cluster_names, self.n_leaves)
+        names = check_cluster_names(cluster_names, self.n_clusters)
         return format_newick(self._nodes(), names)
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -381,7 +380,7 @@ class Dendrogram:
 
         Parameters
         ----------
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Names of the leaves, by default "cluster 0", "cluster 1", ...
 
         Raises
@@ -389,12 +388,12 @@ class Dendrogram:
         ValueError
             If there is not exactly one name for each leaf.
         """
-        names = check_cluster_names(cluster_names, self.n_leaves, "cluster {}")
+        names = check_cluster_names(cluster_names, self.n_clusters, "cluster {}")
         return format_text(self._nodes(), names)
 
     def __repr__(self) -> str:
         # Tables of fitted attributes have space for 30 characters.
-        return f"<Dendrogram: {count(self.n_leaves, 'leaf', 'leaves')}>"
+        return f"<Dendrogram: {count(self.n_clusters, 'leaf', 'leaves')}>"
 
     def _repr_html_(self) -> str:
         """Return the representation in notebooks."""
@@ -431,7 +430,7 @@ class Dendrogram:
         image_shape : tuple of int, default=None
             Shape of the images in the rows of X: (height, width), or with 1, 3 or 4
             channels first or last.
-        cluster_names : sequence of str of length n_leaves, default=None
+        cluster_names : sequence of str of length n_clusters, default=None
             Names of the leaves, by default "cluster 0", "cluster 1", ...
 
         Raises
@@ -504,9 +503,3 @@ class Dendrogram:
         from ..display import DendrogramDisplay
 
         return DendrogramDisplay.from_dendrogram(self, ax=ax, **kwargs)
-
-
-def nested_cuts(tree: Dendrogram) -> list[NDArray[np.int64]]:
-    """Return the clusters of the leaves in nested cuts: all leaves, and the levels."""
-    coarser = [k for k in tree.levels()[::-1] if k < tree.n_leaves]
-    return [tree.cut(int(k)) for k in (tree.n_leaves, *coarser)]

@@ -130,7 +130,7 @@ def cut_proba(
     proba : ndarray of shape (n_samples, n_clusters)
         Rows sum to 1.
     """
-    starts = np.arange(dendrogram.n_leaves)
+    starts = np.arange(dendrogram.n_clusters)
     if n_clusters is not None:
         # The leaves of a cluster have consecutive numbers.
         starts = np.searchsorted(dendrogram.cut(n_clusters), np.arange(n_clusters))

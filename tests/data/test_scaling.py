@@ -20,7 +20,7 @@ from sktreevae.data.outliers import FeatureBounds
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
 
-COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.support == "counts"]
+COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.is_count]
 
 
 def summary_of(X):

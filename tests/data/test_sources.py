@@ -50,6 +50,8 @@ MAKERS = {
     "tensors": lambda X: Items(list(torch.from_numpy(X))),
     "any shape": lambda X: Items([row.reshape(1, -1, 1) for row in X]),
     "labels": lambda X: Items([(row, "label", 1) for row in X]),
+    "lists": lambda X: Items([[row, 1] for row in X]),
+    "tuples": lambda X: Items([(row,) for row in X]),
     "batches": lambda X: Batches(list(X)),
     "TensorDataset": lambda X: TensorDataset(torch.from_numpy(X), torch.arange(len(X))),
     "dask": dask_array,
@@ -67,6 +69,15 @@ def test_rows_are_those_of_the_matrix(kind, dtype, rng):
     for index in (slice(2, 11), np.array([4, 0, 19, 4]), np.array([], dtype=int)):
         assert np.array_equal(rows[index], X[index])
     assert rows[slice(None)].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "convert", [np.ndarray.tolist, lambda row: torch.from_numpy(row).bfloat16()]
+)
+def test_items_are_numbers_of_any_type(convert):
+    X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+    rows = as_matrix(Items([convert(row) for row in X]))
+    assert np.array_equal(rows[np.array([3, 1])], X[[3, 1]])
 
 
 class Stream(IterableDataset):

@@ -1,5 +1,7 @@
 """Trees to draw, and checks of drawings."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from matplotlib.text import Text
 
@@ -52,7 +54,7 @@ class FittedModel:
 
     def predict(self, X, n_clusters=None):
         assert np.shape(X)[1:] == (self.n_features,)
-        cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_leaves)
+        cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_clusters)
         return cut[np.asarray(X)[:, 0].astype(int)]
 
     def transform(self, X):
@@ -63,11 +65,14 @@ class FittedModel:
     def node_means(self):
         return np.outer(np.arange(self.dendrogram_.n_nodes), np.ones(self.n_features))
 
-    def top_features(self, *, n_features, feature_names):
-        names = np.array(feature_names or ["age", "size", "weight"])[:n_features]
-        effect = np.array([2.0, -1.0, 0.5])[:n_features]
-        none = (names[:0], effect[:0])
-        return [none, *[(names, effect)] * (self.dendrogram_.n_nodes - 1)]
+    def explain(self, node, *, against, n_features, feature_names):
+        assert node is None
+        assert against == "rest"
+        found = SimpleNamespace(
+            feature_names=(feature_names or ["age", "size", "weight"])[:n_features],
+            effect=[2.0, -1.0, 0.5][:n_features],
+        )
+        return [found] * (self.dendrogram_.n_nodes - 1)
 
 
 def visible_texts(figure):

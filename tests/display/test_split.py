@@ -36,8 +36,7 @@ class Estimator:
         self.n_features = n_features
         self.calls = []
 
-    def _explain(self, node, X, n_features, feature_names, *, has_auc):
-        assert has_auc == (n_features is not None)
+    def explain(self, node, X, *, n_features, feature_names):
         self.calls.append((node, X, n_features, feature_names))
         return make_explanation(n_features or self.n_features)
 

@@ -139,7 +139,7 @@ def test_classes_are_counted(tree):
     assert display.class_names == ["cat", "dog", "fish"]
     assert [t.get_text() for t in display.legend_.get_texts()] == ["cat", "dog", "fish"]
     model = FittedModel(tree)
-    display = TreeDisplay.from_estimator(model, model.training_data(), y)
+    display = TreeDisplay.from_estimator(model, model.training_data(), y=y)
     np.testing.assert_array_equal(display.class_counts, expected)
 
 

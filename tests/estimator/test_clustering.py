@@ -1,4 +1,3 @@
-import copy
 import functools
 import pickle
 import subprocess
@@ -11,62 +10,23 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.cluster.hierarchy import is_valid_linkage
-from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 
 from sktreevae import TreeVAEClustering
 from sktreevae.data import TrainingData
-from sktreevae.estimator.parameters import training_options
 from sktreevae.graph import GraphOptions
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import LIKELIHOODS
 from sktreevae.training import GrowthOptions
 
-QUICK = {"max_iter": 8, "hidden_dim": 16, "random_state": 0}
-COUNT_LIKELIHOODS = [
-    name for name, kind in LIKELIHOODS.items() if kind.support == "counts"
-]
-METHODS = ["predict", "predict_proba", "transform", "score_samples", "reconstruct"]
+from .cases import METHODS, QUICK, make_images
 
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:300], y[:300]
-
-
-@pytest.fixture(scope="module")
-def model(digits):
-    return TreeVAEClustering(n_clusters=6, random_state=0).fit(digits[0])
-
-
-@pytest.fixture(scope="module")
-def fitted_blobs(blobs):
-    return TreeVAEClustering(4, **QUICK).fit(blobs[0])
-
-
-@pytest.fixture(scope="module")
-def default_blobs(blobs):
-    """Return a model with default settings, in which clusters are as good as can be."""
-    return TreeVAEClustering(4, random_state=0).fit(blobs[0])
-
-
-@pytest.fixture
-def blob_model(fitted_blobs):
-    return copy.deepcopy(fitted_blobs)
-
-
-@pytest.fixture(scope="module")
-def blobs():
-    centers = [[0, 0], [0, 5], [20, 0], [20, 5]]
-    return make_blobs(200, centers=centers, cluster_std=0.5, random_state=0)
+COUNT_LIKELIHOODS = [name for name, kind in LIKELIHOODS.items() if kind.is_count]
+LINEAR = "torch.nn.modules.linear:Linear"
 
 
 # What it finds
@@ -79,7 +39,7 @@ def test_finds_blobs_and_how_they_nest(blobs, default_blobs):
     assert dendrogram_purity(y // 2, model) == 1.0
 
 
-@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
+@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction"])
 def test_every_criterion_finds_the_blobs(blobs, criterion):
     X, y = blobs
     settings = {**QUICK, "growth": "iterative", "max_iter": 20}
@@ -139,33 +99,20 @@ def test_cuts_nest(model, digits):
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.uint8, bool])
 def test_output_has_the_float_type_of_the_input(model, digits, method, dtype):
-    assert getattr(model, method)(digits[0].astype(dtype)).dtype == dtype
+    expected = dtype if dtype == np.float32 else np.float64
+    assert getattr(model, method)(digits[0].astype(dtype)).dtype == expected
 
 
-def test_same_seed_gives_the_same_bits(digits):
-    one, two = (TreeVAEClustering(3, **QUICK).fit(digits[0]) for _ in range(2))
-    assert np.array_equal(one.transform(digits[0]), two.transform(digits[0]))
-    np.testing.assert_equal(one.history_, two.history_)
-
-
-@pytest.mark.parametrize(
-    "backend", ["threading", pytest.param("loky", marks=pytest.mark.nightly)]
-)
-def test_parallel_fits_give_the_same_bits(digits, backend):
-
+def test_fits_in_threads_give_the_same_bits(digits):
     def embed():
-        return TreeVAEClustering(3, **QUICK).fit(digits[0]).transform(digits[0])
+        model = TreeVAEClustering(3, **QUICK).fit(digits[0])
+        return model.transform(digits[0]), model.history_
 
-    with (
-        joblib.parallel_config(backend, n_jobs=2, inner_max_num_threads=1)
-        if (backend == "loky")
-        else joblib.parallel_config(backend, n_jobs=2)
-    ):
+    with joblib.parallel_config("threading", n_jobs=2):
         results = joblib.Parallel()(joblib.delayed(embed)() for _ in range(2))
-    expected = embed()
-    assert all(np.array_equal(result, expected) for result in results)
+    np.testing.assert_equal(results, [embed()] * 2)
 
 
 def test_seeds_differ(blobs):
@@ -223,63 +170,9 @@ def test_units_do_not_matter(blobs, gaussian_score, factor):
 # Input
 
 
-def test_sparse_input_is_dense_input(digits):
-    X = digits[0]
-    dense = TreeVAEClustering(3, **QUICK).fit(X)
-    model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
-    for method in ("predict", "transform", "score_samples", "reconstruct"):
-        expected = getattr(dense, method)(X)
-        actual = getattr(model, method)(sparse.csc_matrix(X))
-        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
-
-
 def test_probabilities_of_sparse_input_are_refused(model, digits):
     with pytest.raises(TypeError, match=r"no sparse input.*toarray"):
         model.predict_proba(sparse.csr_array(digits[0]))
-
-
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16])
-def test_numbers_of_every_kind_are_taken(digits, dtype):
-    X = (digits[0] > 8).astype(dtype)
-    model = TreeVAEClustering(2, **QUICK).fit(X)
-    assert model.transform(X).dtype == np.float64
-
-
-def test_bernoulli_likelihood_needs_the_unit_interval(digits):
-    with pytest.raises(ValueError, match="needs values between 0 and 1"):
-        TreeVAEClustering(likelihood="bernoulli").fit(digits[0])
-
-
-def test_bernoulli_models_refuse_data_outside_the_unit_interval(digits):
-    X = digits[0][:100] / 16
-    model = TreeVAEClustering(2, likelihood="bernoulli", **QUICK).fit(X)
-    for method in [*METHODS, "log_likelihood", "partial_fit"]:
-        for outside in (100 * X, X + 5):
-            with pytest.raises(ValueError, match="likelihood='bernoulli' needs values"):
-                getattr(model, method)(outside)
-
-
-def test_folds_of_scaled_data_have_scores_in_one_unit():
-    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
-    tree = TreeVAEClustering(4, likelihood="bernoulli", **QUICK)
-    model = make_pipeline(MinMaxScaler(), tree)
-    with pytest.warns(UserWarning, match="outside .* They are clipped"):
-        scores = cross_val_score(model, X, cv=3)
-    # Log-probabilities are negative, and one fold is like the other.
-    assert (scores < 0).all()
-    assert np.ptp(scores) < 2
-
-
-def test_rounding_of_a_scaler_is_no_error():
-    X, _ = make_blobs(300, centers=4, n_features=5, random_state=0)
-    tree = TreeVAEClustering(4, likelihood="bernoulli", **QUICK)
-    model = make_pipeline(MinMaxScaler(), tree)
-    assert MinMaxScaler().fit_transform(X[100:]).max() > 1
-    model.fit(X[100:])
-    assert np.isfinite(model.score(X[100:]))
-    # A later batch may be rounded as well.
-    scaled = np.clip(model[0].transform(X[:100]), 0, 1)
-    model[-1].partial_fit(scaled * (1 + 2.3e-16))
 
 
 # Bad input
@@ -311,10 +204,7 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
     [
         ("n_clusters", [0, -1, 2.5, "a", True]),
         ("growth", ["kmeans", None, 1]),
-        (
-            "image_shape",
-            [8, (8,), (8, 7), (8, 8, 0), (8, 8, 1, 1), (3, 8), (8.0, 8), "8x8"],
-        ),
+        ("image_shape", [8, (8, 7)]),
         ("encoder", ["vit", None, 1]),
         ("decoder", ["vit", None, 1]),
         ("max_depth", [-1, 1.5, "a"]),
@@ -325,7 +215,7 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
         ("contrastive_weight", [-1.0, np.inf, np.nan, "a", None, True]),
         ("temperature", [0.0, -1.0, np.inf, np.nan, "a", None]),
         ("latent_dim", [0, 1.5]),
-        ("hidden_dim", [0, 1, "a"]),
+        ("hidden_dim", [0, 2, "a"]),
         ("max_iter", [0, 2.5, "all"]),
         ("batch_size", [0, None]),
         ("learning_rate", [0.0, -1.0, np.inf, np.nan]),
@@ -336,6 +226,7 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
         ("random_state", [-1, "a", 1.5]),
         ("verbose", [-1, "a"]),
         ("device", [0, 1.5]),
+        ("precision", ["float16", None, 32]),
     ],
 )
 def test_bad_parameters_are_refused_by_name(digits, parameter, values):
@@ -347,9 +238,6 @@ def test_bad_parameters_are_refused_by_name(digits, parameter, values):
             ) as info:
                 model.fit(digits[0])
             assert f"Got {value!r} instead" in str(info.value)
-
-
-def test_every_parameter_is_checked():
     assert set(TreeVAEClustering._allowed) == set(TreeVAEClustering().get_params())
 
 
@@ -359,21 +247,19 @@ def test_missing_devices_are_refused(digits, device):
         TreeVAEClustering(device=device).fit(digits[0])
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["reconstruct", "score", "log_likelihood", "sample", "diagnose"]
+    + ["node_means", "explain", "children_", "distances_", "n_leaves_"],
+)
+def test_unfitted_use_is_refused(name):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(TreeVAEClustering(), name)(np.zeros((2, 3)))
+
+
 def test_more_clusters_than_samples_are_refused():
     with pytest.raises(ValueError, match=r"n_samples=3 should be >= n_clusters=8"):
         TreeVAEClustering().fit(np.eye(3))
-
-
-@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
-def test_other_features_are_refused(model, method):
-    with pytest.raises(ValueError, match="X has 3 features, but TreeVAE"):
-        getattr(model, method)(np.zeros((2, 3)))
-
-
-@pytest.mark.parametrize("method", [*METHODS, "score", "log_likelihood"])
-def test_unfitted_use_is_refused(method):
-    with pytest.raises(NotFittedError, match="not fitted yet"):
-        getattr(TreeVAEClustering(), method)(np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -397,30 +283,6 @@ def test_guided_trees_have_a_largest_depth(digits, max_depth):
         model = TreeVAEClustering(6, max_depth=max_depth, **QUICK).fit(digits[0])
     assert model.n_clusters_ == 2**max_depth
     assert model.dendrogram_.depth.max() == max_depth
-
-
-def test_images_are_clustered_by_their_gradients():
-    X, y = load_digits(return_X_y=True)
-    image = TreeVAEClustering(10, image_shape=(8, 8), **QUICK).fit(X)
-    plain = TreeVAEClustering(2, **QUICK).fit(X[:100])
-    assert image.module_.feature_map.kind == "image"
-    assert dendrogram_purity(y, image) > 0.78  # Ward: 0.77
-    assert plain.module_.feature_map.kind == "plain"
-
-
-def test_image_shape_must_fit_the_features(digits):
-    message = r"image_shape=\(8, 9\) means 72 features, but X has 64"
-    with pytest.raises(ValueError, match=message):
-        TreeVAEClustering(2, image_shape=(8, 9)).fit(digits[0])
-
-
-def test_text_is_clustered_without_being_made_dense(rng):
-    y = np.arange(300) % 3
-    share = rng.dirichlet(np.full(2000, 0.02), 3)
-    X = np.stack([rng.multinomial(30, share[k]) for k in y]).astype(float)
-    model = TreeVAEClustering(3, **QUICK).fit(sparse.csr_array(X))
-    assert model.module_.feature_map.kind == "text"
-    assert adjusted_rand_score(y, model.labels_) > 0.9
 
 
 @pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a"])
@@ -450,14 +312,6 @@ IMAGES = {
     "resnet": {"image_shape": (3, 16, 16)},
     "user": {"image_shape": (16, 16), "encoder": Perceptron, "decoder": Perceptron},
 }
-
-
-def make_images(n_channels):
-    """Return 90 noisy images of three kinds, (90, channels, 16, 16), in [0, 1]."""
-    rng = np.random.default_rng(0)
-    y = np.arange(90) % 3
-    kinds = (rng.random((3, n_channels, 16, 16)) > 0.5).astype(float)
-    return np.clip(kinds[y] + 0.2 * rng.standard_normal((90, *kinds[0].shape)), 0, 1), y
 
 
 @pytest.fixture(scope="module", params=IMAGES)
@@ -490,36 +344,6 @@ def test_tables_and_small_images_have_perceptrons(model, digits):
         assert isinstance(fitted.module_.top_down.decoders.readout, torch.nn.Linear)
 
 
-@pytest.mark.parametrize(
-    ("n_samples", "expected"), [(100, 256), (256_000, 256), (1_000_000, 1000)]
-)
-def test_automatic_steps_grow_with_the_samples(n_samples, expected):
-    cpu = torch.device("cpu")
-    options = training_options(TreeVAEClustering(), n_samples, cpu)
-    assert options.batch_size == expected
-    options = training_options(TreeVAEClustering(batch_size=7), n_samples, cpu)
-    assert options.batch_size == 7
-
-
-def test_a_network_can_be_chosen_by_name():
-    X = make_images(1)[0].reshape(90, -1)
-    settings = {"image_shape": (16, 16), "encoder": "resnet", "decoder": "mlp"}
-    module = TreeVAEClustering(2, **TINY, **settings).fit(X).module_
-    assert module.config.encoder == "resnet"
-    assert isinstance(module.top_down.decoders.readout, torch.nn.Linear)
-
-
-def test_channels_first_and_last_give_the_same_clusters():
-    images, _ = make_images(3)
-    shapes = (3, 16, 16), (16, 16, 3)
-    data = images, images.transpose(0, 2, 3, 1)
-    first, last = (
-        TreeVAEClustering(3, image_shape=shape, **TINY).fit(X.reshape(90, -1))
-        for shape, X in zip(shapes, data, strict=True)
-    )
-    assert adjusted_rand_score(first.labels_, last.labels_) == 1.0
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", IMAGES)
 def test_iterative_growth_takes_all_networks(kind):
@@ -539,36 +363,19 @@ def test_pruned_models_keep_a_users_decoders():
     assert np.isfinite(model.score_samples(X)).all()
 
 
-@pytest.mark.parametrize("name", ["encoder", "decoder"])
-@pytest.mark.parametrize("kind", ["cnn", "resnet"])
-def test_convolutions_need_the_shape_of_images(digits, name, kind, monkeypatch):
-    monkeypatch.setattr(TrainingData, "prepare", None)
-    message = f"{name}='{kind}' needs an image_shape, got None"
-    for error in (ValueError, TypeError):
-        with pytest.raises(error, match=message):
-            TreeVAEClustering(2, **{name: kind}).fit(digits[0])
-
-
-@pytest.mark.parametrize("name", ["encoder", "decoder"])
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("name", "message"),
     [
-        (lambda n_in, n_out: None, "must return a torch.nn.Module, got None"),
-        (lambda n_in, n_out: nn.Linear(n_in, 1), r"to \(3, \d+\), got \(3, 1\)"),
-        (lambda n_in, n_out: nn.Linear(1, n_out), "but fails: mat1 and mat2 shapes"),
-        (
-            lambda n_in, n_out: nn.Sequential(nn.Linear(n_in, n_out), nn.Dropout()),
-            "batch normalization and dropout are not allowed",
-        ),
+        ("encoder", r"encoder\(64, 128\) .* to \(3, 128\), got \(3, 1\)"),
+        ("decoder", r"decoder\(8, 64\) .* to \(3, 64\), got \(3, 1\)"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused_before_training(
-    digits, name, make, message, monkeypatch
+    digits, name, message, monkeypatch
 ):
     monkeypatch.setattr(TrainingData, "prepare", None)
-    widths = r"\(64, 128\)" if name == "encoder" else r"\(8, 64\)"
-    with pytest.raises(ValueError, match=f"{name}{widths}.*{message}"):
-        TreeVAEClustering(2, **{name: make}).fit(digits[0])
+    with pytest.raises(ValueError, match=message):
+        TreeVAEClustering(2, **{name: lambda n, _: nn.Linear(n, 1)}).fit(digits[0])
 
 
 # Counts
@@ -584,19 +391,10 @@ def cells():
     return rng.poisson(depth * share[y] * rng.gamma(3.0, 1 / 3, (400, 100))), y
 
 
-@pytest.fixture(scope="module")
-def count_models(cells):
-    return {
-        likelihood: TreeVAEClustering(
-            4, likelihood=likelihood, max_iter=15, random_state=0
-        ).fit(cells[0][:300])
-        for likelihood in COUNT_LIKELIHOODS
-    }
-
-
-@pytest.fixture(params=COUNT_LIKELIHOODS)
-def count_model(count_models, request):
-    return count_models[request.param]
+@pytest.fixture(scope="module", params=COUNT_LIKELIHOODS)
+def count_model(request, cells):
+    settings = {"likelihood": request.param, "max_iter": 15, "random_state": 0}
+    return TreeVAEClustering(4, **settings).fit(cells[0][:300])
 
 
 def test_counts_of_any_depth_are_clustered(count_model, cells):
@@ -610,15 +408,6 @@ def test_samples_of_counts_are_counts(count_model, cells):
     assert ((X >= 0) & (X == np.floor(X))).all()
     assert X.sum(axis=1).mean() == pytest.approx(cells[0].sum(axis=1).mean(), rel=0.2)
     assert set(labels) == {0, 1, 2, 3}
-
-
-def test_sparse_counts_are_as_dense_ones(count_model, cells):
-    X = cells[0][:300]
-    sparse_model = clone(count_model).fit(sparse.csr_array(X))
-    assert adjusted_rand_score(sparse_model.labels_, count_model.labels_) == 1.0
-    np.testing.assert_array_equal(
-        count_model.predict(sparse.csr_array(X)), count_model.labels_
-    )
 
 
 @pytest.mark.parametrize("likelihood", COUNT_LIKELIHOODS)
@@ -635,20 +424,6 @@ def test_few_counts_are_clustered_by_their_sizes(rng):
     X = rng.poisson(np.array([[3.0, 5.0], [30.0, 50.0]])[y])
     model = TreeVAEClustering(2, likelihood="poisson", **QUICK).fit(X)
     assert adjusted_rand_score(y, model.labels_) > 0.95
-
-
-def test_count_likelihoods_need_counts(digits):
-    with pytest.raises(ValueError, match="needs counts, .* but X has the value 0"):
-        TreeVAEClustering(likelihood="poisson").fit(digits[0] / 16)
-
-
-@pytest.mark.parametrize("method", [*METHODS, "log_likelihood"])
-def test_negative_counts_are_refused(count_model, cells, method):
-    X = cells[0][:3].copy()
-    X[1, 2] = -1
-    message = f"likelihood='{count_model.likelihood}' needs counts.*value -1"
-    with pytest.raises(ValueError, match=message):
-        getattr(count_model, method)(X)
 
 
 # Images
@@ -671,9 +446,6 @@ def test_images_of_another_shape_are_refused():
     model = TreeVAEClustering(2, image_shape=(16, 8, 3))
     with pytest.raises(ValueError, match=r"images of shape \(3, 16, 8\), but image_sh"):
         model.fit(np.zeros((10, 3, 16, 8)))
-
-
-# Views
 
 
 # Valid, if degenerate
@@ -817,30 +589,26 @@ def test_a_type_set_after_the_fit_does_not_matter(blobs, blob_model):
         torch.set_default_dtype(torch.float32)
 
 
-def test_a_large_learning_rate_is_named(blobs):
-    with pytest.warns(ConvergenceWarning, match="did not converge.*learning_rate be"):
-        TreeVAEClustering(4, learning_rate=10.0, random_state=0).fit(blobs[0])
+@pytest.mark.parametrize(
+    ("message", "n_clusters", "settings"),
+    [
+        ("did not converge.*learning_rate below 10", 4, {"learning_rate": 10.0}),
+        ("hidden_dim=3 is small", 20, {"hidden_dim": 3, "max_iter": 30}),
+        (
+            "only 4 training.*validation_fraction",
+            6,
+            {"early_stopping": True, "validation_fraction": 0.98, "hidden_dim": 3},
+        ),
+    ],
+)
+def test_likely_causes_are_named(blobs, message, n_clusters, settings):
+    with pytest.warns(ConvergenceWarning, match=message):
+        TreeVAEClustering(n_clusters, random_state=0, **settings).fit(blobs[0])
 
 
-def test_a_small_hidden_dim_is_named():
-    X, _ = make_blobs(300, 6, centers=5, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="hidden_dim=3 is small"):
-        TreeVAEClustering(20, hidden_dim=3, max_iter=30, random_state=0).fit(X)
-
-
-def test_a_width_that_holds_only_a_sign_is_refused():
-    with pytest.raises(ValueError, match=r"'hidden_dim' .* \[3, inf"):
-        TreeVAEClustering(2, hidden_dim=2).fit(np.eye(5))
-
-
-def test_a_large_validation_fraction_is_named(blobs):
-    settings = {"early_stopping": True, "validation_fraction": 0.98}
-    with pytest.warns(ConvergenceWarning, match="only 4 training.*validation_fraction"):
-        TreeVAEClustering(6, hidden_dim=3, random_state=0, **settings).fit(blobs[0])
-
-
-@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
-@pytest.mark.parametrize("n_clusters", [1, None])
+@pytest.mark.parametrize(
+    ("growth", "n_clusters"), [("guided", None), ("iterative", None), ("published", 1)]
+)
 def test_one_cluster_trains_in_bfloat16(growth, n_clusters):
     settings = {**QUICK, "growth": growth, "precision": "bfloat16"}
     model = TreeVAEClustering(n_clusters, **settings).fit(np.ones((20, 3)))
@@ -892,12 +660,35 @@ def test_choices_of_the_iterative_growth_are_the_features():
     assert choices == expected
 
 
-def test_embeddings_are_refined_as_round_clusters(rng):
-    y = np.arange(300) % 3
+def test_images_are_clustered_by_their_gradients():
+    X, y = load_digits(return_X_y=True)
+    model = TreeVAEClustering(10, image_shape=(8, 8), **QUICK).fit(X)
+    assert model.choices_["features"] == "image"
+    assert dendrogram_purity(y, model) > 0.78  # Ward: 0.77
+
+
+def make_text(rng, y):
+    share = rng.dirichlet(np.full(2000, 0.02), 3)
+    return sparse.csr_array([rng.multinomial(30, share[k]) for k in y], dtype=float)
+
+
+def make_embeddings(rng, y):
     X = rng.standard_normal((300, 100)) + 4 * np.eye(3, 100)[y]
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
-    model = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float16))
-    assert model.choices_["features"] == "directions"
+    return (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "features"),
+    [
+        (make_text, "text", "text"),
+        (make_embeddings, "embeddings", "directions"),
+    ],
+)
+def test_text_and_embeddings_are_clustered_by_their_features(rng, make, kind, features):
+    y = np.arange(300) % 3
+    model = TreeVAEClustering(3, **QUICK).fit(make(rng, y))
+    assert model.kind_ == kind
+    assert model.choices_["features"] == features
     assert adjusted_rand_score(y, model.labels_) > 0.9
 
 
@@ -974,12 +765,6 @@ def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
 
 
-def test_log_likelihood_of_sparse_input_is_that_of_dense_input(model, digits):
-    X = digits[0][:50]
-    actual = model.log_likelihood(sparse.csr_array(X), 5)
-    assert np.array_equal(actual, model.log_likelihood(X, 5))
-
-
 @pytest.mark.parametrize("n_importance_samples", [0, -1, 2.5, "a", None, True])
 def test_impossible_numbers_of_draws_are_refused(model, digits, n_importance_samples):
     message = f"n_importance_samples must be an int >= 1, got {n_importance_samples!r}"
@@ -994,25 +779,6 @@ def test_samples_look_like_their_cluster(blobs, default_blobs):
         assert (labels == cluster).all()
         own = X[model.labels_ == cluster].mean(axis=0)
         assert np.linalg.norm(new.mean(axis=0) - own) < 2.0
-
-
-def test_samples_of_the_whole_tree_have_clusters(model):
-    X, labels = model.sample(300)
-    assert X.shape == (300, 64)
-    assert labels.shape == (300,)
-    assert set(labels) <= set(range(6))
-    assert len(set(labels)) > 1
-
-
-def test_samples_are_determined_by_the_random_state(model):
-    assert np.array_equal(model.sample(5)[0], model.sample(5)[0])
-
-
-def test_grey_levels_stay_in_the_unit_interval(digits):
-    model = TreeVAEClustering(2, likelihood="bernoulli", **QUICK)
-    X, _ = model.fit(digits[0] / 16).sample(50)
-    assert X.min() >= 0.0
-    assert X.max() <= 1.0
 
 
 @pytest.mark.parametrize("n_samples", [0, -1, 2.5, "a", None])
@@ -1039,6 +805,7 @@ def test_samples_of_impossible_cuts_are_refused(model, cluster, n_clusters):
 def test_samples_are_labelled_by_the_cut(model, n_clusters):
     X, leaves = model.sample(300)
     same, labels = model.sample(300, n_clusters=n_clusters)
+    assert X.shape == (300, 64)
     assert np.array_equal(same, X)
     assert np.array_equal(labels, model.dendrogram_.cut(n_clusters)[leaves])
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from scipy.stats import norm
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import minmax_scale, normalize
 from torch import nn
@@ -225,22 +225,6 @@ def test_columns_keep_their_names():
     assert means["h"] == pytest.approx(expected, abs=1.5)
 
 
-def test_the_kind_of_features_is_that_without_constant_columns():
-    X = load_digits().data[:200]
-    X = X[:, np.ptp(X, axis=0) > 0]
-    more = np.pad(X, [(0, 0), (0, 65 - X.shape[1])])
-    one, two = (
-        TreeVAEClustering(5, max_iter=1, random_state=0).fit(rows) for rows in (X, more)
-    )
-    np.testing.assert_array_equal(one.labels_, two.labels_)
-
-
-def test_a_constant_column_does_not_choose_the_likelihood():
-    X = with_constants(probabilities() > 0.5, [(2, 255.0)])
-    model = TreeVAEClustering(6, max_iter=1, random_state=0).fit(X)
-    assert model.likelihood_ == "bernoulli"
-
-
 def test_an_empty_category_does_not_split_an_encoding():
     X = with_constants(mixed_rows(), [(4, 0.0)])
     model = TreeVAEClustering(6, max_iter=1, random_state=0).fit(X)
@@ -254,13 +238,6 @@ def test_networks_of_the_user_are_built_without_constant_columns():
     model = TreeVAEClustering(6, encoder=nn.Linear, max_iter=1, random_state=0)
     model.fit(with_constants(gaussian_rows(), [(3, 1.0)]))
     assert model.module_.encoder.in_features == 8
-
-
-def test_networks_of_the_user_for_all_columns_are_refused():
-    X = with_constants(gaussian_rows(), [(3, 1.0)])
-    model = TreeVAEClustering(6, encoder=lambda n_in, n_out: nn.Linear(9, n_out))
-    with pytest.raises(ValueError, match=r"must map \(3, 8\)"):
-        model.fit(X)
 
 
 def test_augmentations_of_the_user_have_all_columns():

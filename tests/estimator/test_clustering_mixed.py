@@ -1,7 +1,5 @@
 """Tables of numeric and discrete columns."""
 
-import copy
-
 import numpy as np
 import pytest
 from scipy import sparse
@@ -118,14 +116,6 @@ def test_rows_without_a_category_are_no_more_probable(model, table):
     X = table[0][600:].copy()
     X[:, 3:] = 0.0
     assert model.score(X) < model.score(table[0][600:])
-
-
-def test_new_batches_keep_the_columns(model, table):
-    copied = copy.deepcopy(model)
-    rows = table[0][600:]
-    copied.partial_fit(rows)
-    assert copied.module_.config.discrete == ((2,), (3, 4, 5))
-    assert copied.score(rows) > model.score(rows) - 0.1
 
 
 def test_reconstructions_are_probabilities(model, table):

@@ -68,13 +68,6 @@ def test_a_wrong_value_of_a_constant_feature_does_not_hide_the_clusters():
     assert adjusted_rand_score(labels, fit(X, 4).labels_[1:]) == 1.0
 
 
-def test_outliers_are_named():
-    X = BLOBS.copy()
-    X[7, 2] = 1e6
-    with pytest.warns(OutlierWarning, match="feature 2, sample 7: 1e\\+06, clipped to"):
-        fit(X, 4)
-
-
 def test_outliers_have_low_and_finite_scores():
     model = fit(BLOBS, 4)
     X = BLOBS[:3].copy()

@@ -2,20 +2,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_equal
-from sklearn.datasets import load_digits
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import LIKELIHOODS
 from sktreevae.training.objectives import SplitObjective, TreeObjective
 
-QUICK = {"max_iter": 10, "hidden_dim": 16, "random_state": 0}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return X[:300], y[:300]
+from .cases import QUICK
 
 
 def purities(digits, device):
@@ -98,13 +91,6 @@ def test_sums_are_in_float32(digits, likelihood, kind, monkeypatch):
     assert {p.dtype for p in model.module_.parameters()} == {torch.float32}
     model.partial_fit(X)
     assert np.isfinite(model.lower_bound_)
-
-
-@pytest.mark.parametrize("precision", ["float16", None, 32])
-def test_other_precisions_are_refused(digits, precision):
-    message = "'precision' parameter .* 'auto', 'float32', 'bfloat16'"
-    with pytest.raises(ValueError, match=message):
-        TreeVAEClustering(2, precision=precision).fit(digits[0])
 
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_iris
 from torch.utils.data import TensorDataset
 
 from sktreevae import TreeVAEClustering
@@ -15,25 +15,14 @@ from ..display.pages import labels, read
 
 
 @pytest.fixture(scope="module")
-def iris():
-    return load_iris(return_X_y=True, as_frame=True)
-
-
-@pytest.fixture(scope="module")
 def model(iris):
     return TreeVAEClustering(n_clusters=2, max_iter=1, random_state=0).fit(iris[0])
 
 
 @pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(n_class=3, return_X_y=True)
-    return X[:200], y[:200]
-
-
-@pytest.fixture(scope="module")
 def digits_model(digits):
-    model = TreeVAEClustering(n_clusters=3, max_iter=1, random_state=0)
-    return model.set_params(image_shape=(8, 8)).fit(digits[0])
+    settings = {"image_shape": (8, 8), "max_iter": 1, "random_state": 0}
+    return TreeVAEClustering(3, **settings).fit(digits[0])
 
 
 @pytest.fixture
@@ -116,10 +105,9 @@ def test_images_that_cannot_be_drawn_are_features(shape, path):
     assert not path.exists()
 
 
-def test_samples_of_other_features_are_refused(model, path):
-    X = load_iris(as_frame=True).data.iloc[:, :3]
+def test_rows_of_other_features_are_refused(model, iris, path):
     with pytest.raises(ValueError, match="feature names should match"):
-        model.export_html(path, X)
+        model.export_html(path, iris[0].iloc[:, :3])
     assert not path.exists()
 
 

@@ -12,7 +12,6 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
-from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_blobs
 from sklearn.model_selection import (
     GridSearchCV,
@@ -107,9 +106,6 @@ def test_parallel_searches_give_the_same_scores_and_end():
     assert scores["sequential"] == scores["loky"]
 
 
-# A cache
-
-
 # Scores
 
 
@@ -148,11 +144,6 @@ def test_cuts_are_routed_through_a_pipeline(pipeline, blobs, method):
     getattr(model, f"set_{method}_request")(n_clusters=True)
     expected = getattr(model, method)(pipeline[:-1].transform(X), n_clusters=2)
     assert np.array_equal(getattr(pipeline, method)(X, n_clusters=2), expected)
-
-
-def test_cuts_pass_through_a_pipeline_without_routing(pipeline, blobs):
-    labels = pipeline.predict(blobs[0], n_clusters=2)
-    assert len(np.unique(labels)) == 2
 
 
 @pytest.mark.usefixtures("_routing")
@@ -196,15 +187,3 @@ def test_frames_go_through_a_pipeline(pipeline, blobs, library, frame):
     assert list(model[-1].feature_names_in_) == COLUMNS
     assert np.array_equal(model.predict(data), pipeline.predict(X))
     assert np.array_equal(embedding.to_numpy(), pipeline.transform(X))
-
-
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_embeddings_stand_beside_other_columns(blobs, library):
-    frame = {"pandas": pd.DataFrame, "polars": pl.DataFrame}[library]
-    data = frame(dict(zip(COLUMNS, blobs[0].T, strict=True)))
-    columns = ColumnTransformer(
-        [("tree", TreeVAEClustering(2, **QUICK), ["a", "b"])], remainder="passthrough"
-    ).set_output(transform=library)
-    names = list(columns.fit_transform(data).columns)
-    assert names[0] == "tree__treevaeclustering0"
-    assert names[-2:] == ["remainder__c", "remainder__d"]

@@ -1,59 +1,93 @@
 import numpy as np
 import pytest
+import torch
 
-from sktreevae.estimator.parameters import ImageShape, check_images
-from sktreevae.exceptions import InvalidParameterError
+from sktreevae import TreeVAEClustering
+from sktreevae.data import TrainingData
+from sktreevae.estimator.parameters import (
+    ImageShape,
+    training_options,
+    validate_rows,
+)
 
 
 @pytest.mark.parametrize(
-    "value",
-    [(8, 8), [8, 9], (28, 28, 3), (np.int64(8), 8, 1), (1, 28, 28), (3, 64, 8)],
+    ("shape", "is_allowed"),
+    [
+        *((x, True) for x in [(8, 8), [8, 9], (28, 28, 3), (np.int64(8), 8, 1)]),
+        *((x, True) for x in [(1, 28, 28), (3, 64, 8)]),
+        *((x, False) for x in [8, "88", (8,), (8, 7), (3, 8), (8, 8, 0), (0, 8, 8)]),
+        *(
+            (x, False)
+            for x in [(3, 7, 8), (28, 7, 3), (8.0, 8), (True, 8, 8), (8,) * 4]
+        ),
+    ],
 )
-def test_image_shapes_are_accepted(value):
-    assert ImageShape().accepts(value)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [8, "88", (8,), (8, 7), (3, 8), (8, 8, 0), (0, 8, 8), (3, 7, 8), (28, 7, 3)]
-    + [(8.0, 8), (True, 8, 8), (8,) * 4],
-)
-def test_invalid_image_shapes_are_refused(value):
-    assert not ImageShape().accepts(value)
-
-
-def test_image_shapes_are_described():
-    assert str(ImageShape()) == (
-        "a tuple of 2 or 3 ints, two of them sides >= 8, the third, if any, the number "
-        "of channels, first or last"
+def test_shapes_of_images(shape, is_allowed):
+    assert ImageShape().accepts(shape) == is_allowed
+    assert str(ImageShape()).startswith(
+        "a tuple of 2 or 3 ints, two of them sides >= 8"
     )
 
 
 @pytest.mark.parametrize(
-    "parameters",
+    ("parameters", "n_features"),
     [
-        ("auto", "auto", None, None, 7),
-        (len, "mlp", "neighbors", None, 7),
-        ("cnn", "resnet", "image", (8, 8), 64),
-        ("mlp", len, len, (3, 8, 8), 192),
-        ("auto", "auto", "image", (8, 8, 3), 192),
-        ("auto", "auto", None, (8, 8, 5), 320),
+        ({}, 7),
+        ({"encoder": len, "decoder": "mlp", "views": "neighbors"}, 7),
+        (
+            {"encoder": "cnn", "decoder": "resnet", "views": "image"}
+            | {"image_shape": (8, 8)},
+            64,
+        ),
+        ({"decoder": len, "views": len, "image_shape": (3, 8, 8)}, 192),
+        ({"views": "image", "image_shape": (8, 8, 3)}, 192),
+        ({"image_shape": (8, 8, 5)}, 320),
     ],
 )
-def test_consistent_parameters_for_images_are_accepted(parameters):
-    check_images(*parameters)
+def test_consistent_parameters_for_images_are_accepted(parameters, n_features):
+    X = np.zeros((9, n_features))
+    validate_rows(TreeVAEClustering(**parameters), X, reset=True)
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        (("cnn", "mlp", None, None, 64), "encoder='cnn' needs an image_shape, got"),
-        (("mlp", "resnet", None, None, 64), "decoder='resnet' needs an image_shape"),
-        (("mlp", "mlp", "image", None, 64), "views='image' needs an image_shape"),
-        (("mlp", "mlp", "image", (8, 8, 5), 320), "needs images of 1 or 3 channels"),
-        (("mlp", "mlp", None, (8, 9), 64), r"\(8, 9\) means 72 features, but X has 64"),
+        *(
+            ({name: kind}, f"{name}='{kind}' needs an image_shape, got None")
+            for name in ("encoder", "decoder")
+            for kind in ("cnn", "resnet")
+        ),
+        ({"views": "image"}, "views='image' needs an image_shape, got None"),
+        (
+            {"views": "image", "image_shape": (8, 8, 2)},
+            r"views='image' needs images of 1 or 3 channels.*\(8, 8, 2\)",
+        ),
+        ({"image_shape": (8, 9)}, r"\(8, 9\) means 72 features, but X has 64"),
     ],
 )
-def test_inconsistent_parameters_for_images_are_refused(parameters, message):
-    with pytest.raises(InvalidParameterError, match=message):
-        check_images(*parameters)
+@pytest.mark.parametrize("error", [ValueError, TypeError])
+def test_inconsistent_parameters_for_images_are_refused_before_any_work(
+    parameters, message, error, monkeypatch
+):
+    monkeypatch.setattr(TrainingData, "prepare", None)
+    with pytest.raises(error, match=message):
+        TreeVAEClustering(2, **parameters).fit(np.eye(64))
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_samples", "name", "expected"),
+    [
+        ({}, 100, "batch_size", 256),
+        ({}, 256_000, "batch_size", 256),
+        ({}, 1_000_000, "batch_size", 1000),
+        ({"batch_size": 7}, 1_000_000, "batch_size", 7),
+        ({}, 100, "learning_rate", 2e-3),
+        ({"growth": "published"}, 100, "learning_rate", 1e-3),
+        ({"growth": "published", "learning_rate": 0.5}, 100, "learning_rate", 0.5),
+    ],
+)
+def test_automatic_options_of_the_training(settings, n_samples, name, expected):
+    model = TreeVAEClustering(**settings)
+    options = training_options(model, n_samples, torch.device("cpu"))
+    assert getattr(options, name) == expected

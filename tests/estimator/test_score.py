@@ -26,13 +26,16 @@ def test_equal_weights_change_nothing():
     assert weighted == pytest.approx(Density().score(SCORES))
 
 
-@pytest.mark.parametrize("weights", [[1, 1], [[1, 1, 1]], 1])
-def test_there_is_a_weight_for_each_sample(weights):
-    with pytest.raises(ValueError, match=r"must have shape \(3,\), got \("):
-        Density().score(SCORES, sample_weight=weights)
-
-
-@pytest.mark.parametrize("weights", [[1, -1, 1], [1, np.nan, 1], [0, 0, 0]])
-def test_weights_are_weights(weights):
-    with pytest.raises(ValueError, match="must be finite, not negative, and not all"):
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        *((w, r"must have shape \(3,\), got \(") for w in ([1, 1], [[1, 1, 1]], 1)),
+        *(
+            (w, "must be finite, not negative, and not all zero")
+            for w in ([1, -1, 1], [1, np.nan, 1], [0, 0, 0])
+        ),
+    ],
+)
+def test_wrong_weights_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
         Density().score(SCORES, sample_weight=weights)

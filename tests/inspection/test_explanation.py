@@ -1,17 +1,14 @@
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 from sklearn.datasets import load_iris
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from sktreevae import TreeVAEClustering
+from sktreevae import TreeVAEClustering, explain
 from sktreevae.display import SplitDisplay, TreeDisplay
-from sktreevae.inspection.explanation import SplitExplanation
+from sktreevae.inspection.explanation import Explanation
 
 WIDTH, NARROW = 20.0, 8.0
 
@@ -64,22 +61,6 @@ def test_the_mean_of_a_node_is_the_weighted_mean_of_its_children(iris):
         np.testing.assert_allclose(means[node], expected)
 
 
-@pytest.mark.parametrize("node", [-1, 5, 1.0, True, "0"])
-@pytest.mark.parametrize("method", ["node_means", "top_features"])
-def test_an_unknown_node(iris, method, node):
-    message = f"node must be an int from 0 to 4, .* got {node!r}. dendrogram_.leaves"
-    with pytest.raises(ValueError, match=message):
-        getattr(iris, method)(node)
-
-
-@pytest.mark.parametrize(
-    "method", ["node_means", "explain", "top_features", "diagnose"]
-)
-def test_explanations_need_a_fit(method):
-    with pytest.raises(NotFittedError):
-        getattr(TreeVAEClustering(), method)()
-
-
 def test_the_feature_of_each_split_comes_first(nested):
     model, X, y = nested
     for node, feature, groups, distance in (
@@ -109,32 +90,6 @@ def test_means_and_spread_are_those_of_the_branches(nested):
     np.testing.assert_allclose(found.spread, spread, rtol=0.2)
     difference = found.left_mean - found.right_mean
     np.testing.assert_allclose(found.effect, difference / found.spread)
-
-
-def test_effects_do_not_depend_on_the_unit(nested):
-    _, X, _ = nested
-    unit = 1024.0  # a power of two, so that standardized values are the same
-    model = TreeVAEClustering(4, max_iter=2, random_state=0)
-    found = model.fit(X).explain(0, X)
-    other = model.fit(X * unit).explain(0, X * unit)
-    np.testing.assert_array_equal(other.features, found.features)
-    np.testing.assert_allclose(other.effect, found.effect, rtol=1e-9)
-    np.testing.assert_allclose(other.check.effect, found.check.effect, rtol=1e-9)
-    np.testing.assert_allclose(other.left_mean, found.left_mean * unit, rtol=1e-9)
-
-
-def test_swapped_rows_change_the_sign_in_the_check(nested):
-    # Another feature is negated, which decides no assignment.
-    model, X, y = nested
-    node = split_of(model, y, 0)
-    X = X.copy()
-    X[:, 4] += 0.5 * (y == 1)
-    before = model.explain(node, X).check
-    X[:, 4] *= -1
-    found = model.explain(node, X)
-    after, i = found.check, np.flatnonzero(found.features == 4)
-    np.testing.assert_allclose(after.effect[i], -before.effect[i], rtol=0.1)
-    np.testing.assert_allclose(after.auc[i], 1.0 - before.auc[i], atol=0.02)
 
 
 def test_the_check_is_made_on_the_assigned_rows(iris):
@@ -183,63 +138,88 @@ def test_names_are_those_of_the_columns(iris, nested):
     assert nested[0].explain().feature_names[0] == "x0"
 
 
-@pytest.mark.parametrize("method", ["explain", "top_features"])
-def test_there_must_be_a_name_for_each_feature(iris, method):
-    with pytest.raises(ValueError, match="one name for each of the 4 features, got 2"):
-        getattr(iris, method)(1 - (method == "explain"), feature_names=["a", "b"])
+@pytest.mark.parametrize("node", [-1, 5, 1.0, True, "0"])
+def test_only_nodes_have_means(iris, node):
+    message = f"node must be an int from 0 to 4, .* got {node!r}. dendrogram_.leaves"
+    with pytest.raises(ValueError, match=message):
+        iris.node_means(node)
 
 
-@pytest.mark.parametrize("n_features", [0, 1.5, True])
-@pytest.mark.parametrize("method", ["explain", "top_features"])
-def test_the_number_of_features_is_checked(iris, method, n_features):
-    with pytest.raises(ValueError, match="n_features must be an int >= 1"):
-        getattr(iris, method)(n_features=n_features)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"feature_names": ["a", "b"]}, "one name for each of the 4 features, got 2"),
+        *(
+            ({"n_features": n}, "n_features must be an int >= 1")
+            for n in (0, 1.5, True)
+        ),
+        ({"against": "sibling"}, "must be None or 'rest', got 'sibling'"),
+        *(
+            ({"node": n}, rf"dendrogram_.internal_nodes, \[0, 1\], got {n!r}.$")
+            for n in (7, -1, "root", 0.0)
+        ),
+        ({"node": 2}, "leaf of cluster 2. The split above it is that of node 0.$"),
+        *(
+            (
+                {"node": n, "against": "rest"},
+                f"from 1 to 4, .* below the root, got {n!r}",
+            )
+            for n in (0, 5, -1, True, 1.0, "0")
+        ),
+    ],
+)
+def test_wrong_arguments_are_refused(iris, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        iris.explain(**arguments)
 
 
-def test_only_internal_nodes_have_branches(iris):
-    allowed = iris.dendrogram_.internal_nodes.tolist()
-    for node in (7, -1, "root", 0.0, None):
-        message = f"one of dendrogram_.internal_nodes, {allowed}, got {node!r}."
-        with pytest.raises(ValueError, match=f"^node must be {re.escape(message)}$"):
-            iris.explain(node)
+@pytest.mark.parametrize("against", [None, "rest"])
+def test_all_nodes_are_explained_as_each_alone(iris, against):
+    X, tree = load_iris(as_frame=True).data, iris.dendrogram_
+    found = iris.explain(None, X, against=against)
+    nodes = tree.internal_nodes if against is None else range(1, tree.n_nodes)
+    assert [one.node for one in found] == list(nodes)
+    for one in found:
+        alone = explain(iris, one.node, X, against=against)
+        assert repr(one) == repr(alone)
+        np.testing.assert_array_equal(one.check.auc, alone.check.auc)
 
 
 def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
-    explanation = iris.explain(0)
-    for child, sign in zip(explanation.branches, (1, -1), strict=True):
-        names, effect = iris.top_features(child)
-        assert names.tolist() == explanation.feature_names.tolist()
-        np.testing.assert_allclose(effect, sign * explanation.effect)
+    X = load_iris(as_frame=True).data
+    split = iris.explain(0, X)
+    for child, sign in zip(split.branches, (1, -1), strict=True):
+        found = iris.explain(child, X, against="rest")
+        assert found.feature_names.tolist() == split.feature_names.tolist()
+        np.testing.assert_allclose(found.effect, sign * split.effect)
+        np.testing.assert_allclose(found.check.effect, sign * split.check.effect)
+        assert found.branch_names[1] == "the rest"
 
 
 def test_a_single_cluster_has_no_split():
     model = TreeVAEClustering(1, random_state=0).fit(load_iris().data[:50])
     with pytest.raises(ValueError, match="has one cluster, so that no node has branch"):
         model.explain()
-    (names, effect) = model.top_features(0)
-    assert len(names) == len(effect) == 0
+    assert model.explain(None) == model.explain(None, against="rest") == []
 
 
 def test_both_branches_need_rows(iris):
     X = load_iris(as_frame=True).data
     branch = iris.labels_ == iris.explain().clusters[0][0]
-    with pytest.raises(ValueError, match="at least 2 rows in each branch of node 0, g"):
+    with pytest.raises(ValueError, match="at least 2 rows on each side of node 0, got"):
         iris.explain(0, X[branch])
 
 
-def test_top_features_compare_a_node_with_the_rest(nested):
-    model, _, y = nested
-    children = [split_of(model, y, 0), split_of(model, y, 2)]
-    for node in children:
-        names, effect = model.top_features(node, n_features=1)
-        assert names[0] == "x0"
-        means = model.node_means()
-        sibling = children[1 - children.index(node)]
-        assert np.sign(effect[0]) == np.sign(means[node, 0] - means[sibling, 0])
-        # The rest of the tree is the sibling.
-        assert np.abs(model.explain(0).effect[0]) == pytest.approx(abs(effect[0]))
-    leaf = int(model.dendrogram_.children_left[children[0]])
-    assert "x1" in model.top_features(leaf, n_features=2)[0]
+def test_a_leaf_is_compared_with_the_rest(nested):
+    model, X, y = nested
+    leaf = int(model.dendrogram_.children_left[split_of(model, y, 0)])
+    found = model.explain(leaf, X, against="rest", n_features=2)
+    assert set(found.feature_names) == {"x0", "x1"}
+    is_here = model.labels_ == model.dendrogram_.leaf_label[leaf]
+    assert found.check.n_rows == (is_here.sum(), (~is_here).sum())
+    difference = X[is_here].mean(0) - X[~is_here].mean(0)
+    expected = found.check.left_mean - found.check.right_mean
+    np.testing.assert_allclose(expected, difference[found.features])
 
 
 def test_a_table(iris):
@@ -261,7 +241,7 @@ def test_a_table(iris):
 
 
 def make_explanation(check=None):
-    return SplitExplanation(
+    return Explanation(
         node=0,
         branches=(1, 2),
         clusters=(np.array([0, 1]), np.array([2])),
@@ -306,7 +286,6 @@ def test_blood_cells_are_told_apart_by_marker_genes(data_dir):
 def test_feature_names_are_a_sequence_of_names(iris, names, tmp_path):
     calls = [
         iris.explain,
-        iris.top_features,
         lambda **kwargs: SplitDisplay.from_estimator(iris, **kwargs),
         lambda **kwargs: TreeDisplay.from_estimator(iris, **kwargs),
         lambda **kwargs: iris.export_html(tmp_path / "tree.html", **kwargs),

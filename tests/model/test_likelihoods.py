@@ -141,7 +141,7 @@ def make_data(likelihood, generator):
     shape = likelihood.n_leaves, 5, likelihood.n_features
     options = {"generator": generator, "dtype": torch.float64}
     output = torch.randn(shape, **options)
-    if likelihood.support == "counts":
+    if likelihood.is_count:
         x = torch.poisson(2 * torch.rand(shape[1:], **options), generator=generator)
     else:
         x = torch.rand(shape[1:], **options)

@@ -204,9 +204,7 @@ def test_every_leaf_decodes_every_sample(monkeypatch):
 
 def test_the_estimator_grows_as_published():
     X, y = make_blobs(200, 4, centers=3, cluster_std=0.3, random_state=2)
-    model = TreeVAEClustering(
-        3, growth="published", learning_rate=1e-3, max_iter=30, random_state=0
-    ).fit(X)
+    model = TreeVAEClustering(3, growth="published", max_iter=30, random_state=0).fit(X)
     phases = list(dict.fromkeys(model.history_["phase"]))
     assert phases == ["initial", "split", "finetune"]
     assert model.history_["n_leaves"][0] == 2

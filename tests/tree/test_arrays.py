@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.tree.arrays import layer_tree, salient_cuts
-
-from .test_dendrogram import dendrograms
+from sktreevae.tree.arrays import salient_cuts
 
 
 def cuts(heights, unsupported=()):
@@ -32,24 +30,3 @@ def test_persistent_cuts_stand_out(heights, expected):
 def test_levels_do_not_depend_on_the_unit_of_the_heights(heights, unit):
     heights = np.sort(np.round(heights, 3))[::-1]
     assert cuts(heights) == cuts(heights * 2.0 ** round(unit))
-
-
-@given(dendrograms())
-def test_a_layer_tree_has_every_cluster_once(tree):
-    layers = [tree.cut(k) for k in range(tree.n_leaves, 1, -1)] or [tree.cut(1)]
-    result = layer_tree(layers)
-    children = [child for below in result.values() for child in below]
-    expected = [(i, c) for i, layer in enumerate(layers) for c in np.unique(layer)]
-    assert sorted(children) == sorted(expected)
-    assert (len(layers), 0) in result
-
-
-@given(dendrograms())
-def test_children_of_a_layer_tree_are_subsets(tree):
-    layers = [tree.cut(k) for k in range(tree.n_leaves, 1, -1)] or [tree.cut(1)]
-    layers.append(np.zeros_like(layers[0]))
-    for (layer, cluster), children in layer_tree(layers[:-1]).items():
-        members = set(np.flatnonzero(layers[layer] == cluster))
-        below = [set(np.flatnonzero(layers[i] == c)) for i, c in children]
-        assert set().union(*below) == members
-        assert sum(map(len, below)) == len(members)

@@ -64,7 +64,7 @@ def test_leaves_are_labeled_from_left_to_right(tree):
             visit(tree.children_right[node])
 
     visit(0)
-    assert labels == list(range(tree.n_leaves))
+    assert labels == list(range(tree.n_clusters))
     assert tree.leaf_label[tree.leaves].tolist() == labels
 
 
@@ -79,9 +79,9 @@ def test_samples_are_counted_upwards(tree):
 
 @given(dendrograms())
 def test_cuts_have_the_requested_number_of_clusters_and_nest(tree):
-    finer = tree.cut(tree.n_leaves)
-    assert finer.tolist() == list(range(tree.n_leaves))
-    for n_clusters in range(tree.n_leaves - 1, 0, -1):
+    finer = tree.cut(tree.n_clusters)
+    assert finer.tolist() == list(range(tree.n_clusters))
+    for n_clusters in range(tree.n_clusters - 1, 0, -1):
         coarser = tree.cut(n_clusters)
         assert sorted(set(coarser)) == list(range(n_clusters))
         assert (np.diff(coarser) >= 0).all()  # from left to right
@@ -95,15 +95,15 @@ def test_cut_by_height_merges_the_nodes_below(tree):
     order = np.sort(tree.height[tree.internal_nodes])
     assert (tree.cut(height=order[-1]) == 0).all()
     below_all = np.nextafter(order[0], 0)
-    assert tree.cut(height=below_all).tolist() == list(range(tree.n_leaves))
+    assert tree.cut(height=below_all).tolist() == list(range(tree.n_clusters))
 
 
 @given(dendrograms(min_splits=1))
 def test_cuts_agree_with_scipy(tree):
-    if len(np.unique(tree.height[tree.internal_nodes])) < tree.n_leaves - 1:
+    if len(np.unique(tree.height[tree.internal_nodes])) < tree.n_clusters - 1:
         return  # scipy doesn't cut between ties
     Z = tree.to_linkage()
-    for n_clusters in range(1, tree.n_leaves + 1):
+    for n_clusters in range(1, tree.n_clusters + 1):
         expected = fcluster(Z, n_clusters, "maxclust")
         _check_same_partition(tree.cut(n_clusters), expected)
 
@@ -117,10 +117,10 @@ def test_linkage_over_leaves_is_valid(tree):
     Z = tree.to_linkage()
     assert is_valid_linkage(Z)
     assert is_monotonic(Z)
-    assert Z.shape == (tree.n_leaves - 1, 4)
-    assert Z[-1, 3] == tree.n_leaves
+    assert Z.shape == (tree.n_clusters - 1, 4)
+    assert Z[-1, 3] == tree.n_clusters
     drawn = scipy_dendrogram(Z, no_plot=True)
-    assert sorted(drawn["leaves"]) == list(range(tree.n_leaves))
+    assert sorted(drawn["leaves"]) == list(range(tree.n_clusters))
 
 
 @given(dendrograms(min_splits=1, all_leaves=True))
@@ -174,7 +174,7 @@ def nested_tuples(tree, node=0):
 
 @given(dendrograms(), st.data())
 def test_newick_can_be_read_back_with_any_names(tree, data):
-    n = tree.n_leaves
+    n = tree.n_clusters
     names = data.draw(st.lists(st.text(" _'()[]:;,aB1é\"", max_size=5), min_size=n))[:n]
     assert parse_newick(tree.to_newick(names)) == (names, nested_tuples(tree))
     labels = [str(label) for label in range(n)]
@@ -247,7 +247,7 @@ def test_text_of_deep_trees_needs_no_recursion():
 @given(dendrograms())
 def test_plot_data_connects_children_and_parents(tree):
     data = tree.get_plot_data()
-    assert data.links.shape == (tree.n_leaves - 1, 4, 2)
+    assert data.links.shape == (tree.n_clusters - 1, 4, 2)
     for node, link in zip(tree.internal_nodes, data.links, strict=True):
         left, right = tree.children_left[node], tree.children_right[node]
         assert link[0].tolist() == [data.x[left], data.y[left]]
@@ -330,7 +330,7 @@ def test_levels_are_cuts_of_the_tree(tree):
     assert (np.diff(levels) > 0).all()
     for n_clusters in levels:
         assert len(set(tree.cut(n_clusters))) == n_clusters
-    assert len(levels) == 0 if tree.n_leaves == 1 else levels[-1] == tree.n_leaves
+    assert len(levels) == 0 if tree.n_clusters == 1 else levels[-1] == tree.n_clusters
 
 
 def test_unknown_support_is_support():

@@ -21,7 +21,7 @@ def build(tree, seed=0, n=40):
 @given(topologies(), st.integers(0, 99))
 def test_leaves_and_samples_are_kept(tree, seed):
     dendrogram, _, weight, labels = build(tree, seed)
-    assert dendrogram.n_leaves == len(tree.leaves)
+    assert dendrogram.n_clusters == len(tree.leaves)
     assert (dendrogram.labels == labels).all()
     np.testing.assert_allclose(dendrogram.weight[dendrogram.leaves], weight)
     assert dendrogram.weight[0] == pytest.approx(1.0)
@@ -73,9 +73,9 @@ def test_an_update_weighs_by_samples():
 def test_probabilities_of_cuts_nest(tree, seed):
     dendrogram, *_ = build(tree, seed)
     rng = np.random.default_rng(seed)
-    log_proba = np.log(rng.dirichlet(np.ones(dendrogram.n_leaves), 20))
+    log_proba = np.log(rng.dirichlet(np.ones(dendrogram.n_clusters), 20))
     leaf = log_proba.argmax(axis=1)
-    for n_clusters in range(1, dendrogram.n_leaves + 1):
+    for n_clusters in range(1, dendrogram.n_clusters + 1):
         proba = cut_proba(dendrogram, log_proba, n_clusters)
         np.testing.assert_allclose(proba.sum(axis=1), 1.0)
         assert (proba.argmax(axis=1) == dendrogram.cut(n_clusters)[leaf]).all()

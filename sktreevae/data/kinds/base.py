@@ -65,12 +65,15 @@ class Kind(ABC):
         Value of the parameter `kind` of the estimator.
     features : tuple of str
         Kinds of `FeatureMap` of this data.
+    common_units : tuple of str
+        Those of `features` that columns of one unit have, such as pixels.
     round_clusters, spread_values : bool
         Options of the neighbor graph; see `GraphOptions`.
     """
 
     name: ClassVar[str]
     features: ClassVar[tuple[str, ...]]
+    common_units: ClassVar[tuple[str, ...]] = ()
     round_clusters: ClassVar[bool] = False
     spread_values: ClassVar[bool] = False
 

@@ -38,7 +38,7 @@ class Counts(Kind):
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
-        return float(LIKELIHOODS[data.samples.likelihood].support == "counts")
+        return float(LIKELIHOODS[data.samples.likelihood].is_count)
 
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""

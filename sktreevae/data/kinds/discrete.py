@@ -31,8 +31,8 @@ Smaller steps, such as gray levels of digits, are no gaps."""
 MAX_DIFFERENT = 0.95
 """Fraction of different rows from which on discrete columns alone have no gaps."""
 
-FEW_ROWS = 1000
-"""Number of rows that tell most columns that aren't discrete."""
+N_PROBED_ROWS = 1000
+"""Number of rows in which most columns that aren't discrete have too many values."""
 
 Array = NDArray[np.floating]
 
@@ -56,7 +56,7 @@ def discrete_steps(x: Array) -> Array:
     step = np.zeros(x.shape[1], dtype=x.dtype)
     for column in range(x.shape[1]):
         # Most columns have more different values in a few rows.
-        if len(np.unique(x[:FEW_ROWS, column])) > max_distinct:
+        if len(np.unique(x[:N_PROBED_ROWS, column])) > max_distinct:
             continue
         values, count = np.unique(x[:, column], return_counts=True)
         n_layers = np.count_nonzero(count >= MIN_LAYER_ROWS)

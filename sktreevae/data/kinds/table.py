@@ -57,6 +57,7 @@ class Table(Kind):
 
     name = "table"
     features = "plain", "standardized", "unit"
+    common_units = "plain", "unit"
     spread_values = True
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:

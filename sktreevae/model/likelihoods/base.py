@@ -26,17 +26,32 @@ class Likelihood(nn.Module, ABC):
 
     Attributes
     ----------
-    support : {"unit_interval", "real", "counts"}
-        Values that the data may have.
+    low, high : float
+        Ends of the range of the data.
+    is_count : bool
+        Whether the data are whole numbers. They have no known scale, so log-densities
+        of different data can't be compared.
+    allowed, remedy : str
+        What the data may be, and what helps if they aren't, for error messages.
     standardize : bool
         Whether the data are standardized before they are modeled.
     has_scale : bool
         Whether `set_scale` sets parameters.
+    has_discrete : bool
+        Whether columns can be discrete.
+    sharper : str or None
+        Name of a likelihood that tells values apart more sharply, if there is one.
     """
 
-    support: ClassVar[str]
+    low: ClassVar[float] = -math.inf
+    high: ClassVar[float] = math.inf
+    is_count: ClassVar[bool] = False
+    allowed: ClassVar[str] = "any values"
+    remedy: ClassVar[str] = ""
     standardize: ClassVar[bool] = False
     has_scale: ClassVar[bool] = False
+    has_discrete: ClassVar[bool] = False
+    sharper: ClassVar[str | None] = None
 
     def __init__(self, n_leaves: int, n_features: int) -> None:
         super().__init__()

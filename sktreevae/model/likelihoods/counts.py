@@ -28,7 +28,13 @@ class PoissonLikelihood(Likelihood):
     no count has probability 0.
     """
 
-    support = "counts"
+    low, high = 0.0, float(MAX_COUNT)
+    is_count = True
+    allowed = f"counts, whole numbers from 0 to {MAX_COUNT}"
+    remedy = (
+        "Pass counts that aren't normalized or transformed, or fit a model with "
+        "likelihood='gaussian'."
+    )
 
     LOG_RATE_RANGE: ClassVar[tuple[float, float]] = (
         math.log(1e-6),

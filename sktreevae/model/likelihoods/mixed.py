@@ -39,6 +39,8 @@ class MixedLikelihood(GaussianLikelihood):
         Indices of the columns of each one-hot encoding.
     """
 
+    has_discrete = True
+
     def __init__(
         self,
         n_leaves: int,

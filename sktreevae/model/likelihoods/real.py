@@ -30,7 +30,10 @@ class BernoulliLikelihood(Likelihood):
     density. Values outside [0, 1] are clipped.
     """
 
-    support = "unit_interval"
+    low, high = 0.0, 1.0
+    allowed = "values between 0 and 1"
+    remedy = "Scale X to [0, 1], or fit a model with likelihood='gaussian'."
+    sharper = "gaussian"
 
     def link(self, mean: Tensor) -> Tensor:
         """Return the logits of the means, clipped to [0.01, 0.99]."""
@@ -74,7 +77,6 @@ class GaussianLikelihood(Likelihood):
     the log-density that a feature adds if it is constant in a leaf to 2.5 nats.
     """
 
-    support = "real"
     standardize = True
     has_scale = True
 
