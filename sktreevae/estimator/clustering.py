@@ -59,7 +59,6 @@ from ..training import (
 )
 from ..tree.arrays import layer_tree
 from ..tree.dendrogram import nested_cuts
-from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
 from ..utils.documentation import PACKAGE, documentation_template, project_urls
@@ -82,6 +81,7 @@ from .attributes import (
     partial_fit_attributes,
 )
 from .callbacks import CallbackSupportMixin, make_callbacks, with_callbacks
+from .from_model import cut_proba
 from .parameters import (
     ImageShape,
     check_views,

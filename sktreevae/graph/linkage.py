@@ -19,7 +19,6 @@ __all__ = [
     "edge_density",
     "genie_linkage",
     "graph_linkage",
-    "leaves_below",
     "modularity_gain",
     "relative_modularity_gain",
     "square_distances",
@@ -352,32 +351,3 @@ def cut_merges(
     for step, (i, j) in reversed(list(enumerate(kept))):
         root[i] = root[j] = root[n_leaves + step]
     return np.unique(root[:n_leaves], return_inverse=True)[1]
-
-
-def leaves_below(merges: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which leaves are below each node of a tree.
-
-    Parameters
-    ----------
-    merges : ndarray of int of shape (n_leaves - 1, 2)
-        The tree.
-
-    Returns
-    -------
-    is_below : ndarray of bool of shape (2 * n_leaves - 1, n_leaves)
-        A leaf is below itself.
-
-    Examples
-    --------
-    >>> leaves_below(np.array([[0, 2], [1, 3]])).astype(int)
-    array([[1, 0, 0],
-           [0, 1, 0],
-           [0, 0, 1],
-           [1, 0, 1],
-           [1, 1, 1]])
-    """
-    n_leaves = len(merges) + 1
-    is_below = np.eye(2 * n_leaves - 1, n_leaves, dtype=bool)
-    for node, (left, right) in enumerate(merges, start=n_leaves):
-        is_below[node] = is_below[left] | is_below[right]
-    return is_below

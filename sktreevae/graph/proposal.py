@@ -13,6 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..data import FeatureTable, spread_values
+from ..tree.arrays import leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.random import draw_seed
 from .density import principal_components
@@ -22,7 +23,7 @@ from .gaussians import (
     overlapping_gaussians,
     stable_refinement,
 )
-from .linkage import average_linkage, leaves_below
+from .linkage import average_linkage
 from .micro_clusters import MicroClusters, SampleGraph
 from .n_clusters import count_supported, split_support
 from .neighbors import (
@@ -160,7 +161,7 @@ class Proposal:
             None if there is no such split.
         """
         n_clusters = len(self.merges) + 1
-        is_below = leaves_below(self.merges)
+        is_below = leaves_below_merges(self.merges)
         size = np.bincount(self.cluster.numpy(force=True), minlength=n_clusters)
         n_below = is_below @ size
         node = len(is_below) - 1

@@ -18,7 +18,6 @@ from torch.utils.data import Dataset
 from ..data import FeatureTable, Matrix, Samples, row_slices
 from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
-from ..tree.from_model import contract
 from .diagnostics import Finding
 from .effects import GroupMoments, effect_size, mix_moments
 from .explain import leaf_moments
@@ -143,7 +142,7 @@ def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatis
     kl, leaf_weight, certain, split_weight = np.split(
         terms.sum(axis=0, dtype=np.float64), np.cumsum([n_leaves, n_leaves, n_splits])
     )
-    _, nodes = contract(model.topology)
+    nodes = model.topology.contract().source
     certainty = np.full(len(nodes), np.nan)
     splits = [nodes.index(node) for node in model.topology.splits]
     certainty[splits] = _divide(certain, split_weight)

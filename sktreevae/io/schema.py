@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..data import KINDS, kind_of_features
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, Topology, state_shapes
-from ..tree.from_model import contract
 from ..utils.validation import Allowed, Instance, Number, Options
 
 __all__ = [
@@ -208,9 +207,9 @@ Expected = Iterator[tuple[str, tuple[str, tuple[int, ...], Values]]]
 
 def _plain_arrays(content: Mapping[str, Any], arrays: Arrays) -> Expected:
     """Yield what the arrays must be that aren't of the model."""
-    parent, _ = contract(Topology(tuple(content["model"]["topology"])))
+    tree = Topology(tuple(content["model"]["topology"])).contract().topology
     sizes = {
-        "n_nodes": len(parent),
+        "n_nodes": tree.n_nodes,
         "n_features": content["model"]["config"]["n_features"],
         "n_columns": content["attributes"]["n_features_in_"],
         # Not known from elsewhere.
@@ -282,7 +281,7 @@ def _check_agreement(content: Mapping[str, Any], arrays: Arrays) -> None:
     model, attributes = content["model"], content["attributes"]
     config, names = model["config"], attributes["feature_names_in_"]
     n_features, n_columns = config["n_features"], attributes["n_features_in_"]
-    parent, _ = contract(Topology(tuple(model["topology"])))
+    parent = list(Topology(tuple(model["topology"])).contract().topology.parent)
     labels = arrays["dendrogram.labels"]
     images = (config["image_shape"], model["feature_map"]["image_shape"])
     texts = [column for column in content["history"].values() if column is not None]

@@ -14,7 +14,6 @@ from sktreevae.graph.linkage import (
     edge_density,
     genie_linkage,
     graph_linkage,
-    leaves_below,
     modularity_gain,
     relative_modularity_gain,
     square_distances,
@@ -191,17 +190,6 @@ def test_a_depth_that_does_not_bind_changes_nothing():
     edge_weight = random_weights(10, 0)
     free, _ = average_linkage(edge_weight, np.arange(10))
     assert (average_linkage(edge_weight, np.arange(10), 9)[0] == free).all()
-
-
-@given(st.integers(1, 20), st.integers(0, 99))
-def test_leaves_below_a_node_are_those_of_its_branches(n, seed):
-    merges, _ = average_linkage(random_weights(n, seed), np.arange(n))
-    expected = [{leaf} for leaf in range(n)]
-    for left, right in merges:
-        expected.append(expected[left] | expected[right])
-    is_below = leaves_below(merges)
-    assert is_below.shape == (2 * n - 1, n)
-    assert [set(np.flatnonzero(row)) for row in is_below] == expected
 
 
 def gini(sizes):

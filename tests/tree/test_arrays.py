@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import linkage
 
-from sktreevae.tree.arrays import layer_tree, salient_cuts
+from sktreevae.tree.arrays import layer_tree, leaves_below_merges, salient_cuts
 
 from .test_dendrogram import dendrograms
 
@@ -53,3 +54,15 @@ def test_children_of_a_layer_tree_are_subsets(tree):
         below = [set(np.flatnonzero(layers[i] == c)) for i, c in children]
         assert set().union(*below) == members
         assert sum(map(len, below)) == len(members)
+
+
+@given(st.integers(2, 20), st.integers(0, 99))
+def test_leaves_below_a_node_are_those_of_its_branches(n, seed):
+    x = np.random.default_rng(seed).standard_normal((n, 2))
+    merges = linkage(x)[:, :2].astype(int)
+    expected = [{leaf} for leaf in range(n)]
+    for left, right in merges:
+        expected.append(expected[left] | expected[right])
+    is_below = leaves_below_merges(merges)
+    assert is_below.shape == (2 * n - 1, n)
+    assert [set(np.flatnonzero(row)) for row in is_below] == expected
