@@ -48,7 +48,7 @@ class SampleGraph:
     reachability : sparse array of shape (n_samples, n_samples)
         Mutual reachability distances of neighbors, in one direction at least.
     spaces : tuple of ndarrays of shape (n_samples, n_dimensions)
-        Positions of the samples in several spaces.
+        Positions of the samples in an embedding, and their features.
     component : ndarray of int of shape (n_samples,)
         Samples of different components stand apart; 0 to n_components - 1.
     principal : ndarray of shape (n_samples, n_principal)
@@ -57,8 +57,6 @@ class SampleGraph:
         Number of dimensions of the samples, of which these are the first.
     rows : ndarray of int of shape (n_rows,)
         Random samples that densities are computed from, in random order.
-    seed : int
-        Seed of the starts of mixtures.
     """
 
     edges: sparse.csr_array
@@ -69,7 +67,6 @@ class SampleGraph:
     principal: Array
     n_dimensions: int
     rows: NDArray[np.int64]
-    seed: int
 
     @cached_property
     def mutual_edges(self) -> sparse.csr_array:
@@ -90,9 +87,9 @@ class SampleGraph:
     def aggregate(self, assignment: NDArray[np.int64]) -> MicroClusters:
         """Sum the weights between groups.
 
-        A kernel in the last space, of small weight, connects groups without a common
-        edge, so that their distance matters. It falls with the squared distance, from
-        the distance of near groups on, so that it matters at every scale.
+        A kernel of small weight connects groups without a common edge, so that their
+        distance matters. It falls with the squared distance, from the distance of near
+        groups on, so that it matters at every scale.
 
         Parameters
         ----------
@@ -221,7 +218,7 @@ class MicroClusters:
     size : ndarray of shape (n_groups,)
         Number of samples of each group.
     centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
-        Mean positions of the groups in several spaces.
+        Means of the samples of each group in each space.
     component : ndarray of int of shape (n_groups,)
         Groups of different components stand apart; 0 to n_components - 1.
     distance : ndarray of shape (n_groups, n_groups)

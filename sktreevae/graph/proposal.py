@@ -19,7 +19,7 @@ from ..utils.random import draw_seed
 from .density import principal_components
 from .gaussians import (
     ClusterMixture,
-    mixture_partitions,
+    mixture_partition,
     overlapping_gaussians,
     stable_refinement,
 )
@@ -35,7 +35,7 @@ from .neighbors import (
     nearest_neighbors,
     nearest_row,
 )
-from .partition import partition, separated_partitions
+from .partition import linkage_partitions, partition, separated_partitions
 from .separation import find_separate_groups
 from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
@@ -179,8 +179,8 @@ class Proposal:
 class NeighborGraph:
     """A graph of nearest neighbors that proposes trees of clusters.
 
-    K-means in an embedding of the graph gives micro-clusters. Several linkages and a
-    local search partition them into the clusters that a random walk on the graph rarely
+    K-means in an embedding of the graph gives micro-clusters. Linkages and a local
+    search partition them into the clusters that a random walk on the graph rarely
     leaves. Average linkage on the graph builds the tree of these clusters.
 
     Parameters
@@ -351,7 +351,7 @@ def _micro_clusterings(
         group = np.zeros(n, dtype=np.int64)
         principal = np.empty((n, 0))
         graph = SampleGraph(
-            nothing, nothing, nothing, (landmarks,), group, principal, 0, group, seed
+            nothing, nothing, nothing, (landmarks,), group, principal, 0, group
         )
         spacing = np.zeros(n, dtype=np.float32)
         return graph, [(group, graph.aggregate(group))] if n else [], spacing
@@ -372,7 +372,6 @@ def _micro_clusterings(
         find_separate_groups(index.numpy(force=True), edges),
         *principal_components(landmarks, rows, seed),
         rows,
-        seed,
     )
     n_restarts = options.n_restarts * options.n_micro_clusters // n_micro_clusters
     clusterings = []
@@ -461,28 +460,28 @@ def _propose(
     merges, height, costs
         See `Proposal`.
     """
-    assignment, groups = clusterings[0]
-    separated = {}
-    if n_clusters < len(groups.size):
-        separated = separated_partitions(groups, n_clusters, min_size)
-    cluster, costs = partition(groups, n_clusters, min_size, separated)
-    results = [(min(costs.values()), cluster[assignment])]
-    for restart, groups in clusterings[1:]:
-        cluster, costs = partition(groups, n_clusters, min_size)
-        results.append((min(costs.values()), cluster[restart]))
+    first, groups = clusterings[0]
+    separated = separated_partitions(groups, n_clusters, min_size)
+    results = []
+    for i, (assignment, groups) in enumerate(clusterings):
+        starts = linkage_partitions(groups, n_clusters)
+        if i == 0:
+            starts |= separated
+        cluster, costs = partition(groups, starts, min_size)
+        results.append((min(costs.values()), cluster[assignment]))
     results.sort(key=itemgetter(0))
     best, *others = (cluster for _, cluster in results)
-    starts = {
-        "restart 1": best,
-        **mixture_partitions(graph.principal, graph.rows, best, graph.seed),
-        **{name: cluster[assignment] for name, cluster in separated.items()},
-        **{f"restart {i}": cluster for i, cluster in enumerate(others, start=2)},
-    }
-    base = np.zeros_like(assignment) if others else assignment
+    starts = {"restart 1": best}
+    mixture = mixture_partition(graph.principal, graph.rows, best)
+    if mixture is not None:
+        starts["mixture"] = mixture
+    starts |= {name: cluster[first] for name, cluster in separated.items()}
+    starts |= {f"restart {i}": cluster for i, cluster in enumerate(others, start=2)}
+    base = np.zeros_like(first) if others else first
     max_groups = max(max_combined, base.max() + 1)
     assignment, starts = graph.overlay(base, starts, max_groups)
     groups = graph.aggregate(assignment)
-    cluster, costs = partition(groups, n_clusters, min_size, starts)
+    cluster, costs = partition(groups, starts, min_size)
     merges, height = average_linkage(groups.flow(), cluster, max_depth)
     other = others[0] if others else best
     return cluster[assignment], other, merges, height, costs
