@@ -24,7 +24,7 @@ from .gaussians import (
     stable_refinement,
 )
 from .linkage import average_linkage
-from .micro_clusters import MicroClusters, SampleGraph
+from .micro_clusters import MicroClusters, SampleGraph, find_separate_groups
 from .n_clusters import count_supported, split_support
 from .neighbors import (
     MAX_EXACT_ROWS,
@@ -36,7 +36,6 @@ from .neighbors import (
     nearest_row,
 )
 from .partition import linkage_partitions, partition, separated_partitions
-from .separation import find_separate_groups
 from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
 
 __all__ = ["GraphOptions", "NeighborGraph", "Proposal"]

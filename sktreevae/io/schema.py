@@ -32,7 +32,7 @@ Arrays = Mapping[str, NDArray]
 
 OWN_NETWORKS = {
     "encoder": "model.encoder.",
-    "decoder": "model.top_down.decoders.stacked.",
+    "decoder": "model.top_down.decoders.networks.",
 }
 """First parts of the names of the arrays of a user's networks, in a file."""
 
