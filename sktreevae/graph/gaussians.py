@@ -360,6 +360,8 @@ def shrunk_covariance(sample: Array) -> Array:
     sphere it is. Otherwise the errors of the covariances of two branches would outweigh
     the gain of a split.
     """
+    # scikit-learn's `oas` warns of single rows, and divides by a rounding error if the
+    # sample is a sphere.
     n_samples, n_features = sample.shape
     centered = sample - sample.mean(axis=0)
     covariance = centered.T @ centered / n_samples

@@ -15,7 +15,6 @@ from ..utils.indexing import sum_by_index
 
 __all__ = [
     "MAX_EXACT_ROWS",
-    "N_PROBES",
     "InvertedFileIndex",
     "kmeans_centers",
     "mutual_reachability",
@@ -60,13 +59,12 @@ def nearest_neighbors(
     generator: torch.Generator,
     *,
     max_exact_rows: int = MAX_EXACT_ROWS,
-    n_probes: int = N_PROBES,
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest other rows of each row.
 
     Beyond `max_exact_rows` rows, an inverted-file index is used. Rows are assigned to
     lists, one for each of about sqrt(n) centers. The neighbors of a row are searched in
-    the lists of the `n_probes` centers nearest to the center of its list. Of rows that
+    the lists of the 48 centers nearest to the center of its list. Of rows that
     aren't in memory, the nearest of `max_exact_rows` random rows are found instead.
 
     Parameters
@@ -79,8 +77,6 @@ def nearest_neighbors(
         Draws the initial centers or the random rows.
     max_exact_rows : int, default=MAX_EXACT_ROWS
         Maximum number of rows that are all compared with each other.
-    n_probes : int, default=N_PROBES
-        Number of lists that are searched.
 
     Returns
     -------
@@ -94,18 +90,18 @@ def nearest_neighbors(
         all_indices = torch.arange(len(x), device=x.device)
         return _search(x, all_indices, x, all_indices, n_neighbors)
     if features.is_in_memory:
-        return _search_lists(features[:], n_neighbors, generator, n_probes)
+        return _search_lists(features[:], n_neighbors, generator)
     return _search_random_rows(features, n_neighbors, generator, max_exact_rows)
 
 
 def _search_lists(
-    x: Tensor, n_neighbors: int, generator: torch.Generator, n_probes: int
+    x: Tensor, n_neighbors: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest rows in the nearest lists of an inverted-file index."""
     index, distance = _empty_result(x, len(x), n_neighbors)
     lists = InvertedFileIndex(x, generator)
     for i, queries in enumerate(lists.members):
-        candidates = lists.candidates(i, n_probes)
+        candidates = lists.candidates(i, N_PROBES)
         if len(candidates) <= n_neighbors:
             # The nearest lists are too short.
             candidates = torch.arange(len(x), device=x.device)

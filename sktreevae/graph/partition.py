@@ -55,10 +55,6 @@ PRIOR_EDGES = 0.25
 """Number of edges that are added to those that leave a cluster, and to the others. With
 0.5, five samples far from 495 others are not always separated."""
 
-DENSITY_WEIGHT = 1.0
-"""Weight of the held-out density, in bits per sample and dimension, in the cost of a
-partition. Of many dimensions, the density knows few, and so it weighs less."""
-
 MAX_GINI = 0.1, 0.7
 """Gini indices of the linkages that keep the sizes of clusters equal; see
 `genie_linkage`. Others in between win on none of 86 sets."""
@@ -221,7 +217,8 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     cost += MUTUAL_WEIGHT * float(mutual.mean())
     if groups.n_dimensions > 0:
         density = groups.moments.merge(cluster).log_density() / np.log(2)
-        cost -= DENSITY_WEIGHT * density / groups.n_dimensions
+        # Of many dimensions, the density knows few, and so it weighs less.
+        cost -= density / groups.n_dimensions
     return cost
 
 

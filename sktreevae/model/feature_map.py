@@ -286,8 +286,6 @@ class OrientedGradients(nn.Module):
     ----------
     image_shape : tuple of int
         Height and width of an image, with channels first or last if there are any.
-    steps_per_cell : int, default=3
-        Cells begin at every such fraction of a cell.
     is_signed : bool, default=False
         Whether opposite directions are told apart.
 
@@ -303,7 +301,6 @@ class OrientedGradients(nn.Module):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        steps_per_cell: int = STEPS_PER_CELL,
         *,
         is_signed: bool = False,
     ) -> None:
@@ -311,7 +308,7 @@ class OrientedGradients(nn.Module):
         self.layout = ImageLayout.from_shape(image_shape)
         sides = self.layout.height, self.layout.width
         self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
-        self.step = max(1, round(self.cell / steps_per_cell))
+        self.step = max(1, round(self.cell / STEPS_PER_CELL))
         self.n_bins = 2 * N_BINS if is_signed else N_BINS
         self.n_outputs = self.n_bins * math.prod(
             -(-(side - self.cell) // self.step) + 1 for side in sides

@@ -61,8 +61,7 @@ def test_clusters_and_their_nesting_are_found(limit):
 def test_the_wide_graph_has_more_edges(n, n_rows, rng):
     x = torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
     rows = torch.randperm(n, generator=generator())[:n_rows]
-    options = GraphOptions()
-    (index, _), graph = proposals._find_neighbors(x, rows, options, generator())
+    (index, _), graph = proposals._find_neighbors(x, rows, generator())
     expected = nearest_neighbors(FeatureTable.from_tensor(x), index.shape[1], None)[0]
     assert torch.equal(index, expected)
     assert graph.shape == (n, n)
