@@ -242,7 +242,7 @@ def _model_arrays(content: Mapping[str, Any], arrays: Arrays) -> Expected:
     if n_layers > len(arrays):
         raise ValueError(f"{n_layers} layers have more than {len(arrays)} arrays.")
     shape = (len(model["topology"]) - 1, 1, 2 * config["latent_dim"])
-    yield "model.top_down.heads.bias_0", ("float32", shape, FINITE)
+    yield "model.top_down.heads.biases.0", ("float32", shape, FINITE)
     shapes = state_shapes(
         Topology(tuple(model["topology"])), config, model["feature_map"]
     )

@@ -84,6 +84,11 @@ class StackedMLP(nn.Module):
     gain : float, default=1.0
         Factor on the initial weights of the last layer.
 
+    Attributes
+    ----------
+    weights, biases : ParameterList
+        Weight of each layer, (n_nodes, n_in, n_out), and bias, (n_nodes, 1, n_out).
+
     Examples
     --------
     >>> stack = StackedMLP(5, (8, 32, 2), generator=torch.Generator())
@@ -118,26 +123,12 @@ class StackedMLP(nn.Module):
                 _init_hidden_bias(bias, generator)
             weights.append(weight)
             biases.append(bias)
-        for layer, weight in enumerate(weights):
-            self.register_parameter(f"weight_{layer}", nn.Parameter(weight))
-        for layer, bias in enumerate(biases):
-            self.register_parameter(f"bias_{layer}", nn.Parameter(bias))
+        self.weights = nn.ParameterList(weights)
+        self.biases = nn.ParameterList(biases)
 
-    def extra_repr(self) -> str:
-        """Describe the stack in one line."""
-        return f"n_nodes={self.n_nodes}, widths={self.widths}"
-
-    @property
-    def weights(self) -> list[nn.Parameter]:
-        """Weight of each layer, (n_nodes, n_in, n_out)."""
-        layers = range(len(self.widths) - 1)
-        return [self.get_parameter(f"weight_{layer}") for layer in layers]
-
-    @property
-    def biases(self) -> list[nn.Parameter]:
-        """Bias of each layer, (n_nodes, 1, n_out)."""
-        layers = range(len(self.widths) - 1)
-        return [self.get_parameter(f"bias_{layer}") for layer in layers]
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}(n_nodes={self.n_nodes}, widths={self.widths})"
 
     def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         """Split into groups of consecutive perceptrons; return a callable for each.

@@ -485,7 +485,7 @@ def set_to(index, value):
         ("model.root_head.weight", lambda x: x.T, r"must be .* of shape \(4, 12\)"),
         ("model.root_head.weight", lambda x: np.empty((10**12, 0)), "must be float32"),
         ("model.root_head.weight", lambda x: x.astype(float), "must be float32"),
-        ("model.top_down.heads.bias_0", lambda x: x[:2], r"of shape \(4, 1, 4\)"),
+        ("model.top_down.heads.biases.0", lambda x: x[:2], r"of shape \(4, 1, 4\)"),
         ("history.elbo", lambda x: x[:1], r"of shape \(2,\)"),
         ("history.elbo", set_to(0, np.inf), "must be finite or NaN"),
         ("history.epoch", lambda x: x > 0, "must be float64"),
@@ -544,7 +544,7 @@ def forge_many_nodes(path, parent, n_parts):
             arrays["dendrogram.parent"] = np.array(parent)
         if n_parts > 2:
             bias = np.zeros((len(parent) - 1, 1, 4), dtype=np.float32)
-            arrays["model.top_down.heads.bias_0"] = bias
+            arrays["model.top_down.heads.biases.0"] = bias
 
 
 @pytest.mark.nightly
