@@ -48,19 +48,12 @@ MAX_COVARIANCE_ROWS = 20_000
 MAX_MIXTURE_ROWS = 5000
 """Maximum number of samples that a Gaussian mixture is fitted to."""
 
-MAX_MIXTURE_STEPS = 20
-"""Maximum number of steps of expectation-maximization. Clusters that overlap strongly
-converge slowly, and not to better ones."""
-
 MAX_MIXTURE_FEATURES = 32
 """Maximum number of dimensions of a Gaussian mixture. With more, its covariances cost
 too much, and its posterior probabilities are near 0 or 1."""
 
 MIN_ROWS_PER_FEATURE = 2
 """Minimum number of samples of a cluster of a Gaussian mixture, for each dimension."""
-
-MIXTURE_TOL = 1e-4
-"""Increase of the mean log-density, in nats, below which a mixture has converged."""
 
 MAX_OVERCONFIDENCE = 0.05
 """Maximum excess of the mean of the largest posterior probability over the accuracy of
@@ -343,8 +336,9 @@ def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMix
         weights_init=size / len(x),
         means_init=mean,
         precisions_init=np.linalg.inv(covariance),
-        tol=MIXTURE_TOL,
-        max_iter=MAX_MIXTURE_STEPS,
+        tol=1e-4,
+        # Clusters that overlap strongly converge slowly, and not to better ones.
+        max_iter=20,
         random_state=0,  # nothing is drawn: all initial values are given
     )
     with _FILTERS_LOCK, warnings.catch_warnings():

@@ -49,9 +49,6 @@ that are computed at a time."""
 REACHABILITY_NEIGHBORS = 3
 """Number of neighbors whose distance is the density of a sample."""
 
-NEAREST_BLOCK_VALUES = 1 << 18
-"""Number of distances that `nearest_row` computes at a time."""
-
 
 def nearest_neighbors(
     features: FeatureTable,
@@ -209,7 +206,8 @@ def mutual_reachability(
 
 def nearest_row(queries: Tensor, base: Tensor) -> Tensor:
     """Return the index of the row of `base` nearest to each query, exactly."""
-    size = max(512, NEAREST_BLOCK_VALUES // len(base))
+    # Distances that stay in the cache of a processor.
+    size = max(512, (1 << 18) // len(base))
     norm = base.square().sum(1)
     # One buffer: a block allocated in each step may grow the heap each time.
     buffer = base.new_empty(min(size, len(queries)), len(base))
@@ -226,9 +224,13 @@ def nearest_row(queries: Tensor, base: Tensor) -> Tensor:
 
 
 def kmeans_centers(
-    x: Tensor, n_centers: int, generator: torch.Generator, n_iter: int = 10
+    x: Tensor, n_centers: int, generator: torch.Generator, n_iter: int = 5
 ) -> Tensor:
-    """Return the centers of k-means, started at random rows, without empty clusters."""
+    """Return the centers of k-means, started at random rows, without empty clusters.
+
+    Partitions don't improve with more steps. Not scikit-learn's `KMeans`: its sums
+    depend on the order in which threads end, and it runs on no other device.
+    """
     order = torch.randperm(len(x), generator=generator, device=x.device)
     centers = x[order[:n_centers]]
     for _ in range(n_iter):

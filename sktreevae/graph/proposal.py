@@ -54,9 +54,6 @@ MAX_COMBINED_MICRO_CLUSTERS = 2000
 those of least cost, if all of them would cut the samples into more. The memory of their
 weights grows with its square."""
 
-N_KMEANS_STEPS = 5
-"""Number of steps of k-means; partitions don't improve with more."""
-
 MicroClustering = tuple[NDArray[np.int64], MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
 
@@ -413,7 +410,7 @@ def _micro_clusters(
     """Return the micro-cluster of each sample, by k-means."""
     if len(embedding) <= n_groups:
         return np.arange(len(embedding))
-    centers = kmeans_centers(embedding, n_groups, generator, N_KMEANS_STEPS)
+    centers = kmeans_centers(embedding, n_groups, generator)
     assignment = nearest_row(embedding, centers)
     return np.unique(assignment.numpy(force=True), return_inverse=True)[1]
 
