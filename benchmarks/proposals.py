@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from sktreevae.data import DataOptions, TrainingData
+from sktreevae.estimator.from_model import build_dendrogram, leaf_statistics
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
 from sktreevae.training import (
@@ -27,7 +28,6 @@ from sktreevae.training import (
     TrainingOptions,
 )
 from sktreevae.tree import Dendrogram
-from sktreevae.tree.from_model import build_dendrogram, leaf_statistics
 from sktreevae.utils.random import draw_seed, make_generator
 
 N_CLUSTERS = 10

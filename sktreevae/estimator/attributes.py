@@ -16,8 +16,8 @@ from ..inspection.diagnostics import add_support
 from ..model import TreeVAE
 from ..training import FittedTree, Trainer
 from ..tree import Dendrogram
-from ..tree.from_model import build_dendrogram, leaf_statistics, update_dendrogram
 from ..utils.random import draw_seed, preserve_state
+from .from_model import build_dendrogram, leaf_statistics, update_dendrogram
 
 __all__ = [
     "all_or_nothing",

@@ -47,7 +47,6 @@ from ..training import (
     fit_tree,
     make_fit_task,
 )
-from ..tree.from_model import cut_proba
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
 from ..utils.random import draw_seed, make_generator
@@ -69,6 +68,7 @@ from .attributes import (
     partial_fit_attributes,
 )
 from .callbacks import CallbackSupportMixin, make_callbacks, with_callbacks
+from .from_model import cut_proba
 from .parameters import (
     ImageShape,
     check_views,

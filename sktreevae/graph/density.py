@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -71,17 +71,14 @@ class Moments:
 
     Parameters
     ----------
-    count : ndarray of shape (2, n_groups)
-        Number of samples.
-    total : ndarray of shape (2, n_groups, n_features)
-        Sum of the samples.
-    square : ndarray of shape (2, n_groups, n_features, n_features)
-        Sum of the outer products of the samples.
+    sums : ndarray of shape (2, n_groups, 1 + n_features + n_features**2)
+        Number of samples, sum of the samples and of their outer products.
+    n_features : int
+        Number of features.
     """
 
-    count: Array
-    total: Array
-    square: Array
+    sums: Array
+    n_features: int
 
     @classmethod
     def of_groups(
@@ -104,27 +101,19 @@ class Moments:
         products = (x[:, :, None] * x[:, None]).reshape(n_samples, d * d)
         rows = np.hstack([np.ones((n_samples, 1)), x, products])
         sums = sum_members(rows, half * n_groups + group, 2 * n_groups)
-        # Copies: a cache takes views of other strides for other arrays.
-        return cls(
-            sums[:, 0].reshape(2, n_groups).copy(),
-            sums[:, 1 : 1 + d].reshape(2, n_groups, d).copy(),
-            sums[:, 1 + d :].reshape(2, n_groups, d, d).copy(),
-        )
+        return cls(sums.reshape(2, n_groups, -1), d)
 
     def merge(self, cluster: NDArray[np.int64]) -> Self:
         """Return the sums over clusters of groups, 0 to n_clusters - 1."""
         n_clusters = cluster.max() + 1
+        sums = [sum_members(half, cluster, n_clusters) for half in self.sums]
+        return replace(self, sums=np.stack(sums))
 
-        def merged(sums: Array) -> Array:
-            rows = sums.reshape(len(cluster), -1)
-            return sum_members(rows, cluster, n_clusters).reshape(-1, *sums.shape[1:])
-
-        return type(self)(
-            *(
-                np.stack([merged(half) for half in sums])
-                for sums in (self.count, self.total, self.square)
-            )
-        )
+    def _of_half(self, half: int) -> tuple[Array, Array, Array]:
+        """Return the counts, sums and sums of outer products of one half."""
+        d = self.n_features
+        count, total, square = np.split(self.sums[half], [1, 1 + d], axis=1)
+        return count[:, 0], total, square.reshape(-1, d, d)
 
     def log_density(self) -> float:
         """Return the held-out log-density of clusters, in nats per sample.
@@ -135,15 +124,15 @@ class Moments:
         shrunk toward the covariance within clusters, with the weight of
         ``n_features + 2`` samples.
         """
-        n_samples = self.count.sum()
-        if n_samples == 0 or self.total.shape[2] == 0:
+        n_samples = self.sums[..., 0].sum()
+        if n_samples == 0 or self.n_features == 0:
             return 0.0
         total = sum(self._log_density(1 - half, half) for half in (0, 1))
         return total / n_samples
 
     def _log_density(self, fit: int, held_out: int) -> float:
         """Return the sum of the log-densities of one half by Gaussians of the other."""
-        count, total, square = self.count[fit], self.total[fit], self.square[fit]
+        count, total, square = self._of_half(fit)
         n_clusters, d = total.shape
         n_samples = count.sum()
         if n_samples == 0:
@@ -162,9 +151,7 @@ class Moments:
         covariance /= (count + weight)[:, None, None]
         covariance[is_empty] = spread
         log_share = np.log((count + 0.5) / (n_samples + 0.5 * n_clusters))
-        count, total, square = (
-            sums[held_out] for sums in (self.count, self.total, self.square)
-        )
+        count, total, square = self._of_half(held_out)
         scatter = square - _outer(mean, total) - _outer(total, mean)
         scatter += count[:, None, None] * _outer(mean, mean)
         distance = np.einsum("kij,kji->k", np.linalg.inv(covariance), scatter)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.special import digamma, gammaln
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
@@ -24,7 +22,7 @@ from .linkage import sum_members
 
 __all__ = [
     "ClusterMixture",
-    "mixture_partitions",
+    "mixture_partition",
     "overlapping_gaussians",
     "principal_axes",
     "refine_gaussians",
@@ -50,19 +48,12 @@ MAX_COVARIANCE_ROWS = 20_000
 MAX_MIXTURE_ROWS = 5000
 """Maximum number of samples that a Gaussian mixture is fitted to."""
 
-MAX_MIXTURE_STEPS = 20
-"""Maximum number of steps of expectation-maximization. Clusters that overlap strongly
-converge slowly, and not to better ones."""
-
 MAX_MIXTURE_FEATURES = 32
 """Maximum number of dimensions of a Gaussian mixture. With more, its covariances cost
 too much, and its posterior probabilities are near 0 or 1."""
 
 MIN_ROWS_PER_FEATURE = 2
 """Minimum number of samples of a cluster of a Gaussian mixture, for each dimension."""
-
-MIXTURE_TOL = 1e-4
-"""Increase of the mean log-density, in nats, below which a mixture has converged."""
 
 MAX_OVERCONFIDENCE = 0.05
 """Maximum excess of the mean of the largest posterior probability over the accuracy of
@@ -298,13 +289,12 @@ def neighbor_log_density(x: Array) -> Array:
     return digamma(k) - digamma(n_samples) - log_ball - n_features * log_distance
 
 
-def mixture_partitions(
-    x: Array, rows: NDArray[np.int64], cluster: NDArray[np.int64], seed: int
-) -> dict[str, NDArray[np.int64]]:
-    """Return the partitions by Gaussian mixtures, by the start of the mixture.
+def mixture_partition(
+    x: Array, rows: NDArray[np.int64], cluster: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Return the partition by a Gaussian mixture that starts from a partition.
 
-    Each component has a covariance of its own. Partitions that lose a cluster are left
-    out.
+    Each component has a covariance of its own.
 
     Parameters
     ----------
@@ -314,26 +304,21 @@ def mixture_partitions(
         Random samples; at most 5000 of them are fitted.
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
-    seed : int
-        Seed of k-means.
+
+    Returns
+    -------
+    cluster : ndarray of int of shape (n_samples,) or None
+        None if a cluster is lost, or if there are too few samples.
     """
     rows = rows[:MAX_MIXTURE_ROWS]
     n_clusters, n_features = cluster.max() + 1, x.shape[1]
     sample, start = x[rows], cluster[rows]
     if n_features == 0 or n_clusters == 1 or len(rows) <= n_clusters * (n_features + 1):
-        return {}
-    kmeans = KMeans(n_clusters, n_init=1, random_state=seed)
-    with _no_convergence_warnings():  # of samples that repeat
-        kmeans.fit(sample)
-    starts = {"k-means": kmeans.labels_, "restart 1": start}
-    partitions = {}
-    for name, start in starts.items():
-        if len(np.unique(start)) < n_clusters:
-            continue
-        labels = _fit_mixture(sample, start, "full").predict(x)
-        if len(np.unique(labels)) == n_clusters:
-            partitions[f"mixture from {name}"] = labels
-    return partitions
+        return None
+    if len(np.unique(start)) < n_clusters:
+        return None
+    labels = _fit_mixture(sample, start, "full").predict(x)
+    return labels if len(np.unique(labels)) == n_clusters else None
 
 
 def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMixture:
@@ -351,20 +336,15 @@ def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMix
         weights_init=size / len(x),
         means_init=mean,
         precisions_init=np.linalg.inv(covariance),
-        tol=MIXTURE_TOL,
-        max_iter=MAX_MIXTURE_STEPS,
+        tol=1e-4,
+        # Clusters that overlap strongly converge slowly, and not to better ones.
+        max_iter=20,
         random_state=0,  # nothing is drawn: all initial values are given
     )
-    with _no_convergence_warnings():  # the number of steps is limited on purpose
-        return mixture.fit(x)
-
-
-@contextmanager
-def _no_convergence_warnings() -> Iterator[None]:
-    """Ignore warnings of scikit-learn that an algorithm hasn't converged."""
     with _FILTERS_LOCK, warnings.catch_warnings():
+        # The number of steps is limited on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
+        return mixture.fit(x)
 
 
 def shrunk_covariance(sample: Array) -> Array:
@@ -374,6 +354,8 @@ def shrunk_covariance(sample: Array) -> Array:
     sphere it is. Otherwise the errors of the covariances of two branches would outweigh
     the gain of a split.
     """
+    # scikit-learn's `oas` warns of single rows, and divides by a rounding error if the
+    # sample is a sphere.
     n_samples, n_features = sample.shape
     centered = sample - sample.mean(axis=0)
     covariance = centered.T @ centered / n_samples

@@ -5,51 +5,23 @@ Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
+from sklearn.metrics.pairwise import euclidean_distances
 
 __all__ = [
-    "GRAPH_GAINS",
     "average_linkage",
     "cut_merges",
-    "edge_density",
     "genie_linkage",
     "graph_linkage",
-    "leaves_below",
-    "modularity_gain",
-    "relative_modularity_gain",
     "square_distances",
     "sum_members",
     "ward_linkage",
 ]
 
 Array = NDArray[np.float64]
-
-Gain = Callable[[Array, Array, Array], Array]
-"""Gain of merging pairs of clusters: a function of the weight of the edges between
-them, the volume of the one, and the volume of the other."""
-
-
-def modularity_gain(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
-    """Return the gain in modularity."""
-    return edge_weight - volume * other_volume
-
-
-def relative_modularity_gain(
-    edge_weight: Array, volume: Array, other_volume: Array
-) -> Array:
-    """Return the gain in modularity relative to the smaller volume."""
-    gain = modularity_gain(edge_weight, volume, other_volume)
-    return gain / np.minimum(volume, other_volume)
-
-
-def edge_density(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
-    """Return the density of the edges, by which average linkage merges."""
-    return edge_weight / (volume * other_volume)
 
 
 def average_linkage(
@@ -76,77 +48,71 @@ def average_linkage(
         the flow between two clusters, and v and w are their volumes.
     """
     flow = sum_members(sum_members(flow, cluster).T, cluster)
-    merges, density = graph_linkage(flow, edge_density, max_depth=max_depth)
+    merges, density = graph_linkage(flow, max_depth)
     # The density is a mean over pairs, so a merge is not above those before. Rounding
     # and the limit of the depth are exceptions.
     return merges, np.maximum.accumulate(np.log1p(1 / density))
 
 
 def graph_linkage(
-    edge_weight: Array,
-    gain: Gain,
-    component: NDArray[np.int64] | None = None,
-    max_depth: int | None = None,
+    edge_weight: Array, max_depth: int | None = None
 ) -> tuple[NDArray[np.int64], Array]:
-    """Merge the nodes of a graph, the largest gain first.
+    """Merge the nodes of a graph, the highest density of edges first.
+
+    The density is the weight of the edges between two clusters relative to the product
+    of their volumes.
 
     Parameters
     ----------
     edge_weight : ndarray of shape (n_nodes, n_nodes)
         Weights between nodes, symmetric.
-    gain : callable
-        `modularity_gain`, `relative_modularity_gain` or `edge_density`.
-    component : ndarray of int of shape (n_nodes,), default=None
-        Nodes of different components are not merged; all are one by default.
     max_depth : int, default=None
         Maximum depth of a node in the tree; see `average_linkage`.
 
     Returns
     -------
-    merges : ndarray of int of shape (n_nodes - n_components, 2)
+    merges : ndarray of int of shape (n_nodes - 1, 2)
         The pairs that are merged.
-    gains : ndarray of shape (n_nodes - n_components,)
-        Their gains.
+    density : ndarray of shape (n_nodes - 1,)
+        Their densities.
     """
     n = len(edge_weight)
     volume = edge_weight.sum(axis=1)
     # Pairs with a weight of minus infinity can't be merged.
     weight = edge_weight.copy()
     np.fill_diagonal(weight, -np.inf)
-    n_components = 1
-    if component is not None:
-        weight[component[:, None] != component] = -np.inf
-        n_components = component.max() + 1
-    number = list(range(n))
+    number = np.arange(n)
     height = np.zeros(n)
     is_limited = max_depth is not None and max_depth < n - 1
-    # An upper bound of the gains of each node: merges of others, and the limit of the
-    # depth, only exclude pairs or add new gains.
-    bound = gain(weight, volume[:, None], volume).max(axis=1)
-    merges: list[tuple[int, int]] = []
-    merge_gains: list[float] = []
-    while len(merges) < n - n_components:
-        i = int(bound.argmax())
-        gains = gain(weight[i], volume[i], volume)
+    # An upper bound of the densities of each node: merges of others, and the limit of
+    # the depth, only exclude pairs or add new densities.
+    bound = (weight / (volume[:, None] * volume)).max(axis=1)
+    merges = np.empty((n - 1, 2), dtype=np.int64)
+    densities = np.empty(n - 1)
+    step = 0
+    while step < n - 1:
+        i = bound.argmax()
+        density = weight[i] / (volume[i] * volume)
         if is_limited:
-            gains[~_fits(height, i, max_depth)] = -np.inf
-        j = int(gains.argmax())
-        if gains[j] < bound[i]:
-            bound[i] = gains[j]
+            density[~_fits(height, i, max_depth)] = -np.inf
+        j = density.argmax()
+        if density[j] < bound[i]:
+            bound[i] = density[j]
             continue
-        merge_gains.append(float(gains[j]))
+        densities[step] = density[j]
         i, j = min(i, j), max(i, j)
-        merges.append((number[i], number[j]))
-        number[i] = n + len(merges) - 1
+        merges[step] = number[i], number[j]
+        number[i] = n + step
         height[i], height[j] = max(height[i], height[j]) + 1, -np.inf
         volume[i] += volume[j]
         weight[i] += weight[j]
         weight[:, i] = weight[i]
         weight[:, j] = -np.inf
-        gains = gain(weight[i], volume[i], volume)
-        np.maximum(bound, gains, out=bound)
-        bound[i], bound[j] = gains[gains.argmax()], -np.inf
-    return np.array(merges, dtype=np.int64).reshape(-1, 2), np.array(merge_gains)
+        density = weight[i] / (volume[i] * volume)
+        np.maximum(bound, density, out=bound)
+        bound[i], bound[j] = density.max(), -np.inf
+        step += 1
+    return merges, densities
 
 
 def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
@@ -159,14 +125,6 @@ def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
     share = 2.0 ** (height - max_depth)
     merged = 2 * np.maximum(share[i], share)
     return share.sum() - share[i] - share + merged <= 1.0
-
-
-GRAPH_GAINS: dict[str, Gain] = {
-    "relative modularity": relative_modularity_gain,
-    "modularity": modularity_gain,
-    "edge density": edge_density,
-}
-"""Gains of the linkages that propose partitions, by name."""
 
 
 def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.int64]:
@@ -221,9 +179,7 @@ def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.i
     return merges
 
 
-def ward_linkage(
-    centroid: Array, size: Array, component: NDArray[np.int64] | None = None
-) -> NDArray[np.int64]:
+def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
     """Merge clusters of different sizes by Ward's method.
 
     All pairs of clusters that are nearest to each other are merged at once, since
@@ -236,25 +192,19 @@ def ward_linkage(
         Mean position of each cluster.
     size : ndarray of shape (n_clusters,)
         Number of samples of each cluster.
-    component : ndarray of int of shape (n_clusters,), default=None
-        Clusters of different components are not merged; all are one by default.
 
     Returns
     -------
-    merges : ndarray of int of shape (n_clusters - n_components, 2)
+    merges : ndarray of int of shape (n_clusters - 1, 2)
         The pairs that are merged.
     """
     n = len(size)
     size = size.copy()
     square = square_distances(centroid)
-    n_components = 1
-    if component is not None:
-        square[component[:, None] != component] = np.inf
-        n_components = component.max() + 1
     number = np.arange(n)
     height = np.zeros(2 * n - 1)
     merges = np.empty((0, 2), dtype=np.int64)
-    while len(merges) < n - n_components:
+    while len(merges) < n - 1:
         cost = square / (1 / size[:, None] + 1 / size)
         np.fill_diagonal(cost, np.inf)
         i, j = _reciprocal_pairs(cost)
@@ -267,7 +217,7 @@ def ward_linkage(
         keep = np.ones(len(number), dtype=bool)
         keep[j] = False
         square, size, number = square[keep][:, keep], size[keep], number[keep]
-    return _in_order(merges, height[n : n + len(merges)], n)
+    return _in_order(merges, height[n:])
 
 
 def _reciprocal_pairs(cost: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -307,28 +257,20 @@ def _merge_means(
     size[i] = total
 
 
-def _in_order(merges: NDArray[np.int64], height: Array, n: int) -> NDArray[np.int64]:
-    """Return merges of n leaves in the order of their heights.
-
-    No merge is below its parts.
-    """
+def _in_order(merges: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
+    """Return merges in the order of their heights. No merge is below its parts."""
     n_merges = len(merges)
     order = np.argsort(height, kind="stable")
-    number = np.arange(n + n_merges)
-    number[n + order] = np.arange(n, n + n_merges)
+    # The old place of each new number, and its inverse.
+    leaves = np.arange(n_merges + 1)
+    number = np.argsort(np.concatenate([leaves, n_merges + 1 + order]))
     return number[merges[order]]
 
 
 def square_distances(x: Array) -> Array:
     """Return the squared Euclidean distances between rows."""
     # Centered, since rounding errors are relative to the norms.
-    x = x - x.mean(axis=0)
-    norm = np.square(x).sum(axis=1)
-    square = norm[:, None] + norm
-    square -= 2 * (x @ x.T)
-    np.maximum(square, 0, out=square)
-    np.fill_diagonal(square, 0)
-    return square
+    return euclidean_distances(x - x.mean(axis=0), squared=True)
 
 
 def sum_members(
@@ -352,32 +294,3 @@ def cut_merges(
     for step, (i, j) in reversed(list(enumerate(kept))):
         root[i] = root[j] = root[n_leaves + step]
     return np.unique(root[:n_leaves], return_inverse=True)[1]
-
-
-def leaves_below(merges: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which leaves are below each node of a tree.
-
-    Parameters
-    ----------
-    merges : ndarray of int of shape (n_leaves - 1, 2)
-        The tree.
-
-    Returns
-    -------
-    is_below : ndarray of bool of shape (2 * n_leaves - 1, n_leaves)
-        A leaf is below itself.
-
-    Examples
-    --------
-    >>> leaves_below(np.array([[0, 2], [1, 3]])).astype(int)
-    array([[1, 0, 0],
-           [0, 1, 0],
-           [0, 0, 1],
-           [1, 0, 1],
-           [1, 1, 1]])
-    """
-    n_leaves = len(merges) + 1
-    is_below = np.eye(2 * n_leaves - 1, n_leaves, dtype=bool)
-    for node, (left, right) in enumerate(merges, start=n_leaves):
-        is_below[node] = is_below[left] | is_below[right]
-    return is_below

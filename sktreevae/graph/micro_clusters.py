@@ -1,4 +1,4 @@
-"""The neighbor graph of samples, and its micro-clusters: small groups of samples.
+"""The neighbor graph of samples, and its groups: separate ones, and micro-clusters.
 
 Partitions are of micro-clusters: the graph is aggregated to a dense matrix of the
 weights between a few hundred of them.
@@ -12,12 +12,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from .density import Moments
 from .linkage import square_distances, sum_members
-from .separation import merge_small_groups
 
-__all__ = ["MicroClusters", "SampleGraph"]
+__all__ = [
+    "MicroClusters",
+    "SampleGraph",
+    "find_separate_groups",
+    "merge_small_groups",
+]
 
 TINY = np.finfo(np.float64).tiny
 
@@ -29,6 +34,13 @@ MIN_RELATIVE_WIDTH = 1e-12
 
 MEAN_WALK_LENGTH = 100
 """Mean number of steps of the random walks that the tree is built from."""
+
+MIN_GROUP_SIZE = 5
+"""Minimum number of samples of a group that stands apart."""
+
+MAX_CONDUCTANCE = 0.1
+"""Maximum conductance of a group that stands apart: the share of the weight of its
+edges that leads out of it."""
 
 Array = NDArray[np.float64]
 
@@ -48,7 +60,7 @@ class SampleGraph:
     reachability : sparse array of shape (n_samples, n_samples)
         Mutual reachability distances of neighbors, in one direction at least.
     spaces : tuple of ndarrays of shape (n_samples, n_dimensions)
-        Positions of the samples in several spaces.
+        Positions of the samples in an embedding, and their features.
     component : ndarray of int of shape (n_samples,)
         Samples of different components stand apart; 0 to n_components - 1.
     principal : ndarray of shape (n_samples, n_principal)
@@ -57,8 +69,6 @@ class SampleGraph:
         Number of dimensions of the samples, of which these are the first.
     rows : ndarray of int of shape (n_rows,)
         Random samples that densities are computed from, in random order.
-    seed : int
-        Seed of the starts of mixtures.
     """
 
     edges: sparse.csr_array
@@ -69,7 +79,6 @@ class SampleGraph:
     principal: Array
     n_dimensions: int
     rows: NDArray[np.int64]
-    seed: int
 
     @cached_property
     def mutual_edges(self) -> sparse.csr_array:
@@ -90,9 +99,9 @@ class SampleGraph:
     def aggregate(self, assignment: NDArray[np.int64]) -> MicroClusters:
         """Sum the weights between groups.
 
-        A kernel in the last space, of small weight, connects groups without a common
-        edge, so that their distance matters. It falls with the squared distance, from
-        the distance of near groups on, so that it matters at every scale.
+        A kernel of small weight connects groups without a common edge, so that their
+        distance matters. It falls with the squared distance, from the distance of near
+        groups on, so that it matters at every scale.
 
         Parameters
         ----------
@@ -221,7 +230,7 @@ class MicroClusters:
     size : ndarray of shape (n_groups,)
         Number of samples of each group.
     centroids : tuple of ndarrays of shape (n_groups, n_dimensions)
-        Mean positions of the groups in several spaces.
+        Means of the samples of each group in each space.
     component : ndarray of int of shape (n_groups,)
         Groups of different components stand apart; 0 to n_components - 1.
     distance : ndarray of shape (n_groups, n_groups)
@@ -298,3 +307,85 @@ def _background(centroid: Array) -> Array:
     if not np.isfinite(width):  # a single group
         return np.ones_like(square)
     return 1 / (1 + square / max(width, MIN_RELATIVE_WIDTH * square.mean(), TINY))
+
+
+def find_separate_groups(
+    index: NDArray[np.int64], graph: sparse.csr_array
+) -> NDArray[np.int64]:
+    """Return the group of each sample, 0 to n_groups - 1.
+
+    Groups start as the connected components of the mutual neighbors. Each group that is
+    small, or whose conductance is high, joins the group that it has the heaviest edges
+    with, until all groups stand apart. Samples that have fewer neighbors in their group
+    than `index` lists have some outside. They are not mutual: the samples there have
+    nearer neighbors.
+
+    Parameters
+    ----------
+    index : ndarray of int of shape (n_samples, n_neighbors)
+        Neighbors of each sample.
+    graph : sparse array of shape (n_samples, n_samples)
+        Weights of the edges between neighbors, symmetric.
+    """
+    n, k = index.shape
+    starts = np.arange(0, n * k + 1, k)
+    neighbors = sparse.csr_array((np.ones(n * k), index.ravel(), starts), (n, n))
+    group = connected_components(neighbors * neighbors.T, directed=False)[1]
+    while True:
+        weight = _between_groups(graph, group)
+        size = np.bincount(group)
+        volume = weight.sum(axis=1)
+        cut = volume - weight.diagonal()
+        joins = (size < MIN_GROUP_SIZE) | (cut > MAX_CONDUCTANCE * volume)
+        joins &= cut > 0
+        if not joins.any():
+            return group
+        group = _join(weight, joins)[group]
+
+
+def merge_small_groups(
+    weight: Array, size: Array, min_size: float
+) -> NDArray[np.int64]:
+    """Merge each group that is too small into the one it has the heaviest edges with.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_groups, n_groups)
+        Weights between groups, positive and symmetric.
+    size : ndarray of shape (n_groups,)
+        Number of samples of each group.
+    min_size : float
+        Minimum number of samples.
+
+    Returns
+    -------
+    group : ndarray of int of shape (n_groups,)
+        New number of each group.
+    """
+    group = np.arange(len(size))
+    while True:
+        n_samples = np.bincount(group, size)
+        joins = n_samples < min_size
+        if not joins.any() or len(n_samples) == 1:
+            return group
+        between = _between_groups(sparse.csr_array(weight), group)
+        group = _join(between, joins)[group]
+
+
+def _between_groups(
+    graph: sparse.csr_array, group: NDArray[np.int64]
+) -> sparse.csr_array:
+    """Return the weights between groups, (n_groups, n_groups)."""
+    n = len(group)
+    member = sparse.csr_array((np.ones(n), group, np.arange(n + 1)))
+    return (member.T @ graph @ member).tocsr()
+
+
+def _join(weight: sparse.csr_array, joins: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Let groups join their heaviest neighbors; return the new number of each group."""
+    weight = weight - sparse.diags_array(weight.diagonal())
+    heaviest = np.asarray(weight.argmax(axis=1)).ravel()
+    source = np.flatnonzero(joins)
+    n = len(joins)
+    links = sparse.csr_array((np.ones(len(source)), (source, heaviest[source])), (n, n))
+    return connected_components(links, directed=False)[1]

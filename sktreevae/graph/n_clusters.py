@@ -9,8 +9,8 @@ from scipy.linalg import solve_triangular
 from scipy.stats import chi2
 
 from ..data import FeatureTable
+from ..tree.arrays import leaves_below_merges
 from .gaussians import principal_axes, shrunk_covariance
-from .linkage import leaves_below
 
 __all__ = ["count_supported", "is_supported", "split_support"]
 
@@ -80,7 +80,7 @@ def split_support(
     x, cluster = rows @ principal_axes(rows, MAX_COMPONENTS), cluster[order]
     fold = np.arange(len(x)) % N_FOLDS
     n_leaves = len(merges) + 1
-    is_member = leaves_below(merges)[:, cluster]
+    is_member = leaves_below_merges(merges)[:, cluster]
     density = [
         _held_out_log_density(x, is_member[leaf], fold) for leaf in range(n_leaves)
     ]

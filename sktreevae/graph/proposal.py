@@ -13,30 +13,28 @@ from scipy import sparse
 from torch import Tensor
 
 from ..data import FeatureTable, spread_values
+from ..tree.arrays import leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.random import draw_seed
 from .density import principal_components
 from .gaussians import (
     ClusterMixture,
-    mixture_partitions,
+    mixture_partition,
     overlapping_gaussians,
     stable_refinement,
 )
-from .linkage import average_linkage, leaves_below
-from .micro_clusters import MicroClusters, SampleGraph
+from .linkage import average_linkage
+from .micro_clusters import MicroClusters, SampleGraph, find_separate_groups
 from .n_clusters import count_supported, split_support
 from .neighbors import (
-    MAX_EXACT_ROWS,
-    N_PROBES,
     InvertedFileIndex,
     kmeans_centers,
     mutual_reachability,
     nearest_neighbors,
     nearest_row,
 )
-from .partition import partition, separated_partitions
-from .separation import find_separate_groups
-from .umap import MAX_DENSE_SAMPLES, embed_graph, fuzzy_graph
+from .partition import linkage_partitions, partition, separated_partitions
+from .umap import embed_graph, fuzzy_graph
 
 __all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
 
@@ -51,8 +49,10 @@ those in the graph of more neighbors."""
 WIDE_FACTOR = 4
 """Number of neighbors in the graph of more neighbors relative to the other."""
 
-N_KMEANS_STEPS = 5
-"""Number of steps of k-means; partitions don't improve with more."""
+MAX_COMBINED_MICRO_CLUSTERS = 2000
+"""Maximum number of micro-clusters of the last partition. It combines fewer partitions,
+those of least cost, if all of them would cut the samples into more. The memory of their
+weights grows with its square."""
 
 MicroClustering = tuple[NDArray[np.int64], MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
@@ -73,24 +73,15 @@ class GraphOptions:
         Maximum number of samples in the graph. Others join the cluster of the nearest.
     n_micro_clusters : int
         Minimum number of micro-clusters.
-    n_micro_clusters_per_cluster : int
-        Minimum number of micro-clusters relative to the number of clusters.
     n_restarts : int
         Number of random starts of the micro-clusters. Their partitions are combined:
         the samples that are together in all of them are the micro-clusters of the last
         partition. More micro-clusters than `n_micro_clusters` take longer and vary
         less, so they have fewer starts.
-    max_combined_micro_clusters : int
-        Maximum number of micro-clusters of the last partition. It combines fewer
-        partitions, those of least cost, if all of them would cut the samples into more.
     max_clusters : int
         Maximum number of clusters, if their number is estimated.
     min_mean_cluster_size : int
         Minimum of the mean number of samples per cluster, if their number is estimated.
-    max_exact_rows, n_probes : int
-        See `nearest_neighbors`.
-    max_dense_samples : int
-        See `embed_graph`.
     round_clusters : bool
         Whether clusters are refined as Gaussians of a common covariance. It suits
         embeddings, whose clusters touch and are round.
@@ -101,14 +92,9 @@ class GraphOptions:
 
     max_landmarks: int = 100_000
     n_micro_clusters: int = 320
-    n_micro_clusters_per_cluster: int = 12
     n_restarts: int = 10
-    max_combined_micro_clusters: int = 2000
     max_clusters: int = 64
     min_mean_cluster_size: int = 8
-    max_exact_rows: int = MAX_EXACT_ROWS
-    n_probes: int = N_PROBES
-    max_dense_samples: int = MAX_DENSE_SAMPLES
     round_clusters: bool = False
     spread_values: bool = False
 
@@ -160,7 +146,7 @@ class Proposal:
             None if there is no such split.
         """
         n_clusters = len(self.merges) + 1
-        is_below = leaves_below(self.merges)
+        is_below = leaves_below_merges(self.merges)
         size = np.bincount(self.cluster.numpy(force=True), minlength=n_clusters)
         n_below = is_below @ size
         node = len(is_below) - 1
@@ -178,8 +164,8 @@ class Proposal:
 class NeighborGraph:
     """A graph of nearest neighbors that proposes trees of clusters.
 
-    K-means in an embedding of the graph gives micro-clusters. Several linkages and a
-    local search partition them into the clusters that a random walk on the graph rarely
+    K-means in an embedding of the graph gives micro-clusters. Linkages and a local
+    search partition them into the clusters that a random walk on the graph rarely
     leaves. Average linkage on the graph builds the tree of these clusters.
 
     Parameters
@@ -213,10 +199,9 @@ class NeighborGraph:
         self._landmarks = features[self._draw_landmarks()]
         if options.spread_values:
             self._landmarks = spread_values(self._landmarks, generator)
+        # A dozen for each cluster, which the linkages can join.
         n_micro_clusters = max(
-            options.n_micro_clusters,
-            options.n_micro_clusters_per_cluster
-            * (max_clusters or options.max_clusters),
+            options.n_micro_clusters, 12 * (max_clusters or options.max_clusters)
         )
         self._graph, self._clusterings, self._spacing = self._cache(
             _micro_clusterings,
@@ -270,7 +255,6 @@ class NeighborGraph:
             int(n_clusters),
             max_depth,
             min_size,
-            self._options.max_combined_micro_clusters,
         )
         if self._options.round_clusters:
             rows = self._landmarks.numpy(force=True)
@@ -350,18 +334,16 @@ def _micro_clusterings(
         group = np.zeros(n, dtype=np.int64)
         principal = np.empty((n, 0))
         graph = SampleGraph(
-            nothing, nothing, nothing, (landmarks,), group, principal, 0, group, seed
+            nothing, nothing, nothing, (landmarks,), group, principal, 0, group
         )
         spacing = np.zeros(n, dtype=np.float32)
         return graph, [(group, graph.aggregate(group))] if n else [], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
     rows = order[:MAX_DENSITY_ROWS]
-    (index, distance), wide_edges = _find_neighbors(x, rows, options, generator)
+    (index, distance), wide_edges = _find_neighbors(x, rows, generator)
     edges = fuzzy_graph(index, distance)
-    embedding = embed_graph(
-        edges, generator, max_dense_samples=options.max_dense_samples
-    )
+    embedding = embed_graph(edges, generator)
     rows = rows.numpy(force=True)
     graph = SampleGraph(
         edges,
@@ -371,7 +353,6 @@ def _micro_clusterings(
         find_separate_groups(index.numpy(force=True), edges),
         *principal_components(landmarks, rows, seed),
         rows,
-        seed,
     )
     n_restarts = options.n_restarts * options.n_micro_clusters // n_micro_clusters
     clusterings = []
@@ -383,7 +364,7 @@ def _micro_clusterings(
 
 
 def _find_neighbors(
-    x: Tensor, rows: Tensor, options: GraphOptions, generator: torch.Generator
+    x: Tensor, rows: Tensor, generator: torch.Generator
 ) -> tuple[tuple[Tensor, Tensor], sparse.csr_array]:
     """Return the neighbors of each sample, and a graph of more neighbors.
 
@@ -394,8 +375,6 @@ def _find_neighbors(
     rows : Tensor of int of shape (n_rows,)
         Those in the graph of more neighbors, all or random ones. It has as many edges
         as if each sample had more neighbors.
-    options : GraphOptions
-        Limits of the search.
     generator : torch.Generator
         See `nearest_neighbors`.
 
@@ -408,13 +387,8 @@ def _find_neighbors(
     """
 
     def search(sample: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
-        return nearest_neighbors(
-            FeatureTable.from_tensor(sample),
-            n_neighbors,
-            generator,
-            max_exact_rows=options.max_exact_rows,
-            n_probes=options.n_probes,
-        )
+        features = FeatureTable.from_tensor(sample)
+        return nearest_neighbors(features, n_neighbors, generator)
 
     n, n_rows = len(x), len(rows)
     n_neighbors = _count_neighbors(n)
@@ -436,7 +410,7 @@ def _micro_clusters(
     """Return the micro-cluster of each sample, by k-means."""
     if len(embedding) <= n_groups:
         return np.arange(len(embedding))
-    centers = kmeans_centers(embedding, n_groups, generator, N_KMEANS_STEPS)
+    centers = kmeans_centers(embedding, n_groups, generator)
     assignment = nearest_row(embedding, centers)
     return np.unique(assignment.numpy(force=True), return_inverse=True)[1]
 
@@ -447,7 +421,6 @@ def _propose(
     n_clusters: int,
     max_depth: int | None,
     min_size: float,
-    max_combined: int,
 ) -> tuple[NDArray[np.int64], ...]:
     """Propose a tree from the micro-clusters of all restarts.
 
@@ -460,28 +433,28 @@ def _propose(
     merges, height, costs
         See `Proposal`.
     """
-    assignment, groups = clusterings[0]
-    separated = {}
-    if n_clusters < len(groups.size):
-        separated = separated_partitions(groups, n_clusters, min_size)
-    cluster, costs = partition(groups, n_clusters, min_size, separated)
-    results = [(min(costs.values()), cluster[assignment])]
-    for restart, groups in clusterings[1:]:
-        cluster, costs = partition(groups, n_clusters, min_size)
-        results.append((min(costs.values()), cluster[restart]))
+    first, groups = clusterings[0]
+    separated = separated_partitions(groups, n_clusters, min_size)
+    results = []
+    for i, (assignment, groups) in enumerate(clusterings):
+        starts = linkage_partitions(groups, n_clusters)
+        if i == 0:
+            starts |= separated
+        cluster, costs = partition(groups, starts, min_size)
+        results.append((min(costs.values()), cluster[assignment]))
     results.sort(key=itemgetter(0))
     best, *others = (cluster for _, cluster in results)
-    starts = {
-        "restart 1": best,
-        **mixture_partitions(graph.principal, graph.rows, best, graph.seed),
-        **{name: cluster[assignment] for name, cluster in separated.items()},
-        **{f"restart {i}": cluster for i, cluster in enumerate(others, start=2)},
-    }
-    base = np.zeros_like(assignment) if others else assignment
-    max_groups = max(max_combined, base.max() + 1)
+    starts = {"restart 1": best}
+    mixture = mixture_partition(graph.principal, graph.rows, best)
+    if mixture is not None:
+        starts["mixture"] = mixture
+    starts |= {name: cluster[first] for name, cluster in separated.items()}
+    starts |= {f"restart {i}": cluster for i, cluster in enumerate(others, start=2)}
+    base = np.zeros_like(first) if others else first
+    max_groups = max(MAX_COMBINED_MICRO_CLUSTERS, base.max() + 1)
     assignment, starts = graph.overlay(base, starts, max_groups)
     groups = graph.aggregate(assignment)
-    cluster, costs = partition(groups, n_clusters, min_size, starts)
+    cluster, costs = partition(groups, starts, min_size)
     merges, height = average_linkage(groups.flow(), cluster, max_depth)
     other = others[0] if others else best
     return cluster[assignment], other, merges, height, costs

@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 from ..data import FeatureTable, Matrix, Samples, row_slices
 from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
-from ..tree.from_model import contract
 from .diagnostics import Finding
 from .effects import GroupMoments, as_dense, effect_size, mix_moments
 from .explain import leaf_moments
@@ -158,7 +157,7 @@ def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatis
     # Less than one sample says nothing.
     mean = np.divide(total, weight, out=np.full(len(total), np.nan), where=weight >= 1)
     path_kl, certain = np.split(mean, [len(model.topology.leaves)])
-    _, nodes = contract(model.topology)
+    nodes = model.topology.contract().source
     certainty = np.full(len(nodes), np.nan)
     certainty[[nodes.index(node) for node in model.topology.splits]] = certain
     return NodeStatistics(path_kl, certainty)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
-from ..tree.from_model import contract
 from ..utils.validation import Instance, Number, Options
 from .state import Arrays, State
 
@@ -21,7 +20,7 @@ __all__ = ["CONTENT", "NETWORKS", "check_arrays", "check_content"]
 
 NETWORKS = {
     "encoder": "model.encoder.",
-    "decoder": "model.top_down.decoders.stacked.",
+    "decoder": "model.top_down.decoders.networks.",
 }
 """Parameters that a user's networks can be, and how the names of their arrays begin."""
 
@@ -162,7 +161,10 @@ def _expected_arrays(
     topology: Topology, state: State, arrays: Arrays
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the types and shapes of all arrays but those of a user's networks."""
-    n_nodes, n_features = len(contract(topology)[0]), state["config"]["n_features"]
+    n_nodes, n_features = (
+        topology.contract().topology.n_nodes,
+        state["config"]["n_features"],
+    )
     n_samples, n_columns = (
         np.size(arrays.get(name))
         for name in ("dendrogram.labels", "standardizer.constant")

@@ -14,7 +14,6 @@ from ..data import Standardizer, kind_of_features
 from ..inspection.diagnostics import Finding
 from ..model import FeatureMap, ModelConfig, Topology, TreeVAE
 from ..tree import Dendrogram
-from ..tree.from_model import contract
 from ..utils.devices import available_device
 from .archive import FORMAT_VERSION
 
@@ -136,7 +135,7 @@ def _restore_dendrogram(topology: Topology, arrays: Arrays) -> Dendrogram:
     height, labels, weight, support, error = (
         arrays[f"dendrogram.{name}"] for name in DENDROGRAM
     )
-    dendrogram = Dendrogram(contract(topology)[0], height, labels, weight)
+    dendrogram = Dendrogram(topology.contract().topology.parent, height, labels, weight)
     dendrogram.support, dendrogram.support_error = np.array(support), np.array(error)
     return dendrogram
 

@@ -13,6 +13,7 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from ..tree.arrays import sum_below_merges
 from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
 
 __all__ = ["cophenetic_correlation", "dendrogram_purity", "triplet_agreement"]
@@ -236,12 +237,9 @@ def _count_below(
     n_classes: int = 0,
 ) -> NDArray[np.float64]:
     """Count the samples of each class below each node, (n_nodes, n_classes)."""
-    n_leaves = len(merges) + 1
-    counts = np.zeros((n_leaves + len(merges), max(n_classes, y.max(initial=-1) + 1)))
+    counts = np.zeros((len(merges) + 1, max(n_classes, y.max(initial=-1) + 1)))
     np.add.at(counts, (labels, y), 1.0)
-    for node, (left, right) in enumerate(merges, start=n_leaves):
-        counts[node] = counts[left] + counts[right]
-    return counts
+    return sum_below_merges(merges, counts)
 
 
 def _sum_squares(

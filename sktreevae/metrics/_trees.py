@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
 
 from ..tree import Dendrogram
+from ..tree.arrays import leaves_below_merges
 
 __all__ = ["ReadTree", "Tree", "is_tree", "read_heights", "read_tree"]
 
@@ -56,12 +57,10 @@ def read_heights(
             f"{tree!r} has no heights: fit AgglomerativeClustering with "
             "compute_distances=True."
         )
-    n_leaves = len(merges) + 1
-    distance = np.zeros((n_leaves, n_leaves))
-    below = [np.array([leaf]) for leaf in range(n_leaves)]
+    is_below = leaves_below_merges(merges)
+    distance = np.zeros((len(merges) + 1, len(merges) + 1))
     for (left, right), height in zip(merges, heights, strict=True):
-        distance[np.ix_(below[left], below[right])] = height
-        below.append(np.concatenate([below[left], below[right]]))
+        distance[np.ix_(is_below[left], is_below[right])] = height
     return np.maximum(distance, distance.T), labels
 
 

@@ -5,13 +5,14 @@ from .decoders import LeafDecoders
 from .feature_map import FeatureMap
 from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
+from .layers import INITIAL_LOGIT
 from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
 from .moments import Moments, leaf_moments
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
 from .shapes import state_shapes
 from .sparse import select_leaves
 from .surgery import attach, new_split, prune
-from .topdown import INITIAL_LOGIT, TopDown
+from .topdown import TopDown
 from .topology import Topology
 from .treevae import TreeVAE
 

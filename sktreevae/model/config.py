@@ -11,7 +11,7 @@ from torch import nn
 
 from .decoders import LeafDecoders
 from .images import ImageLayout
-from .layers import StackedModules
+from .layers import LeafNetworks
 from .likelihoods import LIKELIHOODS, Likelihood
 from .networks import (
     ConvEncoder,
@@ -218,12 +218,12 @@ class ModelConfig:
 
     def build_decoders(
         self, n_leaves: int, generator: torch.Generator
-    ) -> LeafDecoders | StackedModules:
+    ) -> LeafDecoders | LeafNetworks:
         """Return the decoders of `n_leaves` leaves."""
         if self.decoder == "custom":
             widths = self.latent_dim, self.n_features
             make = partial(build_custom, self.custom_decoder, *widths)
-            return StackedModules(self.n_features, make, n_leaves, generator=generator)
+            return LeafNetworks(self.n_features, make, n_leaves, generator=generator)
         readout = None
         if self.decoder != "mlp":
             readout = partial(

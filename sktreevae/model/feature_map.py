@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +36,14 @@ class PlainFeatures(nn.Module):
         Number of features of the data.
     image_shape : tuple of int, default=None
         Shape of an image. Only kind "image" uses it.
+
+    Attributes
+    ----------
+    is_normalized : bool
+        Whether the result of the linear map is scaled to unit length.
     """
+
+    is_normalized: ClassVar[bool] = False
 
     def __init__(
         self, n_features: int, image_shape: tuple[int, ...] | None = None
@@ -47,10 +55,6 @@ class PlainFeatures(nn.Module):
         """Map data in the user's units to raw features, (batch, n_outputs)."""
         return x
 
-    def normalize(self, features: Tensor) -> Tensor:
-        """Normalize the result of the linear map."""
-        return features
-
 
 class TextFeatures(PlainFeatures):
     """Weighted square roots, scaled to unit length before and after the weights.
@@ -58,6 +62,8 @@ class TextFeatures(PlainFeatures):
     The result of the map has unit length too. The buffer `weight` has the weight of
     each term.
     """
+
+    is_normalized = True
 
     def __init__(
         self, n_features: int, image_shape: tuple[int, ...] | None = None
@@ -68,10 +74,6 @@ class TextFeatures(PlainFeatures):
     def forward(self, x: Tensor) -> Tensor:
         """Map data to raw features."""
         return F.normalize(F.normalize(x.clamp(min=0).sqrt()) * self.weight)
-
-    def normalize(self, features: Tensor) -> Tensor:
-        """Scale the features to unit length."""
-        return F.normalize(features)
 
 
 class UnitFeatures(PlainFeatures):
@@ -88,9 +90,7 @@ class DirectionFeatures(UnitFeatures):
     The squared distance of two results is twice one minus their cosine.
     """
 
-    def normalize(self, features: Tensor) -> Tensor:
-        """Scale the features to unit length."""
-        return F.normalize(features)
+    is_normalized = True
 
 
 class RootFeatures(PlainFeatures):
@@ -128,6 +128,8 @@ class ImageFeatures(PlainFeatures):
     features, too.
     """
 
+    is_normalized = True
+
     def __init__(
         self, n_features: int, image_shape: tuple[int, ...] | None = None
     ) -> None:
@@ -141,10 +143,6 @@ class ImageFeatures(PlainFeatures):
         """Map data to raw features."""
         gradients = self.gradients(x)
         return torch.hstack([gradients, x]) if self.has_pixels else gradients
-
-    def normalize(self, features: Tensor) -> Tensor:
-        """Scale the features to unit length."""
-        return F.normalize(features)
 
 
 KINDS: dict[str, type[PlainFeatures]] = {
@@ -269,7 +267,7 @@ class FeatureMap(nn.Module):
         features = self.raw(x) - self.mean
         if self.projection is not None:
             features = features @ self.projection
-        return self.raw_features.normalize(features)
+        return F.normalize(features) if self.raw_features.is_normalized else features
 
 
 class OrientedGradients(nn.Module):
@@ -286,8 +284,6 @@ class OrientedGradients(nn.Module):
     ----------
     image_shape : tuple of int
         Height and width of an image, with channels first or last if there are any.
-    steps_per_cell : int, default=3
-        Cells begin at every such fraction of a cell.
     is_signed : bool, default=False
         Whether opposite directions are told apart.
 
@@ -303,7 +299,6 @@ class OrientedGradients(nn.Module):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        steps_per_cell: int = STEPS_PER_CELL,
         *,
         is_signed: bool = False,
     ) -> None:
@@ -311,7 +306,7 @@ class OrientedGradients(nn.Module):
         self.layout = ImageLayout.from_shape(image_shape)
         sides = self.layout.height, self.layout.width
         self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
-        self.step = max(1, round(self.cell / steps_per_cell))
+        self.step = max(1, round(self.cell / STEPS_PER_CELL))
         self.n_bins = 2 * N_BINS if is_signed else N_BINS
         self.n_outputs = self.n_bins * math.prod(
             -(-(side - self.cell) // self.step) + 1 for side in sides

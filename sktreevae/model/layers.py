@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from textwrap import indent
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
 __all__ = [
     "MLP",
+    "INITIAL_LOGIT",
+    "LeafNetworks",
     "NEGATIVE_SLOPE",
+    "Routers",
     "StackedMLP",
-    "StackedModules",
     "activate",
     "conv",
     "linear",
@@ -32,6 +31,10 @@ by more than this factor. Otherwise groups are computed one by one."""
 
 RIDGE = 1e-3
 """L2 penalty of the ridge regression, relative to the number of samples."""
+
+
+INITIAL_LOGIT = 3.0
+"""Initial logit of the decision for a sample's own leaf."""
 
 
 class MLP(nn.Sequential):
@@ -81,6 +84,11 @@ class StackedMLP(nn.Module):
     gain : float, default=1.0
         Factor on the initial weights of the last layer.
 
+    Attributes
+    ----------
+    weights, biases : ParameterList
+        Weight of each layer, (n_nodes, n_in, n_out), and bias, (n_nodes, 1, n_out).
+
     Examples
     --------
     >>> stack = StackedMLP(5, (8, 32, 2), generator=torch.Generator())
@@ -115,26 +123,12 @@ class StackedMLP(nn.Module):
                 _init_hidden_bias(bias, generator)
             weights.append(weight)
             biases.append(bias)
-        for layer, weight in enumerate(weights):
-            self.register_parameter(f"weight_{layer}", nn.Parameter(weight))
-        for layer, bias in enumerate(biases):
-            self.register_parameter(f"bias_{layer}", nn.Parameter(bias))
+        self.weights = nn.ParameterList(weights)
+        self.biases = nn.ParameterList(biases)
 
-    def extra_repr(self) -> str:
-        """Describe the stack in one line."""
-        return f"n_nodes={self.n_nodes}, widths={self.widths}"
-
-    @property
-    def weights(self) -> list[nn.Parameter]:
-        """Weight of each layer, (n_nodes, n_in, n_out)."""
-        layers = range(len(self.widths) - 1)
-        return [self.get_parameter(f"weight_{layer}") for layer in layers]
-
-    @property
-    def biases(self) -> list[nn.Parameter]:
-        """Bias of each layer, (n_nodes, 1, n_out)."""
-        layers = range(len(self.widths) - 1)
-        return [self.get_parameter(f"bias_{layer}") for layer in layers]
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}(n_nodes={self.n_nodes}, widths={self.widths})"
 
     def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         """Split into groups of consecutive perceptrons; return a callable for each.
@@ -181,28 +175,7 @@ class StackedMLP(nn.Module):
         return self(padded)[used]
 
     @torch.no_grad()
-    def fit_last_layer(self, x: Tensor, target: Tensor) -> None:
-        """Initialize the last layer by ridge regression.
-
-        Parameters
-        ----------
-        x : Tensor of shape (batch, n_in)
-            Input of all perceptrons.
-        target : Tensor of shape (batch, n_out)
-            Target output of all perceptrons.
-        """
-        hidden = _stacked_hidden(x, self.weights, self.biases)
-        hidden = hidden.expand(self.n_nodes, -1, -1)
-        # The last column is the constant input of the bias.
-        design = F.pad(hidden, (0, 1), value=1.0)
-        eye = torch.eye(design.shape[2], dtype=design.dtype, device=design.device)
-        penalty = RIDGE * len(x) * eye
-        solution = torch.linalg.solve(design.mT @ design + penalty, design.mT @ target)
-        self.weights[-1].copy_(solution[:, :-1])
-        self.biases[-1].copy_(solution[:, -1:])
-
-    @torch.no_grad()
-    def set_last_layer(self, node: int, weight: Tensor, bias: Tensor) -> None:
+    def set(self, node: int, weight: Tensor, bias: Tensor) -> None:
         """Set the last layer of one perceptron, (n_in, n_out) and (n_out,)."""
         self.weights[-1][node] = weight
         self.biases[-1][node] = bias
@@ -212,11 +185,37 @@ class StackedMLP(nn.Module):
         return _stacked_forward(x, self.weights, self.biases)
 
 
-class StackedModules(nn.Module):
-    """One network of any kind per node, plus one constant per node.
+class Routers(StackedMLP):
+    """The routers of the splits: each gives the logit of the decision for "left"."""
+
+    @torch.no_grad()
+    def fit(self, embedding: Tensor, leaf: Tensor) -> None:
+        """Initialize the router of a tree of two leaves, by ridge regression.
+
+        Parameters
+        ----------
+        embedding : Tensor of shape (batch, n_in)
+            Input of the router.
+        leaf : Tensor of int of shape (batch,)
+            Target of each sample: 0 for the left leaf, 1 for the right one.
+        """
+        logit = INITIAL_LOGIT * (1.0 - 2.0 * leaf.to(embedding))
+        hidden = _stacked_hidden(embedding, self.weights, self.biases)
+        hidden = hidden.expand(self.n_nodes, -1, -1)
+        # The last column is the constant input of the bias.
+        design = F.pad(hidden, (0, 1), value=1.0)
+        eye = torch.eye(design.shape[2], dtype=design.dtype, device=design.device)
+        gram = design.mT @ design + RIDGE * len(embedding) * eye
+        solution = torch.linalg.solve(gram, design.mT @ logit[:, None])
+        self.weights[-1].copy_(solution[:, :-1])
+        self.biases[-1].copy_(solution[:, -1:])
+
+
+class LeafNetworks(nn.Module):
+    """One network of any kind per leaf, plus one constant per leaf.
 
     Networks are evaluated one after the other: custom networks are assumed large enough
-    that looping over nodes costs little.
+    that looping over leaves costs little.
 
     Parameters
     ----------
@@ -224,98 +223,58 @@ class StackedModules(nn.Module):
         Width of the output.
     make : callable
         Builds a network, given the keyword argument `generator`.
-    n_nodes : int
-        Number of networks. It is the first dimension of every parameter.
+    n_leaves : int
+        Number of networks.
     generator : torch.Generator
         Source of the initial weights.
 
     Attributes
     ----------
-    constant : Parameter of shape (n_nodes, 1, n_outputs)
+    constant : Parameter of shape (n_leaves, 1, n_outputs)
         Constants that are added to the outputs.
-    stacked : Module
-        Stacked parameters and buffers, under the names they have in the networks.
+    networks : ModuleList
+        The networks.
     """
 
     shared: tuple[str, ...] = ()
-    """Names of submodules that all nodes share."""
+    """Names of submodules that all leaves share."""
 
     def __init__(
         self,
         n_outputs: int,
         make: Callable[..., nn.Module],
-        n_nodes: int,
+        n_leaves: int,
         *,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        networks = [make(generator=generator) for _ in range(n_nodes)]
-        self.constant = nn.Parameter(
-            torch.zeros(
-                n_nodes, 1, n_outputs, dtype=torch.float32, device=generator.device
-            )
+        self.networks = nn.ModuleList(
+            make(generator=generator) for _ in range(n_leaves)
         )
-        self.stacked = nn.Module()
-        parameters, buffers = stack_module_state(networks)
-        for name, value in parameters.items():
-            owner, last = _owner(self.stacked, name)
-            parameter = nn.Parameter(value.detach(), value.requires_grad)
-            owner.register_parameter(last, parameter)
-        for name, value in buffers.items():
-            owner, last = _owner(self.stacked, name)
-            owner.register_buffer(last, value)
-        # The network without its values. The tuple keeps it from being registered.
-        self._network = (networks[0].to("meta"),)
-
-    def __repr__(self) -> str:
-        network = indent(repr(self._network[0]), "  ")
-        return f"{type(self).__name__}(\n  n_nodes={len(self.constant)}\n{network}\n)"
+        options = {"dtype": torch.float32, "device": generator.device}
+        self.constant = nn.Parameter(torch.zeros(n_leaves, 1, n_outputs, **options))
 
     def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
         """Apply one network to each row; arguments as `StackedMLP.forward_groups`."""
         return torch.cat(self._evaluate(x.split(sizes)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n_nodes, batch, n_in) to (n_nodes, batch, n_out)."""
+        """Map (n_leaves, batch, n_in) to (n_leaves, batch, n_out)."""
         return torch.stack(self._evaluate(x.unbind()))
 
     @torch.no_grad()
-    def init_output(self, node: int, output: Tensor) -> None:
+    def init_output(self, leaf: int, output: Tensor) -> None:
         """Initialize a network so that its output is near a constant, (n_out,)."""
-        self.constant[node] = output
+        self.constant[leaf] = output
 
     def _evaluate(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Apply each network to its rows."""
-        # `functional_call` swaps parameters in and out. Threads need their own copies.
-        network = copy.deepcopy(self._network[0])
-        values = {
-            name: value.unbind()
-            for named in (self.stacked.named_parameters(), self.stacked.named_buffers())
-            for name, value in named
-        }
-        outputs = []
-        for node, (rows, constant) in enumerate(
-            zip(inputs, self.constant.unbind(), strict=True)
-        ):
-            if len(rows) == 0:  # not all networks accept an empty batch
-                outputs.append(constant[:0])
-                continue
-            state = {name: value[node] for name, value in values.items()}
-            outputs.append(functional_call(network, state, rows) + constant)
-        return outputs
-
-
-def _owner(root: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """Return the module that owns a dotted name, and the last part of the name.
-
-    Modules on the way that don't exist are created.
-    """
-    *path, last = name.split(".")
-    for part in path:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root.get_submodule(part)
-    return root, last
+        """Apply each network to its rows. Not all networks accept an empty batch."""
+        return [
+            network(rows) + constant if len(rows) else constant[:0]
+            for network, rows, constant in zip(
+                self.networks, inputs, self.constant, strict=True
+            )
+        ]
 
 
 def _stacked_forward(

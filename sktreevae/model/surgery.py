@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import nn
 
+from .layers import LeafNetworks
 from .topdown import TopDown
 from .topology import Restructuring, Topology
 
@@ -70,12 +72,20 @@ def _restructure(top_down: TopDown, change: Restructuring, added: TopDown) -> To
     added_state = added.state_dict()
     state = {}
     for name, value in top_down.state_dict().items():
+        if name.startswith("decoders.networks."):
+            continue
         if not name.startswith(shared):
             module = name.partition(".")[0]
             value = torch.cat([value, added_state[name]])[rows[module]]
         state[name] = value
     result = TopDown(change.topology, top_down.config, generator=torch.Generator())
     result.to(next(top_down.parameters()))
+    if isinstance(top_down.decoders, LeafNetworks):
+        networks = [*top_down.decoders.networks, *added.decoders.networks]
+        result.decoders.networks = nn.ModuleList(
+            copy.deepcopy(networks[leaf]) for leaf in rows["decoders"]
+        )
+        state |= result.decoders.networks.state_dict(prefix="decoders.networks.")
     result.load_state_dict(state)
     return result
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..utils.indexing import sum_by_index
 from .config import ModelConfig
 from .gaussians import DiagonalGaussian
-from .layers import StackedMLP
+from .layers import Routers, StackedMLP
 from .posterior import (
     Decisions,
     ElboTerms,
@@ -25,10 +25,7 @@ from .sparse import DenseLevel, SparseLevel, plan
 from .topology import Topology
 from .tree_index import TreeIndex
 
-__all__ = ["INITIAL_LOGIT", "TopDown"]
-
-INITIAL_LOGIT = 3.0
-"""Initial logit of the decision for a sample's own leaf."""
+__all__ = ["TopDown"]
 
 
 class TopDown(nn.Module):
@@ -53,9 +50,9 @@ class TopDown(nn.Module):
         Index tensors of the tree.
     heads, transformations : StackedMLP
         Networks of all nodes but the root.
-    q_routers, p_routers : StackedMLP
+    q_routers, p_routers : Routers
         Networks of the splits.
-    decoders : LeafDecoders or StackedModules
+    decoders : LeafDecoders or LeafNetworks
         Networks of the leaves.
     likelihood : Likelihood
         Likelihood, with parameters of the leaves.
@@ -78,8 +75,8 @@ class TopDown(nn.Module):
             n_nodes, (latent_dim, hidden_width, 2 * latent_dim), gain=0.1, **new
         )
         q_widths = (config.hidden_dim, *config.router_dims, 1)
-        self.q_routers = StackedMLP(n_splits, q_widths, **new)
-        self.p_routers = StackedMLP(n_splits, (latent_dim, hidden_width, 1), **new)
+        self.q_routers = Routers(n_splits, q_widths, **new)
+        self.p_routers = Routers(n_splits, (latent_dim, hidden_width, 1), **new)
         self.decoders = config.build_decoders(n_leaves, **new)
         self.likelihood = config.build_likelihood(n_leaves)
 
@@ -383,20 +380,6 @@ class TopDown(nn.Module):
     def init_leaf(self, leaf: int, mean: Tensor) -> None:
         """Initialize a leaf's decoder with a mean of the data, (n_features,)."""
         self.decoders.init_output(leaf, self.likelihood.link(mean))
-
-    @torch.no_grad()
-    def init_router(self, embedding: Tensor, leaf: Tensor) -> None:
-        """Initialize the q-router of a tree of two leaves.
-
-        Parameters
-        ----------
-        embedding : Tensor of shape (batch, hidden_dim)
-            Input of the router.
-        leaf : Tensor of int of shape (batch,)
-            Target of each sample: 0 for the left leaf, 1 for the right one.
-        """
-        logit = INITIAL_LOGIT * (1.0 - 2.0 * leaf.to(embedding))
-        self.q_routers.fit_last_layer(embedding, logit[:, None])
 
 
 def _transform(network: Callable[[Tensor], Tensor], z: Tensor) -> DiagonalGaussian:

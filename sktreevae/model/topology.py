@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
+from ..tree.arrays import depths_of, parents_of_merges
+
 __all__ = ["Restructuring", "Topology"]
 
 
@@ -80,14 +84,8 @@ class Topology:
         restructuring : Restructuring
             The tree. The source of a node is its number in `merges`.
         """
-        n_leaves = len(merges) + 1
-        root = 2 * n_leaves - 2
-        # Reverse the numbers: `merges` ends with the root, a tree begins with it.
-        parents = [-1] * (root + 1)
-        for step, pair in enumerate(merges):
-            for child in pair:
-                parents[root - child] = root - (n_leaves + step)
-        return _renumber(parents, sources=[root - i for i in range(root + 1)])
+        parents = parents_of_merges(np.reshape(merges, (-1, 2)).astype(np.int64))
+        return _renumber(parents.tolist(), sources=range(len(parents))[::-1])
 
     @property
     def n_nodes(self) -> int:
@@ -123,10 +121,7 @@ class Topology:
     @cached_property
     def node_depths(self) -> tuple[int, ...]:
         """Depth of each node; 0 for the root."""
-        depths = [0]
-        for parent in self.parent[1:]:
-            depths.append(depths[parent] + 1)
-        return tuple(depths)
+        return tuple(depths_of(self.parent).tolist())
 
     @property
     def depth(self) -> int:
@@ -179,6 +174,21 @@ class Topology:
         new_number = {old: new for new, old in enumerate(kept)} | {-1: -1}
         parents = [new_number[self.parent[i]] for i in kept]
         return _renumber(parents, sources=kept)
+
+    def contract(self) -> Restructuring:
+        """Drop nodes with one child."""
+
+        def skip(node: int) -> int:
+            while len(self.children[node]) == 1:
+                (node,) = self.children[node]
+            return node
+
+        parents, nodes = [-1], [skip(0)]
+        for position, node in enumerate(nodes):  # a queue: it grows
+            for child in self.children[node]:
+                parents.append(position)
+                nodes.append(skip(child))
+        return Restructuring(Topology(tuple(parents)), tuple(nodes))
 
     def _leaf_node(self, leaf: int) -> int:
         """Return the node of the leaf at a position, which is checked."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..tree.arrays import leaves_below
 from .precision import no_autocast
 from .topology import Topology
 
@@ -63,12 +64,11 @@ class TreeIndex(nn.Module):
         self._register_index("_parents", [position[i] for i in parent])
         self._register_index("_splits", [position[i] for i in topology.splits])
         self._register_index("_child_rows", _child_rows(topology, self.split_sizes))
-        # The nodes below a node are consecutive in depth-first order.
-        start, end = map(torch.tensor, _subtrees(topology))
-        child = torch.tensor([pair[side] for side in (0, 1) for pair in pairs]).long()
-        leaf = start[self.leaves]
-        ancestry = (start[:, None] <= leaf) & (leaf < end[:, None])
-        decisions = (start[child] <= start[:, None]) & (start[:, None] < end[child])
+        nodes = list(range(topology.n_nodes))
+        # Which nodes, with itself, are below each node.
+        is_below = torch.from_numpy(leaves_below(topology.parent, nodes))
+        children = [pair[side] for side in (0, 1) for pair in pairs]
+        ancestry, decisions = is_below[:, self.leaves], is_below[children].T
         for name, matrix in (("ancestry", ancestry), ("decisions", decisions)):
             self.register_buffer(name, matrix.to(torch.float32), persistent=False)
 
@@ -152,17 +152,3 @@ def _child_rows(topology: Topology, split_sizes: Sequence[int]) -> list[int]:
                     rows[child] = rank[node] - start + side * n_splits
         start += n_splits
     return rows
-
-
-def _subtrees(topology: Topology) -> tuple[list[int], list[int]]:
-    """Return where the subtree of each node starts and ends in depth-first order."""
-    size = [1] * topology.n_nodes
-    for node in range(topology.n_nodes - 1, 0, -1):
-        size[topology.parent[node]] += size[node]
-    start = [0] * topology.n_nodes
-    for node, children in enumerate(topology.children):
-        place = start[node] + 1
-        for child in children:
-            start[child] = place
-            place += size[child]
-    return start, [first + n for first, n in zip(start, size, strict=True)]

@@ -74,8 +74,8 @@ class TreeVAE(nn.Module):
         (index): TreeIndex(n_nodes=3, n_leaves=2, depth=1)
         (heads): StackedMLP(n_nodes=2, widths=(21, 4))
         (transformations): StackedMLP(n_nodes=2, widths=(2, 8, 4))
-        (q_routers): StackedMLP(n_nodes=1, widths=(16, 1))
-        (p_routers): StackedMLP(n_nodes=1, widths=(2, 8, 1))
+        (q_routers): Routers(n_nodes=1, widths=(16, 1))
+        (p_routers): Routers(n_nodes=1, widths=(2, 8, 1))
         (decoders): LeafDecoders(
           (hidden): StackedMLP(n_nodes=2, widths=(2, 16, 32))
           (readout): Linear(in_features=32, out_features=5, bias=True)
@@ -202,7 +202,7 @@ class TreeVAE(nn.Module):
         # The variance doesn't depend on the input.
         if node > 0:
             weight = torch.cat([weight, torch.zeros_like(weight)], dim=1)
-            self.top_down.heads.set_last_layer(node - 1, weight, constant.to_raw())
+            self.top_down.heads.set(node - 1, weight, constant.to_raw())
             return
         posterior = constant.merge(DiagonalGaussian.standard(constant.mean))
         weight = weight * (posterior.variance / constant.variance)

@@ -97,7 +97,7 @@ class Initializer:
             inputs = at_depth(embeddings, topology.node_depths[split])[rows]
             logit = INITIAL_LOGIT * (2.0 * left - 1.0)
             weight, bias, _ = _ridge(inputs, logit[:, None])
-            model.top_down.q_routers.set_last_layer(position, weight, bias)
+            model.top_down.q_routers.set(position, weight, bias)
 
     @torch.no_grad()
     def init_latents(self) -> bool:

@@ -335,7 +335,7 @@ class IterativeGrowth(TreeGrowth):
         target = self._propose_sides(train)
         side = target.argmax(1)
         rows = self.draw(len(train), MAX_ROUTER_ROWS)
-        split.init_router(embed(rows), side[rows])
+        split.q_routers.fit(embed(rows), side[rows])
         for leaf in side.unique().tolist():
             split.init_leaf(leaf, self.mean_of(train[side == leaf]))
         return target

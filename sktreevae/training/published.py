@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import TopDown
-from ..model.layers import StackedMLP
+from ..model.layers import Routers
 from .iterative import GROWTH_KL_WEIGHT, MAX_ROUTER_ROWS, Embed, IterativeGrowth
 from .trainer import Phase, TrainingOptions
 
@@ -63,13 +63,13 @@ class CenteredRouter(nn.Module):
 
     Parameters
     ----------
-    router : StackedMLP
+    router : Routers
         The router. Its last layer is scaled, so that logits have deviation 1.
     embedding : Tensor of shape (batch, n_in)
         Some inputs of the router.
     """
 
-    def __init__(self, router: StackedMLP, embedding: Tensor) -> None:
+    def __init__(self, router: Routers, embedding: Tensor) -> None:
         super().__init__()
         self.router = router
         with torch.no_grad():
@@ -78,7 +78,7 @@ class CenteredRouter(nn.Module):
             self.register_buffer("mean", router(embedding).mean())
 
     def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
-        """Return the router of each level, as `StackedMLP.split`."""
+        """Return the router of each level, as `Routers.split`."""
         first, *others = self.router.split(sizes)
         return [lambda x: self._center(first(x)), *others]
 
@@ -90,7 +90,7 @@ class CenteredRouter(nn.Module):
         return logit - mean
 
     @torch.no_grad()
-    def fold(self, embedding: Tensor) -> StackedMLP:
+    def fold(self, embedding: Tensor) -> Routers:
         """Return the router with a constant bias, which centers the logits of inputs.
 
         Parameters

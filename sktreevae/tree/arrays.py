@@ -1,4 +1,8 @@
-"""Structure of a binary tree, and its cuts, as arrays over the nodes."""
+"""Arithmetic of trees: structure and cuts as arrays over the nodes.
+
+A tree is the parent of each node, numbered from the root, or a sequence of merges,
+numbered from the leaves as in `scipy.cluster.hierarchy.linkage`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,12 @@ __all__ = [
     "highest_first",
     "label_leaves",
     "leaves_below",
+    "leaves_below_merges",
     "number_in_order",
+    "parents_of_merges",
     "salient_cuts",
     "sum_below",
+    "sum_below_merges",
 ]
 
 SALIENCE_RATIO = 1.6
@@ -115,6 +122,52 @@ def sum_below(parent: Ints, leaves: Ints, values: NDArray[Any]) -> NDArray[Any]:
     for node in range(len(parent) - 1, 0, -1):
         total[parent[node]] += total[node]
     return total
+
+
+def parents_of_merges(merges: Ints) -> Ints:
+    """Return the parent of each node of a tree of merges, (2 * n_leaves - 1,).
+
+    Nodes are numbered in reverse, so that the root is node 0.
+
+    Examples
+    --------
+    >>> parents_of_merges(np.array([[0, 2], [1, 3]]))
+    array([-1,  0,  1,  0,  1])
+    """
+    n_merges = len(merges)
+    parent = np.full(2 * n_merges + 1, -1)
+    parent[2 * n_merges - merges] = np.arange(n_merges)[::-1, None]
+    return parent
+
+
+def sum_below_merges(merges: Ints, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the sum over the leaves below each node, (2 * n_leaves - 1, ...).
+
+    Parameters
+    ----------
+    merges : ndarray of int of shape (n_leaves - 1, 2)
+        The tree.
+    values : ndarray of shape (n_leaves, ...)
+        Value of each leaf.
+    """
+    n_merges = len(merges)
+    leaves = np.arange(2 * n_merges, n_merges - 1, -1)
+    return sum_below(parents_of_merges(merges), leaves, values)[::-1]
+
+
+def leaves_below_merges(merges: Ints) -> NDArray[np.bool_]:
+    """Return which leaves are below each node, (2 * n_leaves - 1, n_leaves).
+
+    Examples
+    --------
+    >>> leaves_below_merges(np.array([[0, 2], [1, 3]])).astype(int)
+    array([[1, 0, 0],
+           [0, 1, 0],
+           [0, 0, 1],
+           [1, 0, 1],
+           [1, 1, 1]])
+    """
+    return sum_below_merges(merges, np.eye(len(merges) + 1, dtype=bool))
 
 
 def highest_first(height: NDArray[np.float64], leaf_label: Ints) -> Ints:

@@ -35,7 +35,6 @@ def sample_graph(edges, place=None, component=None):
         np.empty((n, 0)),
         0,
         np.arange(n),
-        0,
     )
 
 
@@ -45,15 +44,16 @@ def micro_clusters(edge_weight, component=None, place=None):
     if place is None:
         place = np.random.default_rng(0).standard_normal((n, 2))
     half = np.arange(n) % 2
+    centroid = place if place.size else np.zeros((n, 1))
     return MicroClusters(
         edge_weight,
         20.0 * n,
         edge_weight,
         20.0 * n * edge_weight,
         np.ones(n),
-        (place,),
+        (centroid,),
         np.zeros(n, dtype=np.int64) if component is None else component,
-        np.sqrt(square_distances(place)),
+        np.sqrt(square_distances(centroid)),
         Moments.of_groups(place, half, np.arange(n), n),
         place.shape[1],
     )

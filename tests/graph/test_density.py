@@ -55,8 +55,7 @@ def test_sums_over_clusters_are_sums_over_their_groups(n_groups, k, seed):
     cluster = np.unique(rng.integers(k, size=n_groups), return_inverse=True)[1]
     merged = moments(x, group, n_groups).merge(cluster)
     direct = moments(x, cluster[group], cluster.max() + 1)
-    for name in ("count", "total", "square"):
-        np.testing.assert_allclose(getattr(merged, name), getattr(direct, name))
+    np.testing.assert_allclose(merged.sums, direct.sums)
 
 
 @pytest.mark.parametrize("sizes", [(1, 40), (2, 40), (1, 1)])

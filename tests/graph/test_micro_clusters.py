@@ -1,9 +1,17 @@
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
 
-from .cases import sample_graph
+from sktreevae.data import FeatureTable
+from sktreevae.graph.micro_clusters import find_separate_groups, merge_small_groups
+from sktreevae.graph.neighbors import nearest_neighbors
+from sktreevae.graph.umap import fuzzy_graph
+
+from .cases import random_weights, sample_graph
 
 
 def make_graph(n, seed):
@@ -36,3 +44,56 @@ def test_samples_without_edges_belong_to_their_cluster():
     graph = sample_graph(sparse.csr_array((3, 3)))
     share = graph.cluster_shares(np.array([1, 0, 1]))
     np.testing.assert_array_equal(share, [[0, 1], [1, 0], [0, 1]])
+
+
+def separate(X):
+    """Return the groups of the graph that a fit builds."""
+    x = torch.from_numpy(X).float()
+    index, distance = nearest_neighbors(
+        FeatureTable.from_tensor(x),
+        round(np.log2(len(x))),
+        torch.Generator().manual_seed(0),
+    )
+    return find_separate_groups(index.numpy(), fuzzy_graph(index, distance))
+
+
+@pytest.mark.parametrize("sizes", [(495, 5), (990, 10), (300, 6, 5), (200, 200)])
+@pytest.mark.parametrize("dim", [2, 3, 10])
+def test_groups_down_to_five_samples_stand_apart(sizes, dim, rng):
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    X = rng.standard_normal((len(y), dim))
+    X[np.arange(len(y)), y % dim] += 12.0 * (y > 0)
+    assert adjusted_rand_score(y, separate(X)) == 1.0
+
+
+@pytest.mark.parametrize("n_outliers", [1, 2, 3])
+def test_outliers_do_not_stand_apart(n_outliers, rng):
+    X = rng.standard_normal((300, 3))
+    X[:n_outliers] += 12.0
+    assert (separate(X) == 0).all()
+
+
+def test_one_cloud_is_one_group(rng):
+    assert (separate(rng.standard_normal((1000, 5))) == 0).all()
+
+
+def test_duplicates_among_other_samples_do_not_stand_apart(rng):
+    X = rng.standard_normal((300, 2))
+    X[:7] = X[0]
+    assert (separate(X) == 0).all()
+
+
+@given(st.integers(1, 10), st.integers(1, 30), st.integers(0, 99))
+def test_merged_groups_are_large_enough(n, min_size, seed):
+    size = np.random.default_rng(seed).integers(1, 10, n).astype(float)
+    group = merge_small_groups(random_weights(n, seed), size, min_size)
+    merged = np.bincount(group, size)
+    assert len(merged) == 1 or merged.min() >= min_size
+    if size.min() >= min_size:
+        assert (group == np.arange(n)).all()
+
+
+def test_a_small_group_joins_its_heaviest_neighbor():
+    weight = np.array([[5, 1, 2], [1, 5, 3], [2, 3, 1.0]])
+    group = merge_small_groups(weight, np.array([9.0, 9.0, 2.0]), 3)
+    assert group[2] == group[1] != group[0]

@@ -471,7 +471,7 @@ def set_to(index, value):
         ("model.root_head.weight", lambda x: x.T, r"must be .* of shape \(4, 12\)"),
         ("model.root_head.weight", lambda x: np.empty((10**12, 0)), "must be float32"),
         ("model.root_head.weight", lambda x: x.astype(float), "must be float32"),
-        ("model.top_down.heads.bias_0", lambda x: x[:2], r"of shape \(4, 1, 4\)"),
+        ("model.top_down.heads.biases.0", lambda x: x[:2], r"of shape \(4, 1, 4\)"),
     ],
 )
 def test_arrays_that_contradict_the_file_are_refused(path, name, change, match):
@@ -527,7 +527,7 @@ def forge_many_nodes(path, parent, n_parts):
         if n_parts > 2:
             topology = Topology(tuple(parent))
             shapes = state_shapes(topology, state["config"], state["feature_map"])
-            for name in [*shapes] if n_parts > 3 else ["top_down.heads.bias_0"]:
+            for name in [*shapes] if n_parts > 3 else ["top_down.heads.biases.0"]:
                 arrays[f"model.{name}"] = np.ones(shapes[name].shape, dtype=np.float32)
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from sktreevae.model import LeafDecoders, Topology, attach, new_split, prune
+from sktreevae.model import LeafDecoders, Topology
 from sktreevae.model.layers import activate
 
-from .strategies import caterpillar, make_data, make_model
+from .strategies import make_data, make_model
 
 
 def make_decoders(generator, has_loadings=True):
@@ -50,29 +50,6 @@ def test_each_row_is_decoded_by_the_leaf_of_its_group(sizes, has_loadings, gener
 def groups(sizes):
     """Return pairs of a leaf and the indices of its rows."""
     return list(enumerate(torch.arange(sum(sizes)).split(sizes)))
-
-
-@torch.no_grad()
-def test_leaves_keep_their_loadings_when_others_are_pruned():
-    model = make_model(caterpillar(4))
-    before = model.top_down.decoders.loadings
-    after = prune(model.top_down, 1).decoders.loadings
-    assert torch.equal(after, before[[0, 2, 3]])
-
-
-@torch.no_grad()
-def test_leaves_keep_their_loadings_when_a_split_is_attached(generator):
-    model = make_model(caterpillar(3))
-    split, before = new_split(model.top_down, generator), model.top_down.decoders
-    split.decoders.loadings.normal_(generator=generator)
-    after = attach(model.top_down, 1, split).decoders.loadings
-    change = model.topology.split_leaf(1)
-    new = iter(split.decoders.loadings)
-    for loading, node in zip(after, change.topology.leaves, strict=True):
-        source = change.source[node]
-        leaf = source >= 0 and model.topology.leaves.index(source)
-        expected = next(new) if source < 0 else before.loadings[leaf]
-        assert torch.equal(loading, expected)
 
 
 def test_gradients_reach_the_loadings_of_sparse_batches(generator):

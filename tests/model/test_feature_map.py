@@ -53,19 +53,6 @@ def test_signed_orientations_tell_opposite_directions_apart(angle):
     torch.testing.assert_close(folded, unsigned, atol=1e-4, rtol=1e-4)
 
 
-def max_change_by_a_shift(**options):
-    """Return the largest change of the features of a line that moves by a pixel."""
-    strokes = torch.stack(
-        [torch.eye(28)[column].expand(28, 28) for column in range(5, 23)]
-    )
-    gradients = OrientedGradients((28, 28), **options)(strokes.flatten(1))
-    return (gradients[1:] - gradients[:-1]).norm(dim=1).max() / gradients.norm(dim=1)[0]
-
-
-def test_a_shift_makes_a_smaller_difference_where_cells_overlap():
-    assert max_change_by_a_shift() < 0.9 * max_change_by_a_shift(steps_per_cell=1)
-
-
 def test_flat_images_have_no_gradients():
     assert not OrientedGradients((8, 8))(torch.full((2, 64), 0.7)).any()
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from sktreevae.model import ImageLayout
-from sktreevae.model.layers import MLP, StackedMLP, StackedModules, conv, linear
+from sktreevae.model.layers import MLP, LeafNetworks, Routers, StackedMLP, conv, linear
 from sktreevae.model.networks import ConvReadout
 
 
@@ -48,12 +48,11 @@ def test_initial_weights_come_from_the_generator_given(make):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_last_layer_is_fitted_to_targets(generator):
-    nets = StackedMLP(2, (4, 64, 1), generator=generator)
+def test_routers_are_fitted_to_the_sides_of_samples(generator):
+    router = Routers(1, (4, 64, 1), generator=generator)
     x = torch.randn(200, 4, generator=generator)
-    target = torch.sign(x[:, :1])
-    nets.fit_last_layer(x, target)
-    assert (torch.sign(nets(x)) == target).float().mean() > 0.95
+    router.fit(x, (x[:, 0] < 0).long())
+    assert (torch.sign(router(x)[0, :, 0]) == torch.sign(x[:, 0])).float().mean() > 0.95
 
 
 # Networks of any kind
@@ -88,7 +87,7 @@ def stack(request):
     """Return stacked networks, with constants, and what each computes."""
     make, n_outputs = request.param
     generator, same = (torch.Generator().manual_seed(3) for _ in range(2))
-    stacked = StackedModules(n_outputs, make, 3, generator=generator)
+    stacked = LeafNetworks(n_outputs, make, 3, generator=generator)
     networks = [make(generator=same) for _ in range(3)]
     for node in range(3):
         stacked.init_output(node, torch.arange(n_outputs) + 10.0 * node)
@@ -116,16 +115,6 @@ def test_rows_go_to_the_network_of_their_group(stack, sizes, generator):
     torch.testing.assert_close(actual, torch.cat(expected))
 
 
-def test_networks_do_not_share_parameters(stack, generator):
-    stacked, _ = stack
-    x = torch.randn(7, 4, generator=generator)
-    stacked.forward_groups(x, (7, 0, 0)).square().sum().backward()
-    for name, parameter in stacked.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad[0].abs().sum() > 0, name
-            assert not parameter.grad[1:].any(), name
-
-
 class Zeros(nn.Module):
     """A network without parameters that takes no empty batches."""
 
@@ -134,7 +123,7 @@ class Zeros(nn.Module):
 
 
 def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
-    stacked = StackedModules(4, lambda generator: Zeros(), 2, generator=generator)
+    stacked = LeafNetworks(4, lambda generator: Zeros(), 2, generator=generator)
     stacked.init_output(1, torch.arange(4.0))
     rows = stacked.forward_groups(torch.ones(3, 4), (0, 3))
     assert torch.equal(rows, torch.arange(4.0).expand(3, 4))

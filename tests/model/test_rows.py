@@ -32,26 +32,6 @@ def test_products_are_those_of_a_gather(index):
 
 
 @pytest.mark.parametrize("operation", [add_rows, dot_rows])
-def test_all_groups_give_the_rows_of_each(operation):
-    table, x = make_rows(6)
-    result = operation(table, x.expand(4, -1, -1))
-    for group in range(4):
-        index = torch.full((6,), group)
-        torch.testing.assert_close(result[group], operation(table, x, index))
-
-
-@pytest.mark.parametrize("operation", [add_rows, dot_rows])
-@pytest.mark.parametrize("index", [[0, 0, 1, 3], [2, 0, 2, 1], None])
-def test_tables_and_data_have_gradients(operation, index):
-    table, x = (values.requires_grad_() for values in make_rows(4))
-    if index is None:
-        x = x[:, None]
-    else:
-        index = torch.tensor(index)
-    torch.autograd.gradcheck(operation, (table, x, index))
-
-
-@pytest.mark.parametrize("operation", [add_rows, dot_rows])
 def test_automatic_casts_change_nothing(operation):
     table, x = (values.float() for values in make_rows(4))
     for arguments in (

@@ -57,8 +57,11 @@ def test_networks_of_the_user_are_left_out(generator):
     assert model.state_dict().keys() - shapes.keys() == {
         "encoder.weight",
         "encoder.bias",
-        "top_down.decoders.stacked.weight",
-        "top_down.decoders.stacked.bias",
+        *(
+            f"top_down.decoders.networks.{leaf}.{name}"
+            for leaf in range(len(TOPOLOGY.leaves))
+            for name in ("weight", "bias")
+        ),
     }
     rest = {name: model.state_dict()[name] for name in shapes}
     assert describe(shapes) == describe(rest)

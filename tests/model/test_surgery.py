@@ -82,11 +82,17 @@ def test_pruning_sends_samples_to_the_sibling(generator):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", ["loadings", *NETWORKS])
 def test_decoders_of_leaves_survive_pruning_and_attaching(kind, generator):
-    model = make_image_model(caterpillar(3), kind)
-    old, leaf = model.top_down, 1
-    split = new_split(old, generator)
+    tree, leaf = caterpillar(3), 1
+    if kind == "loadings":
+        model = make_model(tree)
+        split = new_split(model.top_down, generator)
+        split.decoders.loadings.normal_(generator=generator)
+    else:
+        model = make_image_model(tree, kind)
+        split = new_split(model.top_down, generator)
+    old = model.top_down
     z = torch.randn(1, 4, 3, generator=generator).double()
 
     def decode(top_down):

@@ -5,9 +5,9 @@ from sklearn.datasets import make_blobs
 from torch.utils.data import TensorDataset
 
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
+from sktreevae.estimator.from_model import leaf_statistics
 from sktreevae.graph import GraphOptions
 from sktreevae.training import GrowthOptions, fit_tree
-from sktreevae.tree.from_model import leaf_statistics
 from sktreevae.utils.cache import Cache
 
 from .cases import CONFIG, make_trainer

@@ -3,8 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sktreevae.estimator.from_model import (
+    build_dendrogram,
+    cut_proba,
+    update_dendrogram,
+)
 from sktreevae.tree import Dendrogram
-from sktreevae.tree.from_model import build_dendrogram, cut_proba, update_dendrogram
 
 from ..model.strategies import topologies
 

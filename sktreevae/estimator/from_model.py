@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import sum_below
-from .dendrogram import Dendrogram
-
-if TYPE_CHECKING:
-    from ..data import TrainingData
-    from ..model import Topology, TreeVAE
+from ..data import TrainingData
+from ..model import Topology, TreeVAE
+from ..tree import Dendrogram
+from ..tree.arrays import sum_below
 
 __all__ = [
     "build_dendrogram",
-    "contract",
     "cut_proba",
     "leaf_statistics",
     "update_dendrogram",
@@ -71,10 +66,10 @@ def build_dendrogram(
     labels : ndarray of int of shape (n_samples,)
         Leaf of each sample.
     """
-    parent, nodes = contract(topology)
-    leaves = np.array([nodes.index(leaf) for leaf in topology.leaves])
-    weight = sum_below(np.array(parent), leaves, leaf_weight)
-    return Dendrogram(parent, height[nodes], labels, weight)
+    change = topology.contract()
+    parent, leaves = np.array(change.topology.parent), list(change.topology.leaves)
+    weight = sum_below(parent, leaves, leaf_weight)
+    return Dendrogram(parent, height[list(change.source)], labels, weight)
 
 
 def update_dendrogram(
@@ -138,32 +133,3 @@ def cut_proba(
     proba = np.exp(leaf_log_proba.astype(np.float64))
     proba = np.maximum.reduceat(proba, starts, axis=1)
     return proba / proba.sum(axis=1, keepdims=True)
-
-
-def contract(topology: Topology) -> tuple[list[int], list[int]]:
-    """Drop nodes with one child.
-
-    Parameters
-    ----------
-    topology : Topology
-        The tree.
-
-    Returns
-    -------
-    parent : list of int
-        Parent of each kept node, in breadth-first numbers of the kept nodes.
-    nodes : list of int
-        Number of each kept node in the topology.
-    """
-
-    def skip(node: int) -> int:
-        while len(topology.children[node]) == 1:
-            (node,) = topology.children[node]
-        return node
-
-    parent, nodes = [-1], [skip(0)]
-    for position, node in enumerate(nodes):  # grows: a queue
-        for child in topology.children[node]:
-            parent.append(position)
-            nodes.append(skip(child))
-    return parent, nodes
