@@ -48,7 +48,7 @@ def unsupported():
     X = np.random.default_rng(0).standard_normal((400, 3))
     X[:200, 0] += 20.0
     with pytest.warns(UnsupportedClustersWarning) as caught:
-        model = TreeVAEClustering(4, max_iter=30, random_state=0).fit(X)
+        model = TreeVAEClustering(4, max_iter=30, random_state=1).fit(X)
     return model, [str(warning.message) for warning in caught]
 
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import linkage
 
-from sktreevae.tree.arrays import salient_cuts
+from sktreevae.tree.arrays import leaves_below_merges, salient_cuts
 
 
 def cuts(heights, unsupported=()):
