@@ -76,6 +76,8 @@ class Table(Kind):
             return _fit_unit(samples, index, rng)
         if is_narrow:
             unit = unit * discrete_weights(x[rows] * unit)
+        size = np.abs(x * unit).max()
+        unit = unit / size if size > 0 else unit  # squares of tiny values vanish
         raw = x * unit.astype(np.float32)
         if is_narrow:
             # Without a matrix product, whose rounding depends on the row: equal values
