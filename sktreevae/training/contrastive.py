@@ -149,21 +149,26 @@ class Contrast(nn.Module):
         Augmentations, weight and temperature.
     model : TreeVAE
         The model.
-    generator : torch.Generator
-        Source of the initial weights of the projections, and of the augmentations.
+    weights, rows : torch.Generator
+        Sources of the initial weights of the projections, and of the augmentations.
     """
 
     def __init__(
-        self, options: ContrastOptions, model: TreeVAE, generator: torch.Generator
+        self,
+        options: ContrastOptions,
+        model: TreeVAE,
+        *,
+        weights: torch.Generator,
+        rows: torch.Generator,
     ) -> None:
         super().__init__()
         self.options = options
-        self.generator = generator
+        self.generator = rows
         self.projections = Projections(
             model.config.bottom_up_depth + 1,
             model.config.hidden_dim,
             PROJECTION_DIM,
-            generator,
+            weights,
         )
 
     def sample_pairs(self, index: Tensor) -> Tensor:

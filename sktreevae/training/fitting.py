@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..data import TrainingData
-from ..graph import NeighborGraph, Proposal
+from ..graph import NeighborGraph
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
 from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPairs
-from .growth import GrowthOptions, TreeGrowth
+from .growth import GrowthOptions, Stage
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .objectives import NoisyFeatures, TreeObjective, routing_weight
@@ -24,7 +23,10 @@ from .published import PublishedGrowth
 from .tasks import Task
 from .trainer import Phase, Trainer
 
-__all__ = ["FittedTree", "continue_training", "fit_tree", "make_fit_task", "make_pairs"]
+__all__ = ["continue_training", "fit_tree", "make_fit_task", "make_pairs"]
+
+Attributes = dict[str, object]
+"""Fitted attributes of the estimator by name."""
 
 PARTIAL_FIT_ROUTING_WEIGHT = 0.1
 """Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
@@ -34,28 +36,9 @@ ITERATIVE_GROWTHS = {"iterative": IterativeGrowth, "published": PublishedGrowth}
 """Growths that split one leaf after the other."""
 
 
-@dataclass(frozen=True, eq=False)
-class FittedTree:
-    """Result of a fit.
-
-    Parameters
-    ----------
-    model : TreeVAE
-        The model.
-    height : ndarray of shape (n_nodes,)
-        Height in nats of each node of its tree.
-    choices : dict
-        What the fit has chosen; see `TreeVAEClustering.choices_`.
-    """
-
-    model: TreeVAE
-    height: NDArray[np.float64]
-    choices: dict[str, object]
-
-
 def make_fit_task(options: GrowthOptions) -> Task:
     """Return the task of a fit, for a trainer."""
-    n_subtasks = 5 if options.growth == "guided" else 3
+    n_subtasks = 6 if options.growth == "guided" else 3
     if options.n_clusters is None:
         n_subtasks += 1 if options.growth == "guided" else 2
     return Task("fit", n_subtasks)
@@ -82,9 +65,9 @@ def fit_tree(
     trainer: Trainer,
     contrast: ContrastOptions | None,
     *,
-    rng: np.random.Generator,
+    complete: Callable[..., Attributes],
     cache: Cache,
-) -> FittedTree:
+) -> Attributes:
     """Find a tree, and train the model on it.
 
     Parameters
@@ -96,15 +79,21 @@ def fit_tree(
     options : GrowthOptions
         Growth, and size and shape of the tree.
     trainer : Trainer
-        Runs the phases; its generator is the source of all other randomness.
+        Runs the stages, and has the sources of randomness.
     contrast : ContrastOptions or None
         Contrastive losses.
-    rng : numpy Generator
-        Draws the folds that the number of clusters is estimated on.
+    complete : callable
+        Returns the fitted attributes for a `FittedTree`, and for what the fit has
+        chosen; see `TreeVAEClustering.choices_`.
     cache : Cache
         Stores the neighbor graph and the proposals.
+
+    Returns
+    -------
+    attributes : dict
+        The fitted attributes. After an interrupt, those of the last epoch.
     """
-    is_guided = options.growth == "guided"
+    is_guided, generators = options.growth == "guided", trainer.generators
     graph_options = replace(
         options.graph,
         round_clusters=data.kind.round_clusters,
@@ -115,50 +104,35 @@ def fit_tree(
         with trainer.subtask("graph"):
             graph = NeighborGraph(
                 data.features.subset(data.train),
-                trainer.generator,
+                generators.shared,
                 options.n_clusters,
                 options=options.graph,
                 cache=cache,
             )
     if options.n_clusters is None:
         with trainer.subtask("n_clusters") as task:
-            options = replace(options, n_clusters=graph.estimate_n_clusters(rng))
+            estimate = partial(graph.estimate_n_clusters, generators.rng)
+            options = replace(options, n_clusters=data.decide(estimate))
             task.info = {"n_clusters": options.n_clusters}
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
+    parts = data, config, options, trainer, contrast
     choices = {**data.choices, "n_clusters": options.n_clusters}
     if not is_guided:
-        growth_class = ITERATIVE_GROWTHS[options.growth]
-        growth = growth_class(data, config, options, trainer, contrast)
-        return _grow(growth, choices)
-    growth = GuidedGrowth(data, config, options, trainer, contrast)
+        growth = ITERATIVE_GROWTHS[options.growth](*parts)
+        return trainer.fit(growth, partial(complete, choices=choices))
     with trainer.subtask("proposal") as task:
-        proposal = graph.propose(
-            options.n_clusters, options.max_depth, growth.min_samples
+        min_samples = options.min_samples(len(data.samples))
+        proposal = data.decide(
+            lambda: graph.propose(options.n_clusters, options.max_depth, min_samples)
         )
         task.info = {
             "n_neighbors": graph.n_neighbors,
             "partition": min(proposal.costs, key=proposal.costs.__getitem__),
             "partition_costs": proposal.costs,
         }
-    return _grow(growth, choices | task.info, proposal)
-
-
-def _grow(
-    growth: TreeGrowth, choices: dict[str, object], *proposal: Proposal
-) -> FittedTree:
-    """Run a growth. An interrupt keeps the model, if it was trained for an epoch."""
-    trainer = growth.trainer
-
-    def result(growth: TreeGrowth) -> FittedTree:
-        return FittedTree(growth.model.eval(), growth.height, choices)
-
-    trainer.snapshot = lambda: result(growth.finished_copy())
-    trainer.keeps_model = True
-    trainer.interruptible(lambda: growth.grow(*proposal), growth.finish)
-    if trainer.is_interrupted and not growth.is_finite():
-        raise KeyboardInterrupt
-    return result(growth)
+    growth = GuidedGrowth(*parts, proposal=proposal)
+    return trainer.fit(growth, partial(complete, choices=choices | task.info))
 
 
 def continue_training(
@@ -166,7 +140,8 @@ def continue_training(
     data: TrainingData,
     trainer: Trainer,
     contrast: ContrastOptions | None,
-) -> None:
+    complete: Callable[[TreeVAE], Attributes],
+) -> Attributes:
     """Train the whole of a model for one pass over new samples.
 
     The targets are the leaf probabilities before the pass. The encoder's
@@ -183,24 +158,51 @@ def continue_training(
         Has the options `TrainingOptions.single_pass`.
     contrast : ContrastOptions or None
         Contrastive losses.
+    complete : callable
+        Returns the fitted attributes for the trained model.
 
     Raises
     ------
     FloatingPointError
         If the loss is no longer finite.
     """
-    trainer.model = model
-    trainer.log_det = data.standardizer.log_det
-    trainer.snapshot = lambda: copy.deepcopy(model).eval()
-    objective = TreeObjective(
-        model,
-        data,
-        target=data.features.map(model.leaf_proba),
-        noisy_features=NoisyFeatures(data.features),
-        contrast=contrast and Contrast(contrast, model, trainer.generator),
-        generator=trainer.generator,
-    )
-    weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_features)
-    phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
-    trainer.run(phase, objective, data.train, data.validation)
-    model.eval()
+    return trainer.fit(Continuation(model, data, trainer, contrast), complete)
+
+
+class Continuation:
+    """The one stage of `partial_fit`; parameters as for `continue_training`."""
+
+    def __init__(
+        self,
+        model: TreeVAE,
+        data: TrainingData,
+        trainer: Trainer,
+        contrast: ContrastOptions | None,
+    ) -> None:
+        self._trainer = trainer
+        generators = trainer.generators
+        trainer.state.model = model
+        weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_features)
+        phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
+        objective = TreeObjective(
+            model,
+            data,
+            target=data.features.map(model.leaf_proba),
+            noisy_features=NoisyFeatures(data.features),
+            contrast=contrast
+            and Contrast(
+                contrast, model, weights=generators.shared, rows=generators.rows
+            ),
+            generator=generators.rows,
+        )
+        self._stage = Stage(
+            "partial_fit", phase=lambda: phase, objective=lambda: objective
+        )
+
+    def run(self) -> None:
+        """Run the stage."""
+        self._stage.run(self._trainer)
+
+    def result(self) -> TreeVAE:
+        """Return the model as if training had stopped now."""
+        return self._trainer.state.copy().model.eval()

@@ -308,7 +308,7 @@ def make_contrast(tree=PRUNED, n=12, weight=1.0, augmented=None):
     if augmented is None:
         augmented = torch.randn(n, 3, generator=source)
     options = ContrastOptions(lambda index, _: augmented[index], weight, 0.5)
-    contrast = Contrast(options, model, source)
+    contrast = Contrast(options, model, weights=source, rows=source)
     embeddings = model.bottom_up(x)
     arguments = model, embeddings, model.route(embeddings), torch.arange(n)
     return contrast, arguments, augmented
@@ -409,7 +409,8 @@ def test_pairs_are_drawn_anew_from_the_generator_of_the_contrast():
     for _ in range(2):
         source = generator()
         model = TreeVAE(STUMP, CONFIG, generator=source)
-        contrast = Contrast(ContrastOptions(pairs, 1.0, 0.5), model, source)
+        options = ContrastOptions(pairs, 1.0, 0.5)
+        contrast = Contrast(options, model, weights=source, rows=source)
         draws += [contrast.sample_pairs(torch.arange(4)) for _ in range(2)]
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
