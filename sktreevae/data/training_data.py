@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from .kinds import Kind, choose_kind, kind_of_features
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
 from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
-from .sources import Matrix, is_in_memory
+from .sources import Matrix, is_in_memory, row_slices
 
 __all__ = ["DataOptions", "TrainingData"]
 
@@ -85,10 +85,6 @@ class TrainingData:
     summary: DataSummary
     discrete: tuple[tuple[int, ...], ...]
 
-    block_size: ClassVar[int] = 512
-    """Number of samples whose latents are inferred at a time, and decoded by all
-    leaves."""
-
     @property
     def likelihood(self) -> str:
         """Name of the likelihood."""
@@ -121,6 +117,8 @@ class TrainingData:
         self,
         function: Callable[[Tensor], tuple[Tensor, ...]],
         index: Tensor | None = None,
+        *,
+        block_size: int | None = None,
     ) -> tuple[Tensor, ...]:
         """Return sums over samples, computed block by block.
 
@@ -130,13 +128,15 @@ class TrainingData:
             Maps the indices of a block of samples, (n,), to one or more sums over it.
         index : Tensor of int, default=None
             The samples; all training samples by default.
+        block_size : int, default=None
+            Maximum number of samples of a block; as many as may be read at once by
+            default.
         """
-        blocks = (self.train if index is None else index).split(self.block_size)
-        total = function(blocks[0])
-        for block in blocks[1:]:
-            parts = zip(total, function(block), strict=True)
-            total = tuple(one + other for one, other in parts)
-        return total
+        index = self.train if index is None else index
+        size = block_size or self.samples.chunk_size
+        blocks = row_slices(len(index), self.samples.n_features, size)
+        parts = [function(index[rows]) for rows in blocks]
+        return tuple(sum(values) for values in zip(*parts, strict=True))
 
     def count(
         self, group: Tensor, n_groups: int, index: Tensor | None = None

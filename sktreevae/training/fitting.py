@@ -185,8 +185,8 @@ class Continuation:
         weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_features)
         phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
         objective = TreeObjective(
-            model,
-            data,
+            model=model,
+            data=data,
             target=data.features.map(model.leaf_proba),
             noisy_features=NoisyFeatures(data.features),
             contrast=contrast

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,18 +23,22 @@ from .objectives import (
     MAX_ACTIVE_LEAVES,
     NoisyFeatures,
     Objective,
+    RoutingObjective,
     TreeObjective,
     routing_weight,
 )
 from .trainer import Phase, Trainer
 
-__all__ = ["FittedTree", "GrowthOptions", "GuidedSchedule", "Stage", "TreeGrowth"]
+__all__ = ["FittedTree", "GrowthOptions", "Stage", "TreeGrowth"]
 
 MAX_STATISTICS_ROWS = 10_000
 """Maximum number of samples that a mean or a variance is computed from."""
 
 MAX_PRIOR_ROWS = 5000
 """Maximum number of samples that the prior routers are fitted to."""
+
+BLOCK_SIZE = 512
+"""Number of samples whose latents are inferred at a time."""
 
 N_NEWTON_STEPS = 10
 """Steps of Newton's method, of at most one nat each, for a bias."""
@@ -47,41 +51,6 @@ MIN_SHARE_OF_MEAN = 0.05
 
 MAX_DEFAULT_FRACTION = 0.01
 """Maximum of the default minimum size, as a fraction of the samples: the paper's."""
-
-
-@dataclass(frozen=True)
-class GuidedSchedule:
-    """Length of the guided growth.
-
-    Parameters
-    ----------
-    min_steps : int, default=120
-        Minimum number of update steps of the joint training with ``max_iter="auto"``.
-    random_min_steps : int, default=150
-        The same, if the posterior heads start from random weights.
-    max_small_epochs : int, default=100
-        Maximum number of epochs that these steps may lead to, and of the training of
-        the routers alone.
-    max_router_steps : int, default=400
-        Maximum number of update steps of the training of the routers alone.
-    router_epochs : int, default=4
-        Maximum number of its epochs for each epoch of an int ``max_iter``. With 4, as
-        many epochs as "auto" has leave `max_router_steps` as they are: 400 is less than
-        4 times 120.
-    router_loss_tol : float, default=0.1
-        Routing loss in nats, the mean over an epoch, at which the training of the
-        routers alone ends.
-    router_n_iter_no_change : int, default=15
-        Epochs without a lower routing loss after which it ends, too.
-    """
-
-    min_steps: int = 120
-    random_min_steps: int = 150
-    max_small_epochs: int = 100
-    max_router_steps: int = 400
-    router_epochs: int = 4
-    router_loss_tol: float = 0.1
-    router_n_iter_no_change: int = 15
 
 
 @dataclass(frozen=True)
@@ -100,8 +69,6 @@ class GrowthOptions:
         How the tree is found.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
         Criterion by which the other growths choose the next leaf.
-    schedule : GuidedSchedule
-        Length of the guided growth.
     graph : GraphOptions
         Sizes of the neighbor graph.
     """
@@ -111,7 +78,6 @@ class GrowthOptions:
     min_cluster_size: int | float | None = None
     growth: str = "guided"
     split_criterion: str = "n_samples"
-    schedule: GuidedSchedule = GuidedSchedule()
     graph: GraphOptions = GraphOptions()
 
     def min_samples(self, n_samples: int) -> int:
@@ -344,17 +310,25 @@ class TreeGrowth(ABC):
         """Make the present routing the target."""
         self.state.target = self.data.features.map(self.model.leaf_proba)
 
+    def routing_objective(self) -> RoutingObjective:
+        """Return the objective of the encoder and the routers alone."""
+        return RoutingObjective(**self._objective())
+
     def tree_objective(self) -> TreeObjective:
         """Return the objective of the whole model."""
+        generator = self.generators.rows
         return TreeObjective(
-            self.model,
-            self.data,
-            self.state.target,
-            noisy_features=self.noisy_features,
-            contrast=self.state.contrast,
-            generator=self.generators.rows,
-            max_leaves=self.max_active_leaves,
+            **self._objective(), generator=generator, max_leaves=self.max_active_leaves
         )
+
+    def _objective(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "data": self.data,
+            "target": self.state.target,
+            "noisy_features": self.noisy_features,
+            "contrast": self.state.contrast,
+        }
 
     @torch.no_grad()
     def fit_prior_odds(self) -> None:
@@ -367,7 +341,7 @@ class TreeGrowth(ABC):
         if not self.model.topology.splits:
             return
         rows = self.draw(MAX_PRIOR_ROWS, self.data.train)
-        parts = [self._decisions(block) for block in rows.split(self.data.block_size)]
+        parts = [self._decisions(block) for block in rows.split(BLOCK_SIZE)]
         weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
         bias = self.model.top_down.p_routers.biases[-1]
         for _ in range(N_NEWTON_STEPS):

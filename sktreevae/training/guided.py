@@ -17,11 +17,35 @@ from ..utils.indexing import sum_by_index
 from .contrastive import ContrastOptions
 from .growth import GrowthOptions, Stage, TreeGrowth
 from .initialization import Initializer, update_scale
-from .objectives import RoutingObjective
 from .stopping_rule import StoppingRule
 from .trainer import Phase, Trainer, TrainingOptions
 
 __all__ = ["GuidedGrowth", "RouterPhase"]
+
+MIN_STEPS = 120
+"""Minimum number of update steps of the joint training with ``max_iter="auto"``."""
+
+RANDOM_MIN_STEPS = 150
+"""The same, if the posterior heads start from random weights."""
+
+MAX_SMALL_EPOCHS = 100
+"""Maximum number of epochs that these steps may lead to, and of the training of the
+routers alone."""
+
+MAX_ROUTER_STEPS = 400
+"""Maximum number of update steps of the training of the routers alone."""
+
+ROUTER_EPOCHS = 4
+"""Maximum number of its epochs for each epoch of an int ``max_iter``. With 4, as many
+epochs as "auto" has leave `MAX_ROUTER_STEPS` as they are: 400 is less than 4 times 120.
+"""
+
+ROUTER_LOSS_TOL = 0.1
+"""Routing loss in nats, the mean over an epoch, at which the training of the routers
+alone ends."""
+
+ROUTER_N_ITER_NO_CHANGE = 15
+"""Epochs without a lower routing loss after which it ends, too."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +56,12 @@ class RouterPhase(Phase):
     ----------
     max_steps : int
         Maximum number of update steps; the last epoch may be shorter.
-    tol : float
+    tol : float, default=0.1
         Routing loss in nats, the mean over an epoch, that ends the phase.
-    n_iter_no_change : int
-        Epochs without a lower routing loss after which it ends, too.
     """
 
-    max_steps: int = 0
-    tol: float = 0.0
-    n_iter_no_change: int = 0
+    max_steps: int = MAX_ROUTER_STEPS
+    tol: float = ROUTER_LOSS_TOL
 
     def n_steps(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of update steps."""
@@ -57,7 +78,7 @@ class RouterPhase(Phase):
         has_validation: bool,
     ) -> StoppingRule:
         """Return the rule that ends the phase."""
-        return StoppingRule(parameters, self.n_iter_no_change, 0.0, goal=-self.tol)
+        return StoppingRule(parameters, ROUTER_N_ITER_NO_CHANGE, 0.0, goal=-self.tol)
 
 
 class GuidedGrowth(TreeGrowth):
@@ -92,7 +113,7 @@ class GuidedGrowth(TreeGrowth):
         stages = (
             Stage("initialization", self._initialize),
             Stage(
-                "routers", phase=self._router_phase, objective=self._routing_objective
+                "routers", phase=self._router_phase, objective=self.routing_objective
             ),
             Stage(
                 "joint",
@@ -195,31 +216,14 @@ class GuidedGrowth(TreeGrowth):
         ``max_iter`` limits it in proportion to the joint training: a fit that is to be
         short spends no more on the routers than on all the rest.
         """
-        schedule, max_iter = self.options.schedule, self.trainer.options.max_iter
-        max_epochs = schedule.max_small_epochs
+        max_iter, max_epochs = self.trainer.options.max_iter, MAX_SMALL_EPOCHS
         if max_iter is not None:
-            max_epochs = min(max_epochs, schedule.router_epochs * max_iter)
+            max_epochs = min(max_epochs, ROUTER_EPOCHS * max_iter)
         max_steps = max_epochs * self._steps_per_epoch()
         if not self.model.topology.splits:
             max_steps = 0
-        return RouterPhase(
-            "routers",
-            (0.0, 0.0),
-            (1.0, 1.0),
-            max_steps=min(schedule.max_router_steps, max_steps),
-            tol=schedule.router_loss_tol,
-            n_iter_no_change=schedule.router_n_iter_no_change,
-        )
-
-    def _routing_objective(self) -> RoutingObjective:
-        """Return the objective of the routers alone."""
-        return RoutingObjective(
-            self.model,
-            self.data,
-            self.state.target,
-            noisy_features=self.noisy_features,
-            contrast=self.state.contrast,
-        )
+        max_steps = min(MAX_ROUTER_STEPS, max_steps)
+        return RouterPhase("routers", (0.0, 0.0), (1.0, 1.0), max_steps=max_steps)
 
     def _init_latents(self) -> None:
         """Initialize the posterior heads, the decoders and the scales."""
@@ -238,11 +242,10 @@ class GuidedGrowth(TreeGrowth):
         and more steps. The routing weight is constant: the variances are small from the
         start, so that the ELBO alone would move samples to other leaves in a few steps.
         """
-        schedule = self.options.schedule
         weights = self.routing_weight, self.routing_weight
         if self._has_initial_latents():
-            kl_weights, min_steps = (1.0, 1.0), schedule.min_steps
+            kl_weights, min_steps = (1.0, 1.0), MIN_STEPS
         else:
-            kl_weights, min_steps = (0.0, 1.0), schedule.random_min_steps
-        max_steps = schedule.max_small_epochs * self._steps_per_epoch()
+            kl_weights, min_steps = (0.0, 1.0), RANDOM_MIN_STEPS
+        max_steps = MAX_SMALL_EPOCHS * self._steps_per_epoch()
         return Phase("joint", kl_weights, weights, min(min_steps, max_steps))

@@ -31,6 +31,9 @@ __all__ = ["Initializer", "update_scale"]
 MAX_ROWS = 5000
 """Number of samples that the values are computed from, if leaves are large enough."""
 
+BLOCK_SIZE = 512
+"""Number of samples that all leaves decode at a time."""
+
 ROWS_PER_LEAF = 50, 500
 """Minimum and maximum number of samples of a leaf, if it has them."""
 
@@ -164,7 +167,7 @@ def update_scale(
         return (weight @ error).squeeze(1), fourth, weight.sum(2)
 
     rows = data.draw(MAX_ROWS, data.train, generator)
-    square, fourth, n_samples = data.sum(errors, rows)
+    square, fourth, n_samples = data.sum(errors, rows, block_size=BLOCK_SIZE)
     total = n_samples.sum()
     variance = (square.sum(0) / total).clamp(min=MIN_VARIANCE)
     kurtosis = (fourth / total / variance.square()).clamp(min=NORMAL_KURTOSIS)

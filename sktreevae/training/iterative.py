@@ -14,7 +14,7 @@ from ..model.precision import no_autocast
 from ..utils.random import draw_seed
 from .growth import Stage, TreeGrowth
 from .heights import divergence_heights
-from .objectives import SplitContrast, SplitInputs, SplitObjective
+from .objectives import SplitInputs, SplitObjective
 from .state import Split
 from .trainer import Phase
 
@@ -246,21 +246,21 @@ class IterativeGrowth(TreeGrowth):
             def inputs(batch: Tensor) -> SplitInputs:
                 return compute(index[batch])
 
-        contrast = None
+        contrast = {}
         if self.state.contrast is not None:
-            contrast = SplitContrast(
-                lambda batch: self._pair_inputs(split.leaf, index[batch]),
-                self.contrast_options.weight,
-            )
+            contrast = {
+                "pairs": lambda batch: self._pair_inputs(split.leaf, index[batch]),
+                "contrast_weight": self.contrast_options.weight,
+            }
         return SplitObjective(
-            split.top_down,
-            self.data,
-            members,
-            self.state.target,
+            split=split.top_down,
+            data=self.data,
+            members=members,
+            target=self.state.target,
             inputs=inputs,
-            contrast=contrast,
             generator=self.generators.rows,
             n_leaves=len(self.model.topology.leaves) + 1,
+            **contrast,
         )
 
     def _members(self, leaf: int) -> Tensor:

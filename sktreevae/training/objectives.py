@@ -28,7 +28,6 @@ __all__ = [
     "NoisyFeatures",
     "Objective",
     "RoutingObjective",
-    "SplitContrast",
     "SplitInputs",
     "SplitObjective",
     "TreeObjective",
@@ -94,23 +93,22 @@ class Objective(Protocol):
 
     Attributes
     ----------
+    data : TrainingData
+        The samples.
     train_rows, validation_rows : Tensor of int
         Samples to train on, and to stop by; the latter may be empty.
     n_leaves : int
         Leaves of the whole tree.
     has_elbo, has_contrast : bool
         Whether the loss has an ELBO, and a contrastive loss.
-    log_det : float
-        Log-density of standardized samples minus that of samples in the user's units.
-        The ELBOs of records are in the user's units.
     """
 
+    data: TrainingData
     train_rows: Tensor
     validation_rows: Tensor
     n_leaves: int
     has_elbo: bool
     has_contrast: bool
-    log_det: float
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""
@@ -178,6 +176,7 @@ class NoisyFeatures:
         return features + self.noise_scale[index] * noise
 
 
+@dataclass(eq=False, kw_only=True)
 class RoutingObjective:
     """The encoder and the routers alone: the routing loss.
 
@@ -193,30 +192,22 @@ class RoutingObjective:
         Target probability of each leaf.
     noisy_features : NoisyFeatures
         Features that the encoder reads.
-    contrast : Contrast or None
+    contrast : Contrast, default=None
         Contrastive losses; only their augmentations are used here.
     """
 
+    model: TreeVAE
+    data: TrainingData
+    target: Tensor
+    noisy_features: NoisyFeatures
+    contrast: Contrast | None = None
+
     has_elbo: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        model: TreeVAE,
-        data: TrainingData,
-        target: Tensor,
-        *,
-        noisy_features: NoisyFeatures,
-        contrast: Contrast | None,
-    ) -> None:
-        self.model = model
-        self.samples = data.samples
-        self.train_rows, self.validation_rows = data.train, data.train[:0]
-        self.log_det = data.standardizer.log_det
-        self.target = target
-        self.noisy_features = noisy_features
-        self.contrast = contrast
-        self.n_leaves = len(model.topology.leaves)
-        self.has_contrast = contrast is not None
+    def __post_init__(self) -> None:
+        self.train_rows, self.validation_rows = self.data.train, self.data.validation
+        self.n_leaves = len(self.model.topology.leaves)
+        self.has_contrast = self.contrast is not None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the encoder and of the routers."""
@@ -238,6 +229,7 @@ class RoutingObjective:
         return LossTerms(None, routing_loss(leaf_log_proba, target))
 
 
+@dataclass(eq=False, kw_only=True)
 class TreeObjective(RoutingObjective):
     """The whole model: the ELBO over the most probable leaves, and the routing loss.
 
@@ -251,25 +243,10 @@ class TreeObjective(RoutingObjective):
         Maximum number of leaves that decode a sample.
     """
 
-    has_elbo = True
+    generator: torch.Generator
+    max_leaves: int = MAX_ACTIVE_LEAVES
 
-    def __init__(
-        self,
-        model: TreeVAE,
-        data: TrainingData,
-        target: Tensor,
-        *,
-        noisy_features: NoisyFeatures,
-        contrast: Contrast | None,
-        generator: torch.Generator,
-        max_leaves: int = MAX_ACTIVE_LEAVES,
-    ) -> None:
-        super().__init__(
-            model, data, target, noisy_features=noisy_features, contrast=contrast
-        )
-        self.validation_rows = data.validation
-        self.generator = generator
-        self.max_leaves = max_leaves
+    has_elbo: ClassVar[bool] = True
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the model and of the contrastive projections."""
@@ -279,7 +256,7 @@ class TreeObjective(RoutingObjective):
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-        x, target = self.samples[index], self.target[index]
+        x, target = self.data.samples[index], self.target[index]
         features = self.noisy_features(index, training=self.model.training)
         encoding = self.model.encode(x, features)
         routing = self.model.route(encoding.embeddings)
@@ -323,23 +300,7 @@ class SplitInputs:
         return SplitInputs(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
-@dataclass(frozen=True, eq=False)
-class SplitContrast:
-    """Augmentations of the samples of a split, for the loss of its router.
-
-    Parameters
-    ----------
-    pairs : callable
-        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
-        batch.
-    weight : float
-        Weight of the router's contrastive loss.
-    """
-
-    pairs: Callable[[Tensor], tuple[Tensor, Tensor]]
-    weight: float
-
-
+@dataclass(eq=False, kw_only=True)
 class SplitObjective:
     """A router and two leaves below a frozen tree.
 
@@ -358,40 +319,34 @@ class SplitObjective:
         Target probability of the left and the right child, for all samples.
     inputs : callable
         Returns the `SplitInputs` of a batch.
-    contrast : SplitContrast or None
-        Contrastive loss.
+    pairs : callable, default=None
+        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
+        batch.
+    contrast_weight : float, default=0.0
+        Weight of the contrastive loss of the router between samples and augmentations.
     generator : torch.Generator
         Source of the latents.
     n_leaves : int
         Leaves of the whole tree, the new ones included.
     """
 
+    split: TopDown
+    data: TrainingData
+    members: tuple[Tensor, Tensor]
+    target: Tensor
+    inputs: Callable[[Tensor], SplitInputs]
+    pairs: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    contrast_weight: float = 0.0
+    generator: torch.Generator
+    n_leaves: int
+
     has_elbo: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        split: TopDown,
-        data: TrainingData,
-        members: tuple[Tensor, Tensor],
-        target: Tensor,
-        *,
-        inputs: Callable[[Tensor], SplitInputs],
-        contrast: SplitContrast | None,
-        generator: torch.Generator,
-        n_leaves: int,
-    ) -> None:
-        self.split = split
-        self.samples = data.samples
-        self.log_det = data.standardizer.log_det
-        self.index = torch.cat(members)
+    def __post_init__(self) -> None:
+        self.index = torch.cat(self.members)
         rows = torch.arange(len(self.index), device=self.index.device)
-        self.train_rows, self.validation_rows = rows.split([len(m) for m in members])
-        self.target = target[self.index]
-        self.inputs = inputs
-        self.contrast = contrast
-        self.generator = generator
-        self.n_leaves = n_leaves
-        self.has_contrast = contrast is not None
+        self.train_rows, self.validation_rows = rows.split(list(map(len, self.members)))
+        self.has_contrast = self.pairs is not None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the new part; the shared read-out is frozen."""
@@ -413,12 +368,13 @@ class SplitObjective:
             root_log_proba=inputs.log_proba,
             noise=self.split.sample_noise(len(index), self.generator),
         )
-        elbo = self.split.elbo(posterior, self.samples[self.index[index]])
-        routing, target = posterior.routing, self.target[index]
+        samples = self.index[index]
+        elbo = self.split.elbo(posterior, self.data.samples[samples])
+        routing, target = posterior.routing, self.target[samples]
         loss = self._routing_loss(routing, target)
-        if self.contrast is None:
+        if self.pairs is None:
             return LossTerms(elbo, loss)
-        embedding, log_proba = self.contrast.pairs(index)
+        embedding, log_proba = self.pairs(index)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
             routing.q_logits[0],
@@ -427,7 +383,7 @@ class SplitObjective:
             pair.node_log_proba[0].exp(),
         )
         loss = (loss + self._routing_loss(pair, target)) / 2
-        return LossTerms(elbo, loss, self.contrast.weight * contrast)
+        return LossTerms(elbo, loss, self.contrast_weight * contrast)
 
     @staticmethod
     def _routing_loss(routing: Routing, target: Tensor) -> Tensor:

@@ -378,7 +378,7 @@ class Trainer:
         n_steps = phase.n_steps(options, steps_per_epoch)
         n_epochs = math.ceil(n_steps / steps_per_epoch)
         optimizer = AdamW(objective.parameters(), options.weight_decay)
-        has_validation = len(objective.validation_rows) > 0
+        has_validation = objective.has_elbo and len(objective.validation_rows) > 0
         rule = phase.stopping_rule(options, optimizer.parameters, has_validation)
         state.begin_training(optimizer, rule)
         self.remember()
@@ -442,10 +442,11 @@ class Trainer:
             bound = validation_elbo = self._validate(objective, phase.kl_weight_at(1.0))
         if not math.isfinite(bound):
             raise self._divergence(phase, objective)
-        means["reconstruction"] -= objective.log_det
+        # In the user's units.
+        log_det = objective.data.standardizer.log_det
+        means["reconstruction"] -= log_det
         record |= {"kl_weight": kl_weight, "elbo": means["reconstruction"] - kl}
-        validation_elbo -= objective.log_det
-        return record | means | {"validation_elbo": validation_elbo}, bound
+        return record | means | {"validation_elbo": validation_elbo - log_det}, bound
 
     def _run_batches(
         self, phase: Phase, objective: Objective, n_steps: int

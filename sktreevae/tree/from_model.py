@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,13 +43,14 @@ def leaf_statistics(
         Leaf of each sample.
     """
     labels = np.empty(len(data.samples), dtype=np.int64)
-    weight = np.zeros(len(model.topology.leaves))
-    for rows in data.features.chunks():
+
+    def weights(rows: Any) -> tuple[Any]:
         log_proba = data.features.map(model.leaf_log_proba, rows)
-        labels[rows] = log_proba.argmax(1).numpy(force=True)
-        proba = log_proba.exp().numpy(force=True).astype(np.float64)
-        weight += proba.sum(axis=0)
-    return weight / len(labels), labels
+        labels[rows.numpy(force=True)] = log_proba.argmax(1).numpy(force=True)
+        return (log_proba.exp().double().sum(0),)
+
+    (weight,) = data.sum(weights, data.all_rows)
+    return weight.numpy(force=True) / len(labels), labels
 
 
 def build_dendrogram(
