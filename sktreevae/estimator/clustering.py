@@ -486,8 +486,8 @@ class TreeVAEClustering(
         """Find a tree and train the model on it.
 
         If the fit fails, the estimator stays as it was. Ctrl-C (`KeyboardInterrupt`)
-        after the first epoch of training ends the fit with the model reached, and a
-        warning. Before that, and at a second Ctrl-C, the exception is raised, and the
+        after the first epoch of training ends the fit with the model of the last epoch,
+        and a warning. Before that, and at a second Ctrl-C, the exception is raised, and the
         estimator stays as it was.
 
         Parameters

@@ -169,7 +169,7 @@ class IterativeGrowth(TreeGrowth):
             and tree.node_depths[node] < max_depth
             and counts[leaf] >= 2 * self.min_samples
             and self._are_distinct(torch.nonzero(assignment == leaf)[:, 0])
-            and self._members(leaf)[self.data.train].sum() > 1
+            and (assignment[self.data.train] == leaf).sum() > 1
         ]
         if not candidates:
             return None
