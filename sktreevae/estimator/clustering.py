@@ -487,8 +487,8 @@ class TreeVAEClustering(
 
         If the fit fails, the estimator stays as it was. Ctrl-C (`KeyboardInterrupt`)
         after the first epoch of training ends the fit with the model of the last epoch,
-        and a warning. Before that, and at a second Ctrl-C, the exception is raised, and the
-        estimator stays as it was.
+        and a warning. Before that, and at a second Ctrl-C, the exception is raised, and
+        the estimator stays as it was.
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ from .guided import GuidedGrowth
 from .history import GrowingLists, History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .state import FitState, Generators
+from .state import Generators
 from .tasks import Task
 from .trainer import Callback, Trainer, TrainingOptions
 
@@ -17,7 +17,6 @@ __all__ = [
     "Augmentation",
     "Callback",
     "ContrastOptions",
-    "FitState",
     "FittedTree",
     "Generators",
     "GrowingLists",

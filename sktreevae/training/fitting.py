@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import torch
 
 from ..data import TrainingData
-from ..graph import NeighborGraph
+from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
-from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPairs
-from .growth import GrowthOptions, Stage
+from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs
+from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
-from .objectives import NoisyFeatures, TreeObjective, routing_weight
 from .published import PublishedGrowth
 from .tasks import Task
 from .trainer import Phase, Trainer
@@ -32,8 +31,12 @@ PARTIAL_FIT_ROUTING_WEIGHT = 0.1
 """Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
 dominates the ELBO on small batches."""
 
-ITERATIVE_GROWTHS = {"iterative": IterativeGrowth, "published": PublishedGrowth}
-"""Growths that split one leaf after the other."""
+GROWTHS = {
+    "guided": GuidedGrowth,
+    "iterative": IterativeGrowth,
+    "published": PublishedGrowth,
+}
+"""Growths by the names of the parameter `growth`."""
 
 
 def make_fit_task(options: GrowthOptions) -> Task:
@@ -93,34 +96,57 @@ def fit_tree(
     attributes : dict
         The fitted attributes. After an interrupt, those of the last epoch.
     """
-    is_guided, generators = options.growth == "guided", trainer.generators
+    kind = data.kind
     graph_options = replace(
         options.graph,
-        round_clusters=data.kind.round_clusters,
-        spread_values=data.kind.spread_values,
+        round_clusters=kind.round_clusters,
+        spread_values=kind.spread_values,
     )
     options = replace(options, graph=graph_options)
-    if is_guided or options.n_clusters is None:
-        with trainer.subtask("graph"):
-            graph = NeighborGraph(
-                data.features.subset(data.train),
-                generators.shared,
-                options.n_clusters,
-                options=options.graph,
-                cache=cache,
-            )
+    graph, proposal, choices = None, {}, {}
+    if options.growth == "guided" or options.n_clusters is None:
+        graph = _build_graph(data, options, trainer, cache)
     if options.n_clusters is None:
-        with trainer.subtask("n_clusters") as task:
-            estimate = partial(graph.estimate_n_clusters, generators.rng)
-            options = replace(options, n_clusters=data.decide(estimate))
-            task.info = {"n_clusters": options.n_clusters}
+        options = _estimate_n_clusters(graph, data, options, trainer)
+    if options.growth == "guided":
+        proposal["proposal"], choices = _propose(graph, data, options, trainer)
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
-    parts = data, config, options, trainer, contrast
-    choices = {**data.choices, "n_clusters": options.n_clusters}
-    if not is_guided:
-        growth = ITERATIVE_GROWTHS[options.growth](*parts)
-        return trainer.fit(growth, partial(complete, choices=choices))
+    growth_class = GROWTHS[options.growth]
+    growth = growth_class(data, config, options, trainer, contrast, **proposal)
+    choices = {**data.choices, "n_clusters": options.n_clusters, **choices}
+    return trainer.fit(growth, partial(complete, choices=choices))
+
+
+def _build_graph(
+    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
+) -> NeighborGraph:
+    """Return the neighbor graph of the training samples."""
+    with trainer.subtask("graph"):
+        return NeighborGraph(
+            data.features.subset(data.train),
+            trainer.generators.shared,
+            options.n_clusters,
+            options=options.graph,
+            cache=cache,
+        )
+
+
+def _estimate_n_clusters(
+    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+) -> GrowthOptions:
+    """Return the options with as many clusters as held-out samples support."""
+    with trainer.subtask("n_clusters") as task:
+        rng = trainer.generators.rng
+        n_clusters = data.decide(lambda: graph.estimate_n_clusters(rng))
+        task.info = {"n_clusters": n_clusters}
+    return replace(options, n_clusters=n_clusters)
+
+
+def _propose(
+    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+) -> tuple[Proposal, dict[str, object]]:
+    """Return the tree that the graph proposes, and what was chosen for it."""
     with trainer.subtask("proposal") as task:
         min_samples = options.min_samples(len(data.samples))
         proposal = data.decide(
@@ -131,8 +157,7 @@ def fit_tree(
             "partition": min(proposal.costs, key=proposal.costs.__getitem__),
             "partition_costs": proposal.costs,
         }
-    growth = GuidedGrowth(*parts, proposal=proposal)
-    return trainer.fit(growth, partial(complete, choices=choices | task.info))
+    return proposal, task.info
 
 
 def continue_training(
@@ -169,8 +194,10 @@ def continue_training(
     return trainer.fit(Continuation(model, data, trainer, contrast), complete)
 
 
-class Continuation:
-    """The one stage of `partial_fit`; parameters as for `continue_training`."""
+class Continuation(TreeGrowth):
+    """Trains the whole of a given model; parameters as for `continue_training`."""
+
+    linear_routing_factor = 1.0
 
     def __init__(
         self,
@@ -179,30 +206,22 @@ class Continuation:
         trainer: Trainer,
         contrast: ContrastOptions | None,
     ) -> None:
-        self._trainer = trainer
-        generators = trainer.generators
-        trainer.state.model = model
-        weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_features)
+        options = GrowthOptions(len(model.topology.leaves))
+        super().__init__(data, model.config, options, trainer, contrast)
+        self.state.model = model
+        self.state.contrast = self.new_contrast()
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the only stage."""
+        weight = PARTIAL_FIT_ROUTING_WEIGHT * self.routing_weight
         phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
-        objective = TreeObjective(
-            model=model,
-            data=data,
-            target=data.features.map(model.leaf_proba),
-            noisy_features=NoisyFeatures(data.features),
-            contrast=contrast
-            and Contrast(
-                contrast, model, weights=generators.shared, rows=generators.rows
-            ),
-            generator=generators.rows,
-        )
-        self._stage = Stage(
-            "partial_fit", phase=lambda: phase, objective=lambda: objective
+        yield Stage(
+            "partial_fit", self.keep_routing, lambda: phase, self.tree_objective
         )
 
-    def run(self) -> None:
-        """Run the stage."""
-        self._stage.run(self._trainer)
+    def finish(self) -> None:
+        """Leave the model as it is: the tree stays."""
 
     def result(self) -> TreeVAE:
-        """Return the model as if training had stopped now."""
-        return self._trainer.state.copy().model.eval()
+        """Return the model, as if training had stopped now."""
+        return self.finished().model.eval()

@@ -178,11 +178,10 @@ def update_scale(
 def _group_means(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
     """Return the mean of the rows of each group, (n_groups, n_columns).
 
-    Rows are sorted by group. Without rows, the mean is 0.
+    Without rows, the mean is 0.
     """
-    counts = group.bincount(minlength=n_groups)
-    sums = [rows.sum(0) for rows in values.split(counts.tolist())]
-    return torch.stack(sums) / counts.clamp(min=1)[:, None]
+    counts = group.bincount(minlength=n_groups).clamp(min=1)
+    return sum_by_index(values, group, n_groups) / counts[:, None]
 
 
 def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:

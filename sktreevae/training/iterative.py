@@ -68,7 +68,10 @@ class IterativeGrowth(TreeGrowth):
             ):
                 yield self._whole_tree("refresh")
                 continue
-            leaf = self._choose_leaf() if state.split is None else state.split.leaf
+            if state.split is None:
+                leaf = self.data.decide(self._choose_leaf)
+            else:
+                leaf = state.split.leaf
             if leaf is None:
                 return
             yield self._split_stage(leaf)
@@ -153,9 +156,6 @@ class IterativeGrowth(TreeGrowth):
 
     def _choose_leaf(self) -> int | None:
         """Return the leaf to split next, or None."""
-        return self.data.decide(self._leaf_of_priority)
-
-    def _leaf_of_priority(self) -> int | None:
         assignment = self.data.assign(self.model)
         tree = self.model.topology
         max_depth = self.options.max_depth
