@@ -157,6 +157,9 @@ class FitState:
         Optimizer of the stage in progress, with its moments.
     rule : StoppingRule or None
         Rule that ends the stage in progress, with the best parameters.
+    loaded : dict
+        What `load_state_dict` has read of optimizer and rule, until there is something
+        to optimize.
     """
 
     generators: Generators

@@ -83,12 +83,6 @@ class TrainingOptions:
         reduced = self.dtype != torch.float32
         return torch.autocast(device.type, dtype=self.dtype, enabled=reduced)
 
-    def learning_rate_at(self, progress: float) -> float:
-        """Return the learning rate after a fraction of a phase."""
-        rise = min(1.0, (progress + 1e-2) / WARM_UP)
-        fall = max(0.0, 2.0 * progress - 1.0)
-        return self.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * fall))
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -96,7 +90,8 @@ class Phase:
 
     Parameters
     ----------
-    name : {"initial", "split", "refresh", "finetune", "joint", "partial_fit"}
+    name : {"routers", "joint", "initial", "split", "refresh", "finetune", \
+            "partial_fit"}
         Name in the history.
     kl_weights : tuple of two floats
         Weight of the divergences in the first step, and from the middle on.
@@ -134,7 +129,9 @@ class Phase:
 
     def learning_rate_at(self, options: TrainingOptions, progress: float) -> float:
         """Return the learning rate after a fraction of the phase."""
-        return options.learning_rate_at(progress)
+        rise = min(1.0, (progress + 1e-2) / WARM_UP)
+        fall = max(0.0, 2.0 * progress - 1.0)
+        return options.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * fall))
 
     def n_epochs(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of epochs."""
@@ -157,12 +154,8 @@ class Phase:
         has_validation: bool,
     ) -> StoppingRule:
         """Return the rule that ends the phase."""
-        return StoppingRule(
-            parameters,
-            options.n_iter_no_change,
-            options.tol,
-            keep_best=has_validation,
-        )
+        patience, tol = options.n_iter_no_change, options.tol
+        return StoppingRule(parameters, patience, tol, keep_best=has_validation)
 
 
 class Callback(Protocol):
@@ -347,7 +340,9 @@ class Trainer:
     def _rewind(self) -> None:
         """Go back to the state of the last epoch, unless it has diverged."""
         self.state.rewind(self._remembered)
-        if not _is_finite(self.state.model.parameters()):
+        model, split = self.state.model, self.state.split
+        trained = model if split is None else split.top_down
+        if not _is_finite(trained.parameters()):
             raise KeyboardInterrupt
 
     # Training
