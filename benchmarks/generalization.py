@@ -25,8 +25,14 @@ from sklearn.metrics import normalized_mutual_info_score
 from sktreevae.data import DataOptions, TrainingData
 from sktreevae.graph import NeighborGraph, Proposal
 from sktreevae.model import ModelConfig, Topology, TreeVAE
-from sktreevae.training import GrowthOptions, GuidedGrowth, Trainer, TrainingOptions
-from sktreevae.training.growth import GuidedSchedule
+from sktreevae.training import (
+    Generators,
+    GrowthOptions,
+    GuidedGrowth,
+    Trainer,
+    TrainingOptions,
+)
+from sktreevae.training.guided import RouterPhase
 
 
 class _Unpruned(GuidedGrowth):
@@ -36,10 +42,17 @@ class _Unpruned(GuidedGrowth):
         return False
 
 
+class _Unstarted(_Unpruned):
+    """Trains no routers alone."""
+
+    def _router_phase(self) -> RouterPhase:
+        return replace(super()._router_phase(), max_steps=0)
+
+
 def train(
     data: TrainingData,
     proposal: Proposal,
-    schedule: GuidedSchedule,
+    growth_class: type[GuidedGrowth],
     generator: torch.Generator,
 ) -> TreeVAE:
     """Train a model of a proposal, without pruning."""
@@ -49,9 +62,10 @@ def train(
         likelihood=data.likelihood,
         bottom_up_depth=math.ceil(math.log2(n_leaves)),
     )
-    options = GrowthOptions(n_leaves, schedule=schedule)
-    with Trainer(TrainingOptions(), generator) as trainer:
-        return _Unpruned(data, config, options, trainer).grow(proposal).eval()
+    options = GrowthOptions(n_leaves)
+    with Trainer(TrainingOptions(), Generators(generator)) as trainer:
+        growth = growth_class(data, config, options, trainer, proposal=proposal)
+        return trainer.fit(growth, lambda tree: tree.model)
 
 
 def evaluate(
@@ -73,7 +87,7 @@ def evaluate(
             proba=proposal.proba[rest],
             spacing=noise * proposal.spacing[rest],
         ),
-        GuidedSchedule() if router_start else GuidedSchedule(max_router_steps=0),
+        _Unpruned if router_start else _Unstarted,
         generator,
     )
     # The source of a leaf is its cluster in the proposal.

@@ -22,13 +22,14 @@ from sktreevae.estimator.from_model import build_dendrogram, leaf_statistics
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
 from sktreevae.training import (
+    Generators,
     GrowthOptions,
     IterativeGrowth,
     Trainer,
     TrainingOptions,
 )
 from sktreevae.tree import Dendrogram
-from sktreevae.utils.random import draw_seed, make_generator
+from sktreevae.utils.random import make_generator
 
 N_CLUSTERS = 10
 
@@ -46,7 +47,7 @@ class _RandomStart(_Unguided):
 
     def _propose_sides(self, index: Tensor) -> Tensor:
         side = torch.randint(
-            2, (len(index),), generator=self.generator, device=index.device
+            2, (len(index),), generator=self.generators.shared, device=index.device
         )
         return torch.stack([1 - side, side], dim=1).float()
 
@@ -62,20 +63,19 @@ def fit(
     X: np.ndarray, growth_class: type[IterativeGrowth], seed: int, max_iter: int | None
 ) -> Dendrogram:
     """Grow a tree as `TreeVAEClustering` does, with the same random numbers."""
-    generator = make_generator(seed)
-    rng = np.random.default_rng(draw_seed(generator))
-    data = TrainingData.prepare(X, DataOptions(), generator, rng)
+    generators = Generators(make_generator(seed))
+    data = TrainingData.prepare(X, DataOptions(), generators.shared, generators.rng)
     config = ModelConfig(n_features=X.shape[1])
-    with Trainer(TrainingOptions(max_iter=max_iter), generator) as trainer:
+    with Trainer(TrainingOptions(max_iter=max_iter), generators) as trainer:
         growth = growth_class(
             data,
             replace(config, likelihood=data.likelihood),
             GrowthOptions(N_CLUSTERS, growth="iterative"),
             trainer,
         )
-        model = growth.grow().eval()
-        leaves = leaf_statistics(model, data)
-        return build_dendrogram(model.topology, growth.height, *leaves)
+        tree = trainer.fit(growth, lambda tree: tree)
+        leaves = leaf_statistics(tree.model, data)
+        return build_dendrogram(tree.model.topology, tree.height, *leaves)
 
 
 def main() -> None:

@@ -46,8 +46,9 @@ from sktreevae.data.samples import BLOCK_SIZE
 from sktreevae.graph import NeighborGraph
 from sktreevae.model import DiagonalGaussian, ModelConfig, Topology, TreeVAE
 from sktreevae.model.layers import MLP, linear
-from sktreevae.training import GuidedGrowth, TrainingOptions
-from sktreevae.training.growth import GuidedSchedule
+from sktreevae.training import TrainingOptions
+from sktreevae.training.growth import Stage
+from sktreevae.training.guided import MAX_ROUTER_STEPS, ROUTER_LOSS_TOL
 from sktreevae.training.objectives import (
     MAX_ACTIVE_LEAVES,
     routing_loss,
@@ -138,13 +139,12 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
         return x[rows], F.one_hot(y[rows], n_leaves).float()
 
-    schedule = GuidedSchedule()
-    for _ in range(schedule.max_router_steps):
+    for _ in range(MAX_ROUTER_STEPS):
         batch, target = draw_batch()
         routing = model.route(model.bottom_up(batch))
         loss = routing_loss(routing.leaf_log_proba, target)
         optimizer.step(loss, OPTIONS.learning_rate)
-        if loss < schedule.router_loss_tol:
+        if loss < ROUTER_LOSS_TOL:
             break
     n_decoded: list[int] = []
     model.top_down.decoders.readout.register_forward_hook(
@@ -207,16 +207,18 @@ def steps(arguments: argparse.Namespace) -> Iterator[dict]:
 
 @contextmanager
 def stopwatches(**methods: tuple[type, str]) -> Iterator[dict[str, float]]:
-    """Measure the CPU seconds of methods, given as class and name."""
+    """Measure the CPU seconds of methods, given as class and name, and of stages."""
+    methods["routers"] = methods["joint"] = Stage, "run"
     totals = dict.fromkeys(methods, 0.0)
     with ExitStack() as stack:
         for name, (owner, attribute) in methods.items():
             method = getattr(owner, attribute)
 
-            def timed(*args, method=method, name=name, **kwargs):
+            def timed(self, *args, method=method, name=name, **kwargs):
                 start = time.process_time()
-                result = method(*args, **kwargs)
-                totals[name] += time.process_time() - start
+                result = method(self, *args, **kwargs)
+                if name == getattr(self, "name", name):
+                    totals[name] += time.process_time() - start
                 return result
 
             stack.enter_context(mock.patch.object(owner, attribute, timed))
@@ -230,8 +232,6 @@ def timed_fit(
     with stopwatches(
         graph=(NeighborGraph, "__init__"),
         tree=(NeighborGraph, "propose"),
-        routers=(GuidedGrowth, "_train_routers"),
-        joint=(GuidedGrowth, "train_all"),
     ) as phases:
         clock, cpu = time.perf_counter(), time.process_time()
         model = fit()

@@ -143,7 +143,8 @@ def test_a_fit_with_callbacks_is_the_same_to_the_bit(watched):
 
 def test_tasks_of_a_fit(watched, growth):
     _, keeper = watched
-    stages = [("features",), ("graph",), ("proposal",), ("initialization",)]
+    names = "features", "graph", "proposal", "initialization", "routers"
+    stages = [(name,) for name in names]
     epochs = [*[("joint", "epoch")] * 2, ("joint",)]
     expected = [*stages, *epochs]
     if growth != "guided":
@@ -231,8 +232,13 @@ def test_a_split_that_is_stopped_ends_the_growth_and_not_the_fit():
 
 
 def test_no_estimator_is_computed_unless_a_callback_asks(growth, monkeypatch):
-    monkeypatch.setattr(TreeGrowth, "finished_copy", None)
+    calls = []
+    finished = TreeGrowth.finished
+    monkeypatch.setattr(
+        TreeGrowth, "finished", lambda self: calls.append(1) or finished(self)
+    )
     make(growth=growth).set_callbacks(Spy()).fit(X)
+    assert len(calls) == 1  # the estimator itself
 
 
 def test_rows_are_recomputed_without_a_trace_for_data_out_of_memory():
@@ -510,8 +516,14 @@ def test_a_second_interrupt_gets_through(growth, monkeypatch):
 
 
 def test_an_interrupt_of_a_diverged_step_changes_nothing(monkeypatch):
-    model = make().set_callbacks(Interrupt())
-    monkeypatch.setattr(TreeGrowth, "is_finite", lambda self: False)
+    class Diverging(Interrupt):
+        def on_fit_task_end(self, estimator, context):
+            path = "sktreevae.training.trainer._is_finite"
+            if context.task_name == "epoch":
+                monkeypatch.setattr(path, lambda parameters: False)
+            super().on_fit_task_end(estimator, context)
+
+    model = make().set_callbacks(Diverging())
     assert_unchanged(model, KeyboardInterrupt, model.fit)
 
 

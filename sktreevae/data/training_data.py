@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -13,16 +14,19 @@ from scipy import sparse
 from torch import Tensor
 
 from ..exceptions import InvalidParameterError
-from ..model import FeatureMap
+from ..model import FeatureMap, TreeVAE
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.cache import Cache
+from ..utils.random import draw_rows
 from .kinds import Kind, Observations, choose_kind, kind_of_features
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
 from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
-from .sources import Matrix, is_in_memory
+from .sources import Matrix, is_in_memory, row_slices
 
 __all__ = ["DataOptions", "TrainingData"]
+
+T = TypeVar("T")
 
 REAL_LIKELIHOODS = {"auto"} | {
     name for name, likelihood in LIKELIHOODS.items() if likelihood.standardize
@@ -101,6 +105,74 @@ class TrainingData:
         """Kind and number of the features."""
         kind, n_features = self.feature_map.kind, self.feature_map.n_outputs
         return {"features": kind, "n_features": n_features}
+
+    @property
+    def all_rows(self) -> Tensor:
+        """Indices of all samples, (n_samples,)."""
+        return torch.arange(len(self.samples), device=self.train.device)
+
+    # All reductions over rows, which processes that hold parts of them would share.
+
+    def sum(
+        self,
+        function: Callable[[Tensor], tuple[Tensor, ...]],
+        index: Tensor | None = None,
+        *,
+        block_size: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Return sums over samples, computed block by block.
+
+        Parameters
+        ----------
+        function : callable
+            Maps the indices of a block of samples, (n,), to one or more sums over it.
+        index : Tensor of int, default=None
+            The samples; all training samples by default.
+        block_size : int, default=None
+            Maximum number of samples of a block; as many as may be read at once by
+            default.
+        """
+        index = self.train if index is None else index
+        size = block_size or self.samples.chunk_size
+        blocks = row_slices(len(index), self.samples.n_features, size)
+        parts = [function(index[rows]) for rows in blocks]
+        return tuple(sum(values) for values in zip(*parts, strict=True))
+
+    def count(
+        self, group: Tensor, n_groups: int, index: Tensor | None = None
+    ) -> Tensor:
+        """Count the samples of each group, (n_groups,).
+
+        Parameters
+        ----------
+        group : Tensor of int of shape (n_samples,)
+            Group of each sample.
+        n_groups : int
+            Number of groups.
+        index : Tensor of int, default=None
+            The samples; all by default.
+        """
+        (count,) = self.sum(
+            lambda rows: (group[rows].bincount(minlength=n_groups),),
+            self.all_rows if index is None else index,
+        )
+        return count
+
+    def draw(self, n: int, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the indices of up to n random samples of some, in their order."""
+        rows = draw_rows(len(index), n, generator)
+        return index[torch.from_numpy(rows).to(index.device)]
+
+    def assign(self, model: TreeVAE) -> Tensor:
+        """Return the most probable leaf of every sample, (n_samples,)."""
+        return self.features.map(model.assign_leaves)
+
+    def decide(self, function: Callable[[], T]) -> T:
+        """Return the result of a function of the samples that chooses between trees.
+
+        All choices that aren't sums are made here: one process makes them for all.
+        """
+        return function()
 
     @classmethod
     def prepare(

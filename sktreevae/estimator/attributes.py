@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator
@@ -16,15 +14,10 @@ from ..inspection.diagnostics import add_support
 from ..model import TreeVAE
 from ..training import FittedTree, Trainer
 from ..tree import Dendrogram
-from ..utils.random import draw_seed, preserve_state
+from ..utils.random import draw_seed
 from .from_model import build_dendrogram, leaf_statistics, update_dendrogram
 
-__all__ = [
-    "all_or_nothing",
-    "attributes_now",
-    "fit_attributes",
-    "partial_fit_attributes",
-]
+__all__ = ["all_or_nothing", "fit_attributes", "partial_fit_attributes"]
 
 
 @contextmanager
@@ -50,7 +43,7 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def fit_attributes(
-    tree: FittedTree, data: TrainingData, trainer: Trainer, rng: np.random.Generator
+    tree: FittedTree, choices: dict[str, object], data: TrainingData, trainer: Trainer
 ) -> dict[str, object]:
     """Return the attributes that `fit` sets.
 
@@ -58,21 +51,21 @@ def fit_attributes(
     ----------
     tree : FittedTree
         Result of the training.
+    choices : dict
+        What the fit has chosen.
     data : TrainingData
         Samples and features.
     trainer : Trainer
-        Has the history.
-    rng : numpy Generator
-        Draws the folds that clusters are compared on.
+        Has the history, and the source of the folds that clusters are compared on.
     """
     leaves = leaf_statistics(tree.model, data)
     dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
-    add_support(dendrogram, data, rng)
+    add_support(dendrogram, data, trainer.generators.rng)
     return {
         **_shared_attributes(tree.model, data, dendrogram, trainer),
-        "choices_": tree.choices,
+        "choices_": choices,
         "n_samples_seen_": len(data.samples),
-        "_seed": draw_seed(trainer.generator),
+        "_seed": draw_seed(trainer.generators.shared),
     }
 
 
@@ -99,35 +92,8 @@ def partial_fit_attributes(
         # A fit that was interrupted has been continued.
         "_findings": [f for f in estimator._findings if f.name != "interruption"],
         "n_samples_seen_": n_seen + len(data.samples),
-        "_seed": draw_seed(trainer.generator),
+        "_seed": draw_seed(trainer.generators.shared),
     }
-
-
-def attributes_now(
-    complete: Callable[[Any], dict[str, object]],
-    trainer: Trainer,
-    rng: np.random.Generator | None = None,
-) -> dict[str, object] | None:
-    """Return the fitted attributes as if training had stopped now; training goes on.
-
-    Parameters
-    ----------
-    complete : callable
-        Returns the attributes for a snapshot of the trainer.
-    trainer : Trainer
-        Trainer of the fit.
-    rng : numpy Generator, default=None
-        Generator that `complete` draws from besides that of the trainer.
-
-    Returns
-    -------
-    attributes : dict or None
-        None before the first epoch.
-    """
-    if trainer.snapshot is None or not trainer.history.records:
-        return None
-    with preserve_state(trainer.generator, rng):
-        return complete(trainer.snapshot())
 
 
 def _shared_attributes(

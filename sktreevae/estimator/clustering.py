@@ -40,6 +40,7 @@ from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
 from ..training import (
     Augmentation,
+    Generators,
     History,
     Task,
     Trainer,
@@ -49,7 +50,7 @@ from ..training import (
 )
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
-from ..utils.random import draw_seed, make_generator
+from ..utils.random import make_generator
 from ..utils.threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ..utils.validation import (
     BOOLEAN,
@@ -63,7 +64,6 @@ from ..utils.validation import (
 )
 from .attributes import (
     all_or_nothing,
-    attributes_now,
     fit_attributes,
     partial_fit_attributes,
 )
@@ -466,9 +466,9 @@ class TreeVAEClustering(
         """Find a tree and train the model on it.
 
         If the fit fails, the estimator stays as it was. Ctrl-C (`KeyboardInterrupt`)
-        after the first epoch of training ends the fit with the model reached, and a
-        warning. Before that, and at a second Ctrl-C, the exception is raised, and the
-        estimator stays as it was.
+        after the first epoch of training ends the fit with the model of the last epoch,
+        and a warning. Before that, and at a second Ctrl-C, the exception is raised, and
+        the estimator stays as it was.
 
         Parameters
         ----------
@@ -517,13 +517,14 @@ class TreeVAEClustering(
             options = training_options(self, X.shape[0], device)
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
-            generator = make_generator(self.random_state, device)
-            rng = np.random.default_rng(draw_seed(generator))
-            cache = Cache(self.memory)
-            with Trainer(options, generator, callbacks, task) as trainer:
+            generators = Generators(make_generator(self.random_state, device))
+            shared, cache = generators.shared, Cache(self.memory)
+            with Trainer(
+                options, generators, callbacks, task, keeps_interrupted=True
+            ) as trainer:
                 with trainer.subtask("features") as features:
                     data = TrainingData.prepare(
-                        X, data_options(self), generator, rng, cache
+                        X, data_options(self), shared, generators.rng, cache
                     )
                     features.info = data.choices
                 config = model_config(
@@ -532,13 +533,18 @@ class TreeVAEClustering(
                     likelihood=data.likelihood,
                     discrete=data.discrete,
                 )
-                contrast = contrast_options(self, data, generator)
-                complete = partial(fit_attributes, data=data, trainer=trainer, rng=rng)
-                trainer.attributes_now = partial(attributes_now, complete, trainer, rng)
-                tree = fit_tree(
-                    data, config, growth, trainer, contrast, rng=rng, cache=cache
+                contrast = contrast_options(self, data, shared)
+                complete = partial(fit_attributes, data=data, trainer=trainer)
+                attributes = fit_tree(
+                    data,
+                    config,
+                    growth,
+                    trainer,
+                    contrast,
+                    complete=complete,
+                    cache=cache,
                 )
-                vars(self).update(trainer.interruptible(partial(complete, tree)))
+                vars(self).update(attributes)
             self._findings = find_problems(self, data, growth, trainer)
         for finding in self._findings:
             warnings.warn(finding.message, finding.category, stacklevel=3)
@@ -597,7 +603,7 @@ class TreeVAEClustering(
             X = self._validate(X)
             stack.enter_context(self._threads())
             options = training_options(self, X.shape[0], self.device_).single_pass()
-            generator = torch.Generator(self.device_).manual_seed(self._seed)
+            shared = torch.Generator(self.device_).manual_seed(self._seed)
             check_views(self, X, self.device_)
             model = copy.deepcopy(self.module_)
             data = TrainingData.reuse(
@@ -610,14 +616,14 @@ class TreeVAEClustering(
             )
             contrast = None
             if self.views != "neighbors":
-                contrast = contrast_options(self, data, generator)
-            with Trainer(options, generator, callbacks, task, history) as trainer:
+                contrast = contrast_options(self, data, shared)
+            generators = Generators(shared)
+            with Trainer(options, generators, callbacks, task, history) as trainer:
                 complete = partial(
                     partial_fit_attributes, data=data, trainer=trainer, estimator=self
                 )
-                trainer.attributes_now = partial(attributes_now, complete, trainer)
-                continue_training(model, data, trainer, contrast)
-                vars(self).update(complete(model))
+                attributes = continue_training(model, data, trainer, contrast, complete)
+                vars(self).update(attributes)
         return self
 
     def fit_predict(self, X: DataLike, y: object = None) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..data import TrainingData
 from ..model import Topology, TreeVAE
@@ -38,13 +39,14 @@ def leaf_statistics(
         Leaf of each sample.
     """
     labels = np.empty(len(data.samples), dtype=np.int64)
-    weight = np.zeros(len(model.topology.leaves))
-    for rows in data.features.chunks():
+
+    def weights(rows: Tensor) -> tuple[Tensor]:
         log_proba = data.features.map(model.leaf_log_proba, rows)
-        labels[rows] = log_proba.argmax(1).numpy(force=True)
-        proba = log_proba.exp().numpy(force=True).astype(np.float64)
-        weight += proba.sum(axis=0)
-    return weight / len(labels), labels
+        labels[rows.numpy(force=True)] = log_proba.argmax(1).numpy(force=True)
+        return (log_proba.exp().double().sum(0),)
+
+    (weight,) = data.sum(weights, data.all_rows)
+    return weight.numpy(force=True) / len(labels), labels
 
 
 def build_dendrogram(

@@ -3,18 +3,13 @@
 from .augmentation import Augmentation, ImageAugmentation, check_augmentation
 from .callbacks import ProgressLine
 from .contrastive import ContrastOptions
-from .fitting import (
-    FittedTree,
-    continue_training,
-    fit_tree,
-    make_fit_task,
-    make_pairs,
-)
-from .growth import GrowthOptions
+from .fitting import continue_training, fit_tree, make_fit_task, make_pairs
+from .growth import FittedTree, GrowthOptions
 from .guided import GuidedGrowth
 from .history import GrowingLists, History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
+from .state import Generators
 from .tasks import Task
 from .trainer import Callback, Trainer, TrainingOptions
 
@@ -23,6 +18,7 @@ __all__ = [
     "Callback",
     "ContrastOptions",
     "FittedTree",
+    "Generators",
     "GrowingLists",
     "GrowthOptions",
     "GuidedGrowth",

@@ -6,7 +6,7 @@ Section 2.6 of the paper.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,6 @@ __all__ = [
     "ContrastOptions",
     "NeighborPairs",
     "PairSampler",
-    "Projections",
     "nt_xent",
     "router_contrast",
 ]
@@ -149,21 +148,26 @@ class Contrast(nn.Module):
         Augmentations, weight and temperature.
     model : TreeVAE
         The model.
-    generator : torch.Generator
-        Source of the initial weights of the projections, and of the augmentations.
+    weights, rows : torch.Generator
+        Sources of the initial weights of the projections, and of the augmentations.
     """
 
     def __init__(
-        self, options: ContrastOptions, model: TreeVAE, generator: torch.Generator
+        self,
+        options: ContrastOptions,
+        model: TreeVAE,
+        *,
+        weights: torch.Generator,
+        rows: torch.Generator,
     ) -> None:
         super().__init__()
         self.options = options
-        self.generator = generator
-        self.projections = Projections(
-            model.config.bottom_up_depth + 1,
-            model.config.hidden_dim,
-            PROJECTION_DIM,
-            generator,
+        self.generator = rows
+        depth, width = model.config.bottom_up_depth, model.config.hidden_dim
+        # A small perceptron for each depth. The loss acts on projections, so that an
+        # embedding can keep information that differs between augmentations.
+        self.projections = StackedMLP(
+            depth + 1, (width, width, PROJECTION_DIM), generator=weights
         )
 
     def sample_pairs(self, index: Tensor) -> Tensor:
@@ -202,7 +206,9 @@ class Contrast(nn.Module):
         pair_embeddings = model.bottom_up(self.sample_pairs(index))
         pair_routing = model.route(pair_embeddings)
         projected = zip(
-            self.projections(embeddings), self.projections(pair_embeddings), strict=True
+            self.projections(torch.stack(embeddings)),
+            self.projections(torch.stack(pair_embeddings)),
+            strict=True,
         )
         losses = [nt_xent(a, b, self.options.temperature) for a, b in projected]
         loss = torch.stack(losses).mean()
@@ -223,46 +229,6 @@ def _split_proba(model: TreeVAE, routing: Routing) -> Tensor:
         for depth, log_proba in enumerate(routing.node_log_proba[:-1])
     ]
     return torch.cat(splits).exp()
-
-
-class Projections(nn.Module):
-    """One small perceptron for each depth, which projects embeddings for NT-Xent.
-
-    The loss acts on the projections, so an embedding can keep information that differs
-    between augmentations. The projections are used in training only.
-
-    Parameters
-    ----------
-    n_embeddings : int
-        Number of embeddings.
-    hidden_dim : int
-        Width of every embedding, and of the hidden layer.
-    width : int
-        Width of the projections.
-    generator : torch.Generator
-        Source of the initial weights.
-
-    Examples
-    --------
-    >>> project = Projections(3, 128, 64, generator=torch.Generator())
-    >>> [d.shape for d in project([torch.zeros(10, 128)] * 3)]
-    [torch.Size([10, 64]), torch.Size([10, 64]), torch.Size([10, 64])]
-    """
-
-    def __init__(
-        self,
-        n_embeddings: int,
-        hidden_dim: int,
-        width: int,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        widths = (hidden_dim, hidden_dim, width)
-        self.nets = StackedMLP(n_embeddings, widths, generator=generator)
-
-    def forward(self, embeddings: Sequence[Tensor]) -> list[Tensor]:
-        """Return the projections, each (batch, width), of embeddings d_0, ..., d_D."""
-        return list(self.nets(torch.stack(list(embeddings))).unbind())
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:

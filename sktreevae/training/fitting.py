@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..data import TrainingData
 from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
-from .contrastive import AugmentedPairs, Contrast, ContrastOptions, NeighborPairs
-from .growth import GrowthOptions, TreeGrowth
+from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs
+from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
-from .objectives import NoisyFeatures, TreeObjective, routing_weight
 from .published import PublishedGrowth
 from .tasks import Task
 from .trainer import Phase, Trainer
 
-__all__ = ["FittedTree", "continue_training", "fit_tree", "make_fit_task", "make_pairs"]
+__all__ = ["continue_training", "fit_tree", "make_fit_task", "make_pairs"]
+
+Attributes = dict[str, object]
+"""Fitted attributes of the estimator by name."""
 
 PARTIAL_FIT_ROUTING_WEIGHT = 0.1
 """Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
 dominates the ELBO on small batches."""
 
-ITERATIVE_GROWTHS = {"iterative": IterativeGrowth, "published": PublishedGrowth}
-"""Growths that split one leaf after the other."""
-
-
-@dataclass(frozen=True, eq=False)
-class FittedTree:
-    """Result of a fit.
-
-    Parameters
-    ----------
-    model : TreeVAE
-        The model.
-    height : ndarray of shape (n_nodes,)
-        Height in nats of each node of its tree.
-    choices : dict
-        What the fit has chosen; see `TreeVAEClustering.choices_`.
-    """
-
-    model: TreeVAE
-    height: NDArray[np.float64]
-    choices: dict[str, object]
+GROWTHS = {
+    "guided": GuidedGrowth,
+    "iterative": IterativeGrowth,
+    "published": PublishedGrowth,
+}
+"""Growths by the names of the parameter `growth`."""
 
 
 def make_fit_task(options: GrowthOptions) -> Task:
     """Return the task of a fit, for a trainer."""
-    n_subtasks = 5 if options.growth == "guided" else 3
+    n_subtasks = 6 if options.growth == "guided" else 3
     if options.n_clusters is None:
         n_subtasks += 1 if options.growth == "guided" else 2
     return Task("fit", n_subtasks)
@@ -82,9 +68,9 @@ def fit_tree(
     trainer: Trainer,
     contrast: ContrastOptions | None,
     *,
-    rng: np.random.Generator,
+    complete: Callable[..., Attributes],
     cache: Cache,
-) -> FittedTree:
+) -> Attributes:
     """Find a tree, and train the model on it.
 
     Parameters
@@ -96,69 +82,82 @@ def fit_tree(
     options : GrowthOptions
         Growth, and size and shape of the tree.
     trainer : Trainer
-        Runs the phases; its generator is the source of all other randomness.
+        Runs the stages, and has the sources of randomness.
     contrast : ContrastOptions or None
         Contrastive losses.
-    rng : numpy Generator
-        Draws the folds that the number of clusters is estimated on.
+    complete : callable
+        Returns the fitted attributes for a `FittedTree`, and for what the fit has
+        chosen; see `TreeVAEClustering.choices_`.
     cache : Cache
         Stores the neighbor graph and the proposals.
+
+    Returns
+    -------
+    attributes : dict
+        The fitted attributes. After an interrupt, those of the last epoch.
     """
-    is_guided = options.growth == "guided"
+    kind = data.kind
     graph_options = replace(
         options.graph,
-        round_clusters=data.kind.round_clusters,
-        spread_values=data.kind.spread_values,
+        round_clusters=kind.round_clusters,
+        spread_values=kind.spread_values,
     )
     options = replace(options, graph=graph_options)
-    if is_guided or options.n_clusters is None:
-        with trainer.subtask("graph"):
-            graph = NeighborGraph(
-                data.features.subset(data.train),
-                trainer.generator,
-                options.n_clusters,
-                options=options.graph,
-                cache=cache,
-            )
+    graph, proposal, choices = None, {}, {}
+    if options.growth == "guided" or options.n_clusters is None:
+        graph = _build_graph(data, options, trainer, cache)
     if options.n_clusters is None:
-        with trainer.subtask("n_clusters") as task:
-            options = replace(options, n_clusters=graph.estimate_n_clusters(rng))
-            task.info = {"n_clusters": options.n_clusters}
+        options = _estimate_n_clusters(graph, data, options, trainer)
+    if options.growth == "guided":
+        proposal["proposal"], choices = _propose(graph, data, options, trainer)
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
-    choices = {**data.choices, "n_clusters": options.n_clusters}
-    if not is_guided:
-        growth_class = ITERATIVE_GROWTHS[options.growth]
-        growth = growth_class(data, config, options, trainer, contrast)
-        return _grow(growth, choices)
-    growth = GuidedGrowth(data, config, options, trainer, contrast)
+    growth_class = GROWTHS[options.growth]
+    growth = growth_class(data, config, options, trainer, contrast, **proposal)
+    choices = {**data.choices, "n_clusters": options.n_clusters, **choices}
+    return trainer.fit(growth, partial(complete, choices=choices))
+
+
+def _build_graph(
+    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
+) -> NeighborGraph:
+    """Return the neighbor graph of the training samples."""
+    with trainer.subtask("graph"):
+        return NeighborGraph(
+            data.features.subset(data.train),
+            trainer.generators.shared,
+            options.n_clusters,
+            options=options.graph,
+            cache=cache,
+        )
+
+
+def _estimate_n_clusters(
+    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+) -> GrowthOptions:
+    """Return the options with as many clusters as held-out samples support."""
+    with trainer.subtask("n_clusters") as task:
+        rng = trainer.generators.rng
+        n_clusters = data.decide(lambda: graph.estimate_n_clusters(rng))
+        task.info = {"n_clusters": n_clusters}
+    return replace(options, n_clusters=n_clusters)
+
+
+def _propose(
+    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+) -> tuple[Proposal, dict[str, object]]:
+    """Return the tree that the graph proposes, and what was chosen for it."""
     with trainer.subtask("proposal") as task:
-        proposal = graph.propose(
-            options.n_clusters, options.max_depth, growth.min_samples
+        min_samples = options.min_samples(len(data.samples))
+        proposal = data.decide(
+            lambda: graph.propose(options.n_clusters, options.max_depth, min_samples)
         )
         task.info = {
             "n_neighbors": graph.n_neighbors,
             "partition": min(proposal.costs, key=proposal.costs.__getitem__),
             "partition_costs": proposal.costs,
         }
-    return _grow(growth, choices | task.info, proposal)
-
-
-def _grow(
-    growth: TreeGrowth, choices: dict[str, object], *proposal: Proposal
-) -> FittedTree:
-    """Run a growth. An interrupt keeps the model, if it was trained for an epoch."""
-    trainer = growth.trainer
-
-    def result(growth: TreeGrowth) -> FittedTree:
-        return FittedTree(growth.model.eval(), growth.height, choices)
-
-    trainer.snapshot = lambda: result(growth.finished_copy())
-    trainer.keeps_model = True
-    trainer.interruptible(lambda: growth.grow(*proposal), growth.finish)
-    if trainer.is_interrupted and not growth.is_finite():
-        raise KeyboardInterrupt
-    return result(growth)
+    return proposal, task.info
 
 
 def continue_training(
@@ -166,7 +165,8 @@ def continue_training(
     data: TrainingData,
     trainer: Trainer,
     contrast: ContrastOptions | None,
-) -> None:
+    complete: Callable[[TreeVAE], Attributes],
+) -> Attributes:
     """Train the whole of a model for one pass over new samples.
 
     The targets are the leaf probabilities before the pass. The encoder's
@@ -183,24 +183,45 @@ def continue_training(
         Has the options `TrainingOptions.single_pass`.
     contrast : ContrastOptions or None
         Contrastive losses.
+    complete : callable
+        Returns the fitted attributes for the trained model.
 
     Raises
     ------
     FloatingPointError
         If the loss is no longer finite.
     """
-    trainer.model = model
-    trainer.log_det = data.standardizer.log_det
-    trainer.snapshot = lambda: copy.deepcopy(model).eval()
-    objective = TreeObjective(
-        model,
-        data,
-        target=data.features.map(model.leaf_proba),
-        noisy_features=NoisyFeatures(data.features),
-        contrast=contrast and Contrast(contrast, model, trainer.generator),
-        generator=trainer.generator,
-    )
-    weight = PARTIAL_FIT_ROUTING_WEIGHT * routing_weight(model.config.n_features)
-    phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
-    trainer.run(phase, objective, data.train, data.validation)
-    model.eval()
+    return trainer.fit(Continuation(model, data, trainer, contrast), complete)
+
+
+class Continuation(TreeGrowth):
+    """Trains the whole of a given model; parameters as for `continue_training`."""
+
+    linear_routing_factor = 1.0
+
+    def __init__(
+        self,
+        model: TreeVAE,
+        data: TrainingData,
+        trainer: Trainer,
+        contrast: ContrastOptions | None,
+    ) -> None:
+        options = GrowthOptions(len(model.topology.leaves))
+        super().__init__(data, model.config, options, trainer, contrast)
+        self.state.model = model
+        self.state.contrast = self.new_contrast()
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the only stage."""
+        weight = PARTIAL_FIT_ROUTING_WEIGHT * self.routing_weight
+        phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
+        yield Stage(
+            "partial_fit", self.keep_routing, lambda: phase, self.tree_objective
+        )
+
+    def finish(self) -> None:
+        """Leave the model as it is: the tree stays."""
+
+    def result(self) -> TreeVAE:
+        """Return the model, as if training had stopped now."""
+        return self.finished().model.eval()

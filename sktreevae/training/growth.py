@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import TrainingData
 from ..graph import GraphOptions
-from ..model import ModelConfig, Topology, TreeVAE, prune
-from ..utils.random import draw_rows
+from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from .contrastive import Contrast, ContrastOptions
 from .objectives import (
     MAX_ACTIVE_LEAVES,
     NoisyFeatures,
+    Objective,
+    RoutingObjective,
     TreeObjective,
     routing_weight,
 )
 from .trainer import Phase, Trainer
 
-__all__ = ["GrowthOptions", "GuidedSchedule", "TreeGrowth"]
+__all__ = ["FittedTree", "GrowthOptions", "Stage", "TreeGrowth"]
 
 MAX_STATISTICS_ROWS = 10_000
 """Maximum number of samples that a mean or a variance is computed from."""
@@ -51,41 +54,6 @@ MAX_DEFAULT_FRACTION = 0.01
 
 
 @dataclass(frozen=True)
-class GuidedSchedule:
-    """Length of the guided growth.
-
-    Parameters
-    ----------
-    min_steps : int, default=120
-        Minimum number of update steps of the joint training with ``max_iter="auto"``.
-    random_min_steps : int, default=150
-        The same, if the posterior heads start from random weights.
-    max_small_epochs : int, default=100
-        Maximum number of epochs that these steps may lead to, and of the training of
-        the routers alone.
-    max_router_steps : int, default=400
-        Maximum number of update steps of the training of the routers alone.
-    router_epochs : int, default=4
-        Maximum number of its epochs for each epoch of an int ``max_iter``. With 4, as
-        many epochs as "auto" has leave `max_router_steps` as they are: 400 is less than
-        4 times 120.
-    router_loss_tol : float, default=0.1
-        Routing loss in nats, the mean over an epoch, at which the training of the
-        routers alone ends.
-    router_n_iter_no_change : int, default=15
-        Epochs without a lower routing loss after which it ends, too.
-    """
-
-    min_steps: int = 120
-    random_min_steps: int = 150
-    max_small_epochs: int = 100
-    max_router_steps: int = 400
-    router_epochs: int = 4
-    router_loss_tol: float = 0.1
-    router_n_iter_no_change: int = 15
-
-
-@dataclass(frozen=True)
 class GrowthOptions:
     """Options that shape the tree; see `TreeVAEClustering`.
 
@@ -101,8 +69,6 @@ class GrowthOptions:
         How the tree is found.
     split_criterion : {"n_samples", "reconstruction", "elbo"}, default="n_samples"
         Criterion by which the other growths choose the next leaf.
-    schedule : GuidedSchedule
-        Length of the guided growth.
     graph : GraphOptions
         Sizes of the neighbor graph.
     """
@@ -112,7 +78,6 @@ class GrowthOptions:
     min_cluster_size: int | float | None = None
     growth: str = "guided"
     split_criterion: str = "n_samples"
-    schedule: GuidedSchedule = GuidedSchedule()
     graph: GraphOptions = GraphOptions()
 
     def min_samples(self, n_samples: int) -> int:
@@ -128,8 +93,67 @@ class GrowthOptions:
         return max(1, int(count))
 
 
+@dataclass(frozen=True, eq=False)
+class FittedTree:
+    """Result of a growth.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    height : ndarray of shape (n_nodes,)
+        Height in nats of each node of its tree.
+    """
+
+    model: TreeVAE
+    height: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a growth, which may train what it begins with.
+
+    All callables read and set the state of the fit, and nothing else. So a stage can go
+    on from the end of any epoch.
+
+    Parameters
+    ----------
+    name : {"initialization", "routers", "joint", "initial", "split", "refresh", \
+            "finetune", "partial_fit"}
+        Name in the history.
+    begin : callable, default=None
+        Sets initial values and targets.
+    phase : callable, default=None
+        Returns the schedules.
+    objective : callable, default=None
+        Returns what is minimized; nothing by default.
+    end : callable, default=None
+        Completes the tree; returns whether the stage was of use.
+    """
+
+    name: str
+    begin: Callable[[], None] | None = None
+    phase: Callable[[], Phase] | None = None
+    objective: Callable[[], Objective] | None = None
+    end: Callable[[], bool] | None = None
+
+    def run(self, trainer: Trainer) -> None:
+        """Run the stage, or what is left of it."""
+        state = trainer.state
+        if state.stage is None:
+            if self.begin is not None:
+                self.begin()
+            state.stage = self.name
+        if self.objective is not None:
+            trainer.train(self.phase(), self.objective())
+        if self.end is None or self.end():
+            state.done.append(self.name)
+        state.end_stage()
+        trainer.remember()
+
+
 class TreeGrowth(ABC):
-    """Holds the model and the steps that all growths share.
+    """What all growths share: stages, and the steps that they consist of.
 
     Parameters
     ----------
@@ -140,20 +164,15 @@ class TreeGrowth(ABC):
     options : GrowthOptions
         Size and shape of the tree.
     trainer : Trainer
-        Runs the phases.
+        Runs the stages.
     contrast : ContrastOptions, default=None
         Contrastive losses; None without augmentations.
 
     Attributes
     ----------
-    model : TreeVAE
-        The model, after `build_model`.
-    height : ndarray of shape (n_nodes,)
-        Height in nats of each node of the tree, after `finish`.
+    state : FitState
+        The state of the trainer.
     """
-
-    model: TreeVAE
-    height: NDArray[np.float64]
 
     router_dims: tuple[int, ...] = ()
     """Widths of the hidden layers of the routers. Linear routers are enough where the
@@ -179,17 +198,86 @@ class TreeGrowth(ABC):
         self.config = replace(config, router_dims=self.router_dims)
         self.options = options
         self.trainer = trainer
-        trainer.log_det = data.standardizer.log_det
-        self.generator = trainer.generator
+        self.state = trainer.state
+        self.generators = trainer.generators
         self.contrast_options = contrast
         self.routing_weight = routing_weight(config.n_features)
         if config.has_linear_paths:
             self.routing_weight *= self.linear_routing_factor
         self.min_samples = options.min_samples(len(data.samples))
-        self.noisy_features = NoisyFeatures(data.features)
+
+    @property
+    def model(self) -> TreeVAE:
+        """The model."""
+        return self.state.model
+
+    @property
+    def noisy_features(self) -> NoisyFeatures:
+        """Features that the encoder reads."""
+        return NoisyFeatures(
+            self.data.features, self.state.noise_scale, self.generators.rows
+        )
+
+    # Stages
+
+    @abstractmethod
+    def stages(self) -> Iterator[Stage]:
+        """Yield one stage after the other, from the present state on.
+
+        Which one comes next depends on the state alone.
+        """
+
+    def run(self) -> None:
+        """Run all stages, or those that come after the present state."""
+        with closing(self.stages()) as stages:
+            for stage in stages:
+                stage.run(self.trainer)
+
+    def result(self) -> FittedTree:
+        """Return the model and the heights, as if training had stopped now."""
+        growth = self.finished()
+        return FittedTree(growth.model.eval(), growth.state.height.numpy())
+
+    def finished(self) -> Self:
+        """Return a copy that is complete, as if training had stopped now."""
+        other = copy.copy(self)
+        other.state = self.state.copy()
+        other.finish()
+        return other
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Complete the model of a copy of the state, and set the heights."""
+
+    # Modules
+
+    def new_model(self, topology: Topology) -> TreeVAE:
+        """Return a model with random weights."""
+        model = TreeVAE(
+            topology,
+            self.config,
+            feature_map=self.data.feature_map,
+            generator=self.generators.shared,
+        )
+        return model.to(self.data.train.device)
+
+    def new_split(self) -> TopDown:
+        """Return a root and two leaves with random weights, for a leaf."""
+        return new_split(self.model.top_down, self.generators.shared)
+
+    def new_contrast(self) -> Contrast | None:
+        """Return contrastive losses with random weights; None without augmentations."""
+        if self.contrast_options is None:
+            return None
+        return Contrast(
+            self.contrast_options,
+            self.model,
+            weights=self.generators.shared,
+            rows=self.generators.rows,
+        )
 
     def build_model(self, topology: Topology, cluster: Tensor | None = None) -> None:
-        """Create a model with random weights, and standardize its input.
+        """Set a model with random weights, and standardize its input.
 
         Parameters
         ----------
@@ -198,82 +286,49 @@ class TreeGrowth(ABC):
         cluster : Tensor of int of shape (n_samples,), default=None
             Cluster of each sample, if known; see `BottomUp.standardize`.
         """
-        self.model = TreeVAE(
-            topology,
-            self.config,
-            feature_map=self.data.feature_map,
-            generator=self.generator,
-        )
-        self.model.to(self.generator.device)
-        self.trainer.model = self.model
-        subset = self.data.train[self.draw(len(self.data.train), MAX_STATISTICS_ROWS)]
+        self.state.model = self.new_model(topology)
+        rows = self.draw(MAX_STATISTICS_ROWS, self.data.train)
         self.model.bottom_up.standardize(
-            self.data.features[subset], None if cluster is None else cluster[subset]
+            self.data.features[rows], None if cluster is None else cluster[rows]
         )
-        self.contrast = None
-        if self.contrast_options is not None:
-            self.contrast = Contrast(self.contrast_options, self.model, self.generator)
+        self.state.contrast = self.new_contrast()
 
-    @abstractmethod
-    def finish(self) -> None:
-        """Complete the model after its training, and set the heights.
+    # Steps
 
-        An interrupted training, and an interrupted `finish`, can be finished, too.
-        """
-
-    def finished_copy(self) -> Self:
-        """Return a copy that is finished as if training had stopped now."""
-        with self.trainer.best_parameters():
-            other = self._copy()
-        other.finish()
-        return other
-
-    def is_finite(self) -> bool:
-        """Return whether all parameters are finite, also after an interrupted step."""
-        return bool(nn.utils.get_total_norm(self.model.parameters()).isfinite())
-
-    def _copy(self) -> Self:
-        """Return a copy with a model of its own."""
-        other = copy.copy(self)
-        other.model = copy.deepcopy(self.model)
-        return other
+    def draw(self, n: int, index: Tensor) -> Tensor:
+        """Return up to n random samples of some; see `TrainingData.draw`."""
+        return self.data.draw(n, index, self.generators.rows)
 
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""
-        rows = self.draw(len(index), MAX_STATISTICS_ROWS)
-        return self.data.samples[index[rows]].mean(0)
+        rows = self.draw(MAX_STATISTICS_ROWS, index)
+        samples = self.data.samples
+        (total,) = self.data.sum(lambda block: (samples[block].sum(0),), rows)
+        return total / max(1, len(rows))
 
-    def draw(self, n_rows: int, max_rows: int) -> Tensor:
-        """Return the sorted positions of random rows; see `draw_rows`."""
-        rows = draw_rows(n_rows, max_rows, self.generator)
-        return torch.from_numpy(rows).to(self.generator.device)
+    def keep_routing(self) -> None:
+        """Make the present routing the target."""
+        self.state.target = self.data.features.map(self.model.leaf_proba)
 
-    def train_all(self, phase: Phase, target: Tensor | None = None) -> None:
-        """Train the whole model.
+    def routing_objective(self) -> RoutingObjective:
+        """Return the objective of the encoder and the routers alone."""
+        return RoutingObjective(**self._objective())
 
-        Parameters
-        ----------
-        phase : Phase
-            Schedules.
-        target : Tensor of shape (n_samples, n_leaves), default=None
-            Target probability of each leaf; the present one by default.
-        """
-        if target is None:
-            target = self.data.features.map(self.model.leaf_proba)
-        objective = TreeObjective(
-            self.model,
-            self.data,
-            target,
-            noisy_features=self.noisy_features,
-            contrast=self.contrast,
-            generator=self.generator,
-            max_leaves=self.max_active_leaves,
+    def tree_objective(self) -> TreeObjective:
+        """Return the objective of the whole model."""
+        generator = self.generators.rows
+        return TreeObjective(
+            **self._objective(), generator=generator, max_leaves=self.max_active_leaves
         )
-        self.trainer.run(phase, objective, self.data.train, self.data.validation)
 
-    def assign_leaves(self) -> Tensor:
-        """Return the most probable leaf of every sample, (n_samples,)."""
-        return self.data.features.map(self.model.assign_leaves)
+    def _objective(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "data": self.data,
+            "target": self.state.target,
+            "noisy_features": self.noisy_features,
+            "contrast": self.state.contrast,
+        }
 
     @torch.no_grad()
     def fit_prior_odds(self) -> None:
@@ -285,8 +340,8 @@ class TreeGrowth(ABC):
         """
         if not self.model.topology.splits:
             return
-        index = self.data.train[self.draw(len(self.data.train), MAX_PRIOR_ROWS)]
-        parts = [self._decisions(batch) for batch in index.split(BLOCK_SIZE)]
+        rows = self.draw(MAX_PRIOR_ROWS, self.data.train)
+        parts = [self._decisions(block) for block in rows.split(BLOCK_SIZE)]
         weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
         bias = self.model.top_down.p_routers.biases[-1]
         for _ in range(N_NEWTON_STEPS):
@@ -305,7 +360,7 @@ class TreeGrowth(ABC):
         """
         model, features = self.model, self.data.features[index]
         encoding = model.encode(self.data.samples[index], features)
-        noise = model.sample_noise(len(index), self.generator)
+        noise = model.sample_noise(len(index), self.generators.rows)
         posterior = model.posterior(encoding, noise)
         reached = torch.cat(posterior.routing.node_log_proba)
         decisions = [level.decisions for level in posterior.levels[:-1]]
@@ -317,8 +372,9 @@ class TreeGrowth(ABC):
 
     def leaf_counts(self) -> Tensor:
         """Return the number of samples assigned to each leaf, (n_leaves,)."""
-        n_leaves = len(self.model.topology.leaves)
-        return self.assign_leaves().bincount(minlength=n_leaves)
+        return self.data.count(
+            self.data.assign(self.model), len(self.model.topology.leaves)
+        )
 
     def prune(self) -> bool:
         """Prune leaves with too few samples, the smallest first.
@@ -333,19 +389,22 @@ class TreeGrowth(ABC):
             count, leaf = self.leaf_counts().min(0)
             if count >= self.min_samples:
                 break
-            self.prune_leaf(int(leaf))
+            self._prune_leaf(int(leaf))
             pruned = True
         return pruned
 
-    def prune_leaf(self, leaf: int) -> None:
-        """Prune the leaf at a position in `topology.leaves`."""
+    def _prune_leaf(self, leaf: int) -> None:
+        """Prune the leaf at a position in `topology.leaves`; heights of others stay."""
+        source = self.model.topology.prune(leaf).source
         self.model.top_down = prune(self.model.top_down, leaf)
+        if self.state.height is not None:
+            self.state.height = self.state.height[list(source)]
 
-    def target_of(self, proba: Tensor) -> Tensor:
-        """Extend values of the training samples to all samples.
+    def target_of(self, proba: Tensor, index: Tensor | None = None) -> Tensor:
+        """Extend values of some samples, by default the training samples, to all.
 
         Targets of held-out samples are never used, and 0 here.
         """
         target = proba.new_zeros(len(self.data.samples), *proba.shape[1:])
-        target[self.data.train] = proba
+        target[self.data.train if index is None else index] = proba
         return target

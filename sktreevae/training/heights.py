@@ -9,7 +9,6 @@ from scipy.special import logsumexp
 
 from ..data import TrainingData
 from ..model import Topology, TreeVAE
-from ..utils.random import draw_rows
 
 __all__ = ["divergence_heights"]
 
@@ -39,13 +38,16 @@ def divergence_heights(
     generator : torch.Generator
         Draws these samples.
     """
-    labels = data.features.map(model.assign_leaves).numpy(force=True)
-    subset = _sample_each(labels, MAX_SAMPLES, generator)
-    index = torch.from_numpy(subset).to(data.samples.device)
+    n_leaves = len(model.topology.leaves)
+    leaf = data.assign(model)
+    members = [torch.nonzero(leaf == i)[:, 0] for i in range(n_leaves)]
+    index = torch.cat([data.draw(MAX_SAMPLES, rows, generator) for rows in members])
     leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
-    counts = np.bincount(labels, minlength=len(model.topology.leaves))
     return sum_divergences(
-        model.topology, leaf_elbo.astype(np.float64), labels[subset], counts
+        model.topology,
+        leaf_elbo.astype(np.float64),
+        leaf[index].numpy(force=True),
+        data.count(leaf, n_leaves).numpy(force=True),
     )
 
 
@@ -94,14 +96,3 @@ def sum_divergences(
             # An estimate of few samples may be negative.
             height[node] += max(float(divergence), 0.0)
     return height
-
-
-def _sample_each(
-    labels: NDArray[np.int64], n: int, generator: torch.Generator
-) -> NDArray[np.int64]:
-    """Return the indices of up to n random samples of each leaf."""
-    chosen = []
-    for leaf in np.unique(labels):
-        members = np.flatnonzero(labels == leaf)
-        chosen.append(members[draw_rows(len(members), n, generator)])
-    return np.concatenate(chosen)

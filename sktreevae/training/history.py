@@ -24,7 +24,8 @@ class History:
     records : list of dict
         Records of this fit.
     lists : GrowingLists
-        One list for each entry of the records; they grow with each epoch.
+        One list for each entry of the records of epochs that have an ELBO; they grow
+        with each such epoch.
     """
 
     def __init__(self, before: Mapping[str, list] | None = None) -> None:
@@ -34,16 +35,23 @@ class History:
             {name: list(values) for name, values in self._before.items()}
         )
 
+    @property
+    def elbo_records(self) -> list[dict[str, object]]:
+        """Records of the epochs that have an ELBO."""
+        return [record for record in self.records if "elbo" in record]
+
     def append(self, record: dict[str, object]) -> None:
         """Add the record of an epoch."""
         self.records.append(record)
-        for name, value in record.items():
-            self.lists.setdefault(name, []).append(value)
+        if "elbo" in record:
+            for name, value in record.items():
+                self.lists.setdefault(name, []).append(value)
 
     def as_lists(self) -> dict[str, list]:
         """Return copies of the lists; complete even if `append` was interrupted."""
-        names = self.records[0] if self.records else ()
+        records = self.elbo_records
+        names = records[0] if records else ()
         return {
-            name: [*self._before.get(name, ()), *(r[name] for r in self.records)]
+            name: [*self._before.get(name, ()), *(r[name] for r in records)]
             for name in names
         }

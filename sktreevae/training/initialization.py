@@ -24,10 +24,9 @@ from ..model import (
     select_leaves,
 )
 from ..utils.indexing import sum_by_index
-from ..utils.random import draw_rows
 from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
 
-__all__ = ["Initializer"]
+__all__ = ["Initializer", "update_scale"]
 
 MAX_ROWS = 5000
 """Number of samples that the values are computed from, if leaves are large enough."""
@@ -100,7 +99,7 @@ class Initializer:
             model.top_down.q_routers.set(position, weight, bias)
 
     @torch.no_grad()
-    def init_latents(self) -> bool:
+    def init_latents(self) -> None:
         """Initialize posterior heads, the decoders' readout and the scale of leaves.
 
         The latent of a leaf is to be the principal components of its samples. Its head,
@@ -109,15 +108,8 @@ class Initializer:
         transitions from the node to the leaf: the message that an exact inference in a
         linear Gaussian chain passes upward. A linear readout is then the ridge
         regression of the samples on the hidden units of their leaves.
-
-        Returns
-        -------
-        is_initialized : bool
-            False for counts: the most frequent features determine their components.
         """
         model, likelihood = self.model, self.model.top_down.likelihood
-        if likelihood.is_count:
-            return False
         n_leaves = len(model.topology.leaves)
         index = self._draw_samples()
         leaf = self.target[index]
@@ -138,60 +130,58 @@ class Initializer:
         weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
         error, n_samples = _expected_errors(weight, x, mean, error, leaf)
         likelihood.set_scale(error, n_samples, NORMAL_KURTOSIS)
-        return True
-
-    @torch.no_grad()
-    def update_scale(self) -> None:
-        """Set the scale of leaves to its optimum for the other parameters.
-
-        Update steps alone would take longer to reach it than the rest of the model.
-        """
-        model, likelihood = self.model, self.model.top_down.likelihood
-        train = self.data.train
-        rows = draw_rows(len(train), MAX_ROWS, self.generator)
-        index = train[torch.from_numpy(rows).to(train.device)]
-        square = fourth = n_samples = torch.zeros((), dtype=torch.float32)
-        for batch in index.split(BLOCK_SIZE):
-            x = self.data.samples[batch]
-            encoding = model.encode(x, self.data.features[batch])
-            noise = model.sample_noise(len(batch), self.generator)
-            posterior = model.posterior(encoding, noise)
-            output = model.top_down.decoders(posterior.leaf_z)
-            error = (likelihood.mean(output) - x).square()
-            weight = posterior.routing.leaf_log_proba.exp()[:, None]
-            square = square + (weight @ error).squeeze(1)
-            fourth = fourth + (weight @ error.square()).sum((0, 1))
-            n_samples = n_samples + weight.sum(2)
-        total = n_samples.sum()
-        variance = (square.sum(0) / total).clamp(min=MIN_VARIANCE)
-        kurtosis = (fourth / total / variance.square()).clamp(min=NORMAL_KURTOSIS)
-        error = square / n_samples.clamp(min=MIN_MASS)
-        likelihood.set_scale(error, n_samples, kurtosis)
 
     def _draw_samples(self) -> Tensor:
         """Draw training samples of each leaf; return their indices, sorted by leaf."""
-        train, n_leaves = self.data.train, len(self.model.topology.leaves)
+        data, n_leaves = self.data, len(self.model.topology.leaves)
         low, high = ROWS_PER_LEAF
         n_per_leaf = min(max(MAX_ROWS // n_leaves, low), high)
-        order = torch.randperm(
-            len(train), generator=self.generator, device=train.device
+        leaf = self.target[data.train]
+        members = [data.train[leaf == i] for i in range(n_leaves)]
+        return torch.cat(
+            [data.draw(n_per_leaf, index, self.generator) for index in members]
         )
-        shuffled = train[order]
-        leaf, order = self.target[shuffled].sort(stable=True)
-        count = leaf.bincount(minlength=n_leaves)
-        start = count.cumsum(0) - count
-        rank = torch.arange(len(leaf), device=leaf.device) - start[leaf]
-        return shuffled[order[rank < n_per_leaf]]
+
+
+@torch.no_grad()
+def update_scale(
+    model: TreeVAE, data: TrainingData, generator: torch.Generator
+) -> None:
+    """Set the scale of leaves to its optimum for the other parameters.
+
+    Update steps alone would take longer to reach it than the rest of the model.
+    """
+    likelihood = model.top_down.likelihood
+
+    def errors(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return sums of squared errors, of their squares, and of probabilities."""
+        x = data.samples[rows]
+        encoding = model.encode(x, data.features[rows])
+        noise = model.sample_noise(len(rows), generator)
+        posterior = model.posterior(encoding, noise)
+        error = (
+            likelihood.mean(model.top_down.decoders(posterior.leaf_z)) - x
+        ).square()
+        weight = posterior.routing.leaf_log_proba.exp()[:, None]
+        fourth = (weight @ error.square()).sum((0, 1))
+        return (weight @ error).squeeze(1), fourth, weight.sum(2)
+
+    rows = data.draw(MAX_ROWS, data.train, generator)
+    square, fourth, n_samples = data.sum(errors, rows, block_size=BLOCK_SIZE)
+    total = n_samples.sum()
+    variance = (square.sum(0) / total).clamp(min=MIN_VARIANCE)
+    kurtosis = (fourth / total / variance.square()).clamp(min=NORMAL_KURTOSIS)
+    error = square / n_samples.clamp(min=MIN_MASS)
+    likelihood.set_scale(error, n_samples, kurtosis)
 
 
 def _group_means(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
     """Return the mean of the rows of each group, (n_groups, n_columns).
 
-    Rows are sorted by group. Without rows, the mean is 0.
+    Without rows, the mean is 0.
     """
-    counts = group.bincount(minlength=n_groups)
-    sums = [rows.sum(0) for rows in values.split(counts.tolist())]
-    return torch.stack(sums) / counts.clamp(min=1)[:, None]
+    counts = group.bincount(minlength=n_groups).clamp(min=1)
+    return sum_by_index(values, group, n_groups) / counts[:, None]
 
 
 def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from functools import partial
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from ..graph import NeighborGraph
-from ..model import TopDown, Topology, TreeVAE, at_depth, attach, new_split
+from ..model import TopDown, Topology, at_depth, attach
 from ..model.precision import no_autocast
 from ..utils.random import draw_seed
-from .growth import TreeGrowth
+from .growth import Stage, TreeGrowth
 from .heights import divergence_heights
-from .objectives import SplitContrast, SplitInputs, SplitObjective
+from .objectives import SplitInputs, SplitObjective
+from .state import Split
 from .trainer import Phase
 
-__all__ = ["MAX_ROUTER_ROWS", "Embed", "IterativeGrowth"]
+__all__ = ["MAX_ROUTER_ROWS", "IterativeGrowth"]
 
 GROWTH_KL_WEIGHT = 0.15
 """Maximum weight of the divergences while the tree grows, as in the paper. The model is
@@ -37,32 +35,6 @@ MAX_ROUTER_ROWS = 100_000
 """Maximum number of samples that a new router is initialized from."""
 
 
-Embed = Callable[[Tensor], Tensor]
-"""Returns the input of a router for positions in the samples of a split."""
-
-
-@dataclass(frozen=True, eq=False)
-class SplitInTraining:
-    """A split whose training hasn't ended.
-
-    Parameters
-    ----------
-    split : TopDown
-        A root and two leaves.
-    embed : callable
-        Returns the input of the router for positions in `train`.
-    train : Tensor of int of shape (n_members,)
-        Samples that it is trained on.
-    leaf : int, default=None
-        The leaf to attach it to. None for the first split, the tree itself.
-    """
-
-    split: TopDown
-    embed: Embed
-    train: Tensor
-    leaf: int | None = None
-
-
 class IterativeGrowth(TreeGrowth):
     """Splits one leaf after the other, and trains each new split."""
 
@@ -70,55 +42,104 @@ class IterativeGrowth(TreeGrowth):
     """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""
 
-    split_in_training: SplitInTraining | None = None
-
-    group: Tensor | None = None
-    """Group of each training sample, among those that stand apart, if known."""
-
-    def grow(self) -> TreeVAE:
-        """Return a model with `n_clusters` leaves, or fewer if no leaf can be split."""
+    def stages(self) -> Iterator[Stage]:
+        """Yield the growth of the tree, and the training of the whole."""
         with self.trainer.subtask("growth", None):
-            self._grow_tree()
+            yield from self._growth()
         if not self.trainer.task.is_stopped:
-            self.train_all(self._phase("finetune"))
-        self.finish()
-        return self.model
+            yield self._whole_tree("finetune")
+
+    def _growth(self) -> Iterator[Stage]:
+        """Yield a root and two leaves, and splits until there are enough leaves."""
+        state = self.state
+        if state.model is None and self._is_one_leaf():
+            self.build_model(Topology.single_leaf())
+        elif state.model is None or state.stage == "initial":
+            yield Stage(
+                "initial",
+                self._begin_tree,
+                phase=partial(self._phase, "initial"),
+                objective=self.tree_objective,
+                end=self._end_tree,
+            )
+        while self._may_grow():
+            if state.stage == "refresh" or state.done[-SPLITS_PER_REFRESH:] == (
+                ["split"] * SPLITS_PER_REFRESH
+            ):
+                yield self._whole_tree("refresh")
+                continue
+            if state.split is None:
+                leaf = self.data.decide(self._choose_leaf)
+            else:
+                leaf = state.split.leaf
+            if leaf is None:
+                return
+            yield self._split_stage(leaf)
+
+    def _is_one_leaf(self) -> bool:
+        """Return whether no split is asked for, or possible."""
+        options = self.options
+        if options.n_clusters == 1 or options.max_depth == 0:
+            return True
+        return not self._are_distinct(self.data.train)
+
+    def _may_grow(self) -> bool:
+        """Return whether the growth goes on, if there is a leaf to split."""
+        n_clusters, done = self.options.n_clusters, self.state.done
+        return (
+            self.state.stage != "finetune"
+            and not self.trainer.task.is_stopped
+            and len(self.model.topology.leaves) < n_clusters
+            # Pruning removes leaves again, so the number of splits is bounded.
+            and done.count("split") < 2 * n_clusters
+        )
+
+    def _whole_tree(self, name: str) -> Stage:
+        """Return a stage that trains the whole tree with its present routing."""
+        return Stage(
+            name,
+            self.keep_routing,
+            phase=partial(self._phase, name),
+            objective=self.tree_objective,
+            end=self._end_whole_tree,
+        )
+
+    def _split_stage(self, leaf: int) -> Stage:
+        """Return a stage that splits a leaf."""
+        return Stage(
+            "split",
+            partial(self._begin_split, leaf),
+            phase=partial(self._phase, "split"),
+            objective=self._split_objective,
+            end=self._end_split,
+        )
+
+    def _end_whole_tree(self) -> bool:
+        if self.prune():
+            self.state.unsplittable = []
+        return True
 
     def finish(self) -> None:
-        """Attach a split whose training was interrupted, prune, and set the heights."""
-        self._end_split()
+        """End the split in training, prune, and set the heights."""
+        if self.state.stage == "initial":
+            self._end_tree()
+        # Otherwise the split is as it was initialized.
+        elif self.state.split is not None and self.state.epoch > 0:
+            self._end_split()
         self.prune()
         self.fit_prior_odds()
-        self.height = divergence_heights(self.model, self.data, self.generator)
+        height = divergence_heights(self.model, self.data, self.generators.rows)
+        self.state.height = torch.from_numpy(height)
 
-    def _grow_tree(self) -> None:
-        """Train a root and two leaves, and split leaves."""
-        train = self.data.train
-        is_leaf = self.options.n_clusters == 1 or self.options.max_depth == 0
-        if is_leaf or not self._are_distinct(train):
-            self.build_model(Topology.single_leaf())
-            return
+    def _begin_tree(self) -> None:
+        """Build a root and two leaves."""
         self.build_model(Topology.stump())
-        top_down = self.model.top_down
-        target = self.target_of(self._init_split(top_down, self._embed, train))
-        self.split_in_training = SplitInTraining(top_down, self._embed, train)
-        self.train_all(self._phase("initial"), target)
-        self._end_split()
-        self.prune()
-        self._split_leaves()
+        self.state.target = self._init_split(self.model.top_down, 0, self.data.train)
 
-    def _copy(self) -> Self:
-        other = super()._copy()
-        trained = self.split_in_training
-        if trained is not None and trained.leaf is None:
-            other.split_in_training = replace(
-                trained, split=other.model.top_down, embed=other._embed
-            )
-        elif trained is not None:
-            other.split_in_training = replace(
-                trained, split=copy.deepcopy(trained.split)
-            )
-        return other
+    def _end_tree(self) -> bool:
+        self._finish_split(self.model.top_down, 0, self.data.train)
+        self.prune()
+        return True
 
     def _phase(self, name: str) -> Phase:
         """Return the schedules of a phase."""
@@ -127,51 +148,28 @@ class IterativeGrowth(TreeGrowth):
             kl_weights = GROWTH_KL_WEIGHT, 1.0
         return Phase(name, kl_weights, (self.routing_weight, 0.0))
 
-    def _embed(self, rows: Tensor) -> Tensor:
-        """Return d_0 of some training samples, (len(rows), hidden_dim)."""
-        return self.data.features.subset(self.data.train[rows]).map(
-            lambda features: self.model.bottom_up(features)[0]
+    def _embed(self, index: Tensor, depth: int) -> Tensor:
+        """Return the embeddings of a depth of some samples, (n, hidden_dim)."""
+        return self.data.features.map(
+            lambda features: at_depth(self.model.bottom_up(features), depth), index
         )
 
-    def _split_leaves(self) -> None:
-        """Split one leaf after the other, until there are enough or none can be."""
-        unsplittable: set[int] = set()
-        n_splits = 0
-        while (
-            len(self.model.topology.leaves) < self.options.n_clusters
-            and not self.trainer.task.is_stopped
-        ):
-            leaf = self._choose_leaf(unsplittable)
-            # Pruning removes leaves again, so the number of splits is bounded.
-            if leaf is None or n_splits == 2 * self.options.n_clusters:
-                break
-            if not self._split(leaf):
-                unsplittable.add(leaf)
-                continue
-            n_splits += 1
-            # The right child has the next number, which shifts the later leaves.
-            unsplittable = {other + (other > leaf) for other in unsplittable}
-            is_grown = len(self.model.topology.leaves) >= self.options.n_clusters
-            if n_splits % SPLITS_PER_REFRESH == 0 and not is_grown:
-                self.train_all(self._phase("refresh"))
-                if self.prune():
-                    unsplittable = set()
-
-    def _choose_leaf(self, unsplittable: set[int]) -> int | None:
+    def _choose_leaf(self) -> int | None:
         """Return the leaf to split next, or None."""
-        assignment = self.assign_leaves()
+        assignment = self.data.assign(self.model)
         tree = self.model.topology
         max_depth = self.options.max_depth
         if max_depth is None:
             max_depth = tree.n_nodes
-        counts = assignment.bincount(minlength=len(tree.leaves)).tolist()
+        counts = self.data.count(assignment, len(tree.leaves)).tolist()
         candidates = [
             leaf
             for leaf, node in enumerate(tree.leaves)
-            if leaf not in unsplittable
+            if leaf not in self.state.unsplittable
             and tree.node_depths[node] < max_depth
             and counts[leaf] >= 2 * self.min_samples
             and self._are_distinct(torch.nonzero(assignment == leaf)[:, 0])
+            and (assignment[self.data.train] == leaf).sum() > 1
         ]
         if not candidates:
             return None
@@ -182,51 +180,65 @@ class IterativeGrowth(TreeGrowth):
 
     def _count_groups(self, assignment: Tensor) -> list[int]:
         """Count the groups of each leaf that stand apart and are large enough."""
-        if self.group is None:
-            return [1] * len(self.model.topology.leaves)
-        train, n_groups = self.data.train, int(self.group.max()) + 1
-        pair = assignment[train] * n_groups + self.group
-        n_leaves = len(self.model.topology.leaves)
-        counts = pair.bincount(minlength=n_leaves * n_groups).view(n_leaves, n_groups)
+        group, n_leaves = self.state.group, len(self.model.topology.leaves)
+        if group is None:
+            return [1] * n_leaves
+        n_groups = int(group.max()) + 1
+        pair = assignment * n_groups + group
+        counts = self.data.count(pair, n_leaves * n_groups, self.data.train)
+        counts = counts.view(n_leaves, n_groups)
         return (counts >= self.min_samples).sum(1).tolist()
 
     def _priorities(self) -> list[float]:
         """Return the value of the split criterion for each leaf."""
         features, samples = self.data.features, self.data.samples
-        total = torch.zeros(
-            len(self.model.topology.leaves),
-            dtype=torch.float32,
-            device=self.data.train.device,
-        )
         leaf_score = {
             "elbo": self.model.leaf_elbo,
             "reconstruction": self.model.leaf_reconstruction,
         }.get(self.options.split_criterion)
-        for rows in samples.chunks():
+
+        def priorities(rows: Tensor) -> tuple[Tensor]:
             proba = features.map(self.model.leaf_proba, rows)
             if leaf_score is None:
-                total += (proba >= self._threshold()).sum(0)
-            else:
-                total -= (proba * samples.map(leaf_score, rows)).sum(0)
+                return ((proba >= self._threshold()).sum(0),)
+            return (-(proba * samples.map(leaf_score, rows)).sum(0),)
+
+        (total,) = self.data.sum(priorities, self.data.all_rows)
         return total.tolist()
 
     def _threshold(self) -> float:
         """Return the minimum P(l | x) of the samples that a split is trained on."""
         return min(1.0 / len(self.model.topology.leaves), 0.5)
 
-    def _split(self, leaf: int) -> bool:
-        """Split a leaf.
+    def _begin_split(self, leaf: int) -> None:
+        """Build a split of a leaf, to be trained on the samples that reach it."""
+        state = self.state
+        members = self._members(leaf)
+        train = self._members_of(members)[0]
+        split = Split(self.new_split(), leaf, draw_seed(self.generators.shared))
+        state.target = self._init_split(split.top_down, self._position(leaf)[0], train)
+        state.members, state.split = members, split
 
-        Returns
-        -------
-        is_split : bool
-            False, and the tree is unchanged, if a child gets fewer than `min_samples`.
-        """
-        train, validation = self._members(leaf)
-        if len(train) < 2:
+    def _end_split(self) -> bool:
+        """Attach the split to its leaf, unless a child gets too few samples."""
+        state, leaf = self.state, self.state.split.leaf
+        train, _ = self._members_of(state.members)
+        self._finish_split(state.split.top_down, self._position(leaf)[0], train)
+        before = self.model.top_down
+        self.model.top_down = attach(before, leaf, state.split.top_down)
+        if self.leaf_counts().min() < self.min_samples:
+            self.model.top_down = before
+            state.unsplittable = [*state.unsplittable, leaf]
             return False
-        index = torch.cat([train, validation])
-        compute = partial(self._split_inputs, leaf, draw_seed(self.generator))
+        # The right child has the next number, which shifts the later leaves.
+        state.unsplittable = [other + (other > leaf) for other in state.unsplittable]
+        return True
+
+    def _split_objective(self) -> SplitObjective:
+        """Return the objective of the split in training."""
+        split, members = self.state.split, self._members_of(self.state.members)
+        index = torch.cat(members)
+        compute = partial(self._split_inputs, split.leaf, split.seed)
         if self.data.features.is_in_memory:
             inputs = compute(index).__getitem__
         else:
@@ -234,62 +246,31 @@ class IterativeGrowth(TreeGrowth):
             def inputs(batch: Tensor) -> SplitInputs:
                 return compute(index[batch])
 
-        def embed(rows: Tensor) -> Tensor:
-            return inputs(rows).embedding
-
-        contrast = None
-        if self.contrast is not None:
-            contrast = SplitContrast(
-                lambda batch: self._pair_inputs(leaf, index[batch]),
-                self.contrast.options.weight,
-            )
-        split = new_split(self.model.top_down, self.generator)
-        sides = self._init_split(split, embed, train)
-        target = torch.cat([sides, sides.new_zeros(len(validation), 2)])
-        objective = SplitObjective(
-            split,
-            inputs,
-            lambda batch: self.data.samples[index[batch]],
-            target,
-            contrast=contrast,
-            generator=self.generator,
+        contrast = {}
+        if self.state.contrast is not None:
+            contrast = {
+                "pairs": lambda batch: self._pair_inputs(split.leaf, index[batch]),
+                "contrast_weight": self.contrast_options.weight,
+            }
+        return SplitObjective(
+            split=split.top_down,
+            data=self.data,
+            members=members,
+            target=self.state.target,
+            inputs=inputs,
+            generator=self.generators.rows,
             n_leaves=len(self.model.topology.leaves) + 1,
+            **contrast,
         )
-        rows = torch.arange(len(index), device=index.device)
-        self.split_in_training = SplitInTraining(split, embed, train, leaf)
-        self.trainer.run(
-            self._phase("split"), objective, rows[: len(train)], rows[len(train) :]
-        )
-        return self._end_split()
 
-    def _end_split(self) -> bool:
-        """Complete the split in training, if there is one, and attach it to its leaf.
-
-        Returns
-        -------
-        is_split : bool
-            See `_split`.
-        """
-        trained = self.split_in_training
-        if trained is None:
-            return False
-        self._finish_split(trained.split, trained.embed, trained.train)
-        # First, so that an interrupt doesn't lead to a second attempt.
-        self.split_in_training = None
-        if trained.leaf is None:
-            return True
-        before = self.model.top_down
-        self.model.top_down = attach(before, trained.leaf, trained.split)
-        if self.leaf_counts().min() < self.min_samples:
-            self.model.top_down = before
-            return False
-        return True
-
-    def _members(self, leaf: int) -> tuple[Tensor, Tensor]:
-        """Return the training and validation samples that reach a leaf."""
-        is_member = self.data.features.map(
+    def _members(self, leaf: int) -> Tensor:
+        """Return which samples reach a leaf, (n_samples,)."""
+        return self.data.features.map(
             lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
         )
+
+    def _members_of(self, is_member: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the training and the validation samples among some."""
         train, validation = self.data.train, self.data.validation
         return train[is_member[train]], validation[is_member[validation]]
 
@@ -302,12 +283,12 @@ class IterativeGrowth(TreeGrowth):
         with self.trainer.subtask("proposal"):
             graph = NeighborGraph(
                 self.data.features.subset(index),
-                self.generator,
+                self.generators.shared,
                 MAX_PROPOSED_CLUSTERS,
                 options=self.options.graph,
             )
-            if self.group is None:  # the first split is that of all samples
-                self.group = graph.separate_groups()
+            if self.state.group is None:  # the first split is that of all samples
+                self.state.group = self.target_of(graph.separate_groups())
             for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
                 proposal = graph.propose(n_clusters, min_size=self.min_samples)
                 sides = proposal.sides(self.min_samples)
@@ -315,32 +296,33 @@ class IterativeGrowth(TreeGrowth):
                     return sides
             return graph.propose(2).proba
 
-    def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
+    def _init_split(self, split: TopDown, depth: int, train: Tensor) -> Tensor:
         """Initialize a root and two leaves with the proposed sides of some samples.
 
         Parameters
         ----------
         split : TopDown
             The root and two leaves, changed in place.
-        embed : callable
-            Returns the input of the router for positions in `train`.
+        depth : int
+            Depth of the root in the whole tree.
         train : Tensor of int of shape (n_members,)
             The samples.
 
         Returns
         -------
-        target : Tensor of shape (n_members, 2)
-            Target probability of each leaf.
+        target : Tensor of shape (n_samples, 2)
+            Target probability of each leaf, for all samples.
         """
-        target = self._propose_sides(train)
+        sides = self.data.decide(partial(self._propose_sides, train))
+        target = self.target_of(sides, train)
         side = target.argmax(1)
-        rows = self.draw(len(train), MAX_ROUTER_ROWS)
-        split.q_routers.fit(embed(rows), side[rows])
-        for leaf in side.unique().tolist():
-            split.init_leaf(leaf, self.mean_of(train[side == leaf]))
+        rows = self.draw(MAX_ROUTER_ROWS, train)
+        split.q_routers.fit(self._embed(rows, depth), side[rows])
+        for leaf in side[train].unique().tolist():
+            split.init_leaf(leaf, self.mean_of(train[side[train] == leaf]))
         return target
 
-    def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:
+    def _finish_split(self, split: TopDown, depth: int, train: Tensor) -> None:
         """Complete a split after its training; arguments as for `_init_split`."""
 
     def _split_inputs(self, leaf: int, seed: int, index: Tensor) -> SplitInputs:
@@ -382,7 +364,7 @@ class IterativeGrowth(TreeGrowth):
             log P(leaf | x).
         """
         depth, row = self._position(leaf)
-        embeddings = self.model.bottom_up(self.contrast.sample_pairs(index))
+        embeddings = self.model.bottom_up(self.state.contrast.sample_pairs(index))
         log_proba = self.model.route(embeddings).node_log_proba[depth][row]
         return at_depth(embeddings, depth), log_proba
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,11 @@ from .contrastive import Contrast, router_contrast
 
 __all__ = [
     "MAX_ACTIVE_LEAVES",
+    "TERMS",
     "LossTerms",
     "NoisyFeatures",
     "Objective",
-    "SplitContrast",
+    "RoutingObjective",
     "SplitInputs",
     "SplitObjective",
     "TreeObjective",
@@ -44,29 +45,69 @@ MAX_ACTIVE_LEAVES = 2
 """Default number of leaves that decode a sample in training: its most probable ones."""
 
 
+ELBO_TERMS = "reconstruction", "kl_root", "kl_nodes", "kl_decisions"
+TERMS = *ELBO_TERMS, "contrast", "routing_loss"
+"""Names of the terms of a loss, those of the ELBO first."""
+
+
 @dataclass(frozen=True)
 class LossTerms:
     """Terms of the loss of a batch, in nats.
 
     Parameters
     ----------
-    elbo : ElboTerms
-        Terms of the evidence lower bound of each sample.
+    elbo : ElboTerms or None
+        Terms of the evidence lower bound of each sample; None while the routers are
+        trained alone.
     routing_loss : Tensor of shape ()
         Kullback-Leibler divergence of the leaf probabilities from their targets.
     contrast : Tensor of shape (), default=None
         Weighted contrastive loss; None without augmentations.
     """
 
-    elbo: ElboTerms
+    elbo: ElboTerms | None
     routing_loss: Tensor
     contrast: Tensor | None = None
 
+    def loss(self, kl_weight: float, routing_weight: float) -> Tensor:
+        """Return the loss for weights of the divergences and of the routing loss."""
+        loss = routing_weight * self.routing_loss
+        if self.elbo is not None:
+            loss = loss - self.elbo.elbo(kl_weight).mean()
+        if self.contrast is not None:
+            loss = loss + self.contrast
+        return loss
+
+    def means(self) -> Tensor:
+        """Return the means of all `TERMS` over the batch; nan for missing ones."""
+        missing = self.routing_loss.new_tensor(math.nan)
+        terms = [missing] * len(ELBO_TERMS)
+        if self.elbo is not None:
+            terms = [getattr(self.elbo, name).mean() for name in ELBO_TERMS]
+        contrast = missing if self.contrast is None else self.contrast
+        return torch.stack([*terms, contrast, self.routing_loss]).detach()
+
 
 class Objective(Protocol):
-    """A loss, and the parameters that it depends on."""
+    """A loss of samples, and the parameters that it depends on.
 
+    Attributes
+    ----------
+    data : TrainingData
+        The samples.
+    train_rows, validation_rows : Tensor of int
+        Samples to train on, and to stop by; the latter may be empty.
+    n_leaves : int
+        Leaves of the whole tree.
+    has_elbo, has_contrast : bool
+        Whether the loss has an ELBO, and a contrastive loss.
+    """
+
+    data: TrainingData
+    train_rows: Tensor
+    validation_rows: Tensor
     n_leaves: int
+    has_elbo: bool
     has_contrast: bool
 
     def parameters(self) -> Iterable[nn.Parameter]:
@@ -126,28 +167,6 @@ class NoisyFeatures:
     noise_scale: Tensor | None = None
     generator: torch.Generator | None = None
 
-    def with_noise(
-        self, index: Tensor, distance: Tensor, generator: torch.Generator
-    ) -> NoisyFeatures:
-        """Return the features with noise as long as a distance.
-
-        Parameters
-        ----------
-        index : Tensor of int of shape (n_noisy,)
-            Samples with noise.
-        distance : Tensor of shape (n_noisy,)
-            Root mean square length of the noise of each sample. It doesn't depend on
-            the number of features.
-        generator : torch.Generator
-            Source of the noise.
-        """
-        n_samples, n_outputs = self.features.shape
-        noise_scale = torch.zeros(
-            n_samples, 1, dtype=torch.float32, device=index.device
-        )
-        noise_scale[index, 0] = distance / math.sqrt(n_outputs)
-        return NoisyFeatures(self.features, noise_scale, generator)
-
     def __call__(self, index: Tensor, *, training: bool) -> Tensor:
         """Return the encoder's input for a batch, (len(index), n_outputs)."""
         features = self.features[index]
@@ -157,8 +176,11 @@ class NoisyFeatures:
         return features + self.noise_scale[index] * noise
 
 
-class TreeObjective:
-    """The whole model: the ELBO over the most probable leaves, and the routing loss.
+@dataclass(eq=False, kw_only=True)
+class RoutingObjective:
+    """The encoder and the routers alone: the routing loss.
+
+    It needs neither latents nor decoders, so its steps are cheap.
 
     Parameters
     ----------
@@ -170,34 +192,61 @@ class TreeObjective:
         Target probability of each leaf.
     noisy_features : NoisyFeatures
         Features that the encoder reads.
-    contrast : Contrast or None
-        Contrastive losses.
+    contrast : Contrast, default=None
+        Contrastive losses; only their augmentations are used here.
+    """
+
+    model: TreeVAE
+    data: TrainingData
+    target: Tensor
+    noisy_features: NoisyFeatures
+    contrast: Contrast | None = None
+
+    has_elbo: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self.train_rows, self.validation_rows = self.data.train, self.data.validation
+        self.n_leaves = len(self.model.topology.leaves)
+        self.has_contrast = self.contrast is not None
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the encoder and of the routers."""
+        yield from self.model.bottom_up.parameters()
+        yield from self.model.top_down.q_routers.parameters()
+
+    def train(self, mode: bool) -> None:
+        """Switch the model, and the noise on its input, to training or evaluation."""
+        self.model.train(mode)
+
+    def evaluate(self, index: Tensor) -> LossTerms:
+        """Return the routing loss of a batch of samples and of their augmentations."""
+        inputs = [self.noisy_features(index, training=self.model.training)]
+        if self.contrast is not None:
+            inputs.append(self.contrast.sample_pairs(index))
+        embeddings = self.model.bottom_up(torch.cat(inputs))
+        leaf_log_proba = self.model.route(embeddings).leaf_log_proba
+        target = self.target[index].repeat(len(inputs), 1)
+        return LossTerms(None, routing_loss(leaf_log_proba, target))
+
+
+@dataclass(eq=False, kw_only=True)
+class TreeObjective(RoutingObjective):
+    """The whole model: the ELBO over the most probable leaves, and the routing loss.
+
+    Parameters
+    ----------
+    model, data, target, noisy_features, contrast
+        As for `RoutingObjective`.
     generator : torch.Generator
         Source of the latents.
     max_leaves : int, default=2
         Maximum number of leaves that decode a sample.
     """
 
-    def __init__(
-        self,
-        model: TreeVAE,
-        data: TrainingData,
-        target: Tensor,
-        *,
-        noisy_features: NoisyFeatures,
-        contrast: Contrast | None,
-        generator: torch.Generator,
-        max_leaves: int = MAX_ACTIVE_LEAVES,
-    ) -> None:
-        self.model = model
-        self.samples = data.samples
-        self.target = target
-        self.noisy_features = noisy_features
-        self.contrast = contrast
-        self.generator = generator
-        self.max_leaves = max_leaves
-        self.n_leaves = len(model.topology.leaves)
-        self.has_contrast = contrast is not None
+    generator: torch.Generator
+    max_leaves: int = MAX_ACTIVE_LEAVES
+
+    has_elbo: ClassVar[bool] = True
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the model and of the contrastive projections."""
@@ -205,13 +254,9 @@ class TreeObjective:
         if self.contrast is not None:
             yield from self.contrast.parameters()
 
-    def train(self, mode: bool) -> None:
-        """Switch the model, and the noise on its input, to training or evaluation."""
-        self.model.train(mode)
-
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-        x, target = self.samples[index], self.target[index]
+        x, target = self.data.samples[index], self.target[index]
         features = self.noisy_features(index, training=self.model.training)
         encoding = self.model.encode(x, features)
         routing = self.model.route(encoding.embeddings)
@@ -255,63 +300,53 @@ class SplitInputs:
         return SplitInputs(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
-@dataclass(frozen=True, eq=False)
-class SplitContrast:
-    """Augmentations of the samples of a split, for the loss of its router.
-
-    Parameters
-    ----------
-    pairs : callable
-        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
-        batch.
-    weight : float
-        Weight of the router's contrastive loss.
-    """
-
-    pairs: Callable[[Tensor], tuple[Tensor, Tensor]]
-    weight: float
-
-
+@dataclass(eq=False, kw_only=True)
 class SplitObjective:
     """A router and two leaves below a frozen tree.
+
+    Its samples are those that reach the leaf, numbered from 0, the training samples
+    first.
 
     Parameters
     ----------
     split : TopDown
         The new part: a root and two leaves.
+    data : TrainingData
+        All samples.
+    members : tuple of two Tensors of int
+        Indices of the training and of the validation samples that reach the leaf.
+    target : Tensor of shape (n_samples, 2)
+        Target probability of the left and the right child, for all samples.
     inputs : callable
         Returns the `SplitInputs` of a batch.
-    rows : callable
-        Returns the data of a batch.
-    target : Tensor of shape (n_samples, 2)
-        Target probability of the left and the right child.
-    contrast : SplitContrast or None
-        Contrastive loss.
+    pairs : callable, default=None
+        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
+        batch.
+    contrast_weight : float, default=0.0
+        Weight of the contrastive loss of the router between samples and augmentations.
     generator : torch.Generator
         Source of the latents.
     n_leaves : int
         Leaves of the whole tree, the new ones included.
     """
 
-    def __init__(
-        self,
-        split: TopDown,
-        inputs: Callable[[Tensor], SplitInputs],
-        rows: Callable[[Tensor], Tensor],
-        target: Tensor,
-        *,
-        contrast: SplitContrast | None,
-        generator: torch.Generator,
-        n_leaves: int,
-    ) -> None:
-        self.split = split
-        self.inputs = inputs
-        self.rows = rows
-        self.target = target
-        self.contrast = contrast
-        self.generator = generator
-        self.n_leaves = n_leaves
-        self.has_contrast = contrast is not None
+    split: TopDown
+    data: TrainingData
+    members: tuple[Tensor, Tensor]
+    target: Tensor
+    inputs: Callable[[Tensor], SplitInputs]
+    pairs: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    contrast_weight: float = 0.0
+    generator: torch.Generator
+    n_leaves: int
+
+    has_elbo: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.index = torch.cat(self.members)
+        rows = torch.arange(len(self.index), device=self.index.device)
+        self.train_rows, self.validation_rows = rows.split(list(map(len, self.members)))
+        self.has_contrast = self.pairs is not None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the new part; the shared read-out is frozen."""
@@ -333,12 +368,13 @@ class SplitObjective:
             root_log_proba=inputs.log_proba,
             noise=self.split.sample_noise(len(index), self.generator),
         )
-        elbo = self.split.elbo(posterior, self.rows(index))
-        routing, target = posterior.routing, self.target[index]
+        samples = self.index[index]
+        elbo = self.split.elbo(posterior, self.data.samples[samples])
+        routing, target = posterior.routing, self.target[samples]
         loss = self._routing_loss(routing, target)
-        if self.contrast is None:
+        if self.pairs is None:
             return LossTerms(elbo, loss)
-        embedding, log_proba = self.contrast.pairs(index)
+        embedding, log_proba = self.pairs(index)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
             routing.q_logits[0],
@@ -347,7 +383,7 @@ class SplitObjective:
             pair.node_log_proba[0].exp(),
         )
         loss = (loss + self._routing_loss(pair, target)) / 2
-        return LossTerms(elbo, loss, self.contrast.weight * contrast)
+        return LossTerms(elbo, loss, self.contrast_weight * contrast)
 
     @staticmethod
     def _routing_loss(routing: Routing, target: Tensor) -> Tensor:

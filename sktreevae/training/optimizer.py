@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,9 @@ BETAS = 0.9, 0.999
 
 EPS = 1e-8
 """Added to the root of the mean squared gradient, which is divided by."""
+
+MOMENTS = "mean", "mean_square", "n_steps"
+"""Names of what is stored for each parameter."""
 
 
 class AdamW:
@@ -35,9 +37,11 @@ class AdamW:
 
     def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float) -> None:
         self.parameters = [p for p in parameters if p.numel()]
-        self._groups = [
-            ([_Moments(p) for p in self.parameters if _is_matrix(p)], weight_decay),
-            ([_Moments(p) for p in self.parameters if not _is_matrix(p)], 0.0),
+        self._weight_decay = weight_decay
+        # Moving averages of the gradient and of its square, and the number of steps.
+        self._moments = [
+            (zeros, zeros.clone(), zeros.new_zeros((), dtype=torch.float32))
+            for zeros in map(torch.zeros_like, (p.detach() for p in self.parameters))
         ]
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
@@ -45,35 +49,48 @@ class AdamW:
         for parameter in self.parameters:
             parameter.grad = None
         loss.backward()
-        for group, weight_decay in self._groups:
-            _update(group, learning_rate, weight_decay)
+        # Parameters without a gradient stay.
+        rows = [
+            (parameter, parameter.grad, *moments)
+            for parameter, moments in zip(self.parameters, self._moments, strict=True)
+            if parameter.grad is not None
+        ]
+        matrices = [row for row in rows if _is_matrix(row[0])]
+        vectors = [row for row in rows if not _is_matrix(row[0])]
+        _update(matrices, learning_rate, self._weight_decay)
+        _update(vectors, learning_rate, 0.0)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the moments of all parameters."""
+        return {
+            f"{i}.{name}": tensor
+            for i, moments in enumerate(self._moments)
+            for name, tensor in zip(MOMENTS, moments, strict=True)
+        }
 
-@dataclass(eq=False)
-class _Moments:
-    """Moving averages of the gradient of a parameter."""
-
-    parameter: nn.Parameter
-
-    def __post_init__(self) -> None:
-        self.mean = torch.zeros_like(self.parameter, requires_grad=False)
-        self.mean_square = torch.zeros_like(self.mean)
-        self.n_steps = torch.zeros(
-            (), dtype=torch.float32, device=self.parameter.device
-        )
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set the moments, of the same parameters in the same order."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
 
 
 @torch.no_grad()
-def _update(group: list[_Moments], learning_rate: float, weight_decay: float) -> None:
-    """Update parameters and their moments; parameters without a gradient stay."""
-    group = [moments for moments in group if moments.parameter.grad is not None]
+def _update(
+    rows: list[tuple[Tensor, ...]], learning_rate: float, weight_decay: float
+) -> None:
+    """Update parameters and their moments."""
+    if not rows:
+        return
+    parameters, gradients, means, mean_squares, n_steps = map(
+        list, zip(*rows, strict=True)
+    )
     adamw(
-        [moments.parameter for moments in group],
-        [moments.parameter.grad for moments in group],
-        [moments.mean for moments in group],
-        [moments.mean_square for moments in group],
+        parameters,
+        gradients,
+        means,
+        mean_squares,
         [],
-        [moments.n_steps for moments in group],
+        n_steps,
         fused=True,
         amsgrad=False,
         beta1=BETAS[0],

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..model import TopDown
+from ..model import TopDown, Topology, TreeVAE
 from ..model.layers import Routers
-from .iterative import GROWTH_KL_WEIGHT, MAX_ROUTER_ROWS, Embed, IterativeGrowth
+from .iterative import GROWTH_KL_WEIGHT, MAX_ROUTER_ROWS, IterativeGrowth
 from .trainer import Phase, TrainingOptions
 
 __all__ = ["CenteredRouter", "PublishedGrowth", "PublishedPhase"]
@@ -64,18 +64,21 @@ class CenteredRouter(nn.Module):
     Parameters
     ----------
     router : Routers
-        The router. Its last layer is scaled, so that logits have deviation 1.
-    embedding : Tensor of shape (batch, n_in)
-        Some inputs of the router.
+        The router.
     """
 
-    def __init__(self, router: Routers, embedding: Tensor) -> None:
+    def __init__(self, router: Routers) -> None:
         super().__init__()
         self.router = router
-        with torch.no_grad():
-            deviation = router(embedding).std()
-            router.weights[-1].div_(torch.where(deviation > 0, deviation, 1.0))
-            self.register_buffer("mean", router(embedding).mean())
+        zero = torch.zeros((), dtype=torch.float32, device=router.weights[-1].device)
+        self.register_buffer("mean", zero)
+
+    @torch.no_grad()
+    def standardize(self, embedding: Tensor) -> None:
+        """Give the logits of some inputs, (batch, n_in), mean 0 and deviation 1."""
+        deviation = self.router(embedding).std()
+        self.router.weights[-1].div_(torch.where(deviation > 0, deviation, 1.0))
+        self.mean.copy_(self.router(embedding).mean())
 
     def split(self, sizes: Sequence[int]) -> list[Callable[[Tensor], Tensor]]:
         """Return the router of each level, as `Routers.split`."""
@@ -123,19 +126,37 @@ class PublishedGrowth(IterativeGrowth):
             annealing=0.5 if is_last else 1.0,
         )
 
-    def _init_split(self, split: TopDown, embed: Embed, train: Tensor) -> Tensor:
+    def new_model(self, topology: Topology) -> TreeVAE:
+        """Return a model with random weights; that of the first split is centered."""
+        model = super().new_model(topology)
+        if self.state.stage == "initial":
+            model.top_down.q_routers = CenteredRouter(model.top_down.q_routers)
+        return model
+
+    def new_split(self) -> TopDown:
+        """Return a root with a centered router, and two leaves."""
+        split = super().new_split()
+        split.q_routers = CenteredRouter(split.q_routers)
+        return split
+
+    def _init_split(self, split: TopDown, depth: int, train: Tensor) -> Tensor:
         """Initialize a root and two leaves without any knowledge of sides."""
         mean = self.mean_of(train)
         for leaf in range(2):
             split.init_leaf(leaf, mean)
-        embedding = embed(self.draw(len(train), MAX_ROUTER_ROWS))
-        split.q_routers = CenteredRouter(split.q_routers, embedding)
+        if not isinstance(split.q_routers, CenteredRouter):
+            split.q_routers = CenteredRouter(split.q_routers)
+        split.q_routers.standardize(self._embed_some(depth, train))
         # The weight of the routing loss is 0.
-        return embedding.new_full((len(train), 2), 0.5)
+        even = torch.full((len(train), 2), 0.5, device=train.device)
+        return self.target_of(even, train)
 
-    def _finish_split(self, split: TopDown, embed: Embed, train: Tensor) -> None:
+    def _finish_split(self, split: TopDown, depth: int, train: Tensor) -> None:
         """Make the routing of a sample independent of the other samples."""
-        # An interrupted growth may come here again.
+        # After an interrupt, it may be so already.
         if isinstance(split.q_routers, CenteredRouter):
-            rows = self.draw(len(train), MAX_ROUTER_ROWS)
-            split.q_routers = split.q_routers.fold(embed(rows))
+            split.q_routers = split.q_routers.fold(self._embed_some(depth, train))
+
+    def _embed_some(self, depth: int, train: Tensor) -> Tensor:
+        """Return embeddings of random samples, (n, hidden_dim)."""
+        return self._embed(self.draw(MAX_ROUTER_ROWS, train), depth)

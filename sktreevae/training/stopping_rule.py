@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,10 @@ class StoppingRule:
     n_iter_no_change : int
         Epochs without improvement after which a phase ends.
     tol : float
-        Minimum improvement of the ELBO, in nats per sample.
-    keep_best : bool
+        Minimum improvement of the bound, in nats per sample.
+    goal : float, default=inf
+        Bound that ends a phase at once.
+    keep_best : bool, default=False
         Whether to keep the best parameters.
     """
 
@@ -33,47 +34,62 @@ class StoppingRule:
         n_iter_no_change: int,
         tol: float,
         *,
-        keep_best: bool,
+        goal: float = math.inf,
+        keep_best: bool = False,
     ) -> None:
         self._parameters = parameters
         self._n_iter_no_change = n_iter_no_change
         self._tol = tol
+        self._goal = goal
         self._keep_best = keep_best
         self._best = -math.inf
         self._best_values: list[Tensor] = []
         self._n_epochs_no_improvement = 0
 
-    def should_stop(self, elbo: float) -> bool:
-        """Receive the ELBO of an epoch; return whether the phase has converged."""
-        improved = elbo > self._best + self._tol
+    @property
+    def has_converged(self) -> bool:
+        """Whether the phase is to end."""
+        is_flat = self._n_epochs_no_improvement >= self._n_iter_no_change
+        return is_flat or self._best > self._goal
+
+    def update(self, bound: float) -> None:
+        """Receive the bound of an epoch, such as its ELBO."""
+        improved = bound > self._best + self._tol
         self._n_epochs_no_improvement = (
             0 if improved else self._n_epochs_no_improvement + 1
         )
-        if elbo > self._best:
-            self._best = elbo
+        if bound > self._best:
+            self._best = bound
             if self._keep_best:
                 self._best_values = [p.detach().clone() for p in self._parameters]
-        return self._n_epochs_no_improvement >= self._n_iter_no_change
-
-    def restore_best(self) -> None:
-        """Set the best parameters, if they are kept and any epoch was received."""
-        if self._best_values:
-            self._set(self._best_values)
-
-    @contextmanager
-    def best_parameters(self) -> Iterator[None]:
-        """Set the best parameters for a while."""
-        if not self._best_values:
-            yield
-            return
-        present = [p.detach().clone() for p in self._parameters]
-        self.restore_best()
-        try:
-            yield
-        finally:
-            self._set(present)
 
     @torch.no_grad()
-    def _set(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values, strict=True):
-            parameter.copy_(value)
+    def restore_best(self, copies: Mapping[int, Tensor] | None = None) -> None:
+        """Set the best parameters, if they are kept and any epoch was received.
+
+        Parameters
+        ----------
+        copies : dict, default=None
+            Sets copies of the parameters instead, by the `id` of a parameter. Those
+            without a copy are left out.
+        """
+        if not self._best_values:
+            return
+        for parameter, value in zip(self._parameters, self._best_values, strict=True):
+            target = parameter if copies is None else copies.get(id(parameter))
+            if target is not None:
+                target.copy_(value)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the best bound, the count of epochs and the best parameters."""
+        return {
+            "best": torch.tensor(self._best, dtype=torch.float64),
+            "n_epochs": torch.tensor(self._n_epochs_no_improvement),
+            **{str(i): value for i, value in enumerate(self._best_values)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set what `state_dict` has returned."""
+        self._best = state["best"].item()
+        self._n_epochs_no_improvement = state["n_epochs"].item()
+        self._best_values = [state[str(i)] for i in range(len(state) - 2)]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
-from ..model import TreeVAE
 from .history import History
-from .objectives import Objective
+from .objectives import TERMS, Objective
 from .optimizer import AdamW
+from .state import FitState, Generators, Remembered
 from .stopping_rule import StoppingRule
 from .tasks import Task
 
@@ -27,9 +27,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-TERMS = ("reconstruction", "kl_root", "kl_nodes", "kl_decisions")
-"""Names of the ELBO terms in a record of the history."""
 
 WARM_UP = 0.05
 """Fraction of a phase in which the learning rate rises."""
@@ -86,12 +83,6 @@ class TrainingOptions:
         reduced = self.dtype != torch.float32
         return torch.autocast(device.type, dtype=self.dtype, enabled=reduced)
 
-    def learning_rate_at(self, progress: float) -> float:
-        """Return the learning rate after a fraction of a phase."""
-        rise = min(1.0, (progress + 1e-2) / WARM_UP)
-        fall = max(0.0, 2.0 * progress - 1.0)
-        return self.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * fall))
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -99,7 +90,8 @@ class Phase:
 
     Parameters
     ----------
-    name : {"initial", "split", "refresh", "finetune", "joint", "partial_fit"}
+    name : {"routers", "joint", "initial", "split", "refresh", "finetune", \
+            "partial_fit"}
         Name in the history.
     kl_weights : tuple of two floats
         Weight of the divergences in the first step, and from the middle on.
@@ -137,13 +129,33 @@ class Phase:
 
     def learning_rate_at(self, options: TrainingOptions, progress: float) -> float:
         """Return the learning rate after a fraction of the phase."""
-        return options.learning_rate_at(progress)
+        rise = min(1.0, (progress + 1e-2) / WARM_UP)
+        fall = max(0.0, 2.0 * progress - 1.0)
+        return options.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * fall))
 
     def n_epochs(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of epochs."""
         if options.max_iter is not None:
             return options.max_iter
         return max(DEFAULT_EPOCHS, math.ceil(self.min_steps / n_batches))
+
+    def n_steps(self, options: TrainingOptions, n_batches: int) -> int:
+        """Return the maximum number of update steps."""
+        return n_batches * self.n_epochs(options, n_batches)
+
+    def may_stop(self, elapsed: float, has_validation: bool) -> bool:
+        """Return whether an epoch, after a fraction of the phase, may end it."""
+        return elapsed >= 0.5 and (self.stops_early or has_validation)
+
+    def stopping_rule(
+        self,
+        options: TrainingOptions,
+        parameters: list[nn.Parameter],
+        has_validation: bool,
+    ) -> StoppingRule:
+        """Return the rule that ends the phase."""
+        patience, tol = options.n_iter_no_change, options.tol
+        return StoppingRule(parameters, patience, tol, keep_best=has_validation)
 
 
 class Callback(Protocol):
@@ -159,8 +171,18 @@ class Callback(Protocol):
         """Release resources at the end of a fit, also of a failed one."""
 
 
+class Growth(Protocol):
+    """Finds a tree, and trains the model on it."""
+
+    def run(self) -> None:
+        """Run all stages, or those that come after the present state."""
+
+    def result(self) -> object:
+        """Return what has been found so far, as if training had stopped now."""
+
+
 class Trainer:
-    """Runs the phases of a fit, and keeps what they share.
+    """Runs the stages of a fit, and tells callbacks of them.
 
     As a context manager, it begins and ends the task of the fit, and closes the
     callbacks.
@@ -169,32 +191,26 @@ class Trainer:
     ----------
     options : TrainingOptions
         Optimizer and stopping rule.
-    generator : torch.Generator
-        The only source of randomness of the training.
+    generators : Generators
+        The only sources of randomness of the training.
     callbacks : sequence of Callback, default=()
         Receive the tasks of the fit.
     root : Task, default=None
         The fit.
     history : History, default=None
         Receives the records; an empty one by default.
+    keeps_interrupted : bool, default=False
+        Whether an interrupt keeps the state of the last epoch.
 
     Attributes
     ----------
+    state : FitState
+        The state of the fit.
     root, task : Task
         The fit, and the present task.
-    log_det : float
-        Log-density of standardized samples minus that of samples in the user's units.
-        The ELBOs of records are in the user's units.
-    model : TreeVAE or None
-        The model, once a growth has built it.
-    snapshot : callable or None
-        Returns a copy of the result as if training had stopped now. None until there
-        is a model.
     attributes_now : callable or None
         Returns the fitted attributes of the estimator as if training had stopped now,
-        or None before the first epoch. None until the data is known.
-    keeps_model : bool
-        Whether a KeyboardInterrupt ends the training, and keeps the model.
+        or None before the first epoch that has an ELBO. None until there is a growth.
     is_interrupted : bool
         Whether a KeyboardInterrupt has ended the training.
     """
@@ -202,23 +218,31 @@ class Trainer:
     def __init__(
         self,
         options: TrainingOptions,
-        generator: torch.Generator,
+        generators: Generators,
         callbacks: Sequence[Callback] = (),
         root: Task | None = None,
         history: History | None = None,
+        *,
+        keeps_interrupted: bool = False,
     ) -> None:
         self.options = options
-        self.generator = generator
+        self.state = FitState(generators, history or History())
         self.callbacks = callbacks
         self.root = self.task = root or Task("fit", None)
-        self.history = history or History()
-        self.log_det = 0.0
-        self.model: TreeVAE | None = None
-        self.snapshot: Callable[[], object] | None = None
         self.attributes_now: Callable[[], dict[str, object] | None] | None = None
-        self.keeps_model = False
         self.is_interrupted = False
-        self._stopping_rule: StoppingRule | None = None
+        self._keeps_interrupted = keeps_interrupted
+        self._remembered: Remembered | None = None
+
+    @property
+    def generators(self) -> Generators:
+        """Sources of randomness."""
+        return self.state.generators
+
+    @property
+    def history(self) -> History:
+        """Records of the epochs."""
+        return self.state.history
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -242,32 +266,10 @@ class Trainer:
         try:
             self._begin(self.task)
             yield self.task
-            # Before the first epoch there is no model to stop with.
-            parent.is_stopped |= self._end(self.task) and len(self.history.records) > 0
+            # Before the first ELBO there is no model to stop with.
+            parent.is_stopped |= self._end(self.task) and bool(self.history.lists)
         finally:
             self.task = parent
-
-    def interruptible(
-        self, function: Callable[[], T], otherwise: Callable[[], T] | None = None
-    ) -> T:
-        """Call a function, and another one or it again after a first KeyboardInterrupt.
-
-        Before the first epoch there is no model to keep. Then, without `keeps_model`,
-        and at the second interrupt, the exception is raised.
-        """
-        try:
-            return function()
-        except KeyboardInterrupt:
-            if self.is_interrupted or not (self.keeps_model and self.history.records):
-                raise
-            self.is_interrupted = True
-            return (otherwise or function)()
-
-    def best_parameters(self) -> AbstractContextManager[None]:
-        """Return a context with the parameters that the phase would end with now."""
-        if self._stopping_rule is None:
-            return nullcontext()
-        return self._stopping_rule.best_parameters()
 
     def _begin(self, task: Task) -> None:
         for callback in self.callbacks:
@@ -283,9 +285,69 @@ class Trainer:
             for callback in self.callbacks:
                 stack.callback(callback.close)
 
-    def run(
-        self, phase: Phase, objective: Objective, train: Tensor, validation: Tensor
-    ) -> None:
+    # Interrupts and snapshots
+
+    def fit(self, growth: Growth, complete: Callable[[Any], T]) -> T:
+        """Run a growth; an interrupt ends it with the state of the last epoch.
+
+        Parameters
+        ----------
+        growth : Growth
+            The growth.
+        complete : callable
+            Returns the fitted attributes for a result of the growth.
+
+        Returns
+        -------
+        attributes : dict
+            The fitted attributes.
+        """
+
+        def attributes() -> T:
+            return complete(growth.result())
+
+        def attributes_now() -> T | None:
+            if not self.history.elbo_records:
+                return None
+            with self.generators.preserved():
+                return attributes()
+
+        self.attributes_now = attributes_now
+        self.interruptible(growth.run, self._rewind)
+        return self.interruptible(attributes)
+
+    def interruptible(
+        self, function: Callable[[], T], fallback: Callable[[], T] | None = None
+    ) -> T:
+        """Call a function; after an interrupt, call the fallback, or it again.
+
+        The exception is raised before the first ELBO, at the second interrupt, and
+        without `keeps_interrupted`.
+        """
+        try:
+            return function()
+        except KeyboardInterrupt:
+            if self.is_interrupted or self._remembered is None:
+                raise
+            self.is_interrupted = True
+            return (fallback or function)()
+
+    def remember(self) -> None:
+        """Keep the present state for an interrupt, if there is an ELBO."""
+        if self._keeps_interrupted and self.history.elbo_records:
+            self._remembered = self.state.remember()
+
+    def _rewind(self) -> None:
+        """Go back to the state of the last epoch, unless it has diverged."""
+        self.state.rewind(self._remembered)
+        model, split = self.state.model, self.state.split
+        trained = model if split is None else split.top_down
+        if not _is_finite(trained.parameters()):
+            raise KeyboardInterrupt
+
+    # Training
+
+    def train(self, phase: Phase, objective: Objective) -> None:
         """Minimize the loss of an objective until it no longer improves.
 
         The learning rate rises, stays, and falls along a half cosine from the middle
@@ -300,142 +362,117 @@ class Trainer:
             Schedules.
         objective : Objective
             Loss to minimize.
-        train, validation : Tensor of int
-            Samples of the objective to train on, and to stop by; the latter may be
-            empty.
 
         Raises
         ------
         FloatingPointError
             If the loss is no longer finite.
         """
-        optimizer = AdamW(objective.parameters(), self.options.weight_decay)
-        n_epochs = phase.n_epochs(
-            self.options, n_batches(len(train), self.options.batch_size)
-        )
-        self._stopping_rule = stopping_rule = StoppingRule(
-            optimizer.parameters,
-            self.options.n_iter_no_change,
-            self.options.tol,
-            keep_best=len(validation) > 0,
-        )
-        with self.subtask(phase.name, n_epochs) as task:
-            try:
-                for epoch in range(n_epochs):
-                    with self.subtask("epoch") as epoch_task:
-                        record, bound = self._train_epoch(
-                            phase,
-                            objective,
-                            optimizer,
-                            (train, validation),
-                            (epoch, n_epochs),
-                        )
-                        self.history.append(record)
-                        epoch_task.info = record
-                        # ELBOs of training samples are comparable once their weight is
-                        # constant.
-                        may_stop = 2 * epoch >= n_epochs and (
-                            phase.stops_early or len(validation)
-                        )
-                        has_converged = may_stop and stopping_rule.should_stop(bound)
-                    if has_converged or task.is_stopped:
-                        break
-            finally:
-                # Also for a fit that is interrupted, and keeps the model.
-                stopping_rule.restore_best()
-                self._stopping_rule = None
+        state, options = self.state, self.options
+        steps_per_epoch = n_batches(len(objective.train_rows), options.batch_size)
+        n_steps = phase.n_steps(options, steps_per_epoch)
+        n_epochs = math.ceil(n_steps / steps_per_epoch)
+        optimizer = AdamW(objective.parameters(), options.weight_decay)
+        has_validation = objective.has_elbo and len(objective.validation_rows) > 0
+        rule = phase.stopping_rule(options, optimizer.parameters, has_validation)
+        state.begin_training(optimizer, rule)
+        self.remember()
+        # Epochs without an ELBO aren't shown.
+        with self.subtask(phase.name, n_epochs if objective.has_elbo else 0) as task:
+            while state.epoch < n_epochs and not (
+                rule.has_converged or task.is_stopped
+            ):
+                with self._epoch(objective) as epoch:
+                    epoch.info, bound = self._train_epoch(phase, objective, n_steps)
+                    # ELBOs of training samples are comparable once their weight is
+                    # constant.
+                    if phase.may_stop(state.epoch / n_epochs, has_validation):
+                        rule.update(bound)
+                    self._end_epoch(epoch.info)
+            rule.restore_best()
             # The last update comes after the last ELBO.
-            if not nn.utils.get_total_norm(optimizer.parameters).isfinite():
+            if not _is_finite(optimizer.parameters):
                 raise self._divergence(phase, objective)
 
+    def _epoch(self, objective: Objective) -> AbstractContextManager[Task]:
+        """Return the context of an epoch."""
+        if objective.has_elbo:
+            return self.subtask("epoch")
+        return nullcontext(Task("epoch", 0, self.task))
+
+    def _end_epoch(self, record: dict[str, object]) -> None:
+        """Complete the state of an epoch. It may be stored, and trained on from."""
+        self.state.epoch += 1
+        self.history.append(record)
+        self.remember()
+
     def _train_epoch(
-        self,
-        phase: Phase,
-        objective: Objective,
-        optimizer: AdamW,
-        samples: tuple[Tensor, Tensor],
-        position: tuple[int, int],
+        self, phase: Phase, objective: Objective, n_steps: int
     ) -> tuple[dict[str, object], float]:
         """Train for one epoch, and evaluate.
-
-        Parameters
-        ----------
-        phase, objective, optimizer
-            See `run`.
-        samples : tuple of two Tensors
-            `train` and `validation` of `run`.
-        position : tuple of two int
-            The epoch, and the number of epochs.
 
         Returns
         -------
         record : dict
             Record of the epoch in the history.
         bound : float
-            The ELBO that the phase is stopped by.
+            What the phase is stopped by: an ELBO, or the negative routing loss.
         """
-        train, validation = samples
-        means, progress = self._run_epoch(phase, objective, optimizer, train, position)
-        kl_weight = phase.kl_weight_at(progress)
-        kl = sum(means[term] for term in TERMS) - means["reconstruction"]
-        annealed_elbo = means["reconstruction"] - kl_weight * kl
-        validation_elbo = math.nan
-        if len(validation):
-            # Weighted as at the end of the phase, so that epochs are comparable.
-            annealed_elbo = validation_elbo = self._validate(
-                objective, validation, phase.kl_weight_at(1.0)
-            )
-        if not math.isfinite(annealed_elbo):
-            raise self._divergence(phase, objective)
-        means["reconstruction"] -= self.log_det
+        means, progress = self._run_batches(phase, objective, n_steps)
         record = {
             "phase": phase.name,
-            "epoch": position[0],
+            "epoch": self.state.epoch,
             "n_leaves": objective.n_leaves,
             "learning_rate": phase.learning_rate_at(self.options, progress),
-            "kl_weight": kl_weight,
-            "elbo": means["reconstruction"] - kl,
-            **means,
-            "validation_elbo": validation_elbo - self.log_det,
         }
-        return record, annealed_elbo
+        loss = means.pop("routing_loss")
+        if not objective.has_elbo:
+            return record | {"routing_loss": loss}, -loss
+        kl_weight = phase.kl_weight_at(progress)
+        kl = means["kl_root"] + means["kl_nodes"] + means["kl_decisions"]
+        bound = means["reconstruction"] - kl_weight * kl
+        validation_elbo = math.nan
+        if len(objective.validation_rows):
+            # Weighted as at the end of the phase, so that epochs are comparable.
+            bound = validation_elbo = self._validate(objective, phase.kl_weight_at(1.0))
+        if not math.isfinite(bound):
+            raise self._divergence(phase, objective)
+        # In the user's units.
+        log_det = objective.data.standardizer.log_det
+        means["reconstruction"] -= log_det
+        record |= {"kl_weight": kl_weight, "elbo": means["reconstruction"] - kl}
+        return record | means | {"validation_elbo": validation_elbo - log_det}, bound
 
-    def _run_epoch(
-        self,
-        phase: Phase,
-        objective: Objective,
-        optimizer: AdamW,
-        train: Tensor,
-        position: tuple[int, int],
+    def _run_batches(
+        self, phase: Phase, objective: Objective, n_steps: int
     ) -> tuple[dict[str, float], float]:
         """Train for one epoch; return means over the samples, and the progress."""
-        epoch, n_epochs = position
-        batches = shuffled_batches(len(train), self.options.batch_size, self.generator)
-        total = torch.zeros(len(TERMS) + 1, dtype=torch.float32, device=train.device)
+        options, rows = self.options, objective.train_rows
+        batches = shuffled_batches(len(rows), options.batch_size, self.generators.rows)
+        first = self.state.epoch * len(batches)
+        batches = batches[: n_steps - first]
+        total = torch.zeros(len(TERMS), dtype=torch.float32, device=rows.device)
         objective.train(True)
-        for i, batch in enumerate(batches):
-            progress = phase.progress((epoch + i / len(batches)) / n_epochs)
-            with self.options.autocast(train.device):
-                terms = objective.evaluate(train[batch])
-            loss = -terms.elbo.elbo(phase.kl_weight_at(progress)).mean()
-            loss = loss + phase.routing_weight_at(progress) * terms.routing_loss
-            contrast = loss.new_tensor(math.nan)
-            if terms.contrast is not None:
-                contrast = terms.contrast
-                loss = loss + contrast
-            optimizer.step(loss, phase.learning_rate_at(self.options, progress))
+        for step, batch in enumerate(batches, start=first):
+            progress = phase.progress(step / n_steps)
+            with options.autocast(rows.device):
+                terms = objective.evaluate(rows[batch])
+            loss = terms.loss(
+                phase.kl_weight_at(progress), phase.routing_weight_at(progress)
+            )
+            rate = phase.learning_rate_at(options, progress)
+            self.state.optimizer.step(loss, rate)
             # Accumulate on the device: reading the values would synchronize with the
             # host at every step.
-            sums = [getattr(terms.elbo, term).sum() for term in TERMS]
-            total += torch.stack([*sums, contrast * len(batch)]).detach()
-        means = (total / len(train)).tolist()
-        return dict(zip((*TERMS, "contrast"), means, strict=True)), progress
+            total += len(batch) * terms.means()
+        means = (total / sum(map(len, batches))).tolist()
+        return dict(zip(TERMS, means, strict=True)), progress
 
     @torch.no_grad()
-    def _validate(self, objective: Objective, index: Tensor, kl_weight: float) -> float:
+    def _validate(self, objective: Objective, kl_weight: float) -> float:
         """Return the mean ELBO of held-out samples, in nats."""
         objective.train(False)
-        batches = index.split(self.options.batch_size)
+        batches = objective.validation_rows.split(self.options.batch_size)
         elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
         return torch.cat(elbos).mean().item()
 
@@ -454,3 +491,7 @@ class Trainer:
             f"The loss diverged in phase {phase.name!r}: it is no longer finite. "
             f"{remedy}"
         )
+
+
+def _is_finite(parameters: Iterable[Tensor]) -> bool:
+    return bool(nn.utils.get_total_norm(parameters).isfinite())

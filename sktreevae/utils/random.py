@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-__all__ = ["MAX_SEED", "draw_rows", "draw_seed", "make_generator", "preserve_state"]
+__all__ = ["MAX_SEED", "draw_rows", "draw_seed", "make_generator"]
 
 MAX_SEED = 2**31
 """Upper bound (exclusive) of the seeds drawn by default."""
@@ -63,18 +60,3 @@ def draw_rows(
     if isinstance(generator, torch.Generator):
         generator = np.random.default_rng(draw_seed(generator))
     return np.sort(generator.choice(n_rows, max_rows, replace=False, shuffle=False))
-
-
-@contextmanager
-def preserve_state(
-    generator: torch.Generator, rng: np.random.Generator | None = None
-) -> Iterator[None]:
-    """Give the states of generators back, whatever is drawn meanwhile."""
-    state = generator.get_state()
-    rng_state = None if rng is None else rng.bit_generator.state
-    try:
-        yield
-    finally:
-        generator.set_state(state)
-        if rng is not None:
-            rng.bit_generator.state = rng_state

@@ -244,3 +244,42 @@ def test_data_that_are_not_in_memory_are_not_stored(kind, calls, tmp_path):
         data, _ = prepare(MAKERS[kind](X, tmp_path), options, memory=tmp_path)
         assert same(data, prepare(X, options)[0])
     assert not list(tmp_path.rglob("output.pkl"))
+
+
+# Verbs, by which a fit reduces over rows
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_sums_are_those_of_all_rows_whatever_the_blocks(make, tmp_path, rng):
+    X = rng.standard_normal((100, 4))
+    data, _ = prepare(make(X, tmp_path), DataOptions(validation_fraction=0.2))
+
+    def moments(rows):
+        x = data.samples[rows].double()
+        return x.sum(0), x.square().sum()
+
+    for index in (data.train, data.all_rows, data.train[:0]):
+        rows = None if index is data.train else index
+        for block_size in (None, 7):
+            result = data.sum(moments, rows, block_size=block_size)
+            torch.testing.assert_close(result, moments(index))
+
+
+def test_counts_are_those_of_groups(rng):
+    data, _ = prepare(rng.random((50, 3)), DataOptions(validation_fraction=0.2))
+    group = torch.from_numpy(rng.integers(4, size=50))
+    assert data.count(group, 5).tolist() == group.bincount(minlength=5).tolist()
+    of_train = data.count(group, 5, data.train).tolist()
+    assert of_train == group[data.train].bincount(minlength=5).tolist()
+
+
+def test_drawn_samples_are_random_ones_of_the_index(rng, generator):
+    data, _ = prepare(rng.random((50, 3)))
+    index = torch.arange(10, 40)
+    draws = [data.draw(8, index, generator) for _ in range(40)]
+    assert all((draw.diff() > 0).all() for draw in draws)
+    # Each is drawn at times, and none always.
+    count = torch.cat(draws).bincount(minlength=50)
+    assert (count > 0).tolist() == [10 <= i < 40 for i in range(50)]
+    assert count.max() < 30
+    assert torch.equal(data.draw(99, index, generator), index)

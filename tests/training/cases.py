@@ -7,7 +7,7 @@ import torch
 
 from sktreevae.data import Standardizer, TrainingData
 from sktreevae.model import FeatureMap, ModelConfig
-from sktreevae.training import Trainer, TrainingOptions
+from sktreevae.training import Generators, Trainer, TrainingOptions
 
 CONFIG = ModelConfig(
     n_features=3,
@@ -45,4 +45,5 @@ def make_trainer(seed=0, **options):
     """Return a trainer without regularization."""
     options = {"learning_rate": 5e-3, "weight_decay": 0.0, "tol": 0.0, **options}
     generator = torch.Generator().manual_seed(seed)
-    return Trainer(TrainingOptions(n_iter_no_change=10, **options), generator)
+    options = TrainingOptions(n_iter_no_change=10, **options)
+    return Trainer(options, Generators(generator))

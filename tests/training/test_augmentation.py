@@ -220,15 +220,11 @@ def crop(images, width=1.0, height=1.0, right=0.0, down=0.0, flip=False):
     return augmentation._warp(images, theta)
 
 
-def test_the_whole_crop_changes_nothing():
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_whole_crop_changes_nothing_but_the_direction(flip):
     images = rows((3, 9, 14), n=1).view(1, 3, 9, 14)
-    torch.testing.assert_close(crop(images), images, atol=1e-5, rtol=0)
-
-
-def test_a_flipped_crop_is_a_flip():
-    images = rows((3, 9, 14), n=1).view(1, 3, 9, 14)
-    result = crop(images, flip=True)
-    torch.testing.assert_close(result, images.flip(3), atol=1e-5, rtol=0)
+    expected = images.flip(3) if flip else images
+    torch.testing.assert_close(crop(images, flip=flip), expected, atol=1e-5, rtol=0)
 
 
 def test_a_crop_is_the_part_it_names():
@@ -259,25 +255,19 @@ def image():
     return rows((3, 8, 8), n=1).view(1, 3, 8, 8)
 
 
-@pytest.mark.parametrize("hue", [0, 2 * math.pi])
-def test_neutral_colors_change_nothing(image, hue):
-    torch.testing.assert_close(recolor(image, hue=hue), image, atol=1e-5, rtol=0)
-
-
-def test_brightness_scales(image):
-    torch.testing.assert_close(recolor(image, brightness=0.7), 0.7 * image)
-
-
-def test_contrast_scales_around_the_mean_luminance(image):
-    mean = luminance(image).mean()
-    expected = mean + 1.3 * (image - mean)
-    torch.testing.assert_close(recolor(image, contrast=1.3), expected)
-
-
-def test_saturation_scales_around_the_luminance(image):
-    gray = luminance(image)[:, None]
-    expected = gray + 0.6 * (image - gray)
-    result = recolor(image, saturation=0.6)
+@pytest.mark.parametrize(
+    ("change", "factor", "center"),
+    [
+        ({"hue": 0.0}, 1.0, torch.zeros_like),
+        ({"hue": 2 * math.pi}, 1.0, torch.zeros_like),
+        ({"brightness": 0.7}, 0.7, torch.zeros_like),
+        ({"contrast": 1.3}, 1.3, lambda images: luminance(images).mean()),
+        ({"saturation": 0.6}, 0.6, lambda images: luminance(images)[:, None]),
+    ],
+)
+def test_a_change_of_color_scales_around_its_center(image, change, factor, center):
+    expected = center(image) + factor * (image - center(image))
+    result = recolor(image, **change)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 

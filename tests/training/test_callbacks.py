@@ -119,14 +119,14 @@ def test_the_time_left_in_a_growth_includes_the_splits_to_come(monkeypatch):
 
 
 def test_the_line_is_finished_where_a_fit_fails(monkeypatch):
-    def fail(self, proposal):
+    def fail(self):
         with self.trainer.subtask("joint", 1), self.trainer.subtask("epoch") as task:
             task.info = record("joint", 0)
         raise FloatingPointError("diverged")
 
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(GuidedGrowth, "grow", fail)
+    monkeypatch.setattr(GuidedGrowth, "run", fail)
     X = np.random.default_rng(0).standard_normal((20, 3))
     with pytest.raises(FloatingPointError, match="diverged"):
         TreeVAEClustering(2, verbose=1, random_state=0).fit(X)
@@ -140,7 +140,7 @@ def test_all_stages_of_a_fit_are_shown(capsys):
     ).fit(X)
     names = [line.split()[3] for line in capsys.readouterr().err.splitlines()]
     stages = ["features", "graph", "n_clusters", "proposal", "initialization"]
-    assert names == [*stages, "joint"]
+    assert names == [*stages, "routers", "joint"]
 
 
 CHOICES = {"features": "plain", "n_features": 5}

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_blobs
@@ -32,9 +31,10 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
     X, _ = make_blobs(N_SAMPLES, 3, centers=3, random_state=0)
     rows = as_matrix(TensorDataset(torch.from_numpy(X)))
     trainer = make_trainer(max_iter=1)
-    rng = np.random.default_rng(0)
-    cache = Cache(None)
-    data = TrainingData.prepare(rows, DataOptions(), trainer.generator, rng, cache)
+    generators, cache = trainer.generators, Cache(None)
+    data = TrainingData.prepare(
+        rows, DataOptions(), generators.shared, generators.rng, cache
+    )
     data.samples.chunk_size = data.features.chunk_size = 256
     sizes = []
     for kind in (Samples, FeatureTable):
@@ -42,8 +42,14 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
         monkeypatch.setattr(kind, "__getitem__", read)
     graph = GraphOptions(max_landmarks=500, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
-    tree = fit_tree(data, CONFIG, options, trainer, None, rng=rng, cache=cache)
-    model = tree.model
-    leaf_statistics(model, data)
+    fit_tree(
+        data,
+        CONFIG,
+        options,
+        trainer,
+        None,
+        complete=lambda tree, choices: leaf_statistics(tree.model, data),
+        cache=cache,
+    )
     # Means and standard deviations are those of MAX_ROWS samples.
     assert max(sizes) <= MAX_ROWS < N_SAMPLES

@@ -10,10 +10,9 @@ from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
-from sktreevae.model import Topology
 from sktreevae.model.networks import BottomUp
 from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
-from sktreevae.training.growth import GuidedSchedule
+from sktreevae.training.guided import RouterPhase
 
 from .cases import CONFIG, make_data, make_trainer, nested_gaussians
 
@@ -35,35 +34,52 @@ def make_growth(
     pairs=None,
     n_validation=0,
     graph=GraphOptions(n_micro_clusters=100, n_restarts=2),  # noqa: B008
-    schedule=GuidedSchedule(),  # noqa: B008
+    max_iter=None,
+    config=CONFIG,
     **options,
 ):
-    data, proposal, y = propose(n_clusters, n_validation, graph)
-    options = GrowthOptions(n_clusters, schedule=schedule, graph=graph, **options)
-    trainer = make_trainer(max_iter=None, batch_size=64)
+    data, proposal, _ = propose(n_clusters, n_validation, graph)
+    options = GrowthOptions(n_clusters, graph=graph, **options)
+    trainer = make_trainer(max_iter=max_iter, batch_size=64)
     contrast = pairs and ContrastOptions(pairs, 1.0, 0.5)
-    return GuidedGrowth(data, CONFIG, options, trainer, contrast), proposal, y
+    return GuidedGrowth(data, config, options, trainer, contrast, proposal=proposal)
+
+
+def grown(growth):
+    """Run a growth, and return what it has found."""
+    growth.run()
+    return growth.finished()
+
+
+def leaves(growth):
+    return growth.data.assign(growth.model)
 
 
 def test_the_model_learns_the_proposal():
-    growth, proposal, y = make_growth(8)
-    model = growth.grow(proposal)
-    leaf = growth.assign_leaves()
-    assert adjusted_rand_score(proposal.cluster, leaf) > 0.98
-    assert len(model.topology.leaves) == 8
+    growth = grown(make_growth(8))
+    assert adjusted_rand_score(growth.proposal.cluster, leaves(growth)) > 0.98
+    assert len(growth.model.topology.leaves) == 8
+    assert growth.state.done == ["initialization", "routers", "joint"]
 
 
-def built(n_clusters, pairs=None, **options):
-    growth, proposal, y = make_growth(n_clusters, pairs, **options)
-    growth.build_model(Topology.from_merges(proposal.merges.tolist()).topology)
-    return growth, torch.tensor(y)
+def begun(n_clusters, pairs=None, **options):
+    """Return a growth with an initial model, and the known clusters."""
+    growth = make_growth(n_clusters, pairs, **options)
+    growth._initialize()
+    return growth, torch.tensor(nested_gaussians()[1])
+
+
+def train_routers(growth, target, max_steps=200, tol=0.1):
+    growth.state.target = target
+    phase = RouterPhase("routers", (0, 0), (1, 1), max_steps=max_steps, tol=tol)
+    growth.trainer.train(phase, growth.routing_objective())
 
 
 def test_noise_is_not_longer_than_the_clusters_are_wide():
-    growth, proposal, _ = make_growth(8)
+    growth = make_growth(8)
     features = growth.data.features[growth.data.train].double()
     distance = torch.cdist(features, features)
-    cluster = proposal.cluster.clone()
+    cluster = growth.proposal.cluster.clone()
     cluster[0] = 8  # a single row
     extent = growth._pair_distances(cluster)
     for i in range(8):
@@ -83,20 +99,23 @@ def test_as_many_clusters_as_rows_are_found():
 
 
 def test_routers_learn_their_targets_alone():
-    growth, target = built(8)
+    growth, target = begun(8)
+    # Not those of the initial routers.
+    target = target.roll(1)
     before = {name: p.clone() for name, p in growth.model.named_parameters()}
-    growth._train_routers(one_hot(target).float(), 200)
-    assert (growth.assign_leaves() == target).float().mean() > 0.98
+    train_routers(growth, one_hot(target).float(), max_steps=400)
+    assert (leaves(growth) == target).float().mean() > 0.98
     trained = ("bottom_up", "top_down.q_routers")
     for name, parameter in growth.model.named_parameters():
         assert name.startswith(trained) != torch.equal(parameter, before[name]), name
 
 
 def test_routers_learn_soft_targets():
-    growth, y = built(8)
+    growth, y = begun(8)
     # The nearer pairs of clusters can't be told apart.
     target = one_hot(y // 2, 4).float().repeat_interleave(2, dim=1) / 2
-    growth._train_routers(target, 200)
+    growth.state.noise_scale = None
+    train_routers(growth, target, max_steps=400, tol=0.0)
     proba = growth.data.features.map(growth.model.leaf_proba)
     assert (proba - target).abs().mean() < 0.02
 
@@ -107,75 +126,71 @@ def far_away(growth):
 
 
 def test_routers_learn_to_send_augmentations_where_the_samples_go():
-    growth, target = built(8, lambda index, _: far_away(growth)[index])
-    before = {name: p.clone() for name, p in growth.contrast.named_parameters()}
-    growth._train_routers(one_hot(target).float(), 200)
+    growth, target = begun(8, lambda index, _: far_away(growth)[index])
+    before = {name: p.clone() for name, p in growth.state.contrast.named_parameters()}
+    train_routers(growth, one_hot(target).float())
     for features in (growth.data.features[:], far_away(growth)):
         leaf = growth.model.assign_leaves(features)
         assert (leaf == target).float().mean() > 0.9
-    for name, parameter in growth.contrast.named_parameters():
+    for name, parameter in growth.state.contrast.named_parameters():
         assert torch.equal(parameter, before[name]), name
 
 
-@pytest.mark.parametrize(("tol", "n_steps"), [(torch.inf, 8), (0.0, 20)])
-def test_routers_are_trained_until_their_loss_is_small(tol, n_steps, monkeypatch):
-    growth, target = built(8, schedule=GuidedSchedule(router_loss_tol=tol))
-    calls = []
-    forward = growth.model.bottom_up.forward
-    monkeypatch.setattr(
-        growth.model.bottom_up, "forward", lambda x: calls.append(1) or forward(x)
-    )
-    growth._train_routers(one_hot(target).float(), 20)
-    # An epoch has 8 steps.
-    assert len(calls) == n_steps
-
-
 @pytest.mark.parametrize(
-    ("max_iter", "steps_per_epoch", "n_steps"),
-    [(None, 8, 400), (None, 1, 100), (15, 8, 400), (2, 8, 64), (1, 200, 400)],
+    ("max_iter", "batch_size", "n_steps"),
+    [(None, 64, 400), (None, 480, 100), (15, 64, 400), (2, 64, 64), (1, 3, 400)],
 )
 def test_an_int_as_max_iter_limits_the_training_of_the_routers(
-    max_iter, steps_per_epoch, n_steps
+    max_iter, batch_size, n_steps
 ):
-    growth, _ = built(2)
-    growth.trainer.options = replace(growth.trainer.options, max_iter=max_iter)
-    assert growth._n_router_steps(steps_per_epoch) == n_steps
+    growth, _ = begun(2, max_iter=max_iter)
+    growth.trainer.options = replace(growth.trainer.options, batch_size=batch_size)
+    assert growth._router_phase().max_steps == n_steps
 
 
 @pytest.mark.parametrize(
-    ("has_latents", "max_steps", "kl_weights", "min_steps"),
+    ("likelihood", "batch_size", "kl_weights", "min_steps"),
     [
-        (True, 1000, (1.0, 1.0), 120),
-        (False, 1000, (0.0, 1.0), 150),
-        (True, 50, (1.0, 1.0), 50),
-        (False, 50, (0.0, 1.0), 50),
+        ("gaussian", 64, (1.0, 1.0), 120),
+        ("poisson", 64, (0.0, 1.0), 150),
+        ("gaussian", 480, (1.0, 1.0), 100),
+        ("poisson", 480, (0.0, 1.0), 100),
     ],
 )
 def test_posteriors_from_random_weights_have_annealing_and_more_steps(
-    has_latents, max_steps, kl_weights, min_steps
+    likelihood, batch_size, kl_weights, min_steps
 ):
-    growth, _ = built(2)
-    phase = growth._joint_phase(has_latents, max_steps)
+    growth, _ = begun(2, config=replace(CONFIG, likelihood=likelihood))
+    growth.trainer.options = replace(growth.trainer.options, batch_size=batch_size)
+    phase = growth._joint_phase()
     assert phase.kl_weights == kl_weights
     assert phase.min_steps == min_steps
     assert len(set(phase.routing_weights)) == 1
 
 
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_latents_of_counts_start_from_random_weights(likelihood):
+    growth, _ = begun(2, config=replace(CONFIG, likelihood=likelihood))
+    before = {name: p.clone() for name, p in growth.model.named_parameters()}
+    growth._init_latents()
+    for name, parameter in growth.model.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
 @pytest.mark.parametrize("max_landmarks", [480, 100])
 def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
     graph = GraphOptions(max_landmarks, n_micro_clusters=100, n_restarts=2)
-    growth, proposal, _ = make_growth(2, graph=graph)
-    growth.grow(proposal)
+    growth, _ = begun(2, graph=graph)
     x = growth.data.features[:]
     length = growth.noisy_features.noise_scale[:, 0] * np.sqrt(3)
-    torch.testing.assert_close(length, proposal.spacing)
+    torch.testing.assert_close(length, growth.proposal.spacing)
     if max_landmarks == 480:
         distance = torch.cdist(x, x).sort(dim=1).values[:, 1:10]
         torch.testing.assert_close(length, distance.median(1).values, rtol=1e-3, atol=0)
 
 
 def test_noise_is_only_for_training(monkeypatch):
-    growth, proposal, _ = make_growth(2, n_validation=80)
+    growth = make_growth(2, n_validation=80)
     rows = {tuple(row) for row in growth.data.features[:].tolist()}
     seen = {True: [], False: []}
     forward = BottomUp.forward
@@ -186,7 +201,7 @@ def test_noise_is_only_for_training(monkeypatch):
         return forward(bottom_up, features)
 
     monkeypatch.setattr(BottomUp, "forward", recorded)
-    growth.grow(proposal)
+    growth.run()
     assert set(seen[True]) == {0.0}
     assert set(seen[False]) == {1.0}
 
@@ -221,17 +236,15 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
         spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
         costs={},
     )
-    growth = GuidedGrowth(data, CONFIG4, GrowthOptions(4), make_trainer(max_iter=None))
-    growth.grow(proposal)
-    assert adjusted_rand_score(y, growth.assign_leaves()) > 0.99
+    trainer = make_trainer(max_iter=None)
+    growth = GuidedGrowth(data, CONFIG4, GrowthOptions(4), trainer, proposal=proposal)
+    assert adjusted_rand_score(y, leaves(grown(growth))) > 0.99
 
 
 def test_priors_of_the_decisions_are_their_frequencies():
-    growth, proposal, _ = make_growth(8, min_cluster_size=1)
-    growth.grow(proposal)
-    state = growth.generator.get_state()
-    growth.fit_prior_odds()
-    growth.generator.set_state(state)  # for the same draws of the latents
+    growth = grown(make_growth(8, min_cluster_size=1))
+    with growth.generators.preserved():  # for the same draws of the latents
+        growth.fit_prior_odds()
     weight, q_proba, p_logit = growth._decisions(growth.data.train)
     expected = (weight * q_proba).sum(1) / weight.sum(1)
     actual = (weight * p_logit.sigmoid()).sum(1) / weight.sum(1)
@@ -239,10 +252,10 @@ def test_priors_of_the_decisions_are_their_frequencies():
 
 
 def test_leaves_with_too_few_samples_are_pruned():
-    growth, proposal, _ = make_growth(8, min_cluster_size=0.2)
-    model = growth.grow(proposal)
+    growth = grown(make_growth(8, min_cluster_size=0.2))
     assert growth.leaf_counts().min() >= 0.2 * 480
-    assert len(model.topology.leaves) < 8
+    assert len(growth.model.topology.leaves) < 8
+    assert len(growth.state.height) == growth.model.topology.n_nodes
 
 
 @pytest.mark.parametrize(("size", "expected"), [(30, 30), (0.1, 48), (0, 1), (None, 3)])

@@ -8,17 +8,13 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
+from sktreevae.data import TrainingData
 from sktreevae.metrics import leaf_purity
-from sktreevae.model import TopDown, Topology, TreeVAE, attach
+from sktreevae.model import Topology, attach
 from sktreevae.training import ContrastOptions, GrowthOptions, IterativeGrowth
 from sktreevae.training.contrastive import router_contrast
-from sktreevae.training.objectives import (
-    SplitContrast,
-    SplitObjective,
-    TreeObjective,
-    routing_loss,
-)
-from sktreevae.training.trainer import Phase
+from sktreevae.training.objectives import SplitObjective, routing_loss
+from sktreevae.training.state import Split
 
 from .cases import CONFIG, make_data, make_trainer
 
@@ -40,16 +36,26 @@ def mirrored(growth):
     return -growth.data.features[:]
 
 
+def stump(**options):
+    """Return a growth whose root is split."""
+    pairs = None
+    if options.pop("with_views", False):
+
+        def pairs(index, _):
+            return mirrored(growth)[index]
+
+    growth = make_growth(n_clusters=2, pairs=pairs, **options)
+    growth.run()
+    return growth
+
+
 @pytest.mark.parametrize("with_views", [False, True])
 def test_a_split_trains_the_new_part_alone(with_views):
-    pairs = (lambda index, _: mirrored(growth)[index]) if with_views else None
-    growth = make_growth(n_clusters=2, pairs=pairs)
-    growth.grow()
-    model = growth.model
-    before = {name: p.clone() for name, p in model.named_parameters()}
-    leaf = growth._choose_leaf(set())
-    assert growth._split(leaf)
-    after = dict(model.named_parameters())
+    growth = stump(with_views=with_views)
+    before = {name: p.clone() for name, p in growth.model.named_parameters()}
+    growth._split_stage(growth._choose_leaf()).run(growth.trainer)
+    assert growth.state.done[-1] == "split"
+    after = dict(growth.model.named_parameters())
     for name, value in before.items():
         part = name.removeprefix("top_down.").partition(".")[0]
         if part in ("decoders", "likelihood"):
@@ -58,27 +64,18 @@ def test_a_split_trains_the_new_part_alone(with_views):
         torch.testing.assert_close(kept, value, rtol=0, atol=0)
 
 
-def make_split(growth, target):
-    """Return a new split of the right leaf of a stump, and its objective."""
-    split = TopDown(Topology.stump(), growth.model.config, generator=growth.generator)
-    objective = SplitObjective(
-        split,
-        growth._split_inputs(1, 0, torch.arange(160)).__getitem__,
-        growth.data.samples.__getitem__,
-        target,
-        contrast=SplitContrast(lambda index: growth._pair_inputs(1, index), 2.0),
-        generator=growth.generator,
-        n_leaves=3,
-    )
-    return split, objective
+def begin_split(growth, target=None):
+    """Begin a split of the right leaf that all samples reach; return its objective."""
+    top_down, every = growth.new_split(), torch.ones(160, dtype=torch.bool)
+    growth.state.split, growth.state.members = Split(top_down, 1, 0), every
+    growth.state.target = torch.full((160, 2), 0.5) if target is None else target
+    return growth._split_objective()
 
 
 def test_a_split_contrasts_the_new_router_alone():
-    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
-    growth.grow()
-    model = growth.model
-    split, objective = make_split(growth, torch.full((160, 2), 0.5))
-    some = torch.arange(0, 160, 3)
+    growth = stump(with_views=True)
+    objective, split = begin_split(growth), growth.state.split.top_down
+    model, some = growth.model, torch.arange(0, 160, 3)
     loss = objective.evaluate(some).contrast
     # As in the whole tree, once the new part belongs to it.
     model.top_down = attach(model.top_down, 1, split)
@@ -95,10 +92,9 @@ def test_a_split_contrasts_the_new_router_alone():
 
 
 def test_samples_and_augmentations_have_the_same_targets_in_a_split():
-    growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
-    growth.grow()
+    growth = stump(with_views=True)
     target = one_hot(torch.arange(160) % 2).float()
-    split, objective = make_split(growth, target)
+    objective, split = begin_split(growth, target), growth.state.split.top_down
     loss = objective.evaluate(torch.arange(160)).routing_loss
     model = growth.model
     model.top_down = attach(model.top_down, 1, split)
@@ -116,24 +112,17 @@ def test_samples_and_augmentations_have_the_same_targets():
     growth.build_model(Topology.stump())
     index, target = torch.arange(160), one_hot(torch.arange(160) % 2).float()
 
-    def whole_tree(contrast):
-        return TreeObjective(
-            growth.model,
-            growth.data,
-            target,
-            noisy_features=growth.noisy_features,
-            contrast=contrast,
-            generator=growth.generator,
-        )
+    growth.state.target = target
 
     def loss(features):
         return routing_loss(growth.model.leaf_log_proba(features).T, target)
 
-    paired = whole_tree(growth.contrast).evaluate(index)
+    paired = growth.tree_objective().evaluate(index)
     features = growth.data.features[:]
     expected = (loss(features) + loss(mirrored(growth))) / 2
     torch.testing.assert_close(paired.routing_loss, expected)
-    alone = whole_tree(None).evaluate(index)
+    growth.state.contrast = None
+    alone = growth.tree_objective().evaluate(index)
     torch.testing.assert_close(alone.routing_loss, loss(features))
     assert alone.contrast is None
 
@@ -141,33 +130,32 @@ def test_samples_and_augmentations_have_the_same_targets():
 def test_projections_are_trained_with_the_whole_tree():
     growth = make_growth(n_clusters=2, pairs=lambda index, _: mirrored(growth)[index])
     growth.build_model(Topology.stump())
-    before = [p.clone() for p in growth.contrast.parameters()]
-    growth.train_all(Phase("refresh", (0.0, 0.0), (0.0, 0.0)))
-    for p, value in zip(growth.contrast.parameters(), before, strict=True):
+    projections = list(growth.state.contrast.parameters())
+    before = [p.clone() for p in projections]
+    growth._whole_tree("refresh").run(growth.trainer)
+    for p, value in zip(projections, before, strict=True):
         assert not torch.equal(p, value)
 
 
 def test_split_inputs_are_computed_once_a_split(monkeypatch):
-    growth = make_growth(n_clusters=2)
-    growth.grow()
+    growth = stump()
     calls = []
     forward = growth.model.bottom_up.forward
+    stage = growth._split_stage(growth._choose_leaf())
+    stage.begin()
+    growth.state.stage = "split"
     monkeypatch.setattr(
         growth.model.bottom_up,
         "forward",
         lambda x: calls.append(torch.is_grad_enabled()) or forward(x),
     )
-    leaf = growth._choose_leaf(set())
-    calls.clear()
-    growth._split(leaf)
-    n_steps = len(growth.trainer.history.records)
-    assert not any(calls)  # nothing above is differentiated
-    assert len(calls) < n_steps
+    growth.trainer.train(stage.phase(), stage.objective())
+    assert calls == [False]  # one block; nothing above is differentiated
 
 
 def test_dead_splits_are_refused(monkeypatch):
     growth = make_growth(n_clusters=4)
-    monkeypatch.setattr(growth.trainer, "run", lambda *args: None)
+    monkeypatch.setattr(growth.trainer, "train", lambda *args: None)
 
     def init_dead(top_down, *args):
         with torch.no_grad():
@@ -179,8 +167,11 @@ def test_dead_splits_are_refused(monkeypatch):
     with torch.no_grad():
         before.q_routers.biases[-1].fill_(-9.0)
     monkeypatch.setattr(growth, "_finish_split", init_dead)
-    growth._split_leaves()
+    for stage in growth._growth():
+        stage.run(growth.trainer)
     assert growth.model.top_down is before
+    assert growth.state.unsplittable
+    assert growth.state.done == []
 
 
 def test_a_small_group_far_away_ends_no_growth():
@@ -195,7 +186,7 @@ def test_a_small_group_far_away_ends_no_growth():
 def test_empty_leaves_are_pruned():
     growth = make_growth()
     tree = Topology.stump().split_leaf(0).topology
-    growth.model = TreeVAE(tree, CONFIG, generator=growth.generator)
+    growth.state.model = growth.new_model(tree)
     with torch.no_grad():
         # Everything goes right at the root: the two leaves on the left are empty.
         growth.model.top_down.q_routers.weights[-1].zero_()
@@ -208,8 +199,8 @@ def test_empty_leaves_are_pruned():
 @pytest.fixture
 def grown():
     growth = make_growth(n_clusters=3)
-    growth.grow()
-    return growth
+    growth.run()
+    return growth.finished()
 
 
 def priorities(growth, criterion):
@@ -240,50 +231,46 @@ def test_losses_are_the_sums_over_the_samples_of_a_leaf(grown, criterion):
 
 
 def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
-    grown.group = None
+    grown.state.group = None
     for leaf in range(3):
         order = [float(i == leaf) for i in range(3)]
         monkeypatch.setattr(grown, "_priorities", lambda order=order: order)
-        assert grown._choose_leaf(set()) == leaf
+        assert grown._choose_leaf() == leaf
 
 
 def test_refused_and_deep_leaves_are_not_chosen():
-    growth = make_growth(n_clusters=2, max_depth=1)
-    growth.grow()
-    assert growth._choose_leaf(set()) is None
+    growth = stump(max_depth=1)
+    assert growth._choose_leaf() is None
     growth.options = dataclasses.replace(growth.options, max_depth=None)
-    assert growth._choose_leaf(set()) in (0, 1)
-    assert growth._choose_leaf({0}) == 1
-    assert growth._choose_leaf({0, 1}) is None
+    assert growth._choose_leaf() in (0, 1)
+    growth.state.unsplittable = [0]
+    assert growth._choose_leaf() == 1
+    growth.state.unsplittable = [0, 1]
+    assert growth._choose_leaf() is None
 
 
 def test_members_of_a_split_pass_the_threshold_of_the_paper():
-    growth = make_growth(n_clusters=2)
-    growth.grow()
+    growth = stump()
     assert growth._threshold() == 0.5
-    split = TopDown(Topology.stump(), growth.model.config, generator=growth.generator)
-    growth.model.top_down = attach(growth.model.top_down, 1, split)
+    growth.model.top_down = attach(growth.model.top_down, 1, growth.new_split())
     assert growth._threshold() == pytest.approx(1 / 3)
 
 
 def test_held_out_samples_are_validated_on_and_not_trained_on(monkeypatch):
     growth = make_growth(n_clusters=3, n_validation=40)
     trained, validated = set(), set()
-    run = growth.trainer.run
+    train = growth.trainer.train
 
-    def spy(phase, objective, train, validation):
+    def spy(phase, objective):
+        index = torch.arange(160)
         if isinstance(objective, SplitObjective):
-            # Its samples are numbered from 0, the training samples first.
-            assert validation.tolist() == list(
-                range(len(train), len(train) + len(validation))
-            )
-        else:
-            trained.update(train.tolist())
-            validated.update(validation.tolist())
-        run(phase, objective, train, validation)
+            index = objective.index
+        trained.update(index[objective.train_rows].tolist())
+        validated.update(index[objective.validation_rows].tolist())
+        train(phase, objective)
 
-    monkeypatch.setattr(growth.trainer, "run", spy)
-    growth.grow()
+    monkeypatch.setattr(growth.trainer, "train", spy)
+    growth.run()
     held_out = growth.data.validation.tolist()
     assert validated == set(held_out)
     assert len(held_out) == 40
@@ -293,16 +280,17 @@ def test_held_out_samples_are_validated_on_and_not_trained_on(monkeypatch):
 def test_a_leaf_of_several_groups_is_split_before_a_larger_one(grown, monkeypatch):
     # Leaf 0 is the largest, leaf 2 holds two groups that stand apart.
     assignment = torch.tensor([0] * 100 + [1] * 30 + [2] * 30)
-    monkeypatch.setattr(grown, "assign_leaves", lambda: assignment)
+    monkeypatch.setattr(TrainingData, "assign", lambda data, model: assignment)
     monkeypatch.setattr(grown, "_priorities", lambda: [100.0, 30.0, 30.0])
-    grown.group = torch.tensor([0] * 100 + [1] * 30 + [2] * 20 + [3] * 10)
-    assert grown._choose_leaf(set()) == 2
-    assert grown._choose_leaf({2}) == 0
+    grown.state.group = torch.tensor([0] * 100 + [1] * 30 + [2] * 20 + [3] * 10)
+    assert grown._choose_leaf() == 2
+    grown.state.unsplittable = [2]
+    assert grown._choose_leaf() == 0
 
 
 def test_groups_that_are_too_small_for_a_leaf_do_not_count(grown):
     assignment = torch.tensor([0] * 80 + [1] * 40 + [2] * 40)
-    grown.group = torch.tensor([0] * 70 + [1] * 10 + [2] * 40 + [3] * 39 + [4])
+    grown.state.group = torch.tensor([0] * 70 + [1] * 10 + [2] * 40 + [3] * 39 + [4])
     grown.min_samples = 2
     assert grown._count_groups(assignment) == [2, 1, 1]
 

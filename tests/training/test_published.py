@@ -30,6 +30,12 @@ def logits(router, x):
     return router.split([1, 0])[0](x)[0, :, 0]
 
 
+def centered_router(router, x):
+    centered = CenteredRouter(router)
+    centered.standardize(x)
+    return centered
+
+
 def make_growth(n_clusters=4, n_validation=0, max_iter=20, seed=0):
     X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
     return PublishedGrowth(
@@ -42,19 +48,19 @@ def make_growth(n_clusters=4, n_validation=0, max_iter=20, seed=0):
 
 def test_initial_logits_have_mean_0_and_deviation_1():
     router, x = make_router()
-    logit = logits(CenteredRouter(router, x), x)
+    logit = logits(centered_router(router, x), x)
     assert_close(logit.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
     assert_close(logit.std(), torch.tensor(1.0))
 
 
 def test_equal_samples_leave_the_router_finite():
     router, x = make_router()
-    assert torch.isfinite(logits(CenteredRouter(router, x[:1].expand(9, 5)), x)).all()
+    assert torch.isfinite(logits(centered_router(router, x[:1].expand(9, 5)), x)).all()
 
 
 def test_each_batch_is_centered_in_training():
     router, x = make_router()
-    centered = CenteredRouter(router, x)
+    centered = centered_router(router, x)
     for batch in x.split(10):
         assert_close(
             logits(centered, batch).mean(), torch.tensor(0.0), atol=1e-5, rtol=0
@@ -63,14 +69,14 @@ def test_each_batch_is_centered_in_training():
 
 def test_the_mean_of_the_logits_has_no_gradient():
     router, x = make_router()
-    logits(CenteredRouter(router, x), x).sum().backward()
+    logits(centered_router(router, x), x).sum().backward()
     for p in router.parameters():
         assert_close(p.grad, torch.zeros_like(p), atol=1e-4, rtol=0)
 
 
 def test_every_parameter_but_the_bias_of_the_output_is_trained():
     router, x = make_router()
-    logits(CenteredRouter(router, x), x)[0].backward()
+    logits(centered_router(router, x), x)[0].backward()
     is_trained = {
         name: bool(p.grad.abs().sum() > 1e-6) for name, p in router.named_parameters()
     }
@@ -80,7 +86,7 @@ def test_every_parameter_but_the_bias_of_the_output_is_trained():
 
 def test_evaluation_uses_the_moving_average_of_training():
     router, x = make_router()
-    centered = CenteredRouter(router, x)
+    centered = centered_router(router, x)
     start = centered.mean.clone()
     logits(centered, x[:10])
     expected = 0.9 * start + 0.1 * router(x[:10]).mean()
@@ -93,7 +99,7 @@ def test_evaluation_uses_the_moving_average_of_training():
 
 def test_folding_keeps_the_logits_of_the_training():
     router, x = make_router()
-    centered = CenteredRouter(router, x)
+    centered = centered_router(router, x)
     expected = logits(centered, x)
     assert centered.fold(x) is router
     assert_close(router(x)[0, :, 0], expected, atol=1e-5, rtol=1e-5)
@@ -146,7 +152,7 @@ def test_phases_end_after_their_last_epoch_only():
     growth.trainer.options = replace(
         growth.trainer.options, tol=1e9, n_iter_no_change=1
     )
-    growth.grow()
+    growth.run()
     phases = [record["phase"] for record in growth.trainer.history.records]
     assert phases == ["initial"] * 8 + ["finetune"] * 8
 
@@ -156,50 +162,33 @@ def test_held_out_samples_end_a_phase():
     growth.trainer.options = replace(
         growth.trainer.options, tol=1e9, n_iter_no_change=1
     )
-    growth.grow()
+    growth.run()
     assert len(growth.trainer.history.records) < 24
 
 
 def test_a_new_split_knows_no_sides():
     growth = make_growth()
-    growth.build_model(Topology.stump())
-    split, train = growth.model.top_down, growth.data.train
-    target = growth._init_split(split, growth._embed, train)
-    assert target.shape == (len(train), 2)
-    assert (target == 0.5).all()
+    growth._begin_tree()
+    split = growth.model.top_down
+    assert growth.state.target.shape == (160, 2)
+    assert (growth.state.target == 0.5).all()
     assert_close(split.decoders.constant[0], split.decoders.constant[1])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_side_of_a_trained_split_is_empty(seed):
     growth = make_growth(seed=seed, max_iter=5)
-    growth.build_model(Topology.stump())
-    top_down, train = growth.model.top_down, growth.data.train
-    target = growth._init_split(top_down, growth._embed, train)
-    growth.train_all(growth._phase("initial"), target)
-    growth._finish_split(top_down, growth._embed, train)
+    growth._begin_tree()
+    growth.trainer.train(growth._phase("initial"), growth.tree_objective())
+    growth._finish_split(growth.model.top_down, 0, growth.data.train)
     assert growth.leaf_counts().min() > 0
 
 
-def test_every_leaf_decodes_every_sample(monkeypatch):
+def test_every_leaf_decodes_every_sample():
     growth = make_growth(n_clusters=3, max_iter=2)
-    seen = set()
-    train_all = growth.train_all
-
-    def spy(phase, target=None):
-        sparse_elbo = type(growth.model).sparse_elbo
-
-        def record(model, encoding, routing, x, max_leaves, generator):
-            seen.add(max_leaves >= len(model.topology.leaves))
-            return sparse_elbo(model, encoding, routing, x, max_leaves, generator)
-
-        monkeypatch.setattr(type(growth.model), "sparse_elbo", record)
-        train_all(phase, target)
-        monkeypatch.setattr(type(growth.model), "sparse_elbo", sparse_elbo)
-
-    monkeypatch.setattr(growth, "train_all", spy)
-    growth.grow()
-    assert seen == {True}
+    growth.build_model(Topology.stump())
+    growth.keep_routing()
+    assert growth.tree_objective().max_leaves >= 3
 
 
 def test_the_estimator_grows_as_published():
@@ -216,10 +205,10 @@ def test_held_out_elbos_of_a_phase_have_one_weight():
     weights = []
     validate = growth.trainer._validate
 
-    def spy(objective, index, kl_weight):
+    def spy(objective, kl_weight):
         weights.append(kl_weight)
-        return validate(objective, index, kl_weight)
+        return validate(objective, kl_weight)
 
     growth.trainer._validate = spy
-    growth.grow()
+    growth.run()
     assert set(weights) == {0.15, 1.0}

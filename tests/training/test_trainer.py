@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from sktreevae.model import ElboTerms
+from sktreevae.training import Generators
+from sktreevae.training.guided import RouterPhase
 from sktreevae.training.history import History
 from sktreevae.training.objectives import LossTerms
 from sktreevae.training.trainer import (
@@ -18,13 +22,17 @@ class Parabola:
     """The ELBO of a sample is -(w - target) ** 2; targets can differ by sample."""
 
     n_leaves = 3
+    has_elbo = True
+    data = SimpleNamespace(standardizer=SimpleNamespace(log_det=0.0))
 
-    def __init__(self, targets, routing_loss=0.0, contrast=None):
+    def __init__(self, targets, routing_loss=0.0, contrast=None, train=None):
         self.weight = nn.Parameter(torch.tensor(5.0))
         self.targets = targets
         self.routing_loss = routing_loss
         self.contrast = contrast
         self.has_contrast = contrast is not None
+        self.train_rows = torch.arange(len(targets)) if train is None else train
+        self.validation_rows = torch.arange(len(targets))[len(self.train_rows) :]
         self.training = None
         self.n_steps = 0
         self.seen = []
@@ -75,9 +83,7 @@ class Recorder:
         self.is_closed = True
 
 
-def run(
-    objective, *, phase=PHASE, train=None, validation=None, callbacks=(), **changes
-):
+def run(objective, *, phase=PHASE, callbacks=(), **changes):
     options = {
         "max_iter": 10,
         "batch_size": 8,
@@ -86,15 +92,10 @@ def run(
         "n_iter_no_change": 10,
         "tol": 0.0,
     }
-    generator = torch.Generator().manual_seed(0)
+    generators = Generators(torch.Generator().manual_seed(0))
     options = TrainingOptions(**{**options, **changes})
-    with Trainer(options, generator, callbacks) as trainer:
-        trainer.run(
-            phase,
-            objective,
-            torch.arange(len(objective.targets)) if train is None else train,
-            torch.arange(0) if validation is None else validation,
-        )
+    with Trainer(options, generators, callbacks) as trainer:
+        trainer.train(phase, objective)
     return trainer.history
 
 
@@ -189,14 +190,8 @@ def test_does_not_stop_while_it_improves():
 def test_validation_decides_and_the_best_is_restored():
     # The training samples pull away from where the validation samples are best.
     targets = torch.cat([torch.full((64,), -10.0), torch.full((8,), 5.0)])
-    objective = Parabola(targets)
-    history = run(
-        objective,
-        train=torch.arange(64),
-        validation=torch.arange(64, 72),
-        max_iter=20,
-        n_iter_no_change=3,
-    )
+    objective = Parabola(targets, train=torch.arange(64))
+    history = run(objective, max_iter=20, n_iter_no_change=3)
     bounds = [record["validation_elbo"] for record in history.records]
     assert len(bounds) < 20
     final = -((objective.weight.item() - 5.0) ** 2)
@@ -246,18 +241,19 @@ def test_callbacks_are_closed_if_the_first_one_fails():
     assert all(recorder.is_closed for recorder in recorders)
 
 
-def test_the_first_interrupt_is_kept_and_the_second_raised():
-    def interrupt():
-        raise KeyboardInterrupt
+def interrupt():
+    raise KeyboardInterrupt
 
-    trainer = Trainer(TrainingOptions(), torch.Generator())
+
+def test_the_first_interrupt_is_kept_and_the_second_raised(monkeypatch):
+    trainer = Trainer(TrainingOptions(), None, keeps_interrupted=True)
+    monkeypatch.setattr(trainer.state, "remember", lambda: "the state")
+    trainer.remember()
     with pytest.raises(KeyboardInterrupt):
         trainer.interruptible(interrupt, lambda: "no epoch yet")
-    trainer.history.append({"epoch": 0})
-    with pytest.raises(KeyboardInterrupt):
-        trainer.interruptible(interrupt, lambda: "as in partial_fit")
     assert not trainer.is_interrupted
-    trainer.keeps_model = True
+    trainer.history.append({"epoch": 0, "elbo": -1.0})
+    trainer.remember()
     assert trainer.interruptible(lambda: "done", interrupt) == "done"
     assert trainer.interruptible(interrupt, lambda: "kept") == "kept"
     assert trainer.is_interrupted
@@ -265,42 +261,52 @@ def test_the_first_interrupt_is_kept_and_the_second_raised():
         trainer.interruptible(interrupt, lambda: "kept")
 
 
+def test_no_interrupt_is_kept_unless_asked_for():
+    trainer = Trainer(TrainingOptions(), None)
+    trainer.history.append({"epoch": 0, "elbo": -1.0})
+    trainer.remember()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.interruptible(interrupt, lambda: "as in partial_fit")
+
+
 def test_records_follow_those_of_earlier_fits():
     history = History({"epoch": [0, 1], "elbo": [-3.0, -2.0]})
     history.append({"epoch": 0, "elbo": -1.0})
     expected = {"epoch": [0, 1, 0], "elbo": [-3.0, -2.0, -1.0]}
     assert history.lists == history.as_lists() == expected
-    assert history.records == [{"epoch": 0, "elbo": -1.0}]
+    history.append({"epoch": 0, "routing_loss": 1.0})
+    assert history.lists == history.as_lists() == expected
+    assert len(history.records) == 2
 
 
-def test_best_parameters_are_those_that_a_phase_would_end_with():
-    class Reader(Recorder):
-        def __init__(self, objective):
-            super().__init__()
-            self.objective = objective
-            self.best = []
-            self.present = []
+class Routers(Parabola):
+    """The parabola as a routing loss."""
 
-        def on_task_end(self, task, trainer):
-            super().on_task_end(task, trainer)
-            if task.name == "epoch":
-                with trainer.best_parameters():
-                    self.best.append(self.objective.weight.item())
-                self.present.append(self.objective.weight.item())
+    has_elbo = False
 
-    objective = Parabola(torch.tensor([0.0] * 8 + [4.0]))
-    reader = Reader(objective)
-    run(
-        objective,
-        train=torch.arange(8),
-        validation=torch.tensor([8]),
-        callbacks=[reader],
-        max_iter=20,
-    )
-    # The first half of a phase keeps no parameters.
-    assert reader.best[:10] == reader.present[:10]
-    assert set(reader.best[10:]) == {reader.present[10]} == {objective.weight.item()}
-    assert len(set(reader.present)) > 15
+    def evaluate(self, index):
+        terms = super().evaluate(index)
+        return LossTerms(None, -terms.elbo.reconstruction.mean())
+
+
+def test_routers_have_records_and_no_tasks_of_epochs():
+    recorder = Recorder()
+    phase = RouterPhase("routers", (0, 0), (1, 1), max_steps=5)
+    history = run(Routers(torch.zeros(16)), phase=phase, callbacks=[recorder])
+    # Two steps an epoch: the last epoch is shorter.
+    assert [record["epoch"] for record in history.records] == [0, 1, 2]
+    losses = [record["routing_loss"] for record in history.records]
+    assert losses == sorted(losses, reverse=True)
+    assert history.as_lists() == history.lists == {}
+    assert recorder.ended == ["routers", "fit"]
+
+
+@pytest.mark.parametrize(("tol", "n_epochs"), [(25.1, 1), (0.0, 1 + 15)])
+def test_routers_are_trained_until_their_loss_is_small_or_constant(tol, n_epochs):
+    objective = Routers(torch.zeros(16))
+    phase = RouterPhase("routers", (0, 0), (0, 0), max_steps=40, tol=tol)
+    history = run(objective, phase=phase, weight_decay=0.0)
+    assert len(history.records) == n_epochs
 
 
 def test_divergence_is_an_error():
@@ -337,8 +343,7 @@ def test_bounds_are_compared_at_the_same_weight_of_the_divergences():
             return LossTerms(elbo, 0.0 * self.weight)
 
     history = run(
-        Diverging(torch.zeros(64)),
-        validation=torch.arange(8),
+        Diverging(torch.zeros(64), train=torch.arange(56)),
         phase=Phase("finetune", (0.0, 1.0), (0.0, 0.0)),
         max_iter=10,
         n_iter_no_change=2,

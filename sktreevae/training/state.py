@@ -1,0 +1,304 @@
+"""State of a fit: all that it goes on from at the end of any epoch."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..model import TopDown, Topology, TreeVAE
+from ..utils.random import draw_seed
+from .contrastive import Contrast
+from .history import History
+from .optimizer import AdamW
+from .stopping_rule import StoppingRule
+
+__all__ = ["FitState", "Generators", "Remembered", "Split", "StateDict"]
+
+TENSORS = "target", "leaf", "noise_scale", "group", "height", "members"
+"""Fields of a state that are tensors."""
+
+VALUES = "stage", "done", "epoch", "unsplittable"
+"""Fields of a state that are JSON values."""
+
+Remembered = tuple[dict[str, object], TopDown, list[Tensor]]
+"""Fields of a state, the tree of its model, and the trained parameters."""
+
+StateDict = dict[str, dict[str, object]]
+"""The tensors of a state by name, and the rest as JSON values."""
+
+
+class Generators:
+    """Sources of randomness of a fit, all derived from one seed.
+
+    Parameters
+    ----------
+    shared : torch.Generator
+        Draws what all processes of a fit have in common: weights, splits, decisions.
+    rank : int, default=0
+        Number of the process.
+
+    Attributes
+    ----------
+    shared : torch.Generator
+        The same.
+    rng : numpy.random.Generator
+        Draws what is in common, too, where it is computed by numpy.
+    rows : torch.Generator
+        Draws what a process needs for its own rows: batches, noise, augmentations.
+    """
+
+    def __init__(self, shared: torch.Generator, rank: int = 0) -> None:
+        sequence = np.random.SeedSequence(shared.initial_seed(), spawn_key=(rank,))
+        seed = int(sequence.generate_state(1)[0])
+        self.shared = shared
+        self.rng = np.random.default_rng(draw_seed(shared))
+        self.rows = torch.Generator(shared.device).manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the states of the torch generators."""
+        return {"shared": self.shared.get_state(), "rows": self.rows.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Set the states of the torch generators."""
+        self.shared.set_state(state["shared"].cpu())
+        self.rows.set_state(state["rows"].cpu())
+
+    @contextmanager
+    def preserved(self) -> Iterator[None]:
+        """Give the states back, whatever is drawn meanwhile."""
+        state, rng_state = self.state_dict(), self.rng.bit_generator.state
+        try:
+            yield
+        finally:
+            self.load_state_dict(state)
+            self.rng.bit_generator.state = rng_state
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A split of a leaf that is trained alone.
+
+    Parameters
+    ----------
+    top_down : TopDown
+        A root and two leaves.
+    leaf : int
+        The leaf that they will be attached to, a position in `topology.leaves`.
+    seed : int
+        Seed of the draw of the latents above it.
+    """
+
+    top_down: TopDown
+    leaf: int
+    seed: int
+
+
+class Builder(Protocol):
+    """Builds the modules that a stored state is loaded into."""
+
+    def new_model(self, topology: Topology) -> TreeVAE:
+        """Return a model of a tree, with random weights."""
+
+    def new_split(self) -> TopDown:
+        """Return a root and two leaves for the present tree, with random weights."""
+
+    def new_contrast(self) -> Contrast | None:
+        """Return contrastive losses; None without augmentations."""
+
+
+@dataclass(eq=False)
+class FitState:
+    """All that a fit goes on from at the end of any epoch, besides data and options.
+
+    In place, training changes the trained parameters and the tree of the model only.
+    All other fields are set anew.
+
+    Parameters
+    ----------
+    generators : Generators
+        Sources of randomness.
+    history : History
+        Records of the epochs.
+    stage : str or None
+        Stage in progress; None between two stages.
+    done : list of str
+        Stages that have ended. A split that was refused is none of them.
+    epoch : int
+        Epochs of the stage in progress.
+    model : TreeVAE or None
+        The model, with its topology.
+    split : Split or None
+        The split in training; None while the whole tree is trained.
+    members : Tensor of bool of shape (n_samples,), default=None
+        Samples that the split is trained on.
+    contrast : Contrast or None
+        Contrastive losses, with their projections; None without augmentations.
+    target : Tensor of shape (n_samples, n_leaves), default=None
+        Target probability of each leaf of what is trained; 0 for held-out samples.
+    leaf : Tensor of int of shape (n_samples,), default=None
+        Proposed leaf of each sample.
+    noise_scale : Tensor of shape (n_samples, 1), default=None
+        Noise on the features; see `NoisyFeatures`.
+    group : Tensor of int of shape (n_samples,), default=None
+        Group of each sample, among those that stand apart, if known.
+    height : Tensor of shape (n_nodes,), default=None
+        Height in nats of each node, if known.
+    unsplittable : list of int
+        Leaves whose split was refused.
+    optimizer : AdamW or None
+        Optimizer of the stage in progress, with its moments.
+    rule : StoppingRule or None
+        Rule that ends the stage in progress, with the best parameters.
+    loaded : dict
+        What `load_state_dict` has read of optimizer and rule, until there is something
+        to optimize.
+    """
+
+    generators: Generators
+    history: History
+    stage: str | None = None
+    done: list[str] = field(default_factory=list)
+    epoch: int = 0
+    model: TreeVAE | None = None
+    split: Split | None = None
+    members: Tensor | None = None
+    contrast: Contrast | None = None
+    target: Tensor | None = None
+    leaf: Tensor | None = None
+    noise_scale: Tensor | None = None
+    group: Tensor | None = None
+    height: Tensor | None = None
+    unsplittable: list[int] = field(default_factory=list)
+    optimizer: AdamW | None = None
+    rule: StoppingRule | None = None
+    loaded: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def begin_training(self, optimizer: AdamW, rule: StoppingRule) -> None:
+        """Set the optimizer and the stopping rule, or go on with loaded ones."""
+        self.optimizer, self.rule = optimizer, rule
+        if self.loaded:
+            optimizer.load_state_dict(self.loaded["optimizer"])
+            rule.load_state_dict(self.loaded["rule"])
+            self.loaded = {}
+
+    def end_stage(self) -> None:
+        """Forget what only the stage in progress needs."""
+        self.stage, self.epoch = None, 0
+        self.split = self.members = self.optimizer = self.rule = None
+
+    def copy(self) -> FitState:
+        """Return a copy with a model of its own, as if the stage ended now.
+
+        It has the parameters that the stage would end with.
+        """
+        other = copy.copy(self)
+        # The features are the same for all models of a fit.
+        memo = {id(self.model.feature_map): self.model.feature_map}
+        other.model = copy.deepcopy(self.model, memo)
+        other.split = copy.deepcopy(self.split, memo)
+        other.done, other.unsplittable = self.done.copy(), self.unsplittable.copy()
+        if self.rule is not None:
+            self.rule.restore_best(memo)
+        return other
+
+    def remember(self) -> Remembered:
+        """Return what `rewind` goes back to.
+
+        Only what training changes in place is copied.
+        """
+        parameters = [] if self.optimizer is None else self.optimizer.parameters
+        fields = vars(self) | {
+            "done": self.done.copy(),
+            "unsplittable": self.unsplittable.copy(),
+        }
+        values = [p.detach().clone() for p in parameters]
+        return fields, self.model.top_down, values
+
+    @torch.no_grad()
+    def rewind(self, remembered: Remembered) -> None:
+        """Go back to a state that `remember` has returned."""
+        fields, top_down, values = remembered
+        vars(self).update(fields)
+        self.model.top_down = top_down
+        if self.optimizer is not None:
+            for parameter, value in zip(self.optimizer.parameters, values, strict=True):
+                parameter.copy_(value)
+
+    def state_dict(self) -> StateDict:
+        """Return the state at the end of an epoch as tensors and JSON values.
+
+        Tensors aren't copied.
+        """
+        split = self.split
+        parts = {
+            "model": self.model,
+            "split": split and split.top_down,
+            "contrast": self.contrast,
+            "optimizer": self.optimizer,
+            "rule": self.rule,
+            "generators": self.generators,
+        }
+        tensors = {
+            f"{name}.{key}": tensor
+            for name, part in parts.items()
+            if part is not None
+            for key, tensor in part.state_dict().items()
+        }
+        fields = {name: getattr(self, name) for name in TENSORS}
+        tensors |= {name: t for name, t in fields.items() if t is not None}
+        values = {
+            **{name: getattr(self, name) for name in VALUES},
+            "parent": self.model and list(self.model.topology.parent),
+            "split": split and {"leaf": split.leaf, "seed": split.seed},
+            "records": list(self.history.records),
+            "rng": self.generators.rng.bit_generator.state,
+        }
+        return {"tensors": tensors, "values": values}
+
+    def load_state_dict(self, state: StateDict, builder: Builder) -> None:
+        """Set the state to one that `state_dict` has returned.
+
+        Parameters
+        ----------
+        state : dict
+            Result of `state_dict`, in the same or in another process.
+        builder : TreeGrowth
+            Growth of the same data and options. Its state is this one.
+        """
+        values, tensors = state["values"], state["tensors"]
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        for name in VALUES:
+            setattr(self, name, values[name])
+        for name in TENSORS:
+            setattr(self, name, tensors.get(name))
+        if values["parent"] is not None:
+            model = builder.new_model(Topology(tuple(values["parent"])))
+            self.model = _loaded(model, parts["model"])
+        if values["split"] is not None:
+            top_down = _loaded(builder.new_split(), parts["split"])
+            self.split = Split(top_down, **values["split"])
+        if parts["contrast"]:
+            self.contrast = _loaded(builder.new_contrast(), parts["contrast"])
+        if parts["optimizer"]:
+            self.loaded = {name: parts[name] for name in ("optimizer", "rule")}
+        for record in values["records"]:
+            self.history.append(record)
+        # Last: new modules draw weights.
+        self.generators.load_state_dict(parts["generators"])
+        self.generators.rng.bit_generator.state = values["rng"]
+
+
+def _loaded(module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    module.load_state_dict(state)
+    return module
