@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("plot", "images", "io", "dask", "test")
+EXTRAS = ("plot", "datasets", "images", "io", "dask", "test")
 
 
 def lower_bounds():

@@ -4,7 +4,7 @@ from .kinds import KINDS, kind_of_features
 from .kinds.discrete import spread_values
 from .samples import FeatureTable, Samples, n_batches, shuffled_batches
 from .scaling import DataSummary, Standardizer, resolve_likelihood
-from .sources import LazyRows, Matrix, as_matrix, is_in_memory, row_slices
+from .sources import LazyRows, Matrix, as_matrix, is_in_memory
 from .training_data import DataOptions, TrainingData
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "kind_of_features",
     "n_batches",
     "resolve_likelihood",
-    "row_slices",
     "shuffled_batches",
     "spread_values",
 ]

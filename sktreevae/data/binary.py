@@ -8,8 +8,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.chunks import row_slices
 from .outliers import FeatureBounds, value_pairs
-from .sources import Index, Matrix, row_slices
+from .sources import Index, Matrix
 
 __all__ = ["BinaryColumns"]
 

@@ -19,10 +19,11 @@ from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from ..model.precision import no_autocast
 from ..model.products import exact_products
+from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
 from ..utils.devices import fits_on
 from ..utils.threads import parallel_map
 from .scaling import Standardizer, check_support
-from .sources import MAX_CHUNK_ROWS, Matrix, is_in_memory, row_slices
+from .sources import Matrix, is_in_memory
 
 __all__ = ["FeatureTable", "Samples", "n_batches", "shuffled_batches"]
 

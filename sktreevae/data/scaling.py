@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS
+from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
 from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier, find_outliers
-from .sources import MAX_CHUNK_ROWS, Index, Matrix, row_slices
+from .sources import Index, Matrix
 
 __all__ = [
     "UNIT_INTERVAL_TOLERANCE",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,9 +13,6 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 __all__ = [
-    "MAX_CHUNK_ROWS",
-    "MAX_CHUNK_VALUES",
-    "MIN_CHUNK_ROWS",
     "DaskRows",
     "DatasetRows",
     "Index",
@@ -24,38 +20,10 @@ __all__ = [
     "Matrix",
     "as_matrix",
     "is_in_memory",
-    "row_slices",
 ]
 
 Index = slice | NDArray[np.integer]
 """Rows or columns: a slice, or an array of positions."""
-
-MAX_CHUNK_ROWS = 1 << 14
-"""Maximum number of rows that are read and converted at a time."""
-
-MAX_CHUNK_VALUES = 1 << 24
-"""Maximum number of values in a chunk of more than `MIN_CHUNK_ROWS` rows."""
-
-MIN_CHUNK_ROWS = 256
-"""Rows of a chunk, however many columns there are. Wide chunks are multiples of it."""
-
-
-def row_slices(
-    n_rows: int, n_columns: int, chunk_size: int = MAX_CHUNK_ROWS
-) -> Iterator[slice]:
-    """Yield slices of rows that are small enough to be copied; at least one.
-
-    Parameters
-    ----------
-    n_rows, n_columns : int
-        Shape of the matrix.
-    chunk_size : int, default=MAX_CHUNK_ROWS
-        Maximum number of rows of a slice. Slices of wide matrices have fewer.
-    """
-    n_blocks = MAX_CHUNK_VALUES // (MIN_CHUNK_ROWS * n_columns)
-    size = min(chunk_size, MIN_CHUNK_ROWS * max(1, n_blocks))
-    for start in range(0, max(n_rows, 1), size):
-        yield slice(start, min(start + size, n_rows))
 
 
 class LazyRows(ABC):

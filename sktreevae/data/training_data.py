@@ -17,12 +17,13 @@ from ..exceptions import InvalidParameterError
 from ..model import FeatureMap, TreeVAE
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.cache import Cache
+from ..utils.chunks import row_slices
 from ..utils.random import draw_rows
 from .kinds import Kind, Observations, choose_kind, kind_of_features
 from .outliers import FeatureBounds
 from .samples import FeatureTable, Samples
 from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
-from .sources import Matrix, is_in_memory, row_slices
+from .sources import Matrix, is_in_memory
 
 __all__ = ["DataOptions", "TrainingData"]
 

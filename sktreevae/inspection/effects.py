@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import mannwhitneyu
 
-from ..data import Matrix, row_slices
+from ..utils.chunks import row_slices
+
+if TYPE_CHECKING:
+    from ..data import Matrix
 
 __all__ = [
     "GroupMoments",

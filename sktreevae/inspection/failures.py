@@ -17,9 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data import FeatureTable, Matrix, Samples, row_slices
+from ..data import FeatureTable, Matrix, Samples
 from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
+from ..utils.chunks import row_slices
 from .diagnostics import Finding
 from .effects import GroupMoments, as_dense, effect_size, mix_moments
 from .explain import leaf_moments

@@ -1,19 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import sparse
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from sktreevae.data.sources import (
-    MAX_CHUNK_ROWS,
-    MAX_CHUNK_VALUES,
-    MIN_CHUNK_ROWS,
-    as_matrix,
-    is_in_memory,
-    row_slices,
-)
+from sktreevae.data.sources import as_matrix, is_in_memory
 
 
 class Items(Dataset):
@@ -141,14 +132,3 @@ def test_only_arrays_and_sparse_matrices_of_them_are_in_memory(tmp_path):
     for other in (mapped, np.asarray(mapped)[1:], stored):
         assert not is_in_memory(other)
     assert not is_in_memory(as_matrix(Items(list(X))))
-
-
-@given(st.integers(0, 100_000), st.integers(1, 1 << 20))
-def test_slices_cover_all_rows_and_hold_few_values(n_rows, n_columns):
-    slices = list(row_slices(n_rows, n_columns))
-    assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
-    assert slices[-1].stop == n_rows
-    for s in slices:
-        n = s.stop - s.start
-        assert n <= MAX_CHUNK_ROWS
-        assert n <= MIN_CHUNK_ROWS or n * n_columns <= MAX_CHUNK_VALUES

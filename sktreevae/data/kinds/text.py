@@ -10,9 +10,10 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.preprocessing import normalize
 
 from ...model import FeatureMap
+from ...utils.chunks import row_slices
 from ...utils.random import draw_rows
 from ..scaling import MAX_PLAIN_FEATURES, UNIT_INTERVAL_TOLERANCE
-from ..sources import Index, Matrix, row_slices
+from ..sources import Index, Matrix
 from .base import Kind, Observations, unit_buffers
 
 __all__ = ["Text", "count_topics", "fit_topics"]
