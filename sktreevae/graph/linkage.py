@@ -5,6 +5,8 @@ Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -12,16 +14,43 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.metrics.pairwise import euclidean_distances
 
 __all__ = [
+    "GRAPH_GAINS",
     "average_linkage",
     "cut_merges",
+    "edge_density",
     "genie_linkage",
     "graph_linkage",
+    "relative_modularity_gain",
     "square_distances",
     "sum_members",
     "ward_linkage",
 ]
 
 Array = NDArray[np.float64]
+
+Gain = Callable[[Array, Array, Array], Array]
+"""Gain of merging pairs of clusters: a function of the weight of the edges between
+them, the volume of the one, and the volume of the other."""
+
+
+def relative_modularity_gain(
+    edge_weight: Array, volume: Array, other_volume: Array
+) -> Array:
+    """Return the gain in modularity relative to the smaller volume."""
+    gain = edge_weight - volume * other_volume
+    return gain / np.minimum(volume, other_volume)
+
+
+def edge_density(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
+    """Return the density of the edges, by which average linkage merges."""
+    return edge_weight / (volume * other_volume)
+
+
+GRAPH_GAINS: dict[str, Gain] = {
+    "relative modularity": relative_modularity_gain,
+    "edge density": edge_density,
+}
+"""Gains of the linkages that propose partitions, by name."""
 
 
 def average_linkage(
@@ -48,24 +77,23 @@ def average_linkage(
         the flow between two clusters, and v and w are their volumes.
     """
     flow = sum_members(sum_members(flow, cluster).T, cluster)
-    merges, density = graph_linkage(flow, max_depth)
+    merges, density = graph_linkage(flow, edge_density, max_depth)
     # The density is a mean over pairs, so a merge is not above those before. Rounding
     # and the limit of the depth are exceptions.
     return merges, np.maximum.accumulate(np.log1p(1 / density))
 
 
 def graph_linkage(
-    edge_weight: Array, max_depth: int | None = None
+    edge_weight: Array, gain: Gain, max_depth: int | None = None
 ) -> tuple[NDArray[np.int64], Array]:
-    """Merge the nodes of a graph, the highest density of edges first.
-
-    The density is the weight of the edges between two clusters relative to the product
-    of their volumes.
+    """Merge the nodes of a graph, the largest gain first.
 
     Parameters
     ----------
     edge_weight : ndarray of shape (n_nodes, n_nodes)
         Weights between nodes, symmetric.
+    gain : callable
+        `relative_modularity_gain` or `edge_density`.
     max_depth : int, default=None
         Maximum depth of a node in the tree; see `average_linkage`.
 
@@ -73,8 +101,8 @@ def graph_linkage(
     -------
     merges : ndarray of int of shape (n_nodes - 1, 2)
         The pairs that are merged.
-    density : ndarray of shape (n_nodes - 1,)
-        Their densities.
+    gains : ndarray of shape (n_nodes - 1,)
+        Their gains.
     """
     n = len(edge_weight)
     volume = edge_weight.sum(axis=1)
@@ -84,22 +112,22 @@ def graph_linkage(
     number = np.arange(n)
     height = np.zeros(n)
     is_limited = max_depth is not None and max_depth < n - 1
-    # An upper bound of the densities of each node: merges of others, and the limit of
-    # the depth, only exclude pairs or add new densities.
-    bound = (weight / (volume[:, None] * volume)).max(axis=1)
+    # An upper bound of the gains of each node: merges of others, and the limit of
+    # the depth, only exclude pairs or add new gains.
+    bound = gain(weight, volume[:, None], volume).max(axis=1)
     merges = np.empty((n - 1, 2), dtype=np.int64)
-    densities = np.empty(n - 1)
+    merge_gains = np.empty(n - 1)
     step = 0
     while step < n - 1:
         i = bound.argmax()
-        density = weight[i] / (volume[i] * volume)
+        gains = gain(weight[i], volume[i], volume)
         if is_limited:
-            density[~_fits(height, i, max_depth)] = -np.inf
-        j = density.argmax()
-        if density[j] < bound[i]:
-            bound[i] = density[j]
+            gains[~_fits(height, i, max_depth)] = -np.inf
+        j = gains.argmax()
+        if gains[j] < bound[i]:
+            bound[i] = gains[j]
             continue
-        densities[step] = density[j]
+        merge_gains[step] = gains[j]
         i, j = min(i, j), max(i, j)
         merges[step] = number[i], number[j]
         number[i] = n + step
@@ -108,11 +136,11 @@ def graph_linkage(
         weight[i] += weight[j]
         weight[:, i] = weight[i]
         weight[:, j] = -np.inf
-        density = weight[i] / (volume[i] * volume)
-        np.maximum(bound, density, out=bound)
-        bound[i], bound[j] = density.max(), -np.inf
+        gains = gain(weight[i], volume[i], volume)
+        np.maximum(bound, gains, out=bound)
+        bound[i], bound[j] = gains.max(), -np.inf
         step += 1
-    return merges, densities
+    return merges, merge_gains
 
 
 def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .density import N_COMPONENTS
 from .linkage import (
+    GRAPH_GAINS,
     average_linkage,
     cut_merges,
     genie_linkage,
@@ -72,9 +73,10 @@ def partition(
 ) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
-    A local search improves each of the partitions that are given, on the graph and on
-    the graph of more neighbors. Of all these partitions, the one of minimum cost is
-    returned.
+    A local search improves each of the partitions that are given, also without moves
+    from one component to another if each cluster is within a component. A search on the
+    graph of more neighbors gives others. Of all these partitions, the one of minimum
+    cost is returned.
 
     Parameters
     ----------
@@ -94,10 +96,17 @@ def partition(
         Cost in bits of the partition of each method.
     """
     candidates = dict(starts)
+    component = groups.merge_small_components(min_size)[groups.component]
     for name, cluster in starts.items():
         candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
-        wide = refine(groups.wide_weight, cluster)
-        candidates[f"{name}, refined on the wide graph"] = wide
+        if component.any() and _is_within(component, cluster):
+            candidates[f"{name}, refined within components"] = refine(
+                groups.edge_weight, cluster, component
+            )
+    candidates |= {
+        f"{name}, refined on the wide graph": refine(groups.wide_weight, cluster)
+        for name, cluster in candidates.items()
+    }
     costs = {
         name: partition_cost(groups, cluster) for name, cluster in candidates.items()
     }
@@ -112,7 +121,7 @@ def partition(
 def linkage_partitions(
     groups: MicroClusters, n_clusters: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the partitions by Ward's method in each space, and by edge density.
+    """Return the partitions by Ward's method in each space, and by those of the graph.
 
     Parameters
     ----------
@@ -133,7 +142,8 @@ def linkage_partitions(
         f"Ward's method, {space}": ward_linkage(centroid, groups.size)
         for space, centroid in zip(SPACES, groups.centroids, strict=False)
     }
-    linkages["edge density"], _ = graph_linkage(groups.edge_weight)
+    for name, gain in GRAPH_GAINS.items():
+        linkages[name], _ = graph_linkage(groups.edge_weight, gain)
     return {
         name: cut_merges(merges, n_groups, n_clusters)
         for name, merges in linkages.items()
@@ -180,9 +190,10 @@ def separated_partitions(
         # Without edges between components, clusters are parts of them.
         is_within = component[:, None] == component
         within = np.where(is_within, groups.edge_weight, 0.0)
-        merges, _ = graph_linkage(within)
-        cluster = cut_merges(merges, n_groups, n_clusters)
-        partitions["components"] = refine(within, cluster)
+        for name, gain in GRAPH_GAINS.items():
+            merges, _ = graph_linkage(within, gain)
+            cluster = cut_merges(merges, n_groups, n_clusters)
+            partitions[f"components, {name}"] = cluster
     return partitions
 
 
@@ -250,7 +261,17 @@ def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
     return _code(*_volumes(edge_weight, cluster))
 
 
-def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
+def _is_within(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
+    """Return whether each cluster is within one component."""
+    pairs = np.unique(np.stack([component, cluster]), axis=1)
+    return pairs.shape[1] == cluster.max() + 1
+
+
+def refine(
+    edge_weight: Array,
+    cluster: NDArray[np.int64],
+    component: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Move nodes, one at a time, to the cluster where the code is shortest.
 
     The other terms of the cost aren't searched: where clusters touch, a search finds
@@ -262,13 +283,18 @@ def refine(edge_weight: Array, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
         Weights between the nodes of a graph, symmetric, of sum 1.
     cluster : ndarray of int of shape (n_nodes,)
         A partition.
+    component : ndarray of int of shape (n_nodes,), default=None
+        Nodes stay in clusters of their component, which the partition refines; all
+        nodes are of one component by default.
 
     Returns
     -------
     cluster : ndarray of int of shape (n_nodes,)
         A partition into as many clusters, of no greater code length.
     """
-    search = _LocalSearch(edge_weight, cluster)
+    if component is None:
+        component = np.zeros_like(cluster)
+    search = _LocalSearch(edge_weight, cluster, component)
     for _ in range(MAX_SWEEPS):
         if not search.sweep():
             break
@@ -284,9 +310,16 @@ class _LocalSearch:
         Weights between nodes.
     cluster : ndarray of int of shape (n_nodes,)
         The partition.
+    component : ndarray of int of shape (n_nodes,)
+        Component of each node.
     """
 
-    def __init__(self, edge_weight: Array, cluster: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        edge_weight: Array,
+        cluster: NDArray[np.int64],
+        component: NDArray[np.int64],
+    ) -> None:
         self.cluster = cluster.copy()
         self._edge_weight = edge_weight
         self._nodes = np.arange(len(cluster))
@@ -294,6 +327,9 @@ class _LocalSearch:
         self._node_cut = self._node_volume - edge_weight.diagonal()
         self._volume, self._cut = _volumes(edge_weight, cluster)
         self._count = np.bincount(cluster)
+        self._component = component
+        self._cluster_component = np.empty_like(self._count)
+        self._cluster_component[cluster] = component
         # Weights between each cluster and each node, without that of the node itself.
         self._links = sum_members(edge_weight, cluster)
         self._links[cluster, self._nodes] -= edge_weight.diagonal()
@@ -338,6 +374,7 @@ class _LocalSearch:
         change += _cluster_code(self._volume[old] - node_volume, self._cut[old] + left)
         change[current] = 0
         change[:, self._count[old] == 1] = 0
+        change[self._cluster_component[:, None] != self._component[nodes]] = 0
         return change
 
     def _move(self, node: int, new: int) -> None:

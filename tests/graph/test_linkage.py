@@ -8,8 +8,10 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.graph.linkage import (
+    GRAPH_GAINS,
     average_linkage,
     cut_merges,
+    edge_density,
     genie_linkage,
     graph_linkage,
     square_distances,
@@ -43,18 +45,19 @@ def merge_best(n, gain_of, max_depth=None):
     return merges
 
 
+@pytest.mark.parametrize("gain", GRAPH_GAINS.values())
 @pytest.mark.parametrize("slack", [None, 0, 1])
 @given(n=st.integers(1, 12), seed=st.integers(0, 99))
-def test_the_highest_density_is_merged_first(slack, n, seed):
+def test_the_largest_gain_is_merged_first(gain, slack, n, seed):
     edge_weight = random_weights(n, seed)
     max_depth = None if slack is None else int(np.ceil(np.log2(n))) + slack
 
     def gain_of(one, two):
         volume, other_volume = (edge_weight[c].sum() for c in (one, two))
-        return edge_weight[np.ix_(one, two)].sum() / (volume * other_volume)
+        return gain(edge_weight[np.ix_(one, two)].sum(), volume, other_volume)
 
-    merges, density = graph_linkage(edge_weight, max_depth)
-    assert len(density) == len(merges)
+    merges, gains = graph_linkage(edge_weight, gain, max_depth)
+    assert len(gains) == len(merges)
     assert [sorted(pair) for pair in merges.tolist()] == merge_best(
         n, gain_of, max_depth
     )
@@ -109,7 +112,7 @@ def test_heights_of_average_linkage_never_fall(n, seed, is_limited):
     assert (np.diff(height, prepend=0.0) >= 0).all()
     if not is_limited:
         # Without a limit, no height has to be raised.
-        _, density = graph_linkage(flow)
+        _, density = graph_linkage(flow, edge_density)
         np.testing.assert_allclose(height, np.log1p(1 / density), rtol=1e-9)
 
 
@@ -127,7 +130,7 @@ def test_the_flow_between_clusters_is_the_sum_over_their_nodes():
 
 
 def test_cuts_nest(rng):
-    merges, _ = graph_linkage(random_weights(15, 0))
+    merges, _ = graph_linkage(random_weights(15, 0), edge_density)
     cuts = [cut_merges(merges, 15, k) for k in range(1, 16)]
     for k, (coarse, fine) in enumerate(itertools.pairwise(cuts), start=1):
         assert len(np.unique(coarse)) == k
