@@ -143,8 +143,8 @@ class TreeVAEClustering(
         - "text": terms are weighted. Needs values that aren't negative.
         - "images": needs an `image_shape`.
         - "auto": "images" with an `image_shape`, "counts" with a likelihood of counts,
-          "text" if a tenth of more than 64 columns or less isn't zero and nothing is
-          negative, "embeddings" if most rows of more than 64 columns have the same
+          "text" with more than 64 columns, no negative value and less than 10% nonzero
+          values, "embeddings" if most rows of more than 64 columns have the same
           length, and "table" otherwise.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
@@ -349,7 +349,6 @@ class TreeVAEClustering(
     """
 
     _findings: Sequence[Finding] = ()
-    # scikit-learn links its HTML to the documentation, where there is an address.
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],

@@ -164,12 +164,14 @@ class Explanation:
                 ["AUC", *map("{:.2f}".format, self.check.auc)],
             ]
             n_left, n_right = self.check.n_rows
-            same = np.sum(np.sign(self.check.effect) == np.sign(self.effect))
+            is_same = np.sign(self.check.effect) == np.sign(self.effect)
+            same = np.sum(is_same & (self.effect != 0))
             last = [
                 f"In X, {n_left} rows left and {n_right} right: {same} of "
                 f"{len(self.effect)} effects have the same sign."
             ]
-        sides = np.where(self.effect > 0, "higher left", "higher right")
+        sign = np.sign(self.effect).astype(int)
+        sides = np.array(["equal", "higher left", "higher right"])[sign]
         return "\n".join([first, *_table(columns, ["", *sides]), *last])
 
 

@@ -147,7 +147,7 @@ class Stage:
         if self.objective is not None:
             trainer.train(self.phase(), self.objective())
         if self.end is None or self.end():
-            state.done.append(self.name)
+            state.done = [*state.done, self.name]
         state.end_stage()
         trainer.remember()
 

@@ -204,7 +204,6 @@ class FitState:
         memo = {id(self.model.feature_map): self.model.feature_map}
         other.model = copy.deepcopy(self.model, memo)
         other.split = copy.deepcopy(self.split, memo)
-        other.done, other.unsplittable = self.done.copy(), self.unsplittable.copy()
         if self.rule is not None:
             self.rule.restore_best(memo)
         return other
@@ -215,12 +214,8 @@ class FitState:
         Only what training changes in place is copied.
         """
         parameters = [] if self.optimizer is None else self.optimizer.parameters
-        fields = vars(self) | {
-            "done": self.done.copy(),
-            "unsplittable": self.unsplittable.copy(),
-        }
         values = [p.detach().clone() for p in parameters]
-        return fields, self.model.top_down, values
+        return dict(vars(self)), self.model.top_down, values
 
     @torch.no_grad()
     def rewind(self, remembered: Remembered) -> None:
@@ -264,7 +259,7 @@ class FitState:
         return {"tensors": tensors, "values": values}
 
     def load_state_dict(self, state: StateDict, builder: Builder) -> None:
-        """Set the state to one that `state_dict` has returned.
+        """Set a new state to one that `state_dict` has returned.
 
         Parameters
         ----------
@@ -272,7 +267,14 @@ class FitState:
             Result of `state_dict`, in the same or in another process.
         builder : TreeGrowth
             Growth of the same data and options. Its state is this one.
+
+        Raises
+        ------
+        ValueError
+            If a stage of this state has begun.
         """
+        if self.stage is not None or self.done:
+            raise ValueError("Only a new state can be loaded.")
         values, tensors = state["values"], state["tensors"]
         parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():

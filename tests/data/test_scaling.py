@@ -14,11 +14,11 @@ from sktreevae.data import (
     Standardizer,
     as_matrix,
     resolve_likelihood,
-    row_slices,
 )
 from sktreevae.data.outliers import FeatureBounds
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
+from sktreevae.utils.chunks import row_slices
 
 COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.is_count]
 

@@ -49,7 +49,9 @@ def choose_kind(name: str, data: Observations, rng: np.random.Generator) -> Kind
         If a part of the data is of another kind than the rest.
     """
     if name != "auto":
-        _check_kind(name, data)
+        message = KINDS[name].violation(data)
+        if message is not None:
+            raise InvalidParameterError(message)
         return KINDS[name]
     for kind in KINDS.values():
         share = kind.share(data, rng)
@@ -69,19 +71,3 @@ def choose_kind(name: str, data: Observations, rng: np.random.Generator) -> Kind
 def kind_of_features(features: str) -> Kind:
     """Return the kind of data that has a kind of features; see `FeatureMap`."""
     return next(kind for kind in KINDS.values() if features in kind.features)
-
-
-def _check_kind(name: str, data: Observations) -> None:
-    """Raise an error if data can't be of a kind."""
-    if name == "images" and data.image_shape is None:
-        raise InvalidParameterError("kind='images' needs an image_shape, got None.")
-    if name == "counts" and not KINDS[name].share(data, None):
-        raise InvalidParameterError(
-            "kind='counts' needs likelihood='poisson' or 'negative_binomial', got "
-            f"likelihood={data.samples.likelihood!r}."
-        )
-    if name == "text" and data.summary.low < 0:
-        raise InvalidParameterError(
-            "kind='text' needs values that aren't negative, but X has the value "
-            f"{data.summary.low:.17g}."
-        )

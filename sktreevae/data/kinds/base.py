@@ -81,6 +81,10 @@ class Kind(ABC):
     def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind."""
 
+    def violation(self, data: Observations) -> str | None:
+        """Return the message of an error if the data can't be of this kind."""
+        return None
+
     @abstractmethod
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features whose Euclidean distances tell neighbors.

@@ -40,6 +40,16 @@ class Counts(Kind):
         """Return the share of the data that is of this kind; see `Kind.share`."""
         return float(LIKELIHOODS[data.samples.likelihood].is_count)
 
+    def violation(self, data: Observations) -> str | None:
+        """Return a message for other likelihoods; see `Kind.violation`."""
+        likelihood = data.samples.likelihood
+        if LIKELIHOODS[likelihood].is_count:
+            return None
+        return (
+            "kind='counts' needs likelihood='poisson' or 'negative_binomial', got "
+            f"likelihood={likelihood!r}."
+        )
+
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
         samples = data.samples

@@ -45,6 +45,12 @@ class Images(Kind):
         """Return the share of the data that is of this kind; see `Kind.share`."""
         return float(data.image_shape is not None)
 
+    def violation(self, data: Observations) -> str | None:
+        """Return a message if there is no image shape; see `Kind.violation`."""
+        if data.image_shape is not None:
+            return None
+        return "kind='images' needs an image_shape, got None."
+
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
         samples, image_shape = data.samples, data.image_shape

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...model import FeatureMap
 from ...utils.random import draw_rows
 from ..samples import Samples
-from ..scaling import MAX_PLAIN_FEATURES, Standardizer
+from ..scaling import MAX_PLAIN_FEATURES
 from .base import (
     Kind,
     Observations,
@@ -101,7 +101,8 @@ def _column_units(
     A unit is the resolution of the column, if all columns have one, so that it doesn't
     matter in which unit a column is written. Otherwise, units are those of the data.
     Columns are standardized instead if a kernel density fits the data better: divided
-    by deviations of the same entropy, or by the range of discrete columns.
+    by deviations of the same entropy, or by the range of discrete columns. Tables of
+    discrete columns alone are always standardized: codes have no unit.
 
     Parameters
     ----------
@@ -112,54 +113,56 @@ def _column_units(
     rng : numpy.random.Generator
         Draws the columns that units are compared on.
     """
-    standardizer = samples.standardizer
-    scale = standardizer.scale
-    x = samples[index].numpy(force=True).astype(np.float64)
-    values = samples.X[index.numpy(force=True)]
-    if sparse.issparse(values):
-        values = values.toarray()
-    inside = _without_outliers(x, standardizer)
-    values = np.where(np.isnan(inside), np.nan, values[:, standardizer.columns])
-    unit = unit_buffers(standardizer)["unit"]
-    columns = np.sort(rng.permutation(x.shape[1])[:MAX_TRIAL_COLUMNS])
+    standardizer, scale = samples.standardizer, samples.standardizer.scale
+    rows = samples.X[index.numpy(force=True)]
+    rows = rows.toarray() if sparse.issparse(rows) else rows
+    x = standardizer.transform(rows)
+    is_inside = (x > standardizer.low) & (x < standardizer.high)
+    is_inside[:, list(standardizer.binary)] = True
+    values = np.where(is_inside, rows[:, standardizer.columns], np.nan)
+    spread, has_codes = _spread(np.where(is_inside, x, np.nan))
+    other = np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0)
+    if has_codes:
+        return other, "standardized"
+    columns = np.sort(rng.permutation(np.flatnonzero(spread > 0))[:MAX_TRIAL_COLUMNS])
     resolution = column_resolutions(values[:, columns])
+    unit = unit_buffers(standardizer)["unit"]
     if not np.isnan(resolution).any():
         all_resolutions = column_resolutions(values)
         if not np.isnan(all_resolutions).any():
             unit = scale / all_resolutions
             unit /= unit.max()
-    spread = _spread(x, inside)
-    other = np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0)
     gain = density_gain(
-        x[:, columns],
+        x[is_inside.all(axis=1)][:, columns],
         resolution / scale[columns],
         unit[columns],
-        np.maximum(other[columns], MIN_STD),
+        other[columns],
         rng,
     )
     min_gain = MIN_GAIN if x.shape[1] <= MAX_PLAIN_FEATURES else MIN_WIDE_GAIN
     return (other, "standardized") if gain > min_gain else (unit, "plain")
 
 
-def _spread(x: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the deviation of the same entropy, or the range of discrete columns."""
-    spread = entropy_deviations(inside)
-    std = np.nan_to_num(np.nanstd(inside, axis=0))
-    spread = np.where(spread > 0, spread, std)
-    is_discrete = discrete_steps(x) > 0
-    if is_discrete.all():
-        return spread
+def _spread(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    """Return the deviation of the same entropy, or the range of discrete columns.
+
+    NaN count for nothing.
+
+    Returns
+    -------
+    spread : ndarray of shape (n_features,)
+        0 for columns that don't vary. Discrete columns alone have deviations.
+    has_codes : bool
+        Whether all columns are discrete.
+    """
+    spread = entropy_deviations(x)
+    spread = np.where(spread > 0, spread, np.nanstd(x, axis=0))
+    is_discrete = discrete_steps(np.where(np.isnan(x), np.nanmedian(x, axis=0), x)) > 0
+    if is_discrete[spread > 0].all():
+        return spread, True
     # Beside other columns, encodings would weigh more, the more values they have.
-    return np.where(is_discrete, np.ptp(x, axis=0), spread)
-
-
-def _without_outliers(
-    x: NDArray[np.floating], standardizer: Standardizer
-) -> NDArray[np.floating]:
-    """Return rows with NaN instead of values that are at a bound."""
-    is_inside = (x > standardizer.low) & (x < standardizer.high)
-    is_inside[:, list(standardizer.binary)] = True
-    return np.where(is_inside, x, np.nan)
+    length = np.nanmax(x, axis=0) - np.nanmin(x, axis=0)
+    return np.where(is_discrete, length, spread), False
 
 
 def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:

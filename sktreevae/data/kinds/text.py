@@ -78,6 +78,15 @@ class Text(Kind):
         is_sparse = 0 < summary.n_nonzero < MAX_DENSITY * n_values
         return float(is_sparse and summary.high <= MAX_VALUE)
 
+    def violation(self, data: Observations) -> str | None:
+        """Return a message if values are negative; see `Kind.violation`."""
+        if data.summary.low >= 0:
+            return None
+        return (
+            "kind='text' needs values that aren't negative, but X has the value "
+            f"{data.summary.low:.17g}."
+        )
+
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
         samples = data.samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.stats import differential_entropy
 
 __all__ = ["column_resolutions", "density_gain", "entropy_deviations"]
@@ -37,9 +37,12 @@ MIN_ENTROPY_ROWS = 20
 MIN_RELATIVE_BANDWIDTH = 1e-5
 """Minimum bandwidth of a kernel relative to the median: copies have none."""
 
+MIN_VARIANCE = 1e-300
+"""Minimum variance of a kernel: most rows may be almost equal."""
+
 MIN_VALUES = 10
-"""Minimum number of values that aren't the most frequent one of a column, from which
-its resolution is found."""
+"""Minimum number of values that aren't the median of a column, from which its
+resolution is found."""
 
 N_CANDIDATES = 16
 """Number of smallest differences between values that the resolution is among."""
@@ -62,11 +65,12 @@ def column_resolutions(x: Array) -> NDArray[np.float64] | None:
     Returns
     -------
     resolution : ndarray of shape (n_features,)
-        NaN for columns without. Columns of fewer than ten values that aren't the most
-        frequent one have the median of the others, if all of these have one.
+        NaN for columns without. Columns of fewer than ten values that aren't their
+        median have the median resolution of the others, if all of these have one.
     """
     # Few values have many common divisors.
-    n_others = np.count_nonzero(x != np.nanmedian(x, axis=0, keepdims=True), axis=0)
+    is_other = (x != np.nanmedian(x, axis=0)) & ~np.isnan(x)
+    n_others = np.count_nonzero(is_other, axis=0)
     is_judged = n_others >= min(MIN_VALUES, max(1, len(x) // 4))
     resolution = np.full(x.shape[1], np.nan)
     for column in np.flatnonzero(is_judged):
@@ -78,8 +82,23 @@ def column_resolutions(x: Array) -> NDArray[np.float64] | None:
 
 def _resolution(x: Array) -> float:
     """Return the largest difference that most values are multiples of, or NaN."""
-    eps = 2 * np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps
     x = x[~np.isnan(x)]
+    resolution = _resolution_of(x, x.dtype)
+    if np.isnan(resolution) and _is_single(x):
+        # Values of float32 may be in an array of float64.
+        resolution = _resolution_of(x, np.float32)
+    return resolution
+
+
+def _is_single(x: Array) -> bool:
+    """Return whether all values are in single precision."""
+    with np.errstate(over="ignore"):
+        return bool((x == x.astype(np.float32)).all())
+
+
+def _resolution_of(x: Array, dtype: DTypeLike) -> float:
+    """Return the resolution of values with the rounding errors of a type, or NaN."""
+    eps = 2 * np.finfo(dtype).eps
     x = np.sort(x).astype(np.float64)
     length = x[-1] - x[0]
     tolerance = max(ROUNDING * length, eps * max(abs(x[0]), abs(x[-1])))
@@ -197,7 +216,9 @@ def _log_density(x: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
     """Return the mean log-density of rows by the others, in nats per column."""
     n_samples, n_features = x.shape
     scaled = torch.from_numpy((x - x.mean(axis=0)) * unit)
-    square = torch.cdist(scaled, scaled).square()
+    # Without products of matrices, which lose differences that are small.
+    mode = "donot_use_mm_for_euclid_dist"
+    square = torch.cdist(scaled, scaled, compute_mode=mode).square()
     square.fill_diagonal_(torch.inf)
     n_neighbors = [k for k in NUMBERS_OF_NEIGHBORS if k < n_samples]
     nearest = square.topk(max(n_neighbors), largest=False).values
@@ -205,7 +226,7 @@ def _log_density(x: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
     for k in n_neighbors:
         variance = nearest[:, :k].mean(1) / n_features
         min_variance = MIN_RELATIVE_BANDWIDTH**2 * variance.median()
-        variance = variance.clamp(min=float(min_variance))
+        variance = variance.clamp(min=max(float(min_variance), MIN_VARIANCE))
         log_scale = 0.5 * n_features * torch.log(2 * torch.pi * variance)
         density = torch.logsumexp(-square / (2 * variance) - log_scale, 1)
         densities.append(float(density.mean()))

@@ -127,3 +127,28 @@ def test_the_spread_of_continuous_columns_does_not_matter(ratio, rng):
     X = rng.standard_normal((300, 2))
     expected = map_of(X * [1.0, ratio])[1]
     np.testing.assert_allclose(map_of(X * [ratio, 1.0])[1], expected, atol=1e-4)
+
+
+def test_a_column_of_which_outliers_vary_does_not_change_the_units():
+    X = load_wine().data
+    column = np.zeros((len(X), 1))
+    column[[3, 50]] = 1e6
+    assert map_of(np.hstack([X, column]))[0].kind == map_of(X)[0].kind
+
+
+def test_values_of_single_precision_have_the_resolution_of_others():
+    X = load_iris().data
+    single = X.astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(column_resolutions(single), 0.1, rtol=1e-5)
+
+
+def test_missing_values_are_no_other_values():
+    X = np.repeat([0.0, 1.0, np.nan], [5, 3, 32])[:, None]
+    assert np.isnan(column_resolutions(X)).all()
+
+
+def test_codes_alone_are_standardized(rng):
+    X = rng.integers(0, 2, (200, 1)) * [1.0, 1.0, 4.0]
+    feature_map, result = map_of(X)
+    assert feature_map.kind == "standardized"
+    assert result.std(axis=0) == pytest.approx(np.full(3, 1 / np.sqrt(3)), rel=0.2)
