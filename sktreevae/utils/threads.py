@@ -82,9 +82,11 @@ def _torch_threads() -> int:
 
 
 def _set_torch_threads(n_threads: int) -> None:
-    """Set the number of threads of torch for the calling thread only."""
-    if n_threads == torch.get_num_threads():
-        return
+    """Set the number of threads of torch for the calling thread only.
+
+    Also if torch has as many already: MKL has a number of its own, which torch sets
+    with its own and doesn't show.
+    """
     # Torch also keeps the number as the setting of threads to come. A new thread has
     # this setting, and can put it back.
     with _TORCH_LOCK, ThreadPoolExecutor(1) as new_thread:

@@ -245,3 +245,22 @@ def test_each_call_of_a_parallel_map_has_one_thread(three_threads):
     with parallel_map(torch.device("cpu")) as apply:
         assert list(apply(call, [5, 3, 4])) == [(5, 1), (3, 1), (4, 1)]
     assert torch.get_num_threads() == 3
+
+
+MKL_THREADS = """
+import torch
+from sktreevae.utils.threads import limit_threads
+for _ in range(2):
+    with limit_threads(1):
+        info = torch.__config__.parallel_info()
+        print(*(line for line in info.splitlines() if "mkl_get_max" in line))
+"""
+
+
+def test_matrix_products_have_one_thread_in_every_fit_of_a_process():
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-c", MKL_THREADS]
+    output = subprocess.run(command, env=env, check=True, capture_output=True).stdout
+    lines = [line for line in output.decode().splitlines() if line.strip()]
+    assert all(line.strip().endswith(": 1") for line in lines)
