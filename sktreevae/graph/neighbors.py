@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..data import FeatureTable
 from ..utils.indexing import sum_by_index
+from ..utils.limits import MAX_STATISTICS_ROWS
 
 __all__ = [
+    "DENSITY_NEIGHBORS",
     "MAX_EXACT_ROWS",
     "InvertedFileIndex",
     "kmeans_centers",
@@ -31,9 +33,6 @@ N_PROBES = 48
 N_PROBES_OF_NEAREST = 16
 """Number of lists that are searched for the one row that is nearest to another."""
 
-MAX_CENTER_ROWS = 20_000
-"""Maximum number of rows that the centers of the lists are computed from."""
-
 N_SPARE_ROWS = 5
 """Number of rows, beyond the number of neighbors, whose distances are computed exactly:
 one, since the nearest row may be the query itself, and more, so that a near tie isn't
@@ -42,12 +41,12 @@ searched again."""
 GROUP_SIZE = 16
 """Number of columns of which the search for the smallest first keeps the minimum."""
 
+DENSITY_NEIGHBORS = 3
+"""Number of neighbors whose distance is the density of a sample."""
+
 MAX_BLOCK_VALUES = 1 << 22
 """Maximum number of distances, and of values of the rows that are compared exactly,
 that are computed at a time."""
-
-REACHABILITY_NEIGHBORS = 3
-"""Number of neighbors whose distance is the density of a sample."""
 
 
 def nearest_neighbors(
@@ -145,7 +144,7 @@ class InvertedFileIndex:
     def __init__(self, base: Tensor, generator: torch.Generator) -> None:
         self._base = base
         order = torch.randperm(len(base), generator=generator, device=base.device)
-        subset = base[order[:MAX_CENTER_ROWS]]
+        subset = base[order[:MAX_STATISTICS_ROWS]]
         self._centers = kmeans_centers(subset, math.isqrt(len(base)), generator)
         self.members = self._assign(base)
         """Rows of each list, (n_members,) each."""
@@ -198,7 +197,7 @@ def mutual_reachability(
         Zeros are stored, too.
     """
     n, k = index.shape
-    core = distance[:, min(REACHABILITY_NEIGHBORS, k) - 1]
+    core = distance[:, min(DENSITY_NEIGHBORS, k) - 1]
     reach = np.maximum(distance, np.maximum(core[:, None], core[index]))
     starts = np.arange(0, n * k + 1, k)
     return sparse.csr_array((reach.ravel(), index.ravel(), starts), (n, n))

@@ -8,6 +8,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ...model import FeatureMap
+from ...utils.limits import MAX_DENSE_ROWS
 from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, Standardizer
@@ -24,12 +25,6 @@ from .units import column_resolutions, density_gain, entropy_deviations
 
 __all__ = ["Table"]
 
-MAX_TRIAL_ROWS = 1000
-"""Maximum number of rows that units are compared on."""
-
-MAX_TRIAL_COLUMNS = 64
-"""Maximum number of columns that units are compared on."""
-
 MIN_GAIN = 0.04
 """Minimum gain of the density, in nats per column, for which columns are standardized.
 On 105 tables whose columns have one unit (the shapes, simulated clusters, gray levels,
@@ -39,9 +34,6 @@ its resolutions, breast cancer 3.6, lines at a ratio of 66 between columns 0.18.
 MIN_WIDE_GAIN = 0.5
 """The same of more than 64 columns. Most may be noise of different width, such as the
 last of 200 principal components of images or of embeddings, which gain 0.12 to 0.17."""
-
-MIN_STD = 1e-30
-"""Lower bound of a standard deviation that is divided by."""
 
 
 class Table(Kind):
@@ -69,7 +61,7 @@ class Table(Kind):
         samples, summary = data.samples, data.summary
         index = draw_component_rows(samples, rng)
         x = samples[index].numpy(force=True)
-        rows = draw_rows(len(x), MAX_TRIAL_ROWS, rng)
+        rows = draw_rows(len(x), MAX_DENSE_ROWS, rng)
         unit, kind = _column_units(samples, index[rows], rng)
         is_narrow = summary.n_features <= MAX_PLAIN_FEATURES
         if kind == "plain" and summary.has_amounts:
@@ -121,7 +113,7 @@ def _column_units(
     inside = _without_outliers(x, standardizer)
     values = np.where(np.isnan(inside), np.nan, values[:, standardizer.columns])
     unit = unit_buffers(standardizer)["unit"]
-    columns = np.sort(rng.permutation(x.shape[1])[:MAX_TRIAL_COLUMNS])
+    columns = np.sort(rng.permutation(x.shape[1])[:MAX_PLAIN_FEATURES])
     resolution = column_resolutions(values[:, columns])
     if not np.isnan(resolution).any():
         all_resolutions = column_resolutions(values)
@@ -129,12 +121,12 @@ def _column_units(
             unit = scale / all_resolutions
             unit /= unit.max()
     spread = _spread(x, inside)
-    other = np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0)
+    other = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
     gain = density_gain(
         x[:, columns],
         resolution / scale[columns],
         unit[columns],
-        np.maximum(other[columns], MIN_STD),
+        np.maximum(other[columns], np.finfo(np.float64).tiny),
         rng,
     )
     min_gain = MIN_GAIN if x.shape[1] <= MAX_PLAIN_FEATURES else MIN_WIDE_GAIN

@@ -31,15 +31,9 @@ MAX_SHARE = 0.5
 """Maximum share of a value for which a column has a density. A column of zeros with few
 other values says nothing about units but by its range."""
 
-MIN_ENTROPY_ROWS = 20
-"""Minimum number of rows that entropies are estimated from."""
-
-MIN_RELATIVE_BANDWIDTH = 1e-5
-"""Minimum bandwidth of a kernel relative to the median: copies have none."""
-
 MIN_VALUES = 10
-"""Minimum number of values that aren't the most frequent one of a column, from which
-its resolution is found."""
+"""Minimum number of values of a column, without the most frequent one, from which its
+resolution or its entropy is found."""
 
 N_CANDIDATES = 16
 """Number of smallest differences between values that the resolution is among."""
@@ -135,7 +129,7 @@ def entropy_deviations(x: Array) -> NDArray[np.float64]:
     >>> x.std(axis=0).round(), entropy_deviations(x).round()
     (array([ 1., 50.]), array([1., 3.]))
     """
-    if len(x) < MIN_ENTROPY_ROWS:
+    if len(x) < MIN_VALUES:
         return np.zeros(x.shape[1])
     with np.errstate(divide="ignore"):
         entropy = differential_entropy(x, axis=0, nan_policy="omit")
@@ -204,7 +198,8 @@ def _log_density(x: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
     densities = []
     for k in n_neighbors:
         variance = nearest[:, :k].mean(1) / n_features
-        min_variance = MIN_RELATIVE_BANDWIDTH**2 * variance.median()
+        # Copies have no bandwidth.
+        min_variance = MIN_RESOLUTION**2 * variance.median()
         variance = variance.clamp(min=float(min_variance))
         log_scale = 0.5 * n_features * torch.log(2 * torch.pi * variance)
         density = torch.logsumexp(-square / (2 * variance) - log_scale, 1)
