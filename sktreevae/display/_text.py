@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 __all__ = [
+    "FONT_SIZE",
     "MIN_FONT_SIZE",
     "PAD",
     "UNSUPPORTED",
@@ -30,11 +31,11 @@ __all__ = [
     "write_note",
 ]
 
+FONT_SIZE = 8.0
+"""Size of text inside of drawings, in points."""
+
 MIN_FONT_SIZE = 6.0
 """Text is not drawn smaller than this, in points."""
-
-NOTE_SIZE = 8.0
-"""Font size of notes, in points."""
 
 UNSUPPORTED = "dashed: split not supported by held-out samples"
 """Explains the lines of splits that aren't supported."""
@@ -109,7 +110,7 @@ def write_note(ax: Axes, text: str, max_width: float, *, is_top: bool) -> Text:
         xycoords="axes fraction",
         xytext=(-PAD, -PAD) if is_top else (PAD, PAD),
         textcoords="offset pixels",
-        fontsize=NOTE_SIZE,
+        fontsize=FONT_SIZE,
         color="0.4",
         **place,
     )
