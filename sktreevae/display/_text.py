@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FONT_SIZE",
+    "INCHES_PER_LABEL",
     "MIN_FONT_SIZE",
     "PAD",
     "UNSUPPORTED",
@@ -39,6 +40,9 @@ MIN_FONT_SIZE = 6.0
 
 UNSUPPORTED = "dashed: split not supported by held-out samples"
 """Explains the lines of splits that aren't supported."""
+
+INCHES_PER_LABEL = 0.3
+"""Length of an axis of a new figure for each of its labels."""
 
 GAP = 0.3
 """Least space between two labels, relative to the font size."""

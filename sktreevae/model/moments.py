@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..utils.limits import BLOCK_ROWS
 from .precision import to_float32
 from .treevae import TreeVAE
 
 __all__ = ["Moments", "leaf_moments"]
-
-BLOCK_SIZE = 64
-"""Number of draws of the latent variables that are decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,8 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     leaf_z, log_proba = top_down.sample_latents(noise)
     weight = log_proba.cpu().double().softmax(1)[..., None]
     mean = square = noise_variance = 0.0
-    for z, share in zip(
-        leaf_z.split(BLOCK_SIZE, dim=1), weight.split(BLOCK_SIZE, dim=1), strict=True
-    ):
+    size = max(1, BLOCK_ROWS // len(leaf_z))
+    for z, share in zip(leaf_z.split(size, 1), weight.split(size, 1), strict=True):
         decoded = top_down.likelihood.mean(to_float32(top_down.decoders(z)))
         variance = top_down.likelihood.conditional_variance(decoded)
         # Not all devices have float64.

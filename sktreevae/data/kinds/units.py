@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import differential_entropy
 
+from ...utils.limits import ROUNDING
+
 __all__ = ["column_resolutions", "density_gain", "entropy_deviations"]
 
 MIN_RESOLUTION = 1e-5
@@ -16,9 +18,6 @@ digits than this have no resolution that can be told from rounding errors."""
 MIN_SHARE = 0.98
 """Minimum share of the values that are multiples of the resolution: a few may have been
 written with other digits."""
-
-ROUNDING = 1e-9
-"""Rounding errors of values relative to their range, in double precision."""
 
 MIN_STEP = 100
 """Minimum resolution relative to the rounding errors, so that values aren't multiples
@@ -76,7 +75,7 @@ def _resolution(x: Array) -> float:
     x = x[~np.isnan(x)]
     x = np.sort(x).astype(np.float64)
     length = x[-1] - x[0]
-    tolerance = max(ROUNDING * length, eps * max(abs(x[0]), abs(x[-1])))
+    tolerance = max(ROUNDING**2 * length, eps * max(abs(x[0]), abs(x[-1])))
     gaps = np.unique(np.diff(x))
     gaps = gaps[gaps > max(MIN_RESOLUTION * length, MIN_STEP * tolerance)]
     # The same difference has several values, which are equal up to rounding.
