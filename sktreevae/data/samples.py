@@ -31,8 +31,8 @@ MAX_BLOCK_VALUES = 1 << 20
 """Maximum number of values in a block of more than `MIN_BLOCK_SIZE` rows."""
 
 MIN_BLOCK_SIZE = 32
-"""Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`. It depends
-on nothing else, so that the result of a row doesn't depend on the others."""
+"""Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`. Sizes
+depend on nothing else, so that the result of a row doesn't depend on the others."""
 
 
 class _Table(ABC):

@@ -13,8 +13,8 @@ MAX_CHUNK_VALUES = 1 << 24
 """Maximum number of values in a chunk of more than `BLOCK_SIZE` rows."""
 
 BLOCK_SIZE = 256
-"""Rows that a function is applied to at a time, and minimum rows of a chunk, however many
-columns there are. Wide chunks are multiples of it."""
+"""Rows that a function is applied to at a time, and rows of a chunk at least, however
+many columns there are. Wide chunks are multiples of it."""
 
 
 def row_slices(
