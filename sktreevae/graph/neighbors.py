@@ -222,17 +222,15 @@ def nearest_row(queries: Tensor, base: Tensor) -> Tensor:
     return index
 
 
-def kmeans_centers(
-    x: Tensor, n_centers: int, generator: torch.Generator, n_iter: int = 5
-) -> Tensor:
+def kmeans_centers(x: Tensor, n_centers: int, generator: torch.Generator) -> Tensor:
     """Return the centers of k-means, started at random rows, without empty clusters.
 
-    Partitions don't improve with more steps. Not scikit-learn's `KMeans`: its sums
-    depend on the order in which threads end, and it runs on no other device.
+    Partitions don't improve with more than five steps. Not scikit-learn's `KMeans`: its
+    sums depend on the order in which threads end, and it runs on no other device.
     """
     order = torch.randperm(len(x), generator=generator, device=x.device)
     centers = x[order[:n_centers]]
-    for _ in range(n_iter):
+    for _ in range(5):
         assignment = nearest_row(x, centers)
         count = assignment.bincount(minlength=len(centers))
         total = sum_by_index(x, assignment, len(centers))

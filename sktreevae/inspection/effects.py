@@ -159,10 +159,7 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
 
 
 def area_under_curve(
-    X: Matrix,
-    groups: Groups,
-    features: NDArray[np.int64],
-    max_values: int = MAX_CHUNK_VALUES,
+    X: Matrix, groups: Groups, features: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the probability that a feature is larger in a row of the first group.
 
@@ -176,8 +173,6 @@ def area_under_curve(
         Rows of the two groups, at least one each.
     features : ndarray of int of shape (n_selected,)
         Columns.
-    max_values : int, default=MAX_CHUNK_VALUES
-        Maximum number of values of several features that are read at a time.
 
     Returns
     -------
@@ -185,7 +180,7 @@ def area_under_curve(
         Between 0 and 1.
     """
     first, second = groups
-    size = max(max_values // len(first), 1)
+    size = max(MAX_CHUNK_VALUES // len(first), 1)
     n_larger = []
     for start in range(0, len(features), size):
         columns = features[start : start + size]

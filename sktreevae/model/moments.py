@@ -29,7 +29,7 @@ class Moments:
 
 
 @torch.no_grad()
-def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
+def leaf_moments(model: TreeVAE, n_draws: int = 256) -> Moments:
     """Estimate the moments of the generative model at each leaf (section 2.2).
 
     Latent variables are drawn from the prior, in pairs of opposite noise, and each draw
@@ -41,9 +41,8 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     model : TreeVAE
         The model.
     n_draws : int, default=256
-        Number of draws of the latent variables, a multiple of 2.
-    seed : int, default=0
-        Seed of the noise, which is drawn on the CPU whatever the model's device is.
+        Number of draws of the latent variables, a multiple of 2. The noise is the same
+        for all models, and is drawn on the CPU whatever the model's device is.
 
     Returns
     -------
@@ -63,7 +62,7 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     sizes = top_down.index.level_sizes
     noise = torch.randn(
         (len(sizes), n_draws // 2, model.config.latent_dim),
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(0),
         dtype=torch.float32,
     )
     noise = torch.cat([noise, -noise], dim=1).to(like)
