@@ -12,8 +12,6 @@ from ..utils.chunks import row_slices
 from .outliers import FeatureBounds, value_pairs
 from .sources import Index, Matrix
 
-__all__ = ["MIN_COUNT", "BinaryColumns"]
-
 MIN_COUNT = 10
 """Minimum number of rows of a value of a discrete column without an encoding: a rarer
 value may be one of many, or an error."""

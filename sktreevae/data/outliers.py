@@ -13,15 +13,6 @@ from ..utils.limits import MAX_STATISTICS_ROWS, MAX_STATISTICS_VALUES
 from ..utils.random import draw_rows
 from .sources import Index, Matrix
 
-__all__ = [
-    "MIN_GROUP_SIZE",
-    "FeatureBounds",
-    "Outlier",
-    "count_extremes",
-    "find_outliers",
-    "value_pairs",
-]
-
 MIN_GROUP_SIZE = 5
 """Minimum number of samples that may be a group of their own. Fewer are outliers."""
 

@@ -25,8 +25,6 @@ from ..utils.threads import parallel_map
 from .scaling import Standardizer, check_support
 from .sources import Matrix, is_in_memory
 
-__all__ = ["FeatureTable", "Samples", "n_batches", "shuffled_batches"]
-
 MAX_BLOCK_VALUES = 1 << 20
 """Maximum number of values in a block of more than `MIN_BLOCK_SIZE` rows."""
 

@@ -22,13 +22,6 @@ from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier, find_outliers
 from .sources import Index, Matrix
 
-__all__ = [
-    "DataSummary",
-    "Standardizer",
-    "check_support",
-    "resolve_likelihood",
-]
-
 MAX_VALUE = 1e150
 """Largest absolute value of X: squares of larger ones overflow."""
 

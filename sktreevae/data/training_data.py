@@ -25,8 +25,6 @@ from .samples import FeatureTable, Samples
 from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
 from .sources import Matrix, is_in_memory
 
-__all__ = ["DataOptions", "TrainingData"]
-
 T = TypeVar("T")
 
 REAL_LIKELIHOODS = {"auto"} | {

@@ -13,22 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "MAX_COLORS",
-    "Floats",
-    "Ints",
-    "Tree",
-    "category_colors",
-    "check_fitted",
-    "check_orientation",
-    "check_tree",
-    "get_tree",
-    "import_extra",
-    "make_axes",
-    "node_clusters",
-    "node_colors",
-]
-
 Floats = NDArray[np.float64]
 
 Ints = NDArray[np.integer]

@@ -15,23 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.text import Text
 
-__all__ = [
-    "FONT_SIZE",
-    "INCHES_PER_LABEL",
-    "MIN_FONT_SIZE",
-    "PAD",
-    "UNSUPPORTED",
-    "add_note",
-    "apply_layout",
-    "extents",
-    "fit_tick_labels",
-    "keep_inside",
-    "plain",
-    "select_disjoint",
-    "artist_sizes",
-    "write_note",
-]
-
 FONT_SIZE = 8.0
 """Size of text inside of drawings, in points."""
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.collections import LineCollection, PathCollection
     from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
-__all__ = ["MIN_INCHES", "TreeDrawing", "draw_branches", "tidy_positions"]
-
-
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35)
 """Sizes of the contents that are tried, from large to small."""
 

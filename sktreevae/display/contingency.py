@@ -25,8 +25,6 @@ from ._text import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ContingencyMatrixDisplay"]
-
 NORMALIZATIONS = {
     None: ("samples", None),
     "true": ("% of the class", 1),

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.collections import LineCollection
 
-__all__ = ["DendrogramDisplay"]
-
 MAX_WIDTH, MAX_HEIGHT = 18.0, 40.0
 """Maximum size of a new figure in inches."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
 
-__all__ = ["HistoryDisplay"]
-
 UPPER = {
     "elbo": "ELBO (larger is better)",
     "reconstruction": "reconstruction (log-likelihood)",

@@ -28,8 +28,6 @@ from ._node_values import (
     image_shape_of,
 )
 
-__all__ = ["write_dendrogram_page", "write_page"]
-
 MAX_SHOWN_CLUSTERS = 12
 """Maximum number of clusters that a new page shows; the others are folded."""
 

@@ -16,8 +16,6 @@ from ._text import INCHES_PER_LABEL, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SplitDisplay"]
-
 COLORS = "C0", "C1"
 """Colors of features with a larger mean in the left and in the right branch."""
 

@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.offsetbox import OffsetBox
 
-__all__ = ["TreeDisplay"]
-
 SIDE = 48.0
 """Length of the longer side of an image, and width of a bar, in points."""
 

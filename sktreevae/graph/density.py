@@ -12,8 +12,6 @@ from sklearn.decomposition import PCA
 from ..utils.limits import MAX_DENSE_ROWS, ROUNDING
 from .linkage import sum_members
 
-__all__ = ["N_COMPONENTS", "Moments", "principal_components"]
-
 N_COMPONENTS = 10
 """Number of principal components of the density. Covariances of more components depend
 on few samples each."""

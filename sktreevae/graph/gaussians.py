@@ -22,16 +22,6 @@ from ..utils.random import draw_rows
 from .linkage import sum_members
 from .neighbors import DENSITY_NEIGHBORS
 
-__all__ = [
-    "ClusterMixture",
-    "mixture_partition",
-    "overlapping_gaussians",
-    "principal_axes",
-    "refine_gaussians",
-    "stable_refinement",
-    "shrunk_covariance",
-]
-
 MAX_STEPS = 20
 """Maximum number of steps of `refine_gaussians`."""
 

@@ -19,13 +19,6 @@ from ..utils.limits import ROUNDING
 from .density import Moments
 from .linkage import square_distances, sum_members
 
-__all__ = [
-    "MicroClusters",
-    "SampleGraph",
-    "find_separate_groups",
-    "merge_small_groups",
-]
-
 TINY = np.finfo(np.float64).tiny
 
 BACKGROUND_WEIGHT = 0.001

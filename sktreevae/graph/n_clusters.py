@@ -13,8 +13,6 @@ from ..tree.arrays import leaves_below_merges
 from ..utils.limits import MAX_MODEL_ROWS
 from .gaussians import principal_axes, shrunk_covariance
 
-__all__ = ["count_supported", "is_supported", "split_support"]
-
 MAX_COMPONENTS = 20
 """Maximum number of principal components of the features."""
 

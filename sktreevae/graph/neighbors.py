@@ -14,16 +14,6 @@ from ..data import FeatureTable
 from ..utils.indexing import sum_by_index
 from ..utils.limits import MAX_STATISTICS_ROWS
 
-__all__ = [
-    "DENSITY_NEIGHBORS",
-    "MAX_EXACT_ROWS",
-    "InvertedFileIndex",
-    "kmeans_centers",
-    "mutual_reachability",
-    "nearest_neighbors",
-    "nearest_row",
-]
-
 MAX_EXACT_ROWS = 1 << 16
 """Maximum number of rows that are all compared with each other."""
 

@@ -23,15 +23,6 @@ from .linkage import (
 )
 from .micro_clusters import MicroClusters
 
-__all__ = [
-    "code_length",
-    "linkage_partitions",
-    "partition",
-    "partition_cost",
-    "refine",
-    "separated_partitions",
-]
-
 TINY = np.finfo(np.float64).tiny
 
 STEP_WEIGHT = 0.25

@@ -38,8 +38,6 @@ from .neighbors import (
 from .partition import linkage_partitions, partition, separated_partitions
 from .umap import embed_graph, fuzzy_graph
 
-__all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
-
 WIDE_FACTOR = 4
 """Number of neighbors in the graph of more neighbors relative to the other."""
 

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from ..utils.limits import MAX_DENSE_ROWS
 
-__all__ = ["EMBEDDING_DIM", "embed_graph", "fuzzy_graph"]
-
 EMBEDDING_DIM = 5
 """Number of dimensions of the embedding."""
 

@@ -16,16 +16,6 @@ from ..utils.chunks import MAX_CHUNK_VALUES, row_slices
 if TYPE_CHECKING:
     from ..data import Matrix
 
-__all__ = [
-    "GroupMoments",
-    "area_under_curve",
-    "as_dense",
-    "effect_size",
-    "mix_moments",
-    "pooled_spread",
-    "row_moments",
-]
-
 MIN_VARIANCE_SHARE = 1e-3
 """Minimum of the pooled variance, relative to the variance of two equal groups taken
 together. It bounds effects of features that are constant in both groups to 63."""

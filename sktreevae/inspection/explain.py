@@ -27,8 +27,6 @@ from .effects import (
 )
 from .explanation import Explanation, RowCheck
 
-__all__ = ["explain", "leaf_moments", "model_moments", "node_means"]
-
 Floats = NDArray[np.float64]
 
 

@@ -26,8 +26,6 @@ from .diagnostics import MAX_SHOWN, Finding
 from .effects import GroupMoments, as_dense, effect_size, mix_moments
 from .explain import leaf_moments
 
-__all__ = ["diagnose"]
-
 N_GENERATED = 128
 """Samples that are generated for each leaf if there is no data."""
 

@@ -21,8 +21,6 @@ from .networks import (
     check_custom,
 )
 
-__all__ = ["ModelConfig"]
-
 NETWORKS = ("mlp", "cnn", "resnet", "custom")
 """Values of `encoder` and `decoder`."""
 

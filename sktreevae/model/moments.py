@@ -11,8 +11,6 @@ from ..utils.limits import BLOCK_ROWS
 from .precision import to_float32
 from .treevae import TreeVAE
 
-__all__ = ["Moments", "leaf_moments"]
-
 
 @dataclass(frozen=True)
 class Moments:

@@ -15,15 +15,6 @@ from ..utils.random import draw_seed
 from .images import MIN_SIDE, ImageLayout
 from .layers import MLP, NEGATIVE_SLOPE, conv, linear
 
-__all__ = [
-    "BottomUp",
-    "ConvEncoder",
-    "ConvReadout",
-    "CustomNetwork",
-    "build_custom",
-    "check_custom",
-]
-
 CustomNetwork = Callable[[int, int], nn.Module]
 """A user's callable, from the widths of input and output to a network."""
 

@@ -20,8 +20,6 @@ from .sparse import MIN_LEAF_PROB, select_leaves
 from .topdown import TopDown
 from .topology import Topology
 
-__all__ = ["TreeVAE"]
-
 
 class TreeVAE(nn.Module):
     r"""A generative model whose latent variables form a learned binary tree.

@@ -30,8 +30,6 @@ from .objectives import (
 )
 from .trainer import Phase, Trainer
 
-__all__ = ["FittedTree", "GrowthOptions", "Stage", "TreeGrowth"]
-
 N_NEWTON_STEPS = 10
 """Steps of Newton's method, of at most one nat each, for a bias."""
 

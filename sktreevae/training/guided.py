@@ -20,8 +20,6 @@ from .initialization import Initializer, update_scale
 from .stopping_rule import StoppingRule
 from .trainer import Phase, Trainer, TrainingOptions
 
-__all__ = ["GuidedGrowth", "RouterPhase"]
-
 MIN_STEPS = 120
 """Minimum number of update steps of the joint training with ``max_iter="auto"``."""
 

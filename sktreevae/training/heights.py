@@ -11,8 +11,6 @@ from ..data import TrainingData
 from ..model import Topology, TreeVAE
 from .initialization import ROWS_PER_LEAF
 
-__all__ = ["divergence_heights"]
-
 
 def divergence_heights(
     model: TreeVAE, data: TrainingData, generator: torch.Generator

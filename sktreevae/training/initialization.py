@@ -27,8 +27,6 @@ from ..utils.indexing import sum_by_index
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, ROUNDING
 from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
 
-__all__ = ["ROWS_PER_LEAF", "Initializer", "update_scale"]
-
 ROWS_PER_LEAF = 50, 500
 """Minimum and maximum number of samples of a leaf, if it has them."""
 

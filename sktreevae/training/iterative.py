@@ -19,8 +19,6 @@ from .objectives import SplitInputs, SplitObjective
 from .state import Split
 from .trainer import Phase
 
-__all__ = ["IterativeGrowth"]
-
 GROWTH_KL_WEIGHT = 0.15
 """Maximum weight of the divergences while the tree grows, as in the paper. The model is
 then close to an autoencoder, which lets clusters form."""

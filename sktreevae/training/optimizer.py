@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-__all__ = ["AdamW"]
-
 MOMENTS = "mean", "mean_square", "n_steps"
 """Names of what is stored for each parameter."""
 

@@ -15,8 +15,6 @@ from ..utils.limits import MAX_STATISTICS_ROWS
 from .iterative import GROWTH_KL_WEIGHT, IterativeGrowth
 from .trainer import Phase, TrainingOptions
 
-__all__ = ["CenteredRouter", "PublishedGrowth", "PublishedPhase"]
-
 EPOCHS = {"initial": 150, "split": 150, "refresh": 80, "finetune": 200}
 """Epochs of each phase with ``max_iter="auto"``."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["BLOCK_SIZE", "MAX_CHUNK_ROWS", "MAX_CHUNK_VALUES", "row_slices"]
-
 MAX_CHUNK_ROWS = 1 << 14
 """Maximum number of rows that are read and converted at a time."""
 

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "BLOCK_ROWS",
-    "MAX_DENSE_ROWS",
-    "MAX_MODEL_ROWS",
-    "MAX_STATISTICS_ROWS",
-    "MAX_STATISTICS_VALUES",
-    "ROUNDING",
-]
-
 BLOCK_ROWS = 512
 """Number of rows that all nodes of a tree are evaluated for at a time."""
 

@@ -18,15 +18,6 @@ from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 
-__all__ = [
-    "Kind",
-    "Observations",
-    "components",
-    "draw_component_rows",
-    "raw_features",
-    "unit_buffers",
-]
-
 N_COMPONENTS = 50
 """Number of principal components."""
 

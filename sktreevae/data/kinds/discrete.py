@@ -16,8 +16,6 @@ from ...utils.limits import MAX_DENSE_ROWS
 from ..binary import MIN_COUNT
 from ..outliers import MIN_GROUP_SIZE
 
-__all__ = ["discrete_steps", "discrete_weights", "neighbor_errors", "spread_values"]
-
 MAX_DISTINCT = 10
 """Maximum number of different values of a discrete column."""
 

@@ -17,8 +17,6 @@ from .base import (
     unit_buffers,
 )
 
-__all__ = ["Embeddings"]
-
 MAX_LENGTH_ERROR = 0.01
 """Maximum difference of the length of an embedding from the median length, relative to
 it. Errors of half precision are smaller; a fifth of rows of 384 normal values are."""

@@ -11,8 +11,6 @@ from ...model import FeatureMap
 from ...utils.limits import ROUNDING
 from .base import Kind, Observations, draw_component_rows, raw_features
 
-__all__ = ["Images"]
-
 N_GRADIENT_COMPONENTS = 200
 """Number of principal components of oriented gradients."""
 

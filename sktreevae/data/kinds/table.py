@@ -23,8 +23,6 @@ from .base import (
 from .discrete import discrete_steps, discrete_weights
 from .units import column_resolutions, density_gain, entropy_deviations
 
-__all__ = ["Table"]
-
 MIN_GAIN = 0.04
 """Minimum gain of the density, in nats per column, for which columns are standardized.
 On 105 tables whose columns have one unit (the shapes, simulated clusters, gray levels,

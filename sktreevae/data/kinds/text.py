@@ -22,8 +22,6 @@ from ..scaling import MAX_PLAIN_FEATURES
 from ..sources import Index, Matrix
 from .base import Kind, Observations, unit_buffers
 
-__all__ = ["Text", "count_topics", "fit_topics"]
-
 MAX_DENSITY = 0.1
 """Fraction of nonzero entries below which data without negative values are text."""
 

@@ -9,8 +9,6 @@ from scipy.stats import differential_entropy
 
 from ...utils.limits import ROUNDING
 
-__all__ = ["column_resolutions", "density_gain", "entropy_deviations"]
-
 MIN_RESOLUTION = 1e-5
 """Minimum resolution of a column relative to the range of its values. Values of fewer
 digits than this have no resolution that can be told from rounding errors."""

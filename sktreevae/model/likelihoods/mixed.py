@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from .real import MIN_PROBABILITY, GaussianLikelihood
 
-__all__ = ["MixedLikelihood"]
-
 
 class MixedLikelihood(GaussianLikelihood):
     """Gaussian likelihood of real columns, and probabilities of discrete ones.

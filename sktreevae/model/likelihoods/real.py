@@ -13,13 +13,6 @@ from ..precision import no_autocast
 from ..rows import dot_rows
 from .base import RAW_SCALE, Likelihood, raw_table, rows_of
 
-__all__ = [
-    "MIN_PROBABILITY",
-    "NORMAL_KURTOSIS",
-    "BernoulliLikelihood",
-    "GaussianLikelihood",
-]
-
 MIN_PROBABILITY = 0.01
 """Minimum of the probabilities given by `link`: no value starts certain."""
 
