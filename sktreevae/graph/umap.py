@@ -61,7 +61,12 @@ def fuzzy_graph(index: Tensor, distance: Tensor) -> sparse.csr_array:
     return both.tocsr()
 
 
-def embed_graph(graph: sparse.csr_array, generator: torch.Generator) -> Tensor:
+def embed_graph(
+    graph: sparse.csr_array,
+    generator: torch.Generator,
+    *,
+    max_dense_samples: int = MAX_DENSE_ROWS,
+) -> Tensor:
     """Embed samples so that neighbors are near each other and others far.
 
     Samples attract their neighbors and repel random others with the forces of a Cauchy
@@ -74,6 +79,8 @@ def embed_graph(graph: sparse.csr_array, generator: torch.Generator) -> Tensor:
         Weights of the edges, symmetric.
     generator : torch.Generator
         Draws the negative samples. The embedding is computed on its device.
+    max_dense_samples : int, default=MAX_DENSE_ROWS
+        Maximum number of samples whose eigenvectors are computed from a dense matrix.
 
     Returns
     -------
@@ -82,7 +89,7 @@ def embed_graph(graph: sparse.csr_array, generator: torch.Generator) -> Tensor:
     """
     device = generator.device
     n = graph.shape[0]
-    y = torch.from_numpy(_eigenvectors(graph)).float().to(device)
+    y = torch.from_numpy(_eigenvectors(graph, max_dense_samples)).float().to(device)
     y = 10 * y / y.abs().max()
     y = y + 0.01 * torch.randn(
         y.shape, generator=generator, device=device, dtype=torch.float32
@@ -131,13 +138,13 @@ def _repulsion(y: Tensor, others: Tensor) -> Tensor:
     return force.clamp_(-MAX_FORCE, MAX_FORCE).sum(1)
 
 
-def _eigenvectors(graph: sparse.csr_array) -> np.ndarray:
+def _eigenvectors(graph: sparse.csr_array, max_dense_samples: int) -> np.ndarray:
     """Return the leading eigenvectors of the normalized graph without the first."""
     n = graph.shape[0]
     n_vectors = max(1, min(EMBEDDING_DIM, n - 2))
     scale = sparse.diags_array(1 / np.sqrt(graph.sum(axis=1)))
     normalized = scale @ graph @ scale
-    if n <= MAX_DENSE_ROWS:
+    if n <= max_dense_samples:
         last = [n - n_vectors - 1, n - 1]
         vectors = eigh(normalized.toarray(), subset_by_index=last)[1]
     else:

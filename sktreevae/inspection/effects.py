@@ -149,7 +149,10 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
 
 
 def area_under_curve(
-    X: Matrix, groups: Groups, features: NDArray[np.int64]
+    X: Matrix,
+    groups: Groups,
+    features: NDArray[np.int64],
+    max_values: int = MAX_CHUNK_VALUES,
 ) -> NDArray[np.float64]:
     """Return the probability that a feature is larger in a row of the first group.
 
@@ -163,6 +166,8 @@ def area_under_curve(
         Rows of the two groups, at least one each.
     features : ndarray of int of shape (n_selected,)
         Columns.
+    max_values : int, default=MAX_CHUNK_VALUES
+        Maximum number of values of several features that are read at a time.
 
     Returns
     -------
@@ -170,7 +175,7 @@ def area_under_curve(
         Between 0 and 1.
     """
     first, second = groups
-    size = max(MAX_CHUNK_VALUES // len(first), 1)
+    size = max(max_values // len(first), 1)
     n_larger = []
     for start in range(0, len(features), size):
         columns = features[start : start + size]

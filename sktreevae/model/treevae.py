@@ -365,6 +365,8 @@ class TreeVAE(nn.Module):
         n_samples: int,
         generator: torch.Generator,
         leaves: Sequence[int] | None = None,
+        *,
+        block_size: int = BLOCK_ROWS,
     ) -> tuple[Tensor, Tensor]:
         """Sample from the generative model (section 2.2).
 
@@ -377,6 +379,8 @@ class TreeVAE(nn.Module):
         leaves : sequence of int, default=None
             Positions of the leaves of a subtree. Samples are conditioned on reaching
             the subtree, however improbable it is. The whole tree by default.
+        block_size : int, default=BLOCK_ROWS
+            Number of samples generated at a time.
 
         Returns
         -------
@@ -388,8 +392,8 @@ class TreeVAE(nn.Module):
         if leaves is None:
             leaves = range(len(self.topology.leaves))
         blocks = [
-            self._sample_block(min(BLOCK_ROWS, n_samples - start), generator, leaves)
-            for start in range(0, n_samples, BLOCK_ROWS)
+            self._sample_block(min(block_size, n_samples - start), generator, leaves)
+            for start in range(0, n_samples, block_size)
         ]
         x, leaf = map(torch.cat, zip(*blocks, strict=True))
         return x, leaf

@@ -36,12 +36,11 @@ def test_directed_weights_sum_to_the_logarithm_of_their_number():
     assert weights.toarray()[0].sum() == pytest.approx(2.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("max_dense_rows", [10, 1000])
-def test_groups_are_apart_in_the_embedding(max_dense_rows, monkeypatch):
-    monkeypatch.setattr(umap, "MAX_DENSE_ROWS", max_dense_rows)
+@pytest.mark.parametrize("max_dense_samples", [10, 1000])
+def test_groups_are_apart_in_the_embedding(max_dense_samples):
     X, y = make_blobs(300, 10, centers=3, random_state=0)
     generator = torch.Generator().manual_seed(0)
-    embedding = embed_graph(graph_of(X), generator)
+    embedding = embed_graph(graph_of(X), generator, max_dense_samples=max_dense_samples)
     assert embedding.shape == (300, EMBEDDING_DIM)
     knn = KNeighborsClassifier(2).fit(embedding, y)  # itself and one other
     assert knn.score(embedding, y) == 1.0
@@ -58,13 +57,10 @@ def test_duplicates_and_outliers_have_an_embedding():
     assert embed_graph(graph_of(X), torch.Generator()).isfinite().all()
 
 
-@pytest.mark.parametrize("max_dense_rows", [10, 1000])
-def test_the_embedding_starts_from_the_leading_eigenvectors(
-    max_dense_rows, rng, monkeypatch
-):
-    monkeypatch.setattr(umap, "MAX_DENSE_ROWS", max_dense_rows)
+@pytest.mark.parametrize("max_dense_samples", [10, 1000])
+def test_the_embedding_starts_from_the_leading_eigenvectors(max_dense_samples, rng):
     graph = graph_of(rng.standard_normal((60, 2)))
-    actual = umap._eigenvectors(graph)
+    actual = umap._eigenvectors(graph, max_dense_samples)
     degree = graph.toarray().sum(axis=1)
     normalized = graph.toarray() / np.sqrt(np.outer(degree, degree))
     expected = np.linalg.eigh(normalized)[1][:, -EMBEDDING_DIM - 1 : -1]

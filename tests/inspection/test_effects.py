@@ -79,12 +79,11 @@ def test_moments_of_rows_do_not_cancel(rng):
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("max_values", [1, 120, 1000])
 def test_the_area_is_that_of_sklearn_whatever_is_read_at_a_time(
-    rng, convert, max_values, monkeypatch
+    rng, convert, max_values
 ):
-    monkeypatch.setattr("sktreevae.inspection.effects.MAX_CHUNK_VALUES", max_values)
     X = np.round(rng.normal(size=(60, 7)), 1)
     group, features = rng.integers(0, 3, 60), np.array([2, 0, 6])
-    area = area_under_curve(convert(X), [group == 0, group == 1], features)
+    area = area_under_curve(convert(X), [group == 0, group == 1], features, max_values)
     rows = group < 2
     expected = [roc_auc_score(group[rows] == 0, X[rows, i]) for i in features]
     np.testing.assert_allclose(area, expected)

@@ -209,9 +209,8 @@ def test_decisions_above_a_subtree_are_forced(above, generator):
     torch.testing.assert_close(share, torch.tensor([0.4, 0.6]), atol=0.03, rtol=0.0)
 
 
-def test_more_samples_than_a_block(generator, monkeypatch):
-    monkeypatch.setattr("sktreevae.model.treevae.BLOCK_ROWS", 7)
-    x, leaf = make_model(balanced(1)).sample(20, generator)
+def test_more_samples_than_a_block(generator):
+    x, leaf = make_model(balanced(1)).sample(20, generator, block_size=7)
     assert x.shape == (20, 5)
     assert x.unique(dim=0).shape == x.shape
     assert leaf.shape == (20,)
