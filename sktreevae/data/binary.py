@@ -12,11 +12,9 @@ from ..utils.chunks import row_slices
 from .outliers import FeatureBounds, value_pairs
 from .sources import Index, Matrix
 
-__all__ = ["BinaryColumns"]
-
 MIN_COUNT = 10
-"""Minimum number of rows of either value of a column that isn't part of an encoding: a
-rarer value may be one of many, or an error."""
+"""Minimum number of rows of a value of a discrete column without an encoding: a rarer
+value may be one of many, or an error."""
 
 MAX_COLUMNS = 2000
 """Maximum number of columns of two values. Wider data are not tables."""

@@ -9,27 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..utils.limits import MAX_STATISTICS_ROWS, MAX_STATISTICS_VALUES
 from ..utils.random import draw_rows
 from .sources import Index, Matrix
 
-__all__ = ["FeatureBounds", "Outlier", "find_outliers", "value_pairs"]
-
-MAX_END_VALUES = 4
-"""Maximum number of values at either end of a feature that don't count for its range.
-Five samples may be a separated component."""
+MIN_GROUP_SIZE = 5
+"""Minimum number of samples that may be a group of their own. Fewer are outliers."""
 
 ROWS_PER_EXTREME = 20
-"""Number of rows for each value at either end that doesn't count."""
+"""Number of values for each at either end that is taken for an outlier."""
 
 MAX_DISTANCE = 3.0
 """Distance of the bounds from the range, relative to its length."""
-
-MAX_ROWS = 10_000
-MAX_VALUES = 1 << 25
-"""Maximum numbers of rows and of values that the ranges are found on; at least
-`MIN_ROWS` rows."""
-
-MIN_ROWS = 100
 
 Array = NDArray[np.float64]
 
@@ -84,11 +75,14 @@ class FeatureBounds:
     def from_matrix(
         cls, X: Matrix, generator: torch.Generator | np.random.Generator
     ) -> Self:
-        """Find the bounds of a dense matrix, on at most 10 000 random rows."""
+        """Find the bounds of a dense matrix, on at most 20 000 random rows."""
         n_samples, n_features = X.shape
-        max_rows = min(MAX_ROWS, max(MIN_ROWS, MAX_VALUES // n_features))
+        # Enough rows for all extremes, however wide they are.
+        min_rows = MIN_GROUP_SIZE * ROWS_PER_EXTREME
+        max_rows = max(min_rows, MAX_STATISTICS_VALUES // n_features)
+        max_rows = min(MAX_STATISTICS_ROWS, max_rows)
         rows = np.asarray(X[draw_rows(n_samples, max_rows, generator)])
-        extreme = min(MAX_END_VALUES, len(rows) // ROWS_PER_EXTREME)
+        extreme = count_extremes(len(rows))
         kth = [extreme, len(rows) - 1 - extreme]
         low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
         length = high - low
@@ -105,6 +99,11 @@ class FeatureBounds:
         number = np.arange(len(self.low))[columns]
         binary = np.flatnonzero(np.isin(number, self.binary))
         return type(self)(self.low[columns], self.high[columns], binary)
+
+
+def count_extremes(n_values: int) -> int:
+    """Return the number of values at either end that are taken for outliers."""
+    return min(MIN_GROUP_SIZE - 1, n_values // ROWS_PER_EXTREME)
 
 
 def value_pairs(

@@ -19,23 +19,18 @@ from ..model import FeatureMap
 from ..model.likelihoods import LIKELIHOODS
 from ..model.precision import no_autocast
 from ..model.products import exact_products
-from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
+from ..utils.chunks import BLOCK_SIZE, MAX_CHUNK_ROWS, row_slices
 from ..utils.devices import fits_on
 from ..utils.threads import parallel_map
 from .scaling import Standardizer, check_support
 from .sources import Matrix, is_in_memory
 
-__all__ = ["FeatureTable", "Samples", "n_batches", "shuffled_batches"]
-
-BLOCK_SIZE = 256
-"""Rows that a function is applied to at a time; fewer if they are wide. The number
-depends on nothing else, so that the result of a row doesn't depend on the others."""
-
 MAX_BLOCK_VALUES = 1 << 20
 """Maximum number of values in a block of more than `MIN_BLOCK_SIZE` rows."""
 
 MIN_BLOCK_SIZE = 32
-"""Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`."""
+"""Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`. Sizes
+depend on nothing else, so that the result of a row doesn't depend on the others."""
 
 
 class _Table(ABC):

@@ -17,17 +17,10 @@ from torch import Tensor
 from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
+from ..utils.limits import ROUNDING
 from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier, find_outliers
 from .sources import Index, Matrix
-
-__all__ = [
-    "UNIT_INTERVAL_TOLERANCE",
-    "DataSummary",
-    "Standardizer",
-    "check_support",
-    "resolve_likelihood",
-]
 
 MAX_VALUE = 1e150
 """Largest absolute value of X: squares of larger ones overflow."""
@@ -48,9 +41,6 @@ MAX_PLAIN_FEATURES = 64
 
 MAX_NONZERO = 0.9
 """Fraction of nonzero entries below which data without negative values are amounts."""
-
-UNIT_INTERVAL_TOLERANCE = 1e-6
-"""Distance from [0, 1] up to which values are taken for rounding errors of 0 and 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,7 +393,7 @@ def resolve_likelihood(
     """
     if likelihood == "auto":
         # Relative to the range: tiny values around zero aren't rounding errors.
-        margin = UNIT_INTERVAL_TOLERANCE * min(max(summary.high, 0.0), 1.0)
+        margin = ROUNDING * min(max(summary.high, 0.0), 1.0)
         fits = summary.low >= -margin and summary.high <= 1 + margin
         is_soft = is_image or summary.has_amounts or summary.fractional_value is None
         if fits and is_soft:
@@ -438,7 +428,7 @@ def _support_violation(
         Names the likelihood, a value and what is allowed; None if all is supported.
     """
     kind = LIKELIHOODS[likelihood]
-    margin = 0.0 if kind.is_count else UNIT_INTERVAL_TOLERANCE
+    margin = 0.0 if kind.is_count else ROUNDING
     value = fractional_value if kind.is_count else None
     if low < kind.low - margin:
         value = low
@@ -498,5 +488,5 @@ def _fractional_value(values: NDArray[np.number]) -> float | None:
     """Return the first value that isn't a whole number up to rounding, or None."""
     if values.dtype.kind != "f":
         return None
-    is_fraction = np.abs(values - np.round(values)) > UNIT_INTERVAL_TOLERANCE
+    is_fraction = np.abs(values - np.round(values)) > ROUNDING
     return float(values[is_fraction][0]) if is_fraction.any() else None

@@ -12,16 +12,6 @@ from scipy import sparse
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = [
-    "DaskRows",
-    "DatasetRows",
-    "Index",
-    "LazyRows",
-    "Matrix",
-    "as_matrix",
-    "is_in_memory",
-]
-
 Index = slice | NDArray[np.integer]
 """Rows or columns: a slice, or an array of positions."""
 

@@ -25,8 +25,6 @@ from .samples import FeatureTable, Samples
 from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_likelihood
 from .sources import Matrix, is_in_memory
 
-__all__ = ["DataOptions", "TrainingData"]
-
 T = TypeVar("T")
 
 REAL_LIKELIHOODS = {"auto"} | {
@@ -189,7 +187,7 @@ class TrainingData:
         Parameters
         ----------
         X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
-            Data in the user's units. Before anything else is computed, at most 10 000
+            Data in the user's units. Before anything else is computed, at most 20 000
             random rows are read for the bounds of outliers, and all rows for their
             statistics.
         options : DataOptions

@@ -15,8 +15,6 @@ from sklearn.utils import Bunch
 
 from ._checks import import_extra
 
-__all__ = ["Form", "image_bunch", "pixel_names"]
-
 
 @dataclass(frozen=True)
 class Form:

@@ -13,8 +13,6 @@ from ._checks import choose_parts
 from ._files import Files
 from ._formats import check_images, read_images, read_table
 
-__all__ = ["fetch_celeba"]
-
 PARTS = ("train", "valid", "test")
 """In the order of their codes in ``list_eval_partition.txt``."""
 

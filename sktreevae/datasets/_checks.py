@@ -9,8 +9,6 @@ from types import ModuleType
 from ..exceptions import InvalidParameterError
 from ..utils.validation import Allowed, Options
 
-__all__ = ["check_argument", "choose_parts", "import_extra"]
-
 
 def check_argument(name: str, value: object, allowed: Allowed) -> None:
     """Raise an `InvalidParameterError` if a value is not allowed."""

@@ -12,8 +12,6 @@ from ._checks import choose_parts
 from ._files import Files
 from ._formats import read_cifar
 
-__all__ = ["fetch_cifar10", "fetch_cifar100"]
-
 CIFAR10 = {
     "train": [f"data_batch_{number}.bin" for number in range(1, 6)],
     "test": ["test_batch.bin"],

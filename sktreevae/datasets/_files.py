@@ -16,8 +16,6 @@ from ..utils.validation import Number
 from ._checks import check_argument, import_extra
 from ._progress import Progress
 
-__all__ = ["Files", "read_registry"]
-
 TIMEOUT = 60.0
 """Seconds without an answer after which a download has failed."""
 

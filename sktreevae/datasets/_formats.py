@@ -20,17 +20,6 @@ from ..utils.validation import Number
 from ._checks import check_argument, import_extra
 from ._progress import Progress
 
-__all__ = [
-    "check_images",
-    "check_labels",
-    "read_cifar",
-    "read_idx",
-    "read_images",
-    "read_npz",
-    "read_table",
-    "reading",
-]
-
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 

@@ -15,8 +15,6 @@ from ._checks import choose_parts
 from ._files import Files
 from ._formats import check_labels, read_idx, read_npz, reading
 
-__all__ = ["fetch_fashion_mnist", "fetch_mnist"]
-
 PREFIXES = {"train": "train", "test": "t10k"}
 """Beginnings of the names of the idx files of each part."""
 

@@ -17,8 +17,6 @@ from ..exceptions import InvalidParameterError
 from ._bunch import Form
 from ._checks import choose_parts
 
-__all__ = ["fetch_20newsgroups_tfidf"]
-
 ARCHIVE = "20news-bydate.tar.gz"
 URL = "https://ndownloader.figshare.com/files/5975967"
 """What scikit-learn downloads."""

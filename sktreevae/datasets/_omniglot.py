@@ -19,8 +19,6 @@ from ._checks import choose_parts
 from ._files import Files
 from ._formats import check_images, read_images, reading
 
-__all__ = ["fetch_omniglot"]
-
 IMAGE_NAME = re.compile(r"images_\w+/[^/]+/[^/]+/[^/]+\.png")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["Progress"]
-
 
 class Progress:
     """One line on standard error, kept up to date; only in a terminal.

@@ -13,27 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "Floats",
-    "Ints",
-    "Tree",
-    "category_colors",
-    "check_fitted",
-    "check_orientation",
-    "check_tree",
-    "get_tree",
-    "import_extra",
-    "make_axes",
-    "node_clusters",
-    "node_colors",
-]
-
 Floats = NDArray[np.float64]
 
 Ints = NDArray[np.integer]
 
 Tree = Any
 """A `sktreevae.Dendrogram`. Its module imports this package."""
+
+
+MAX_COLORS = 20
+"""Number of categories with a color of their own, that of the colormap "tab20"."""
 
 
 def check_tree(dendrogram: Tree) -> Tree:
@@ -136,7 +125,7 @@ def category_colors(n_categories: int) -> Floats:
     cycle = rcParams["axes.prop_cycle"].by_key().get("color", [])
     if n_categories <= len(cycle):
         return to_rgba_array(cycle[:n_categories]).reshape(-1, 4)
-    if n_categories <= 20:
+    if n_categories <= MAX_COLORS:
         return to_rgba_array(colormaps["tab20"].colors[:n_categories])
     return colormaps["turbo"](np.linspace(0.05, 0.95, n_categories))
 

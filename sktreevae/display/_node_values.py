@@ -17,20 +17,6 @@ if TYPE_CHECKING:
     from ..data import Matrix
     from ._base import Floats, Ints, Tree
 
-__all__ = [
-    "as_images",
-    "choose_image_shape",
-    "count_classes",
-    "count_samples",
-    "describe_data",
-    "describe_rows",
-    "encode_classes",
-    "flatten",
-    "image_shape_of",
-    "node_moments",
-]
-
-
 N_CHANNELS = (1, 3, 4)
 """Numbers of channels that matplotlib draws."""
 

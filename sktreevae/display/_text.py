@@ -15,29 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.text import Text
 
-__all__ = [
-    "MIN_FONT_SIZE",
-    "PAD",
-    "UNSUPPORTED",
-    "add_note",
-    "apply_layout",
-    "extents",
-    "fit_tick_labels",
-    "keep_inside",
-    "plain",
-    "select_disjoint",
-    "artist_sizes",
-    "write_note",
-]
+FONT_SIZE = 8.0
+"""Size of text inside of drawings, in points."""
 
 MIN_FONT_SIZE = 6.0
 """Text is not drawn smaller than this, in points."""
 
-NOTE_SIZE = 8.0
-"""Font size of notes, in points."""
-
 UNSUPPORTED = "dashed: split not supported by held-out samples"
 """Explains the lines of splits that aren't supported."""
+
+INCHES_PER_LABEL = 0.3
+"""Length of an axis of a new figure for each of its labels."""
 
 GAP = 0.3
 """Least space between two labels, relative to the font size."""
@@ -109,7 +97,7 @@ def write_note(ax: Axes, text: str, max_width: float, *, is_top: bool) -> Text:
         xycoords="axes fraction",
         xytext=(-PAD, -PAD) if is_top else (PAD, PAD),
         textcoords="offset pixels",
-        fontsize=NOTE_SIZE,
+        fontsize=FONT_SIZE,
         color="0.4",
         **place,
     )

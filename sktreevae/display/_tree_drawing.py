@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.collections import LineCollection, PathCollection
     from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
-__all__ = ["MIN_INCHES", "TreeDrawing", "draw_branches", "tidy_positions"]
-
-
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35)
 """Sizes of the contents that are tried, from large to small."""
 
@@ -26,13 +23,8 @@ FULL_SIZE_LEAVES = 12
 """Up to so many leaves, contents in a new figure have their full size."""
 
 SPACE = (4.0, 14.0)
-"""Space between nodes of the same depth, and between depths, in points."""
-
-MIN_SPACE = (2.0, 5.0)
-"""The same, at least, in axes that are given."""
-
-MARGIN = 2.0
-"""Space between nodes and the border of the axes, in points."""
+"""Space between nodes of the same depth, and between depths, in points. It may be half
+as large in axes that are given."""
 
 MIN_INCHES = (4.0, 3.0)
 MAX_INCHES = (300.0, 300.0)
@@ -254,7 +246,7 @@ class TreeDrawing:
 
     def _margins(self, sizes: Floats) -> Floats:
         """Return the margins left, top and right, bottom in pixels, (2, 2)."""
-        half = sizes.max(axis=0) / 2 + MARGIN * self._ax.figure.dpi / 72
+        half = sizes.max(axis=0) / 2 + SPACE[0] / 2 * self._ax.figure.dpi / 72
         return np.array([half, half + self._free])
 
     def _set_limits(self, sizes: Floats) -> None:
@@ -278,7 +270,7 @@ class TreeDrawing:
         self._set_limits(sizes)
         center = self._ax.transData.transform(self._point)
         corners = np.hstack([center - sizes / 2, center + sizes / 2])
-        space = np.array(MIN_SPACE)[self._columns] * self._ax.figure.dpi / 72 / 2
+        space = np.array(SPACE)[self._columns] * self._ax.figure.dpi / 72 / 4
         outer = self._ax.get_window_extent().extents + [-1.0, -1.0, 1.0, 1.0]
         fits = (corners[:, :2] >= outer[:2]) & (corners[:, 2:] <= outer[2:])
         fits = fits.all(axis=1)

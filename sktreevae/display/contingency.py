@@ -14,6 +14,7 @@ from ..tree.export import check_class_names, check_cluster_names
 from ._base import Floats, Ints, get_tree, make_axes
 from ._node_values import encode_classes
 from ._text import (
+    INCHES_PER_LABEL,
     MIN_FONT_SIZE,
     apply_layout,
     artist_sizes,
@@ -23,8 +24,6 @@ from ._text import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-__all__ = ["ContingencyMatrixDisplay"]
 
 NORMALIZATIONS = {
     None: ("samples", None),
@@ -198,7 +197,8 @@ class ContingencyMatrixDisplay:
         if normalize is not None:
             total = values.sum(axis=sum_axes, keepdims=True)
             values = 100.0 * values / np.maximum(total, 1)
-        width, height = 0.3 * n_clusters + 2.5, 0.3 * n_classes + 1.5
+        width = INCHES_PER_LABEL * n_clusters + 2.5
+        height = INCHES_PER_LABEL * n_classes + 1.5
         self.ax_ = ax = make_axes(ax, np.clip(width, 6.4, 30.0), max(height, 4.0))
         self.figure_ = ax.figure
         self.im_ = ax.imshow(values, cmap=cmap, aspect="auto", vmin=0)

@@ -20,6 +20,7 @@ from ._base import (
     node_colors,
 )
 from ._text import (
+    INCHES_PER_LABEL,
     UNSUPPORTED,
     add_note,
     apply_layout,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.collections import LineCollection
 
-__all__ = ["DendrogramDisplay"]
-
-INCHES_PER_LEAF = 0.24
 MAX_WIDTH, MAX_HEIGHT = 18.0, 40.0
 """Maximum size of a new figure in inches."""
 
@@ -205,7 +203,7 @@ class DendrogramDisplay:
         is_top = check_orientation(orientation) == "top"
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")
         colors = node_colors(tree, n_clusters, color)
-        length = INCHES_PER_LEAF * tree.n_clusters + 1.0
+        length = INCHES_PER_LABEL * tree.n_clusters + 1.0
         width = np.clip(length, 6.4, MAX_WIDTH) if is_top else 6.4
         height = 4.8 if is_top else np.clip(length, 4.8, MAX_HEIGHT)
         self.ax_ = ax = make_axes(ax, width, height)

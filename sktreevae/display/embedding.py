@@ -18,8 +18,6 @@ from ._text import add_note, apply_layout, extents, keep_inside, plain, select_d
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["EmbeddingDisplay"]
-
 HIDDEN = "cluster names that would overlap are left out"
 """Note in the drawing."""
 

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._base import Floats, Ints, check_fitted, make_axes
-from ._text import apply_layout, artist_sizes, keep_inside
+from ._text import FONT_SIZE, apply_layout, artist_sizes, keep_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
-
-__all__ = ["HistoryDisplay"]
 
 UPPER = {
     "elbo": "ELBO (larger is better)",
@@ -184,7 +182,7 @@ class HistoryDisplay:
         handles = [Line2D([], [], color=f"C{i}") for i in range(len(labels))]
         handles += [Patch(facecolor=color) for color in bands.values()]
         texts = [*labels.values(), *(f"{phase} phase" for phase in bands)]
-        style = {"loc": "upper left", "fontsize": 8, "frameon": False}
+        style = {"loc": "upper left", "fontsize": FONT_SIZE, "frameon": False}
         for n_columns in range(len(handles), 0, -1):
             legend = Legend(
                 self.ax_, handles, texts, ncols=n_columns, borderaxespad=0.0, **style

@@ -18,7 +18,7 @@ from ..inspection.effects import GroupMoments, effect_size
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, check_feature_names, count
 from ..utils.files import PathLike, replacing
-from ._base import Floats, Ints, Tree, import_extra
+from ._base import MAX_COLORS, Floats, Ints, Tree, import_extra
 from ._node_values import (
     as_images,
     choose_image_shape,
@@ -28,16 +28,11 @@ from ._node_values import (
     image_shape_of,
 )
 
-__all__ = ["write_dendrogram_page", "write_page"]
-
 MAX_SHOWN_CLUSTERS = 12
 """Maximum number of clusters that a new page shows; the others are folded."""
 
 N_FEATURES = 10
 """Maximum number of features at a node."""
-
-N_COLORS = 20
-"""Number of labels that have a color in the template; all others share one more."""
 
 SIDES = 16, 64
 """Smallest and largest limit of the longer side of an image in pixels."""
@@ -77,7 +72,7 @@ class LabelShare:
     share : float
         Share of the samples.
     color : int
-        Number of its color; `N_COLORS` for rare labels.
+        Number of its color; `MAX_COLORS` for rare labels.
     """
 
     label: str
@@ -322,8 +317,8 @@ def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) ->
     names : sequence of str of length n_labels
         Names of the labels, in sorted order.
     """
-    color = np.full(len(names), N_COLORS)
-    frequent = np.sort(np.argsort(-counts[0], kind="stable")[:N_COLORS])
+    color = np.full(len(names), MAX_COLORS)
+    frequent = np.sort(np.argsort(-counts[0], kind="stable")[:MAX_COLORS])
     color[frequent] = np.arange(len(frequent))
     for node, row in zip(nodes, counts, strict=True):
         order = np.argsort(-row, kind="stable")[: np.count_nonzero(row)]

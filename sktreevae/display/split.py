@@ -11,18 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._base import Floats, make_axes
 from ._node_values import as_images, choose_image_shape
-from ._text import plain
+from ._text import INCHES_PER_LABEL, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SplitDisplay"]
-
 COLORS = "C0", "C1"
 """Colors of features with a larger mean in the left and in the right branch."""
-
-BAR_HEIGHT = 0.3
-"""Height of a bar with its gap, in inches."""
 
 IMAGE_SIZE = 2.4
 """Width and height of an image with its title, in inches."""
@@ -174,7 +169,7 @@ class SplitDisplay:
         sources = {"generated": self.explanation}
         if self.explanation.check is not None:
             sources["mean of X"] = self.explanation.check
-        size = 7.0, 1.6 + BAR_HEIGHT * len(self.explanation.features)
+        size = 7.0, 1.6 + INCHES_PER_LABEL * len(self.explanation.features)
         if self.image_shape is not None:
             size = 3.4 * IMAGE_SIZE, IMAGE_SIZE * len(sources)
         self.ax_ = ax = make_axes(ax, *size)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import (
+    MAX_COLORS,
     Floats,
     Ints,
     Tree,
@@ -32,7 +33,15 @@ from ._node_values import (
     flatten,
     image_shape_of,
 )
-from ._text import MIN_FONT_SIZE, PAD, UNSUPPORTED, apply_layout, plain, write_note
+from ._text import (
+    FONT_SIZE,
+    MIN_FONT_SIZE,
+    PAD,
+    UNSUPPORTED,
+    apply_layout,
+    plain,
+    write_note,
+)
 from ._tree_drawing import MIN_INCHES, TreeDrawing
 
 if TYPE_CHECKING:
@@ -40,15 +49,8 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
     from matplotlib.offsetbox import OffsetBox
 
-__all__ = ["TreeDisplay"]
-
 SIDE = 48.0
 """Length of the longer side of an image, and width of a bar, in points."""
-
-FONT_SIZE = 8.0
-
-MAX_CLASSES = 20
-"""Classes with a color of their own."""
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -494,9 +496,9 @@ class _ClassMix(_Content):
 
     def __init__(self, counts: Ints, class_names: Sequence[str]) -> None:
         names = list(class_names)
-        if len(names) > MAX_CLASSES:
+        if len(names) > MAX_COLORS:
             by_size = np.argsort(-counts[0], kind="stable")
-            kept = np.sort(by_size[: MAX_CLASSES - 1])
+            kept = np.sort(by_size[: MAX_COLORS - 1])
             others = counts.sum(axis=1) - counts[:, kept].sum(axis=1)
             counts = np.column_stack([counts[:, kept], others])
             names = [*(names[i] for i in kept), "other classes"]
@@ -531,7 +533,7 @@ class _ClassMix(_Content):
             for color, name in zip(self._colors, self._names, strict=True)
         ]
         style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
-        return ax.legend(handles=handles, fontsize=8, **style)
+        return ax.legend(handles=handles, fontsize=FONT_SIZE, **style)
 
 
 def _signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:

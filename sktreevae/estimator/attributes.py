@@ -17,8 +17,6 @@ from ..tree import Dendrogram
 from ..utils.random import draw_seed
 from .from_model import build_dendrogram, leaf_statistics, update_dendrogram
 
-__all__ = ["all_or_nothing", "fit_attributes", "partial_fit_attributes"]
-
 
 @contextmanager
 def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:

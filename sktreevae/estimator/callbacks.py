@@ -34,9 +34,6 @@ except ImportError:  # scikit-learn before 1.9
         return wrapper
 
 
-__all__ = ["CallbackSupportMixin", "make_callbacks", "with_callbacks"]
-
-
 def make_callbacks(
     estimator: BaseEstimator, task: Task, X: object, y: object
 ) -> list[Callback]:

@@ -80,8 +80,6 @@ from .parameters import (
     validate_rows,
 )
 
-__all__ = ["TreeVAEClustering"]
-
 NETWORKS = ("auto", "mlp", "cnn", "resnet")
 NONE = Options((None,))
 

@@ -11,13 +11,6 @@ from ..model import Topology, TreeVAE
 from ..tree import Dendrogram
 from ..tree.arrays import sum_below
 
-__all__ = [
-    "build_dendrogram",
-    "cut_proba",
-    "leaf_statistics",
-    "update_dendrogram",
-]
-
 
 def leaf_statistics(
     model: TreeVAE, data: TrainingData

@@ -28,17 +28,6 @@ from ..training import (
 from ..utils.devices import resolve_precision
 from ..utils.validation import Number
 
-__all__ = [
-    "ImageShape",
-    "check_views",
-    "contrast_options",
-    "data_options",
-    "growth_options",
-    "model_config",
-    "training_options",
-    "validate_rows",
-]
-
 MIN_AUTO_BATCH_SIZE = 256
 """Minimum of ``batch_size="auto"``."""
 

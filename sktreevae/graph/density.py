@@ -9,20 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from ..utils.limits import MAX_DENSE_ROWS, ROUNDING
 from .linkage import sum_members
-
-__all__ = ["N_COMPONENTS", "Moments", "principal_components"]
 
 N_COMPONENTS = 10
 """Number of principal components of the density. Covariances of more components depend
 on few samples each."""
-
-MAX_RANK_ROWS = 1000
-"""Maximum number of samples that dimensions are counted on."""
-
-MIN_RELATIVE_VARIANCE = 1e-6
-"""Minimum variance of a component, and of a cluster along a component, relative to the
-variance of all samples along the first and along this component."""
 
 Array = NDArray[np.float64]
 
@@ -52,15 +44,15 @@ def principal_components(
     """
     if not np.ptp(x, axis=0).any() or len(x) < 2:
         return np.empty((len(x), 0)), 0
-    sample = x[rows[:MAX_RANK_ROWS]].astype(np.float64)
+    sample = x[rows[:MAX_DENSE_ROWS]].astype(np.float64)
     sample -= sample.mean(axis=0)
     gram = sample @ sample.T if len(sample) < x.shape[1] else sample.T @ sample
     variance = np.linalg.eigvalsh(gram)
-    n_dimensions = int((variance > MIN_RELATIVE_VARIANCE * variance[-1]).sum())
+    n_dimensions = int((variance > ROUNDING * variance[-1]).sum())
     pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed)
     components = pca.fit_transform(x.astype(np.float64))
     variance = components.var(axis=0)
-    varies = variance > MIN_RELATIVE_VARIANCE * variance[0]
+    varies = variance > ROUNDING * variance[0]
     components = components[:, varies] / np.sqrt(variance[varies])
     return np.ascontiguousarray(components), n_dimensions
 
@@ -140,12 +132,12 @@ class Moments:
         eye = np.eye(d)
         center = total.sum(axis=0) / n_samples
         spread = square.sum(axis=0) / n_samples - np.outer(center, center)
-        spread += MIN_RELATIVE_VARIANCE * eye
+        spread += ROUNDING * eye
         is_empty = count == 0
         mean = total / np.maximum(count, 1)[:, None]
         mean[is_empty] = center
         scatter = square - count[:, None, None] * _outer(mean, mean)
-        within = scatter.sum(axis=0) / n_samples + MIN_RELATIVE_VARIANCE * eye
+        within = scatter.sum(axis=0) / n_samples + ROUNDING * eye
         weight = d + 2
         covariance = scatter + weight * within
         covariance /= (count + weight)[:, None, None]

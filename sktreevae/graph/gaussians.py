@@ -17,21 +17,10 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from ..utils.limits import MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from ..utils.random import draw_rows
 from .linkage import sum_members
-
-__all__ = [
-    "ClusterMixture",
-    "mixture_partition",
-    "overlapping_gaussians",
-    "principal_axes",
-    "refine_gaussians",
-    "stable_refinement",
-    "shrunk_covariance",
-]
-
-MIN_VARIANCE = 1e-12
-"""Lower bound of a variance. The variance of the features is about 1."""
+from .neighbors import DENSITY_NEIGHBORS
 
 MAX_STEPS = 20
 """Maximum number of steps of `refine_gaussians`."""
@@ -41,12 +30,6 @@ NEIGHBOR_WEIGHTS = 1.0, 10.0
 
 MIN_SHARE = 0.01
 """Lower bound of the share of a cluster among the neighbors."""
-
-MAX_COVARIANCE_ROWS = 20_000
-"""Maximum number of samples that the common covariance is computed from."""
-
-MAX_MIXTURE_ROWS = 5000
-"""Maximum number of samples that a Gaussian mixture is fitted to."""
 
 MAX_MIXTURE_FEATURES = 32
 """Maximum number of dimensions of a Gaussian mixture. With more, its covariances cost
@@ -64,9 +47,6 @@ MAX_DEFICIT = 0.05
 mixture that is a model of the samples, in nats, apart from two standard errors.
 Mixtures of the Gaussians of the suite of shapes have 0.01, those of other shapes 0.14
 and more."""
-
-DENSITY_NEIGHBORS = 3
-"""Number of neighbors that a log-density is computed from."""
 
 Array = NDArray[np.float64]
 
@@ -203,7 +183,7 @@ def refine_gaussians(
     """
     n_clusters = cluster.max() + 1
     min_size = min(min_size, np.bincount(cluster).min())
-    rows = draw_rows(len(x), MAX_COVARIANCE_ROWS, generator)
+    rows = draw_rows(len(x), MAX_STATISTICS_ROWS, generator)
     for _ in range(MAX_STEPS):
         mean = sum_members(x, cluster) / np.bincount(cluster)[:, None]
         residual = x[rows].astype(np.float64) - mean[cluster[rows]]
@@ -250,7 +230,7 @@ def overlapping_gaussians(
         One Gaussian for each cluster. None if the clusters aren't Gaussian, if one is
         too small or if there are too many dimensions.
     """
-    rows = draw_rows(len(x), MAX_MIXTURE_ROWS, generator)
+    rows = draw_rows(len(x), MAX_MODEL_ROWS, generator)
     size = np.bincount(cluster[rows], minlength=cluster.max() + 1)
     if len(size) == 1:
         return None
@@ -285,7 +265,7 @@ def neighbor_log_density(x: Array) -> Array:
     k = min(DENSITY_NEIGHBORS, n_samples - 1)
     distance, _ = NearestNeighbors(n_neighbors=k).fit(x).kneighbors()
     log_ball = 0.5 * n_features * np.log(np.pi) - gammaln(0.5 * n_features + 1)
-    log_distance = np.log(np.maximum(distance[:, -1], MIN_VARIANCE))
+    log_distance = np.log(np.maximum(distance[:, -1], ROUNDING**2))
     return digamma(k) - digamma(n_samples) - log_ball - n_features * log_distance
 
 
@@ -301,7 +281,7 @@ def mixture_partition(
     x : ndarray of shape (n_samples, n_features)
         The samples.
     rows : ndarray of int of shape (n_rows,)
-        Random samples; at most 5000 of them are fitted.
+        Random samples; at most 10 000 of them are fitted.
     cluster : ndarray of int of shape (n_samples,)
         A partition, 0 to n_clusters - 1.
 
@@ -310,7 +290,7 @@ def mixture_partition(
     cluster : ndarray of int of shape (n_samples,) or None
         None if a cluster is lost, or if there are too few samples.
     """
-    rows = rows[:MAX_MIXTURE_ROWS]
+    rows = rows[:MAX_MODEL_ROWS]
     n_clusters, n_features = cluster.max() + 1, x.shape[1]
     sample, start = x[rows], cluster[rows]
     if n_features == 0 or n_clusters == 1 or len(rows) <= n_clusters * (n_features + 1):
@@ -366,5 +346,5 @@ def shrunk_covariance(sample: Array) -> Array:
     if excess > 0:
         shrinkage = min(1.0, (mean_square + variance**2) / excess)
     covariance *= 1.0 - shrinkage
-    covariance.flat[:: n_features + 1] += shrinkage * variance + MIN_VARIANCE
+    covariance.flat[:: n_features + 1] += shrinkage * variance + ROUNDING**2
     return covariance

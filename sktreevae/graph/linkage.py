@@ -13,19 +13,6 @@ from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.metrics.pairwise import euclidean_distances
 
-__all__ = [
-    "GRAPH_GAINS",
-    "average_linkage",
-    "cut_merges",
-    "edge_density",
-    "genie_linkage",
-    "graph_linkage",
-    "relative_modularity_gain",
-    "square_distances",
-    "sum_members",
-    "ward_linkage",
-]
-
 Array = NDArray[np.float64]
 
 Gain = Callable[[Array, Array, Array], Array]

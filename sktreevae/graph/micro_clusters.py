@@ -14,29 +14,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from ..data import MIN_GROUP_SIZE
+from ..utils.limits import ROUNDING
 from .density import Moments
 from .linkage import square_distances, sum_members
-
-__all__ = [
-    "MicroClusters",
-    "SampleGraph",
-    "find_separate_groups",
-    "merge_small_groups",
-]
 
 TINY = np.finfo(np.float64).tiny
 
 BACKGROUND_WEIGHT = 0.001
 """Total weight of all pairs without an edge, relative to the weight of the edges."""
 
-MIN_RELATIVE_WIDTH = 1e-12
-"""Minimum squared width of the background, relative to the mean squared distance."""
-
 MEAN_WALK_LENGTH = 100
 """Mean number of steps of the random walks that the tree is built from."""
-
-MIN_GROUP_SIZE = 5
-"""Minimum number of samples of a group that stands apart."""
 
 MAX_CONDUCTANCE = 0.1
 """Maximum conductance of a group that stands apart: the share of the weight of its
@@ -306,7 +295,7 @@ def _background(centroid: Array) -> Array:
     width = np.median(nearest[nearest > 0]) if (nearest > 0).any() else 0.0
     if not np.isfinite(width):  # a single group
         return np.ones_like(square)
-    return 1 / (1 + square / max(width, MIN_RELATIVE_WIDTH * square.mean(), TINY))
+    return 1 / (1 + square / max(width, ROUNDING**2 * square.mean(), TINY))
 
 
 def find_separate_groups(

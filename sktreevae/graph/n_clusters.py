@@ -8,26 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 from scipy.stats import chi2
 
-from ..data import FeatureTable
+from ..data import FeatureTable, count_extremes
 from ..tree.arrays import leaves_below_merges
+from ..utils.limits import MAX_MODEL_ROWS
 from .gaussians import principal_axes, shrunk_covariance
-
-__all__ = ["count_supported", "is_supported", "split_support"]
-
-MAX_ROWS = 10_000
-"""Maximum number of samples that are used."""
 
 MAX_COMPONENTS = 20
 """Maximum number of principal components of the features."""
 
 MIN_STANDARD_ERRORS = 2.0
 """Improvement of the mean log-density, in standard errors, that keeps a split."""
-
-MAX_EXTREMES = 4
-"""Maximum number of samples at either end that are taken for outliers."""
-
-ROWS_PER_EXTREME = 20
-"""Number of samples for each that is taken for an outlier."""
 
 OUTLIER_PROB = 1e-12
 """Probability of samples of a Gaussian that are further away than an outlier."""
@@ -75,7 +65,7 @@ def split_support(
     error : ndarray of shape (n_leaves - 1,)
         Its standard error; infinite for a node with fewer than two samples.
     """
-    order = rng.permutation(len(features))[:MAX_ROWS]
+    order = rng.permutation(len(features))[:MAX_MODEL_ROWS]
     rows = features[torch.from_numpy(order).to(features.device)].numpy(force=True)
     x, cluster = rows @ principal_axes(rows, MAX_COMPONENTS), cluster[order]
     fold = np.arange(len(x)) % N_FOLDS
@@ -103,7 +93,7 @@ def split_support(
 
 def _without_outliers(values: Array) -> Array:
     """Return values with the extremes at both ends replaced by the next values."""
-    n_extremes = min(MAX_EXTREMES, len(values) // ROWS_PER_EXTREME)
+    n_extremes = count_extremes(len(values))
     kth = [n_extremes, len(values) - 1 - n_extremes]
     return np.clip(values, *np.partition(values, kth)[kth])
 
@@ -153,7 +143,7 @@ def _log_density(x: Array, sample: Array) -> Array:
     if len(sample) < 2:
         return np.full(len(x), UNKNOWN_LOG_DENSITY)
     square, _ = _square_distances(sample, sample)
-    n_extremes = min(MAX_EXTREMES, len(sample) // ROWS_PER_EXTREME)
+    n_extremes = count_extremes(len(sample))
     core = sample[np.argsort(square)[: len(sample) - n_extremes]]
     if n_extremes > 0:
         # Distances from the others tell whether they are outliers.

@@ -12,15 +12,7 @@ from torch import Tensor
 
 from ..data import FeatureTable
 from ..utils.indexing import sum_by_index
-
-__all__ = [
-    "MAX_EXACT_ROWS",
-    "InvertedFileIndex",
-    "kmeans_centers",
-    "mutual_reachability",
-    "nearest_neighbors",
-    "nearest_row",
-]
+from ..utils.limits import MAX_STATISTICS_ROWS
 
 MAX_EXACT_ROWS = 1 << 16
 """Maximum number of rows that are all compared with each other."""
@@ -31,9 +23,6 @@ N_PROBES = 48
 N_PROBES_OF_NEAREST = 16
 """Number of lists that are searched for the one row that is nearest to another."""
 
-MAX_CENTER_ROWS = 20_000
-"""Maximum number of rows that the centers of the lists are computed from."""
-
 N_SPARE_ROWS = 5
 """Number of rows, beyond the number of neighbors, whose distances are computed exactly:
 one, since the nearest row may be the query itself, and more, so that a near tie isn't
@@ -42,12 +31,12 @@ searched again."""
 GROUP_SIZE = 16
 """Number of columns of which the search for the smallest first keeps the minimum."""
 
+DENSITY_NEIGHBORS = 3
+"""Number of neighbors whose distance is the density of a sample."""
+
 MAX_BLOCK_VALUES = 1 << 22
 """Maximum number of distances, and of values of the rows that are compared exactly,
 that are computed at a time."""
-
-REACHABILITY_NEIGHBORS = 3
-"""Number of neighbors whose distance is the density of a sample."""
 
 
 def nearest_neighbors(
@@ -145,7 +134,7 @@ class InvertedFileIndex:
     def __init__(self, base: Tensor, generator: torch.Generator) -> None:
         self._base = base
         order = torch.randperm(len(base), generator=generator, device=base.device)
-        subset = base[order[:MAX_CENTER_ROWS]]
+        subset = base[order[:MAX_STATISTICS_ROWS]]
         self._centers = kmeans_centers(subset, math.isqrt(len(base)), generator)
         self.members = self._assign(base)
         """Rows of each list, (n_members,) each."""
@@ -198,7 +187,7 @@ def mutual_reachability(
         Zeros are stored, too.
     """
     n, k = index.shape
-    core = distance[:, min(REACHABILITY_NEIGHBORS, k) - 1]
+    core = distance[:, min(DENSITY_NEIGHBORS, k) - 1]
     reach = np.maximum(distance, np.maximum(core[:, None], core[index]))
     starts = np.arange(0, n * k + 1, k)
     return sparse.csr_array((reach.ravel(), index.ravel(), starts), (n, n))
@@ -223,17 +212,15 @@ def nearest_row(queries: Tensor, base: Tensor) -> Tensor:
     return index
 
 
-def kmeans_centers(
-    x: Tensor, n_centers: int, generator: torch.Generator, n_iter: int = 5
-) -> Tensor:
+def kmeans_centers(x: Tensor, n_centers: int, generator: torch.Generator) -> Tensor:
     """Return the centers of k-means, started at random rows, without empty clusters.
 
-    Partitions don't improve with more steps. Not scikit-learn's `KMeans`: its sums
-    depend on the order in which threads end, and it runs on no other device.
+    Partitions don't improve with more than five steps. Not scikit-learn's `KMeans`: its
+    sums depend on the order in which threads end, and it runs on no other device.
     """
     order = torch.randperm(len(x), generator=generator, device=x.device)
     centers = x[order[:n_centers]]
-    for _ in range(n_iter):
+    for _ in range(5):
         assignment = nearest_row(x, centers)
         count = assignment.bincount(minlength=len(centers))
         total = sum_by_index(x, assignment, len(centers))

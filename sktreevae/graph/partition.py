@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.limits import ROUNDING
 from .density import N_COMPONENTS
 from .linkage import (
     GRAPH_GAINS,
@@ -22,22 +23,7 @@ from .linkage import (
 )
 from .micro_clusters import MicroClusters
 
-__all__ = [
-    "code_length",
-    "linkage_partitions",
-    "partition",
-    "partition_cost",
-    "refine",
-    "separated_partitions",
-]
-
 TINY = np.finfo(np.float64).tiny
-
-MAX_SWEEPS = 10
-"""Maximum number of sweeps over all micro-clusters in the local search."""
-
-MIN_GAIN = 1e-12
-"""Minimum reduction of the code length, in bits, for which a micro-cluster is moved."""
 
 STEP_WEIGHT = 0.25
 """Weight of the logarithm of the conductance in the cost of a partition, the mean over
@@ -295,9 +281,8 @@ def refine(
     if component is None:
         component = np.zeros_like(cluster)
     search = _LocalSearch(edge_weight, cluster, component)
-    for _ in range(MAX_SWEEPS):
-        if not search.sweep():
-            break
+    while search.sweep():
+        pass
     return search.cluster
 
 
@@ -336,13 +321,13 @@ class _LocalSearch:
 
     def sweep(self) -> bool:
         """Move the nodes that have a better cluster, largest first; return if any."""
-        can_move = self._changes(self._nodes).min(axis=0) < -MIN_GAIN
+        can_move = self._changes(self._nodes).min(axis=0) < -(ROUNDING**2)
         order = np.argsort(-self._node_volume, kind="stable")
         for node in order[can_move[order]]:
             # Moves of others may have changed which cluster is best.
             change = self._changes(self._nodes[node : node + 1])[:, 0]
             new = change.argmin()
-            if change[new] < -MIN_GAIN:
+            if change[new] < -(ROUNDING**2):
                 self._move(node, new)
         return bool(can_move.any())
 

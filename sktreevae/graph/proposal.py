@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data import FeatureTable, spread_values
 from ..tree.arrays import leaves_below_merges
 from ..utils.cache import Cache
+from ..utils.limits import MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
 from .density import principal_components
 from .gaussians import (
@@ -27,6 +28,7 @@ from .linkage import average_linkage
 from .micro_clusters import MicroClusters, SampleGraph, find_separate_groups
 from .n_clusters import count_supported, split_support
 from .neighbors import (
+    DENSITY_NEIGHBORS,
     InvertedFileIndex,
     kmeans_centers,
     mutual_reachability,
@@ -35,16 +37,6 @@ from .neighbors import (
 )
 from .partition import linkage_partitions, partition, separated_partitions
 from .umap import embed_graph, fuzzy_graph
-
-__all__ = ["GraphOptions", "NeighborGraph", "Proposal"]
-
-MIN_NEIGHBORS = 3
-"""Minimum number of neighbors of a sample in the graph; log2 of the number of samples
-if that is larger."""
-
-MAX_DENSITY_ROWS = 20_000
-"""Maximum number of samples that the densities of clusters are computed from, and of
-those in the graph of more neighbors."""
 
 WIDE_FACTOR = 4
 """Number of neighbors in the graph of more neighbors relative to the other."""
@@ -316,8 +308,8 @@ class NeighborGraph:
 
 
 def _count_neighbors(n_samples: int) -> int:
-    """Return the number of neighbors of a sample in the graph."""
-    n_neighbors = max(MIN_NEIGHBORS, round(np.log2(max(n_samples, 1))))
+    """Return the number of neighbors of a sample in the graph: log2 of their number."""
+    n_neighbors = max(DENSITY_NEIGHBORS, round(np.log2(max(n_samples, 1))))
     return min(n_neighbors, n_samples - 1)
 
 
@@ -340,7 +332,7 @@ def _micro_clusterings(
         return graph, [(group, graph.aggregate(group))] if n else [], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
-    rows = order[:MAX_DENSITY_ROWS]
+    rows = order[:MAX_STATISTICS_ROWS]
     (index, distance), wide_edges = _find_neighbors(x, rows, generator)
     edges = fuzzy_graph(index, distance)
     embedding = embed_graph(edges, generator)
@@ -397,7 +389,7 @@ def _find_neighbors(
         index, distance = search(x, n_wide)
         graph = fuzzy_graph(index, distance)
         return (index[:, :n_neighbors], distance[:, :n_neighbors]), graph
-    n_wide = max(min(MIN_NEIGHBORS, n_rows - 1), round(n_wide * n_rows / n))
+    n_wide = max(min(DENSITY_NEIGHBORS, n_rows - 1), round(n_wide * n_rows / n))
     edges = fuzzy_graph(*search(x[rows], n_wide)).tocoo()
     rows = rows.numpy(force=True)
     place = rows[edges.row], rows[edges.col]

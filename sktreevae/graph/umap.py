@@ -10,7 +10,7 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MAX_DENSE_SAMPLES", "EMBEDDING_DIM", "embed_graph", "fuzzy_graph"]
+from ..utils.limits import MAX_DENSE_ROWS
 
 EMBEDDING_DIM = 5
 """Number of dimensions of the embedding."""
@@ -26,9 +26,6 @@ REPULSION = 5.0
 
 MAX_FORCE = 4.0
 """Limit of the repulsion along each dimension, as in UMAP."""
-
-MAX_DENSE_SAMPLES = 1000
-"""Maximum number of samples whose eigenvectors are computed from a dense matrix."""
 
 
 def fuzzy_graph(index: Tensor, distance: Tensor) -> sparse.csr_array:
@@ -68,7 +65,7 @@ def embed_graph(
     graph: sparse.csr_array,
     generator: torch.Generator,
     *,
-    max_dense_samples: int = MAX_DENSE_SAMPLES,
+    max_dense_samples: int = MAX_DENSE_ROWS,
 ) -> Tensor:
     """Embed samples so that neighbors are near each other and others far.
 
@@ -82,7 +79,7 @@ def embed_graph(
         Weights of the edges, symmetric.
     generator : torch.Generator
         Draws the negative samples. The embedding is computed on its device.
-    max_dense_samples : int, default=MAX_DENSE_SAMPLES
+    max_dense_samples : int, default=MAX_DENSE_ROWS
         Maximum number of samples whose eigenvectors are computed from a dense matrix.
 
     Returns

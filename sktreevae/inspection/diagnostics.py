@@ -20,7 +20,7 @@ from ..training import GrowthOptions, Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
 
-__all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
+__all__ = ["MAX_SHOWN", "Finding", "add_support", "diagnose_fit", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -41,8 +41,8 @@ feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 MIN_SAMPLES_PER_CLUSTER = 20
 """Fewer samples for each cluster asked for are named as a cause of missing clusters."""
 
-MAX_SHOWN_OUTLIERS = 3
-"""Maximum number of outliers that are named."""
+MAX_SHOWN = 5
+"""Maximum number of outliers, clusters or nodes that are named."""
 
 MIN_HIDDEN_DIM = 8
 """A smaller `hidden_dim` is named as a cause of missing clusters."""
@@ -265,9 +265,9 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
     shown = "; ".join(
         f"feature {names[outlier.feature]!r}, sample {outlier.sample}: "
         f"{outlier.value:.6g}, clipped to [{outlier.low:.6g}, {outlier.high:.6g}]"
-        for outlier in outliers[:MAX_SHOWN_OUTLIERS]
+        for outlier in outliers[:MAX_SHOWN]
     )
-    more = len(outliers) - MAX_SHOWN_OUTLIERS
+    more = len(outliers) - MAX_SHOWN
     return Finding(
         "outliers",
         f"X has values far from all others of their features: {shown}"

@@ -11,20 +11,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import mannwhitneyu
 
-from ..utils.chunks import row_slices
+from ..utils.chunks import MAX_CHUNK_VALUES, row_slices
 
 if TYPE_CHECKING:
     from ..data import Matrix
-
-__all__ = [
-    "GroupMoments",
-    "area_under_curve",
-    "as_dense",
-    "effect_size",
-    "mix_moments",
-    "pooled_spread",
-    "row_moments",
-]
 
 MIN_VARIANCE_SHARE = 1e-3
 """Minimum of the pooled variance, relative to the variance of two equal groups taken
@@ -33,9 +23,6 @@ together. It bounds effects of features that are constant in both groups to 63."
 MIN_RELATIVE_SPREAD = 1e-8
 """Minimum of the pooled standard deviation, relative to the means: rounding errors of
 the means of a constant feature are no effect."""
-
-MAX_VALUES = 1 << 24
-"""Maximum number of values that are read at a time, of all rows and some features."""
 
 Floats = NDArray[np.float64]
 Groups = Sequence[NDArray[np.bool_]]
@@ -165,7 +152,7 @@ def area_under_curve(
     X: Matrix,
     groups: Groups,
     features: NDArray[np.int64],
-    max_values: int = MAX_VALUES,
+    max_values: int = MAX_CHUNK_VALUES,
 ) -> NDArray[np.float64]:
     """Return the probability that a feature is larger in a row of the first group.
 
@@ -179,7 +166,7 @@ def area_under_curve(
         Rows of the two groups, at least one each.
     features : ndarray of int of shape (n_selected,)
         Columns.
-    max_values : int, default=MAX_VALUES
+    max_values : int, default=MAX_CHUNK_VALUES
         Maximum number of values of several features that are read at a time.
 
     Returns

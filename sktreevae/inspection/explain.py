@@ -27,11 +27,6 @@ from .effects import (
 )
 from .explanation import Explanation, RowCheck
 
-__all__ = ["explain", "leaf_moments", "model_moments", "node_means"]
-
-MIN_GROUP_ROWS = 2
-"""Minimum number of rows of each group: a single row has no variance."""
-
 Floats = NDArray[np.float64]
 
 
@@ -146,9 +141,9 @@ def _check_on_rows(
 ) -> RowCheck:
     """Compare two groups of rows, (2, n_rows)."""
     n_left, n_right = groups.sum(axis=1).tolist()
-    if min(n_left, n_right) < MIN_GROUP_ROWS:
+    if min(n_left, n_right) < 2:  # a single row has no variance
         raise ValueError(
-            f"X must have at least {MIN_GROUP_ROWS} rows on each side of node {node}, "
+            f"X must have at least 2 rows on each side of node {node}, "
             f"got {n_left} on the left and {n_right} on the right."
         )
     moments = row_moments(X, np.select(list(groups), [0, 1], -1), 2)

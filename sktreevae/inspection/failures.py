@@ -21,11 +21,10 @@ from ..data import FeatureTable, Matrix, Samples
 from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
 from ..utils.chunks import row_slices
-from .diagnostics import Finding
+from ..utils.limits import ROUNDING
+from .diagnostics import MAX_SHOWN, Finding
 from .effects import GroupMoments, as_dense, effect_size, mix_moments
 from .explain import leaf_moments
-
-__all__ = ["diagnose"]
 
 N_GENERATED = 128
 """Samples that are generated for each leaf if there is no data."""
@@ -54,18 +53,9 @@ MIN_KEPT_GAIN = 0.25
 N_ERRORS = 3.0
 """Standard errors by which an ELBO must fall to be lower for sure."""
 
-MEDIAN_ERROR = 1.2533
-"""Standard error of a median of normal values, relative to that of the mean."""
-
-MIN_MEAN = 1e-6
-"""Minimum mean of a feature with independent features: no value is impossible."""
-
 MAX_LOSS_PER_FEATURE = 10.0
 """Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
 feature is 4.5 standard deviations from its mean."""
-
-MAX_SHOWN = 5
-"""Maximum number of clusters or nodes that are named."""
 
 Floats = NDArray[np.float64]
 
@@ -301,7 +291,8 @@ def _find_worse_rows(
             numbers=numbers,
         )
     spread = stats.median_abs_deviation(elbo, scale="normal")
-    error = MEDIAN_ERROR * spread / np.sqrt(len(elbo))
+    # The standard error of a median of normal values.
+    error = np.sqrt(np.pi / 2) * spread / np.sqrt(len(elbo))
     baseline = _independent_log_prob(X, moments, estimator)
     gain = float(np.median(elbo - baseline))
     training_gain = training - float(np.median(baseline))
@@ -338,13 +329,13 @@ def _feature_log_prob(
     likelihood = LIKELIHOODS[estimator.likelihood_]
     if likelihood.is_count:
         # Negative binomial; nearly Poisson if the variance isn't larger than the mean.
-        mean = np.maximum(mean, MIN_MEAN)
-        size = mean**2 / np.maximum(variance - mean, MIN_MEAN * mean)
+        mean = np.maximum(mean, ROUNDING)  # no value is impossible
+        size = mean**2 / np.maximum(variance - mean, ROUNDING * mean)
         return stats.nbinom.logpmf(x, size, size / (size + mean))
     units = estimator._standardizer
     is_binary = np.full(len(mean), not likelihood.standardize)
     is_binary[list(units.binary)] = True
-    p = np.clip((mean - units.center) / units.scale, MIN_MEAN, 1.0 - MIN_MEAN)
+    p = np.clip((mean - units.center) / units.scale, ROUNDING, 1.0 - ROUNDING)
     target = np.clip((x - units.center) / units.scale, 0.0, 1.0)
     binary = xlogy(target, p) + xlog1py(1.0 - target, -p)
     return np.where(is_binary, binary, stats.norm.logpdf(x, mean, np.sqrt(variance)))

@@ -22,8 +22,6 @@ from safetensors.numpy import save
 
 from ..utils.files import PathLike, check_regular, replacing
 
-__all__ = ["FORMAT_VERSION", "INVALID", "read_archive", "to_json", "write_archive"]
-
 FORMAT_VERSION = 1
 """Version of the content."""
 

@@ -18,8 +18,6 @@ from .archive import INVALID, read_archive
 from .schema import NETWORKS, check_arrays, check_content
 from .state import Arrays, State, restore
 
-__all__ = ["load"]
-
 
 def load(
     cls: type[BaseEstimator], path: PathLike, parameters: Mapping[str, Any]

@@ -12,8 +12,6 @@ from ..utils.files import PathLike
 from .archive import to_json, write_archive
 from .schema import CONTENT, NETWORKS
 
-__all__ = ["save"]
-
 
 def save(estimator: BaseEstimator, path: PathLike) -> None:
     """Save a fitted estimator; see `TreeVAEClustering.save`."""

@@ -16,8 +16,6 @@ from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
 from ..utils.validation import Instance, Number, Options
 from .state import Arrays, State
 
-__all__ = ["CONTENT", "NETWORKS", "check_arrays", "check_content"]
-
 NETWORKS = {
     "encoder": "model.encoder.",
     "decoder": "model.top_down.decoders.networks.",

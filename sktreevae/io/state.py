@@ -17,8 +17,6 @@ from ..tree import Dendrogram
 from ..utils.devices import available_device
 from .archive import FORMAT_VERSION
 
-__all__ = ["Arrays", "State", "from_plain", "restore", "to_plain"]
-
 State = dict[str, Any]
 """Attributes of an estimator, with arrays and plain values instead of objects."""
 

@@ -8,8 +8,6 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
-__all__ = ["clustering_accuracy", "leaf_purity"]
-
 
 def clustering_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Fraction of correctly clustered samples under the best matching.

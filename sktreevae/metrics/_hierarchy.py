@@ -16,8 +16,6 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from ..tree.arrays import sum_below_merges
 from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
 
-__all__ = ["cophenetic_correlation", "dendrogram_purity", "triplet_agreement"]
-
 MIN_SPREAD = 1e-12
 """Minimum spread of distances that differ, relative to the largest."""
 

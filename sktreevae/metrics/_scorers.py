@@ -10,12 +10,6 @@ from sklearn.utils import column_or_1d
 from ._clusters import clustering_accuracy, leaf_purity
 from ._hierarchy import dendrogram_purity
 
-__all__ = [
-    "clustering_accuracy_scorer",
-    "dendrogram_purity_scorer",
-    "leaf_purity_scorer",
-]
-
 
 def dendrogram_purity_scorer(
     estimator: BaseEstimator, X: ArrayLike, y: ArrayLike

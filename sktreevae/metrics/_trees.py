@@ -11,8 +11,6 @@ from sklearn.utils import column_or_1d
 from ..tree import Dendrogram
 from ..tree.arrays import leaves_below_merges
 
-__all__ = ["ReadTree", "Tree", "is_tree", "read_heights", "read_tree"]
-
 Tree = Dendrogram | ArrayLike | BaseEstimator
 """A hierarchy that metrics take; an array is a SciPy linkage matrix."""
 

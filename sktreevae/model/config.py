@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .decoders import LeafDecoders
-from .images import ImageLayout
+from .images import MIN_SIDE, ImageLayout
 from .layers import LeafNetworks
 from .likelihoods import LIKELIHOODS, Likelihood
 from .networks import (
@@ -21,16 +21,11 @@ from .networks import (
     check_custom,
 )
 
-__all__ = ["ModelConfig"]
-
 NETWORKS = ("mlp", "cnn", "resnet", "custom")
 """Values of `encoder` and `decoder`."""
 
 MAX_LINEAR_FEATURES = 128
 """Maximum number of features of tables for which the model has linear paths."""
-
-MIN_CONV_SIDE = 16
-"""Minimum side of the images for which "auto" chooses convolutions."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +248,7 @@ def _resolve_auto(kind: str, image_shape: tuple[int, ...] | None) -> str:
     if kind != "auto":
         return kind
     layout = None if image_shape is None else ImageLayout.from_shape(image_shape)
-    if layout is None or min(layout.height, layout.width) < MIN_CONV_SIDE:
+    # Smaller images are halved only once.
+    if layout is None or min(layout.height, layout.width) < 2 * MIN_SIDE:
         return "mlp"
     return "cnn" if layout.channels == 1 else "resnet"

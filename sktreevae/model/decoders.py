@@ -12,8 +12,6 @@ from .layers import StackedMLP, activate, linear
 from .precision import to_float32
 from .rows import add_rows
 
-__all__ = ["LeafDecoders"]
-
 
 class LeafDecoders(nn.Module):
     """Hidden layers and a constant for each leaf, and a readout shared by all leaves.

@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from .images import ImageLayout
 
-__all__ = ["KINDS", "FeatureMap", "OrientedGradients"]
-
 N_BINS = 8
 """Number of bins of half a circle in an orientation histogram."""
 

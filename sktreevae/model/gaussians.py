@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from .precision import to_float32
 
-__all__ = ["MIN_VARIANCE", "DiagonalGaussian", "inverse_softplus"]
-
 MIN_VARIANCE = 1e-4
 """Lower bound of the variance of a latent variable. It keeps divergences finite."""
 

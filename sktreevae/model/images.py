@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["MIN_SIDE", "ImageLayout"]
-
 MIN_SIDE = 8
 """Minimum height and width. A shorter first axis is read as the channel axis."""
 

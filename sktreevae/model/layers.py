@@ -10,18 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "MLP",
-    "INITIAL_LOGIT",
-    "LeafNetworks",
-    "NEGATIVE_SLOPE",
-    "Routers",
-    "StackedMLP",
-    "activate",
-    "conv",
-    "linear",
-]
-
 NEGATIVE_SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..utils.limits import BLOCK_ROWS
 from .precision import to_float32
 from .treevae import TreeVAE
-
-__all__ = ["Moments", "leaf_moments"]
-
-BLOCK_SIZE = 64
-"""Number of draws of the latent variables that are decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Moments:
 
 
 @torch.no_grad()
-def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
+def leaf_moments(model: TreeVAE, n_draws: int = 256) -> Moments:
     """Estimate the moments of the generative model at each leaf (section 2.2).
 
     Latent variables are drawn from the prior, in pairs of opposite noise, and each draw
@@ -43,9 +39,8 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     model : TreeVAE
         The model.
     n_draws : int, default=256
-        Number of draws of the latent variables, a multiple of 2.
-    seed : int, default=0
-        Seed of the noise, which is drawn on the CPU whatever the model's device is.
+        Number of draws of the latent variables, a multiple of 2. The noise is the same
+        for all models, and is drawn on the CPU whatever the model's device is.
 
     Returns
     -------
@@ -65,7 +60,7 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     sizes = top_down.index.level_sizes
     noise = torch.randn(
         (len(sizes), n_draws // 2, model.config.latent_dim),
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(0),
         dtype=torch.float32,
     )
     noise = torch.cat([noise, -noise], dim=1).to(like)
@@ -75,9 +70,8 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256, seed: int = 0) -> Moments:
     leaf_z, log_proba = top_down.sample_latents(noise)
     weight = log_proba.cpu().double().softmax(1)[..., None]
     mean = square = noise_variance = 0.0
-    for z, share in zip(
-        leaf_z.split(BLOCK_SIZE, dim=1), weight.split(BLOCK_SIZE, dim=1), strict=True
-    ):
+    size = max(1, BLOCK_ROWS // len(leaf_z))
+    for z, share in zip(leaf_z.split(size, 1), weight.split(size, 1), strict=True):
         decoded = top_down.likelihood.mean(to_float32(top_down.decoders(z)))
         variance = top_down.likelihood.conditional_variance(decoded)
         # Not all devices have float64.

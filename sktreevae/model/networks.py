@@ -12,23 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.random import draw_seed
-from .images import ImageLayout
+from .images import MIN_SIDE, ImageLayout
 from .layers import MLP, NEGATIVE_SLOPE, conv, linear
-
-__all__ = [
-    "BottomUp",
-    "ConvEncoder",
-    "ConvReadout",
-    "CustomNetwork",
-    "build_custom",
-    "check_custom",
-]
 
 CustomNetwork = Callable[[int, int], nn.Module]
 """A user's callable, from the widths of input and output to a network."""
-
-MAX_COARSE_SIDE = 7
-"""Images are halved until their shorter side is at most this long."""
 
 ENCODER_CHANNELS = 16
 """Channels of the encoder at the finest grid. Each coarser grid has twice as many."""
@@ -236,9 +224,9 @@ class _ResidualBlock(nn.Module):
 
 
 def _grids(layout: ImageLayout) -> list[tuple[int, int]]:
-    """Return heights and widths from the image to the coarsest grid."""
+    """Return heights and widths from the image to the coarsest grid, of short sides."""
     grids = [(layout.height, layout.width)]
-    while min(grids[-1]) > MAX_COARSE_SIDE:
+    while min(grids[-1]) >= MIN_SIDE:
         grids.append(tuple(-(-side // 2) for side in grids[-1]))
     return grids
 

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["row_noise"]
-
 N_BITS = 23
 """Bits of a uniform number. Its centers of cells are exact in single precision."""
 

@@ -9,16 +9,6 @@ from torch.nn import functional as F
 
 from .gaussians import DiagonalGaussian
 
-__all__ = [
-    "Decisions",
-    "ElboTerms",
-    "Encoding",
-    "Level",
-    "Posterior",
-    "Routing",
-    "at_depth",
-]
-
 
 @dataclass(frozen=True)
 class Encoding:

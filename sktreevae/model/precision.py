@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["no_autocast", "to_float32"]
-
 
 def to_float32(x: Tensor) -> Tensor:
     """Cast a tensor of lower precision to float32; float64 stays float64."""

@@ -10,8 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["exact_products"]
-
 SHIFT = 1.5 * 2.0**26
 """Adding this multiple of a power of 2, and subtracting it again, rounds a number to a
 multiple of 2**-26 of the power. For vectors, the power is the least above their norm.

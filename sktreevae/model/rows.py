@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from .precision import no_autocast
 
-__all__ = ["add_rows", "dot_rows"]
-
 
 def add_rows(
     table: Tensor, x: Tensor, index: Tensor | None = None, *, alpha: float = 1.0

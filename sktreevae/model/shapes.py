@@ -14,8 +14,6 @@ from .feature_map import FeatureMap
 from .topology import Topology
 from .treevae import TreeVAE
 
-__all__ = ["state_shapes"]
-
 EMPTY = {
     torch.empty: torch.empty,
     torch.eye: torch.empty,

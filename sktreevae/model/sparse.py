@@ -12,15 +12,6 @@ from torch import Tensor
 from .precision import no_autocast
 from .tree_index import TreeIndex
 
-__all__ = [
-    "MIN_LEAF_PROB",
-    "DenseLevel",
-    "SparseLevel",
-    "SparsePlan",
-    "plan",
-    "select_leaves",
-]
-
 MIN_LEAF_PROB = 0.01
 """Leaves with a smaller probability, relative to the most probable one, are skipped."""
 

@@ -11,8 +11,6 @@ from .layers import LeafNetworks
 from .topdown import TopDown
 from .topology import Restructuring, Topology
 
-__all__ = ["attach", "new_split", "prune"]
-
 
 def new_split(top_down: TopDown, generator: torch.Generator) -> TopDown:
     """Return a root and two leaves, to be trained alone and attached to a leaf.

@@ -25,8 +25,6 @@ from .sparse import DenseLevel, SparseLevel, plan
 from .topology import Topology
 from .tree_index import TreeIndex
 
-__all__ = ["TopDown"]
-
 
 class TopDown(nn.Module):
     """Posterior heads, transformations, routers and decoders of a tree.

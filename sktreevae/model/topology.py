@@ -11,8 +11,6 @@ import numpy as np
 
 from ..tree.arrays import depths_of, parents_of_merges
 
-__all__ = ["Restructuring", "Topology"]
-
 
 @dataclass(frozen=True)
 class Topology:

@@ -12,8 +12,6 @@ from ..tree.arrays import leaves_below
 from .precision import no_autocast
 from .topology import Topology
 
-__all__ = ["TreeIndex"]
-
 
 class TreeIndex(nn.Module):
     """Index tensors for computations on all nodes of a level at once.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..utils.limits import BLOCK_ROWS
 from .config import ModelConfig
 from .feature_map import FeatureMap
 from .gaussians import DiagonalGaussian
@@ -18,11 +19,6 @@ from .posterior import ElboTerms, Encoding, Posterior, Routing
 from .sparse import MIN_LEAF_PROB, select_leaves
 from .topdown import TopDown
 from .topology import Topology
-
-__all__ = ["TreeVAE"]
-
-SAMPLE_BLOCK_SIZE = 1024
-"""Number of samples generated at a time. Latent variables are sampled at all nodes."""
 
 
 class TreeVAE(nn.Module):
@@ -370,7 +366,7 @@ class TreeVAE(nn.Module):
         generator: torch.Generator,
         leaves: Sequence[int] | None = None,
         *,
-        block_size: int = SAMPLE_BLOCK_SIZE,
+        block_size: int = BLOCK_ROWS,
     ) -> tuple[Tensor, Tensor]:
         """Sample from the generative model (section 2.2).
 
@@ -383,7 +379,7 @@ class TreeVAE(nn.Module):
         leaves : sequence of int, default=None
             Positions of the leaves of a subtree. Samples are conditioned on reaching
             the subtree, however improbable it is. The whole tree by default.
-        block_size : int, default=1024
+        block_size : int, default=BLOCK_ROWS
             Number of samples generated at a time.
 
         Returns

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from ..model import ImageLayout
 
-__all__ = ["Augmentation", "ImageAugmentation", "check_augmentation"]
-
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """Maps rows (batch, n_features) to a random augmentation of each, of the same shape."""
 

@@ -11,8 +11,6 @@ import numpy as np
 from .tasks import Task
 from .trainer import Trainer
 
-__all__ = ["ProgressLine"]
-
 FIT_AND_GROWTH = ("fit", "partial_fit", "growth")
 """Tasks that are shown by their parts."""
 

@@ -20,16 +20,6 @@ from ..model.layers import StackedMLP
 from ..model.precision import no_autocast, to_float32
 from .augmentation import Augmentation
 
-__all__ = [
-    "AugmentedPairs",
-    "Contrast",
-    "ContrastOptions",
-    "NeighborPairs",
-    "PairSampler",
-    "nt_xent",
-    "router_contrast",
-]
-
 N_NEIGHBORS = 5
 """Nearest neighbors that a sample may be paired with."""
 

@@ -22,8 +22,6 @@ from .published import PublishedGrowth
 from .tasks import Task
 from .trainer import Phase, Trainer
 
-__all__ = ["continue_training", "fit_tree", "make_fit_task", "make_pairs"]
-
 Attributes = dict[str, object]
 """Fitted attributes of the estimator by name."""
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
+from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from .contrastive import Contrast, ContrastOptions
 from .objectives import (
     MAX_ACTIVE_LEAVES,
@@ -29,22 +30,8 @@ from .objectives import (
 )
 from .trainer import Phase, Trainer
 
-__all__ = ["FittedTree", "GrowthOptions", "Stage", "TreeGrowth"]
-
-MAX_STATISTICS_ROWS = 10_000
-"""Maximum number of samples that a mean or a variance is computed from."""
-
-MAX_PRIOR_ROWS = 5000
-"""Maximum number of samples that the prior routers are fitted to."""
-
-BLOCK_SIZE = 512
-"""Number of samples whose latents are inferred at a time."""
-
 N_NEWTON_STEPS = 10
 """Steps of Newton's method, of at most one nat each, for a bias."""
-
-MIN_CURVATURE = 1e-6
-"""Lower bound of a curvature, in samples, which is divided by."""
 
 MIN_SHARE_OF_MEAN = 0.05
 """Default minimum size of a leaf, relative to the mean over leaves."""
@@ -340,15 +327,15 @@ class TreeGrowth(ABC):
         """
         if not self.model.topology.splits:
             return
-        rows = self.draw(MAX_PRIOR_ROWS, self.data.train)
-        parts = [self._decisions(block) for block in rows.split(BLOCK_SIZE)]
+        rows = self.draw(MAX_MODEL_ROWS, self.data.train)
+        parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
         weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
         bias = self.model.top_down.p_routers.biases[-1]
         for _ in range(N_NEWTON_STEPS):
             p_proba = p_logit.sigmoid()
             slope = (weight * (q_proba - p_proba)).sum(1)
             curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)
-            step = (slope / curvature.clamp(min=MIN_CURVATURE)).clamp(-1.0, 1.0)
+            step = (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
             bias += step[:, None, None]
             p_logit += step[:, None]
 

@@ -20,8 +20,6 @@ from .initialization import Initializer, update_scale
 from .stopping_rule import StoppingRule
 from .trainer import Phase, Trainer, TrainingOptions
 
-__all__ = ["GuidedGrowth", "RouterPhase"]
-
 MIN_STEPS = 120
 """Minimum number of update steps of the joint training with ``max_iter="auto"``."""
 
@@ -32,20 +30,10 @@ MAX_SMALL_EPOCHS = 100
 """Maximum number of epochs that these steps may lead to, and of the training of the
 routers alone."""
 
-MAX_ROUTER_STEPS = 400
-"""Maximum number of update steps of the training of the routers alone."""
-
 ROUTER_EPOCHS = 4
 """Maximum number of its epochs for each epoch of an int ``max_iter``. With 4, as many
-epochs as "auto" has leave `MAX_ROUTER_STEPS` as they are: 400 is less than 4 times 120.
+epochs as "auto" has leave the maximum of steps as it is: 400 is less than 4 times 120.
 """
-
-ROUTER_LOSS_TOL = 0.1
-"""Routing loss in nats, the mean over an epoch, at which the training of the routers
-alone ends."""
-
-ROUTER_N_ITER_NO_CHANGE = 15
-"""Epochs without a lower routing loss after which it ends, too."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +42,17 @@ class RouterPhase(Phase):
 
     Parameters
     ----------
-    max_steps : int
+    max_steps : int, default=400
         Maximum number of update steps; the last epoch may be shorter.
     tol : float, default=0.1
         Routing loss in nats, the mean over an epoch, that ends the phase.
+    n_iter_no_change : int, default=15
+        Epochs without a lower routing loss that end it, too.
     """
 
-    max_steps: int = MAX_ROUTER_STEPS
-    tol: float = ROUTER_LOSS_TOL
+    max_steps: int = 400
+    tol: float = 0.1
+    n_iter_no_change: int = 15
 
     def n_steps(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of update steps."""
@@ -78,7 +69,7 @@ class RouterPhase(Phase):
         has_validation: bool,
     ) -> StoppingRule:
         """Return the rule that ends the phase."""
-        return StoppingRule(parameters, ROUTER_N_ITER_NO_CHANGE, 0.0, goal=-self.tol)
+        return StoppingRule(parameters, self.n_iter_no_change, 0.0, goal=-self.tol)
 
 
 class GuidedGrowth(TreeGrowth):
@@ -222,7 +213,7 @@ class GuidedGrowth(TreeGrowth):
         max_steps = max_epochs * self._steps_per_epoch()
         if not self.model.topology.splits:
             max_steps = 0
-        max_steps = min(MAX_ROUTER_STEPS, max_steps)
+        max_steps = min(RouterPhase.max_steps, max_steps)
         return RouterPhase("routers", (0.0, 0.0), (1.0, 1.0), max_steps=max_steps)
 
     def _init_latents(self) -> None:

@@ -9,11 +9,7 @@ from scipy.special import logsumexp
 
 from ..data import TrainingData
 from ..model import Topology, TreeVAE
-
-__all__ = ["divergence_heights"]
-
-MAX_SAMPLES = 200
-"""Maximum number of samples of each leaf that divergences are estimated from."""
+from .initialization import ROWS_PER_LEAF
 
 
 def divergence_heights(
@@ -34,14 +30,16 @@ def divergence_heights(
     model : TreeVAE
         The model.
     data : TrainingData
-        Samples and features. At most 200 samples of each leaf are used.
+        Samples and features. At most 500 samples of each leaf are used.
     generator : torch.Generator
         Draws these samples.
     """
     n_leaves = len(model.topology.leaves)
     leaf = data.assign(model)
     members = [torch.nonzero(leaf == i)[:, 0] for i in range(n_leaves)]
-    index = torch.cat([data.draw(MAX_SAMPLES, rows, generator) for rows in members])
+    index = torch.cat(
+        [data.draw(max(ROWS_PER_LEAF), rows, generator) for rows in members]
+    )
     leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
     return sum_divergences(
         model.topology,

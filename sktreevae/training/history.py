@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["GrowingLists", "History"]
-
 
 class GrowingLists(dict):
     """Lists of a history that grow during a fit, unlike those of a fitted estimator."""

@@ -24,15 +24,8 @@ from ..model import (
     select_leaves,
 )
 from ..utils.indexing import sum_by_index
+from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, ROUNDING
 from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
-
-__all__ = ["Initializer", "update_scale"]
-
-MAX_ROWS = 5000
-"""Number of samples that the values are computed from, if leaves are large enough."""
-
-BLOCK_SIZE = 512
-"""Number of samples that all leaves decode at a time."""
 
 ROWS_PER_LEAF = 50, 500
 """Minimum and maximum number of samples of a leaf, if it has them."""
@@ -51,12 +44,6 @@ MIN_LOADING_RIDGE = 0.1
 
 EXPLAINED_RANGE = 0.02, 0.9995
 """Range of the fraction of variance that a posterior head is taken to explain."""
-
-MIN_VARIANCE = 1e-12
-"""Lower bound of the variance of a component, which is divided by."""
-
-MIN_MASS = 1e-6
-"""Lower bound of the number of samples of a leaf, which is divided by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +122,7 @@ class Initializer:
         """Draw training samples of each leaf; return their indices, sorted by leaf."""
         data, n_leaves = self.data, len(self.model.topology.leaves)
         low, high = ROWS_PER_LEAF
-        n_per_leaf = min(max(MAX_ROWS // n_leaves, low), high)
+        n_per_leaf = min(max(MAX_MODEL_ROWS // n_leaves, low), high)
         leaf = self.target[data.train]
         members = [data.train[leaf == i] for i in range(n_leaves)]
         return torch.cat(
@@ -166,12 +153,12 @@ def update_scale(
         fourth = (weight @ error.square()).sum((0, 1))
         return (weight @ error).squeeze(1), fourth, weight.sum(2)
 
-    rows = data.draw(MAX_ROWS, data.train, generator)
-    square, fourth, n_samples = data.sum(errors, rows, block_size=BLOCK_SIZE)
+    rows = data.draw(MAX_MODEL_ROWS, data.train, generator)
+    square, fourth, n_samples = data.sum(errors, rows, block_size=BLOCK_ROWS)
     total = n_samples.sum()
-    variance = (square.sum(0) / total).clamp(min=MIN_VARIANCE)
+    variance = (square.sum(0) / total).clamp(min=ROUNDING**2)
     kurtosis = (fourth / total / variance.square()).clamp(min=NORMAL_KURTOSIS)
-    error = square / n_samples.clamp(min=MIN_MASS)
+    error = square / n_samples.clamp(min=ROUNDING)
     likelihood.set_scale(error, n_samples, kurtosis)
 
 
@@ -207,7 +194,7 @@ def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:
     if n_components < 1:
         return latents
     values, vectors = torch.linalg.eigh(rows @ rows.T)
-    variance = values[-n_components:].flip(0).clamp(min=MIN_VARIANCE) / n_rows
+    variance = values[-n_components:].flip(0).clamp(min=ROUNDING**2) / n_rows
     scores = vectors[:, -n_components:].flip(1)
     projected = scores.T @ rows
     loadings = projected / (n_rows * variance[:, None]).sqrt()
@@ -344,4 +331,4 @@ def _expected_errors(
     total = others @ x.square() - 2.0 * mean * (others @ x) + mean.square() * mass
     total = total + sum_by_index(own.T * error, leaf, len(mean))
     mass = mass + sum_by_index(own.T, leaf, len(mean))
-    return total / mass.clamp(min=MIN_MASS), mass
+    return total / mass.clamp(min=ROUNDING), mass

@@ -11,14 +11,13 @@ from torch import Tensor
 from ..graph import NeighborGraph
 from ..model import TopDown, Topology, at_depth, attach
 from ..model.precision import no_autocast
+from ..utils.limits import MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
 from .growth import Stage, TreeGrowth
 from .heights import divergence_heights
 from .objectives import SplitInputs, SplitObjective
 from .state import Split
 from .trainer import Phase
-
-__all__ = ["MAX_ROUTER_ROWS", "IterativeGrowth"]
 
 GROWTH_KL_WEIGHT = 0.15
 """Maximum weight of the divergences while the tree grows, as in the paper. The model is
@@ -30,9 +29,6 @@ SPLITS_PER_REFRESH = 3
 MAX_PROPOSED_CLUSTERS = 8
 """Maximum number of clusters that a leaf is partitioned into to find two that are large
 enough."""
-
-MAX_ROUTER_ROWS = 100_000
-"""Maximum number of samples that a new router is initialized from."""
 
 
 class IterativeGrowth(TreeGrowth):
@@ -316,7 +312,7 @@ class IterativeGrowth(TreeGrowth):
         sides = self.data.decide(partial(self._propose_sides, train))
         target = self.target_of(sides, train)
         side = target.argmax(1)
-        rows = self.draw(MAX_ROUTER_ROWS, train)
+        rows = self.draw(MAX_STATISTICS_ROWS, train)
         split.q_routers.fit(self._embed(rows, depth), side[rows])
         for leaf in side[train].unique().tolist():
             split.init_leaf(leaf, self.mean_of(train[side[train] == leaf]))

@@ -21,20 +21,6 @@ from ..model import (
 )
 from .contrastive import Contrast, router_contrast
 
-__all__ = [
-    "MAX_ACTIVE_LEAVES",
-    "TERMS",
-    "LossTerms",
-    "NoisyFeatures",
-    "Objective",
-    "RoutingObjective",
-    "SplitInputs",
-    "SplitObjective",
-    "TreeObjective",
-    "routing_loss",
-    "routing_weight",
-]
-
 MIN_ROUTING_WEIGHT = 20.0
 """Minimum weight of the routing loss relative to the ELBO.
 

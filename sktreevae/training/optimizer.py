@@ -8,14 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-__all__ = ["AdamW"]
-
-BETAS = 0.9, 0.999
-"""Decay rates of the moving averages."""
-
-EPS = 1e-8
-"""Added to the root of the mean squared gradient, which is divided by."""
-
 MOMENTS = "mean", "mean_square", "n_steps"
 """Names of what is stored for each parameter."""
 
@@ -93,11 +85,12 @@ def _update(
         n_steps,
         fused=True,
         amsgrad=False,
-        beta1=BETAS[0],
-        beta2=BETAS[1],
         lr=learning_rate,
         weight_decay=weight_decay,
-        eps=EPS,
+        # The defaults of `torch.optim.AdamW`.
+        beta1=0.9,
+        beta2=0.999,
+        eps=1e-8,
         maximize=False,
     )
 

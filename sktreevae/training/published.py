@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from ..model import TopDown, Topology, TreeVAE
 from ..model.layers import Routers
-from .iterative import GROWTH_KL_WEIGHT, MAX_ROUTER_ROWS, IterativeGrowth
+from ..utils.limits import MAX_STATISTICS_ROWS
+from .iterative import GROWTH_KL_WEIGHT, IterativeGrowth
 from .trainer import Phase, TrainingOptions
-
-__all__ = ["CenteredRouter", "PublishedGrowth", "PublishedPhase"]
 
 EPOCHS = {"initial": 150, "split": 150, "refresh": 80, "finetune": 200}
 """Epochs of each phase with ``max_iter="auto"``."""
@@ -159,4 +158,4 @@ class PublishedGrowth(IterativeGrowth):
 
     def _embed_some(self, depth: int, train: Tensor) -> Tensor:
         """Return embeddings of random samples, (n, hidden_dim)."""
-        return self._embed(self.draw(MAX_ROUTER_ROWS, train), depth)
+        return self._embed(self.draw(MAX_STATISTICS_ROWS, train), depth)

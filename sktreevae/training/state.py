@@ -20,8 +20,6 @@ from .history import History
 from .optimizer import AdamW
 from .stopping_rule import StoppingRule
 
-__all__ = ["FitState", "Generators", "Remembered", "Split", "StateDict"]
-
 TENSORS = "target", "leaf", "noise_scale", "group", "height", "members"
 """Fields of a state that are tensors."""
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-__all__ = ["StoppingRule"]
-
 
 class StoppingRule:
     """Counts epochs without improvement, and keeps the best parameters.

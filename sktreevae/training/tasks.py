@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["Task"]
-
 
 class Task:
     """A task of a fit: the fit itself, a stage, a phase of training or an epoch.

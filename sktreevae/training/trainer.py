@@ -19,13 +19,6 @@ from .state import FitState, Generators, Remembered
 from .stopping_rule import StoppingRule
 from .tasks import Task
 
-__all__ = [
-    "Callback",
-    "Phase",
-    "Trainer",
-    "TrainingOptions",
-]
-
 T = TypeVar("T")
 
 WARM_UP = 0.05

@@ -11,20 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "children_of",
-    "depths_of",
-    "highest_first",
-    "label_leaves",
-    "leaves_below",
-    "leaves_below_merges",
-    "number_in_order",
-    "parents_of_merges",
-    "salient_cuts",
-    "sum_below",
-    "sum_below_merges",
-]
-
 SALIENCE_RATIO = 1.6
 """A cut is compared with cuts into up to so many times more, or fewer, clusters."""
 

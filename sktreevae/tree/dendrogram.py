@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["Dendrogram", "DendrogramPlotData"]
-
 NODE_ATTRIBUTES = (
     "parent",
     "children_left",

@@ -17,19 +17,6 @@ if TYPE_CHECKING:
     import networkx
     import pandas
 
-__all__ = [
-    "balanced_merges",
-    "check_class_names",
-    "check_cluster_names",
-    "check_feature_names",
-    "count",
-    "format_newick",
-    "format_text",
-    "linkage_matrix",
-    "to_networkx",
-    "to_pandas",
-]
-
 UNQUOTED_NEWICK = re.compile(r"[A-Za-z0-9.+-]+")
 """Names that Newick takes without quotes. An unquoted underscore is read as a blank."""
 

@@ -13,8 +13,6 @@ import joblib
 import numpy as np
 import torch
 
-__all__ = ["Cache", "source_digest"]
-
 Rng = torch.Generator | np.random.Generator
 
 

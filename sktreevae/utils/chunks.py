@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MAX_CHUNK_ROWS", "MAX_CHUNK_VALUES", "MIN_CHUNK_ROWS", "row_slices"]
-
 MAX_CHUNK_ROWS = 1 << 14
 """Maximum number of rows that are read and converted at a time."""
 
 MAX_CHUNK_VALUES = 1 << 24
-"""Maximum number of values in a chunk of more than `MIN_CHUNK_ROWS` rows."""
+"""Maximum number of values in a chunk of more than `BLOCK_SIZE` rows."""
 
-MIN_CHUNK_ROWS = 256
-"""Rows of a chunk, however many columns there are. Wide chunks are multiples of it."""
+BLOCK_SIZE = 256
+"""Rows that a function is applied to at a time, and rows of a chunk at least, however
+many columns there are. Wide chunks are multiples of it."""
 
 
 def row_slices(
@@ -28,7 +27,7 @@ def row_slices(
     chunk_size : int, default=MAX_CHUNK_ROWS
         Maximum number of rows of a slice. Slices of wide matrices have fewer.
     """
-    n_blocks = MAX_CHUNK_VALUES // (MIN_CHUNK_ROWS * n_columns)
-    size = min(chunk_size, MIN_CHUNK_ROWS * max(1, n_blocks))
+    n_blocks = MAX_CHUNK_VALUES // (BLOCK_SIZE * n_columns)
+    size = min(chunk_size, BLOCK_SIZE * max(1, n_blocks))
     for start in range(0, max(n_rows, 1), size):
         yield slice(start, min(start + size, n_rows))

@@ -6,8 +6,6 @@ import warnings
 
 import torch
 
-__all__ = ["available_device", "fits_on", "resolve_device", "resolve_precision"]
-
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
     """Return the requested device, or the best one that is available.

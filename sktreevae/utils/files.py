@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-__all__ = ["PathLike", "check_regular", "replacing"]
-
 PathLike = str | os.PathLike[str]
 
 

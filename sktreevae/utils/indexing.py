@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["sum_by_index"]
-
 
 def sum_by_index(values: Tensor, index: Tensor, n_groups: int) -> Tensor:
     """Sum the values of each group, in a fixed order.

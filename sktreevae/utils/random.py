@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-__all__ = ["MAX_SEED", "draw_rows", "draw_seed", "make_generator"]
-
 MAX_SEED = 2**31
 """Upper bound (exclusive) of the seeds drawn by default."""
 

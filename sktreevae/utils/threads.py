@@ -12,8 +12,6 @@ import joblib
 import torch
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["MAX_JOBS", "limit_threads", "parallel_map", "resolve_n_threads"]
-
 MAX_JOBS = 2**31
 """Upper bound (exclusive) of `n_jobs`, a C int in torch."""
 

@@ -12,17 +12,6 @@ from sklearn.base import BaseEstimator
 
 from ..exceptions import InvalidParameterError
 
-__all__ = [
-    "BOOLEAN",
-    "FUNCTION",
-    "Allowed",
-    "Instance",
-    "Number",
-    "Options",
-    "check_count",
-    "check_parameters",
-]
-
 
 @dataclass(frozen=True)
 class Number:

@@ -82,7 +82,7 @@ def test_all_rows_count(rng):
     X = np.column_stack([rng.standard_normal(30_000), np.arange(30_000) % 2])
     assert find(X).groups == ((1,),)
     # Not among the rows that bounds are found on.
-    drawn = draw_rows(len(X), outliers.MAX_ROWS, np.random.default_rng(1))
+    drawn = draw_rows(len(X), outliers.MAX_STATISTICS_ROWS, np.random.default_rng(1))
     X[np.setdiff1d(np.arange(len(X)), drawn)[0], 1] = 0.5
     bounds = FeatureBounds.from_matrix(X, np.random.default_rng(1))
     assert bounds.binary.tolist() == [1]

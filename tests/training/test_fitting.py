@@ -26,7 +26,7 @@ def recorded(method, sizes):
 
 @pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
 def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypatch):
-    for limit in ("growth.MAX_STATISTICS_ROWS", "initialization.MAX_ROWS"):
+    for limit in ("growth.MAX_STATISTICS_ROWS", "initialization.MAX_MODEL_ROWS"):
         monkeypatch.setattr(f"sktreevae.training.{limit}", MAX_ROWS)
     X, _ = make_blobs(N_SAMPLES, 3, centers=3, random_state=0)
     rows = as_matrix(TensorDataset(torch.from_numpy(X)))

@@ -2,9 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.utils.chunks import (
+    BLOCK_SIZE,
     MAX_CHUNK_ROWS,
     MAX_CHUNK_VALUES,
-    MIN_CHUNK_ROWS,
     row_slices,
 )
 
@@ -17,4 +17,4 @@ def test_slices_cover_all_rows_and_hold_few_values(n_rows, n_columns):
     for s in slices:
         n = s.stop - s.start
         assert n <= MAX_CHUNK_ROWS
-        assert n <= MIN_CHUNK_ROWS or n * n_columns <= MAX_CHUNK_VALUES
+        assert n <= BLOCK_SIZE or n * n_columns <= MAX_CHUNK_VALUES

@@ -13,28 +13,13 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from ...model import FeatureMap
+from ...utils.limits import MAX_STATISTICS_ROWS, MAX_STATISTICS_VALUES
 from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer
 
-__all__ = [
-    "Kind",
-    "Observations",
-    "components",
-    "draw_component_rows",
-    "raw_features",
-    "unit_buffers",
-]
-
 N_COMPONENTS = 50
 """Number of principal components."""
-
-MAX_COMPONENT_ROWS = 20_000
-"""Maximum number of rows that principal components are computed from."""
-
-MAX_COMPONENT_VALUES = 1 << 25
-"""Maximum number of values that principal components are computed from, if these are
-at least `N_COMPONENTS` rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +102,8 @@ def unit_buffers(standardizer: Standardizer) -> dict[str, NDArray[np.float64]]:
 
 def draw_component_rows(samples: Samples, rng: np.random.Generator) -> Tensor:
     """Return the indices of random rows to compute principal components from."""
-    n_rows = max(MAX_COMPONENT_VALUES // samples.n_features, N_COMPONENTS)
-    index = draw_rows(len(samples), min(MAX_COMPONENT_ROWS, n_rows), rng)
+    n_rows = max(MAX_STATISTICS_VALUES // samples.n_features, N_COMPONENTS)
+    index = draw_rows(len(samples), min(MAX_STATISTICS_ROWS, n_rows), rng)
     return torch.from_numpy(index).to(samples.device)
 
 

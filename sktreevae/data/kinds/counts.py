@@ -18,8 +18,6 @@ from .base import (
     raw_features,
 )
 
-__all__ = ["Counts"]
-
 TOTAL_WEIGHT = 0.2
 """Weight of the total of a row of counts, relative to the shares."""
 

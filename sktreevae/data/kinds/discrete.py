@@ -12,17 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["discrete_steps", "discrete_weights", "neighbor_errors", "spread_values"]
+from ...utils.limits import MAX_DENSE_ROWS
+from ..binary import MIN_COUNT
+from ..outliers import MIN_GROUP_SIZE
 
 MAX_DISTINCT = 10
 """Maximum number of different values of a discrete column."""
-
-MIN_ROWS_PER_VALUE = 10
-"""Minimum number of rows for each different value of a discrete column."""
-
-MIN_LAYER_ROWS = 5
-"""Minimum number of rows of each of two values of a discrete column. Fewer rows, such
-as one wrong value of a constant column, are no layer."""
 
 MIN_RELATIVE_STEP = 0.05
 """Minimum step of a discrete column, relative to the root of the sum of all variances.
@@ -30,9 +25,6 @@ Smaller steps, such as gray levels of digits, are no gaps."""
 
 MAX_DIFFERENT = 0.95
 """Fraction of different rows from which on discrete columns alone have no gaps."""
-
-N_PROBED_ROWS = 1000
-"""Number of rows in which most columns that aren't discrete have too many values."""
 
 Array = NDArray[np.floating]
 
@@ -52,14 +44,15 @@ def discrete_steps(x: Array) -> Array:
         0 for columns that aren't discrete, or are nearly constant.
     """
     min_step = MIN_RELATIVE_STEP * np.sqrt(x.var(axis=0).sum())
-    max_distinct = min(MAX_DISTINCT, len(x) // MIN_ROWS_PER_VALUE)
+    max_distinct = min(MAX_DISTINCT, len(x) // MIN_COUNT)
     step = np.zeros(x.shape[1], dtype=x.dtype)
     for column in range(x.shape[1]):
         # Most columns have more different values in a few rows.
-        if len(np.unique(x[:N_PROBED_ROWS, column])) > max_distinct:
+        if len(np.unique(x[:MAX_DENSE_ROWS, column])) > max_distinct:
             continue
         values, count = np.unique(x[:, column], return_counts=True)
-        n_layers = np.count_nonzero(count >= MIN_LAYER_ROWS)
+        # Fewer rows, such as one wrong value of a constant column, are no layer.
+        n_layers = np.count_nonzero(count >= MIN_GROUP_SIZE)
         if n_layers >= 2 and len(values) <= max_distinct:
             smallest = np.diff(values).min()
             step[column] = smallest if smallest >= min_step else 0.0
@@ -94,7 +87,7 @@ def _have_gaps(x: Array, step: Array) -> bool:
     if (np.ptp(x[:, step == 0], axis=0) > 0).any():
         return True
     n_different = len(np.unique(x, axis=0))
-    is_repeated = n_different * MIN_ROWS_PER_VALUE <= len(x)
+    is_repeated = n_different * MIN_COUNT <= len(x)
     return not is_repeated and n_different < MAX_DIFFERENT * len(x)
 
 

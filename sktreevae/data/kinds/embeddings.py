@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ...model import FeatureMap
+from ...utils.limits import MAX_STATISTICS_ROWS
 from ...utils.random import draw_rows
 from ..scaling import MAX_PLAIN_FEATURES
 from .base import (
@@ -15,11 +16,6 @@ from .base import (
     raw_features,
     unit_buffers,
 )
-
-__all__ = ["Embeddings"]
-
-MAX_ROWS = 1000
-"""Maximum number of rows whose lengths are compared."""
 
 MAX_LENGTH_ERROR = 0.01
 """Maximum difference of the length of an embedding from the median length, relative to
@@ -41,7 +37,7 @@ class Embeddings(Kind):
         samples, summary = data.samples, data.summary
         if summary.n_features <= MAX_PLAIN_FEATURES or summary.low >= 0:
             return 0.0
-        index = torch.from_numpy(draw_rows(len(samples), MAX_ROWS, rng))
+        index = torch.from_numpy(draw_rows(len(samples), MAX_STATISTICS_ROWS, rng))
         rows = samples[index.to(samples.device)].numpy(force=True).astype(np.float64)
         standardizer = samples.standardizer
         length = np.linalg.norm(rows * standardizer.scale + standardizer.center, axis=1)

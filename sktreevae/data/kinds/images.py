@@ -8,9 +8,8 @@ from scipy.linalg import block_diag
 from sklearn.decomposition import PCA
 
 from ...model import FeatureMap
+from ...utils.limits import ROUNDING
 from .base import Kind, Observations, draw_component_rows, raw_features
-
-__all__ = ["Images"]
 
 N_GRADIENT_COMPONENTS = 200
 """Number of principal components of oriented gradients."""
@@ -21,9 +20,6 @@ N_PIXEL_COMPONENTS = 100
 MIN_ROWS_PER_COMPONENT = 4
 """Minimum number of rows per component that is whitened: more components of few rows
 are noise, which whitening makes larger."""
-
-MIN_RELATIVE_VARIANCE = 1e-6
-"""Minimum variance of a component that is whitened, relative to the largest."""
 
 PIXEL_WEIGHT = 0.5
 """Weight of the pixels of color images, relative to the oriented gradients."""
@@ -83,6 +79,6 @@ def _whitened_components(
     max_components = max(1, len(x) // MIN_ROWS_PER_COMPONENT)
     pca = PCA(min(n_components, max_components, x.shape[1]), random_state=seed).fit(x)
     variance = pca.explained_variance_
-    is_varying = variance > MIN_RELATIVE_VARIANCE * variance[0]
+    is_varying = variance > ROUNDING * variance[0]
     components, std = pca.components_[is_varying], np.sqrt(variance[is_varying])
     return components.T / np.sqrt(std * std.sum())

@@ -8,6 +8,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ...model import FeatureMap
+from ...utils.limits import MAX_DENSE_ROWS
 from ...utils.random import draw_rows
 from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES
@@ -22,14 +23,6 @@ from .base import (
 from .discrete import discrete_steps, discrete_weights
 from .units import column_resolutions, density_gain, entropy_deviations
 
-__all__ = ["Table"]
-
-MAX_TRIAL_ROWS = 1000
-"""Maximum number of rows that units are compared on."""
-
-MAX_TRIAL_COLUMNS = 64
-"""Maximum number of columns that units are compared on."""
-
 MIN_GAIN = 0.04
 """Minimum gain of the density, in nats per column, for which columns are standardized.
 On 105 tables whose columns have one unit (the shapes, simulated clusters, gray levels,
@@ -39,9 +32,6 @@ its resolutions, breast cancer 3.6, lines at a ratio of 66 between columns 0.18.
 MIN_WIDE_GAIN = 0.5
 """The same of more than 64 columns. Most may be noise of different width, such as the
 last of 200 principal components of images or of embeddings, which gain 0.12 to 0.17."""
-
-MIN_STD = 1e-30
-"""Lower bound of a standard deviation that is divided by."""
 
 
 class Table(Kind):
@@ -69,7 +59,7 @@ class Table(Kind):
         samples, summary = data.samples, data.summary
         index = draw_component_rows(samples, rng)
         x = samples[index].numpy(force=True)
-        rows = draw_rows(len(x), MAX_TRIAL_ROWS, rng)
+        rows = draw_rows(len(x), MAX_DENSE_ROWS, rng)
         unit, kind = _column_units(samples, index[rows], rng)
         is_narrow = summary.n_features <= MAX_PLAIN_FEATURES
         if kind == "plain" and summary.has_amounts:
@@ -121,10 +111,10 @@ def _column_units(
     is_inside[:, list(standardizer.binary)] = True
     values = np.where(is_inside, rows[:, standardizer.columns], np.nan)
     spread, has_codes = _spread(np.where(is_inside, x, np.nan))
-    other = np.where(spread > 0, 1.0 / np.maximum(spread, MIN_STD), 0.0)
+    other = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
     if has_codes:
         return other, "standardized"
-    columns = np.sort(rng.permutation(np.flatnonzero(spread > 0))[:MAX_TRIAL_COLUMNS])
+    columns = np.sort(rng.permutation(np.flatnonzero(spread > 0))[:MAX_PLAIN_FEATURES])
     resolution = column_resolutions(values[:, columns])
     unit = unit_buffers(standardizer)["unit"]
     if not np.isnan(resolution).any():

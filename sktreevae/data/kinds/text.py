@@ -11,45 +11,28 @@ from sklearn.preprocessing import normalize
 
 from ...model import FeatureMap
 from ...utils.chunks import row_slices
+from ...utils.limits import (
+    MAX_DENSE_ROWS,
+    MAX_STATISTICS_ROWS,
+    MAX_STATISTICS_VALUES,
+    ROUNDING,
+)
 from ...utils.random import draw_rows
-from ..scaling import MAX_PLAIN_FEATURES, UNIT_INTERVAL_TOLERANCE
+from ..scaling import MAX_PLAIN_FEATURES
 from ..sources import Index, Matrix
 from .base import Kind, Observations, unit_buffers
-
-__all__ = ["Text", "count_topics", "fit_topics"]
-
-MAX_ROWS = 100_000
-"""Maximum number of rows that weights and components of text are computed from."""
 
 MAX_DENSITY = 0.1
 """Fraction of nonzero entries below which data without negative values are text."""
 
-MAX_VALUE = 1e30
-"""Largest value of text: sums of larger ones overflow in float32."""
-
-MIN_RELATIVE_VARIANCE = 1e-6
-"""Minimum variance of a term that has a weight, relative to the largest."""
-
-MIN_VARIANCE = 1e-30
-"""Lower bound of a variance that is divided by."""
-
 MAX_TERMS = 2048
 """Text of more terms than this is reduced to components."""
-
-MAX_TERM_VALUES = 1 << 25
-"""Text of more samples times terms than this is reduced to components."""
 
 N_TOPICS = 500
 """Maximum number of components of text."""
 
 MIN_TOPICS = 200
 """Number of components of text of many samples."""
-
-MAX_PRODUCT_ROWS = 2000
-"""Components of up to so many rows are computed from the products of the rows."""
-
-MIN_RELATIVE_SQUARE = 1e-10
-"""Minimum squared singular value of a component, relative to the largest."""
 
 
 class Text(Kind):
@@ -72,11 +55,13 @@ class Text(Kind):
         if n_features <= MAX_PLAIN_FEATURES or min(n_samples, n_features) < 3:
             return 0.0
         # Negative values that are rounding errors count as zero.
-        if summary.low < -UNIT_INTERVAL_TOLERANCE * summary.high:
+        if summary.low < -ROUNDING * summary.high:
             return 0.0
         n_values = n_samples * n_features
         is_sparse = 0 < summary.n_nonzero < MAX_DENSITY * n_values
-        return float(is_sparse and summary.high <= MAX_VALUE)
+        # Sums of larger values overflow in single precision.
+        max_value = np.finfo(np.float32).max / n_features
+        return float(is_sparse and summary.high <= max_value)
 
     def violation(self, data: Observations) -> str | None:
         """Return a message if values are negative; see `Kind.violation`."""
@@ -93,8 +78,9 @@ class Text(Kind):
         roots = _text_roots(samples.X, samples.standardizer.columns, rng)
         mean_square = np.asarray(roots.power(2).mean(axis=0)).ravel()
         variance = mean_square - np.asarray(roots.mean(axis=0)).ravel() ** 2
-        is_varying = variance > MIN_RELATIVE_VARIANCE * variance.max()
-        weight = np.where(is_varying, np.maximum(variance, MIN_VARIANCE) ** -0.25, 0.0)
+        is_varying = variance > ROUNDING * variance.max()
+        weight = np.zeros_like(variance)
+        weight[is_varying] = variance[is_varying] ** -0.25
         weighted = normalize(roots @ sparse.diags_array(weight))
         n_topics = count_topics(*samples.shape)
         if n_topics is None:
@@ -114,7 +100,7 @@ def _text_roots(
 ) -> sparse.csr_array:
     """Return square roots of columns of rows, scaled to unit length."""
     n_samples, n_columns = X.shape
-    index = draw_rows(n_samples, MAX_ROWS, rng)
+    index = draw_rows(n_samples, MAX_STATISTICS_ROWS, rng)
     chunks = (X[index[rows]] for rows in row_slices(len(index), n_columns))
     subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
     return normalize(subset[:, columns].maximum(0).sqrt())
@@ -122,9 +108,9 @@ def _text_roots(
 
 def count_topics(n_samples: int, n_features: int) -> int | None:
     """Return the number of components of text; None if terms are the features."""
-    if n_features <= MAX_TERMS and n_samples * n_features <= MAX_TERM_VALUES:
+    if n_features <= MAX_TERMS and n_samples * n_features <= MAX_STATISTICS_VALUES:
         return None
-    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_TERM_VALUES // n_samples))
+    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_STATISTICS_VALUES // n_samples))
     return min(n_topics, n_samples - 1, n_features - 1)
 
 
@@ -138,12 +124,13 @@ def fit_topics(
     of singular values of almost zero are zero: the rows don't determine them.
     """
     n_samples, n_features = rows.shape
-    if n_samples > min(MAX_PRODUCT_ROWS, n_features):
+    if n_samples > min(MAX_DENSE_ROWS, n_features):
         svd = TruncatedSVD(n_topics, random_state=int(rng.integers(2**31)))
         return svd.fit(rows).components_.T
     products = (rows @ rows.T).toarray()
     bounds = [n_samples - n_topics, n_samples - 1]
     square, vectors = eigh(products, subset_by_index=bounds)
-    is_determined = square > MIN_RELATIVE_SQUARE * square[-1]
+    rounding = n_samples * np.finfo(np.float64).eps
+    is_determined = square > rounding * square[-1]
     length = np.sqrt(np.where(is_determined, square, 1.0))
     return rows.T @ (vectors * (is_determined / length))[:, ::-1]

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from scipy.stats import differential_entropy
 
-__all__ = ["column_resolutions", "density_gain", "entropy_deviations"]
+from ...utils.limits import ROUNDING
 
 MIN_RESOLUTION = 1e-5
 """Minimum resolution of a column relative to the range of its values. Values of fewer
@@ -16,9 +16,6 @@ digits than this have no resolution that can be told from rounding errors."""
 MIN_SHARE = 0.98
 """Minimum share of the values that are multiples of the resolution: a few may have been
 written with other digits."""
-
-ROUNDING = 1e-9
-"""Rounding errors of values relative to their range, in double precision."""
 
 MIN_STEP = 100
 """Minimum resolution relative to the rounding errors, so that values aren't multiples
@@ -31,18 +28,9 @@ MAX_SHARE = 0.5
 """Maximum share of a value for which a column has a density. A column of zeros with few
 other values says nothing about units but by its range."""
 
-MIN_ENTROPY_ROWS = 20
-"""Minimum number of rows that entropies are estimated from."""
-
-MIN_RELATIVE_BANDWIDTH = 1e-5
-"""Minimum bandwidth of a kernel relative to the median: copies have none."""
-
-MIN_VARIANCE = 1e-300
-"""Minimum variance of a kernel: most rows may be almost equal."""
-
 MIN_VALUES = 10
-"""Minimum number of values that aren't the median of a column, from which its
-resolution is found."""
+"""Minimum number of values of a column that aren't its median, from which its
+resolution or its entropy is found."""
 
 N_CANDIDATES = 16
 """Number of smallest differences between values that the resolution is among."""
@@ -101,7 +89,7 @@ def _resolution_of(x: Array, dtype: DTypeLike) -> float:
     eps = 2 * np.finfo(dtype).eps
     x = np.sort(x).astype(np.float64)
     length = x[-1] - x[0]
-    tolerance = max(ROUNDING * length, eps * max(abs(x[0]), abs(x[-1])))
+    tolerance = max(ROUNDING**2 * length, eps * max(abs(x[0]), abs(x[-1])))
     gaps = np.unique(np.diff(x))
     gaps = gaps[gaps > max(MIN_RESOLUTION * length, MIN_STEP * tolerance)]
     # The same difference has several values, which are equal up to rounding.
@@ -154,7 +142,7 @@ def entropy_deviations(x: Array) -> NDArray[np.float64]:
     >>> x.std(axis=0).round(), entropy_deviations(x).round()
     (array([ 1., 50.]), array([1., 3.]))
     """
-    if len(x) < MIN_ENTROPY_ROWS:
+    if len(x) < MIN_VALUES:
         return np.zeros(x.shape[1])
     with np.errstate(divide="ignore"):
         entropy = differential_entropy(x, axis=0, nan_policy="omit")
@@ -225,8 +213,10 @@ def _log_density(x: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
     densities = []
     for k in n_neighbors:
         variance = nearest[:, :k].mean(1) / n_features
-        min_variance = MIN_RELATIVE_BANDWIDTH**2 * variance.median()
-        variance = variance.clamp(min=max(float(min_variance), MIN_VARIANCE))
+        # Copies have no bandwidth, and most rows may be almost equal.
+        min_variance = MIN_RESOLUTION**2 * float(variance.median())
+        tiny = np.finfo(np.float64).tiny
+        variance = variance.clamp(min=max(min_variance, tiny))
         log_scale = 0.5 * n_features * torch.log(2 * torch.pi * variance)
         density = torch.logsumexp(-square / (2 * variance) - log_scale, 1)
         densities.append(float(density.mean()))

@@ -9,8 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RAW_SCALE", "Likelihood", "raw_table", "rows_of"]
-
 RAW_SCALE = 10.0
 """Scale of raw variances and dispersions. Adam moves every scalar by about the same
 step; the factor lets variances move as fast as network outputs."""

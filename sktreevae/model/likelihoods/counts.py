@@ -15,8 +15,6 @@ from ...utils.random import draw_seed
 from ..rows import add_rows, dot_rows
 from .base import RAW_SCALE, Likelihood, raw_table, rows_of
 
-__all__ = ["MAX_COUNT", "NegativeBinomialLikelihood", "PoissonLikelihood"]
-
 MAX_COUNT = 2**24
 """Maximum count. Single precision can't represent all larger whole numbers."""
 

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .real import GaussianLikelihood
-
-__all__ = ["MixedLikelihood"]
-
-
-MIN_PROBABILITY = 0.01
-"""Minimum of the probabilities given by `link`: no value starts certain."""
+from .real import MIN_PROBABILITY, GaussianLikelihood
 
 
 class MixedLikelihood(GaussianLikelihood):

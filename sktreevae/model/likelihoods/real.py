@@ -13,7 +13,8 @@ from ..precision import no_autocast
 from ..rows import dot_rows
 from .base import RAW_SCALE, Likelihood, raw_table, rows_of
 
-__all__ = ["NORMAL_KURTOSIS", "BernoulliLikelihood", "GaussianLikelihood"]
+MIN_PROBABILITY = 0.01
+"""Minimum of the probabilities given by `link`: no value starts certain."""
 
 PRIOR_SAMPLES = 2.0
 """Number of samples that the mean variance of all leaves counts for in the variance of
@@ -36,8 +37,8 @@ class BernoulliLikelihood(Likelihood):
     sharper = "gaussian"
 
     def link(self, mean: Tensor) -> Tensor:
-        """Return the logits of the means, clipped to [0.01, 0.99]."""
-        return mean.clamp(0.01, 0.99).logit()
+        """Return the logits of the means, clipped by `MIN_PROBABILITY`."""
+        return mean.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY).logit()
 
     def newton_step(self, x: Tensor, mean: Tensor) -> Tensor:
         """Return the residual over the largest curvature of each feature."""
