@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from torch import distributions
 from torch.func import functional_call
 
 from sktreevae.model.likelihoods import (
@@ -75,42 +74,26 @@ def count_batches(draw):
 batches = count_batches()
 
 
-def test_bernoulli_is_that_of_torch(generator):
-    logits = torch.randn(3, 5, 4, generator=generator)
-    x = torch.bernoulli(torch.full((5, 4), 0.5), generator=generator)
-    expected = distributions.Bernoulli(logits=logits).log_prob(x).sum(-1)
-    torch.testing.assert_close(BernoulliLikelihood(3, 4).log_prob(logits, x), expected)
-
-
 def test_bernoulli_keeps_the_gradient_of_saturated_pixels():
     logits = torch.full((1, 1, 1), -200.0, requires_grad=True)
     BernoulliLikelihood(1, 1).log_prob(logits, torch.ones(1, 1)).sum().backward()
     assert logits.grad.item() == pytest.approx(1.0)
 
 
-def test_gaussian_is_that_of_torch(generator):
-    likelihood = GaussianLikelihood(3, 4)
-    with torch.no_grad():
-        likelihood.raw_variance.normal_(generator=generator)
-    mean = torch.randn(3, 5, 4, generator=generator)
-    x = torch.randn(5, 4, generator=generator)
-    expected = distributions.Normal(mean, likelihood.variance.sqrt()).log_prob(x)
-    torch.testing.assert_close(likelihood.log_prob(mean, x), expected.sum(-1))
-
-
-def test_gaussian_variance_starts_at_one_and_has_a_floor():
-    likelihood = GaussianLikelihood(2, 3)
-    torch.testing.assert_close(likelihood.variance, torch.full((2, 1, 3), 1.001))
-    with torch.no_grad():
-        likelihood.raw_variance.fill_(-1e6)
-    assert (likelihood.variance >= 0.001).all()
-
-
-def test_gaussian_samples_have_the_variance(generator):
-    likelihood = GaussianLikelihood(1, 1)
-    x = likelihood.sample(torch.full((1, 20_000, 1), 3.0), generator)
-    assert abs(x.mean() - 3.0) < 0.05
-    assert abs(x.var() - 1.0) < 0.05
+@pytest.mark.parametrize(
+    ("likelihood", "name", "start", "floor"),
+    [
+        (GaussianLikelihood(2, 3), "variance", 1.001, 0.001),
+        (NegativeBinomialLikelihood(2, 3), "dispersion", 0.3001, 0.0001),
+    ],
+)
+def test_scales_start_moderate_and_have_a_floor(likelihood, name, start, floor):
+    scale = getattr(likelihood, name)
+    torch.testing.assert_close(scale, torch.full((2, 1, 3), start))
+    for parameter in likelihood.parameters():
+        torch.nn.init.constant_(parameter, -1e6)
+    scale = getattr(likelihood, name)
+    torch.testing.assert_close(scale, torch.full((2, 1, 3), floor))
 
 
 def test_bernoulli_values_outside_count_as_the_nearest_inside():
@@ -260,14 +243,6 @@ def test_extreme_outputs_have_finite_probabilities(kind, output, x, raw):
         assert parameter.grad.isfinite().all()
 
 
-def test_dispersion_starts_moderate_and_has_a_floor():
-    likelihood = NegativeBinomialLikelihood(2, 3)
-    torch.testing.assert_close(likelihood.dispersion, torch.full((2, 1, 3), 0.3001))
-    with torch.no_grad():
-        likelihood.raw_dispersion.fill_(-1e6)
-    assert (likelihood.dispersion == NegativeBinomialLikelihood.MIN_DISPERSION).all()
-
-
 def test_rates_start_above_zero():
     for kind in COUNTS:
         likelihood = kind(1, 1)
@@ -308,14 +283,16 @@ def scaled(error, n_samples, kurtosis=NORMAL_KURTOSIS):
     return likelihood.variance[:, 0].detach()
 
 
-def test_gaussian_variances_of_many_samples_are_their_errors():
-    torch.testing.assert_close(scaled(ERROR, [1e7, 1e7]), ERROR)
-
-
-def test_gaussian_variances_are_shrunk_as_by_two_samples_of_the_mean_error():
-    mean = (90 * ERROR[0] + 10 * ERROR[1]) / 100
-    expected = (ERROR * 90 + 2 * mean)[0] / 92, (ERROR * 10 + 2 * mean)[1] / 12
-    torch.testing.assert_close(scaled(ERROR, [90.0, 10.0]), torch.stack(expected))
+@pytest.mark.parametrize("factor", [1.0, 1e5])
+@pytest.mark.parametrize("n_samples", [(90.0, 10.0), (1e7, 1e7), (100.0, 0.0)])
+def test_gaussian_variances_are_shrunk_as_by_two_samples_of_the_mean_error(
+    n_samples, factor
+):
+    error, n = factor * ERROR, torch.tensor(n_samples)[:, None]
+    mean = (n * error).sum(0) / n.sum()
+    torch.testing.assert_close(
+        scaled(error, n_samples), (n * error + 2 * mean) / (n + 2)
+    )
 
 
 @given(st.floats(1.5, 100.0), st.floats(1.1, 10.0), st.integers(3, 10_000))
@@ -344,11 +321,6 @@ def test_gaussian_variances_of_constant_features_have_a_floor():
     assert (variance <= 2.001 * GaussianLikelihood.MIN_VARIANCE).all()
 
 
-def test_leaves_without_samples_have_the_mean_variance():
-    variance = scaled(ERROR, [100.0, 0.0])
-    torch.testing.assert_close(variance[1], ERROR[0])
-
-
 @pytest.mark.parametrize("kind", LIKELIHOODS)
 def test_only_likelihoods_with_a_scale_set_it(kind):
     likelihood = LIKELIHOODS[kind](2, 3)
@@ -359,12 +331,6 @@ def test_only_likelihoods_with_a_scale_set_it(kind):
         for p, q in zip(likelihood.parameters(), before, strict=True)
     ]
     assert any(changed) == likelihood.has_scale
-
-
-def test_large_gaussian_scales_stay_finite():
-    # A pixel of standardized images may vary far more than the mean pixel.
-    error = torch.tensor([[200.0, 1e6]])
-    torch.testing.assert_close(scaled(error, [1e9]), error)
 
 
 @pytest.mark.parametrize("kind", [BernoulliLikelihood, GaussianLikelihood])
@@ -381,11 +347,13 @@ def test_newton_steps_never_overshoot(kind, generator):
 @pytest.mark.parametrize(
     "kind", [GaussianLikelihood, PoissonLikelihood, NegativeBinomialLikelihood]
 )
-def test_the_conditional_variance_is_that_of_samples(kind, generator):
+def test_samples_have_the_mean_and_the_conditional_variance(kind, generator):
     output = torch.randn(2, 1, 3, generator=generator, dtype=torch.float64)
     likelihood = make_likelihood(kind, output)
     rows = likelihood.sample(output.expand(2, 40_000, 3), generator)
-    variance = likelihood.conditional_variance(likelihood.mean(output)).detach()
+    mean = likelihood.mean(output)
+    torch.testing.assert_close(rows.mean(1), mean[:, 0], rtol=0.05, atol=0.02)
+    variance = likelihood.conditional_variance(mean).detach()
     torch.testing.assert_close(variance[:, 0], rows.var(1), rtol=0.1, atol=0)
 
 
