@@ -133,9 +133,8 @@ def test_clusters_have_enough_micro_clusters(rng):
     assert proposal.cluster.unique().tolist() == list(range(30))
 
 
-@pytest.mark.parametrize("n", [200])
-def test_moons_are_told_apart(n):
-    X, y = make_moons(n, noise=0.05, random_state=0)
+def test_moons_are_told_apart():
+    X, y = make_moons(200, noise=0.05, random_state=0)
     assert adjusted_rand_score(y, cluster(X, 2).cluster) > 0.95
 
 
@@ -211,12 +210,8 @@ def test_every_sample_has_probabilities_of_clusters(kind, max_landmarks):
     assert (proposal.proba >= 0).all()
     total = proposal.proba.sum(1).double()
     torch.testing.assert_close(total, torch.ones(600).double(), rtol=0.0, atol=1e-5)
-
-
-@pytest.mark.parametrize("max_landmarks", [300])
-def test_a_sample_is_in_its_most_probable_cluster(max_landmarks):
-    proposal = cluster(PROPOSED["mixture"], 2, max_landmarks=max_landmarks)
-    assert torch.equal(proposal.proba.argmax(1), proposal.cluster)
+    if kind == "mixture":
+        assert torch.equal(proposal.proba.argmax(1), proposal.cluster)
 
 
 def test_most_neighbors_of_most_samples_are_in_their_cluster():
@@ -274,7 +269,7 @@ def test_small_separate_groups_are_found_before_others_are_cut(sizes, n_more, rn
     y = np.repeat(np.arange(len(sizes)), sizes)
     X = rng.standard_normal((len(y), 3))
     X[np.arange(len(y)), y] += 12.0 * (y > 0)
-    graph = NeighborGraph(table(X), generator())
+    graph = NeighborGraph(table(X), generator(), options=quick())
     for n_clusters in range(len(sizes), len(sizes) + n_more + 1):
         labels = graph.propose(n_clusters, min_size=5).cluster
         assert len(set(zip(labels.tolist(), y.tolist(), strict=True))) == n_clusters

@@ -14,7 +14,8 @@ from sktreevae.model.networks import BottomUp
 from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
 from sktreevae.training.guided import RouterPhase
 
-from .cases import CONFIG, make_data, make_trainer, nested_gaussians
+from ..graph.cases import nested_gaussians
+from .cases import CONFIG, make_data, make_trainer
 
 CONFIG4 = replace(CONFIG, n_features=4)
 

@@ -13,7 +13,8 @@ from sktreevae.training.initialization import (
 )
 from sktreevae.training.objectives import NoisyFeatures
 
-from .cases import CONFIG, make_data, nested_gaussians
+from ..graph.cases import nested_gaussians
+from .cases import CONFIG, make_data
 
 
 def factors(n_factors=2, n_samples=600, n_features=20, scale=3.0):
