@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -175,8 +176,8 @@ def test_dead_splits_are_refused(monkeypatch):
 
 
 def test_a_small_group_far_away_ends_no_growth():
-    X, y = make_blobs([300] * 3, 5, random_state=0)
-    far = 60 + np.random.default_rng(0).standard_normal((12, 5))
+    X, y = make_blobs([150] * 3, 5, random_state=0)
+    far = 60 + np.random.default_rng(0).standard_normal((6, 5))
     model = TreeVAEClustering(
         3, growth="iterative", min_cluster_size=0.05, max_iter=2, random_state=0
     ).fit(np.concatenate([X, far]))
@@ -196,11 +197,19 @@ def test_empty_leaves_are_pruned():
     assert not growth.prune()
 
 
-@pytest.fixture
-def grown():
+@pytest.fixture(scope="module")
+def grown_once():
     growth = make_growth(n_clusters=3)
     growth.run()
     return growth.finished()
+
+
+@pytest.fixture
+def grown(grown_once):
+    """Return a copy whose state and options a test may replace."""
+    growth = copy.copy(grown_once)
+    growth.state = copy.copy(growth.state)
+    return growth
 
 
 def priorities(growth, criterion):
@@ -297,7 +306,7 @@ def test_groups_that_are_too_small_for_a_leaf_do_not_count(grown):
 
 def test_small_groups_are_split_off_before_a_large_one_is_cut():
     X, y = make_blobs(
-        [400, 40, 40], centers=[[0] * 4, [9, 0, 0, 0], [0, 9, 0, 0]], random_state=0
+        [200, 20, 20], centers=[[0] * 4, [9, 0, 0, 0], [0, 9, 0, 0]], random_state=0
     )
-    model = TreeVAEClustering(4, growth="iterative", max_iter=8, random_state=0).fit(X)
+    model = TreeVAEClustering(4, growth="iterative", max_iter=3, random_state=0).fit(X)
     assert leaf_purity(y, model.labels_) > 0.99
