@@ -44,19 +44,6 @@ def cluster(X, n_clusters, seed=0, **options):
     return graph.propose(n_clusters)
 
 
-@pytest.mark.parametrize("limit", [100, 1000])
-def test_clusters_and_their_nesting_are_found(limit):
-    X, y = nested_gaussians()
-    proposal = cluster(X, 8, n_micro_clusters=limit)
-    assert adjusted_rand_score(y, proposal.cluster) == 1.0
-    # The last merge joins the two halves.
-    below = [{i} for i in range(8)]
-    for left, right in proposal.merges:
-        below.append(below[left] | below[right])
-    top = np.isin(proposal.cluster, list(below[proposal.merges[-1, 0]]))
-    assert adjusted_rand_score(y & 1, top) == 1.0
-
-
 @pytest.mark.parametrize(("n", "n_rows"), [(400, 400), (400, 100), (9, 9), (2, 2)])
 def test_the_wide_graph_has_more_edges(n, n_rows, rng):
     x = torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
@@ -122,10 +109,14 @@ def test_trees_have_a_largest_depth(max_depth, n_clusters):
     assert len(tree.leaves) == n_clusters
 
 
-def test_the_number_of_clusters_is_found():
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 8), ({"max_clusters": 4}, 4), ({"min_mean_cluster_size": 240}, 2)],
+)
+def test_the_number_of_clusters_is_found_within_its_limits(options, expected):
     X, _ = nested_gaussians()
-    graph = NeighborGraph(table(X), generator(), options=quick())
-    assert graph.estimate_n_clusters(np.random.default_rng(0)) == 8
+    graph = NeighborGraph(table(X), generator(), options=quick(**options))
+    assert graph.estimate_n_clusters(np.random.default_rng(0)) == expected
 
 
 def test_clusters_have_enough_micro_clusters(rng):
@@ -273,16 +264,6 @@ def test_small_separate_groups_are_found_before_others_are_cut(sizes, n_more, rn
     for n_clusters in range(len(sizes), len(sizes) + n_more + 1):
         labels = graph.propose(n_clusters, min_size=5).cluster
         assert len(set(zip(labels.tolist(), y.tolist(), strict=True))) == n_clusters
-
-
-def test_the_number_of_clusters_has_limits():
-    X, _ = nested_gaussians()
-    options = quick(max_clusters=4)
-    graph = NeighborGraph(table(X), generator(), options=options)
-    assert graph.estimate_n_clusters(np.random.default_rng(0)) == 4
-    options = quick(min_mean_cluster_size=len(X) // 2)
-    graph = NeighborGraph(table(X), generator(), options=options)
-    assert graph.estimate_n_clusters(np.random.default_rng(0)) == 2
 
 
 @pytest.fixture(scope="module")

@@ -122,21 +122,6 @@ def random_leaf_log_proba(n_leaves, seed, batch=7):
     return (3 * torch.randn(n_leaves, batch, generator=generator)).log_softmax(0)
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
-def test_probable_leaves_are_kept_and_sum_to_one(n_leaves, max_leaves, seed):
-    log_proba = random_leaf_log_proba(n_leaves, seed)
-    weight = select_leaves(log_proba, max_leaves)
-    torch.testing.assert_close(weight.sum(0), torch.ones(7))
-    kept = weight > 0
-    assert (kept.sum(0) <= max_leaves).all()
-    proba = log_proba.exp()
-    for sample in range(7):
-        skipped = proba[~kept[:, sample], sample]
-        assert (skipped <= proba[kept[:, sample], sample].min()).all()
-        ratio = weight[kept[:, sample], sample] / proba[kept[:, sample], sample]
-        torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
-
-
 @given(topologies(), st.integers(1, 4), st.integers(0, 99))
 def test_a_plan_has_one_slot_for_each_sample_on_a_path(tree, max_leaves, seed):
     index = TreeIndex(tree)

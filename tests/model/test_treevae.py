@@ -185,13 +185,6 @@ def test_embedding_is_what_the_router_of_the_root_reads(generator):
     torch.testing.assert_close(routing.q_logits[0][0], logit)
 
 
-def test_leaf_probabilities_are_those_of_the_routing(generator):
-    model = make_model(balanced(2))
-    x = make_data(4, generator)
-    expected = leaf_log_proba(model, x).T.exp()
-    torch.testing.assert_close(model.leaf_proba(x), expected)
-
-
 def test_reconstruction_is_the_mean_over_the_leaves(generator):
     model = make_model(balanced(1), likelihood="gaussian")
     x = make_data(4, generator)

@@ -279,14 +279,3 @@ def test_leaves_with_too_few_samples_are_pruned():
 def test_minimum_size_is_a_count_or_a_fraction(n_clusters, size, n_samples, expected):
     options = GrowthOptions(n_clusters, min_cluster_size=size)
     assert options.min_samples(n_samples) == expected
-
-
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in range(1, 5))]
-)
-def test_clusters_near_each_other_on_a_line_are_kept(seed):
-    # Ten deviations apart, beside others more than a hundred deviations away.
-    X = np.repeat([0.0, 3.0, 40.0, 43.0], 100)[:, None] * [1.0, 0.0]
-    X += 0.3 * np.random.default_rng(seed).standard_normal(X.shape)
-    model = TreeVAEClustering(4, random_state=seed).fit(X)
-    assert adjusted_rand_score(np.repeat(range(4), 100), model.labels_) == 1.0

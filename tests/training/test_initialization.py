@@ -14,6 +14,7 @@ from sktreevae.training.initialization import (
 from sktreevae.training.objectives import NoisyFeatures
 
 from ..graph.cases import nested_gaussians
+from ..model.strategies import balanced
 from .cases import CONFIG, make_data
 
 
@@ -68,14 +69,6 @@ def mean_elbo(model, data):
         return model.mean_elbo(data.samples[:], noises).mean().item()
 
 
-def balanced_eight():
-    tree = Topology.single_leaf()
-    for _ in range(3):
-        for node in tree.leaves:
-            tree = tree.split_leaf(tree.leaves.index(node)).topology
-    return tree
-
-
 def test_routers_reach_separated_targets_without_training():
     X, y = factors()
     initializer = start(X, y)
@@ -120,7 +113,7 @@ def test_variances_of_leaves_are_those_of_their_samples():
 @pytest.mark.parametrize("n_samples", [8, 9, 20])
 def test_leaves_of_one_or_two_samples_are_finite(n_samples):
     X, _ = nested_gaussians(n_samples)
-    initializer = start(X, np.arange(n_samples) % 8, balanced_eight())
+    initializer = start(X, np.arange(n_samples) % 8, balanced(3))
     initializer.init_routers()
     initializer.init_latents()
     assert all(p.isfinite().all() for p in initializer.model.parameters())

@@ -37,15 +37,13 @@ def mirrored(growth):
     return -growth.data.features[:]
 
 
-def stump(**options):
+def stump(with_views=False, **options):
     """Return a growth whose root is split."""
-    pairs = None
-    if options.pop("with_views", False):
 
-        def pairs(index, _):
-            return mirrored(growth)[index]
+    def pairs(index, _):
+        return mirrored(growth)[index]
 
-    growth = make_growth(n_clusters=2, pairs=pairs, **options)
+    growth = make_growth(n_clusters=2, pairs=pairs if with_views else None, **options)
     growth.run()
     return growth
 
@@ -65,47 +63,27 @@ def test_a_split_trains_the_new_part_alone(with_views):
         torch.testing.assert_close(kept, value, rtol=0, atol=0)
 
 
-def begin_split(growth, target=None):
-    """Begin a split of the right leaf that all samples reach; return its objective."""
-    top_down, every = growth.new_split(), torch.ones(160, dtype=torch.bool)
-    growth.state.split, growth.state.members = Split(top_down, 1, 0), every
-    growth.state.target = torch.full((160, 2), 0.5) if target is None else target
-    return growth._split_objective()
-
-
-def test_a_split_contrasts_the_new_router_alone():
-    growth = stump(with_views=True)
-    objective, split = begin_split(growth), growth.state.split.top_down
-    model, some = growth.model, torch.arange(0, 160, 3)
-    loss = objective.evaluate(some).contrast
-    # As in the whole tree, once the new part belongs to it.
+def test_a_split_has_the_losses_of_the_new_router_in_the_whole_tree():
+    growth, target = stump(with_views=True), one_hot(torch.arange(160) % 2).float()
+    split, every = growth.new_split(), torch.ones(160, dtype=torch.bool)
+    growth.state.split, growth.state.members = Split(split, 1, 0), every
+    growth.state.target = target
+    objective, some = growth._split_objective(), torch.arange(0, 160, 3)
+    terms = objective.evaluate(some)
+    model = growth.model
     model.top_down = attach(model.top_down, 1, split)
-    logits, reach = [], []
+    logits, reach, losses = [], [], []
     for features in (growth.data.features[some], mirrored(growth)[some]):
         routing = model.route(model.bottom_up(features))
         logits.append(routing.q_logits[1])
         reach.append(routing.node_log_proba[1][1:].exp())
-    expected = 2.0 * router_contrast(*logits, *reach)
-    torch.testing.assert_close(loss, expected)
-    loss.backward()
+        both = torch.cat([logits[-1], -logits[-1]]).sigmoid().log()
+        losses.append(routing_loss(both, target[some]))
+    torch.testing.assert_close(terms.contrast, 2.0 * router_contrast(*logits, *reach))
+    torch.testing.assert_close(terms.routing_loss, sum(losses) / 2)
+    terms.contrast.backward()
     for name, p in split.named_parameters():
         assert name.startswith("q_routers") == (p.grad is not None), name
-
-
-def test_samples_and_augmentations_have_the_same_targets_in_a_split():
-    growth = stump(with_views=True)
-    target = one_hot(torch.arange(160) % 2).float()
-    objective, split = begin_split(growth, target), growth.state.split.top_down
-    loss = objective.evaluate(torch.arange(160)).routing_loss
-    model = growth.model
-    model.top_down = attach(model.top_down, 1, split)
-
-    def expected(features):
-        (logit,) = model.route(model.bottom_up(features)).q_logits[1]
-        return routing_loss(torch.stack([logit, -logit]).sigmoid().log(), target)
-
-    both = expected(growth.data.features[:]), expected(mirrored(growth))
-    torch.testing.assert_close(loss, sum(both) / 2)
 
 
 def test_samples_and_augmentations_have_the_same_targets():

@@ -30,7 +30,7 @@ GROWTHS = {
     "iterative": IterativeGrowth,
     "published": PublishedGrowth,
 }
-X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
+X, _ = make_blobs(160, 3, centers=5, cluster_std=0.3, random_state=1)
 DATA = make_data(X, n_validation=40)
 
 
@@ -97,7 +97,10 @@ def assert_same(one, two):
         pytest.param("published", False, marks=pytest.mark.nightly),
     ],
 )
-def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(name, views):
+def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(
+    name, views, monkeypatch
+):
+    monkeypatch.setattr("sktreevae.training.iterative.SPLITS_PER_REFRESH", 1)
     whole = make_growth(name, views=views)
     whole.run()
     n_epochs = len(whole.trainer.names)
