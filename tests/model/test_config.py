@@ -8,7 +8,6 @@ from torch import nn
 
 from sktreevae.model import ModelConfig
 from sktreevae.model.decoders import LeafDecoders
-from sktreevae.model.layers import LeafNetworks
 from sktreevae.model.networks import ConvEncoder, ConvReadout
 
 
@@ -142,14 +141,6 @@ def test_a_decoder_begins_close_to_zero(kind):
 
 
 # Custom networks
-
-
-def test_a_callable_gets_the_widths():
-    config = create(encoder=perceptron, decoder=perceptron)
-    assert config.build_encoder(seeded())(torch.zeros(2, 7)).shape == (2, 6)
-    decoders = config.build_decoders(4, seeded())
-    assert isinstance(decoders, LeafNetworks)
-    assert decoders(torch.zeros(4, 2, 3)).shape == (4, 2, 7)
 
 
 def weights(config, seed):

@@ -10,11 +10,6 @@ from .strategies import topologies
 
 
 @given(topologies())
-def test_every_change_gives_a_valid_tree(tree):
-    assert Topology(tree.parent) == tree
-
-
-@given(topologies())
 def test_levels_partition_the_nodes(tree):
     assert [i for level in tree.levels for i in level] == list(range(tree.n_nodes))
     for depth, level in enumerate(tree.levels):

@@ -136,15 +136,6 @@ def test_leaf_elbo_and_routing_make_up_the_elbo(generator):
     torch.testing.assert_close(expected, terms.elbo() + terms.kl_decisions)
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-@pytest.mark.parametrize("leaves", [None, [2], [2, 3]])
-def test_samples_come_from_the_leaves_asked_for(likelihood, leaves, generator):
-    model = make_model(balanced(2), likelihood=likelihood)
-    x, leaf = model.sample(50, generator, leaves)
-    assert x.shape == (50, 5)
-    assert set(leaf.tolist()) == set(leaves or range(4))
-
-
 def set_p_routers(model, *left):
     with torch.no_grad():
         model.top_down.p_routers.weights[-1].zero_()

@@ -217,14 +217,6 @@ def test_losses_are_the_sums_over_the_samples_of_a_leaf(grown, criterion):
     assert priorities(grown, criterion) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_leaf_of_highest_priority_is_chosen(grown, monkeypatch):
-    grown.state.group = None
-    for leaf in range(3):
-        order = [float(i == leaf) for i in range(3)]
-        monkeypatch.setattr(grown, "_priorities", lambda order=order: order)
-        assert grown._choose_leaf() == leaf
-
-
 def test_refused_and_deep_leaves_are_not_chosen():
     growth = stump(max_depth=1)
     assert growth._choose_leaf() is None
