@@ -62,10 +62,14 @@ def test_a_new_map_is_the_identity(generator):
     assert torch.equal(FeatureMap(6)(x), x)
 
 
-def test_text_has_unit_length_whatever_the_length(generator):
-    feature_map = FeatureMap(20, 5, "text")
+def test_text_has_weighted_roots_of_unit_length_whatever_the_length(generator):
+    weight = torch.rand(20, generator=generator)
+    feature_map = FeatureMap(20, 5, "text").set_buffers(weight=weight)
     feature_map.projection.normal_(generator=generator)
     x = torch.rand(4, 20, generator=generator)
+    roots = weight * x.sqrt()
+    expected = roots / roots.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(feature_map.raw(x), expected)
     features = feature_map(x)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(4))
     torch.testing.assert_close(feature_map(9 * x), features)
@@ -89,14 +93,6 @@ def test_pixels_of_color_images_are_features(n_channels, generator):
     expected = gradients if n_channels == 1 else torch.hstack([gradients, x])
     assert torch.equal(raw, expected)
     torch.testing.assert_close(feature_map(x), raw / raw.norm(dim=1, keepdim=True))
-
-
-def test_weights_of_terms_multiply_their_roots(generator):
-    weight = torch.rand(20, generator=generator)
-    x = torch.rand(4, 20, generator=generator)
-    raw = FeatureMap(20, kind="text").set_buffers(weight=weight).raw(x)
-    expected = weight * x.sqrt()
-    torch.testing.assert_close(raw, expected / expected.norm(dim=1, keepdim=True))
 
 
 def test_log_shares_do_not_depend_on_the_total(generator):

@@ -7,12 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sktreevae.model import (
-    FeatureMap,
-    ModelConfig,
-    Topology,
-    TreeVAE,
-)
+from sktreevae.model import FeatureMap, ModelConfig, Topology, TreeVAE
 
 from . import oracle
 from .strategies import (

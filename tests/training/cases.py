@@ -9,11 +9,7 @@ from sktreevae.model import FeatureMap, ModelConfig
 from sktreevae.training import Generators, Trainer, TrainingOptions
 
 CONFIG = ModelConfig(
-    n_features=3,
-    hidden_dim=16,
-    latent_dim=2,
-    bottom_up_depth=3,
-    likelihood="gaussian",
+    n_features=3, hidden_dim=16, latent_dim=2, bottom_up_depth=3, likelihood="gaussian"
 )
 
 

@@ -224,8 +224,7 @@ def test_dense_clusters_near_each_other_stay_apart(rng):
 
 
 @pytest.mark.parametrize(
-    "distance",
-    [100, *(pytest.param(d, marks=pytest.mark.nightly) for d in (10, 1000))],
+    "distance", [100, *(pytest.param(d, marks=pytest.mark.nightly) for d in (10, 1000))]
 )
 def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
     y = np.repeat([0, 1, 2, 3], [200, 30, 200, 30])

@@ -6,11 +6,7 @@ import torch
 
 from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import initialization
-from sktreevae.training.initialization import (
-    ROWS_PER_LEAF,
-    Initializer,
-    update_scale,
-)
+from sktreevae.training.initialization import ROWS_PER_LEAF, Initializer, update_scale
 from sktreevae.training.objectives import NoisyFeatures
 
 from ..graph.cases import nested_gaussians

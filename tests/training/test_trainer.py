@@ -9,11 +9,7 @@ from sktreevae.training import Generators
 from sktreevae.training.guided import RouterPhase
 from sktreevae.training.history import History
 from sktreevae.training.objectives import LossTerms
-from sktreevae.training.trainer import (
-    Phase,
-    Trainer,
-    TrainingOptions,
-)
+from sktreevae.training.trainer import Phase, Trainer, TrainingOptions
 
 PHASE = Phase("refresh", (0.0, 1.0), (0.0, 0.0))
 
@@ -317,23 +313,3 @@ def test_divergence_is_an_error_that_ends_no_task(objective, changes, message):
 def test_a_single_pass_is_one_epoch_at_a_quarter_of_the_rate():
     options = TrainingOptions(max_iter=7, learning_rate=0.1).single_pass()
     assert (options.max_iter, options.learning_rate) == (1, 0.025)
-
-
-def test_bounds_are_compared_at_the_same_weight_of_the_divergences():
-    class Diverging(Parabola):
-        """A bound that falls with the weight of the divergences alone."""
-
-        def evaluate(self, index):
-            flat = 0.0 * self.weight + torch.zeros(len(index))
-            one = torch.ones(len(index))
-            elbo = ElboTerms(flat, one, one, one)
-            return LossTerms(elbo, 0.0 * self.weight)
-
-    history = run(
-        Diverging(torch.zeros(64), train=torch.arange(56)),
-        phase=Phase("finetune", (0.0, 1.0), (0.0, 0.0)),
-        max_iter=10,
-        n_iter_no_change=2,
-    )
-    # An epoch of the annealing would have been the best.
-    assert len(history.records) == 5 + 1 + 2
