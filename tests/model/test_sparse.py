@@ -138,3 +138,4 @@ def test_a_plan_has_one_slot_for_each_sample_on_a_path(tree, max_leaves, seed):
         torch.testing.assert_close(total, expected[list(nodes)])
         n_used = (slots.weights[depth] > 0).sum(1)
         assert torch.equal(n_used, (expected[list(nodes)] > 0).sum(1))
+        assert level.sample.shape[1] == n_used.max()
