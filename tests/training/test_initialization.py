@@ -85,6 +85,17 @@ def test_the_elbo_of_the_start_is_above_that_of_any_model_without_latents():
     assert mean_elbo(model, data) > torch.cat(bounds).sum(1).mean()
 
 
+@torch.no_grad()
+def test_latents_of_the_start_have_the_moments_of_their_prior():
+    X, y = factors(n_features=6, scale=0.7)
+    initializer = start(X[y == 0], y[y == 0], Topology.single_leaf())
+    initializer.init_latents()
+    model, data, _ = parts(initializer)
+    q = model.posterior(model.encode(data.samples[:])).levels[0].q
+    moment = (q.mean.square() + q.variance).mean((0, 1))
+    torch.testing.assert_close(moment, torch.ones(2), atol=0.1, rtol=0.0)
+
+
 def test_noise_gives_no_latents():
     # Without factors, no component exceeds what noise alone has.
     model, data, _ = parts(initialized(*factors(scale=0.0), is_certain=True))
@@ -164,21 +175,30 @@ def test_one_component_at_least_is_noise():
 # Scales after training
 
 
-def test_the_scale_is_that_of_the_squared_errors_of_all_samples():
-    initializer = initialized(*factors(n_samples=3000))
-    model, data, _ = parts(initializer)
-    with torch.no_grad():
-        model.top_down.likelihood.raw_variance.zero_()
-    update_scale(model, data, initializer.generator)
+@torch.no_grad()
+def test_the_scale_is_that_of_the_squared_errors_of_all_samples(monkeypatch):
+    X, y = factors(n_samples=3000)
+    X[::100] *= 3.0  # outliers
+    model, data, _ = parts(initialized(X, y))
+    likelihood = model.top_down.likelihood
+    likelihood.raw_variance.zero_()
+    kurtoses, set_scale = [], likelihood.set_scale
+    monkeypatch.setattr(
+        likelihood, "set_scale", lambda *a: kurtoses.append(a[2]) or set_scale(*a)
+    )
+    update_scale(model, data, torch.Generator().manual_seed(0))
     x = data.samples[:]
     noise = model.sample_noise(len(x), torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        posterior = model.posterior(model.encode(x), noise)
-        weight = posterior.routing.leaf_log_proba.exp()[..., None]
-        error = (model.top_down.decoders(posterior.leaf_z) - x).square()
-        expected = (weight * error).sum(1) / weight.sum(1)
-        ratio = model.top_down.likelihood.variance[:, 0] / expected
+    posterior = model.posterior(model.encode(x), noise)
+    weight = posterior.routing.leaf_log_proba.exp()[..., None]
+    error = (model.top_down.decoders(posterior.leaf_z) - x).square()
+    expected = (weight * error).sum(1) / weight.sum(1)
+    ratio = likelihood.variance[:, 0] / expected
     assert ratio.log().abs().mean() < 0.05
+    square, fourth = ((weight * e).sum((0, 1)) / len(x) for e in (error, error**2))
+    expected = fourth / square**2
+    assert expected.min() > 3.5
+    assert (kurtoses[0] / expected).log().abs().mean() < 0.1
 
 
 def test_an_update_of_the_scale_changes_nothing_else():

@@ -51,9 +51,12 @@ def stump(with_views=False, **options):
 @pytest.mark.parametrize("with_views", [False, True])
 def test_a_split_trains_the_new_part_alone(with_views):
     growth = stump(with_views=with_views)
+    growth.state.unsplittable = [1]
     before = {name: p.clone() for name, p in growth.model.named_parameters()}
     growth._split_stage(growth._choose_leaf()).run(growth.trainer)
     assert growth.state.done[-1] == "split"
+    # The leaf on the right has another number.
+    assert growth.state.unsplittable == [2]
     after = dict(growth.model.named_parameters())
     for name, value in before.items():
         part = name.removeprefix("top_down.").partition(".")[0]
