@@ -214,11 +214,11 @@ def test_noise_is_only_for_training(monkeypatch):
 
 def test_dense_clusters_near_each_other_stay_apart(rng):
     # The noise of a sparse cloud would wash them into one.
-    cloud = rng.standard_normal((400, 10))
-    dense = 0.01 * rng.standard_normal((200, 10))
+    cloud = rng.standard_normal((200, 10))
+    dense = 0.01 * rng.standard_normal((100, 10))
     dense[:, 0] += 12
-    dense[100:, 1] += 0.15
-    X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [400, 100, 100])
+    dense[50:, 1] += 0.15
+    X, y = np.concatenate([cloud, dense]), np.repeat([0, 1, 2], [200, 50, 50])
     model = TreeVAEClustering(3, random_state=0).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
 
