@@ -65,6 +65,8 @@ def test_the_model_learns_the_proposal(grown_eight):
     cluster = grown_eight.proposal.cluster
     assert adjusted_rand_score(cluster, leaves(grown_eight)) > 0.98
     assert len(grown_eight.model.topology.leaves) == 8
+    state = grown_eight.state
+    assert (state.target.argmax(1) == state.leaf).float().mean() > 0.98
     assert grown_eight.state.done == ["initialization", "routers", "joint"]
 
 
