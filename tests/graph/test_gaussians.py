@@ -97,21 +97,13 @@ def test_embeddings_are_clustered_as_well_as_by_kmeans(seed):
     y = np.arange(900) % 3
     X = normalize(rng.standard_normal((900, 80)) + 2.5 * np.eye(3, 80)[y])
     X = normalize(X - X.mean(axis=0)).astype(np.float32)
-    options = GraphOptions(round_clusters=True)
+    options = GraphOptions(round_clusters=True, n_restarts=2)
     random = torch.Generator().manual_seed(seed)
     features = FeatureTable.from_tensor(torch.from_numpy(X))
     cluster = NeighborGraph(features, random, 3, options=options).propose(3).cluster
     kmeans = KMeans(3, n_init=10, random_state=0).fit(X).labels_
     reference = adjusted_rand_score(y, kmeans)
     assert adjusted_rand_score(y, cluster) > reference - 0.03
-
-
-def test_a_result_does_not_change_again(rng):
-    X, y = touching(rng)
-    cluster = refine_gaussians(X, y, alike, 0.0, rng)
-    np.testing.assert_array_equal(
-        refine_gaussians(X, cluster, alike, 0.0, rng), cluster
-    )
 
 
 def test_no_cluster_becomes_too_small(rng):
@@ -159,7 +151,15 @@ def rings(n):
     return make_circles(n, noise=0.05, factor=0.4, random_state=0)
 
 
-@pytest.mark.parametrize("make", [moons, rings])
+def triangles(n):
+    # Their long sides are in parallel: Gaussians of them overlap, they don't.
+    rng = np.random.default_rng(0)
+    X = rng.random((n, 2))
+    X = X[X.sum(axis=1) < 1]
+    return np.r_[X, 1.1 - X], np.repeat([0, 1], len(X))
+
+
+@pytest.mark.parametrize("make", [moons, rings, triangles])
 @pytest.mark.parametrize("n_samples", [400, 2000])
 def test_clusters_of_other_shapes_have_no_mixture(make, n_samples, rng):
     X, cluster = make(n_samples)
@@ -199,12 +199,3 @@ def test_the_density_of_neighbors_estimates_the_entropy(rng):
         X = rng.standard_normal((2000, n_features))
         entropy = 0.5 * n_features * np.log(2 * np.pi * np.e)
         assert neighbor_log_density(X).mean() == pytest.approx(-entropy, abs=0.1)
-
-
-def test_clusters_of_another_shape_have_no_mixture(rng):
-    # Two triangles with their long sides in parallel: Gaussians overlap, they don't.
-    X = rng.random((1000, 2))
-    X = X[X.sum(axis=1) < 1]
-    X = np.r_[X, 1.1 - X]
-    cluster = np.repeat([0, 1], len(X) // 2)
-    assert overlapping_gaussians(X, cluster, rng) is None

@@ -3,12 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from sktreevae.graph import partition as partitions
 from sktreevae.graph.linkage import average_linkage, cut_merges
 from sktreevae.graph.micro_clusters import MEAN_WALK_LENGTH
 from sktreevae.graph.partition import (
@@ -55,27 +54,19 @@ def test_code_lengths_differ_as_those_of_the_map_equation(n, seed):
     assert actual == pytest.approx(expected, abs=1e-9)
 
 
-@given(st.integers(4, 8), st.integers(0, 99))
-def test_refined_partitions_have_no_better_neighbor(n, seed):
-    edge_weight = random_weights(n, seed)
-    start = np.arange(n) % 3
-    refined = refine(edge_weight, start)
-    best = code_length(edge_weight, refined)
-    assert best <= code_length(edge_weight, start) + 1e-12
-    for i, c in itertools.product(range(n), range(3)):
-        moved = refined.copy()
-        moved[i] = c
-        if len(np.unique(moved)) == 3:
-            assert code_length(edge_weight, moved) >= best - 1e-9
-
-
-@given(st.integers(4, 30), st.integers(2, 4), st.integers(0, 99))
-def test_no_cluster_is_lost_and_no_code_becomes_longer(n, n_clusters, seed):
+@given(st.integers(4, 12), st.integers(2, 4), st.integers(0, 99))
+def test_refined_partitions_have_no_better_neighbor(n, n_clusters, seed):
     edge_weight = random_weights(n, seed)
     start = np.random.default_rng(seed).permutation(np.arange(n) % n_clusters)
     refined = refine(edge_weight, start)
     assert len(np.unique(refined)) == n_clusters
-    assert code_length(edge_weight, refined) <= code_length(edge_weight, start) + 1e-12
+    best = code_length(edge_weight, refined)
+    assert best <= code_length(edge_weight, start) + 1e-12
+    for i, c in itertools.product(range(n), range(n_clusters)):
+        moved = refined.copy()
+        moved[i] = c
+        if len(np.unique(moved)) == n_clusters:
+            assert code_length(edge_weight, moved) >= best - 1e-9
 
 
 @given(st.integers(6, 16), st.integers(0, 99))
@@ -84,24 +75,6 @@ def test_nodes_stay_in_clusters_of_their_component(n, seed):
     refined = refine(random_weights(n, seed), np.arange(n) % 4, component)
     assert len(np.unique(refined)) == 4
     np.testing.assert_array_equal(refined % 2, component)
-
-
-@given(st.integers(4, 12), st.integers(0, 99))
-def test_changes_of_the_code_are_those_of_moved_nodes(n, seed):
-    edge_weight = random_weights(n, seed)
-    cluster = np.arange(n) % 3
-    search = partitions._LocalSearch(edge_weight, cluster, np.zeros(n, dtype=int))
-    # The sums must also be right after a move.
-    search._move(3, 1)
-    moved = search.cluster.copy()
-    before = code_length(edge_weight, moved)
-    change = search._changes(np.arange(n))
-    for i, c in itertools.product(range(n), range(3)):
-        one = moved.copy()
-        one[i] = c
-        is_last = (moved == moved[i]).sum() == 1
-        after = before if is_last else code_length(edge_weight, one)
-        assert change[c, i] == pytest.approx(after - before, abs=1e-12)
 
 
 def blocks(sizes, inside=1.0, between=0.005):
@@ -120,15 +93,6 @@ def test_blocks_of_all_sizes_are_found(sizes):
     assert adjusted_rand_score(y, partition(groups, starts)[0]) == 1.0
 
 
-def test_groups_without_an_edge_are_near_by_their_positions():
-    graph = sparse.csr_array(np.kron(np.eye(4), np.ones((2, 2)) - np.eye(2)))
-    place = np.repeat([[0.0], [1.0], [10.0], [11.0]], 2, axis=0)
-    groups = sample_graph(graph, place).aggregate(np.arange(8) // 2)
-    assert groups.edge_weight.sum() == pytest.approx(1.0)
-    merges, _ = average_linkage(groups.edge_weight, np.arange(4))
-    assert {tuple(sorted(pair)) for pair in merges[:2].tolist()} == {(0, 1), (2, 3)}
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
 def test_distances_matter_at_every_scale(scale):
     # Eight pairs of points without a common edge, nested three levels deep.
@@ -145,6 +109,7 @@ def test_distances_matter_at_every_scale(scale):
 
 
 @given(st.integers(1, 12), st.integers(0, 99))
+@settings(max_examples=10)
 def test_flow_is_that_of_random_walks(n, seed):
     edge_weight = random_weights(n, seed)
     volume = edge_weight.sum(axis=1)

@@ -48,9 +48,3 @@ def test_pixels_are_where_numpy_has_them(layout):
 )
 def test_shapes_are_read_with_channels_first_or_last(shape, expected):
     assert ImageLayout.from_shape(shape) == expected
-
-
-def test_sizes_are_plain_ints():
-    layout = ImageLayout.from_shape(tuple(np.array([3, 16, 17])))
-    assert layout == ImageLayout(16, 17, 3, channels_first=True)
-    assert type(layout.height) is type(layout.width) is type(layout.channels) is int

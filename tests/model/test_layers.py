@@ -1,8 +1,10 @@
+import functools
+
 import pytest
 import torch
 from torch import nn
 
-from sktreevae.model import ImageLayout
+from sktreevae.model import ImageLayout, LeafDecoders
 from sktreevae.model.layers import MLP, LeafNetworks, Routers, StackedMLP, conv, linear
 from sktreevae.model.networks import ConvReadout
 
@@ -14,20 +16,6 @@ def test_groups_compute_what_the_whole_does(widths, generator):
     parts = nets.split((2, 0, 3))
     groups = [part(rows) for part, rows in zip(parts, x.split((2, 0, 3)), strict=True)]
     torch.testing.assert_close(torch.cat(groups), nets(x))
-
-
-@pytest.mark.parametrize("sizes", [(3, 0, 4), (0, 0, 1), (2, 2, 2)])
-def test_rows_go_to_the_perceptron_of_their_group(sizes, generator):
-    nets = StackedMLP(3, (4, 8, 2), generator=generator)
-    x = torch.randn(sum(sizes), 4, generator=generator)
-    expected = [nets(rows)[i] for i, rows in enumerate(x.split(sizes))]
-    torch.testing.assert_close(nets.forward_groups(x, sizes), torch.cat(expected))
-
-
-def test_shared_input_is_an_input_for_each(generator):
-    nets = StackedMLP(3, (4, 8, 2), generator=generator)
-    x = torch.randn(7, 4, generator=generator)
-    torch.testing.assert_close(nets(x), nets(x.expand(3, 7, 4)))
 
 
 def test_initial_outputs_have_the_scale_of_the_inputs(generator):
@@ -82,37 +70,52 @@ def make_convolution(generator):
     return ConvReadout(layout, 4, residual=True, generator=generator)
 
 
-@pytest.fixture(params=[(make_scaled, 2), (make_convolution, 288)])
-def stack(request):
-    """Return stacked networks, with constants, and what each computes."""
-    make, n_outputs = request.param
-    generator, same = (torch.Generator().manual_seed(3) for _ in range(2))
+def make_networks(make, n_outputs, generator):
     stacked = LeafNetworks(n_outputs, make, 3, generator=generator)
-    networks = [make(generator=same) for _ in range(3)]
     for node in range(3):
         stacked.init_output(node, torch.arange(n_outputs) + 10.0 * node)
-    constants = torch.arange(n_outputs) + 10.0 * torch.arange(3)[:, None]
-
-    def one(node, x):
-        return networks[node](x) + constants[node]
-
-    return stacked, one
+    return stacked
 
 
-def test_stacked_networks_compute_what_each_does(stack, generator):
-    stacked, one = stack
+NETWORKS = [
+    functools.partial(make_networks, make_scaled, 2),
+    functools.partial(make_networks, make_convolution, 288),
+]
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_stacked_networks_compute_what_each_does(make, generator):
+    stacked = make(generator=torch.Generator().manual_seed(3))
+    make_one, n_outputs = make.args
+    same = torch.Generator().manual_seed(3)
+    networks = [make_one(generator=same) for _ in range(3)]
     x = torch.randn(3, 5, 4, generator=generator)
-    expected = torch.stack([one(node, x[node]) for node in range(3)])
+    constants = torch.arange(n_outputs) + 10.0 * torch.arange(3)[:, None]
+    rows = zip(networks, x, constants, strict=True)
+    expected = torch.stack([network(z) + constant for network, z, constant in rows])
     torch.testing.assert_close(stacked(x), expected)
 
 
+def make_perceptrons(generator):
+    return StackedMLP(3, (4, 8, 2), generator=generator)
+
+
+def make_decoders(generator):
+    decoders = LeafDecoders(5, 4, 8, 3, has_loadings=True, generator=generator)
+    torch.nn.init.normal_(decoders.loadings, generator=generator)
+    torch.nn.init.normal_(decoders.constant, generator=generator)
+    return decoders
+
+
 @pytest.mark.parametrize("sizes", [(3, 0, 4), (0, 0, 1), (2, 2, 2), (0, 0, 0)])
-def test_rows_go_to_the_network_of_their_group(stack, sizes, generator):
-    stacked, one = stack
+@pytest.mark.parametrize("make", [make_perceptrons, make_decoders, *NETWORKS])
+def test_rows_go_to_the_network_of_their_group(make, sizes, generator):
+    networks = make(generator=generator)
     x = torch.randn(sum(sizes), 4, generator=generator)
-    expected = [one(node, rows) for node, rows in enumerate(x.split(sizes))]
-    actual = stacked.forward_groups(x, sizes)
-    torch.testing.assert_close(actual, torch.cat(expected))
+    whole = networks(x.expand(3, -1, -1))
+    group = torch.arange(3).repeat_interleave(torch.tensor(sizes))
+    expected = whole[group, torch.arange(sum(sizes))]
+    torch.testing.assert_close(networks.forward_groups(x, sizes), expected)
 
 
 class Zeros(nn.Module):
@@ -129,15 +132,12 @@ def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
     assert torch.equal(rows, torch.arange(4.0).expand(3, 4))
 
 
-@pytest.mark.parametrize("kind", [{}, {"stride": 2}, {"upsample": True}])
-def test_convolutions_keep_the_scale_of_their_inputs(kind, generator):
+@pytest.mark.parametrize(
+    ("kind", "sides"),
+    [({}, (12, 10)), ({"stride": 2}, (6, 5)), ({"upsample": True}, (24, 20))],
+)
+def test_convolutions_keep_the_scale_of_their_inputs(kind, sides, generator):
     layer = conv(8, 16, generator=generator, **kind)
-    state = torch.get_rng_state()
-    image = torch.randn(20, 8, 12, 10, generator=generator)
-    result = layer(image)
-    assert torch.equal(torch.get_rng_state(), state)
-    height, width = {"stride": (6, 5), "upsample": (24, 20)}.get(
-        next(iter(kind), None), (12, 10)
-    )
-    assert result.shape == (20, 16, height, width)
+    result = layer(torch.randn(20, 8, 12, 10, generator=generator))
+    assert result.shape == (20, 16, *sides)
     assert 0.8 < result[..., 1:-1, 1:-1].std() < 1.2

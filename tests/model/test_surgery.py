@@ -122,3 +122,5 @@ def test_what_leaves_share_is_frozen_in_a_new_split(kind, generator):
                 assert torch.equal(tree.get_parameter(name), parameter)
                 assert tree.get_parameter(name) is not parameter
     assert all(p.requires_grad for p in attached.parameters())
+    parts = *model.top_down.parameters(), *split.parameters()
+    assert {id(p) for p in attached.parameters()}.isdisjoint(map(id, parts))

@@ -7,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sktreevae.model import (
-    DiagonalGaussian,
-    FeatureMap,
-    ModelConfig,
-    Topology,
-    TreeVAE,
-)
+from sktreevae.model import FeatureMap, ModelConfig, Topology, TreeVAE
 
 from . import oracle
 from .strategies import (
@@ -69,44 +63,6 @@ def test_routing_needs_no_latents(tree, n_layers, seed):
     x = make_data(6, torch.Generator().manual_seed(seed))
     expected = infer(model, x).routing.leaf_log_proba
     assert torch.equal(leaf_log_proba(model, x), expected)
-
-
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_one_leaf_is_a_plain_vae(likelihood, generator):
-    model = make_model(Topology.single_leaf(), likelihood=likelihood)
-    x = make_data(4, generator)
-    noise = model.sample_noise(4, generator)
-    terms = model.elbo(x, noise)
-    q = DiagonalGaussian.from_raw(model.root_head(model.encode(x).posterior_inputs[0]))
-    output = model.top_down.decoders(q.sample(noise[0]))
-    log_prob = model.top_down.likelihood.log_prob(output, x)[0]
-    prior = torch.distributions.Normal(0.0, 1.0)
-    posterior = torch.distributions.Normal(q.mean, q.variance.sqrt())
-    kl = torch.distributions.kl_divergence(posterior, prior).sum(1)
-    torch.testing.assert_close(terms.elbo(), log_prob - kl)
-    assert not terms.kl_nodes.any()
-    assert not terms.kl_decisions.any()
-
-
-def test_identical_children_gain_nothing(generator):
-    model = make_model(Topology.stump(), likelihood="gaussian")
-    with torch.no_grad():
-        for name, parameter in model.top_down.named_parameters():
-            if not name.startswith(("q_routers", "p_routers", "decoders.readout")):
-                parameter[1] = parameter[0]
-        for routers in (model.top_down.q_routers, model.top_down.p_routers):
-            for parameter in routers.parameters():
-                parameter.zero_()
-    x = make_data(4, generator)
-    noise = model.sample_noise(4, generator)
-    noise[2] = noise[1]
-    undecided = model.elbo(x, noise)
-    with torch.no_grad():
-        for routers in (model.top_down.q_routers, model.top_down.p_routers):
-            routers.biases[-1].fill_(3.0)
-    decided = model.elbo(x, noise)
-    torch.testing.assert_close(decided.elbo(), undecided.elbo())
-    assert not decided.kl_decisions.abs().gt(1e-12).any()
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -175,38 +131,29 @@ def test_leaf_elbo_and_routing_make_up_the_elbo(generator):
     torch.testing.assert_close(expected, terms.elbo() + terms.kl_decisions)
 
 
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-@pytest.mark.parametrize("leaves", [None, [2], [2, 3]])
-def test_samples_come_from_the_leaves_asked_for(likelihood, leaves, generator):
-    model = make_model(balanced(2), likelihood=likelihood)
-    x, leaf = model.sample(50, generator, leaves)
-    assert x.shape == (50, 5)
-    assert set(leaf.tolist()) == set(leaves or range(4))
-
-
 def set_p_routers(model, *left):
     with torch.no_grad():
         model.top_down.p_routers.weights[-1].zero_()
         model.top_down.p_routers.biases[-1][:, 0, 0] = torch.tensor(left).logit()
 
 
-def test_prior_samples_visit_leaves_as_the_generative_routers_say(generator):
-    model = make_model(balanced(2))
-    set_p_routers(model, 0.75, 0.4, 0.1)
-    _, leaf = model.sample(4000, generator)
-    share = leaf.bincount() / 4000
-    expected = torch.tensor([0.75 * 0.4, 0.75 * 0.6, 0.25 * 0.1, 0.25 * 0.9])
-    torch.testing.assert_close(share, expected, atol=0.03, rtol=0.0)
-
-
-@pytest.mark.parametrize("above", [0.75, 1e-30])
-def test_decisions_above_a_subtree_are_forced(above, generator):
-    # However improbable they are.
+@pytest.mark.parametrize(
+    ("above", "leaves", "expected"),
+    [
+        (0.75, None, [0.75 * 0.4, 0.75 * 0.6, 0.25 * 0.1, 0.25 * 0.9]),
+        # Decisions above a subtree are forced, however improbable they are.
+        (0.75, [0, 1], [0.4, 0.6]),
+        (1e-30, [0, 1], [0.4, 0.6]),
+    ],
+)
+def test_samples_visit_leaves_as_the_generative_routers_say(
+    above, leaves, expected, generator
+):
     model = make_model(balanced(2))
     set_p_routers(model, above, 0.4, 0.1)
-    _, leaf = model.sample(4000, generator, leaves=[0, 1])
+    _, leaf = model.sample(4000, generator, leaves)
     share = leaf.bincount() / 4000
-    torch.testing.assert_close(share, torch.tensor([0.4, 0.6]), atol=0.03, rtol=0.0)
+    torch.testing.assert_close(share, torch.tensor(expected), atol=0.03, rtol=0.0)
 
 
 def test_more_samples_than_a_block(generator):
@@ -222,24 +169,6 @@ def test_embedding_is_what_the_router_of_the_root_reads(generator):
     routing = model.route(model.encode(x).embeddings)
     logit = model.top_down.q_routers(model.embed(x))[0, :, 0]
     torch.testing.assert_close(routing.q_logits[0][0], logit)
-
-
-@pytest.mark.parametrize(("likelihood", "n_data"), [("gaussian", 5), ("bernoulli", 0)])
-def test_the_head_of_the_root_reads_the_embedding_and_the_data_of_linear_paths(
-    likelihood, n_data, generator
-):
-    model = make_model(caterpillar(4), likelihood=likelihood)
-    x = make_data(4, generator)
-    inputs = torch.cat([model.embed(x), x[:, :n_data]], dim=1)
-    q = DiagonalGaussian.from_raw(model.root_head(inputs))
-    torch.testing.assert_close(q.mean, infer(model, x).levels[0].z[0])
-
-
-def test_leaf_probabilities_are_those_of_the_routing(generator):
-    model = make_model(balanced(2))
-    x = make_data(4, generator)
-    expected = leaf_log_proba(model, x).T.exp()
-    torch.testing.assert_close(model.leaf_proba(x), expected)
 
 
 def test_reconstruction_is_the_mean_over_the_leaves(generator):
@@ -333,9 +262,9 @@ def test_noise_of_rows_gives_the_mean_elbo(generator):
     # With shared noise, the mean over many draws is that of independent noise.
     model = make_model(balanced(2), likelihood="gaussian")
     x = make_data(4, generator)
-    draws = (model.sample_noise(4, generator) for _ in range(500))
-    elbo = torch.stack([model.mean_elbo(x, [noise]) for noise in draws])
-    actual = model.mean_elbo(x, model.row_noise(x, 250))
-    error = elbo.std(0) / len(elbo) ** 0.5
-    # Draws of a row are no less precise, of half as many the error is 1.4 times that.
-    assert ((actual - elbo.mean(0)).abs() < 5 * 1.5**0.5 * error * 2**0.5).all()
+    noise = model.sample_noise(4000, generator)
+    elbo = model.mean_elbo(x.repeat(1000, 1), [noise]).view(1000, 4)
+    actual = model.mean_elbo(x, model.row_noise(x, 100))
+    # Draws of a row are no less precise than as many independent ones.
+    error = elbo.std(0) * (1 / 1000 + 1 / 100) ** 0.5
+    assert ((actual - elbo.mean(0)).abs() < 5 * error).all()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from sktreevae.data import Standardizer, TrainingData
@@ -10,20 +9,8 @@ from sktreevae.model import FeatureMap, ModelConfig
 from sktreevae.training import Generators, Trainer, TrainingOptions
 
 CONFIG = ModelConfig(
-    n_features=3,
-    hidden_dim=16,
-    latent_dim=2,
-    bottom_up_depth=3,
-    likelihood="gaussian",
+    n_features=3, hidden_dim=16, latent_dim=2, bottom_up_depth=3, likelihood="gaussian"
 )
-
-
-def nested_gaussians(n=480, seed=0):
-    """Eight Gaussians in pairs of pairs."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 8
-    bits = np.stack([y & 4, 3 * (y & 2), 20 * (y & 1)], axis=1).astype(float)
-    return bits * [3.0, 3.0, 3.0] + rng.standard_normal((n, 3)), y
 
 
 def make_data(X, n_validation=0):

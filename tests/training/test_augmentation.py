@@ -48,22 +48,13 @@ def test_shape_and_range_are_kept(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_augmentations_differ_from_the_image_and_from_each_other(shape):
-    x = rows(shape)
-    source = generator()
-    make = ImageAugmentation(shape, 0.0, 1.0)
-    a, b = make(x, source), make(x, source)
-    for first, second in ((a, x), (a, b)):
-        assert ((first - second).abs().amax(1) > 0.01).all()
-
-
-@pytest.mark.parametrize("shape", SHAPES)
 def test_the_generator_alone_decides(shape):
     x, make = rows(shape), ImageAugmentation(shape, 0.0, 1.0)
     before = x.clone(), torch.get_rng_state()
-    first = make(x, generator(3))
+    first, other = make(x, generator(3)), make(x, generator(4))
     assert torch.equal(first, make(x, generator(3)))
-    assert not torch.equal(first, make(x, generator(4)))
+    for one, two in ((first, x), (first, other)):
+        assert ((one - two).abs().amax(1) > 0.01).all()
     assert torch.equal(x, before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
 
@@ -183,12 +174,6 @@ def warp(image, **parameters):
     values = {name: numbers(value) for name, value in values.items()}
     theta = augmentation._affine(tuple(image.shape), **values)
     return augmentation._warp(image[None, None], theta)[0, 0]
-
-
-@pytest.mark.parametrize("size", [(28, 28), (28, 20), (17, 17)])
-def test_the_neutral_affine_map_changes_nothing(size):
-    image = rows(size, n=1).view(size)
-    torch.testing.assert_close(warp(image), image, atol=1e-5, rtol=0)
 
 
 @given(

@@ -89,17 +89,14 @@ def test_the_line_fits_into_the_terminal(monkeypatch):
     assert max(map(len, text.rstrip("\n").split("\r"))) == 39
 
 
-def test_an_unknown_number_of_clusters_is_not_shown(monkeypatch):
-    text = shown(monkeypatch, io.StringIO(), stage_and_phase, n_clusters=None)
-    assert "leaves  3  epoch   1/3" in text
-
-
-def test_the_estimated_number_of_clusters_is_shown(monkeypatch):
+def test_the_number_of_clusters_is_shown_once_it_is_known(monkeypatch):
     def steps(line, clock, fit):
+        run_phase(line, clock, fit, "joint", 3)
         run_stage(line, clock, fit, "n_clusters", n_clusters=7)
         run_phase(line, clock, fit, "joint", 7)
 
     text = shown(monkeypatch, io.StringIO(), steps, n_clusters=None)
+    assert "leaves  3  epoch   1/3" in text
     assert "n_clusters      1.5 s  7\n" in text
     assert "leaves  7/7" in text
 

@@ -6,14 +6,12 @@ import torch
 
 from sktreevae.model import Topology, TreeVAE
 from sktreevae.training import initialization
-from sktreevae.training.initialization import (
-    ROWS_PER_LEAF,
-    Initializer,
-    update_scale,
-)
+from sktreevae.training.initialization import ROWS_PER_LEAF, Initializer, update_scale
 from sktreevae.training.objectives import NoisyFeatures
 
-from .cases import CONFIG, make_data, nested_gaussians
+from ..graph.cases import nested_gaussians
+from ..model.strategies import balanced
+from .cases import CONFIG, make_data
 
 
 def factors(n_factors=2, n_samples=600, n_features=20, scale=3.0):
@@ -50,19 +48,21 @@ def make_certain(model):
         parameter *= 100.0
 
 
+def initialized(X, y, is_certain=False):
+    """Return an initializer that has set the routers and the latents."""
+    initializer = start(X, y)
+    initializer.init_routers()
+    if is_certain:
+        make_certain(initializer.model)
+    initializer.init_latents()
+    return initializer
+
+
 def mean_elbo(model, data):
     generator = torch.Generator().manual_seed(1)
     noises = [model.sample_noise(1, generator) for _ in range(4)]
     with torch.no_grad():
         return model.mean_elbo(data.samples[:], noises).mean().item()
-
-
-def balanced_eight():
-    tree = Topology.single_leaf()
-    for _ in range(3):
-        for node in tree.leaves:
-            tree = tree.split_leaf(tree.leaves.index(node)).topology
-    return tree
 
 
 def test_routers_reach_separated_targets_without_training():
@@ -74,11 +74,8 @@ def test_routers_reach_separated_targets_without_training():
 
 
 def test_the_elbo_of_the_start_is_above_that_of_any_model_without_latents():
-    initializer = start(*factors())
+    initializer = initialized(*factors(), is_certain=True)
     model, data, target = parts(initializer)
-    initializer.init_routers()
-    make_certain(model)
-    initializer.init_latents()
     leaves = [data.samples[:][target == k] for k in (0, 1)]
     # Features of a leaf are then independent, with at best the moments of its samples.
     bounds = [
@@ -88,14 +85,20 @@ def test_the_elbo_of_the_start_is_above_that_of_any_model_without_latents():
     assert mean_elbo(model, data) > torch.cat(bounds).sum(1).mean()
 
 
+@torch.no_grad()
+def test_latents_of_the_start_have_the_moments_of_their_prior():
+    X, y = factors(n_features=6, scale=0.7)
+    initializer = start(X[y == 0], y[y == 0], Topology.single_leaf())
+    initializer.init_latents()
+    model, data, _ = parts(initializer)
+    q = model.posterior(model.encode(data.samples[:])).levels[0].q
+    moment = (q.mean.square() + q.variance).mean((0, 1))
+    torch.testing.assert_close(moment, torch.ones(2), atol=0.1, rtol=0.0)
+
+
 def test_noise_gives_no_latents():
     # Without factors, no component exceeds what noise alone has.
-    X, y = factors(scale=0.0)
-    initializer = start(X, y)
-    model, data, _ = parts(initializer)
-    initializer.init_routers()
-    make_certain(model)
-    initializer.init_latents()
+    model, data, _ = parts(initialized(*factors(scale=0.0), is_certain=True))
     with torch.no_grad():
         terms = model.elbo(data.samples[:])
     assert (terms.kl_root + terms.kl_nodes).mean() < 0.2
@@ -104,11 +107,8 @@ def test_noise_gives_no_latents():
 def test_variances_of_leaves_are_those_of_their_samples():
     y = np.arange(2000) % 2
     noise = np.random.default_rng(0).standard_normal((2000, 20))
-    initializer = start(noise * (1 + y[:, None]) + 6.0 * y[:, None], y)
-    model, data, target = parts(initializer)
-    initializer.init_routers()
-    make_certain(model)
-    initializer.init_latents()
+    X = noise * (1 + y[:, None]) + 6.0 * y[:, None]
+    model, data, target = parts(initialized(X, y, is_certain=True))
     variance = model.top_down.likelihood.variance.mean((1, 2)).tolist()
     x = data.samples[:]
     expected = [x[target == k].var(0).mean().item() for k in (0, 1)]
@@ -120,7 +120,7 @@ def test_variances_of_leaves_are_those_of_their_samples():
 @pytest.mark.parametrize("n_samples", [8, 9, 20])
 def test_leaves_of_one_or_two_samples_are_finite(n_samples):
     X, _ = nested_gaussians(n_samples)
-    initializer = start(X, np.arange(n_samples) % 8, balanced_eight())
+    initializer = start(X, np.arange(n_samples) % 8, balanced(3))
     initializer.init_routers()
     initializer.init_latents()
     assert all(p.isfinite().all() for p in initializer.model.parameters())
@@ -149,11 +149,7 @@ def test_ridge_regression_finds_a_linear_map(generator):
 
 
 def test_loadings_predict_the_samples_better_than_their_mean():
-    X, y = factors()
-    initializer = start(X, y)
-    model, data, target = parts(initializer)
-    initializer.init_routers()
-    initializer.init_latents()
+    model, data, target = parts(initialized(*factors()))
     decoders = model.top_down.decoders
     assert not decoders.readout.weight.any()
     assert decoders.loadings.flatten(1).any(1).all()
@@ -179,59 +175,30 @@ def test_one_component_at_least_is_noise():
 # Scales after training
 
 
-def log_variances(model):
-    return model.top_down.likelihood.variance[:, 0].detach().log()
-
-
 @torch.no_grad()
-def expected_log_likelihood(model, data, log_variance, seed=3):
-    """Return the mean of log p(x | z) over leaves and samples, (n_leaves,)."""
-    x = data.samples[:]
-    generator = torch.Generator().manual_seed(seed)
-    posterior = model.posterior(model.encode(x), model.sample_noise(len(x), generator))
-    output = model.top_down.decoders(posterior.leaf_z)
-    normal = torch.distributions.Normal(output, (log_variance / 2).exp()[:, None])
-    weight = posterior.routing.leaf_log_proba.exp()
-    return (weight * normal.log_prob(x).sum(-1)).sum(1)
-
-
-def scaled_start(n_samples=3000):
-    """Return an initializer, after an update of the scale."""
-    initializer = start(*factors(n_samples=n_samples))
-    initializer.init_routers()
-    initializer.init_latents()
-    with torch.no_grad():
-        initializer.model.top_down.likelihood.raw_variance.zero_()
-    update_scale(initializer.model, initializer.data, initializer.generator)
-    return initializer
-
-
-@pytest.mark.parametrize("leaf", [0, 1])
-@pytest.mark.parametrize("step", [-0.2, 0.2])
-def test_other_variances_have_a_lower_likelihood(leaf, step):
-    initializer = scaled_start()
-    model, data, _ = parts(initializer)
-    best = log_variances(model)
-    other = best.clone()
-    other[leaf] += step
-    before, after = (expected_log_likelihood(model, data, v) for v in (best, other))
-    # By more than the error of the latents that are drawn.
-    assert after[leaf] < before[leaf] - 1.0
-    assert after[1 - leaf] == before[1 - leaf]
-
-
-def test_the_scale_is_that_of_the_squared_errors_of_all_samples():
-    initializer = scaled_start()
-    model, data, _ = parts(initializer)
+def test_the_scale_is_that_of_the_squared_errors_of_all_samples(monkeypatch):
+    X, y = factors(n_samples=3000)
+    X[::100] *= 3.0  # outliers
+    model, data, _ = parts(initialized(X, y))
+    likelihood = model.top_down.likelihood
+    likelihood.raw_variance.zero_()
+    kurtoses, set_scale = [], likelihood.set_scale
+    monkeypatch.setattr(
+        likelihood, "set_scale", lambda *a: kurtoses.append(a[2]) or set_scale(*a)
+    )
+    update_scale(model, data, torch.Generator().manual_seed(0))
     x = data.samples[:]
     noise = model.sample_noise(len(x), torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        posterior = model.posterior(model.encode(x), noise)
-        weight = posterior.routing.leaf_log_proba.exp()[..., None]
-        error = (model.top_down.decoders(posterior.leaf_z) - x).square()
-        expected = (weight * error).sum(1) / weight.sum(1)
-    ratio = log_variances(model) - expected.log()
-    assert ratio.abs().mean() < 0.05
+    posterior = model.posterior(model.encode(x), noise)
+    weight = posterior.routing.leaf_log_proba.exp()[..., None]
+    error = (model.top_down.decoders(posterior.leaf_z) - x).square()
+    expected = (weight * error).sum(1) / weight.sum(1)
+    ratio = likelihood.variance[:, 0] / expected
+    assert ratio.log().abs().mean() < 0.05
+    square, fourth = ((weight * e).sum((0, 1)) / len(x) for e in (error, error**2))
+    expected = fourth / square**2
+    assert expected.min() > 3.5
+    assert (kurtoses[0] / expected).log().abs().mean() < 0.1
 
 
 def test_an_update_of_the_scale_changes_nothing_else():

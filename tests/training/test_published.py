@@ -46,25 +46,18 @@ def make_growth(n_clusters=4, n_validation=0, max_iter=20, seed=0):
     )
 
 
-def test_initial_logits_have_mean_0_and_deviation_1():
-    router, x = make_router()
-    logit = logits(centered_router(router, x), x)
-    assert_close(logit.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
-    assert_close(logit.std(), torch.tensor(1.0))
-
-
 def test_equal_samples_leave_the_router_finite():
     router, x = make_router()
     assert torch.isfinite(logits(centered_router(router, x[:1].expand(9, 5)), x)).all()
 
 
-def test_each_batch_is_centered_in_training():
+def test_each_batch_is_centered_and_all_have_deviation_1():
     router, x = make_router()
     centered = centered_router(router, x)
+    assert_close(logits(centered, x).std(), torch.tensor(1.0))
     for batch in x.split(10):
-        assert_close(
-            logits(centered, batch).mean(), torch.tensor(0.0), atol=1e-5, rtol=0
-        )
+        mean = logits(centered, batch).mean()
+        assert_close(mean, torch.tensor(0.0), atol=1e-5, rtol=0)
 
 
 def test_the_mean_of_the_logits_has_no_gradient():
@@ -114,15 +107,6 @@ def test_the_weight_of_the_divergences_rises_by_0_001_an_epoch():
     assert weights[0] == 0.0
 
 
-def test_only_the_last_phase_reaches_the_elbo():
-    growth = make_growth()
-    ends = {
-        name: growth._phase(name).kl_weight_at(1.0)
-        for name in ("initial", "split", "refresh", "finetune")
-    }
-    assert ends == {"initial": 0.15, "split": 0.15, "refresh": 0.15, "finetune": 1.0}
-
-
 def test_the_learning_rate_falls_after_100_of_150_epochs():
     phase, options = make_growth()._phase("initial"), TrainingOptions(learning_rate=1.0)
     rates = [phase.learning_rate_at(options, epoch / 150) for epoch in range(150)]
@@ -130,40 +114,36 @@ def test_the_learning_rate_falls_after_100_of_150_epochs():
 
 
 @pytest.mark.parametrize(
-    ("name", "n_epochs"),
-    [("initial", 150), ("split", 150), ("refresh", 80), ("finetune", 200)],
+    ("name", "n_epochs", "kl_weight"),
+    [
+        ("initial", 150, 0.15),
+        ("split", 150, 0.15),
+        ("refresh", 80, 0.15),
+        ("finetune", 200, 1.0),
+    ],
 )
-def test_auto_epochs_are_those_of_the_paper(name, n_epochs):
+def test_epochs_and_weights_of_a_phase_are_those_of_the_paper(
+    name, n_epochs, kl_weight
+):
     phase = make_growth()._phase(name)
     assert phase.n_epochs(TrainingOptions(), 100) == n_epochs
     assert phase.n_epochs(TrainingOptions(max_iter=3), 100) == 3
+    assert phase.kl_weight_at(1.0) == kl_weight
+    assert phase.routing_weight_at(0.0) == phase.routing_weight_at(1.0) == 0.0
 
 
-def test_no_phase_has_a_routing_loss():
-    growth = make_growth()
-    for name in ("initial", "split", "refresh", "finetune"):
-        assert growth._phase(name).routing_weight_at(0.0) == 0.0
-        assert growth._phase(name).routing_weight_at(1.0) == 0.0
-
-
-def test_phases_end_after_their_last_epoch_only():
-    growth = make_growth(n_clusters=2, max_iter=8)
+@pytest.mark.parametrize("n_validation", [0, 40])
+def test_only_held_out_samples_end_a_phase_early(n_validation):
+    growth = make_growth(n_clusters=2, max_iter=8, n_validation=n_validation)
     # No epoch improves by that much.
-    growth.trainer.options = replace(
-        growth.trainer.options, tol=1e9, n_iter_no_change=1
-    )
+    options = replace(growth.trainer.options, tol=1e9, n_iter_no_change=1)
+    growth.trainer.options = options
     growth.run()
     phases = [record["phase"] for record in growth.trainer.history.records]
-    assert phases == ["initial"] * 8 + ["finetune"] * 8
-
-
-def test_held_out_samples_end_a_phase():
-    growth = make_growth(n_clusters=2, max_iter=12, n_validation=40)
-    growth.trainer.options = replace(
-        growth.trainer.options, tol=1e9, n_iter_no_change=1
-    )
-    growth.run()
-    assert len(growth.trainer.history.records) < 24
+    if n_validation:
+        assert len(phases) < 16
+    else:
+        assert phases == ["initial"] * 8 + ["finetune"] * 8
 
 
 def test_a_new_split_knows_no_sides():
@@ -193,7 +173,7 @@ def test_every_leaf_decodes_every_sample():
 
 def test_the_estimator_grows_as_published():
     X, y = make_blobs(200, 4, centers=3, cluster_std=0.3, random_state=2)
-    model = TreeVAEClustering(3, growth="published", max_iter=30, random_state=0).fit(X)
+    model = TreeVAEClustering(3, growth="published", max_iter=8, random_state=0).fit(X)
     phases = list(dict.fromkeys(model.history_["phase"]))
     assert phases == ["initial", "split", "finetune"]
     assert model.history_["n_leaves"][0] == 2

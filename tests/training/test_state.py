@@ -30,7 +30,7 @@ GROWTHS = {
     "iterative": IterativeGrowth,
     "published": PublishedGrowth,
 }
-X, _ = make_blobs(160, 3, centers=6, cluster_std=0.3, random_state=1)
+X, _ = make_blobs(160, 3, centers=5, cluster_std=0.3, random_state=1)
 DATA = make_data(X, n_validation=40)
 
 
@@ -57,7 +57,7 @@ class Worker(Trainer):
 def propose():
     features = DATA.features.subset(DATA.train)
     graph = NeighborGraph(features, torch.Generator().manual_seed(0), options=GRAPH)
-    return graph.propose(6)
+    return graph.propose(4)
 
 
 def make_growth(name, *, n_epochs=None, views=False, seed=0):
@@ -67,7 +67,7 @@ def make_growth(name, *, n_epochs=None, views=False, seed=0):
     contrast = (
         ContrastOptions(lambda index, _: -DATA.features[index]) if views else None
     )
-    options = GrowthOptions(6, growth=name, graph=GRAPH)
+    options = GrowthOptions(4, growth=name, graph=GRAPH)
     parts = {"proposal": propose()} if name == "guided" else {}
     return GROWTHS[name](DATA, CONFIG, options, trainer, contrast, **parts)
 
@@ -97,7 +97,10 @@ def assert_same(one, two):
         pytest.param("published", False, marks=pytest.mark.nightly),
     ],
 )
-def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(name, views):
+def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(
+    name, views, monkeypatch
+):
+    monkeypatch.setattr("sktreevae.training.iterative.SPLITS_PER_REFRESH", 1)
     whole = make_growth(name, views=views)
     whole.run()
     n_epochs = len(whole.trainer.names)
