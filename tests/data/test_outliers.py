@@ -8,6 +8,11 @@ from sktreevae.data import DataOptions, DataSummary, TrainingData
 from sktreevae.data.outliers import FeatureBounds, find_outliers
 
 
+def prepare(X, **options):
+    generators = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    return TrainingData.prepare(X, DataOptions(**options), *generators)
+
+
 @given(st.integers(1, 300), st.integers(0, 99))
 def test_bounds_are_a_range_beyond_the_extremes(n, seed):
     rng = np.random.default_rng(seed)
@@ -68,6 +73,8 @@ def test_moments_leave_outliers_out(value, rng):
     X[7, 1] = np.nan
     np.testing.assert_allclose(summary.mean, np.nanmean(X, axis=0), atol=1e-12)
     np.testing.assert_allclose(summary.std, np.nanstd(X, axis=0))
+    deviation = np.nanmax(np.abs(X - summary.mean), axis=0)
+    np.testing.assert_allclose(summary.deviation, deviation)
 
 
 def test_the_furthest_value_of_each_feature_is_kept(rng):
@@ -84,9 +91,7 @@ def test_the_furthest_value_of_each_feature_is_kept(rng):
 def test_outliers_are_clipped_in_samples_and_features(value, rng):
     X = rng.standard_normal((100, 3))
     X[7, 1] = value
-    data = TrainingData.prepare(
-        X, DataOptions(), torch.Generator().manual_seed(0), np.random.default_rng(0)
-    )
+    data = prepare(X)
     high = (data.summary.bounds.high - data.summary.mean) / data.summary.std
     assert data.samples[:][7, 1] == pytest.approx(high[1], rel=1e-5)
     others = np.delete(np.arange(100), 7)
@@ -98,10 +103,5 @@ def test_outliers_are_clipped_in_samples_and_features(value, rng):
 def test_images_are_not_clipped(rng):
     X = rng.standard_normal((100, 64))
     X[7, 1] = 1e3
-    data = TrainingData.prepare(
-        X,
-        DataOptions(image_shape=(8, 8)),
-        torch.Generator().manual_seed(0),
-        np.random.default_rng(0),
-    )
+    data = prepare(X, image_shape=(8, 8))
     assert data.samples.restore(data.samples[:])[7, 1] == pytest.approx(1e3)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sktreevae.data import (
+    DataSummary,
     FeatureTable,
     Samples,
     Standardizer,
@@ -15,6 +16,8 @@ from sktreevae.data import (
     shuffled_batches,
 )
 from sktreevae.data.samples import BLOCK_SIZE, MAX_BLOCK_VALUES, MIN_BLOCK_SIZE
+
+from .cases import as_memmap
 
 
 def identity(n_features):
@@ -32,9 +35,7 @@ def test_batches_hold_every_sample_once(n_samples, batch_size):
 
 
 def make_inputs(X, folder):
-    path = folder / "X.npy"
-    np.save(path, X)
-    return [X, sparse.csr_array(X), np.load(path, mmap_mode="r")]
+    return [X, sparse.csr_array(X), as_memmap(X, folder)]
 
 
 def test_all_kinds_of_matrices_give_the_same_rows(rng, tmp_path):
@@ -203,8 +204,9 @@ def test_blocks_and_chunks_have_the_given_sizes(rng, tmp_path):
 def test_large_values_are_standardized_without_warnings(rng, tmp_path):
     X = 1e100 * rng.standard_normal((40, 3))
     for matrix in make_inputs(X, tmp_path):
-        samples = Samples(matrix, Standardizer(X.mean(axis=0), X.std(axis=0)))
-        assert samples[:].isfinite().all()
+        standardizer = Standardizer.fit(DataSummary.from_matrix(matrix), "gaussian")
+        np.testing.assert_allclose(standardizer.scale, X.std(axis=0))
+        assert Samples(matrix, standardizer)[:].isfinite().all()
         assert Samples(matrix, identity(3))[:].isfinite().all()
 
 
