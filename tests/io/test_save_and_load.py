@@ -44,7 +44,8 @@ def iris():
 def mixed():
     rng = np.random.default_rng(0)
     binary = rng.integers(0, 2, 150)
-    return np.column_stack([iris(), binary, np.eye(3)[rng.integers(0, 3, 150)]])
+    one_hot = np.eye(3)[rng.integers(0, 3, 150)]
+    return np.column_stack([iris(), binary, np.full(150, 7.0), one_hot])
 
 
 def digits():
