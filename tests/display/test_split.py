@@ -165,15 +165,3 @@ def test_images_that_cannot_be_drawn_are_bars(shape):
         SplitDisplay.from_estimator(estimator, image_shape=shape)
     with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
         SplitDisplay(make_explanation(np.prod(shape)), image_shape=shape)
-
-
-def test_small_images_have_their_channels_last():
-    found = make_explanation(48)
-    display = SplitDisplay(found, image_shape=(4, 4, 3)).plot()
-    left, _, _ = (np.asarray(image.get_array()) for image in display.images_)
-    values = np.empty(48)
-    values[found.features] = found.left_mean
-    assert left.shape == (4, 4, 3)
-    assert left.ravel().argmax() == values.argmax()
-    images = SplitDisplay(make_explanation(36), image_shape=(6, 6, 1)).plot().images_
-    assert images[0].get_array().shape == (6, 6)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
 from sklearn.datasets import make_blobs
 
 from sktreevae import TreeVAEClustering
@@ -55,15 +54,3 @@ def test_what_a_change_leaves_alone_is_reused(
         monkeypatch.setattr(function, None)
     cached = TreeVAEClustering(memory=tmp_path, **settings).fit(X + shift)
     assert_same(cached, expected, X)
-
-
-def test_sparse_data_and_files_can_have_a_cache(X, tmp_path):
-    np.save(tmp_path / "X.npy", X)
-    for data in (
-        sparse.csr_array(np.abs(X)),
-        np.load(tmp_path / "X.npy", mmap_mode="r"),
-    ):
-        expected = TreeVAEClustering(3, **QUICK).fit(data)
-        for _ in range(2):
-            cached = TreeVAEClustering(3, memory=tmp_path / "cache", **QUICK)
-            assert_same(cached.fit(data), expected, data)

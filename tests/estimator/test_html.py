@@ -66,14 +66,12 @@ def test_labels_without_samples_are_those_of_the_training(model, iris, path):
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_images_have_the_shape_of_the_estimator(digits_model, digits, path, given):
+def test_images_have_the_shape_of_the_estimator_or_one_that_is_given(
+    model, digits_model, digits, path, given
+):
     page = export(digits_model, path, digits[0] if given else None)
     assert page.count("data:image/png") == digits_model.dendrogram_.n_nodes
-
-
-def test_flat_features_become_images_by_a_shape(model, path):
-    page = export(model, path, image_shape=(2, 2))
-    assert page.count("data:image/png") == 3
+    assert export(model, path, image_shape=(2, 2)).count("data:image/png") == 3
 
 
 @pytest.mark.parametrize(
