@@ -396,6 +396,7 @@ CONTRADICTIONS = {
     "state._findings": [
         [{"name": "x"}],
         [{"unknown": 1}],
+        [{"name": 1, "problem": "", "remedy": ""}],
         [{"name": "", "problem": "", "remedy": "", "nodes": [5]}],
     ],
     "state.history_.phase": [["joint"], [1, 2]],
