@@ -4,6 +4,7 @@ import itertools
 import pickle
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import DEFAULT, Mock, create_autospec
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import from_numpy
+from torch.utils.data import TensorDataset
 
 from sktreevae import TreeVAEClustering
 from sktreevae.callbacks import EarlyStopping, ELBOMonitor
+from sktreevae.estimator import attributes
 from sktreevae.training.growth import TreeGrowth
 from sktreevae.training.optimizer import AdamW
 
@@ -232,19 +236,13 @@ def test_a_split_that_is_stopped_ends_the_growth_and_not_the_fit():
 
 
 def test_no_estimator_is_computed_unless_a_callback_asks(growth, monkeypatch):
-    calls = []
-    finished = TreeGrowth.finished
-    monkeypatch.setattr(
-        TreeGrowth, "finished", lambda self: calls.append(1) or finished(self)
-    )
+    finished = create_autospec(TreeGrowth.finished, side_effect=TreeGrowth.finished)
+    monkeypatch.setattr(TreeGrowth, "finished", finished)
     make(growth=growth).set_callbacks(Spy()).fit(X)
-    assert len(calls) == 1  # the estimator itself
+    assert finished.call_count == 1  # the estimator itself
 
 
 def test_rows_are_recomputed_without_a_trace_for_data_out_of_memory():
-    from torch import from_numpy
-    from torch.utils.data import TensorDataset
-
     rows = TensorDataset(from_numpy(X))
     model = make(growth="published").fit(rows)
 
@@ -253,17 +251,6 @@ def test_rows_are_recomputed_without_a_trace_for_data_out_of_memory():
             super().on_fit_task_end(estimator, context)
 
     assert_same(model, clone(model).set_callbacks(Asking()).fit(rows))
-
-
-def test_a_failing_callback_leaves_the_estimator_as_it_was():
-    class Failing(Spy):
-        def on_fit_task_end(self, estimator, context):
-            raise RuntimeError("failed")
-
-    callback = Failing()
-    model = make().set_callbacks(callback)
-    assert_unchanged(model, RuntimeError, model.fit)
-    assert callback.events == ["setup", "teardown"]
 
 
 class Saver(Spy):
@@ -478,28 +465,43 @@ def test_an_interrupt_keeps_the_model(growth, n):
     assert model.partial_fit(X).n_samples_seen_ == 2 * len(X)
 
 
-@pytest.mark.parametrize("stage", ["features", "graph", "proposal", "initialization"])
-def test_an_interrupt_before_there_is_a_model_changes_nothing(stage):
-    callback = Interrupt(stage)
+class Twice(Interrupt):
+    """Interrupts an epoch, and what ends the fit then."""
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "fit":
+            raise KeyboardInterrupt
+        super().on_fit_task_end(estimator, context)
+
+
+class Failing(Spy):
+    def on_fit_task_end(self, estimator, context):
+        raise RuntimeError("failed")
+
+
+STAGES = ["features", "graph", "proposal", "initialization"]
+
+
+@pytest.mark.parametrize(
+    ("callback", "error"),
+    [
+        *((Interrupt(stage), KeyboardInterrupt) for stage in STAGES),
+        (Twice(), KeyboardInterrupt),
+        (Failing(), RuntimeError),
+    ],
+    ids=[*STAGES, "a second one", "an error"],
+)
+def test_a_fit_that_ends_without_a_model_changes_nothing(callback, error):
     model = make().set_callbacks(callback)
-    assert_unchanged(model, KeyboardInterrupt, model.fit)
+    assert_unchanged(model, error, model.fit)
     assert callback.events == ["setup", "teardown"]
 
 
 def test_an_interrupt_after_the_training_keeps_the_model(monkeypatch):
     expected = make().fit(X)
-    path = "sktreevae.estimator.attributes.build_dendrogram"
-    calls = []
-
-    def interrupt_once(*args):
-        calls.append(args)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return original(*args)
-
-    from sktreevae.estimator.attributes import build_dendrogram as original
-
-    monkeypatch.setattr(path, interrupt_once)
+    effects = itertools.chain([KeyboardInterrupt], itertools.repeat(DEFAULT))
+    interrupted = Mock(wraps=attributes.build_dendrogram, side_effect=effects)
+    monkeypatch.setattr(attributes, "build_dendrogram", interrupted)
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model = make().fit(X)
     np.testing.assert_array_equal(model.labels_, expected.labels_)
@@ -533,17 +535,6 @@ def test_an_interrupt_of_the_last_callback_keeps_the_model(growth):
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model.fit(X)
     assert_same(model, expected)
-
-
-def test_a_second_interrupt_of_the_last_callback_gets_through():
-    class Twice(Interrupt):
-        def on_fit_task_end(self, estimator, context):
-            if context.task_name == "fit":
-                raise KeyboardInterrupt
-            super().on_fit_task_end(estimator, context)
-
-    model = make().set_callbacks(Twice(n=1))
-    assert_unchanged(model, KeyboardInterrupt, model.fit)
 
 
 @pytest.mark.parametrize("name", ["epoch", "partial_fit"])

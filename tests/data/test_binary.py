@@ -53,21 +53,26 @@ def test_encodings_are_found(sizes, seed):
     assert find(np.hstack(blocks)).groups == tuple(expected)
 
 
-def test_encodings_side_by_side_are_told_apart(rng):
-    X = np.hstack([one_hot(rng, 60, 3), one_hot(rng, 60, 4), rng.random((60, 1)) * 9])
-    assert find(X).groups == ((0, 1, 2), (3, 4, 5, 6))
+RARE = np.eye(4)[np.minimum(np.arange(60) % 20, 3)]
+RARE[0] = [0, 0, 0, 1]
 
 
-def test_rare_categories_belong_to_their_encoding(rng):
-    X = np.eye(4)[np.minimum(np.arange(60) % 20, 3)]
-    X[0] = [0, 0, 0, 1]
-    assert X.sum(axis=0).min() < 10
-    assert find(X).groups == ((0, 1, 2, 3),)
-
-
-def test_encodings_without_a_category_are_single_columns(rng):
-    X = one_hot(rng, 60, 4)[:, 1:]
-    assert find(X).groups == ((0,), (1,), (2,))
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        # Side by side.
+        (
+            lambda rng: [one_hot(rng, 60, 3), one_hot(rng, 60, 4)],
+            ((0, 1, 2), (3, 4, 5, 6)),
+        ),
+        # A rare category belongs to its encoding.
+        (lambda rng: [RARE], ((0, 1, 2, 3),)),
+        # Without a category, columns are single.
+        (lambda rng: [one_hot(rng, 60, 4)[:, 1:]], ((0,), (1,), (2,))),
+    ],
+)
+def test_groups_of_columns_are_encodings(make, expected, rng):
+    assert find(np.hstack([*make(rng), 9 * rng.random((60, 1))])).groups == expected
 
 
 def test_values_beyond_the_bounds_are_ignored(rng):

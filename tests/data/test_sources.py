@@ -6,6 +6,8 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from sktreevae.data.sources import as_matrix, is_in_memory
 
+from .cases import as_memmap, dask_array
+
 
 class Items(Dataset):
     """A dataset of any items."""
@@ -30,10 +32,6 @@ class Batches(Items):
 
     def __getitems__(self, indices):
         return [self.items[i] for i in indices]
-
-
-def dask_array(X, chunks=(7, 2)):
-    return pytest.importorskip("dask.array").from_array(X, chunks=chunks)
 
 
 MAKERS = {
@@ -123,8 +121,7 @@ def test_values_that_are_not_finite_are_named_with_their_place(make, value, what
 
 def test_only_arrays_and_sparse_matrices_of_them_are_in_memory(tmp_path):
     X = np.ones((4, 3))
-    np.save(tmp_path / "X.npy", X)
-    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    mapped = as_memmap(X, tmp_path)
     for matrix in (X, X[1:].T, sparse.csr_array(X)):
         assert is_in_memory(matrix)
     stored = sparse.csr_array(X)

@@ -16,18 +16,7 @@ from sktreevae.data import (
 )
 from sktreevae.utils.cache import Cache
 
-
-def as_memmap(X, folder):
-    np.save(folder / "X.npy", X)
-    return np.load(folder / "X.npy", mmap_mode="r")
-
-
-MAKERS = {
-    "array": lambda X, folder: X,
-    "csr": lambda X, folder: sparse.csr_array(X),
-    "memmap": as_memmap,
-    "dataset": lambda X, folder: as_matrix(TensorDataset(torch.from_numpy(X))),
-}
+from .cases import IN_MEMORY, MAKERS
 
 
 def prepare(X, options=None, *, seed=0, memory=None):
@@ -63,8 +52,8 @@ def test_data_are_standardized_and_mapped(kind, tmp_path):
     assert data.samples.shape == X.shape
     assert data.samples[:].mean(0).abs().max() < 1e-5
     assert data.features.shape == (100, data.feature_map.n_outputs)
-    assert data.samples.is_in_memory == (kind in ("array", "csr"))
-    assert data.features.is_in_memory == (kind in ("array", "csr"))
+    assert data.samples.is_in_memory == (kind in IN_MEMORY)
+    assert data.features.is_in_memory == (kind in IN_MEMORY)
     expected = data.samples.map(data.feature_map)
     assert torch.equal(data.features[:], expected)
     assert data.train.tolist() == list(range(100))

@@ -22,11 +22,8 @@ def test_parts_have_images_and_attributes(tmp_path, rng, subset, rows):
     expected = colors[rows][:, None, None] / 255
     assert np.abs(bunch.images - expected).max() < 0.03
     assert np.shares_memory(bunch.data, bunch.images)
-
-
-def test_images_have_64_pixels_a_side(tmp_path, rng):
-    write_celeba(tmp_path, rng, n=1)
-    assert fetch_celeba(data_home=tmp_path).data.shape == (1, 3 * 64 * 64)
+    X, _ = fetch_celeba(data_home=tmp_path, subset=subset, return_X_y=True)
+    assert X.shape == (len(rows), 3 * 64 * 64)
 
 
 def test_frames_have_a_column_for_each_attribute(tmp_path, rng):
@@ -36,13 +33,6 @@ def test_frames_have_a_column_for_each_attribute(tmp_path, rng):
     assert bunch.frame.columns.tolist() == bunch.feature_names + ATTRIBUTES
 
 
-def test_lists_of_other_images_are_refused(tmp_path, rng):
-    write_celeba(tmp_path, rng)
-    (folder(tmp_path, "celeba") / "list_eval_partition.txt").write_text("1.jpg 0\n")
-    with pytest.raises(ValueError, match=r"partition.txt name other images"):
-        fetch_celeba(data_home=tmp_path)
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -50,12 +40,13 @@ def test_lists_of_other_images_are_refused(tmp_path, rng):
         ("list_attr_celeba.txt", "1\nA B\n1.jpg 1\n", "requires 3 columns but 2"),
         ("list_attr_celeba.txt", "", "invalid literal for int"),
         ("list_eval_partition.txt", "1.jpg 0 1\n", "requires 2 columns but 3"),
+        ("list_eval_partition.txt", "1.jpg 0\n", "name other images"),
     ],
 )
 def test_other_lists_are_refused(tmp_path, rng, name, content, message):
     write_celeba(tmp_path, rng)
     (folder(tmp_path, "celeba") / name).write_text(content)
-    with pytest.raises(ValueError, match=f"{name} is damaged .*{message}"):
+    with pytest.raises(ValueError, match=f"{name}.*{message}"):
         fetch_celeba(data_home=tmp_path)
 
 

@@ -11,15 +11,15 @@ from sktreevae.datasets import fetch_20newsgroups_tfidf
 from sktreevae.exceptions import InvalidParameterError
 
 POST = """From: someone@somewhere
-Subject: {subject}
+Subject: header{0}
 
 In article <1> someone writes:
-> {quote}
+> quoted{0}
 
-The {word} is a {word} of {topic}.
+The {1} is a {1} of {2}.
 
 --
-signature of {name}
+signature of footer{0}
 """
 
 
@@ -30,21 +30,14 @@ def home(tmp_path_factory):
     topics = ["comp.graphics", "rec.autos", "sci.space"]
     cache = {}
     for part, n in (("train", 30), ("test", 12)):
-        data = [
-            POST.format(
-                subject=f"header{i}",
-                quote=f"quoted{i}",
-                word=f"word{i % 7}{part}",
-                topic=topics[i % 3].replace(".", ""),
-                name=f"footer{i}",
-            )
-            for i in range(n)
-        ]
         cache[part] = Bunch(
-            data=data,
+            data=[
+                POST.format(i, f"word{i % 7}{part}", topics[i % 3].replace(".", ""))
+                for i in range(n)
+            ],
             target=np.arange(n) % 3,
             target_names=topics,
-            filenames=np.array([str(i) for i in range(n)]),
+            filenames=np.arange(n).astype(str),
         )
     content = codecs.encode(pickle.dumps(cache), "zlib_codec")
     (path / "20news-bydate_py3.pkz").write_bytes(content)

@@ -7,8 +7,6 @@ from matplotlib.text import Text
 
 from sktreevae import Dendrogram
 
-N_LEAVES = (4, 20, 100)
-
 
 def random_tree(n_leaves, shape="random"):
     """Return a tree whose leaves have 1, 2, ... samples.
@@ -75,6 +73,31 @@ class FittedModel:
         return [found] * (self.dendrogram_.n_nodes - 1)
 
 
+def make_explanation(n_features=4, *, is_checked=False, seed=0):
+    """Return what `TreeVAEClustering.explain` returns, with means of known features."""
+    rng = np.random.default_rng(seed)
+    left, right = rng.normal(size=(2, n_features))
+    effect = left - right
+    order = np.argsort(-np.abs(effect))
+    check = SimpleNamespace(
+        left_mean=left[order] + 1, right_mean=right[order], effect=effect[order] + 1
+    )
+    return SimpleNamespace(
+        node=3,
+        branch_names=("node 5 (cluster 0)", "node 6 (clusters 1-2)"),
+        features=order,
+        feature_names=np.array([f"feature {i}" for i in order]),
+        left_mean=left[order],
+        right_mean=right[order],
+        effect=effect[order],
+        check=check if is_checked else None,
+    )
+
+
+def tick_labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
 def visible_texts(figure):
     """Return the texts that a drawing shows."""
     figure.canvas.figure.draw_without_rendering()
@@ -95,17 +118,23 @@ def visible_texts(figure):
     return [text for text in texts if text.get_visible() and text not in hidden]
 
 
+def assert_disjoint(artists):
+    """Check that artists don't overlap."""
+    boxes = np.array([artist.get_window_extent().extents for artist in artists])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    # Glyphs are smaller than their boxes, which may touch.
+    common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    overlaps = np.triu((common > 1).all(axis=2), k=1)
+    assert not [(artists[i], artists[j]) for i, j in np.argwhere(overlaps)]
+
+
 def assert_legible(figure):
     """Check that texts don't overlap, are in the figure, and aren't too small."""
     texts = visible_texts(figure)
     assert texts
     assert min(text.get_fontsize() for text in texts) >= 5.99
-    boxes = np.array([text.get_window_extent().extents for text in texts])
-    low, high = boxes[:, :2], boxes[:, 2:]
     outer = figure.bbox.extents
-    is_cut = (low < outer[:2] - 1) | (high > outer[2:] + 1)
+    boxes = np.array([text.get_window_extent().extents for text in texts])
+    is_cut = (boxes[:, :2] < outer[:2] - 1) | (boxes[:, 2:] > outer[2:] + 1)
     assert not [texts[i] for i in np.flatnonzero(is_cut.any(axis=1))]
-    # Glyphs are smaller than their boxes, which may touch.
-    common = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
-    overlaps = np.triu((common > 1).all(axis=2), k=1)
-    assert not [(texts[i], texts[j]) for i, j in np.argwhere(overlaps)]
+    assert_disjoint(texts)

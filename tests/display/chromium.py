@@ -1,6 +1,5 @@
 """Headless Chromium, driven by its DevTools protocol over a pair of pipes."""
 
-import base64
 import json
 import os
 import select
@@ -163,12 +162,3 @@ class Chromium:
             code = {"key": key, "windowsVirtualKeyCode": KEY_CODES[key]}
             self.send("Input.dispatchKeyEvent", type="keyDown", **code)
             self.send("Input.dispatchKeyEvent", type="keyUp", **code)
-
-    def prefer(self, scheme):
-        """Set the color scheme to "light" or "dark"."""
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.send("Emulation.setEmulatedMedia", features=[feature])
-
-    def screenshot(self, path):
-        data = self.send("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))

@@ -6,68 +6,44 @@ from matplotlib import pyplot as plt
 
 from sktreevae.display import (
     ContingencyMatrixDisplay,
-    DendrogramDisplay,
     EmbeddingDisplay,
     SplitDisplay,
     TreeDisplay,
 )
 from sktreevae.display._text import plain
 
-from .cases import FittedModel, visible_texts
-from .test_split import make_explanation
+from .cases import FittedModel, make_explanation, visible_texts
 
 NAMES = [r"$\frac$", r"$\x$", "cost in $ (US$)"]
 
 
-def draw_features(tree):
-    model = FittedModel(tree)
-    return TreeDisplay.from_estimator(model, feature_names=NAMES)
+FROM_DENDROGRAM = TreeDisplay.from_dendrogram
+FOUND = make_explanation(3)
+FOUND.feature_names = np.array(NAMES)
+
+DRAWINGS = {
+    "features": lambda tree: TreeDisplay.from_estimator(
+        FittedModel(tree), feature_names=NAMES
+    ),
+    "classes": lambda tree: FROM_DENDROGRAM(
+        tree, y=[*NAMES, NAMES[0]], cluster_names=NAMES
+    ),
+    "titles": lambda tree: FROM_DENDROGRAM(tree, titles=[*NAMES, *NAMES[:2]]),
+    "dendrogram": lambda tree: tree.plot(cluster_names=NAMES),
+    "contingency": lambda tree: ContingencyMatrixDisplay(
+        np.eye(3, dtype=int), class_names=NAMES
+    ).plot(cluster_names=NAMES),
+    "embedding": lambda tree: EmbeddingDisplay(
+        np.outer([0.0, 1.0, 2.0], [1.0, 1.0]), [0, 1, 2], axis_names=NAMES[:2]
+    ).plot(cluster_names=NAMES),
+    "split": lambda tree: SplitDisplay(FOUND).plot(),
+}
 
 
-def draw_classes(tree):
-    y = [*NAMES, NAMES[0]]
-    return TreeDisplay.from_dendrogram(tree, y=y, cluster_names=NAMES)
-
-
-def draw_titles(tree):
-    return TreeDisplay.from_dendrogram(tree, titles=[*NAMES, *NAMES[:2]])
-
-
-def draw_dendrogram(tree):
-    return DendrogramDisplay.from_dendrogram(tree, cluster_names=NAMES)
-
-
-def draw_contingency(tree):
-    display = ContingencyMatrixDisplay(np.eye(3, dtype=int), class_names=NAMES)
-    return display.plot(cluster_names=NAMES)
-
-
-def draw_embedding(tree):
-    points = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
-    display = EmbeddingDisplay(points, [0, 1, 2], axis_names=NAMES[:2])
-    return display.plot(cluster_names=NAMES)
-
-
-def draw_split(tree):
-    found = make_explanation(3)
-    found.feature_names = np.array(NAMES)
-    return SplitDisplay(found).plot()
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        draw_features,
-        draw_classes,
-        draw_titles,
-        draw_dendrogram,
-        draw_contingency,
-        draw_embedding,
-        draw_split,
-    ],
-)
-def test_names_are_no_formulas(tree, draw):
-    texts = [text.get_text() for text in visible_texts(draw(tree).figure_)]
+@pytest.mark.parametrize("kind", DRAWINGS)
+def test_names_are_no_formulas(tree, kind):
+    figure = DRAWINGS[kind](tree).figure_
+    texts = [text.get_text() for text in visible_texts(figure)]
     for name in NAMES:
         assert any(plain(name) in text for text in texts)
 

@@ -4,20 +4,14 @@ import pytest
 
 from sktreevae.display import ContingencyMatrixDisplay
 
-from .cases import N_LEAVES, FittedModel, assert_legible, random_tree
+from .cases import FittedModel, random_tree, tick_labels
 
 draw = ContingencyMatrixDisplay.from_estimator
-
-SIZES = pytest.mark.parametrize("n_leaves", N_LEAVES)
 
 
 @pytest.fixture
 def model():
     return FittedModel(random_tree(3))  # leaves with 1, 2 and 3 samples
-
-
-def tick_labels(axis):
-    return [label.get_text() for label in axis.get_ticklabels()]
 
 
 def cells(display):
@@ -60,33 +54,6 @@ def test_values_can_be_shares(model, normalize, unit, expected):
     display = draw(model, model.training_data(), y, normalize=normalize)
     np.testing.assert_allclose(display.im_.get_array(), expected)
     assert display.colorbar_.ax.get_ylabel() == unit
-
-
-@SIZES
-def test_new_figures_are_legible(n_leaves):
-    display = display_of(n_leaves, n_classes=3).plot()
-    assert display.text_ is not None
-    assert_legible(display.figure_)
-
-
-@pytest.mark.parametrize(
-    ("n_leaves", "layout"),
-    [*((n_leaves, None) for n_leaves in N_LEAVES), (10, "constrained")],
-)
-def test_given_axes_are_legible(n_leaves, layout):
-    figure, ax = plt.subplots(figsize=(5, 4), layout=layout)
-    display = display_of(n_leaves, n_classes=20).plot(ax)
-    assert_legible(figure)
-    assert (display.text_ is None) == (n_leaves >= 20)
-
-
-def display_of(n_clusters, n_classes):
-    """Return a display that hasn't been drawn."""
-    counts = np.random.default_rng(0).integers(0, 2000, (n_classes, n_clusters))
-    counts[:, ::4] = 0
-    counts[:, 1] = 1234
-    names = [f"talk.politics.{i}" for i in range(n_classes)]
-    return ContingencyMatrixDisplay(counts, class_names=names)
 
 
 def test_unknown_normalizations_are_refused(model):

@@ -4,11 +4,9 @@ import pytest
 
 from sktreevae.display import EmbeddingDisplay
 
-from .cases import N_LEAVES, FittedModel, assert_legible, random_tree
+from .cases import FittedModel, random_tree
 
 draw = EmbeddingDisplay.from_estimator
-
-SIZES = pytest.mark.parametrize("n_leaves", N_LEAVES)
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def test_names_of_large_clusters_come_first():
     assert display.hidden_names_ == ["0"]
 
 
-@SIZES
+@pytest.mark.parametrize("n_leaves", [4, 20, 100])
 @pytest.mark.parametrize("size", [(7, 6), (4, 3)])
 def test_a_note_tells_that_names_are_hidden(n_leaves, size):
     model = FittedModel(random_tree(n_leaves))
@@ -82,22 +80,6 @@ def test_a_note_tells_that_names_are_hidden(n_leaves, size):
         assert " ".join(display.note_.get_text().split()) == (
             "cluster names that would overlap are left out"
         )
-
-
-@SIZES
-def test_new_figures_are_legible(n_leaves):
-    model = FittedModel(random_tree(n_leaves))
-    display = draw(model, model.training_data())
-    assert_legible(display.figure_)
-
-
-@SIZES
-def test_given_axes_are_legible(n_leaves):
-    model = FittedModel(random_tree(n_leaves))
-    figure, ax = plt.subplots(figsize=(4, 3))
-    names = [f"cluster {label}" for label in range(n_leaves)]
-    draw(model, model.training_data(), ax=ax, cluster_names=names)
-    assert_legible(figure)
 
 
 @pytest.mark.parametrize("shape", [(21, 3), (20, 2)])

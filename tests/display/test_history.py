@@ -1,10 +1,6 @@
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from sktreevae.display import HistoryDisplay
-
-from .cases import assert_legible
 
 GROWN = ["initial"] * 3 + ["split"] * 5 + ["refresh"] * 2 + ["finetune"] * 4
 GROWN_EPOCHS = [0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0, 1, 2, 3]
@@ -74,20 +70,3 @@ def test_a_single_phase_has_no_band():
     assert not display.axes_[0].patches
     several = HistoryDisplay(history(["joint"] * 4, [0, 1, 0, 1])).plot()
     assert len(several.axes_[0].patches) == 2
-
-
-@pytest.mark.parametrize("layout", [None, "constrained"])
-@pytest.mark.parametrize(
-    ("n_epochs", "size"), [(1, (5, 4)), (5, (10, 3)), (400, (5, 4))]
-)
-def test_given_axes_are_legible(layout, size, n_epochs):
-    columns = history(["joint"] * n_epochs, list(range(n_epochs)))
-    figure, ax = plt.subplots(figsize=size, layout=layout)
-    HistoryDisplay(columns).plot(ax)
-    assert_legible(figure)
-
-
-def test_new_figures_are_legible():
-    columns = history(GROWN, GROWN_EPOCHS)
-    columns |= dict.fromkeys(("contrast", "validation_elbo"), columns["elbo"])
-    assert_legible(HistoryDisplay(columns).plot().figure_)

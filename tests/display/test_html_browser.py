@@ -85,15 +85,10 @@ def focus_root(page):
     page.evaluate("document.querySelector('.card').focus()")
 
 
-def test_a_fresh_page_shows_all_nodes_of_a_small_tree(page):
+def test_a_fresh_page_shows_all_nodes_and_images_of_a_small_tree(page):
     assert len(page.evaluate(VISIBLE)) == 7
-
-
-def test_images_are_drawn(page):
-    widths = page.evaluate(
-        "Array.from(document.images).map((image) => image.naturalWidth)"
-    )
-    assert widths == [8] * 7
+    widths = "Array.from(document.images).map((image) => image.naturalWidth)"
+    assert page.evaluate(widths) == [8] * 7
 
 
 def test_a_click_folds_and_unfolds(page):
@@ -138,26 +133,21 @@ def test_the_tab_key_reaches_the_tree_after_the_controls(page):
 
 
 def test_the_slider_shows_cuts(page, tree):
-    for n_clusters in (1, 2, 3, 4):
+    for n_clusters in (1, 2, 4, 3):
         page.evaluate(
             "(() => {const cut = document.getElementById('cut');"
             f"cut.value = {n_clusters}; cut.dispatchEvent(new Event('input'));}})()"
         )
         assert len(page.evaluate(VISIBLE)) == 2 * n_clusters - 1
-        assert page.evaluate("document.getElementById('n-shown').value") == str(
-            n_clusters
-        )
-    page.evaluate(
-        "(() => {const cut = document.getElementById('cut');"
-        "cut.value = 3; cut.dispatchEvent(new Event('input'));})()"
-    )
+        shown = page.evaluate("document.getElementById('n-shown').value")
+        assert shown == str(n_clusters)
     # Node 2 is higher than node 1.
     assert tree.cut(3).tolist() == [0, 0, 1, 2]
     assert "cluster 2" in page.evaluate(VISIBLE)
     assert "cluster 0" not in page.evaluate(VISIBLE)
 
 
-def test_pointing_at_a_node_shows_its_details(page):
+def test_pointing_at_a_node_or_focus_shows_its_details(page):
     assert page.evaluate(TIP) == ""
     page.mouse("mouseMoved", card("node 1"))
     text = page.evaluate(TIP)
@@ -166,43 +156,10 @@ def test_pointing_at_a_node_shows_its_details(page):
     assert "Held-out samples don't support the split." in text
     page.mouse("mouseMoved", "header")
     assert page.evaluate(TIP) == ""
-
-
-def test_focus_shows_the_details_and_escape_hides_them(page):
     focus_root(page)
     assert page.evaluate(TIP).startswith("node 0")
     page.press("Escape")
     assert page.evaluate(TIP) == ""
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        "<script>missing()</script>",
-        "<script>console.log(1)</script>",
-        '<img src="http://127.0.0.1:9/x.png">',
-        '<link rel="stylesheet" href="other.css">',
-    ],
-)
-def test_failures_and_requests_are_noticed(browser, path, tmp_path, harm):
-    harmed = tmp_path / "tree.html"
-    harmed.write_text(path.read_text().replace("</body>", f"{harm}</body>"))
-    browser.open(harmed)
-    browser.evaluate("new Promise((done) => setTimeout(done))")
-    assert failures(browser) or len(requests(browser)) > 1
-
-
-def test_names_run_no_code(browser, tree, tmp_path):
-    path = tmp_path / "tree.html"
-    name = "</script><script>window.harmed = true</script><b onclick=x>"
-    names = [name, "<img src=x onerror='window.harmed = true'>", "'\"", "&lt;"]
-    X = np.random.default_rng(0).normal(size=(20, 2))
-    tree.export_html(path, X, cluster_names=names, feature_names=[name, "{{ title }}"])
-    browser.open(path)
-    browser.mouse("mouseMoved", ".card")
-    assert browser.evaluate("typeof window.harmed") == "undefined"
-    assert set(names) <= set(browser.evaluate(VISIBLE))
-    assert failures(browser) == []
 
 
 def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):

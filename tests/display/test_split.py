@@ -1,31 +1,10 @@
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from sktreevae.display import SplitDisplay
 
-
-def make_explanation(n_features=4, *, is_checked=False, seed=0):
-    """Return what `TreeVAEClustering.explain` returns, with means of known features."""
-    rng = np.random.default_rng(seed)
-    left, right = rng.normal(size=(2, n_features))
-    effect = left - right
-    order = np.argsort(-np.abs(effect))
-    check = SimpleNamespace(
-        left_mean=left[order] + 1, right_mean=right[order], effect=effect[order] + 1
-    )
-    return SimpleNamespace(
-        node=3,
-        branch_names=("node 5 (cluster 0)", "node 6 (clusters 1-2)"),
-        features=order,
-        feature_names=np.array([f"feature {i}" for i in order]),
-        left_mean=left[order],
-        right_mean=right[order],
-        effect=effect[order],
-        check=check if is_checked else None,
-    )
+from .cases import make_explanation, tick_labels
 
 
 class Estimator:
@@ -39,10 +18,6 @@ class Estimator:
     def explain(self, node, X, *, n_features, feature_names):
         self.calls.append((node, X, n_features, feature_names))
         return make_explanation(n_features or self.n_features)
-
-
-def tick_labels(axis):
-    return [label.get_text() for label in axis.get_ticklabels()]
 
 
 def test_bars_are_the_effects():
@@ -96,33 +71,6 @@ def test_effects_in_the_data_are_points():
     np.testing.assert_allclose(display.points_.get_offsets()[:, 0], found.check.effect)
     assert "effect in X" in [t.get_text() for t in display.ax_.get_legend().get_texts()]
     assert np.abs(found.check.effect).max() < display.ax_.get_xlim()[0]
-
-
-@pytest.mark.parametrize("n_features", [1, 10, 30])
-@pytest.mark.parametrize("is_checked", [False, True])
-def test_no_text_overlaps_or_is_cut(n_features, is_checked):
-    found = make_explanation(n_features, is_checked=is_checked)
-    found.feature_names = np.array(["a rather long name of a feature"] * n_features)
-    display = SplitDisplay(found).plot()
-    figure = display.figure_
-    figure.canvas.draw()
-    (means,) = display.ax_.child_axes
-    legend = display.ax_.get_legend()
-    texts = [
-        *display.ax_.get_yticklabels(),
-        *display.ax_.get_xticklabels()[1:-1],
-        *means.get_yticklabels(),
-        *legend.get_texts(),
-        legend.get_title(),
-        display.ax_.xaxis.label,
-    ]
-    boxes = [text.get_window_extent() for text in texts]
-    for i, box in enumerate(boxes):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= figure.bbox.x1
-        assert box.y1 <= figure.bbox.y1
-        assert box.count_overlaps(boxes[:i]) == 0
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
@@ -217,15 +165,3 @@ def test_images_that_cannot_be_drawn_are_bars(shape):
         SplitDisplay.from_estimator(estimator, image_shape=shape)
     with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
         SplitDisplay(make_explanation(np.prod(shape)), image_shape=shape)
-
-
-def test_small_images_have_their_channels_last():
-    found = make_explanation(48)
-    display = SplitDisplay(found, image_shape=(4, 4, 3)).plot()
-    left, _, _ = (np.asarray(image.get_array()) for image in display.images_)
-    values = np.empty(48)
-    values[found.features] = found.left_mean
-    assert left.shape == (4, 4, 3)
-    assert left.ravel().argmax() == values.argmax()
-    images = SplitDisplay(make_explanation(36), image_shape=(6, 6, 1)).plot().images_
-    assert images[0].get_array().shape == (6, 6)

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from scipy.cluster.hierarchy import is_valid_linkage
 from sklearn.cluster import AgglomerativeClustering
-from sklearn.datasets import load_digits, load_iris, make_blobs
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
@@ -64,12 +64,6 @@ def test_small_clusters_are_kept_by_default():
     with pytest.warns(UserWarning, match="support 9 of the 10 clusters"):
         model = TreeVAEClustering(10, min_cluster_size=0.01, **QUICK).fit(X)
     assert np.bincount(model.labels_).min() >= 10
-
-
-def test_iris_setosa_is_a_subtree():
-    X, y = load_iris(return_X_y=True)
-    model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
-    assert adjusted_rand_score(y == 0, model.predict(X, n_clusters=2)) == 1.0
 
 
 # Invariants
@@ -179,15 +173,10 @@ def test_probabilities_of_sparse_input_are_refused(model, digits):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
+        # What else is refused, scikit-learn's checks prove.
         ([[0.0, np.nan], [1.0, 2.0]], "contains NaN"),
-        ([[0.0, np.inf], [1.0, 2.0]], "contains infinity"),
-        (np.empty((0, 3)), r"0 sample\(s\)"),
-        (np.empty((3, 0)), r"0 feature\(s\)"),
-        ([1.0, 2.0, 3.0], "Expected 2D array"),
         (np.zeros((2, 2, 2)), "dim 3"),
         ([["a", "b"], ["c", "d"]], "could not convert|Unable to convert"),
-        (np.array([[1 + 1j, 2.0], [3.0, 4.0]]), "Complex data not supported"),
-        (np.array([[{}, 2.0], [3.0, 4.0]], dtype=object), "float"),
         ([[1e200, 0.0], [-1e200, 1.0]], "too large"),
     ],
 )
@@ -225,6 +214,7 @@ def test_bad_data_is_refused_before_training(X, message, monkeypatch):
         ("verbose", [-1, "a"]),
         ("device", [0, 1.5]),
         ("precision", ["float16", None, 32]),
+        ("n_jobs", [0, 1.5, "all", True, 2**31, -(10**40)]),
     ],
 )
 def test_bad_parameters_are_refused_by_name(digits, parameter, values):
@@ -237,12 +227,6 @@ def test_bad_parameters_are_refused_by_name(digits, parameter, values):
                 model.fit(digits[0])
             assert f"Got {value!r} instead" in str(info.value)
     assert set(TreeVAEClustering._allowed) == set(TreeVAEClustering().get_params())
-
-
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
-def test_missing_devices_are_refused(digits, device):
-    with pytest.raises(ValueError, match="'device' parameter must name"):
-        TreeVAEClustering(device=device).fit(digits[0])
 
 
 @pytest.mark.parametrize(
@@ -283,11 +267,16 @@ def test_guided_trees_have_a_largest_depth(digits, max_depth):
     assert model.dendrogram_.depth.max() == max_depth
 
 
-@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a"])
-@pytest.mark.parametrize("method", ["predict", "predict_proba"])
-def test_impossible_cuts_are_refused(model, digits, method, n_clusters):
-    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
-        getattr(model, method)(digits[0], n_clusters=n_clusters)
+@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a", True])
+def test_impossible_cuts_are_refused(model, digits, n_clusters):
+    for call in (
+        functools.partial(model.predict, digits[0]),
+        functools.partial(model.predict_proba, digits[0]),
+        functools.partial(model.sample, 3),
+        functools.partial(model.sample, 3, cluster=0),
+    ):
+        with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
+            call(n_clusters=n_clusters)
 
 
 # Networks
@@ -323,23 +312,8 @@ def image_model(request):
 def test_images_of_every_kind_are_clustered(image_model):
     model, _ = image_model
     assert adjusted_rand_score(np.arange(90) % 3, model.labels_) == 1.0
-
-
-def test_auto_networks_depend_on_the_images(image_model):
-    model, _ = image_model
-    config = model.module_.config
-    if model.encoder == "auto":
-        expected = "resnet" if model.image_shape == (3, 16, 16) else "cnn"
-        assert config.encoder == config.decoder == expected
-    else:
-        assert isinstance(model.module_.encoder, Perceptron)
-
-
-def test_tables_and_small_images_have_perceptrons(model, digits):
-    small = TreeVAEClustering(2, image_shape=(8, 8), **TINY).fit(digits[0][:100])
-    for fitted in (model, small):
-        assert fitted.module_.encoder is None
-        assert isinstance(fitted.module_.top_down.decoders.readout, torch.nn.Linear)
+    is_own = isinstance(model.module_.encoder, Perceptron)
+    assert is_own == (model.encoder is Perceptron)
 
 
 @pytest.mark.nightly
@@ -726,33 +700,12 @@ def test_early_stopping_watches_held_out_samples(digits):
     assert 100 <= model.n_iter_ < 200
 
 
-def test_verbose_fit_shows_progress(digits, capsys):
-    settings = {**QUICK, "max_iter": 5, "growth": "iterative"}
-    TreeVAEClustering(2, verbose=1, **settings).fit(digits[0])
-    lines = capsys.readouterr().err.splitlines()
-    assert "features" in lines[0]
-    n_features = np.count_nonzero(np.ptp(digits[0], axis=0))
-    assert f"plain ({n_features})" in lines[0]
-    for phase in ("initial", "finetune"):
-        assert sum(phase in line and "leaves  2/2" in line for line in lines) == 5
-
-
 # Density and generation
 
 
 def test_score_falls_for_what_is_no_digit(model, digits):
     noise = np.random.default_rng(0).permuted(digits[0], axis=1)
     assert model.score(noise) < model.score(digits[0])
-    assert model.score(digits[0]) == pytest.approx(
-        model.score_samples(digits[0]).mean()
-    )
-
-
-def test_log_likelihood_rises_from_the_elbo(model, digits):
-    X = digits[0][:100]
-    bounds = [model.score(X)]
-    bounds += [model.log_likelihood(X, n).mean() for n in (10, 50)]
-    assert (np.diff(bounds) > 0).all()
 
 
 def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
@@ -763,40 +716,19 @@ def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
     assert np.trapezoid(density, grid) == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize("n_importance_samples", [0, -1, 2.5, "a", None, True])
-def test_impossible_numbers_of_draws_are_refused(model, digits, n_importance_samples):
-    message = f"n_importance_samples must be an int >= 1, got {n_importance_samples!r}"
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, X: m.log_likelihood(X, 0), "n_importance_samples must be an int >="),
+        (lambda m, X: m.sample(2.5), "n_samples must be an int >= 1, got 2.5"),
+        (lambda m, X: m.sample(3, cluster=-1), "cluster must be .* 0 to 5, got -1"),
+        (lambda m, X: m.sample(3, cluster=6), "cluster must be .* 0 to 5, got 6"),
+        (lambda m, X: m.sample(3, cluster=True), "cluster must be .* 5, got True"),
+    ],
+)
+def test_impossible_draws_are_refused(model, digits, call, message):
     with pytest.raises(ValueError, match=message):
-        model.log_likelihood(digits[0], n_importance_samples)
-
-
-def test_samples_look_like_their_cluster(blobs, default_blobs):
-    (X, _), model = blobs, default_blobs
-    for cluster in range(4):
-        new, labels = model.sample(200, cluster=cluster)
-        assert (labels == cluster).all()
-        own = X[model.labels_ == cluster].mean(axis=0)
-        assert np.linalg.norm(new.mean(axis=0) - own) < 2.0
-
-
-@pytest.mark.parametrize("n_samples", [0, -1, 2.5, "a", None])
-def test_impossible_numbers_of_samples_are_refused(model, n_samples):
-    with pytest.raises(ValueError, match="n_samples must be an int >= 1"):
-        model.sample(n_samples)
-
-
-@pytest.mark.parametrize("cluster", [-1, 6, 1.5, "a", True])
-def test_samples_of_missing_clusters_are_refused(model, cluster):
-    message = f"cluster must be an int from 0 to 5, got {cluster!r}"
-    with pytest.raises(ValueError, match=message):
-        model.sample(3, cluster=cluster)
-
-
-@pytest.mark.parametrize("cluster", [None, 0])
-@pytest.mark.parametrize("n_clusters", [0, 7, -1, 2.5, "a", True])
-def test_samples_of_impossible_cuts_are_refused(model, cluster, n_clusters):
-    with pytest.raises(ValueError, match="n_clusters must be an int from 1 to 6"):
-        model.sample(3, cluster=cluster, n_clusters=n_clusters)
+        call(model, digits[0])
 
 
 @pytest.mark.parametrize("n_clusters", [1, 2, 4, 6])
@@ -828,11 +760,12 @@ def test_samples_of_a_subtree_cover_its_leaves_and_no_others(
         assert drawn.pop() == set(np.flatnonzero(cut == cluster))
 
 
-def test_samples_of_a_subtree_fall_into_its_clusters(default_blobs):
-    model = default_blobs
-    for cluster in range(2):
-        X, _ = model.sample(200, cluster=cluster, n_clusters=2)
-        assert (model.predict(X, n_clusters=2) == cluster).mean() > 0.8
+@pytest.mark.parametrize("n_clusters", [2, 4])
+def test_samples_fall_into_their_cluster(default_blobs, n_clusters):
+    for cluster in range(n_clusters):
+        X, _ = default_blobs.sample(200, cluster=cluster, n_clusters=n_clusters)
+        labels = default_blobs.predict(X, n_clusters=n_clusters)
+        assert (labels == cluster).mean() > 0.8
 
 
 def test_reconstructions_are_nearer_than_the_mean(model, digits):

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_wine, make_blobs
+from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
@@ -37,27 +37,6 @@ def test_one_wrong_value_does_not_change_the_clusters_of_others(value, n_cluster
     assert n_more == 0 if n_clusters else n_more in (0, 1)
     labels = expected.labels_[1:]
     assert adjusted_rand_score(labels, model.predict(X, 4)[1:]) == 1.0
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.nightly
-@pytest.mark.parametrize("order", ["period of 2", "period of 3", "sorted"])
-def test_clusters_are_found_in_any_order_of_the_rows(order, rng):
-    n = 20_000
-    if order == "sorted":
-        y = np.sort(rng.integers(3, size=n))
-    else:
-        is_first = np.arange(n) % int(order[-1]) == 0
-        y = np.where(is_first, 0, rng.integers(1, 3, size=n))
-    X = rng.standard_normal((n, 4)) + np.array([0.0, 60.0, 80.0])[y, None]
-    assert adjusted_rand_score(y, fit(X, 3).labels_) == 1.0
-
-
-@pytest.mark.filterwarnings("ignore::sktreevae.exceptions.OutlierWarning")
-def test_a_slipped_decimal_point_does_not_hide_the_number_of_clusters():
-    X = load_wine().data
-    X[0, 0] *= 10
-    assert fit(X, None).n_clusters_ in (3, 4)
 
 
 @pytest.mark.filterwarnings("ignore::sktreevae.exceptions.OutlierWarning")

@@ -1,5 +1,4 @@
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -79,25 +78,21 @@ def test_score_of_shifted_data_rises(digits):
 # What is kept, and what changes
 
 
-def test_labels_are_those_of_the_last_rows(model, blobs):
-    X, _ = blobs
-    model.partial_fit(X[:30])
-    assert_equal(model.labels_, model.predict(X[:30]))
-    assert_equal(model.dendrogram_.labels, model.labels_)
-    assert model.dendrogram_.n_node_samples[0] == model.n_leaves_ == 30
-    assert model.children_.shape == (29, 2)
-
-
-def test_an_empty_leaf_keeps_its_place(model, blobs):
+@pytest.mark.parametrize("only_one", [False, True])
+def test_labels_are_those_of_the_last_rows_and_empty_leaves_stay(
+    model, blobs, only_one
+):
     X, y = blobs
-    before = model.dendrogram_
-    model.partial_fit(X[y == 0])
-    after = model.dendrogram_
+    rows, parent = X[y == 0] if only_one else X[:30], model.dendrogram_.parent
+    model.partial_fit(rows)
+    assert_equal(model.labels_, model.predict(rows))
+    assert len(set(model.labels_)) == (1 if only_one else 4)
+    assert_equal(model.dendrogram_.labels, model.labels_)
+    assert_equal(model.dendrogram_.parent, parent)
+    assert model.dendrogram_.n_node_samples[0] == model.n_leaves_ == len(rows)
+    assert model.children_.shape == (len(rows) - 1, 2)
     assert model.n_clusters_ == 4
-    assert len(set(model.labels_)) == 1
     assert is_valid_linkage(model.linkage_matrix_)
-    assert_equal(after.parent, before.parent)
-    assert model.children_.shape == (len(model.labels_) - 1, 2)
     assert adjusted_rand_score(y, model.predict(X)) == 1.0
 
 
@@ -158,17 +153,6 @@ def test_variants_take_part_but_for_neighbors(digits):
 
 
 # Determinism
-
-
-def test_a_pickle_continues_as_the_original(blobs):
-    X, _ = blobs
-    settings = {**QUICK, "random_state": None}
-    model = TreeVAEClustering(4, **settings).partial_fit(X).partial_fit(X[:70])
-    other = pickle.loads(pickle.dumps(model))
-    for rows in (slice(70, 140), slice(0, 100)):
-        model.partial_fit(X[rows])
-        other.partial_fit(X[rows])
-    assert_same(model, other, X)
 
 
 def test_calls_draw_different_noise(model, blobs):

@@ -43,30 +43,20 @@ def test_auto_is_float32_on_the_cpu(digits):
     assert scores[0] == scores[1] != scores[2]
 
 
-SETTINGS = {
-    "plain": {},
-    "iterative": {"views": "neighbors", "growth": "iterative"},
-    "images": {
-        "views": "image",
-        "image_shape": (8, 8),
-        "encoder": "cnn",
-        "decoder": "cnn",
-    },
-}
+IMAGES = {"image_shape": (8, 8), "encoder": "cnn", "decoder": "cnn"}
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "kind"),
+    "settings",
     [
-        *((likelihood, "plain") for likelihood in LIKELIHOODS),
-        ("gaussian", "iterative"),
-        ("bernoulli", "images"),
+        *({"likelihood": likelihood} for likelihood in LIKELIHOODS),
+        {"views": "neighbors", "growth": "iterative"},
+        {"views": "image", "likelihood": "bernoulli", **IMAGES},
     ],
 )
-def test_sums_are_in_float32(digits, likelihood, kind, monkeypatch):
-    settings = SETTINGS[kind]
+def test_sums_are_in_float32(digits, settings, monkeypatch):
     X = digits[0][:120]
-    if likelihood == "bernoulli":
+    if settings.get("likelihood") == "bernoulli":
         X = X / 16
     seen = []
     for objective in (TreeObjective, SplitObjective):
@@ -79,13 +69,8 @@ def test_sums_are_in_float32(digits, likelihood, kind, monkeypatch):
             return terms
 
         monkeypatch.setattr(objective, "evaluate", spy)
-    model = TreeVAEClustering(
-        2,
-        likelihood=likelihood,
-        precision="bfloat16",
-        **{**QUICK, "max_iter": 2},
-        **settings,
-    ).fit(X)
+    settings = {**QUICK, "max_iter": 2, "precision": "bfloat16", **settings}
+    model = TreeVAEClustering(2, **settings).fit(X)
     assert {value.dtype for value in seen} == {torch.float32}
     assert all(value.isfinite().all() for value in seen)
     assert {p.dtype for p in model.module_.parameters()} == {torch.float32}

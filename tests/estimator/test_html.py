@@ -66,29 +66,28 @@ def test_labels_without_samples_are_those_of_the_training(model, iris, path):
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_images_have_the_shape_of_the_estimator(digits_model, digits, path, given):
+def test_images_have_the_shape_of_the_estimator_or_one_that_is_given(
+    model, digits_model, digits, path, given
+):
     page = export(digits_model, path, digits[0] if given else None)
     assert page.count("data:image/png") == digits_model.dendrogram_.n_nodes
+    assert export(model, path, image_shape=(2, 2)).count("data:image/png") == 3
 
 
-def test_flat_features_become_images_by_a_shape(model, path):
-    page = export(model, path, image_shape=(2, 2))
-    assert page.count("data:image/png") == 3
-
-
-def test_sparse_samples_have_the_same_page(model, iris, path):
+@pytest.mark.parametrize(
+    "make",
+    [
+        sparse.csr_matrix,
+        lambda X: TensorDataset(torch.from_numpy(X), torch.arange(len(X))),
+        lambda X: dask_array.from_array(X, chunks=50),
+    ],
+    ids=["sparse", "dataset", "dask"],
+)
+def test_samples_of_every_source_have_the_same_page(make, model, iris, path):
     X, names = iris[0].to_numpy(), list(iris[0])
     model = clone(model).fit(X)
-    dense = export(model, path, X, feature_names=names)
-    assert export(model, path, sparse.csr_matrix(X), feature_names=names) == dense
-
-
-def test_datasets_and_dask_arrays_have_the_same_page(digits_model, digits, path):
-    X = digits[0].astype(np.float32)
-    expected = export(digits_model, path, X)
-    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(digits[1]))
-    assert export(digits_model, path, dataset) == expected
-    assert export(digits_model, path, dask_array.from_array(X, chunks=50)) == expected
+    expected = export(model, path, X, feature_names=names)
+    assert export(model, path, make(X), feature_names=names) == expected
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8)])

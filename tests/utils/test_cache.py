@@ -65,18 +65,30 @@ def next_values(rng):
     return rng.standard_normal(5).tolist()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "make",
+    [
+        str,
+        lambda path: path,
+        lambda path: joblib.Memory(path, verbose=10),
+        lambda path: joblib.Memory(path, mmap_mode="r", verbose=0),
+    ],
+    ids=["str", "path", "verbose", "memory-mapped"],
+)
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_stored_result_and_all_that_follows_are_those_that_are_computed(
-    kind, tmp_path
+    kind, make, tmp_path, capfd
 ):
     x = np.arange(7.0)
     results = []
-    for memory in (None, tmp_path, tmp_path):
+    for memory in (None, make(tmp_path), make(tmp_path)):
         rng = MAKERS[kind](0)
         result = Cache(memory)(noisy, x, 2.0, rng=rng)
         results.append((result["values"].tolist(), result["shape"], next_values(rng)))
     assert results[0] == results[1] == results[2]
     assert CALLS == ["noisy"] * 2
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -132,25 +144,3 @@ def test_a_key_stands_for_an_argument(tmp_path):
     cache = Cache(tmp_path)
     assert [cache(name_of, Named(name)) for name in "aba"] == ["a", "b", "a"]
     assert CALLS == ["name_of"] * 2
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "make",
-    [
-        str,
-        lambda path: path,
-        lambda path: joblib.Memory(path, verbose=10),
-        lambda path: joblib.Memory(path, mmap_mode="r", verbose=0),
-    ],
-    ids=["str", "path", "verbose", "memory-mapped"],
-)
-def test_memories_of_all_kinds_store_and_print_nothing(make, tmp_path, capfd):
-    results = []
-    for _ in range(2):
-        rng = torch.Generator().manual_seed(0)
-        result = Cache(make(tmp_path))(noisy, np.arange(7.0), 2.0, rng=rng)
-        results.append((result["values"].tolist(), next_values(rng)))
-    assert results[0] == results[1]
-    assert CALLS == ["noisy"]
-    assert capfd.readouterr() == ("", "")

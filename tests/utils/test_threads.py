@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_info
 
 from sktreevae import TreeVAEClustering
 from sktreevae.estimator import clustering
-from sktreevae.exceptions import InvalidParameterError
 from sktreevae.utils.threads import limit_threads, parallel_map, resolve_n_threads
 
 
@@ -142,29 +141,19 @@ needs_two_cores = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def blas_threads():
-    """Numbers of threads of BLAS in a process without the variables that set them."""
-    plain = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OMP_", "OPENBLAS_", "MKL_"))
-    }
-    command = [sys.executable, "-c", BLAS]
-    return json.loads(subprocess.check_output(command, env=plain))
-
-
 @needs_two_cores
-def test_blas_has_one_thread_in_all_fits_of_all_threads(blas_threads):
-    assert blas_threads["within"] == [1] * 4
-
-
-@needs_two_cores
-@pytest.mark.parametrize("other", ["run", "call"])
-def test_blas_gets_its_threads_back_when_the_last_fit_ends(blas_threads, other):
-    before, inside, after = blas_threads[other]
-    assert inside == 1
-    assert before == after != 1
+def test_blas_has_one_thread_in_all_fits_and_gets_its_threads_back():
+    # Without the variables that set the number of threads.
+    prefixes = "OMP_", "OPENBLAS_", "MKL_"
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
+    result = json.loads(
+        subprocess.check_output([sys.executable, "-c", BLAS], env=plain)
+    )
+    assert result["within"] == [1] * 4
+    for how in ("run", "call"):
+        before, inside, after = result[how]
+        assert inside == 1
+        assert before == after != 1
 
 
 THREADS = {
@@ -227,12 +216,6 @@ def test_fits_in_threads_give_the_threads_back(three_threads):
         thread.join()
     assert set(after.values()) == {3}
     assert n_threads_of_new_thread() == 3
-
-
-@pytest.mark.parametrize("n_jobs", [0, 1.5, "all", True, 2**31, -(10**40)])
-def test_other_values_are_refused(n_jobs):
-    with pytest.raises(InvalidParameterError, match="'n_jobs' parameter"):
-        TreeVAEClustering(2, n_jobs=n_jobs).fit(np.eye(10))
 
 
 def test_each_call_of_a_parallel_map_has_one_thread(three_threads):

@@ -27,22 +27,25 @@ def test_the_step_is_the_smallest_difference(n_values, seed):
     assert step.tolist() == [np.diff(values).min(), 0.0]
 
 
-def test_small_steps_are_no_gaps():
-    rng = np.random.default_rng(0)
-    wide = 40 * rng.standard_normal(200)
-    assert discrete_steps(rows(np.resize([0, 1], 200), wide)).tolist() == [0.0, 0.0]
-    assert discrete_steps(rows(np.resize([0, 9], 200), wide)).tolist() == [9.0, 0.0]
+WIDE = 40 * np.random.default_rng(0).standard_normal(200)
 
 
-def test_a_column_of_too_many_values_is_not_discrete():
-    column = np.resize(np.arange(MAX_DISTINCT + 1), 5000)
-    assert discrete_steps(rows(column)).tolist() == [0.0]
-
-
-def test_values_that_the_first_rows_lack_count():
-    # The first thousand rows have two values, and the others many.
-    column = np.append(np.resize([0.0, 1.0], 1000), np.arange(500))
-    assert discrete_steps(rows(column)).tolist() == [0.0]
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        # A small step is no gap.
+        ((np.resize([0, 1], 200), WIDE), [0, 0]),
+        ((np.resize([0, 9], 200), WIDE), [9, 0]),
+        # Few rows are no layer.
+        ((np.repeat([0, 120], [196, 4]), WIDE), [0, 0]),
+        ((np.repeat([0, 120], [195, 5]), WIDE), [120, 0]),
+        # Columns of too many values, of which the first thousand rows may have two.
+        ((np.resize(np.arange(MAX_DISTINCT + 1), 5000),), [0]),
+        ((np.append(np.resize([0, 1], 1000), np.arange(500)),), [0]),
+    ],
+)
+def test_steps_are_gaps_between_layers(columns, expected):
+    assert discrete_steps(rows(*columns)).tolist() == expected
 
 
 def test_noise_is_uniform_over_one_step():
@@ -123,11 +126,3 @@ def test_columns_that_exclude_each_other_keep_their_units():
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(60)
         assert discrete_weights(x[order]).tolist() == [1.0, 1.0]
-
-
-@pytest.mark.parametrize(("n_rare", "expected"), [(4, 0.0), (5, 3.0)])
-def test_few_rows_are_no_layer(n_rare, expected):
-    rng = np.random.default_rng(0)
-    column = np.repeat([0.0, 3.0], [200 - n_rare, n_rare])
-    step = discrete_steps(rows(column, rng.standard_normal(200)))
-    assert step.tolist() == [expected, 0.0]

@@ -24,34 +24,29 @@ def test_resolutions_scale_with_the_unit(factor, offset, seed):
     np.testing.assert_allclose(actual, factor * expected, rtol=1e-6)
 
 
-def test_a_few_values_of_more_digits_do_not_change_the_resolution(rng):
-    X = 0.1 * rng.integers(0, 60, (200, 1))
-    X[:3, 0] += 0.0123
-    assert column_resolutions(X) == pytest.approx(0.1)
-
-
 def test_continuous_and_constant_columns_have_no_resolution(rng):
     X = np.column_stack([rng.standard_normal(300), np.ones(300)])
     assert np.isnan(column_resolutions(X)).all()
     assert np.isnan(column_resolutions(X[:, 1:])).all()
 
 
-def test_constant_columns_have_the_resolution_of_the_others(rng):
-    X = np.column_stack([rng.integers(0, 9, (50, 2)), np.full(50, 0.7)])
-    np.testing.assert_allclose(column_resolutions(X), 1.0)
+WHOLE = np.random.default_rng(0).integers(0, 9, 50)
 
 
-def test_few_values_do_not_decide(rng):
-    X = np.column_stack(
-        [rng.integers(0, 9, 50), np.repeat([0.0, 3.7, 5.0], [46, 2, 2])]
-    )
-    np.testing.assert_allclose(column_resolutions(X), 1.0)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_measurements_have_a_resolution(dtype):
-    X = load_iris().data.astype(dtype)
-    np.testing.assert_allclose(column_resolutions(X), 0.1, rtol=1e-5)
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        (load_iris().data, 0.1),
+        (load_iris().data.astype(np.float32), 0.1),
+        (np.column_stack([WHOLE, np.full(50, 0.7)]), 1.0),
+        # Few values don't decide.
+        (np.column_stack([WHOLE, np.repeat([0.0, 3.7, 5.0], [46, 2, 2])]), 1.0),
+        (np.resize(0.1 * WHOLE, (200, 1)) + 0.0123 * (np.eye(200, 1) > 0), 0.1),
+    ],
+    ids=["iris", "float32", "constant", "rare values", "more digits"],
+)
+def test_measurements_have_a_resolution(X, expected):
+    np.testing.assert_allclose(column_resolutions(X), expected, rtol=1e-5)
 
 
 def gain(X, rng):
