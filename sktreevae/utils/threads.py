@@ -86,8 +86,10 @@ def _set_torch_threads(n_threads: int) -> None:
     with its own and doesn't show.
     """
     # Torch also keeps the number as the setting of threads to come. A new thread has
-    # this setting, and can put it back.
+    # this setting, and can put it back. The first call of a thread reads the setting,
+    # which must not come after the number is set.
     with _TORCH_LOCK, ThreadPoolExecutor(1) as new_thread:
+        torch.get_num_threads()
         default = new_thread.submit(torch.get_num_threads).result()
         torch.set_num_threads(n_threads)
         new_thread.submit(torch.set_num_threads, default).result()

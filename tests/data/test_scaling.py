@@ -18,6 +18,8 @@ from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
 from sktreevae.utils.chunks import row_slices
 
+from .cases import MAKERS
+
 COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.is_count]
 
 
