@@ -7,11 +7,12 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from scipy.stats import differential_entropy
 
-from ...utils.limits import ROUNDING
-
 MIN_RESOLUTION = 1e-5
 """Minimum resolution of a column relative to the range of its values. Values of fewer
 digits than this have no resolution that can be told from rounding errors."""
+
+MIN_DIGITS = 1e-9
+"""Rounding errors of values relative to their range, such as those of a scaler."""
 
 MIN_SHARE = 0.98
 """Minimum share of the values that are multiples of the resolution: a few may have been
@@ -24,9 +25,14 @@ by chance."""
 NUMBERS_OF_NEIGHBORS = 3, 6, 12
 """Numbers of neighbors whose distance is the bandwidth of a kernel; the best counts."""
 
-MAX_SHARE = 0.5
-"""Maximum share of a value for which a column has a density. A column of zeros with few
-other values says nothing about units but by its range."""
+MIN_WIDTH = 1e-3
+"""Minimum width of the shortest interval with half of the values of a column, relative
+to their range, for which it has a density. A column of zeros with few other values says
+nothing about units but by its range, if it is larger than most others."""
+
+MIN_RELATIVE_LENGTH = 1e-8
+"""Minimum range of a column relative to the largest one. Smaller ones are rounding
+errors beside the others."""
 
 MIN_VALUES = 10
 """Minimum number of values of a column that aren't its median, from which its
@@ -89,7 +95,7 @@ def _resolution_of(x: Array, dtype: DTypeLike) -> float:
     eps = 2 * np.finfo(dtype).eps
     x = np.sort(x).astype(np.float64)
     length = x[-1] - x[0]
-    tolerance = max(ROUNDING**2 * length, eps * max(abs(x[0]), abs(x[-1])))
+    tolerance = max(MIN_DIGITS * length, eps * max(abs(x[0]), abs(x[-1])))
     gaps = np.unique(np.diff(x))
     gaps = gaps[gaps > max(MIN_RESOLUTION * length, MIN_STEP * tolerance)]
     # The same difference has several values, which are equal up to rounding.
@@ -189,13 +195,20 @@ def density_gain(
     True
     """
     x = np.unique(x, axis=0)
-    varies = np.ptp(x, axis=0) > 0
+    length = np.ptp(x, axis=0) * unit
+    varies = length > MIN_RELATIVE_LENGTH * length.max(initial=0.0)
     if varies.sum() < 2 or len(x) <= min(NUMBERS_OF_NEIGHBORS):
         return 0.0
     x, unit, other = x[:, varies], unit[varies], other[varies]
-    width = np.nan_to_num(resolution[varies])
-    counts = [np.unique(column, return_counts=True)[1].max() for column in x.T]
-    width = np.where(np.array(counts) > MAX_SHARE * len(x), np.ptp(x, axis=0), width)
+    width, length = np.nan_to_num(resolution[varies]), np.ptp(x, axis=0)
+    ordered = np.sort(x, axis=0)
+    shortest = (ordered[len(x) // 2 :] - ordered[: len(x) - len(x) // 2]).min(axis=0)
+    is_dense = shortest > MIN_WIDTH * length
+    width = np.where(is_dense, width, length)
+    if is_dense.any():
+        # Other columns disturb distances only if they are large.
+        counts = is_dense | (length * unit >= np.median((length * unit)[is_dense]))
+        x, width, unit, other = x[:, counts], width[counts], unit[counts], other[counts]
     x = x + width * rng.uniform(-0.5, 0.5, x.shape)
     return _log_density(x, other) - _log_density(x, unit)
 
