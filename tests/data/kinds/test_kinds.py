@@ -132,7 +132,7 @@ def test_sparse_and_dense_rows_have_the_same_features(counts):
 
 
 def test_text_of_many_terms_is_not_made_dense(monkeypatch):
-    X = sparse.random_array((300, 70_000), density=0.001, rng=0, format="csr")
+    X = sparse.random_array((300, 70_000), density=0.001, random_state=0, format="csr")
     shapes, toarray = [], sparse.csr_array.toarray
 
     def recorded(self, *args, **kwargs):
