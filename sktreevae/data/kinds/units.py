@@ -44,7 +44,7 @@ N_CANDIDATES = 16
 Array = NDArray[np.floating]
 
 
-def column_resolutions(x: Array) -> NDArray[np.float64] | None:
+def column_resolutions(x: Array) -> NDArray[np.float64]:
     """Return the step that differences between values of a column are multiples of.
 
     A measurement has a resolution, such as a millimeter or a gray level. It scales with
