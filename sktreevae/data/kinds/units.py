@@ -195,9 +195,11 @@ def density_gain(
     True
     """
     x = np.unique(x, axis=0)
+    if len(x) <= min(NUMBERS_OF_NEIGHBORS):
+        return 0.0
     length = np.ptp(x, axis=0) * unit
     varies = length > MIN_RELATIVE_LENGTH * length.max(initial=0.0)
-    if varies.sum() < 2 or len(x) <= min(NUMBERS_OF_NEIGHBORS):
+    if varies.sum() < 2:
         return 0.0
     x, unit, other = x[:, varies], unit[varies], other[varies]
     width, length = np.nan_to_num(resolution[varies]), np.ptp(x, axis=0)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 
+from sktreevae.data import DataOptions, TrainingData
 from sktreevae.data.kinds.units import (
     column_resolutions,
     density_gain,
@@ -79,7 +80,9 @@ def test_the_gain_is_of_densities_in_the_same_units(factor, seed):
     assert density_gain(factor * X, none, unit, other, rng) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("X", [np.zeros((9, 3)), np.eye(3), np.ones((50, 1))])
+@pytest.mark.parametrize(
+    "X", [np.zeros((0, 2)), np.zeros((9, 3)), np.eye(3), np.ones((50, 1))]
+)
 def test_few_values_have_no_gain(X, rng):
     unit = np.ones(X.shape[1])
     assert density_gain(X, np.nan * unit, unit, 2 * unit, rng) == 0.0
@@ -147,3 +150,10 @@ def test_codes_alone_are_standardized(rng):
     feature_map, result = map_of(X)
     assert feature_map.kind == "standardized"
     assert result.std(axis=0) == pytest.approx(np.full(3, 1 / np.sqrt(3)), rel=0.2)
+
+
+def test_wide_tables_of_heavy_tails_have_features(generator, rng):
+    # Every row has an outlier.
+    X = rng.standard_cauchy((100, 700))
+    data = TrainingData.prepare(X, DataOptions(), generator, rng)
+    assert data.features[:].isfinite().all()
