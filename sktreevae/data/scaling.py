@@ -139,8 +139,9 @@ class DataSummary:
             chunk = chunk.astype(np.float64)
             if is_sparse:
                 chunk.eliminate_zeros()
-                # Indices of int64 are an error in the scaler of scikit-learn 1.6.
+                # The scaler of scikit-learn 1.6 refuses indices of int64.
                 chunk.indices = chunk.indices.astype(np.int32, copy=False)
+                chunk.indptr = chunk.indptr.astype(np.int32, copy=False)
                 n_nonzero += count_nonzero(chunk, axis=0)
             else:
                 n_nonzero += np.count_nonzero(chunk, axis=0)
