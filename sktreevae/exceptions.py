@@ -2,6 +2,7 @@
 
 __all__ = [
     "AmbiguousKindWarning",
+    "CheckpointWarning",
     "InvalidParameterError",
     "OutlierWarning",
     "UnsupportedClustersWarning",
@@ -10,6 +11,10 @@ __all__ = [
 
 class AmbiguousKindWarning(UserWarning):
     """The kind of the training data isn't clear."""
+
+
+class CheckpointWarning(UserWarning):
+    """The state of a fit can't be written, or only an older one can be read."""
 
 
 class InvalidParameterError(ValueError, TypeError):

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "model": {"tree", "utils"},
     "data": {"exceptions", "model", "utils"},
     "graph": {"data", "tree", "utils"},
-    "training": {"data", "graph", "model", "utils"},
+    "training": {"data", "exceptions", "graph", "model", "utils"},
     "inspection": {
         "data",
         "exceptions",
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "datasets": {"exceptions", "utils"},
     "metrics": {"tree"},
     "estimator": {
+        "_version",
         "data",
         "display",
         "exceptions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from abc import ABC, abstractmethod
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
+
+from ..utils.chunks import row_slices
 
 Index = slice | NDArray[np.integer]
 """Rows or columns: a slice, or an array of positions."""
@@ -165,6 +168,21 @@ def is_in_memory(X: Matrix) -> bool:
             return False
         base = getattr(base, "base", None)
     return True
+
+
+def digest(X: Matrix) -> str:
+    """Return the SHA-256 of the shape, type and values of a matrix."""
+    total = hashlib.sha256(repr((X.shape, np.dtype(X.dtype).str)).encode())
+    for rows in row_slices(*X.shape):
+        chunk = X[rows]
+        parts = (chunk,)
+        if sparse.issparse(chunk):
+            # The type of the indices depends on the version of scipy.
+            indices = chunk.indices.astype(np.int64), chunk.indptr.astype(np.int64)
+            parts = chunk.data, *indices
+        for part in parts:
+            total.update(np.ascontiguousarray(part))
+    return total.hexdigest()
 
 
 def _row(item: object) -> NDArray[np.number]:

@@ -76,6 +76,7 @@ from .parameters import (
     data_options,
     growth_options,
     model_config,
+    open_checkpoints,
     training_options,
     validate_rows,
 )
@@ -260,6 +261,15 @@ class TreeVAEClustering(
         memory. With the same data and `random_state`, a fit with other training
         parameters reuses everything; a fit with another `n_clusters`, up to 64, reuses
         the features and the graph. By default nothing is cached.
+    checkpoint_dir : str or path-like, default=None
+        Folder in which `fit` stores its state while it runs: at the end of each stage,
+        and of an epoch every `checkpoint_interval` minutes. A later `fit` with the same
+        parameters and the same X goes on from there, to the same bits; so does one
+        after the end, which is done at once. With other parameters or data it is an
+        error. One folder is for one fit; it isn't for a search. By default nothing is
+        stored.
+    checkpoint_interval : float, default=10.0
+        Minutes between two states, at least. Only used with `checkpoint_dir`.
 
     Attributes
     ----------
@@ -384,6 +394,8 @@ class TreeVAEClustering(
         ],
         "precision": [Options(("auto", "float32", "bfloat16"))],
         "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
+        "checkpoint_dir": [Instance(str), Instance(os.PathLike), NONE],
+        "checkpoint_interval": [Number(Real, 0)],
     }
 
     def __init__(
@@ -416,6 +428,8 @@ class TreeVAEClustering(
         precision: str = "auto",
         n_jobs: int | None = None,
         memory: str | os.PathLike | joblib.Memory | None = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        checkpoint_interval: float = 10.0,
     ) -> None:
         self.n_clusters = n_clusters
         self.growth = growth
@@ -444,6 +458,8 @@ class TreeVAEClustering(
         self.precision = precision
         self.n_jobs = n_jobs
         self.memory = memory
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_interval = checkpoint_interval
 
     def __sklearn_tags__(self) -> Tags:
         """Return the capabilities of the estimator."""
@@ -487,13 +503,16 @@ class TreeVAEClustering(
         Raises
         ------
         ValueError
-            If a parameter or X isn't valid, there are fewer samples than clusters, or
-            the result of a user's encoder, decoder or views isn't valid.
+            If a parameter or X isn't valid, there are fewer samples than clusters, the
+            result of a user's encoder, decoder or views isn't valid, or
+            `checkpoint_dir` has the state of another fit or none that can be read.
         FloatingPointError
             If training diverges.
 
         Warns
         -----
+        CheckpointWarning
+            If a state can't be written, or the newest one can't be read.
         ConvergenceWarning
             If there are fewer clusters than asked for, or training did not converge or
             was interrupted.
@@ -514,10 +533,16 @@ class TreeVAEClustering(
             options = training_options(self, X.shape[0], device)
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
-            generators = Generators(make_generator(self.random_state, device))
-            shared, cache = generators.shared, Cache(self.memory)
+            shared = make_generator(self.random_state, device)
+            checkpoints = open_checkpoints(self, X, shared)
+            generators, cache = Generators(shared), Cache(self.memory)
             with Trainer(
-                options, generators, callbacks, task, keeps_interrupted=True
+                options,
+                generators,
+                callbacks,
+                task,
+                keeps_interrupted=True,
+                checkpoints=checkpoints,
             ) as trainer:
                 with trainer.subtask("features") as features:
                     data = TrainingData.prepare(

@@ -14,17 +14,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from ..data import DataOptions, LazyRows, Matrix, TrainingData, as_matrix
+from .._version import __version__
+from ..data import DataOptions, LazyRows, Matrix, TrainingData, as_matrix, digest
 from ..exceptions import InvalidParameterError
 from ..inspection.effects import as_dense
 from ..model import MIN_SIDE, ImageLayout, ModelConfig
 from ..training import (
+    Checkpoints,
     ContrastOptions,
     GrowthOptions,
     TrainingOptions,
     check_augmentation,
     make_pairs,
 )
+from ..utils.archive import describe, is_json
 from ..utils.devices import resolve_precision
 from ..utils.validation import Number
 
@@ -116,6 +119,50 @@ def training_options(
         weight_decay=estimator.weight_decay,
         dtype=resolve_precision(estimator.precision, device),
     )
+
+
+IGNORED = (
+    "checkpoint_dir",
+    "checkpoint_interval",
+    "device",
+    "memory",
+    "n_jobs",
+    "random_state",
+    "verbose",
+)
+"""Parameters that a fit with checkpoints may go on with other values of."""
+
+
+def open_checkpoints(
+    estimator: BaseEstimator, X: Matrix, generator: torch.Generator
+) -> Checkpoints | None:
+    """Return the checkpoints of a fit, and seed the generator as they began.
+
+    Without `checkpoint_dir`, there are none.
+    """
+    if estimator.checkpoint_dir is None:
+        return None
+    parameters = estimator.get_params(deep=False)
+    is_seeded = estimator.random_state is not None
+    seed = generator.initial_seed()
+    identity = {
+        **{
+            name: value if is_json(value) else describe(value)
+            for name, value in parameters.items()
+            if name not in IGNORED
+        },
+        "random_state": seed if is_seeded else None,
+        "device": generator.device.type,
+        "shape of X": X.shape,
+        "SHA-256 of X": digest(X)[:16],
+        "version of sktreevae": __version__,
+        "version of torch": torch.__version__,
+    }
+    checkpoints = Checkpoints(
+        estimator.checkpoint_dir, estimator.checkpoint_interval, identity, seed
+    )
+    generator.manual_seed(checkpoints.seed)
+    return checkpoints
 
 
 def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:

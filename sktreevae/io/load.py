@@ -11,11 +11,11 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
+from ..utils.archive import INVALID, read_archive
 from ..utils.devices import available_device, resolve_device
 from ..utils.files import PathLike
 from ..utils.validation import check_parameters
-from .archive import INVALID, read_archive
-from .schema import NETWORKS, check_arrays, check_content
+from .schema import LOCAL, NETWORKS, check_arrays, check_content
 from .state import Arrays, State, restore
 
 
@@ -60,7 +60,8 @@ def _make_estimator(
     if content["class"] != cls.__name__:
         raise ValueError(f"It is of the class {content['class']}, not {cls.__name__}.")
     names = content["parameters"].keys() | content["objects"].keys()
-    unknown = sorted(names - cls().get_params(deep=False).keys())
+    known = cls().get_params(deep=False).keys() - set(LOCAL)
+    unknown = sorted(names - known)
     if unknown:
         raise ValueError(
             f"sktreevae {__version__} has no parameters {unknown}. The model was saved "

@@ -22,6 +22,9 @@ NETWORKS = {
 }
 """Parameters that a user's networks can be, and how the names of their arrays begin."""
 
+LOCAL = "memory", "checkpoint_dir"
+"""Parameters that belong to a machine. A cache that a file names could hold pickles."""
+
 FREE_BYTES = 1 << 29
 """Memory that a tree may take beyond the size of its file, enough for 4700 leaves."""
 

@@ -14,8 +14,8 @@ from ..data import Standardizer, kind_of_features
 from ..inspection.diagnostics import Finding
 from ..model import FeatureMap, ModelConfig, Topology, TreeVAE
 from ..tree import Dendrogram
+from ..utils.archive import FORMAT_VERSION
 from ..utils.devices import available_device
-from .archive import FORMAT_VERSION
 
 State = dict[str, Any]
 """Attributes of an estimator, with arrays and plain values instead of objects."""

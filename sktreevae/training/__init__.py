@@ -2,6 +2,7 @@
 
 from .augmentation import Augmentation, ImageAugmentation, check_augmentation
 from .callbacks import ProgressLine
+from .checkpoint import Checkpoints
 from .contrastive import ContrastOptions
 from .fitting import continue_training, fit_tree, make_fit_task, make_pairs
 from .growth import FittedTree, GrowthOptions
@@ -16,6 +17,7 @@ from .trainer import Callback, Trainer, TrainingOptions
 __all__ = [
     "Augmentation",
     "Callback",
+    "Checkpoints",
     "ContrastOptions",
     "FittedTree",
     "Generators",

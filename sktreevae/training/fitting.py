@@ -19,6 +19,7 @@ from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
+from .state import Plan
 from .tasks import Task
 from .trainer import Phase, Trainer
 
@@ -101,19 +102,36 @@ def fit_tree(
         spread_values=kind.spread_values,
     )
     options = replace(options, graph=graph_options)
-    graph, proposal, choices = None, {}, {}
+    stored = trainer.checkpoints and trainer.checkpoints.stored
+    if stored is None:
+        plan = _plan(data, options, trainer, cache)
+    else:
+        plan = Plan.from_state_dict(stored)
+    trainer.state.plan = plan
+    options = replace(options, n_clusters=plan.n_clusters)
+    depth = math.ceil(math.log2(max(plan.n_clusters, 2)))
+    config = replace(config, bottom_up_depth=depth)
+    growth = GROWTHS[options.growth](data, config, options, trainer, contrast)
+    if stored is None:
+        trainer.store(is_due=True)
+    else:
+        trainer.state.load_state_dict(stored, growth)
+    return trainer.fit(growth, partial(complete, choices=plan.choices))
+
+
+def _plan(
+    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
+) -> Plan:
+    """Return the number of clusters, and the tree that the neighbor graph proposes."""
+    graph, proposal, choices = None, None, {}
     if options.growth == "guided" or options.n_clusters is None:
         graph = _build_graph(data, options, trainer, cache)
     if options.n_clusters is None:
         options = _estimate_n_clusters(graph, data, options, trainer)
     if options.growth == "guided":
-        proposal["proposal"], choices = _propose(graph, data, options, trainer)
-    depth = math.ceil(math.log2(max(options.n_clusters, 2)))
-    config = replace(config, bottom_up_depth=depth)
-    growth_class = GROWTHS[options.growth]
-    growth = growth_class(data, config, options, trainer, contrast, **proposal)
+        proposal, choices = _propose(graph, data, options, trainer)
     choices = {**data.choices, "n_clusters": options.n_clusters, **choices}
-    return trainer.fit(growth, partial(complete, choices=choices))
+    return Plan(options.n_clusters, choices, proposal)
 
 
 def _build_graph(

@@ -135,8 +135,7 @@ class Stage:
             trainer.train(self.phase(), self.objective())
         if self.end is None or self.end():
             state.done = [*state.done, self.name]
-        state.end_stage()
-        trainer.remember()
+        trainer.end_stage()
 
 
 class TreeGrowth(ABC):

@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import TrainingData, n_batches
-from ..graph import Proposal
-from ..model import ModelConfig, Topology
+from ..data import n_batches
+from ..model import Topology
 from ..utils.indexing import sum_by_index
-from .contrastive import ContrastOptions
-from .growth import GrowthOptions, Stage, TreeGrowth
+from .growth import Stage, TreeGrowth
 from .initialization import Initializer, update_scale
 from .stopping_rule import StoppingRule
-from .trainer import Phase, Trainer, TrainingOptions
+from .trainer import Phase, TrainingOptions
 
 MIN_STEPS = 120
 """Minimum number of update steps of the joint training with ``max_iter="auto"``."""
@@ -78,26 +76,11 @@ class GuidedGrowth(TreeGrowth):
     Parameters
     ----------
     data, config, options, trainer, contrast
-        As for `TreeGrowth`.
-    proposal : Proposal
-        Clusters of the training samples, and the tree above them. Leaves that stay too
-        small are pruned.
+        As for `TreeGrowth`. The plan of the state has clusters of the training samples,
+        and the tree above them. Leaves that stay too small are pruned.
     """
 
     linear_routing_factor = 30.0
-
-    def __init__(
-        self,
-        data: TrainingData,
-        config: ModelConfig,
-        options: GrowthOptions,
-        trainer: Trainer,
-        contrast: ContrastOptions | None = None,
-        *,
-        proposal: Proposal,
-    ) -> None:
-        super().__init__(data, config, options, trainer, contrast)
-        self.proposal = proposal
 
     def stages(self) -> Iterator[Stage]:
         """Yield the stages that aren't done."""
@@ -127,7 +110,7 @@ class GuidedGrowth(TreeGrowth):
     def _initialize(self) -> None:
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
-            proposal, state = self.proposal, self.state
+            state, proposal = self.state, self.state.plan.proposal
             change = Topology.from_merges(proposal.merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]

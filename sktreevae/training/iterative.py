@@ -40,6 +40,8 @@ class IterativeGrowth(TreeGrowth):
 
     def stages(self) -> Iterator[Stage]:
         """Yield the growth of the tree, and the training of the whole."""
+        if "finetune" in self.state.done:
+            return
         with self.trainer.subtask("growth", None):
             yield from self._growth()
         if not self.trainer.task.is_stopped:

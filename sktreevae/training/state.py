@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..graph import Proposal
 from ..model import TopDown, Topology, TreeVAE
 from ..utils.random import draw_seed
 from .contrastive import Contrast
@@ -99,6 +100,49 @@ class Split:
     seed: int
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is known of a tree before its growth.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters, asked for or estimated.
+    choices : dict
+        What was chosen; see `TreeVAEClustering.choices_`.
+    proposal : Proposal or None
+        Tree of the guided growth; None after its initialization.
+    """
+
+    n_clusters: int
+    choices: dict[str, object]
+    proposal: Proposal | None = None
+
+    @classmethod
+    def from_state_dict(cls, state: StateDict) -> Plan:
+        """Return the plan in a state that `FitState.state_dict` has returned."""
+        prefix, values = "proposal.", state["values"]["plan"]
+        parts = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in state["tensors"].items()
+            if name.startswith(prefix)
+        }
+        proposal = None
+        if parts:
+            for name in ("merges", "height"):
+                parts[name] = parts[name].numpy()
+            costs = values["choices"]["partition_costs"]
+            proposal = Proposal(**parts, costs=costs)
+        return cls(values["n_clusters"], values["choices"], proposal)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the arrays of the proposal as tensors by name."""
+        if self.proposal is None:
+            return {}
+        arrays = {k: v for k, v in vars(self.proposal).items() if k != "costs"}
+        return {f"proposal.{name}": torch.as_tensor(a) for name, a in arrays.items()}
+
+
 class Builder(Protocol):
     """Builds the modules that a stored state is loaded into."""
 
@@ -125,6 +169,8 @@ class FitState:
         Sources of randomness.
     history : History
         Records of the epochs.
+    plan : Plan or None
+        What the growth begins with; None for a given model.
     stage : str or None
         Stage in progress; None between two stages.
     done : list of str
@@ -162,6 +208,7 @@ class FitState:
 
     generators: Generators
     history: History
+    plan: Plan | None = None
     stage: str | None = None
     done: list[str] = field(default_factory=list)
     epoch: int = 0
@@ -247,7 +294,11 @@ class FitState:
         }
         fields = {name: getattr(self, name) for name in TENSORS}
         tensors |= {name: t for name, t in fields.items() if t is not None}
+        plan = self.plan
+        if plan is not None and not self.done:
+            tensors |= plan.tensors()
         values = {
+            "plan": plan and {"n_clusters": plan.n_clusters, "choices": plan.choices},
             **{name: getattr(self, name) for name in VALUES},
             "parent": self.model and list(self.model.topology.parent),
             "split": split and {"leaf": split.leaf, "seed": split.seed},

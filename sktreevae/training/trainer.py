@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
+from .checkpoint import Checkpoints
 from .history import History
 from .objectives import TERMS, Objective
 from .optimizer import AdamW
@@ -194,6 +195,8 @@ class Trainer:
         Receives the records; an empty one by default.
     keeps_interrupted : bool, default=False
         Whether an interrupt keeps the state of the last epoch.
+    checkpoints : Checkpoints, default=None
+        Where the state is stored at the end of epochs and stages, if it is.
 
     Attributes
     ----------
@@ -217,10 +220,12 @@ class Trainer:
         history: History | None = None,
         *,
         keeps_interrupted: bool = False,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.options = options
         self.state = FitState(generators, history or History())
         self.callbacks = callbacks
+        self.checkpoints = checkpoints
         self.root = self.task = root or Task("fit", None)
         self.attributes_now: Callable[[], dict[str, object] | None] | None = None
         self.is_interrupted = False
@@ -330,6 +335,17 @@ class Trainer:
         if self._keeps_interrupted and self.history.elbo_records:
             self._remembered = self.state.remember()
 
+    def end_stage(self) -> None:
+        """Complete the state of a stage, and store it."""
+        self.state.end_stage()
+        self.remember()
+        self.store(is_due=True)
+
+    def store(self, *, is_due: bool = False) -> None:
+        """Store the present state; see `Checkpoints.save`."""
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.state, is_due=is_due)
+
     def _rewind(self) -> None:
         """Go back to the state of the last epoch, unless it has diverged."""
         self.state.rewind(self._remembered)
@@ -398,6 +414,7 @@ class Trainer:
         self.state.epoch += 1
         self.history.append(record)
         self.remember()
+        self.store()
 
     def _train_epoch(
         self, phase: Phase, objective: Objective, n_steps: int

@@ -30,6 +30,17 @@ def check_regular(path: PathLike) -> None:
         raise OSError(errno.EINVAL, "Not a regular file", os.fsdecode(path))
 
 
+def sync_folder(path: PathLike) -> None:
+    """Write the names in a folder to the disk; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces another one if the block succeeds.

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from sktreevae.io.archive import read_archive, write_archive
+from sktreevae.utils.archive import read_archive, write_archive
 
 
 @contextlib.contextmanager

@@ -350,7 +350,7 @@ def npz():
 )
 def test_foreign_files_are_refused(path, data):
     path.write_bytes(data)
-    refuse(path, "is truncated, damaged, or isn't a model")
+    refuse(path, "is truncated, damaged, or isn't one")
 
 
 def test_unknown_parameters_are_refused(path):
@@ -497,6 +497,15 @@ SHAPES = {
     "chain": [-1] + [i // 2 * 2 for i in range(2 * N_MANY)],
     "balanced": [-1] + [i // 2 for i in range(2 * N_MANY)],
 }
+
+
+@pytest.mark.parametrize("name", ["memory", "checkpoint_dir"])
+def test_a_folder_in_a_file_is_refused(path, name, tmp_path):
+    with forging(path) as (content, _):
+        content["parameters"][name] = str(tmp_path / "folder")
+    refuse(path, f"has no parameters .'{name}'.")
+
+
 LOAD = """
 import resource
 import sys

@@ -13,6 +13,7 @@ from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.model.networks import BottomUp
 from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
 from sktreevae.training.guided import RouterPhase
+from sktreevae.training.state import Plan
 
 from ..graph.cases import nested_gaussians
 from .cases import CONFIG, make_data, make_trainer
@@ -43,7 +44,8 @@ def make_growth(
     options = GrowthOptions(n_clusters, graph=graph, **options)
     trainer = make_trainer(max_iter=max_iter, batch_size=64)
     contrast = pairs and ContrastOptions(pairs, 1.0, 0.5)
-    return GuidedGrowth(data, config, options, trainer, contrast, proposal=proposal)
+    trainer.state.plan = Plan(n_clusters, {}, proposal)
+    return GuidedGrowth(data, config, options, trainer, contrast)
 
 
 def grown(growth):
@@ -62,7 +64,7 @@ def leaves(growth):
 
 
 def test_the_model_learns_the_proposal(grown_eight):
-    cluster = grown_eight.proposal.cluster
+    cluster = grown_eight.state.plan.proposal.cluster
     assert adjusted_rand_score(cluster, leaves(grown_eight)) > 0.98
     assert len(grown_eight.model.topology.leaves) == 8
     state = grown_eight.state
@@ -244,7 +246,8 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
         costs={},
     )
     trainer = make_trainer(max_iter=None)
-    growth = GuidedGrowth(data, CONFIG4, GrowthOptions(4), trainer, proposal=proposal)
+    trainer.state.plan = Plan(4, {}, proposal)
+    growth = GuidedGrowth(data, CONFIG4, GrowthOptions(4), trainer)
     assert adjusted_rand_score(y, leaves(grown(growth))) > 0.99
 
 

@@ -21,6 +21,7 @@ from sktreevae.training import (
     TrainingOptions,
 )
 from sktreevae.training.optimizer import AdamW
+from sktreevae.training.state import Plan
 
 from .cases import CONFIG, make_data
 
@@ -68,8 +69,8 @@ def make_growth(name, *, n_epochs=None, views=False, seed=0):
         ContrastOptions(lambda index, _: -DATA.features[index]) if views else None
     )
     options = GrowthOptions(4, growth=name, graph=GRAPH)
-    parts = {"proposal": propose()} if name == "guided" else {}
-    return GROWTHS[name](DATA, CONFIG, options, trainer, contrast, **parts)
+    trainer.state.plan = Plan(4, {}, propose() if name == "guided" else None)
+    return GROWTHS[name](DATA, CONFIG, options, trainer, contrast)
 
 
 def through_files(state):

@@ -7,7 +7,7 @@ import safetensors
 import torch
 from safetensors.numpy import save
 
-from sktreevae.io.archive import read_archive, write_archive
+from sktreevae.utils.archive import read_archive, write_archive
 
 CONTENT = {"name": "ä", "values": [1, 2.5, None, True], "nan": float("inf")}
 ARRAYS = {
@@ -103,7 +103,7 @@ def test_pipes_devices_and_folders_are_refused(tmp_path):
 def test_files_of_other_lengths_are_refused(path):
     data = path.read_bytes()
     for other in (*(data[:size] for size in range(0, len(data), 3)), data + b"\0"):
-        refuse(path, other, "is truncated, damaged, or isn't a model")
+        refuse(path, other, "is truncated, damaged, or isn't one")
 
 
 def test_a_flipped_byte_is_refused_or_changes_nothing(path):
@@ -125,7 +125,7 @@ def test_a_flipped_byte_is_refused_or_changes_nothing(path):
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "3", "null", "{}"])
 def test_other_files_of_safetensors_are_refused(path, text):
-    match = "isn't a model that `save` has written"
+    match = "isn't one that sktreevae has written"
     refuse(path, save({"weights": np.zeros(3)}, {"content": text}), match)
     refuse(path, save({"weights": np.zeros(3)}, {"other": text}), match)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ..utils.files import PathLike, check_regular, replacing
+from .files import PathLike, check_regular, replacing
 
 FORMAT_VERSION = 1
 """Version of the content."""
@@ -45,6 +45,21 @@ def to_json(value: Any) -> str:
         If JSON can't have the value.
     """
     return json.dumps(value, default=_to_python)
+
+
+def is_json(value: Any) -> bool:
+    """Return whether JSON can have a value."""
+    try:
+        to_json(value)
+    except TypeError:
+        return False
+    return True
+
+
+def describe(value: object) -> str:
+    """Return the name of a function or class, or else that of the type."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def write_archive(
@@ -115,8 +130,8 @@ def read_archive(path: PathLike) -> tuple[dict[str, Any], dict[str, NDArray]]:
         is_whole = digest == _digest(to_json(content), arrays)
     except (SafetensorError, *INVALID) as error:
         raise ValueError(
-            f"The file {name!r} is truncated, damaged, or isn't a model that `save` "
-            f"has written: {error}"
+            f"The file {name!r} is truncated, damaged, or isn't one that sktreevae has "
+            f"written: {error}"
         ) from error
     if version != FORMAT_VERSION:
         raise ValueError(

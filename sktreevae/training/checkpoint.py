@@ -1,0 +1,203 @@
+"""Checkpoints: the state of a fit in a folder, from which a later fit goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..exceptions import CheckpointWarning
+from ..utils.archive import INVALID, read_archive, to_json, write_archive
+from ..utils.files import PathLike, sync_folder
+from .state import FitState, StateDict
+
+STATE = "state.safetensors"
+"""File of a generation."""
+
+N_KEPT = 2
+"""Number of generations that stay: the newest, and one for the case that it is damaged.
+"""
+
+
+class Checkpoints:
+    """Generations of the state of one fit, in a folder.
+
+    A generation is a folder, whose name is a number. It is written under another name
+    and renamed at the end, so that it is there as a whole or not at all.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        The folder. It is made if there is none; other content of it stays.
+    interval : float
+        Minutes between two generations. There is also one at the end of each stage.
+    identity : dict
+        JSON values that determine the result of the fit.
+    seed : int
+        Seed of a new fit.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of the fit: of the stored one, if there is one.
+    stored : dict or None
+        State of the newest generation that can be read; see `FitState.state_dict`.
+
+    Raises
+    ------
+    OSError
+        If the folder can't be written to.
+    ValueError
+        If it has the state of a fit with another identity, or no generation can be
+        read.
+
+    Warns
+    -----
+    CheckpointWarning
+        If the newest generation can't be read, and the one before is used.
+    """
+
+    def __init__(
+        self,
+        folder: PathLike,
+        interval: float,
+        identity: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        self.folder = Path(os.fsdecode(folder))
+        self.interval = interval
+        self.seed = seed
+        self.stored: StateDict | None = None
+        self._identity = identity
+        self._last = time.monotonic()
+        self._clear()
+        self._resume()
+
+    def save(self, state: FitState, *, is_due: bool = False) -> None:
+        """Write a generation, if the interval has passed or it is due anyway.
+
+        Parameters
+        ----------
+        state : FitState
+            The state, at the end of an epoch or between two stages.
+        is_due : bool, default=False
+            Whether to write it before the interval has passed.
+
+        Warns
+        -----
+        CheckpointWarning
+            If it can't be written. The generations before stay.
+        """
+        if not is_due and time.monotonic() - self._last < 60.0 * self.interval:
+            return
+        number = max(self._generations(), default=0) + 1
+        try:
+            self._write(number, state.state_dict())
+        except OSError as error:
+            warnings.warn(
+                f"The state of the fit can't be written to checkpoint_dir="
+                f"{os.fspath(self.folder)!r}: {error}. The fit goes on; a later one "
+                "would go on from the last state that is there.",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+        self._last = time.monotonic()
+
+    def _write(self, number: int, state: StateDict) -> None:
+        """Write a generation, and delete those that aren't kept."""
+        content = {
+            "identity": self._identity,
+            "seed": self.seed,
+            "values": state["values"],
+        }
+        arrays = {name: t.numpy(force=True) for name, t in state["tensors"].items()}
+        temporary = self.folder / f"{number:08}.tmp"
+        try:
+            temporary.mkdir()
+            write_archive(temporary / STATE, content, arrays)
+            sync_folder(temporary)
+            temporary.rename(self._path(number))
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(self.folder)
+        for old in self._generations()[:-N_KEPT]:
+            shutil.rmtree(self._path(old))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08}"
+
+    def _generations(self) -> list[int]:
+        """Return the numbers of the generations, in ascending order."""
+        names = [path.name for path in self.folder.iterdir()]
+        return sorted(int(name) for name in names if re.fullmatch(r"\d{8}", name))
+
+    def _clear(self) -> None:
+        """Make the folder, and delete what a killed fit has left unfinished."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.iterdir():
+            if re.fullmatch(r"\d{8}\.tmp", path.name):
+                shutil.rmtree(path)
+        probe = self.folder / f"{0:08}.tmp"
+        probe.mkdir()
+        probe.rmdir()
+
+    def _resume(self) -> None:
+        """Read the newest generation."""
+        errors: list[Exception] = []
+        for number in reversed(self._generations()):
+            try:
+                content, arrays = read_archive(self._path(number) / STATE)
+                self._check_identity(content["identity"])
+                tensors = {name: _tensor(array) for name, array in arrays.items()}
+                self.stored = {"tensors": tensors, "values": content["values"]}
+                self.seed = int(content["seed"])
+                break
+            except OtherFitError:
+                raise
+            except (OSError, *INVALID) as error:
+                errors.append(error)
+        if not errors:
+            return
+        if self.stored is None:
+            raise ValueError(
+                f"checkpoint_dir={os.fspath(self.folder)!r} has no state that can be "
+                f"read: {errors[0]} Pass another folder to begin anew."
+            ) from errors[0]
+        warnings.warn(
+            f"The newest state in checkpoint_dir={os.fspath(self.folder)!r} can't be "
+            f"read: {errors[0]} The fit goes on from the one before.",
+            CheckpointWarning,
+            stacklevel=2,
+        )
+
+    def _check_identity(self, stored: Mapping[str, Any]) -> None:
+        """Check that the stored state is of this fit."""
+        differences = [
+            f"{name} was {stored.get(name)!r} and is {value!r}"
+            for name, value in self._identity.items()
+            if to_json(stored.get(name)) != to_json(value)
+        ]
+        if differences:
+            raise OtherFitError(
+                f"checkpoint_dir={os.fspath(self.folder)!r} has the state of another "
+                f"fit: {'; '.join(differences)}. Pass the same parameters and data to "
+                "go on, or another folder to begin anew."
+            )
+
+
+class OtherFitError(ValueError):
+    """A folder has the state of a fit with other parameters or data."""
+
+
+def _tensor(array: NDArray) -> torch.Tensor:
+    return torch.from_numpy(np.require(array, requirements="W"))

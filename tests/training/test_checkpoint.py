@@ -1,0 +1,253 @@
+"""Fits that are killed go on from their checkpoints, to the same bits."""
+
+import errno
+import functools
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import make_blobs
+
+from sktreevae import TreeVAEClustering
+from sktreevae.exceptions import CheckpointWarning
+from sktreevae.graph import NeighborGraph
+from sktreevae.training import checkpoint
+
+X, _ = make_blobs(120, 3, centers=4, cluster_std=0.3, random_state=1)
+X = X.astype(np.float32)
+
+
+class KilledError(BaseException):
+    """The end of a process."""
+
+
+def fit(folder=None, X=X, **parameters):
+    parameters = {
+        "n_clusters": 3,
+        "max_iter": 2,
+        "random_state": 0,
+        "checkpoint_interval": 0.0,
+        **parameters,
+    }
+    return TreeVAEClustering(checkpoint_dir=folder, **parameters).fit(X)
+
+
+@functools.cache
+def whole(growth="guided"):
+    return fit(growth=growth)
+
+
+def assert_same(one, two):
+    assert np.array_equal(one.labels_, two.labels_)
+    assert np.array_equal(one.linkage_matrix_, two.linkage_matrix_)
+    assert np.array_equal(one.score_samples(X), two.score_samples(X))
+    assert repr(one.history_) == repr(two.history_)
+    assert one.choices_ == two.choices_
+    assert one._seed == two._seed
+
+
+def generations(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoints_change_nothing(tmp_path):
+    assert_same(fit(tmp_path), whole())
+
+
+@contextmanager
+def killed(monkeypatch, n_calls):
+    """End the process at a step of a write: before, in or after the file."""
+    count = itertools.count(1)
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "mkdir"), (os, "fsync"), (Path, "rename")):
+            function = getattr(owner, name)
+
+            def killing(*args, function=function, **kwargs):
+                if next(count) == n_calls:
+                    raise KilledError
+                return function(*args, **kwargs)
+
+            patch.setattr(owner, name, killing)
+        # A killed process doesn't tidy.
+        patch.setattr(checkpoint.shutil, "rmtree", lambda *args, **kwargs: None)
+        with pytest.raises(KilledError):
+            yield
+
+
+@pytest.mark.parametrize("growth", ["guided", "iterative"])
+@pytest.mark.parametrize("n_calls", [3, 7, 12, 21, 33])
+def test_a_fit_that_is_killed_in_a_write_goes_on_to_the_same_bits(
+    growth, n_calls, tmp_path, monkeypatch
+):
+    with killed(monkeypatch, n_calls):
+        fit(tmp_path, growth=growth)
+    assert_same(fit(tmp_path, growth=growth), whole(growth))
+    assert len(generations(tmp_path)) == 2
+
+
+def test_a_fit_that_has_ended_is_not_repeated(tmp_path, monkeypatch):
+    fit(tmp_path)
+    before = generations(tmp_path)
+    monkeypatch.setattr(NeighborGraph, "__init__", None)
+    assert_same(fit(tmp_path), whole())
+    assert generations(tmp_path) == before
+
+
+def test_the_proposal_is_not_repeated(tmp_path, monkeypatch):
+    with killed(monkeypatch, 9):
+        fit(tmp_path)
+    assert generations(tmp_path)[0] == "00000001"
+    monkeypatch.setattr(NeighborGraph, "__init__", None)
+    assert_same(fit(tmp_path), whole())
+
+
+def test_a_fresh_seed_is_kept(tmp_path):
+    first = fit(tmp_path, random_state=None)
+    assert_same(fit(tmp_path, random_state=None), first)
+
+
+def test_a_fit_may_go_on_with_other_threads(tmp_path):
+    fit(tmp_path)
+    assert_same(fit(tmp_path, n_jobs=2, checkpoint_interval=1.0), whole())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "difference"),
+    [
+        ({"n_clusters": 4}, "n_clusters was 3 and is 4"),
+        ({"random_state": 1}, "random_state was .* and is"),
+        ({"views": lambda x, _: x}, "views was None and is '.*lambda>'"),
+        ({"X": X[1:]}, r"shape of X was \[120, 3\] and is \(119, 3\)"),
+        ({"X": X[::-1]}, "SHA-256 of X was"),
+        ({"X": X.astype(np.float64)}, "SHA-256 of X was"),
+        ({"X": sparse.csr_array(X)}, "SHA-256 of X was"),
+    ],
+)
+def test_the_state_of_another_fit_is_refused(tmp_path, parameters, difference):
+    fit(tmp_path)
+    before = generations(tmp_path)
+    with pytest.raises(ValueError, match=f"the state of another fit: .*{difference}"):
+        fit(tmp_path, **parameters)
+    assert generations(tmp_path) == before
+
+
+def damage(folder, name):
+    path = folder / name / checkpoint.STATE
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_the_generation_before_a_damaged_one_is_used(tmp_path):
+    fit(tmp_path)
+    damage(tmp_path, generations(tmp_path)[1])
+    with pytest.warns(CheckpointWarning, match="can't be read: .*is truncated"):
+        again = fit(tmp_path)
+    assert_same(again, whole())
+
+
+def test_damaged_generations_are_refused(tmp_path):
+    fit(tmp_path)
+    for name in generations(tmp_path):
+        damage(tmp_path, name)
+    match = "checkpoint_dir='.*' has no state that can be read: .* Pass another folder"
+    with pytest.raises(ValueError, match=match):
+        fit(tmp_path)
+
+
+def test_a_full_disk_is_told_and_the_fit_goes_on(tmp_path, monkeypatch):
+    with killed(monkeypatch, 20):
+        fit(tmp_path)
+    before = [name for name in generations(tmp_path) if "tmp" not in name]
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.warns(CheckpointWarning, match="No space left .* The fit goes on"):
+        again = fit(tmp_path)
+    assert_same(again, whole())
+    assert generations(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(NeighborGraph, "__init__", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        fit(tmp_path / "file")
+    with pytest.raises(OSError, match="file"):
+        fit(tmp_path / "file" / "folder")
+
+
+def test_other_files_stay(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "0001").mkdir()
+    fit(tmp_path / "deep" / "folder")
+    fit(tmp_path)
+    assert {"notes.txt", "0001", "deep"} < set(generations(tmp_path))
+
+
+def test_states_are_an_interval_apart(tmp_path, monkeypatch):
+    numbers = []
+    write = checkpoint.Checkpoints._write
+
+    def recorded(self, number, state):
+        numbers.append(state["values"]["epoch"])
+        write(self, number, state)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "_write", recorded)
+    fit(tmp_path, checkpoint_interval=1e9)
+    # The plan, and the ends of three stages.
+    assert numbers == [0, 0, 0, 0]
+
+
+SCRIPT = """
+import sys
+from sklearn.datasets import load_digits
+from sktreevae import TreeVAEClustering
+
+folder, growth, path = sys.argv[1:]
+X = load_digits().data[:600]
+model = TreeVAEClustering(
+    5, growth=growth, max_iter=8, random_state=0, checkpoint_dir=folder,
+    checkpoint_interval=0.0,
+)
+model.fit(X).save(path)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("growth", ["guided", "published"])
+def test_a_process_that_is_killed_at_random_moments_goes_on_to_the_same_bits(
+    growth, tmp_path
+):
+    def start(folder):
+        command = [sys.executable, "-c", SCRIPT, tmp_path / folder, growth]
+        return subprocess.Popen([*command, tmp_path / f"{folder}.model"])
+
+    begin = time.monotonic()
+    assert start("whole").wait() == 0
+    duration = time.monotonic() - begin
+    rng, n_killed = np.random.default_rng(0), 0
+    while n_killed < 20:
+        process = start("killed")
+        try:
+            process.wait(rng.uniform(0.2, 1.2) * duration)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            n_killed += process.wait() == -signal.SIGKILL
+            continue
+        assert process.returncode == 0
+        one, two = ((tmp_path / f"{n}.model").read_bytes() for n in ("whole", "killed"))
+        assert one == two
+        for path in sorted((tmp_path / "killed").rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
