@@ -89,7 +89,7 @@ def test_noise_is_not_longer_than_the_clusters_are_wide():
     growth = make_growth(8)
     features = growth.data.features[growth.data.train].double()
     distance = torch.cdist(features, features)
-    cluster = growth.proposal.cluster.clone()
+    cluster = growth.state.plan.proposal.cluster.clone()
     cluster[0] = 8  # a single row
     extent = growth._pair_distances(cluster)
     for i in range(8):
@@ -193,7 +193,7 @@ def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
     growth, _ = begun(2, graph=graph)
     x = growth.data.features[:]
     length = growth.noisy_features.noise_scale[:, 0] * np.sqrt(3)
-    torch.testing.assert_close(length, growth.proposal.spacing)
+    torch.testing.assert_close(length, growth.state.plan.proposal.spacing)
     if max_landmarks == 480:
         distance = torch.cdist(x, x).sort(dim=1).values[:, 1:10]
         torch.testing.assert_close(length, distance.median(1).values, rtol=1e-3, atol=0)
