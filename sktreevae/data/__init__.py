@@ -5,7 +5,7 @@ from .kinds.discrete import spread_values
 from .outliers import MIN_GROUP_SIZE, count_extremes
 from .samples import FeatureTable, Samples, n_batches, shuffled_batches
 from .scaling import DataSummary, Standardizer, resolve_likelihood
-from .sources import LazyRows, Matrix, as_matrix, digest, is_in_memory
+from .sources import LazyRows, Matrix, as_matrix, digest, is_dask_array, is_in_memory
 from .training_data import DataOptions, TrainingData
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "as_matrix",
     "digest",
     "count_extremes",
+    "is_dask_array",
     "is_in_memory",
     "kind_of_features",
     "n_batches",

@@ -149,11 +149,13 @@ def as_matrix(X: object) -> object:
         )
     if isinstance(X, Dataset):
         return DatasetRows(X)
-    # X can only be a Dask array if dask has been imported.
+    return DaskRows(X) if is_dask_array(X) else X
+
+
+def is_dask_array(X: object) -> bool:
+    """Return whether X is a Dask array, without importing dask."""
     dask_array = sys.modules.get("dask.array")
-    if dask_array is not None and isinstance(X, dask_array.Array):
-        return DaskRows(X)
-    return X
+    return dask_array is not None and isinstance(X, dask_array.Array)
 
 
 def is_in_memory(X: Matrix) -> bool:

@@ -67,6 +67,7 @@ from .attributes import (
     fit_attributes,
     partial_fit_attributes,
 )
+from .blockwise import blockwise
 from .callbacks import CallbackSupportMixin, make_callbacks, with_callbacks
 from .from_model import cut_proba
 from .parameters import (
@@ -667,6 +668,7 @@ class TreeVAEClustering(
 
     # Clusters
 
+    @blockwise
     def predict(self, X: DataLike, n_clusters: int | None = None) -> NDArray[np.int64]:
         """Return the most probable cluster of each sample.
 
@@ -689,6 +691,7 @@ class TreeVAEClustering(
             clusters = self.dendrogram_.cut(n_clusters)
         return clusters[leaves.numpy(force=True)]
 
+    @blockwise
     def predict_proba(
         self, X: DataLike, n_clusters: int | None = None
     ) -> NDArray[np.floating]:
@@ -740,6 +743,7 @@ class TreeVAEClustering(
 
     # Embedding and density
 
+    @blockwise
     def transform(self, X: DataLike) -> NDArray[np.floating]:
         """Return the bottom-up embedding d_0 of each sample, which the root reads.
 
@@ -755,6 +759,7 @@ class TreeVAEClustering(
         """
         return _to_numpy(*self._map(X, TreeVAE.embed))
 
+    @blockwise
     def score_samples(self, X: DataLike) -> NDArray[np.floating]:
         """Return the ELBO of each sample, a lower bound of log p(x) in nats.
 
@@ -811,7 +816,7 @@ class TreeVAEClustering(
         ValueError
             If X or the weights are not valid.
         """
-        return _weighted_mean(self.score_samples(X), sample_weight)
+        return _weighted_mean(np.asarray(self.score_samples(X)), sample_weight)
 
     def log_likelihood(
         self, X: DataLike, n_importance_samples: int = 50
@@ -1165,7 +1170,7 @@ class TreeVAEClustering(
         """
         check_is_fitted(self)
         tree = self.dendrogram_
-        labels = tree.labels if X is None else self.predict(X)
+        labels = tree.labels if X is None else np.asarray(self.predict(X))
         if X is None:
             moments = model_moments(self)
         else:
