@@ -48,9 +48,9 @@ class ModelConfig:
     bottom_up_depth : int, default=4
         Number of layers of the bottom-up chain. Nodes at depth k read the embedding
         min(k, bottom_up_depth).
-    likelihood : {"bernoulli", "gaussian", "mixed", "poisson", "negative_binomial"}, \
-            default="gaussian"
-        Distribution of the data given the latent variable of a leaf.
+    likelihood : str, default="gaussian"
+        Distribution of the data given the latent variable of a leaf, a name in
+        `LIKELIHOODS`.
     discrete : tuple of tuples of int, default=()
         Discrete columns of a mixed likelihood; see `MixedLikelihood`.
     encoder, decoder : {"mlp", "cnn", "resnet", "custom"}, default="mlp"
