@@ -39,6 +39,7 @@ from ..io.save import save
 from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
 from ..training import (
+    GROWTHS,
     Augmentation,
     Generators,
     History,
@@ -330,7 +331,7 @@ class TreeVAEClustering(
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],
-        "growth": [Options(("guided", "iterative", "published"))],
+        "growth": [Options(tuple(GROWTHS))],
         "image_shape": [ImageShape(), NONE],
         "kind": [Options(("auto", *KINDS))],
         "encoder": [Options(NETWORKS), FUNCTION],
@@ -505,10 +506,7 @@ class TreeVAEClustering(
                     )
                     features.info = data.choices
                 config = model_config(
-                    self,
-                    data.samples.n_features,
-                    likelihood=data.likelihood,
-                    discrete=data.discrete,
+                    self, data.samples.n_features, data.likelihood, data.discrete
                 )
                 contrast = contrast_options(self, data, shared)
                 complete = partial(fit_attributes, data=data, trainer=trainer)

@@ -3,7 +3,7 @@
 from .augmentation import Augmentation, ImageAugmentation, check_augmentation
 from .callbacks import ProgressLine
 from .contrastive import ContrastOptions
-from .fitting import continue_training, fit_tree, make_fit_task, make_pairs
+from .fitting import GROWTHS, continue_training, fit_tree, make_fit_task, make_pairs
 from .growth import FittedTree, GrowthOptions
 from .guided import GuidedGrowth
 from .history import GrowingLists, History
@@ -14,6 +14,7 @@ from .tasks import Task
 from .trainer import Callback, Trainer, TrainingOptions
 
 __all__ = [
+    "GROWTHS",
     "Augmentation",
     "Callback",
     "ContrastOptions",

@@ -189,25 +189,17 @@ def continue_training(
     FloatingPointError
         If the loss is no longer finite.
     """
-    return trainer.fit(Continuation(model, data, trainer, contrast), complete)
+    options = GrowthOptions(len(model.topology.leaves))
+    growth = Continuation(data, model.config, options, trainer, contrast)
+    growth.state.model = model
+    growth.state.contrast = growth.new_contrast()
+    return trainer.fit(growth, complete)
 
 
 class Continuation(TreeGrowth):
-    """Trains the whole of a given model; parameters as for `continue_training`."""
+    """Trains the whole of a given model for one pass; see `continue_training`."""
 
     linear_routing_factor = 1.0
-
-    def __init__(
-        self,
-        model: TreeVAE,
-        data: TrainingData,
-        trainer: Trainer,
-        contrast: ContrastOptions | None,
-    ) -> None:
-        options = GrowthOptions(len(model.topology.leaves))
-        super().__init__(data, model.config, options, trainer, contrast)
-        self.state.model = model
-        self.state.contrast = self.new_contrast()
 
     def stages(self) -> Iterator[Stage]:
         """Yield the only stage."""

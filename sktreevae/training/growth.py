@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,12 +26,11 @@ from .objectives import (
     Objective,
     RoutingObjective,
     TreeObjective,
-    routing_weight,
 )
 from .trainer import Phase, Trainer
 
-N_NEWTON_STEPS = 10
-"""Steps of Newton's method, of at most one nat each, for a bias."""
+MIN_ROUTING_WEIGHT = 20.0
+"""Minimum weight of the routing loss relative to the ELBO, for few features."""
 
 MIN_SHARE_OF_MEAN = 0.05
 """Default minimum size of a leaf, relative to the mean over leaves."""
@@ -139,6 +138,7 @@ class Stage:
         trainer.remember()
 
 
+@dataclass(eq=False)
 class TreeGrowth(ABC):
     """What all growths share: stages, and the steps that they consist of.
 
@@ -152,7 +152,7 @@ class TreeGrowth(ABC):
         Size and shape of the tree.
     trainer : Trainer
         Runs the stages.
-    contrast : ContrastOptions, default=None
+    contrast_options : ContrastOptions, default=None
         Contrastive losses; None without augmentations.
 
     Attributes
@@ -161,42 +161,48 @@ class TreeGrowth(ABC):
         The state of the trainer.
     """
 
-    router_dims: tuple[int, ...] = ()
+    data: TrainingData
+    config: ModelConfig
+    options: GrowthOptions
+    trainer: Trainer
+    contrast_options: ContrastOptions | None = None
+
+    learning_rate: ClassVar[float] = 2e-3
+    """Maximum learning rate with ``learning_rate="auto"``."""
+
+    router_dims: ClassVar[tuple[int, ...]] = ()
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
-    linear_routing_factor: float = 10.0
+    linear_routing_factor: ClassVar[float] = 10.0
     """Factor on the routing weight of a model with linear paths. Its densities are
     sharper, so that the ELBO would move more samples to other leaves. Its posterior
     heads don't depend on the encoder, so the encoder may serve the routers."""
 
-    max_active_leaves: int = MAX_ACTIVE_LEAVES
+    max_active_leaves: ClassVar[int] = MAX_ACTIVE_LEAVES
     """Maximum number of leaves that decode a sample in training."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        config: ModelConfig,
-        options: GrowthOptions,
-        trainer: Trainer,
-        contrast: ContrastOptions | None = None,
-    ) -> None:
-        self.data = data
-        self.config = replace(config, router_dims=self.router_dims)
-        self.options = options
-        self.trainer = trainer
-        self.state = trainer.state
-        self.generators = trainer.generators
-        self.contrast_options = contrast
-        self.routing_weight = routing_weight(config.n_features)
-        if config.has_linear_paths:
-            self.routing_weight *= self.linear_routing_factor
-        self.min_samples = options.min_samples(len(data.samples))
+    def __post_init__(self) -> None:
+        self.config = replace(self.config, router_dims=self.router_dims)
+        self.state = self.trainer.state
+        self.generators = self.trainer.generators
+        self.min_samples = self.options.min_samples(len(self.data.samples))
 
     @property
     def model(self) -> TreeVAE:
         """The model."""
         return self.state.model
+
+    @property
+    def routing_weight(self) -> float:
+        """Weight of the routing loss relative to the ELBO.
+
+        The ELBO grows with the number of features, and the weight with it. Without the
+        routing loss, the leaf with the currently best decoder receives all samples: a
+        good split improves the ELBO only after the decoders have specialized.
+        """
+        factor = self.linear_routing_factor if self.config.has_linear_paths else 1.0
+        return factor * max(MIN_ROUTING_WEIGHT, self.config.n_features)
 
     @property
     def noisy_features(self) -> NoisyFeatures:
@@ -318,12 +324,13 @@ class TreeGrowth(ABC):
         }
 
     @torch.no_grad()
-    def fit_prior_odds(self) -> None:
+    def fit_prior_odds(self, n_steps: int = 10) -> None:
         """Set the bias of each prior router to its optimum for the other parameters.
 
         The prior of a decision is then on average the share of samples that go left, so
         that generated samples have the sizes of the clusters. Update steps alone would
-        take longer to reach it than the rest of the model.
+        take longer to reach it than the rest of the model. Newton's method takes steps
+        of at most one nat.
         """
         if not self.model.topology.splits:
             return
@@ -331,7 +338,7 @@ class TreeGrowth(ABC):
         parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
         weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
         bias = self.model.top_down.p_routers.biases[-1]
-        for _ in range(N_NEWTON_STEPS):
+        for _ in range(n_steps):
             p_proba = p_logit.sigmoid()
             slope = (weight * (q_proba - p_proba)).sum(1)
             curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import TrainingData, n_batches
+from ..data import n_batches
 from ..graph import Proposal
-from ..model import ModelConfig, Topology
+from ..model import Topology
 from ..utils.indexing import sum_by_index
-from .contrastive import ContrastOptions
-from .growth import GrowthOptions, Stage, TreeGrowth
+from .growth import Stage, TreeGrowth
 from .initialization import Initializer, update_scale
 from .stopping_rule import StoppingRule
-from .trainer import Phase, Trainer, TrainingOptions
+from .trainer import Phase, TrainingOptions
 
 MIN_STEPS = 120
 """Minimum number of update steps of the joint training with ``max_iter="auto"``."""
@@ -72,32 +71,22 @@ class RouterPhase(Phase):
         return StoppingRule(parameters, self.n_iter_no_change, 0.0, goal=-self.tol)
 
 
+@dataclass(eq=False, kw_only=True)
 class GuidedGrowth(TreeGrowth):
     """Builds the proposed tree, and trains all of it together.
 
     Parameters
     ----------
-    data, config, options, trainer, contrast
+    data, config, options, trainer, contrast_options
         As for `TreeGrowth`.
     proposal : Proposal
         Clusters of the training samples, and the tree above them. Leaves that stay too
         small are pruned.
     """
 
-    linear_routing_factor = 30.0
+    proposal: Proposal
 
-    def __init__(
-        self,
-        data: TrainingData,
-        config: ModelConfig,
-        options: GrowthOptions,
-        trainer: Trainer,
-        contrast: ContrastOptions | None = None,
-        *,
-        proposal: Proposal,
-    ) -> None:
-        super().__init__(data, config, options, trainer, contrast)
-        self.proposal = proposal
+    linear_routing_factor = 30.0
 
     def stages(self) -> Iterator[Stage]:
         """Yield the stages that aren't done."""

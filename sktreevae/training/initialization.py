@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ..data import TrainingData
 from ..model import (
-    INITIAL_LOGIT,
     NORMAL_KURTOSIS,
     DiagonalGaussian,
     Encoding,
     LeafDecoders,
     TreeVAE,
     at_depth,
+    ridge_regression,
     select_leaves,
 )
 from ..utils.indexing import sum_by_index
@@ -29,12 +29,6 @@ from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
 
 ROWS_PER_LEAF = 50, 500
 """Minimum and maximum number of samples of a leaf, if it has them."""
-
-RIDGE = 0.03
-"""L2 penalty of the ridge regressions, relative to the number of samples."""
-
-MIN_RIDGE = 5.0
-"""Minimum L2 penalty, in samples."""
 
 TRANSITION_VARIANCE = 0.69
 """Initial variance of p(z_i | z_pa(i)): the softplus of 0."""
@@ -72,18 +66,16 @@ class Initializer:
 
     @torch.no_grad()
     def init_routers(self) -> None:
-        """Initialize linear routers by ridge regression on the sides of the leaves."""
+        """Initialize the routers from the sides of the leaves."""
         model, topology = self.model, self.model.topology
         index = self._draw_samples()
         embeddings = model.bottom_up(self.noisy_features(index, training=True))
         is_below = model.top_down.index.ancestry[:, self.target[index]] > 0
         for position, split in enumerate(topology.splits):
             rows = is_below[split]
-            left = is_below[topology.children[split][0], rows].float()
+            is_left = is_below[topology.children[split][0], rows]
             inputs = at_depth(embeddings, topology.node_depths[split])[rows]
-            logit = INITIAL_LOGIT * (2.0 * left - 1.0)
-            weight, bias, _ = _ridge(inputs, logit[:, None])
-            model.top_down.q_routers.set(position, weight, bias)
+            model.top_down.q_routers.fit(position, inputs, is_left)
 
     @torch.no_grad()
     def init_latents(self) -> None:
@@ -226,7 +218,7 @@ def _init_heads(
         if rows.sum() < 2:
             continue
         inputs = at_depth(encoding.posterior_inputs, depth)[rows]
-        weight, bias, error = _ridge(inputs, latents[rows])
+        weight, bias, error = ridge_regression(inputs, latents[rows])
         prior = prior_variance[rows].mean()
         explained = (latents[rows].var(0) - error) / prior
         explained = explained.clamp(*EXPLAINED_RANGE)
@@ -236,24 +228,6 @@ def _init_heads(
         # The regression shrinks; the mean of a message is unbiased.
         weight, bias = weight / explained, bias / explained
         model.init_head(node, weight, DiagonalGaussian(bias, variance))
-
-
-def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a ridge regression of y on x: weights, biases and mean squared errors.
-
-    The errors are those of generalized cross-validation.
-    """
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    x, y = x - x_mean, y - y_mean
-    gram = x.T @ x
-    penalty = max(RIDGE * len(x), MIN_RIDGE)
-    eye = torch.eye(len(gram), dtype=x.dtype, device=x.device)
-    inverse = torch.linalg.inv(gram + penalty * eye)
-    weight = inverse @ (x.T @ y)
-    n_parameters = (inverse * gram).sum()
-    correction = (1.0 - n_parameters / len(x)).clamp(min=0.1).square()
-    error = (y - x @ weight).square().mean(0) / correction
-    return weight, y_mean - x_mean @ weight, error
 
 
 def _init_readout(
@@ -277,7 +251,7 @@ def _init_readout(
         return _init_loadings(decoders, z, step, sizes)
     hidden = decoders.hidden_units(z, sizes)
     mean = _group_means(hidden, leaf, n_leaves)
-    weight, _, _ = _ridge(hidden - mean[leaf], step)
+    weight, _, _ = ridge_regression(hidden - mean[leaf], step)
     decoders.readout.weight.copy_(weight.T)
     decoders.readout.bias.zero_()
     decoders.constant -= (mean @ weight)[:, None]

@@ -313,7 +313,7 @@ class IterativeGrowth(TreeGrowth):
         target = self.target_of(sides, train)
         side = target.argmax(1)
         rows = self.draw(MAX_STATISTICS_ROWS, train)
-        split.q_routers.fit(self._embed(rows, depth), side[rows])
+        split.q_routers.fit(0, self._embed(rows, depth), side[rows] == 0)
         for leaf in side[train].unique().tolist():
             split.init_leaf(leaf, self.mean_of(train[side[train] == leaf]))
         return target

@@ -21,12 +21,6 @@ from ..model import (
 )
 from .contrastive import Contrast, router_contrast
 
-MIN_ROUTING_WEIGHT = 20.0
-"""Minimum weight of the routing loss relative to the ELBO.
-
-Without the routing loss, the leaf with the currently best decoder receives all samples:
-a good split improves the ELBO only after the decoders have specialized."""
-
 MAX_ACTIVE_LEAVES = 2
 """Default number of leaves that decode a sample in training: its most probable ones."""
 
@@ -104,14 +98,6 @@ class Objective(Protocol):
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-
-
-def routing_weight(n_features: int) -> float:
-    """Return the weight of the routing loss relative to the ELBO.
-
-    The ELBO grows with the number of features, and the weight with it.
-    """
-    return max(MIN_ROUTING_WEIGHT, n_features)
 
 
 def routing_loss(leaf_log_proba: Tensor, target: Tensor) -> Tensor:

@@ -111,6 +111,7 @@ class PublishedGrowth(IterativeGrowth):
     go. All leaves that a sample may well reach decode it.
     """
 
+    learning_rate = 1e-3
     router_dims = (128, 128)
     max_active_leaves = sys.maxsize
 
