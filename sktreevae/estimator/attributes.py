@@ -62,7 +62,7 @@ def fit_attributes(
     return {
         **_shared_attributes(tree.model, data, dendrogram, trainer),
         "choices_": choices,
-        "n_samples_seen_": len(data.samples),
+        "n_samples_seen_": data.n_samples,
         "_seed": draw_seed(trainer.generators.shared),
     }
 
@@ -89,7 +89,7 @@ def partial_fit_attributes(
         **_shared_attributes(model, data, dendrogram, trainer),
         # A fit that was interrupted has been continued.
         "_findings": [f for f in estimator._findings if f.name != "interruption"],
-        "n_samples_seen_": n_seen + len(data.samples),
+        "n_samples_seen_": n_seen + data.n_samples,
         "_seed": draw_seed(trainer.generators.shared),
     }
 

@@ -31,15 +31,14 @@ def leaf_statistics(
     labels : ndarray of int of shape (n_samples,)
         Leaf of each sample.
     """
-    labels = np.empty(len(data.samples), dtype=np.int64)
+    labels = np.empty(data.n_samples, dtype=np.int64)
 
-    def weights(rows: Tensor) -> tuple[Tensor]:
+    def leaf_proba(rows: Tensor) -> Tensor:
         log_proba = data.features.map(model.leaf_log_proba, rows)
         labels[rows.numpy(force=True)] = log_proba.argmax(1).numpy(force=True)
-        return (log_proba.exp().double().sum(0),)
+        return log_proba.exp().double()
 
-    (weight,) = data.sum(weights, data.all_rows)
-    return weight.numpy(force=True) / len(labels), labels
+    return data.mean(leaf_proba, data.all_rows).numpy(force=True), labels
 
 
 def build_dendrogram(

@@ -6,12 +6,10 @@ from .contrastive import ContrastOptions
 from .fitting import GROWTHS, continue_training, fit_tree, make_fit_task, make_pairs
 from .growth import FittedTree, GrowthOptions
 from .guided import GuidedGrowth
-from .history import GrowingLists, History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .state import Generators
-from .tasks import Task
-from .trainer import Callback, Trainer, TrainingOptions
+from .state import Generators, GrowingLists, History
+from .trainer import Callback, Task, Trainer, TrainingOptions
 
 __all__ = [
     "GROWTHS",

@@ -19,8 +19,7 @@ from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .tasks import Task
-from .trainer import Phase, Trainer
+from .trainer import Phase, Task, Trainer
 
 Attributes = dict[str, object]
 """Fitted attributes of the estimator by name."""
@@ -146,14 +145,13 @@ def _propose(
 ) -> tuple[Proposal, dict[str, object]]:
     """Return the tree that the graph proposes, and what was chosen for it."""
     with trainer.subtask("proposal") as task:
-        min_samples = options.min_samples(len(data.samples))
-        proposal = data.decide(
-            lambda: graph.propose(options.n_clusters, options.max_depth, min_samples)
-        )
+        min_samples = options.min_samples(data.n_samples)
+        proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
+        n_neighbors, costs = data.decide(lambda: (graph.n_neighbors, proposal.costs))
         task.info = {
-            "n_neighbors": graph.n_neighbors,
-            "partition": min(proposal.costs, key=proposal.costs.__getitem__),
-            "partition_costs": proposal.costs,
+            "n_neighbors": n_neighbors,
+            "partition": min(costs, key=costs.__getitem__),
+            "partition_costs": costs,
         }
     return proposal, task.info
 

@@ -186,7 +186,7 @@ class TreeGrowth(ABC):
         self.config = replace(self.config, router_dims=self.router_dims)
         self.state = self.trainer.state
         self.generators = self.trainer.generators
-        self.min_samples = self.options.min_samples(len(self.data.samples))
+        self.min_samples = self.options.min_samples(self.data.n_samples)
 
     @property
     def model(self) -> TreeVAE:
@@ -295,9 +295,7 @@ class TreeGrowth(ABC):
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""
         rows = self.draw(MAX_STATISTICS_ROWS, index)
-        samples = self.data.samples
-        (total,) = self.data.sum(lambda block: (samples[block].sum(0),), rows)
-        return total / max(1, len(rows))
+        return self.data.mean(self.data.samples.__getitem__, rows)
 
     def keep_routing(self) -> None:
         """Make the present routing the target."""
@@ -335,9 +333,14 @@ class TreeGrowth(ABC):
         if not self.model.topology.splits:
             return
         rows = self.draw(MAX_MODEL_ROWS, self.data.train)
+        bias = self.data.decide(lambda: self._prior_odds(rows, n_steps))
+        self.model.top_down.p_routers.biases[-1].copy_(bias)
+
+    def _prior_odds(self, rows: Tensor, n_steps: int) -> Tensor:
+        """Return the biases that `fit_prior_odds` sets, (n_splits, 1, 1)."""
         parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
         weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
-        bias = self.model.top_down.p_routers.biases[-1]
+        bias = self.model.top_down.p_routers.biases[-1].clone()
         for _ in range(n_steps):
             p_proba = p_logit.sigmoid()
             slope = (weight * (q_proba - p_proba)).sum(1)
@@ -345,6 +348,7 @@ class TreeGrowth(ABC):
             step = (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
             bias += step[:, None, None]
             p_logit += step[:, None]
+        return bias
 
     def _decisions(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the decisions of some samples, (n_splits, n_samples) each.
@@ -393,12 +397,3 @@ class TreeGrowth(ABC):
         self.model.top_down = prune(self.model.top_down, leaf)
         if self.state.height is not None:
             self.state.height = self.state.height[list(source)]
-
-    def target_of(self, proba: Tensor, index: Tensor | None = None) -> Tensor:
-        """Extend values of some samples, by default the training samples, to all.
-
-        Targets of held-out samples are never used, and 0 here.
-        """
-        target = proba.new_zeros(len(self.data.samples), *proba.shape[1:])
-        target[self.data.train if index is None else index] = proba
-        return target

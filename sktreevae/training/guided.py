@@ -16,7 +16,7 @@ from ..model import Topology
 from ..utils.indexing import sum_by_index
 from .growth import Stage, TreeGrowth
 from .initialization import Initializer, update_scale
-from .stopping_rule import StoppingRule
+from .optimizer import StoppingRule
 from .trainer import Phase, TrainingOptions
 
 MIN_STEPS = 120
@@ -116,21 +116,26 @@ class GuidedGrowth(TreeGrowth):
     def _initialize(self) -> None:
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
-            proposal, state = self.proposal, self.state
-            change = Topology.from_merges(proposal.merges.tolist())
+            data, proposal, state = self.data, self.proposal, self.state
+            merges, merge_height = data.decide(
+                lambda: (proposal.merges, proposal.height)
+            )
+            change = Topology.from_merges(merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]
             leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(
                 proposal.cluster
             )
-            state.leaf = self.target_of(leaf_of_cluster[proposal.cluster])
-            state.target = self.target_of(proposal.proba[:, clusters])
-            height = np.append(np.zeros(len(clusters)), proposal.height)
+            state.leaf = data.scatter(lambda: leaf_of_cluster[proposal.cluster])
+            state.target = data.scatter(lambda: proposal.proba[:, clusters])
+            height = np.append(np.zeros(len(clusters)), merge_height)
             state.height = torch.from_numpy(height[list(change.source)])
-            state.noise_scale = self._noise_scale(proposal.spacing)
+            state.noise_scale = self._noise_scale(
+                data.scatter(lambda: proposal.spacing)
+            )
             self.build_model(change.topology, state.leaf)
             for leaf in range(len(clusters)):
-                members = self.data.train[state.leaf[self.data.train] == leaf]
+                members = data.train[state.leaf[data.train] == leaf]
                 self.model.top_down.init_leaf(leaf, self.mean_of(members))
             self._initializer().init_routers()
 
@@ -143,13 +148,13 @@ class GuidedGrowth(TreeGrowth):
 
         Parameters
         ----------
-        spacing : Tensor of shape (n_train,)
-            Distance of each training sample to its neighbors.
+        spacing : Tensor of shape (n_samples,)
+            Distance of each sample to its neighbors; 0 for held-out samples.
         """
-        train, leaf = self.data.train, self.state.leaf
-        length = spacing.minimum(self._pair_distances(leaf)[leaf[train]])
+        leaf = self.state.leaf
+        length = spacing.minimum(self._pair_distances(leaf)[leaf])
         scale = length / math.sqrt(self.data.features.shape[1])
-        return self.target_of(scale.to(torch.float32)[:, None])
+        return scale.to(torch.float32)[:, None]
 
     def _pair_distances(self, leaf: Tensor) -> Tensor:
         """Return the root mean square distance of two training samples of each leaf.

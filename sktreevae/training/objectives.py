@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
@@ -245,33 +245,6 @@ class TreeObjective(RoutingObjective):
         return LossTerms(elbo, loss, contrast)
 
 
-@dataclass(frozen=True)
-class SplitInputs:
-    """Outputs of the frozen tree that the children of a leaf read.
-
-    Parameters
-    ----------
-    embedding : Tensor of shape (batch, hidden_dim)
-        Embedding that the router reads.
-    posterior_input : Tensor of shape (batch, hidden_dim)
-        Input of the children's posterior heads.
-    mean, variance : Tensor of shape (batch, latent_dim)
-        Posterior of the leaf's latent, for one draw of the latents above it.
-    log_proba : Tensor of shape (batch,)
-        log P(leaf | x).
-    """
-
-    embedding: Tensor
-    posterior_input: Tensor
-    mean: Tensor
-    variance: Tensor
-    log_proba: Tensor
-
-    def __getitem__(self, index: Tensor) -> SplitInputs:
-        """Return the inputs of a batch."""
-        return SplitInputs(*(getattr(self, f.name)[index] for f in fields(self)))
-
-
 @dataclass(eq=False, kw_only=True)
 class SplitObjective:
     """A router and two leaves below a frozen tree.
@@ -290,7 +263,10 @@ class SplitObjective:
     target : Tensor of shape (n_samples, 2)
         Target probability of the left and the right child, for all samples.
     inputs : callable
-        Returns the `SplitInputs` of a batch.
+        Returns what the split reads of the frozen tree, for one draw of the latents
+        above it, (batch, n_columns): the embedding that the router reads, the input of
+        the children's posterior heads, mean and variance of the posterior of the leaf's
+        latent, and log P(leaf | x).
     pairs : callable, default=None
         Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
         batch.
@@ -306,7 +282,7 @@ class SplitObjective:
     data: TrainingData
     members: tuple[Tensor, Tensor]
     target: Tensor
-    inputs: Callable[[Tensor], SplitInputs]
+    inputs: Callable[[Tensor], Tensor]
     pairs: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     contrast_weight: float = 0.0
     generator: torch.Generator
@@ -330,14 +306,18 @@ class SplitObjective:
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-        inputs = self.inputs(index)
-        parent = DiagonalGaussian(inputs.mean, inputs.variance)
-        encoding = Encoding([inputs.embedding], [inputs.posterior_input])
+        config = self.split.config
+        widths = [config.hidden_dim, config.head_dim, *2 * [config.latent_dim], 1]
+        embedding, posterior_input, mean, variance, log_proba = self.inputs(
+            index
+        ).split(widths, dim=1)
+        parent = DiagonalGaussian(mean, variance)
+        encoding = Encoding([embedding], [posterior_input])
         posterior = self.split.posterior(
             encoding,
             parent,
             root_prior=parent,
-            root_log_proba=inputs.log_proba,
+            root_log_proba=log_proba[:, 0],
             noise=self.split.sample_noise(len(index), self.generator),
         )
         samples = self.index[index]
