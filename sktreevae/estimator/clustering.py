@@ -41,13 +41,14 @@ from ..model import LIKELIHOODS, TreeVAE
 from ..training import (
     GROWTHS,
     Augmentation,
+    Continuation,
     Generators,
+    GrowthOptions,
     History,
     Task,
     Trainer,
-    continue_training,
-    fit_tree,
     make_fit_task,
+    make_growth,
 )
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
@@ -65,11 +66,11 @@ from ..utils.validation import (
 )
 from .attributes import (
     all_or_nothing,
+    cut_proba,
     fit_attributes,
     partial_fit_attributes,
 )
 from .callbacks import CallbackSupportMixin, make_callbacks, with_callbacks
-from .from_model import cut_proba
 from .parameters import (
     ImageShape,
     check_views,
@@ -485,42 +486,37 @@ class TreeVAEClustering(
             clipped.
         """
         check_parameters(self, self._allowed)
-        growth = growth_options(self)
-        task = make_fit_task(growth)
+        options = growth_options(self)
+        task = make_fit_task(options)
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads())
-            options = training_options(self, X.shape[0], device)
+            training = training_options(self, X.shape[0], device)
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
             generators = Generators(make_generator(self.random_state, device))
             shared, cache = generators.shared, Cache(self.memory)
             with Trainer(
-                options, generators, callbacks, task, keeps_interrupted=True
+                training, generators, callbacks, task, keeps_interrupted=True
             ) as trainer:
                 with trainer.subtask("features") as features:
                     data = TrainingData.prepare(
                         X, data_options(self), shared, generators.rng, cache
                     )
                     features.info = data.choices
-                config = model_config(
-                    self, data.samples.n_features, data.likelihood, data.discrete
-                )
+                n_features, likelihood = data.samples.n_features, data.likelihood
+                config = model_config(self, n_features, likelihood, data.discrete)
                 contrast = contrast_options(self, data, shared)
-                complete = partial(fit_attributes, data=data, trainer=trainer)
-                attributes = fit_tree(
-                    data,
-                    config,
-                    growth,
-                    trainer,
-                    contrast,
-                    complete=complete,
-                    cache=cache,
+                growth, choices = make_growth(
+                    data, config, options, trainer, contrast, cache
                 )
-                vars(self).update(attributes)
-            self._findings = find_problems(self, data, growth, trainer)
+                complete = partial(
+                    fit_attributes, choices=choices, data=data, trainer=trainer
+                )
+                vars(self).update(trainer.fit(growth, complete))
+            self._findings = find_problems(self, data, options, trainer)
         for finding in self._findings:
             warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
@@ -577,28 +573,32 @@ class TreeVAEClustering(
         with all_or_nothing(self), ExitStack() as stack:
             X = self._validate(X)
             stack.enter_context(self._threads())
-            options = training_options(self, X.shape[0], self.device_).single_pass()
+            training = training_options(self, X.shape[0], self.device_).single_pass()
             shared = torch.Generator(self.device_).manual_seed(self._seed)
             check_views(self, X, self.device_)
             model = copy.deepcopy(self.module_)
+            config = model.config
             data = TrainingData.reuse(
                 X,
                 self._standardizer,
                 model.feature_map,
                 self.likelihood_,
-                model.config.discrete,
+                config.discrete,
                 self.device_,
             )
             contrast = None
             if self.views != "neighbors":
                 contrast = contrast_options(self, data, shared)
             generators = Generators(shared)
-            with Trainer(options, generators, callbacks, task, history) as trainer:
+            with Trainer(training, generators, callbacks, task, history) as trainer:
+                options = GrowthOptions(self.n_clusters_)
+                growth = Continuation(
+                    data, config, options, trainer, contrast, fitted=model
+                )
                 complete = partial(
                     partial_fit_attributes, data=data, trainer=trainer, estimator=self
                 )
-                attributes = continue_training(model, data, trainer, contrast, complete)
-                vars(self).update(attributes)
+                vars(self).update(trainer.fit(growth, complete))
         return self
 
     def fit_predict(self, X: DataLike, y: object = None) -> NDArray[np.int64]:

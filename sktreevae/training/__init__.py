@@ -3,7 +3,13 @@
 from .augmentation import Augmentation, ImageAugmentation, check_augmentation
 from .callbacks import ProgressLine
 from .contrastive import ContrastOptions
-from .fitting import GROWTHS, continue_training, fit_tree, make_fit_task, make_pairs
+from .fitting import (
+    GROWTHS,
+    Continuation,
+    make_fit_task,
+    make_growth,
+    make_pairs,
+)
 from .growth import FittedTree, GrowthOptions
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
@@ -15,6 +21,7 @@ __all__ = [
     "GROWTHS",
     "Augmentation",
     "Callback",
+    "Continuation",
     "ContrastOptions",
     "FittedTree",
     "Generators",
@@ -30,8 +37,7 @@ __all__ = [
     "Trainer",
     "TrainingOptions",
     "check_augmentation",
-    "continue_training",
-    "fit_tree",
     "make_fit_task",
+    "make_growth",
     "make_pairs",
 ]

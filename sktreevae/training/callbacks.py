@@ -69,9 +69,16 @@ class ProgressLine:
         target = "" if self._n_clusters is None else f"/{self._n_clusters}"
         n_done, n_epochs = record["epoch"] + 1, phase.max_subtasks
         left = (time.monotonic() - phase.start) / n_done * (n_epochs - n_done)
+        where = "left"
+        growth, n_leaves = phase.parent, record["n_leaves"]
+        if growth.name == "growth" and self._n_clusters is not None:
+            # The present phase and those before have made a split for each leaf.
+            per_split = (time.monotonic() + left - growth.start) / max(n_leaves - 1, 1)
+            left += per_split * max(self._n_clusters - n_leaves, 0)
+            where = "left in growth"
         return (
-            f"{record['phase']:<8}  leaves {record['n_leaves']:>2}{target}  "
-            f"epoch {n_done:>3}/{n_epochs}  {_format_duration(left)} left  "
+            f"{record['phase']:<8}  leaves {n_leaves:>2}{target}  "
+            f"epoch {n_done:>3}/{n_epochs}  {_format_duration(left)} {where}  "
             f"elbo {record['elbo']:.2f}"
         )
 

@@ -1,11 +1,11 @@
-"""Entry points of the estimator: fit a tree, or continue to train one."""
+"""What the estimator builds of its options: augmentations, and a growth."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -21,14 +21,7 @@ from .iterative import IterativeGrowth
 from .published import PublishedGrowth
 from .trainer import Phase, Task, Trainer
 
-Attributes = dict[str, object]
-"""Fitted attributes of the estimator by name."""
-
-PARTIAL_FIT_ROUTING_WEIGHT = 0.1
-"""Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
-dominates the ELBO on small batches."""
-
-GROWTHS = {
+GROWTHS: dict[str, type[TreeGrowth]] = {
     "guided": GuidedGrowth,
     "iterative": IterativeGrowth,
     "published": PublishedGrowth,
@@ -58,17 +51,15 @@ def make_pairs(
     return AugmentedPairs(data.samples, data.feature_map, views)
 
 
-def fit_tree(
+def make_growth(
     data: TrainingData,
     config: ModelConfig,
     options: GrowthOptions,
     trainer: Trainer,
     contrast: ContrastOptions | None,
-    *,
-    complete: Callable[..., Attributes],
     cache: Cache,
-) -> Attributes:
-    """Find a tree, and train the model on it.
+) -> tuple[TreeGrowth, dict[str, object]]:
+    """Return a growth, and what was chosen for it; see `TreeVAEClustering.choices_`.
 
     Parameters
     ----------
@@ -82,16 +73,8 @@ def fit_tree(
         Runs the stages, and has the sources of randomness.
     contrast : ContrastOptions or None
         Contrastive losses.
-    complete : callable
-        Returns the fitted attributes for a `FittedTree`, and for what the fit has
-        chosen; see `TreeVAEClustering.choices_`.
     cache : Cache
         Stores the neighbor graph and the proposals.
-
-    Returns
-    -------
-    attributes : dict
-        The fitted attributes. After an interrupt, those of the last epoch.
     """
     kind = data.kind
     graph_options = replace(
@@ -100,19 +83,18 @@ def fit_tree(
         spread_values=kind.spread_values,
     )
     options = replace(options, graph=graph_options)
-    graph, proposal, choices = None, {}, {}
-    if options.growth == "guided" or options.n_clusters is None:
+    is_guided, chosen, proposal = options.growth == "guided", {}, {}
+    if is_guided or options.n_clusters is None:
         graph = _build_graph(data, options, trainer, cache)
     if options.n_clusters is None:
         options = _estimate_n_clusters(graph, data, options, trainer)
-    if options.growth == "guided":
-        proposal["proposal"], choices = _propose(graph, data, options, trainer)
+    if is_guided:
+        proposal["proposal"], chosen = _propose(graph, data, options, trainer)
     depth = math.ceil(math.log2(max(options.n_clusters, 2)))
     config = replace(config, bottom_up_depth=depth)
     growth_class = GROWTHS[options.growth]
     growth = growth_class(data, config, options, trainer, contrast, **proposal)
-    choices = {**data.choices, "n_clusters": options.n_clusters, **choices}
-    return trainer.fit(growth, partial(complete, choices=choices))
+    return growth, {**data.choices, "n_clusters": options.n_clusters, **chosen}
 
 
 def _build_graph(
@@ -156,52 +138,38 @@ def _propose(
     return proposal, task.info
 
 
-def continue_training(
-    model: TreeVAE,
-    data: TrainingData,
-    trainer: Trainer,
-    contrast: ContrastOptions | None,
-    complete: Callable[[TreeVAE], Attributes],
-) -> Attributes:
-    """Train the whole of a model for one pass over new samples.
+@dataclass(eq=False, kw_only=True)
+class Continuation(TreeGrowth):
+    """Trains the whole of a fitted model for one pass over new samples.
 
-    The targets are the leaf probabilities before the pass. The encoder's
-    input has no noise: its scale in `fit` is the neighbor distance, which a small batch
-    doesn't show.
+    The targets are the leaf probabilities before the pass. The encoder's input has no
+    noise: its scale in `fit` is the neighbor distance, which a small batch doesn't
+    show.
 
     Parameters
     ----------
-    model : TreeVAE
+    data, config, options, trainer, contrast_options
+        As for `TreeGrowth`. The trainer has the options `TrainingOptions.single_pass`.
+    fitted : TreeVAE
         The model, changed in place.
-    data : TrainingData
-        The new samples.
-    trainer : Trainer
-        Has the options `TrainingOptions.single_pass`.
-    contrast : ContrastOptions or None
-        Contrastive losses.
-    complete : callable
-        Returns the fitted attributes for the trained model.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is no longer finite.
     """
-    options = GrowthOptions(len(model.topology.leaves))
-    growth = Continuation(data, model.config, options, trainer, contrast)
-    growth.state.model = model
-    growth.state.contrast = growth.new_contrast()
-    return trainer.fit(growth, complete)
 
-
-class Continuation(TreeGrowth):
-    """Trains the whole of a given model for one pass; see `continue_training`."""
+    fitted: TreeVAE
 
     linear_routing_factor = 1.0
 
+    relative_routing_weight: ClassVar[float] = 0.1
+    """Weight of the routing loss, relative to `fit`. A larger weight dominates the ELBO
+    on small batches."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.state.model = self.fitted
+        self.state.contrast = self.new_contrast()
+
     def stages(self) -> Iterator[Stage]:
         """Yield the only stage."""
-        weight = PARTIAL_FIT_ROUTING_WEIGHT * self.routing_weight
+        weight = self.relative_routing_weight * self.routing_weight
         phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
         yield Stage(
             "partial_fit", self.keep_routing, lambda: phase, self.tree_objective

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -20,13 +20,7 @@ from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from .contrastive import Contrast, ContrastOptions
-from .objectives import (
-    MAX_ACTIVE_LEAVES,
-    NoisyFeatures,
-    Objective,
-    RoutingObjective,
-    TreeObjective,
-)
+from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
 from .trainer import Phase, Trainer
 
 MIN_ROUTING_WEIGHT = 20.0
@@ -204,13 +198,6 @@ class TreeGrowth(ABC):
         factor = self.linear_routing_factor if self.config.has_linear_paths else 1.0
         return factor * max(MIN_ROUTING_WEIGHT, self.config.n_features)
 
-    @property
-    def noisy_features(self) -> NoisyFeatures:
-        """Features that the encoder reads."""
-        return NoisyFeatures(
-            self.data.features, self.state.noise_scale, self.generators.rows
-        )
-
     # Stages
 
     @abstractmethod
@@ -301,25 +288,9 @@ class TreeGrowth(ABC):
         """Make the present routing the target."""
         self.state.target = self.data.features.map(self.model.leaf_proba)
 
-    def routing_objective(self) -> RoutingObjective:
-        """Return the objective of the encoder and the routers alone."""
-        return RoutingObjective(**self._objective())
-
     def tree_objective(self) -> TreeObjective:
         """Return the objective of the whole model."""
-        generator = self.generators.rows
-        return TreeObjective(
-            **self._objective(), generator=generator, max_leaves=self.max_active_leaves
-        )
-
-    def _objective(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "data": self.data,
-            "target": self.state.target,
-            "noisy_features": self.noisy_features,
-            "contrast": self.state.contrast,
-        }
+        return TreeObjective(self.data, self.state, self.max_active_leaves)
 
     @torch.no_grad()
     def fit_prior_odds(self, n_steps: int = 10) -> None:

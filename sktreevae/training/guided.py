@@ -16,6 +16,7 @@ from ..model import Topology
 from ..utils.indexing import sum_by_index
 from .growth import Stage, TreeGrowth
 from .initialization import Initializer, update_scale
+from .objectives import RoutingObjective
 from .optimizer import StoppingRule
 from .trainer import Phase, TrainingOptions
 
@@ -93,7 +94,7 @@ class GuidedGrowth(TreeGrowth):
         stages = (
             Stage("initialization", self._initialize),
             Stage(
-                "routers", phase=self._router_phase, objective=self.routing_objective
+                "routers", phase=self._router_phase, objective=self._router_objective
             ),
             Stage(
                 "joint",
@@ -137,7 +138,7 @@ class GuidedGrowth(TreeGrowth):
             for leaf in range(len(clusters)):
                 members = data.train[state.leaf[data.train] == leaf]
                 self.model.top_down.init_leaf(leaf, self.mean_of(members))
-            self._initializer().init_routers()
+            Initializer(data, state).init_routers()
 
     def _noise_scale(self, spacing: Tensor) -> Tensor:
         """Return the deviation of the noise on the features, (n_samples, 1).
@@ -181,16 +182,6 @@ class GuidedGrowth(TreeGrowth):
         (square,) = data.sum(total_square)
         return (2.0 * square / (count - 1).clamp(min=1)).sqrt()
 
-    def _initializer(self) -> Initializer:
-        """Return what initializes the networks for the proposed leaves."""
-        return Initializer(
-            self.model,
-            self.data,
-            self.state.leaf,
-            self.noisy_features,
-            self.generators.rows,
-        )
-
     def _steps_per_epoch(self) -> int:
         return n_batches(len(self.data.train), self.trainer.options.batch_size)
 
@@ -210,10 +201,13 @@ class GuidedGrowth(TreeGrowth):
         max_steps = min(RouterPhase.max_steps, max_steps)
         return RouterPhase("routers", (0.0, 0.0), (1.0, 1.0), max_steps=max_steps)
 
+    def _router_objective(self) -> RoutingObjective:
+        return RoutingObjective(self.data, self.state)
+
     def _init_latents(self) -> None:
         """Initialize the posterior heads, the decoders and the scales."""
         if self._has_initial_latents():
-            self._initializer().init_latents()
+            Initializer(self.data, self.state).init_latents()
 
     def _has_initial_latents(self) -> bool:
         """Return False for counts: their most frequent features would decide."""
@@ -233,4 +227,4 @@ class GuidedGrowth(TreeGrowth):
         else:
             kl_weights, min_steps = (0.0, 1.0), RANDOM_MIN_STEPS
         max_steps = MAX_SMALL_EPOCHS * self._steps_per_epoch()
-        return Phase("joint", kl_weights, weights, min(min_steps, max_steps))
+        return Phase("joint", kl_weights, weights, min_steps=min(min_steps, max_steps))

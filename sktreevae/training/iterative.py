@@ -217,7 +217,7 @@ class IterativeGrowth(TreeGrowth):
         """Build a split of a leaf, to be trained on the samples that reach it."""
         state = self.state
         members = self._members(leaf)
-        train = self._members_of(members)[0]
+        train = self._train_members(members)
         split = Split(self.new_split(), leaf, draw_seed(self.generators.shared))
         state.target = self._init_split(split.top_down, self._position(leaf)[0], train)
         state.members, state.split = members, split
@@ -225,7 +225,7 @@ class IterativeGrowth(TreeGrowth):
     def _end_split(self) -> bool:
         """Attach the split to its leaf, unless a child gets too few samples."""
         state, leaf = self.state, self.state.split.leaf
-        train, _ = self._members_of(state.members)
+        train = self._train_members(state.members)
         self._finish_split(state.split.top_down, self._position(leaf)[0], train)
         before = self.model.top_down
         self.model.top_down = attach(before, leaf, state.split.top_down)
@@ -239,31 +239,12 @@ class IterativeGrowth(TreeGrowth):
 
     def _split_objective(self) -> SplitObjective:
         """Return the objective of the split in training."""
-        split, members = self.state.split, self._members_of(self.state.members)
-        index = torch.cat(members)
-        compute = partial(self._split_inputs, split.leaf, split.seed)
-        if self.data.features.is_in_memory:
-            inputs = compute(index).__getitem__
-        else:
-            # Recompute the inputs of each batch instead of storing all of them.
-            def inputs(batch: Tensor) -> Tensor:
-                return compute(index[batch])
-
-        contrast = {}
-        if self.state.contrast is not None:
-            contrast = {
-                "pairs": lambda batch: self._pair_inputs(split.leaf, index[batch]),
-                "contrast_weight": self.contrast_options.weight,
-            }
+        split = self.state.split
         return SplitObjective(
-            split=split.top_down,
-            data=self.data,
-            members=members,
-            target=self.state.target,
-            inputs=inputs,
-            generator=self.generators.rows,
-            n_leaves=len(self.model.topology.leaves) + 1,
-            **contrast,
+            self.data,
+            self.state,
+            inputs=partial(self._split_inputs, split.leaf, split.seed),
+            pairs=partial(self._pair_inputs, split.leaf),
         )
 
     def _members(self, leaf: int) -> Tensor:
@@ -272,10 +253,9 @@ class IterativeGrowth(TreeGrowth):
             lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
         )
 
-    def _members_of(self, is_member: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the training and the validation samples among some."""
-        train, validation = self.data.train, self.data.validation
-        return train[is_member[train]], validation[is_member[validation]]
+    def _train_members(self, members: Tensor) -> Tensor:
+        """Return the indices of the training samples among some."""
+        return self.data.train[members[self.data.train]]
 
     def _propose_sides(self, index: Tensor) -> Tensor:
         """Propose the sides of a split; return their probabilities for each sample.

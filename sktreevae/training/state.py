@@ -192,7 +192,7 @@ class FitState:
     leaf : Tensor of int of shape (n_samples,), default=None
         Proposed leaf of each sample.
     noise_scale : Tensor of shape (n_samples, 1), default=None
-        Noise on the features; see `NoisyFeatures`.
+        Noise on the features; see `noisy_features`.
     group : Tensor of int of shape (n_samples,), default=None
         Group of each sample, among those that stand apart, if known.
     height : Tensor of shape (n_nodes,), default=None

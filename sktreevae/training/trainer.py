@@ -493,7 +493,7 @@ class Trainer:
         remedy = f"A learning_rate below {rate:g} usually helps."
         if decay >= 1.0 and rate * decay >= 1.0:
             remedy = f"learning_rate * weight_decay = {rate * decay:g} must be below 1."
-        elif objective.has_contrast:
+        elif objective.contrast is not None:
             remedy += (
                 " So does a lower contrastive_weight or a higher temperature. Check "
                 "that views return values in the range of X."

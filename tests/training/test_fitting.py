@@ -4,9 +4,9 @@ from sklearn.datasets import make_blobs
 from torch.utils.data import TensorDataset
 
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
-from sktreevae.estimator.from_model import leaf_statistics
+from sktreevae.estimator.attributes import leaf_statistics
 from sktreevae.graph import GraphOptions
-from sktreevae.training import GrowthOptions, fit_tree
+from sktreevae.training import GrowthOptions, make_growth
 from sktreevae.utils.cache import Cache
 
 from .cases import CONFIG, make_trainer
@@ -42,14 +42,7 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
         monkeypatch.setattr(kind, "__getitem__", read)
     graph = GraphOptions(max_landmarks=500, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
-    fit_tree(
-        data,
-        CONFIG,
-        options,
-        trainer,
-        None,
-        complete=lambda tree, choices: leaf_statistics(tree.model, data),
-        cache=cache,
-    )
+    growth, _ = make_growth(data, CONFIG, options, trainer, None, cache)
+    trainer.fit(growth, lambda tree: leaf_statistics(tree.model, data))
     # Means and standard deviations are those of MAX_ROWS samples.
     assert max(sizes) <= MAX_ROWS < N_SAMPLES
