@@ -175,7 +175,13 @@ class Routers(StackedMLP):
 
     @torch.no_grad()
     def fit(
-        self, split: int, embedding: Tensor, is_left: Tensor, *, max_logit: float = 3.0
+        self,
+        split: int,
+        embedding: Tensor,
+        is_left: Tensor,
+        *,
+        max_logit: float = 3.0,
+        **penalty: float,
     ) -> None:
         """Initialize the output layer of a router by ridge regression.
 
@@ -189,12 +195,14 @@ class Routers(StackedMLP):
             Whether each sample is to go left.
         max_logit : float, default=3.0
             Logit that is regressed on: positive for the left, negative for the right.
+        **penalty : float
+            Options of `ridge_regression`.
         """
         hidden = embedding
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = activate(hidden @ weight[split] + bias[split])
         logit = max_logit * (2.0 * is_left.to(embedding) - 1.0)
-        weight, bias, _ = ridge_regression(hidden, logit[:, None])
+        weight, bias, _ = ridge_regression(hidden, logit[:, None], **penalty)
         self.set(split, weight, bias)
 
 

@@ -14,7 +14,7 @@ from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
-from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs
+from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs, PairSampler
 from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
@@ -42,7 +42,7 @@ def make_pairs(
     data: TrainingData,
     image_shape: tuple[int, ...] | None,
     generator: torch.Generator,
-) -> AugmentedPairs | NeighborPairs:
+) -> PairSampler:
     """Return the source of augmentations that the parameter `views` names."""
     if views == "neighbors":
         return NeighborPairs.from_data(data, generator)
@@ -76,13 +76,9 @@ def make_growth(
     cache : Cache
         Stores the neighbor graph and the proposals.
     """
-    kind = data.kind
-    graph_options = replace(
-        options.graph,
-        round_clusters=kind.round_clusters,
-        spread_values=kind.spread_values,
-    )
-    options = replace(options, graph=graph_options)
+    names = "round_clusters", "spread_values"
+    of_kind = {name: getattr(data.kind, name) for name in names}
+    options = replace(options, graph=replace(options.graph, **of_kind))
     is_guided, chosen, proposal = options.growth == "guided", {}, {}
     if is_guided or options.n_clusters is None:
         graph = _build_graph(data, options, trainer, cache)

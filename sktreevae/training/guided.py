@@ -182,8 +182,11 @@ class GuidedGrowth(TreeGrowth):
         (square,) = data.sum(total_square)
         return (2.0 * square / (count - 1).clamp(min=1)).sqrt()
 
-    def _steps_per_epoch(self) -> int:
-        return n_batches(len(self.data.train), self.trainer.options.batch_size)
+    def _max_steps(self, max_epochs: int = MAX_SMALL_EPOCHS) -> int:
+        """Return the number of update steps of up to 100 epochs."""
+        batch_size = self.trainer.options.batch_size
+        n_epochs = min(MAX_SMALL_EPOCHS, max_epochs)
+        return n_epochs * n_batches(len(self.data.train), batch_size)
 
     def _router_phase(self) -> RouterPhase:
         """Return the schedule of the training of the routers alone.
@@ -192,10 +195,8 @@ class GuidedGrowth(TreeGrowth):
         ``max_iter`` limits it in proportion to the joint training: a fit that is to be
         short spends no more on the routers than on all the rest.
         """
-        max_iter, max_epochs = self.trainer.options.max_iter, MAX_SMALL_EPOCHS
-        if max_iter is not None:
-            max_epochs = min(max_epochs, ROUTER_EPOCHS * max_iter)
-        max_steps = max_epochs * self._steps_per_epoch()
+        max_iter = self.trainer.options.max_iter or MAX_SMALL_EPOCHS
+        max_steps = self._max_steps(ROUTER_EPOCHS * max_iter)
         if not self.model.topology.splits:
             max_steps = 0
         max_steps = min(RouterPhase.max_steps, max_steps)
@@ -226,5 +227,5 @@ class GuidedGrowth(TreeGrowth):
             kl_weights, min_steps = (1.0, 1.0), MIN_STEPS
         else:
             kl_weights, min_steps = (0.0, 1.0), RANDOM_MIN_STEPS
-        max_steps = MAX_SMALL_EPOCHS * self._steps_per_epoch()
-        return Phase("joint", kl_weights, weights, min_steps=min(min_steps, max_steps))
+        min_steps = min(min_steps, self._max_steps())
+        return Phase("joint", kl_weights, weights, min_steps=min_steps)
