@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from sktreevae.data import DataOptions, TrainingData
-from sktreevae.estimator.from_model import build_dendrogram, leaf_statistics
+from sktreevae.estimator.attributes import build_dendrogram, leaf_statistics
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
 from sktreevae.training import (
@@ -37,9 +37,7 @@ N_CLUSTERS = 10
 class _Unguided(IterativeGrowth):
     """Trains without the routing loss: samples may change leaves from the start."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        self.routing_weight = 0.0
+    routing_weight = 0.0
 
 
 class _RandomStart(_Unguided):

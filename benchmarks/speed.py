@@ -48,11 +48,10 @@ from sktreevae.model import DiagonalGaussian, ModelConfig, Topology, TreeVAE
 from sktreevae.model.layers import MLP, linear
 from sktreevae.training import TrainingOptions
 from sktreevae.training.growth import Stage
-from sktreevae.training.guided import MAX_ROUTER_STEPS, ROUTER_LOSS_TOL
+from sktreevae.training.guided import RouterPhase
 from sktreevae.training.objectives import (
     MAX_ACTIVE_LEAVES,
     routing_loss,
-    routing_weight,
 )
 from sktreevae.training.optimizer import AdamW
 
@@ -139,12 +138,12 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
         rows = torch.randint(N_ROWS, (batch_size,), generator=generator)
         return x[rows], F.one_hot(y[rows], n_leaves).float()
 
-    for _ in range(MAX_ROUTER_STEPS):
+    for _ in range(RouterPhase.max_steps):
         batch, target = draw_batch()
         routing = model.route(model.bottom_up(batch))
         loss = routing_loss(routing.leaf_log_proba, target)
         optimizer.step(loss, OPTIONS.learning_rate)
-        if loss < ROUTER_LOSS_TOL:
+        if loss < RouterPhase.tol:
             break
     n_decoded: list[int] = []
     model.top_down.decoders.readout.register_forward_hook(
@@ -158,7 +157,8 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
         terms = model.sparse_elbo(
             encoding, routing, batch, MAX_ACTIVE_LEAVES, generator
         )
-        loss = routing_weight(N_FEATURES) * routing_loss(routing.leaf_log_proba, target)
+        # The weight of the routing loss is the number of features.
+        loss = N_FEATURES * routing_loss(routing.leaf_log_proba, target)
         optimizer.step(loss - terms.elbo().mean(), OPTIONS.learning_rate)
         return n_decoded.pop()
 

@@ -106,9 +106,14 @@ class TrainingData:
         return {"features": kind, "n_features": n_features}
 
     @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    @property
     def all_rows(self) -> Tensor:
         """Indices of all samples, (n_samples,)."""
-        return torch.arange(len(self.samples), device=self.train.device)
+        return torch.arange(self.n_samples, device=self.train.device)
 
     # All reductions over rows, which processes that hold parts of them would share.
 
@@ -157,8 +162,24 @@ class TrainingData:
         )
         return count
 
+    def mean(self, function: Callable[[Tensor], Tensor], index: Tensor) -> Tensor:
+        """Return the mean of values of samples, computed block by block.
+
+        Parameters
+        ----------
+        function : callable
+            Maps the indices of a block of samples, (n,), to their values, (n, ...).
+        index : Tensor of int
+            The samples. The mean of none is 0.
+        """
+        (total,) = self.sum(lambda rows: (function(rows).sum(0),), index)
+        return total / max(1, len(index))
+
     def draw(self, n: int, index: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the indices of up to n random samples of some, in their order."""
+        """Return the indices of up to n random samples of some, in their order.
+
+        All that is decided on a part of the samples is decided on samples drawn here.
+        """
         rows = draw_rows(len(index), n, generator)
         return index[torch.from_numpy(rows).to(index.device)]
 
@@ -169,9 +190,35 @@ class TrainingData:
     def decide(self, function: Callable[[], T]) -> T:
         """Return the result of a function of the samples that chooses between trees.
 
-        All choices that aren't sums are made here: one process makes them for all.
+        All choices that aren't sums are made here: one process makes them for all. The
+        result, such as the merges of clusters, has no values of single samples, and the
+        function calls no other reduction.
         """
         return function()
+
+    def scatter(
+        self, function: Callable[[], Tensor], index: Tensor | None = None
+    ) -> Tensor:
+        """Return values of all samples, which are computed for all at once.
+
+        One process would compute them, and each keep those of its samples.
+
+        Parameters
+        ----------
+        function : callable
+            Returns the values of the samples of `index`, (len(index), ...).
+        index : Tensor of int, default=None
+            The samples; the training samples by default. Values of others are 0.
+
+        Returns
+        -------
+        values : Tensor of shape (n_samples, ...)
+            The values.
+        """
+        values = function()
+        result = values.new_zeros(self.n_samples, *values.shape[1:])
+        result[self.train if index is None else index] = values
+        return result
 
     @classmethod
     def prepare(

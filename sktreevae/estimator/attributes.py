@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator
+from torch import Tensor
 
 from ..data import TrainingData
 from ..inspection.diagnostics import add_support
-from ..model import TreeVAE
+from ..model import Topology, TreeVAE
 from ..training import FittedTree, Trainer
 from ..tree import Dendrogram
+from ..tree.arrays import sum_below
 from ..utils.random import draw_seed
-from .from_model import build_dendrogram, leaf_statistics, update_dendrogram
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def fit_attributes(
-    tree: FittedTree, choices: dict[str, object], data: TrainingData, trainer: Trainer
+    tree: FittedTree, data: TrainingData, trainer: Trainer
 ) -> dict[str, object]:
     """Return the attributes that `fit` sets.
 
@@ -49,20 +52,19 @@ def fit_attributes(
     ----------
     tree : FittedTree
         Result of the training.
-    choices : dict
-        What the fit has chosen.
     data : TrainingData
         Samples and features.
     trainer : Trainer
-        Has the history, and the source of the folds that clusters are compared on.
+        Has the history, the plan of the tree, and the source of the folds that
+        clusters are compared on.
     """
     leaves = leaf_statistics(tree.model, data)
     dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
     add_support(dendrogram, data, trainer.generators.rng)
     return {
         **_shared_attributes(tree.model, data, dendrogram, trainer),
-        "choices_": choices,
-        "n_samples_seen_": len(data.samples),
+        "choices_": trainer.state.plan.choices,
+        "n_samples_seen_": data.n_samples,
         "_seed": draw_seed(trainer.generators.shared),
     }
 
@@ -89,7 +91,7 @@ def partial_fit_attributes(
         **_shared_attributes(model, data, dendrogram, trainer),
         # A fit that was interrupted has been continued.
         "_findings": [f for f in estimator._findings if f.name != "interruption"],
-        "n_samples_seen_": n_seen + len(data.samples),
+        "n_samples_seen_": n_seen + data.n_samples,
         "_seed": draw_seed(trainer.generators.shared),
     }
 
@@ -125,3 +127,120 @@ def _last_elbo(history: dict[str, list]) -> float:
     epochs = zip(history["phase"], history["elbo"], strict=True)
     elbos = [elbo for phase, elbo in epochs if phase != "split"]
     return (elbos or history["elbo"])[-1]
+
+
+def leaf_statistics(
+    model: TreeVAE, data: TrainingData
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return statistics of samples at the leaves, in one pass over the features.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    data : TrainingData
+        Samples and features.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_leaves,)
+        Share of the probability mass at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    """
+    labels = np.empty(data.n_samples, dtype=np.int64)
+
+    def leaf_proba(rows: Tensor) -> Tensor:
+        log_proba = data.features.map(model.leaf_log_proba, rows)
+        labels[rows.numpy(force=True)] = log_proba.argmax(1).numpy(force=True)
+        return log_proba.exp().double()
+
+    return data.mean(leaf_proba, data.all_rows).numpy(force=True), labels
+
+
+def build_dendrogram(
+    topology: Topology,
+    height: NDArray[np.float64],
+    leaf_weight: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> Dendrogram:
+    """Contract a tree to its leaves and splits.
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree; nodes with one child are contracted away.
+    height : ndarray of shape (n_nodes,)
+        Height of each node of the tree.
+    leaf_weight : ndarray of shape (n_leaves,)
+        Share of the probability mass at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    """
+    change = topology.contract()
+    parent, leaves = np.array(change.topology.parent), list(change.topology.leaves)
+    weight = sum_below(parent, leaves, leaf_weight)
+    return Dendrogram(parent, height[list(change.source)], labels, weight)
+
+
+def update_dendrogram(
+    old: Dendrogram,
+    n_old: int,
+    leaf_weight: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> Dendrogram:
+    """Return a dendrogram with the labels of new samples.
+
+    Weights become means over all samples. Heights and support stay.
+
+    Parameters
+    ----------
+    old : Dendrogram
+        The tree before.
+    n_old : int
+        Number of samples that its weights are means of.
+    leaf_weight : ndarray of shape (n_leaves,)
+        Share of the probability mass of the new samples at each leaf.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each new sample.
+    """
+    n_new = len(labels)
+    mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
+    weight = sum_below(old.parent, old.leaves, mass / (n_old + n_new))
+    dendrogram = Dendrogram(old.parent, old.height, labels, weight)
+    dendrogram.support, dendrogram.support_error = old.support, old.support_error
+    return dendrogram
+
+
+def cut_proba(
+    dendrogram: Dendrogram,
+    leaf_log_proba: NDArray[np.floating],
+    n_clusters: int | None,
+) -> NDArray[np.float64]:
+    """Return the probabilities of the clusters of a cut.
+
+    The probability of a cluster is proportional to that of its most probable leaf, so
+    that cuts nest.
+
+    Parameters
+    ----------
+    dendrogram : Dendrogram
+        The tree.
+    leaf_log_proba : ndarray of shape (n_samples, n_leaves)
+        log P(l | x).
+    n_clusters : int or None
+        Number of clusters of the cut; all leaves if None.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_samples, n_clusters)
+        Rows sum to 1.
+    """
+    starts = np.arange(dendrogram.n_clusters)
+    if n_clusters is not None:
+        # The leaves of a cluster have consecutive numbers.
+        starts = np.searchsorted(dendrogram.cut(n_clusters), np.arange(n_clusters))
+    # In float64, different log-probabilities keep their order.
+    proba = np.exp(leaf_log_proba.astype(np.float64))
+    proba = np.maximum.reduceat(proba, starts, axis=1)
+    return proba / proba.sum(axis=1, keepdims=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -57,6 +58,7 @@ def make_callbacks(
     return callbacks
 
 
+@dataclass(eq=False)
 class SklearnCallbacks:
     """Passes the tasks of a fit on to the callbacks of scikit-learn.
 
@@ -73,19 +75,20 @@ class SklearnCallbacks:
         Training data.
     """
 
-    def __init__(
-        self, estimator: BaseEstimator, context: CallbackContext, X: object, y: object
-    ) -> None:
-        self._estimator = estimator
-        self._root = context
+    estimator: BaseEstimator
+    context: CallbackContext
+    X: object
+    y: object
+
+    def __post_init__(self) -> None:
         self._contexts: dict[Task, CallbackContext] = {}
-        self._data = {"estimator": estimator, "X": X, "y": y}
+        self._data = {"estimator": self.estimator, "X": self.X, "y": self.y}
 
     def on_task_begin(self, task: Task, trainer: Trainer) -> None:
         """Create the context of a task, and call the callbacks."""
-        context = self._root
+        context = self.context
         if task.parent is None:
-            self._estimator.history_ = trainer.history.lists
+            self.estimator.history_ = trainer.history.lists
         else:
             context = self._contexts[task.parent].subcontext(
                 task.name, max_subtasks=task.max_subtasks

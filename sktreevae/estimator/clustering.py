@@ -39,14 +39,16 @@ from ..io.save import save
 from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
 from ..training import (
+    GROWTHS,
     Augmentation,
+    Continuation,
     Generators,
+    GrowthOptions,
     History,
     Task,
     Trainer,
-    continue_training,
-    fit_tree,
     make_fit_task,
+    make_growth,
 )
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
@@ -64,17 +66,18 @@ from ..utils.validation import (
 )
 from .attributes import (
     all_or_nothing,
+    cut_proba,
     fit_attributes,
     partial_fit_attributes,
 )
 from .blockwise import blockwise
 from .callbacks import CallbackSupportMixin, make_callbacks, with_callbacks
-from .from_model import cut_proba
 from .parameters import (
     ImageShape,
     check_views,
     contrast_options,
     data_options,
+    describe_options,
     growth_options,
     model_config,
     open_checkpoints,
@@ -91,6 +94,7 @@ N_SCORE_DRAWS = 8
 DataLike = ArrayLike | Dataset
 
 
+@describe_options(kind=KINDS, likelihood=LIKELIHOODS)
 class TreeVAEClustering(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -130,22 +134,12 @@ class TreeVAEClustering(
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
         (HOG), and the pixels of color images, are used as features.
-    kind : {"auto", "table", "embeddings", "counts", "text", "images"}, default="auto"
+    kind : $kind, default="auto"
         Kind of the data, which the features that neighbors are found by depend on; see
         :ref:`features`.
 
-        - "table": columns are compared in units of their resolution, such as 0.1 cm or
-          a gray level, or of their standard deviation, whichever predicts columns by
-          neighbors better. The unit that a column is written in doesn't matter.
-        - "embeddings": only the direction of a row counts.
-        - "counts": shares are compared, or roots of few columns. Needs a likelihood of
-          counts.
-        - "text": terms are weighted. Needs values that aren't negative.
-        - "images": needs an `image_shape`.
-        - "auto": "images" with an `image_shape`, "counts" with a likelihood of counts,
-          "text" with more than 64 columns, no negative value and less than 10% nonzero
-          values, "embeddings" if most rows of more than 64 columns have the same
-          length, and "table" otherwise.
+        - "auto": the first of the kinds below that most of the data is of.
+        $kind_list
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
         neighbor graph is built from. "cnn": also a convolutional network on the images.
@@ -172,26 +166,14 @@ class TreeVAEClustering(
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
         [0, 0.5) is a fraction of the samples. None means the fraction
         ``min(0.05 / n_clusters, 0.01)``.
-    likelihood : {"auto", "bernoulli", "gaussian", "mixed", "poisson", \
-            "negative_binomial"}, default="auto"
+    likelihood : $likelihood, default="auto"
         Distribution of the data given a leaf.
 
-        - "bernoulli": values in [0, 1]; values between are soft targets.
-        - "gaussian": real values, with a learned variance for each feature and leaf, at
-          least 0.1% of the variance of the feature. Features are standardized inside,
-          to a largest absolute value of at most 5; images are standardized as a whole.
-        - "mixed": tables with discrete columns. A column of two values (each in at
-          least ten rows) has a Bernoulli distribution; adjacent ones of which one is
-          high in each row, as from OneHotEncoder, have a categorical distribution, and
-          all others are Gaussian. Samples have the values of the data.
-        - "poisson": counts, whole numbers up to 2**24. Rates range from 1e-6 to 2**25.
-        - "negative_binomial": overdispersed counts, with the variance
-          ``rate + dispersion * rate**2`` and a learned dispersion, at least 1e-4, for
-          each feature and leaf.
         - "auto": "bernoulli" for images, for more than 64 columns of which a tenth is
           zero, and for zeros and ones, if all values lie in [0, 1], up to rounding
           errors of 1e-6; else "mixed" for tables with columns of two values, and
           "gaussian" for other data. Count likelihoods are never chosen.
+        $likelihood_list
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
@@ -361,7 +343,7 @@ class TreeVAEClustering(
 
     _allowed: ClassVar[dict[str, list[Allowed]]] = {
         "n_clusters": [Number(Integral, 1), NONE],
-        "growth": [Options(("guided", "iterative", "published"))],
+        "growth": [Options(tuple(GROWTHS))],
         "image_shape": [ImageShape(), NONE],
         "kind": [Options(("auto", *KINDS))],
         "encoder": [Options(NETWORKS), FUNCTION],
@@ -524,21 +506,21 @@ class TreeVAEClustering(
             clipped.
         """
         check_parameters(self, self._allowed)
-        growth = growth_options(self)
-        task = make_fit_task(growth)
+        options = growth_options(self)
+        task = make_fit_task(options)
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads())
-            options = training_options(self, X.shape[0], device)
+            training = training_options(self, X.shape[0], device)
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
             shared = make_generator(self.random_state, device)
             checkpoints = open_checkpoints(self, X, shared)
             generators, cache = Generators(shared), Cache(self.memory)
             with Trainer(
-                options,
+                training,
                 generators,
                 callbacks,
                 task,
@@ -550,25 +532,13 @@ class TreeVAEClustering(
                         X, data_options(self), shared, generators.rng, cache
                     )
                     features.info = data.choices
-                config = model_config(
-                    self,
-                    data.samples.n_features,
-                    likelihood=data.likelihood,
-                    discrete=data.discrete,
-                )
+                n_features, likelihood = data.samples.n_features, data.likelihood
+                config = model_config(self, n_features, likelihood, data.discrete)
                 contrast = contrast_options(self, data, shared)
+                growth = make_growth(data, config, options, trainer, contrast, cache)
                 complete = partial(fit_attributes, data=data, trainer=trainer)
-                attributes = fit_tree(
-                    data,
-                    config,
-                    growth,
-                    trainer,
-                    contrast,
-                    complete=complete,
-                    cache=cache,
-                )
-                vars(self).update(attributes)
-            self._findings = find_problems(self, data, growth, trainer)
+                vars(self).update(trainer.fit(growth, complete))
+            self._findings = find_problems(self, data, options, trainer)
         for finding in self._findings:
             warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
@@ -625,28 +595,32 @@ class TreeVAEClustering(
         with all_or_nothing(self), ExitStack() as stack:
             X = self._validate(X)
             stack.enter_context(self._threads())
-            options = training_options(self, X.shape[0], self.device_).single_pass()
+            training = training_options(self, X.shape[0], self.device_).single_pass()
             shared = torch.Generator(self.device_).manual_seed(self._seed)
             check_views(self, X, self.device_)
             model = copy.deepcopy(self.module_)
+            config = model.config
             data = TrainingData.reuse(
                 X,
                 self._standardizer,
                 model.feature_map,
                 self.likelihood_,
-                model.config.discrete,
+                config.discrete,
                 self.device_,
             )
             contrast = None
             if self.views != "neighbors":
                 contrast = contrast_options(self, data, shared)
             generators = Generators(shared)
-            with Trainer(options, generators, callbacks, task, history) as trainer:
+            with Trainer(training, generators, callbacks, task, history) as trainer:
+                options = GrowthOptions(self.n_clusters_)
+                growth = Continuation(
+                    data, config, options, trainer, contrast, fitted=model
+                )
                 complete = partial(
                     partial_fit_attributes, data=data, trainer=trainer, estimator=self
                 )
-                attributes = continue_training(model, data, trainer, contrast, complete)
-                vars(self).update(attributes)
+                vars(self).update(trainer.fit(growth, complete))
         return self
 
     def fit_predict(self, X: DataLike, y: object = None) -> NDArray[np.int64]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from numbers import Integral
+from string import Template
+from textwrap import fill
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +25,7 @@ from ..exceptions import InvalidParameterError
 from ..inspection.effects import as_dense
 from ..model import MIN_SIDE, ImageLayout, ModelConfig
 from ..training import (
+    GROWTHS,
     Checkpoints,
     ContrastOptions,
     GrowthOptions,
@@ -37,16 +43,16 @@ MIN_AUTO_BATCH_SIZE = 256
 MAX_STEPS_PER_EPOCH = 1000
 """Maximum number of update steps of an epoch with ``batch_size="auto"``."""
 
-LEARNING_RATES = {"guided": 2e-3, "iterative": 2e-3, "published": 1e-3}
-"""Maximum learning rate of each growth with ``learning_rate="auto"``. That of the
-published growth is the paper's."""
-
 INTEGER_TYPES = [np.dtype(code) for code in np.typecodes["AllInteger"] + "?"]
 FLOAT_TYPES = [
     dtype.newbyteorder(order)
     for dtype in map(np.dtype, (np.float64, np.float32, np.float16))
     for order in "=S"
 ]
+
+
+LIST_ITEM = {"initial_indent": " " * 4, "subsequent_indent": " " * 6}
+"""Indentation of a list in the description of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -69,56 +75,78 @@ class ImageShape:
         )
 
 
+def describe_options(**registries: Mapping[str, Any]) -> Callable[[type], type]:
+    """Return a decorator that lists what parameters may be in a class docstring.
+
+    Parameters
+    ----------
+    **registries : dict
+        Objects with a `description` by the values of a parameter besides "auto". In the
+        docstring, ``$kind`` is replaced by the set of the values of `kind`, and
+        ``$kind_list``, on a line of its own, by a list of their descriptions.
+    """
+
+    def describe(cls: type) -> type:
+        texts = {}
+        for name, registry in registries.items():
+            values = ", ".join(f'"{value}"' for value in ("auto", *registry))
+            texts[name] = f"{{{values}}}"
+            texts[f"{name}_list"] = "\n".join(
+                fill(f'- "{value}": {option.description}', 80, **LIST_ITEM)
+                for value, option in registry.items()
+            ).strip()
+        cls.__doc__ = Template(inspect.cleandoc(cls.__doc__ or "")).substitute(texts)
+        return cls
+
+    return describe
+
+
+def _parameters(estimator: BaseEstimator, options: type) -> dict[str, object]:
+    """Return the parameters that are fields of options, by name."""
+    names = {field.name for field in fields(options)}
+    parameters = estimator.get_params(deep=False)
+    return {name: value for name, value in parameters.items() if name in names}
+
+
 def data_options(estimator: BaseEstimator) -> DataOptions:
     """Return the options of the preparation of data."""
-    fraction = estimator.validation_fraction if estimator.early_stopping else 0.0
-    return DataOptions(
-        estimator.likelihood, estimator.kind, estimator.image_shape, fraction
-    )
+    values = _parameters(estimator, DataOptions)
+    if not estimator.early_stopping:
+        values["validation_fraction"] = 0.0
+    return DataOptions(**values)
 
 
 def model_config(
-    estimator: BaseEstimator, n_features: int, **fields: object
+    estimator: BaseEstimator,
+    n_features: int,
+    likelihood: str = "gaussian",
+    discrete: tuple[tuple[int, ...], ...] = (),
 ) -> ModelConfig:
     """Return the sizes and networks of the model; a user's networks are checked."""
-    return ModelConfig.create(
-        n_features=n_features,
-        hidden_dim=estimator.hidden_dim,
-        latent_dim=estimator.latent_dim,
-        encoder=estimator.encoder,
-        decoder=estimator.decoder,
-        image_shape=estimator.image_shape,
-        **fields,
-    )
+    chosen = {"likelihood": likelihood, "discrete": discrete, "n_features": n_features}
+    return ModelConfig.create(**_parameters(estimator, ModelConfig) | chosen)
 
 
 def growth_options(estimator: BaseEstimator) -> GrowthOptions:
     """Return the options that shape the tree."""
-    return GrowthOptions(
-        n_clusters=estimator.n_clusters,
-        max_depth=estimator.max_depth,
-        min_cluster_size=estimator.min_cluster_size,
-        growth=estimator.growth,
-        split_criterion=estimator.split_criterion,
-    )
+    return GrowthOptions(**_parameters(estimator, GrowthOptions))
 
 
 def training_options(
     estimator: BaseEstimator, n_samples: int, device: torch.device
 ) -> TrainingOptions:
-    """Return the options of the optimizer."""
-    batch_size = estimator.batch_size
-    if batch_size == "auto":
-        batch_size = math.ceil(n_samples / MAX_STEPS_PER_EPOCH)
-        batch_size = max(MIN_AUTO_BATCH_SIZE, batch_size)
-    rate = estimator.learning_rate
-    return TrainingOptions(
-        max_iter=None if estimator.max_iter == "auto" else estimator.max_iter,
-        batch_size=batch_size,
-        learning_rate=LEARNING_RATES[estimator.growth] if rate == "auto" else rate,
-        weight_decay=estimator.weight_decay,
-        dtype=resolve_precision(estimator.precision, device),
-    )
+    """Return the options of the optimizer, with "auto" resolved."""
+    values = _parameters(estimator, TrainingOptions)
+    values["dtype"] = resolve_precision(estimator.precision, device)
+    if estimator.max_iter == "auto":
+        values["max_iter"] = None
+    if estimator.batch_size == "auto":
+        values["batch_size"] = max(
+            MIN_AUTO_BATCH_SIZE, math.ceil(n_samples / MAX_STEPS_PER_EPOCH)
+        )
+    if estimator.learning_rate == "auto":
+        values["learning_rate"] = GROWTHS[estimator.growth].learning_rate
+    return TrainingOptions(**values)
 
 
 IGNORED = (

@@ -5,7 +5,7 @@ from .decoders import LeafDecoders
 from .feature_map import FeatureMap
 from .gaussians import DiagonalGaussian
 from .images import MIN_SIDE, ImageLayout
-from .layers import INITIAL_LOGIT
+from .layers import ridge_regression
 from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
 from .moments import Moments, leaf_moments
 from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
@@ -17,7 +17,6 @@ from .topology import Topology
 from .treevae import TreeVAE
 
 __all__ = [
-    "INITIAL_LOGIT",
     "LIKELIHOODS",
     "MIN_SIDE",
     "NORMAL_KURTOSIS",
@@ -39,6 +38,7 @@ __all__ = [
     "leaf_moments",
     "new_split",
     "prune",
+    "ridge_regression",
     "select_leaves",
     "state_shapes",
 ]

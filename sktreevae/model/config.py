@@ -11,7 +11,7 @@ from torch import nn
 
 from .decoders import LeafDecoders
 from .images import MIN_SIDE, ImageLayout
-from .layers import LeafNetworks
+from .layers import LeafNetworks, Routers
 from .likelihoods import LIKELIHOODS, Likelihood
 from .networks import (
     ConvEncoder,
@@ -48,9 +48,9 @@ class ModelConfig:
     bottom_up_depth : int, default=4
         Number of layers of the bottom-up chain. Nodes at depth k read the embedding
         min(k, bottom_up_depth).
-    likelihood : {"bernoulli", "gaussian", "mixed", "poisson", "negative_binomial"}, \
-            default="gaussian"
-        Distribution of the data given the latent variable of a leaf.
+    likelihood : str, default="gaussian"
+        Distribution of the data given the latent variable of a leaf, a name in
+        `LIKELIHOODS`.
     discrete : tuple of tuples of int, default=()
         Discrete columns of a mixed likelihood; see `MixedLikelihood`.
     encoder, decoder : {"mlp", "cnn", "resnet", "custom"}, default="mlp"
@@ -210,6 +210,11 @@ class ModelConfig:
         likelihood = LIKELIHOODS[self.likelihood]
         options = {"discrete": self.discrete} if likelihood.has_discrete else {}
         return likelihood(n_leaves, self.n_features, **options)
+
+    def build_routers(self, n_splits: int, generator: torch.Generator) -> Routers:
+        """Return the q-routers of `n_splits` splits."""
+        widths = (self.hidden_dim, *self.router_dims, 1)
+        return Routers(n_splits, widths, generator=generator)
 
     def build_decoders(
         self, n_leaves: int, generator: torch.Generator

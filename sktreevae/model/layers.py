@@ -17,13 +17,6 @@ MAX_PADDING_RATIO = 8
 """Groups of rows are padded to equal size, unless padding multiplies the number of rows
 by more than this factor. Otherwise groups are computed one by one."""
 
-RIDGE = 1e-3
-"""L2 penalty of the ridge regression, relative to the number of samples."""
-
-
-INITIAL_LOGIT = 3.0
-"""Initial logit of the decision for a sample's own leaf."""
-
 
 class MLP(nn.Sequential):
     """A multi-layer perceptron whose layers are all normalized and rectified.
@@ -174,29 +167,43 @@ class StackedMLP(nn.Module):
 
 
 class Routers(StackedMLP):
-    """The routers of the splits: each gives the logit of the decision for "left"."""
+    """The routers of the splits: each gives the logit of the decision for "left".
+
+    Other routers have the same methods, and parameters whose first dimension is the
+    split; `ModelConfig.build_routers` chooses.
+    """
 
     @torch.no_grad()
-    def fit(self, embedding: Tensor, leaf: Tensor) -> None:
-        """Initialize the router of a tree of two leaves, by ridge regression.
+    def fit(
+        self,
+        split: int,
+        embedding: Tensor,
+        is_left: Tensor,
+        *,
+        max_logit: float = 3.0,
+        **penalty: float,
+    ) -> None:
+        """Initialize the output layer of a router by ridge regression.
 
         Parameters
         ----------
+        split : int
+            Position of the split.
         embedding : Tensor of shape (batch, n_in)
             Input of the router.
-        leaf : Tensor of int of shape (batch,)
-            Target of each sample: 0 for the left leaf, 1 for the right one.
+        is_left : Tensor of bool of shape (batch,)
+            Whether each sample is to go left.
+        max_logit : float, default=3.0
+            Logit that is regressed on: positive for the left, negative for the right.
+        **penalty : float
+            Options of `ridge_regression`.
         """
-        logit = INITIAL_LOGIT * (1.0 - 2.0 * leaf.to(embedding))
-        hidden = _stacked_hidden(embedding, self.weights, self.biases)
-        hidden = hidden.expand(self.n_nodes, -1, -1)
-        # The last column is the constant input of the bias.
-        design = F.pad(hidden, (0, 1), value=1.0)
-        eye = torch.eye(design.shape[2], dtype=design.dtype, device=design.device)
-        gram = design.mT @ design + RIDGE * len(embedding) * eye
-        solution = torch.linalg.solve(gram, design.mT @ logit[:, None])
-        self.weights[-1].copy_(solution[:, :-1])
-        self.biases[-1].copy_(solution[:, -1:])
+        hidden = embedding
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            hidden = activate(hidden @ weight[split] + bias[split])
+        logit = max_logit * (2.0 * is_left.to(embedding) - 1.0)
+        weight, bias, _ = ridge_regression(hidden, logit[:, None], **penalty)
+        self.set(split, weight, bias)
 
 
 class LeafNetworks(nn.Module):
@@ -268,17 +275,9 @@ class LeafNetworks(nn.Module):
 def _stacked_forward(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> Tensor:
-    x = _stacked_hidden(x, weights, biases)
-    return _stacked_linear(x, weights[-1], biases[-1])
-
-
-def _stacked_hidden(
-    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
-) -> Tensor:
-    """Apply all layers but the last."""
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = activate(_stacked_linear(x, weight, bias))
-    return x
+    return _stacked_linear(x, weights[-1], biases[-1])
 
 
 def _stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -288,6 +287,35 @@ def _stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     n_nodes, n_in, n_out = weight.shape
     flat = x @ weight.transpose(0, 1).reshape(n_in, n_nodes * n_out)
     return flat.view(len(x), n_nodes, n_out).transpose(0, 1) + bias
+
+
+def ridge_regression(
+    x: Tensor, y: Tensor, *, ridge: float = 0.03, min_penalty: float = 5.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a ridge regression of y on x: weights, biases and mean squared errors.
+
+    The errors are those of generalized cross-validation.
+
+    Parameters
+    ----------
+    x, y : Tensor of shape (batch, n_in) and (batch, n_out)
+        Samples.
+    ridge : float, default=0.03
+        L2 penalty, relative to the number of samples.
+    min_penalty : float, default=5.0
+        Minimum L2 penalty, in samples.
+    """
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x, y = x - x_mean, y - y_mean
+    gram = x.T @ x
+    penalty = max(ridge * len(x), min_penalty)
+    eye = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    inverse = torch.linalg.inv(gram + penalty * eye)
+    weight = inverse @ (x.T @ y)
+    n_parameters = (inverse * gram).sum()
+    correction = (1.0 - n_parameters / len(x)).clamp(min=0.1).square()
+    error = (y - x @ weight).square().mean(0) / correction
+    return weight, y_mean - x_mean @ weight, error
 
 
 def activate(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..utils.indexing import sum_by_index
 from .config import ModelConfig
 from .gaussians import DiagonalGaussian
-from .layers import Routers, StackedMLP
+from .layers import StackedMLP
 from .posterior import (
     Decisions,
     ElboTerms,
@@ -48,8 +48,10 @@ class TopDown(nn.Module):
         Index tensors of the tree.
     heads, transformations : StackedMLP
         Networks of all nodes but the root.
-    q_routers, p_routers : Routers
-        Networks of the splits.
+    q_routers : Routers
+        Routers of the inference model.
+    p_routers : StackedMLP
+        Routers of the generative model.
     decoders : LeafDecoders or LeafNetworks
         Networks of the leaves.
     likelihood : Likelihood
@@ -72,9 +74,8 @@ class TopDown(nn.Module):
         self.transformations = StackedMLP(
             n_nodes, (latent_dim, hidden_width, 2 * latent_dim), gain=0.1, **new
         )
-        q_widths = (config.hidden_dim, *config.router_dims, 1)
-        self.q_routers = Routers(n_splits, q_widths, **new)
-        self.p_routers = Routers(n_splits, (latent_dim, hidden_width, 1), **new)
+        self.q_routers = config.build_routers(n_splits, **new)
+        self.p_routers = StackedMLP(n_splits, (latent_dim, hidden_width, 1), **new)
         self.decoders = config.build_decoders(n_leaves, **new)
         self.likelihood = config.build_likelihood(n_leaves)
 

@@ -71,7 +71,7 @@ class TreeVAE(nn.Module):
         (heads): StackedMLP(n_nodes=2, widths=(21, 4))
         (transformations): StackedMLP(n_nodes=2, widths=(2, 8, 4))
         (q_routers): Routers(n_nodes=1, widths=(16, 1))
-        (p_routers): Routers(n_nodes=1, widths=(2, 8, 1))
+        (p_routers): StackedMLP(n_nodes=1, widths=(2, 8, 1))
         (decoders): LeafDecoders(
           (hidden): StackedMLP(n_nodes=2, widths=(2, 16, 32))
           (readout): Linear(in_features=32, out_features=5, bias=True)

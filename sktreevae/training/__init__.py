@@ -4,20 +4,26 @@ from .augmentation import Augmentation, ImageAugmentation, check_augmentation
 from .callbacks import ProgressLine
 from .checkpoint import Checkpoints
 from .contrastive import ContrastOptions
-from .fitting import continue_training, fit_tree, make_fit_task, make_pairs
+from .fitting import (
+    GROWTHS,
+    Continuation,
+    make_fit_task,
+    make_growth,
+    make_pairs,
+)
 from .growth import FittedTree, GrowthOptions
 from .guided import GuidedGrowth
-from .history import GrowingLists, History
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .state import Generators
-from .tasks import Task
-from .trainer import Callback, Trainer, TrainingOptions
+from .state import Generators, GrowingLists, History
+from .trainer import Callback, Task, Trainer, TrainingOptions
 
 __all__ = [
+    "GROWTHS",
     "Augmentation",
     "Callback",
     "Checkpoints",
+    "Continuation",
     "ContrastOptions",
     "FittedTree",
     "Generators",
@@ -33,8 +39,7 @@ __all__ = [
     "Trainer",
     "TrainingOptions",
     "check_augmentation",
-    "continue_training",
-    "fit_tree",
     "make_fit_task",
+    "make_growth",
     "make_pairs",
 ]

@@ -8,10 +8,9 @@ import time
 
 import numpy as np
 
-from .tasks import Task
-from .trainer import Trainer
+from .trainer import Task, Trainer
 
-FIT_AND_GROWTH = ("fit", "partial_fit", "growth")
+PARENTS = ("fit", "partial_fit", "growth")
 """Tasks that are shown by their parts."""
 
 
@@ -30,13 +29,11 @@ class ProgressLine:
     def __init__(self, n_clusters: int | None = None) -> None:
         self._n_clusters = n_clusters
         self._start = time.monotonic()
-        self._n_phases = 0
         self._width = 0
 
     def on_task_begin(self, task: Task, trainer: Trainer) -> None:
         """Show in a terminal which stage or phase begins."""
-        is_shown = task.name not in ("epoch", *FIT_AND_GROWTH)
-        if is_shown and sys.stderr.isatty():
+        if task.name not in PARENTS and task.name != "epoch" and sys.stderr.isatty():
             self._write(f"{task.name} ...")
 
     def on_task_end(self, task: Task, trainer: Trainer) -> None:
@@ -49,8 +46,6 @@ class ProgressLine:
             duration = f"{time.monotonic() - task.start:.1f} s"
             choices = _describe_choices(task.info)
             self._write(f"{task.name:<14}  {duration}  {choices}")
-        elif task.name in ("initial", "split"):
-            self._n_phases += 1
 
     def close(self) -> None:
         """End the line of a terminal."""
@@ -72,20 +67,17 @@ class ProgressLine:
     def _describe_epoch(self, task: Task) -> str:
         record, phase = task.info, task.parent
         target = "" if self._n_clusters is None else f"/{self._n_clusters}"
-        n_done = record["epoch"] + 1
-        n_epochs = phase.max_subtasks
-        now = time.monotonic()
-        left = (now - phase.start) / n_done * (n_epochs - n_done)
+        n_done, n_epochs = record["epoch"] + 1, phase.max_subtasks
+        left = (time.monotonic() - phase.start) / n_done * (n_epochs - n_done)
         where = "left"
-        growth = phase.parent
+        growth, n_leaves = phase.parent, record["n_leaves"]
         if growth.name == "growth" and self._n_clusters is not None:
-            # The present phase and those before have made this many splits.
-            n_splits = max(self._n_phases, 1)
-            per_split = (now + left - growth.start) / n_splits
-            left += per_split * max(self._n_clusters - record["n_leaves"], 0)
+            # The present phase and those before have made a split for each leaf.
+            per_split = (time.monotonic() + left - growth.start) / max(n_leaves - 1, 1)
+            left += per_split * max(self._n_clusters - n_leaves, 0)
             where = "left in growth"
         return (
-            f"{record['phase']:<8}  leaves {record['n_leaves']:>2}{target}  "
+            f"{record['phase']:<8}  leaves {n_leaves:>2}{target}  "
             f"epoch {n_done:>3}/{n_epochs}  {_format_duration(left)} {where}  "
             f"elbo {record['elbo']:.2f}"
         )

@@ -20,15 +20,6 @@ from ..model.layers import StackedMLP
 from ..model.precision import no_autocast, to_float32
 from .augmentation import Augmentation
 
-N_NEIGHBORS = 5
-"""Nearest neighbors that a sample may be paired with."""
-
-PROJECTION_DIM = 64
-"""Width of the projections."""
-
-N_POWERS = 9
-"""Terms of the exponential series, exact in float32 for arguments up to 0.5."""
-
 PairSampler = Callable[[Tensor, torch.Generator], Tensor]
 """Maps indices of samples to features of a random augmentation of each sample."""
 
@@ -85,13 +76,15 @@ class NeighborPairs:
     neighbors: Tensor
 
     @classmethod
-    def from_data(cls, data: TrainingData, generator: torch.Generator) -> NeighborPairs:
+    def from_data(
+        cls, data: TrainingData, generator: torch.Generator, n_neighbors: int = 5
+    ) -> NeighborPairs:
         """Find the neighbors of the training samples.
 
         Held-out samples are neighbors of no sample. A sample without neighbors is its
         own pair.
         """
-        n_neighbors = min(N_NEIGHBORS, len(data.train) - 1)
+        n_neighbors = min(n_neighbors, len(data.train) - 1)
         all_indices = torch.arange(len(data.features), device=data.train.device)
         neighbors = all_indices[:, None].repeat(1, max(1, n_neighbors))
         if n_neighbors > 0:
@@ -122,11 +115,14 @@ class ContrastOptions:
         Weight of the losses relative to the ELBO.
     temperature : float, default=0.5
         Temperature of the NT-Xent loss.
+    projection_dim : int, default=64
+        Width of the projections.
     """
 
     pairs: PairSampler
     weight: float = 10.0
     temperature: float = 0.5
+    projection_dim: int = 64
 
 
 class Contrast(nn.Module):
@@ -157,7 +153,7 @@ class Contrast(nn.Module):
         # A small perceptron for each depth. The loss acts on projections, so that an
         # embedding can keep information that differs between augmentations.
         self.projections = StackedMLP(
-            depth + 1, (width, width, PROJECTION_DIM), generator=weights
+            depth + 1, (width, width, options.projection_dim), generator=weights
         )
 
     def sample_pairs(self, index: Tensor) -> Tensor:
@@ -252,7 +248,12 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
 
 
 def router_contrast(
-    logit_a: Tensor, logit_b: Tensor, weight_a: Tensor, weight_b: Tensor
+    logit_a: Tensor,
+    logit_b: Tensor,
+    weight_a: Tensor,
+    weight_b: Tensor,
+    *,
+    n_powers: int = 9,
 ) -> Tensor:
     r"""Return the InfoNCE loss of the routers between two views of a batch, in nats.
 
@@ -277,6 +278,8 @@ def router_contrast(
         Log-odds of the decisions for two views of the same samples.
     weight_a, weight_b : Tensor of shape (n_routers, n)
         Probability P(i | x) that each view reaches each router. No gradient passes.
+    n_powers : int, default=9
+        Terms of the exponential series, exact in float32 for arguments up to 0.5.
 
     Examples
     --------
@@ -292,7 +295,7 @@ def router_contrast(
     t = (torch.cat([logit_a, logit_b], 1) / 2).tanh()
     weight = torch.cat([weight_a, weight_b], 1).detach()
     n = logit_a.shape[1]
-    order = torch.arange(N_POWERS, device=t.device)
+    order = torch.arange(n_powers, device=t.device)
     powers = t[..., None] ** order
     sums = (weight[..., None] * powers).sum(1, keepdim=True)
     factors = torch.exp(-torch.lgamma(order + 1.0)) / 2**order

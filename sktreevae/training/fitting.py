@@ -1,11 +1,11 @@
-"""Entry points of the estimator: fit a tree, or continue to train one."""
+"""What the estimator builds of its options: augmentations, and a growth."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -14,23 +14,15 @@ from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
-from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs
+from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs, PairSampler
 from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
 from .state import Plan
-from .tasks import Task
-from .trainer import Phase, Trainer
+from .trainer import Phase, Task, Trainer
 
-Attributes = dict[str, object]
-"""Fitted attributes of the estimator by name."""
-
-PARTIAL_FIT_ROUTING_WEIGHT = 0.1
-"""Weight of the routing loss in `partial_fit`, relative to `fit`. A larger weight
-dominates the ELBO on small batches."""
-
-GROWTHS = {
+GROWTHS: dict[str, type[TreeGrowth]] = {
     "guided": GuidedGrowth,
     "iterative": IterativeGrowth,
     "published": PublishedGrowth,
@@ -51,7 +43,7 @@ def make_pairs(
     data: TrainingData,
     image_shape: tuple[int, ...] | None,
     generator: torch.Generator,
-) -> AugmentedPairs | NeighborPairs:
+) -> PairSampler:
     """Return the source of augmentations that the parameter `views` names."""
     if views == "neighbors":
         return NeighborPairs.from_data(data, generator)
@@ -60,17 +52,15 @@ def make_pairs(
     return AugmentedPairs(data.samples, data.feature_map, views)
 
 
-def fit_tree(
+def make_growth(
     data: TrainingData,
     config: ModelConfig,
     options: GrowthOptions,
     trainer: Trainer,
     contrast: ContrastOptions | None,
-    *,
-    complete: Callable[..., Attributes],
     cache: Cache,
-) -> Attributes:
-    """Find a tree, and train the model on it.
+) -> TreeGrowth:
+    """Return a growth, with a new state or the stored one.
 
     Parameters
     ----------
@@ -84,27 +74,15 @@ def fit_tree(
         Runs the stages, and has the sources of randomness.
     contrast : ContrastOptions or None
         Contrastive losses.
-    complete : callable
-        Returns the fitted attributes for a `FittedTree`, and for what the fit has
-        chosen; see `TreeVAEClustering.choices_`.
     cache : Cache
         Stores the neighbor graph and the proposals.
-
-    Returns
-    -------
-    attributes : dict
-        The fitted attributes. After an interrupt, those of the last epoch.
     """
-    kind = data.kind
-    graph_options = replace(
-        options.graph,
-        round_clusters=kind.round_clusters,
-        spread_values=kind.spread_values,
-    )
-    options = replace(options, graph=graph_options)
+    names = "round_clusters", "spread_values"
+    of_kind = {name: getattr(data.kind, name) for name in names}
+    options = replace(options, graph=replace(options.graph, **of_kind))
     stored = trainer.checkpoints and trainer.checkpoints.stored
     if stored is None:
-        plan = _plan(data, options, trainer, cache)
+        plan = _make_plan(data, options, trainer, cache)
     else:
         plan = Plan.from_state_dict(stored)
     trainer.state.plan = plan
@@ -116,21 +94,21 @@ def fit_tree(
         trainer.store(is_due=True)
     else:
         trainer.state.load_state_dict(stored, growth)
-    return trainer.fit(growth, partial(complete, choices=plan.choices))
+    return growth
 
 
-def _plan(
+def _make_plan(
     data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
 ) -> Plan:
     """Return the number of clusters, and the tree that the neighbor graph proposes."""
-    graph, proposal, choices = None, None, {}
-    if options.growth == "guided" or options.n_clusters is None:
+    is_guided, chosen, proposal = options.growth == "guided", {}, None
+    if is_guided or options.n_clusters is None:
         graph = _build_graph(data, options, trainer, cache)
     if options.n_clusters is None:
         options = _estimate_n_clusters(graph, data, options, trainer)
-    if options.growth == "guided":
-        proposal, choices = _propose(graph, data, options, trainer)
-    choices = {**data.choices, "n_clusters": options.n_clusters, **choices}
+    if is_guided:
+        proposal, chosen = _propose(graph, data, options, trainer)
+    choices = {**data.choices, "n_clusters": options.n_clusters, **chosen}
     return Plan(options.n_clusters, choices, proposal)
 
 
@@ -164,72 +142,49 @@ def _propose(
 ) -> tuple[Proposal, dict[str, object]]:
     """Return the tree that the graph proposes, and what was chosen for it."""
     with trainer.subtask("proposal") as task:
-        min_samples = options.min_samples(len(data.samples))
-        proposal = data.decide(
-            lambda: graph.propose(options.n_clusters, options.max_depth, min_samples)
-        )
+        min_samples = options.min_samples(data.n_samples)
+        proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
+        n_neighbors, costs = data.decide(lambda: (graph.n_neighbors, proposal.costs))
         task.info = {
-            "n_neighbors": graph.n_neighbors,
-            "partition": min(proposal.costs, key=proposal.costs.__getitem__),
-            "partition_costs": proposal.costs,
+            "n_neighbors": n_neighbors,
+            "partition": min(costs, key=costs.__getitem__),
+            "partition_costs": costs,
         }
     return proposal, task.info
 
 
-def continue_training(
-    model: TreeVAE,
-    data: TrainingData,
-    trainer: Trainer,
-    contrast: ContrastOptions | None,
-    complete: Callable[[TreeVAE], Attributes],
-) -> Attributes:
-    """Train the whole of a model for one pass over new samples.
+@dataclass(eq=False, kw_only=True)
+class Continuation(TreeGrowth):
+    """Trains the whole of a fitted model for one pass over new samples.
 
-    The targets are the leaf probabilities before the pass. The encoder's
-    input has no noise: its scale in `fit` is the neighbor distance, which a small batch
-    doesn't show.
+    The targets are the leaf probabilities before the pass. The encoder's input has no
+    noise: its scale in `fit` is the neighbor distance, which a small batch doesn't
+    show.
 
     Parameters
     ----------
-    model : TreeVAE
+    data, config, options, trainer, contrast_options
+        As for `TreeGrowth`. The trainer has the options `TrainingOptions.single_pass`.
+    fitted : TreeVAE
         The model, changed in place.
-    data : TrainingData
-        The new samples.
-    trainer : Trainer
-        Has the options `TrainingOptions.single_pass`.
-    contrast : ContrastOptions or None
-        Contrastive losses.
-    complete : callable
-        Returns the fitted attributes for the trained model.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is no longer finite.
     """
-    return trainer.fit(Continuation(model, data, trainer, contrast), complete)
 
-
-class Continuation(TreeGrowth):
-    """Trains the whole of a given model; parameters as for `continue_training`."""
+    fitted: TreeVAE
 
     linear_routing_factor = 1.0
 
-    def __init__(
-        self,
-        model: TreeVAE,
-        data: TrainingData,
-        trainer: Trainer,
-        contrast: ContrastOptions | None,
-    ) -> None:
-        options = GrowthOptions(len(model.topology.leaves))
-        super().__init__(data, model.config, options, trainer, contrast)
-        self.state.model = model
+    relative_routing_weight: ClassVar[float] = 0.1
+    """Weight of the routing loss, relative to `fit`. A larger weight dominates the ELBO
+    on small batches."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.state.model = self.fitted
         self.state.contrast = self.new_contrast()
 
     def stages(self) -> Iterator[Stage]:
         """Yield the only stage."""
-        weight = PARTIAL_FIT_ROUTING_WEIGHT * self.routing_weight
+        weight = self.relative_routing_weight * self.routing_weight
         phase = Phase("partial_fit", (1.0, 1.0), (weight, weight), is_constant=True)
         yield Stage(
             "partial_fit", self.keep_routing, lambda: phase, self.tree_objective

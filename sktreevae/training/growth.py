@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -20,18 +20,11 @@ from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from .contrastive import Contrast, ContrastOptions
-from .objectives import (
-    MAX_ACTIVE_LEAVES,
-    NoisyFeatures,
-    Objective,
-    RoutingObjective,
-    TreeObjective,
-    routing_weight,
-)
+from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
 from .trainer import Phase, Trainer
 
-N_NEWTON_STEPS = 10
-"""Steps of Newton's method, of at most one nat each, for a bias."""
+MIN_ROUTING_WEIGHT = 20.0
+"""Minimum weight of the routing loss relative to the ELBO, for few features."""
 
 MIN_SHARE_OF_MEAN = 0.05
 """Default minimum size of a leaf, relative to the mean over leaves."""
@@ -138,6 +131,7 @@ class Stage:
         trainer.end_stage()
 
 
+@dataclass(eq=False)
 class TreeGrowth(ABC):
     """What all growths share: stages, and the steps that they consist of.
 
@@ -151,7 +145,7 @@ class TreeGrowth(ABC):
         Size and shape of the tree.
     trainer : Trainer
         Runs the stages.
-    contrast : ContrastOptions, default=None
+    contrast_options : ContrastOptions, default=None
         Contrastive losses; None without augmentations.
 
     Attributes
@@ -160,37 +154,32 @@ class TreeGrowth(ABC):
         The state of the trainer.
     """
 
-    router_dims: tuple[int, ...] = ()
+    data: TrainingData
+    config: ModelConfig
+    options: GrowthOptions
+    trainer: Trainer
+    contrast_options: ContrastOptions | None = None
+
+    learning_rate: ClassVar[float] = 2e-3
+    """Maximum learning rate with ``learning_rate="auto"``."""
+
+    router_dims: ClassVar[tuple[int, ...]] = ()
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
-    linear_routing_factor: float = 10.0
+    linear_routing_factor: ClassVar[float] = 10.0
     """Factor on the routing weight of a model with linear paths. Its densities are
     sharper, so that the ELBO would move more samples to other leaves. Its posterior
     heads don't depend on the encoder, so the encoder may serve the routers."""
 
-    max_active_leaves: int = MAX_ACTIVE_LEAVES
+    max_active_leaves: ClassVar[int] = MAX_ACTIVE_LEAVES
     """Maximum number of leaves that decode a sample in training."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        config: ModelConfig,
-        options: GrowthOptions,
-        trainer: Trainer,
-        contrast: ContrastOptions | None = None,
-    ) -> None:
-        self.data = data
-        self.config = replace(config, router_dims=self.router_dims)
-        self.options = options
-        self.trainer = trainer
-        self.state = trainer.state
-        self.generators = trainer.generators
-        self.contrast_options = contrast
-        self.routing_weight = routing_weight(config.n_features)
-        if config.has_linear_paths:
-            self.routing_weight *= self.linear_routing_factor
-        self.min_samples = options.min_samples(len(data.samples))
+    def __post_init__(self) -> None:
+        self.config = replace(self.config, router_dims=self.router_dims)
+        self.state = self.trainer.state
+        self.generators = self.trainer.generators
+        self.min_samples = self.options.min_samples(self.data.n_samples)
 
     @property
     def model(self) -> TreeVAE:
@@ -198,11 +187,15 @@ class TreeGrowth(ABC):
         return self.state.model
 
     @property
-    def noisy_features(self) -> NoisyFeatures:
-        """Features that the encoder reads."""
-        return NoisyFeatures(
-            self.data.features, self.state.noise_scale, self.generators.rows
-        )
+    def routing_weight(self) -> float:
+        """Weight of the routing loss relative to the ELBO.
+
+        The ELBO grows with the number of features, and the weight with it. Without the
+        routing loss, the leaf with the currently best decoder receives all samples: a
+        good split improves the ELBO only after the decoders have specialized.
+        """
+        factor = self.linear_routing_factor if self.config.has_linear_paths else 1.0
+        return factor * max(MIN_ROUTING_WEIGHT, self.config.n_features)
 
     # Stages
 
@@ -288,55 +281,44 @@ class TreeGrowth(ABC):
     def mean_of(self, index: Tensor) -> Tensor:
         """Return the mean of some samples, (n_features,)."""
         rows = self.draw(MAX_STATISTICS_ROWS, index)
-        samples = self.data.samples
-        (total,) = self.data.sum(lambda block: (samples[block].sum(0),), rows)
-        return total / max(1, len(rows))
+        return self.data.mean(self.data.samples.__getitem__, rows)
 
     def keep_routing(self) -> None:
         """Make the present routing the target."""
         self.state.target = self.data.features.map(self.model.leaf_proba)
 
-    def routing_objective(self) -> RoutingObjective:
-        """Return the objective of the encoder and the routers alone."""
-        return RoutingObjective(**self._objective())
-
     def tree_objective(self) -> TreeObjective:
         """Return the objective of the whole model."""
-        generator = self.generators.rows
-        return TreeObjective(
-            **self._objective(), generator=generator, max_leaves=self.max_active_leaves
-        )
-
-    def _objective(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "data": self.data,
-            "target": self.state.target,
-            "noisy_features": self.noisy_features,
-            "contrast": self.state.contrast,
-        }
+        return TreeObjective(self.data, self.state, self.max_active_leaves)
 
     @torch.no_grad()
-    def fit_prior_odds(self) -> None:
+    def fit_prior_odds(self, n_steps: int = 10) -> None:
         """Set the bias of each prior router to its optimum for the other parameters.
 
         The prior of a decision is then on average the share of samples that go left, so
         that generated samples have the sizes of the clusters. Update steps alone would
-        take longer to reach it than the rest of the model.
+        take longer to reach it than the rest of the model. Newton's method takes steps
+        of at most one nat.
         """
         if not self.model.topology.splits:
             return
         rows = self.draw(MAX_MODEL_ROWS, self.data.train)
+        bias = self.data.decide(lambda: self._prior_odds(rows, n_steps))
+        self.model.top_down.p_routers.biases[-1].copy_(bias)
+
+    def _prior_odds(self, rows: Tensor, n_steps: int) -> Tensor:
+        """Return the biases that `fit_prior_odds` sets, (n_splits, 1, 1)."""
         parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
         weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
-        bias = self.model.top_down.p_routers.biases[-1]
-        for _ in range(N_NEWTON_STEPS):
+        bias = self.model.top_down.p_routers.biases[-1].clone()
+        for _ in range(n_steps):
             p_proba = p_logit.sigmoid()
             slope = (weight * (q_proba - p_proba)).sum(1)
             curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)
             step = (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
             bias += step[:, None, None]
             p_logit += step[:, None]
+        return bias
 
     def _decisions(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the decisions of some samples, (n_splits, n_samples) each.
@@ -385,12 +367,3 @@ class TreeGrowth(ABC):
         self.model.top_down = prune(self.model.top_down, leaf)
         if self.state.height is not None:
             self.state.height = self.state.height[list(source)]
-
-    def target_of(self, proba: Tensor, index: Tensor | None = None) -> Tensor:
-        """Extend values of some samples, by default the training samples, to all.
-
-        Targets of held-out samples are never used, and 0 here.
-        """
-        target = proba.new_zeros(len(self.data.samples), *proba.shape[1:])
-        target[self.data.train if index is None else index] = proba
-        return target

@@ -15,7 +15,8 @@ from ..model import Topology
 from ..utils.indexing import sum_by_index
 from .growth import Stage, TreeGrowth
 from .initialization import Initializer, update_scale
-from .stopping_rule import StoppingRule
+from .objectives import RoutingObjective
+from .optimizer import StoppingRule
 from .trainer import Phase, TrainingOptions
 
 MIN_STEPS = 120
@@ -70,12 +71,13 @@ class RouterPhase(Phase):
         return StoppingRule(parameters, self.n_iter_no_change, 0.0, goal=-self.tol)
 
 
+@dataclass(eq=False, kw_only=True)
 class GuidedGrowth(TreeGrowth):
     """Builds the proposed tree, and trains all of it together.
 
     Parameters
     ----------
-    data, config, options, trainer, contrast
+    data, config, options, trainer, contrast_options
         As for `TreeGrowth`. The plan of the state has clusters of the training samples,
         and the tree above them. Leaves that stay too small are pruned.
     """
@@ -87,7 +89,7 @@ class GuidedGrowth(TreeGrowth):
         stages = (
             Stage("initialization", self._initialize),
             Stage(
-                "routers", phase=self._router_phase, objective=self.routing_objective
+                "routers", phase=self._router_phase, objective=self._router_objective
             ),
             Stage(
                 "joint",
@@ -110,23 +112,28 @@ class GuidedGrowth(TreeGrowth):
     def _initialize(self) -> None:
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
-            state, proposal = self.state, self.state.plan.proposal
-            change = Topology.from_merges(proposal.merges.tolist())
+            data, state, proposal = self.data, self.state, self.state.plan.proposal
+            merges, merge_height = data.decide(
+                lambda: (proposal.merges, proposal.height)
+            )
+            change = Topology.from_merges(merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]
             leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(
                 proposal.cluster
             )
-            state.leaf = self.target_of(leaf_of_cluster[proposal.cluster])
-            state.target = self.target_of(proposal.proba[:, clusters])
-            height = np.append(np.zeros(len(clusters)), proposal.height)
+            state.leaf = data.scatter(lambda: leaf_of_cluster[proposal.cluster])
+            state.target = data.scatter(lambda: proposal.proba[:, clusters])
+            height = np.append(np.zeros(len(clusters)), merge_height)
             state.height = torch.from_numpy(height[list(change.source)])
-            state.noise_scale = self._noise_scale(proposal.spacing)
+            state.noise_scale = self._noise_scale(
+                data.scatter(lambda: proposal.spacing)
+            )
             self.build_model(change.topology, state.leaf)
             for leaf in range(len(clusters)):
-                members = self.data.train[state.leaf[self.data.train] == leaf]
+                members = data.train[state.leaf[data.train] == leaf]
                 self.model.top_down.init_leaf(leaf, self.mean_of(members))
-            self._initializer().init_routers()
+            Initializer(data, state).init_routers()
 
     def _noise_scale(self, spacing: Tensor) -> Tensor:
         """Return the deviation of the noise on the features, (n_samples, 1).
@@ -137,13 +144,13 @@ class GuidedGrowth(TreeGrowth):
 
         Parameters
         ----------
-        spacing : Tensor of shape (n_train,)
-            Distance of each training sample to its neighbors.
+        spacing : Tensor of shape (n_samples,)
+            Distance of each sample to its neighbors; 0 for held-out samples.
         """
-        train, leaf = self.data.train, self.state.leaf
-        length = spacing.minimum(self._pair_distances(leaf)[leaf[train]])
+        leaf = self.state.leaf
+        length = spacing.minimum(self._pair_distances(leaf)[leaf])
         scale = length / math.sqrt(self.data.features.shape[1])
-        return self.target_of(scale.to(torch.float32)[:, None])
+        return scale.to(torch.float32)[:, None]
 
     def _pair_distances(self, leaf: Tensor) -> Tensor:
         """Return the root mean square distance of two training samples of each leaf.
@@ -170,18 +177,11 @@ class GuidedGrowth(TreeGrowth):
         (square,) = data.sum(total_square)
         return (2.0 * square / (count - 1).clamp(min=1)).sqrt()
 
-    def _initializer(self) -> Initializer:
-        """Return what initializes the networks for the proposed leaves."""
-        return Initializer(
-            self.model,
-            self.data,
-            self.state.leaf,
-            self.noisy_features,
-            self.generators.rows,
-        )
-
-    def _steps_per_epoch(self) -> int:
-        return n_batches(len(self.data.train), self.trainer.options.batch_size)
+    def _max_steps(self, max_epochs: int = MAX_SMALL_EPOCHS) -> int:
+        """Return the number of update steps of up to 100 epochs."""
+        batch_size = self.trainer.options.batch_size
+        n_epochs = min(MAX_SMALL_EPOCHS, max_epochs)
+        return n_epochs * n_batches(len(self.data.train), batch_size)
 
     def _router_phase(self) -> RouterPhase:
         """Return the schedule of the training of the routers alone.
@@ -190,19 +190,20 @@ class GuidedGrowth(TreeGrowth):
         ``max_iter`` limits it in proportion to the joint training: a fit that is to be
         short spends no more on the routers than on all the rest.
         """
-        max_iter, max_epochs = self.trainer.options.max_iter, MAX_SMALL_EPOCHS
-        if max_iter is not None:
-            max_epochs = min(max_epochs, ROUTER_EPOCHS * max_iter)
-        max_steps = max_epochs * self._steps_per_epoch()
+        max_iter = self.trainer.options.max_iter or MAX_SMALL_EPOCHS
+        max_steps = self._max_steps(ROUTER_EPOCHS * max_iter)
         if not self.model.topology.splits:
             max_steps = 0
         max_steps = min(RouterPhase.max_steps, max_steps)
         return RouterPhase("routers", (0.0, 0.0), (1.0, 1.0), max_steps=max_steps)
 
+    def _router_objective(self) -> RoutingObjective:
+        return RoutingObjective(self.data, self.state)
+
     def _init_latents(self) -> None:
         """Initialize the posterior heads, the decoders and the scales."""
         if self._has_initial_latents():
-            self._initializer().init_latents()
+            Initializer(self.data, self.state).init_latents()
 
     def _has_initial_latents(self) -> bool:
         """Return False for counts: their most frequent features would decide."""
@@ -221,5 +222,5 @@ class GuidedGrowth(TreeGrowth):
             kl_weights, min_steps = (1.0, 1.0), MIN_STEPS
         else:
             kl_weights, min_steps = (0.0, 1.0), RANDOM_MIN_STEPS
-        max_steps = MAX_SMALL_EPOCHS * self._steps_per_epoch()
-        return Phase("joint", kl_weights, weights, min(min_steps, max_steps))
+        min_steps = min(min_steps, self._max_steps())
+        return Phase("joint", kl_weights, weights, min_steps=min_steps)

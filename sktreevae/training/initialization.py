@@ -14,27 +14,22 @@ from torch import Tensor, nn
 
 from ..data import TrainingData
 from ..model import (
-    INITIAL_LOGIT,
     NORMAL_KURTOSIS,
     DiagonalGaussian,
     Encoding,
     LeafDecoders,
     TreeVAE,
     at_depth,
+    ridge_regression,
     select_leaves,
 )
 from ..utils.indexing import sum_by_index
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, ROUNDING
-from .objectives import MAX_ACTIVE_LEAVES, NoisyFeatures
+from .objectives import MAX_ACTIVE_LEAVES, noisy_features
+from .state import FitState
 
 ROWS_PER_LEAF = 50, 500
 """Minimum and maximum number of samples of a leaf, if it has them."""
-
-RIDGE = 0.03
-"""L2 penalty of the ridge regressions, relative to the number of samples."""
-
-MIN_RIDGE = 5.0
-"""Minimum L2 penalty, in samples."""
 
 TRANSITION_VARIANCE = 0.69
 """Initial variance of p(z_i | z_pa(i)): the softplus of 0."""
@@ -52,38 +47,33 @@ class Initializer:
 
     Parameters
     ----------
-    model : TreeVAE
-        The model, changed in place. Constants of leaves are the means of their samples.
     data : TrainingData
         Samples and features.
-    target : Tensor of int of shape (n_samples,)
-        Target leaf of each sample.
-    noisy_features : NoisyFeatures
-        Features that the encoder reads in training.
-    generator : torch.Generator
-        Draws the samples and the latents.
+    state : FitState
+        State of the fit: the model, which is changed in place, and the leaves. The
+        constants of leaves are the means of their samples.
     """
 
-    model: TreeVAE
     data: TrainingData
-    target: Tensor
-    noisy_features: NoisyFeatures
-    generator: torch.Generator
+    state: FitState
+
+    @property
+    def model(self) -> TreeVAE:
+        """The model."""
+        return self.state.model
 
     @torch.no_grad()
     def init_routers(self) -> None:
-        """Initialize linear routers by ridge regression on the sides of the leaves."""
+        """Initialize the routers from the sides of the leaves."""
         model, topology = self.model, self.model.topology
         index = self._draw_samples()
-        embeddings = model.bottom_up(self.noisy_features(index, training=True))
-        is_below = model.top_down.index.ancestry[:, self.target[index]] > 0
+        embeddings = model.bottom_up(noisy_features(self.data, self.state, index))
+        is_below = model.top_down.index.ancestry[:, self.state.leaf[index]] > 0
         for position, split in enumerate(topology.splits):
             rows = is_below[split]
-            left = is_below[topology.children[split][0], rows].float()
+            is_left = is_below[topology.children[split][0], rows]
             inputs = at_depth(embeddings, topology.node_depths[split])[rows]
-            logit = INITIAL_LOGIT * (2.0 * left - 1.0)
-            weight, bias, _ = _ridge(inputs, logit[:, None])
-            model.top_down.q_routers.set(position, weight, bias)
+            model.top_down.q_routers.fit(position, inputs, is_left)
 
     @torch.no_grad()
     def init_latents(self) -> None:
@@ -99,19 +89,19 @@ class Initializer:
         model, likelihood = self.model, self.model.top_down.likelihood
         n_leaves = len(model.topology.leaves)
         index = self._draw_samples()
-        leaf = self.target[index]
+        leaf = self.state.leaf[index]
         x = self.data.samples[index]
         mean = _group_means(x, leaf, n_leaves)
         residual = x - mean[leaf]
         sizes = leaf.bincount(minlength=n_leaves).tolist()
         groups = zip(residual.split(sizes), mean, strict=True)
         latents = torch.cat([_latents(rows, center, model) for rows, center in groups])
-        encoding = model.encode(x, self.noisy_features(index, training=True))
-        _init_heads(model, encoding, latents, leaf)
+        encoding = model.encode(x, noisy_features(self.data, self.state, index))
+        self._init_heads(encoding, latents, leaf)
         error = residual.square()
         if isinstance(getattr(model.top_down.decoders, "readout", None), nn.Linear):
             step = likelihood.newton_step(x, mean[leaf])
-            output = _init_readout(model, encoding, step, leaf, self.generator)
+            output = self._init_readout(encoding, step, leaf, sizes)
             error = (step - output).square()
         log_proba = model.route(encoding.embeddings).leaf_log_proba
         weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
@@ -123,11 +113,59 @@ class Initializer:
         data, n_leaves = self.data, len(self.model.topology.leaves)
         low, high = ROWS_PER_LEAF
         n_per_leaf = min(max(MAX_MODEL_ROWS // n_leaves, low), high)
-        leaf = self.target[data.train]
+        leaf, generator = self.state.leaf[data.train], self.state.generators.rows
         members = [data.train[leaf == i] for i in range(n_leaves)]
-        return torch.cat(
-            [data.draw(n_per_leaf, index, self.generator) for index in members]
+        return torch.cat([data.draw(n_per_leaf, index, generator) for index in members])
+
+    def _init_heads(self, encoding: Encoding, latents: Tensor, leaf: Tensor) -> None:
+        """Initialize the posterior heads to give the latents of the leaves."""
+        model, depths = self.model, self.model.topology.node_depths
+        leaf_depth = torch.tensor(
+            [depths[i] for i in model.topology.leaves],
+            dtype=torch.float32,
+            device=leaf.device,
         )
+        prior_variance = (1.0 + TRANSITION_VARIANCE * leaf_depth)[leaf]
+        latents = latents * prior_variance.sqrt()[:, None]
+        is_below = model.top_down.index.ancestry[:, leaf] > 0
+        for node, depth in enumerate(depths):
+            rows = is_below[node]
+            if rows.sum() < 2:
+                continue
+            inputs = at_depth(encoding.posterior_inputs, depth)[rows]
+            weight, bias, error = ridge_regression(inputs, latents[rows])
+            prior = prior_variance[rows].mean()
+            explained = (latents[rows].var(0) - error) / prior
+            explained = explained.clamp(*EXPLAINED_RANGE)
+            variance = prior * (1.0 - explained) / explained
+            n_transitions = (leaf_depth[leaf[rows]] - depth).mean()
+            variance = variance + TRANSITION_VARIANCE * n_transitions
+            # The regression shrinks; the mean of a message is unbiased.
+            weight, bias = weight / explained, bias / explained
+            model.init_head(node, weight, DiagonalGaussian(bias, variance))
+
+    def _init_readout(
+        self, encoding: Encoding, step: Tensor, leaf: Tensor, sizes: list[int]
+    ) -> Tensor:
+        """Initialize the decoders' linear part; return the change of their output.
+
+        It is the loadings, or the readout and the constants if there are none. `step`
+        is the change of the output that each sample asks for, and `sizes` the numbers
+        of samples of the leaves.
+        """
+        model, decoders = self.model, self.model.top_down.decoders
+        noise = model.sample_noise(len(leaf), self.state.generators.rows)
+        posterior = model.posterior(encoding, noise)
+        z = posterior.leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
+        if decoders.loadings is not None:
+            return _init_loadings(decoders, z, step, sizes)
+        hidden = decoders.hidden_units(z, sizes)
+        mean = _group_means(hidden, leaf, len(sizes))
+        weight, _, _ = ridge_regression(hidden - mean[leaf], step)
+        decoders.readout.weight.copy_(weight.T)
+        decoders.readout.bias.zero_()
+        decoders.constant -= (mean @ weight)[:, None]
+        return (hidden - mean[leaf]) @ weight
 
 
 @torch.no_grad()
@@ -206,82 +244,6 @@ def _latents(rows: Tensor, mean: Tensor, model: TreeVAE) -> Tensor:
     reliability = torch.where(variance > edge, 1.0 - noise / variance, 0.0)
     latents[:, :n_components] = scores * (n_rows * reliability).sqrt()
     return latents
-
-
-def _init_heads(
-    model: TreeVAE, encoding: Encoding, latents: Tensor, leaf: Tensor
-) -> None:
-    """Initialize the posterior heads to give the latents of the leaves."""
-    depths = model.topology.node_depths
-    leaf_depth = torch.tensor(
-        [depths[i] for i in model.topology.leaves],
-        dtype=torch.float32,
-        device=leaf.device,
-    )
-    prior_variance = (1.0 + TRANSITION_VARIANCE * leaf_depth)[leaf]
-    latents = latents * prior_variance.sqrt()[:, None]
-    is_below = model.top_down.index.ancestry[:, leaf] > 0
-    for node, depth in enumerate(depths):
-        rows = is_below[node]
-        if rows.sum() < 2:
-            continue
-        inputs = at_depth(encoding.posterior_inputs, depth)[rows]
-        weight, bias, error = _ridge(inputs, latents[rows])
-        prior = prior_variance[rows].mean()
-        explained = (latents[rows].var(0) - error) / prior
-        explained = explained.clamp(*EXPLAINED_RANGE)
-        variance = prior * (1.0 - explained) / explained
-        n_transitions = (leaf_depth[leaf[rows]] - depth).mean()
-        variance = variance + TRANSITION_VARIANCE * n_transitions
-        # The regression shrinks; the mean of a message is unbiased.
-        weight, bias = weight / explained, bias / explained
-        model.init_head(node, weight, DiagonalGaussian(bias, variance))
-
-
-def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a ridge regression of y on x: weights, biases and mean squared errors.
-
-    The errors are those of generalized cross-validation.
-    """
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    x, y = x - x_mean, y - y_mean
-    gram = x.T @ x
-    penalty = max(RIDGE * len(x), MIN_RIDGE)
-    eye = torch.eye(len(gram), dtype=x.dtype, device=x.device)
-    inverse = torch.linalg.inv(gram + penalty * eye)
-    weight = inverse @ (x.T @ y)
-    n_parameters = (inverse * gram).sum()
-    correction = (1.0 - n_parameters / len(x)).clamp(min=0.1).square()
-    error = (y - x @ weight).square().mean(0) / correction
-    return weight, y_mean - x_mean @ weight, error
-
-
-def _init_readout(
-    model: TreeVAE,
-    encoding: Encoding,
-    step: Tensor,
-    leaf: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Initialize the decoders' linear part; return the change of their output.
-
-    It is the loadings, or the readout and the constants if there are none. `step` is
-    the change of the output that each sample asks for.
-    """
-    decoders = model.top_down.decoders
-    n_leaves = len(model.topology.leaves)
-    sizes = leaf.bincount(minlength=n_leaves).tolist()
-    posterior = model.posterior(encoding, model.sample_noise(len(leaf), generator))
-    z = posterior.leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
-    if decoders.loadings is not None:
-        return _init_loadings(decoders, z, step, sizes)
-    hidden = decoders.hidden_units(z, sizes)
-    mean = _group_means(hidden, leaf, n_leaves)
-    weight, _, _ = _ridge(hidden - mean[leaf], step)
-    decoders.readout.weight.copy_(weight.T)
-    decoders.readout.bias.zero_()
-    decoders.constant -= (mean @ weight)[:, None]
-    return (hidden - mean[leaf]) @ weight
 
 
 def _init_loadings(

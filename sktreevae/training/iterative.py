@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import logsumexp
 from torch import Tensor
 
+from ..data import TrainingData
 from ..graph import NeighborGraph
-from ..model import TopDown, Topology, at_depth, attach
+from ..model import TopDown, Topology, TreeVAE, at_depth, attach
 from ..model.precision import no_autocast
+from ..model.tree_index import TreeIndex
 from ..utils.limits import MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
 from .growth import Stage, TreeGrowth
-from .heights import divergence_heights
-from .objectives import SplitInputs, SplitObjective
+from .initialization import ROWS_PER_LEAF
+from .objectives import SplitObjective
 from .state import Split
 from .trainer import Phase
-
-GROWTH_KL_WEIGHT = 0.15
-"""Maximum weight of the divergences while the tree grows, as in the paper. The model is
-then close to an autoencoder, which lets clusters form."""
-
-SPLITS_PER_REFRESH = 3
-"""Splits after which the whole tree is trained."""
-
-MAX_PROPOSED_CLUSTERS = 8
-"""Maximum number of clusters that a leaf is partitioned into to find two that are large
-enough."""
 
 
 class IterativeGrowth(TreeGrowth):
@@ -37,6 +32,23 @@ class IterativeGrowth(TreeGrowth):
     router_dims = (32,)
     """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""
+
+    ridge: ClassVar[float] = 1e-3
+    """L2 penalty of the initial routers, relative to the samples. With the penalty of
+    the guided growth, whose encoder is trained with them, fewer samples of clusters
+    that touch are on their side: 12 sets of blobs have an adjusted Rand index of 0.98
+    rather than 0.99."""
+
+    growth_kl_weight: ClassVar[float] = 0.15
+    """Maximum weight of the divergences while the tree grows, as in the paper. The
+    model is then close to an autoencoder, which lets clusters form."""
+
+    splits_per_refresh: ClassVar[int] = 3
+    """Splits after which the whole tree is trained."""
+
+    max_proposed_clusters: ClassVar[int] = 8
+    """Maximum number of clusters that a leaf is partitioned into to find two that are
+    large enough."""
 
     def stages(self) -> Iterator[Stage]:
         """Yield the growth of the tree, and the training of the whole."""
@@ -61,13 +73,13 @@ class IterativeGrowth(TreeGrowth):
                 end=self._end_tree,
             )
         while self._may_grow():
-            if state.stage == "refresh" or state.done[-SPLITS_PER_REFRESH:] == (
-                ["split"] * SPLITS_PER_REFRESH
+            if state.stage == "refresh" or state.done[-self.splits_per_refresh :] == (
+                ["split"] * self.splits_per_refresh
             ):
                 yield self._whole_tree("refresh")
                 continue
             if state.split is None:
-                leaf = self.data.decide(self._choose_leaf)
+                leaf = self._choose_leaf()
             else:
                 leaf = state.split.leaf
             if leaf is None:
@@ -141,9 +153,9 @@ class IterativeGrowth(TreeGrowth):
 
     def _phase(self, name: str) -> Phase:
         """Return the schedules of a phase."""
-        kl_weights = 0.0, GROWTH_KL_WEIGHT
+        kl_weights = 0.0, self.growth_kl_weight
         if name == "finetune":
-            kl_weights = GROWTH_KL_WEIGHT, 1.0
+            kl_weights = self.growth_kl_weight, 1.0
         return Phase(name, kl_weights, (self.routing_weight, 0.0))
 
     def _embed(self, index: Tensor, depth: int) -> Tensor:
@@ -159,15 +171,17 @@ class IterativeGrowth(TreeGrowth):
         max_depth = self.options.max_depth
         if max_depth is None:
             max_depth = tree.n_nodes
-        counts = self.data.count(assignment, len(tree.leaves)).tolist()
+        n_leaves, train = len(tree.leaves), self.data.train
+        counts = self.data.count(assignment, n_leaves).tolist()
+        n_train = self.data.count(assignment, n_leaves, train).tolist()
         candidates = [
             leaf
             for leaf, node in enumerate(tree.leaves)
             if leaf not in self.state.unsplittable
             and tree.node_depths[node] < max_depth
             and counts[leaf] >= 2 * self.min_samples
+            and n_train[leaf] > 1
             and self._are_distinct(torch.nonzero(assignment == leaf)[:, 0])
-            and (assignment[self.data.train] == leaf).sum() > 1
         ]
         if not candidates:
             return None
@@ -212,7 +226,7 @@ class IterativeGrowth(TreeGrowth):
         """Build a split of a leaf, to be trained on the samples that reach it."""
         state = self.state
         members = self._members(leaf)
-        train = self._members_of(members)[0]
+        train = self._train_members(members)
         split = Split(self.new_split(), leaf, draw_seed(self.generators.shared))
         state.target = self._init_split(split.top_down, self._position(leaf)[0], train)
         state.members, state.split = members, split
@@ -220,7 +234,7 @@ class IterativeGrowth(TreeGrowth):
     def _end_split(self) -> bool:
         """Attach the split to its leaf, unless a child gets too few samples."""
         state, leaf = self.state, self.state.split.leaf
-        train, _ = self._members_of(state.members)
+        train = self._train_members(state.members)
         self._finish_split(state.split.top_down, self._position(leaf)[0], train)
         before = self.model.top_down
         self.model.top_down = attach(before, leaf, state.split.top_down)
@@ -234,31 +248,12 @@ class IterativeGrowth(TreeGrowth):
 
     def _split_objective(self) -> SplitObjective:
         """Return the objective of the split in training."""
-        split, members = self.state.split, self._members_of(self.state.members)
-        index = torch.cat(members)
-        compute = partial(self._split_inputs, split.leaf, split.seed)
-        if self.data.features.is_in_memory:
-            inputs = compute(index).__getitem__
-        else:
-            # Recompute the inputs of each batch instead of storing all of them.
-            def inputs(batch: Tensor) -> SplitInputs:
-                return compute(index[batch])
-
-        contrast = {}
-        if self.state.contrast is not None:
-            contrast = {
-                "pairs": lambda batch: self._pair_inputs(split.leaf, index[batch]),
-                "contrast_weight": self.contrast_options.weight,
-            }
+        split = self.state.split
         return SplitObjective(
-            split=split.top_down,
-            data=self.data,
-            members=members,
-            target=self.state.target,
-            inputs=inputs,
-            generator=self.generators.rows,
-            n_leaves=len(self.model.topology.leaves) + 1,
-            **contrast,
+            self.data,
+            self.state,
+            inputs=partial(self._split_inputs, split.leaf, split.seed),
+            pairs=partial(self._pair_inputs, split.leaf),
         )
 
     def _members(self, leaf: int) -> Tensor:
@@ -267,10 +262,9 @@ class IterativeGrowth(TreeGrowth):
             lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
         )
 
-    def _members_of(self, is_member: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the training and the validation samples among some."""
-        train, validation = self.data.train, self.data.validation
-        return train[is_member[train]], validation[is_member[validation]]
+    def _train_members(self, members: Tensor) -> Tensor:
+        """Return the indices of the training samples among some."""
+        return self.data.train[members[self.data.train]]
 
     def _propose_sides(self, index: Tensor) -> Tensor:
         """Propose the sides of a split; return their probabilities for each sample.
@@ -282,12 +276,12 @@ class IterativeGrowth(TreeGrowth):
             graph = NeighborGraph(
                 self.data.features.subset(index),
                 self.generators.shared,
-                MAX_PROPOSED_CLUSTERS,
+                self.max_proposed_clusters,
                 options=self.options.graph,
             )
             if self.state.group is None:  # the first split is that of all samples
-                self.state.group = self.target_of(graph.separate_groups())
-            for n_clusters in range(2, MAX_PROPOSED_CLUSTERS + 1):
+                self.state.group = self.data.scatter(graph.separate_groups)
+            for n_clusters in range(2, self.max_proposed_clusters + 1):
                 proposal = graph.propose(n_clusters, min_size=self.min_samples)
                 sides = proposal.sides(self.min_samples)
                 if sides is not None:
@@ -311,11 +305,11 @@ class IterativeGrowth(TreeGrowth):
         target : Tensor of shape (n_samples, 2)
             Target probability of each leaf, for all samples.
         """
-        sides = self.data.decide(partial(self._propose_sides, train))
-        target = self.target_of(sides, train)
+        target = self.data.scatter(partial(self._propose_sides, train), train)
         side = target.argmax(1)
         rows = self.draw(MAX_STATISTICS_ROWS, train)
-        split.q_routers.fit(self._embed(rows, depth), side[rows])
+        is_left, penalty = side[rows] == 0, {"ridge": self.ridge, "min_penalty": 0.0}
+        split.q_routers.fit(0, self._embed(rows, depth), is_left, **penalty)
         for leaf in side[train].unique().tolist():
             split.init_leaf(leaf, self.mean_of(train[side[train] == leaf]))
         return target
@@ -323,10 +317,11 @@ class IterativeGrowth(TreeGrowth):
     def _finish_split(self, split: TopDown, depth: int, train: Tensor) -> None:
         """Complete a split after its training; arguments as for `_init_split`."""
 
-    def _split_inputs(self, leaf: int, seed: int, index: Tensor) -> SplitInputs:
+    def _split_inputs(self, leaf: int, seed: int, index: Tensor) -> Tensor:
         """Compute the outputs of the frozen tree that the children of a leaf read.
 
-        They are functions of a sample, so that they don't depend on its batch.
+        They are functions of a sample, so that they don't depend on its batch. See
+        `SplitObjective` for the columns.
         """
         depth, row = self._position(leaf)
 
@@ -345,10 +340,7 @@ class IterativeGrowth(TreeGrowth):
             ]
             return torch.cat(columns, dim=1)
 
-        config = self.model.config
-        widths = [config.hidden_dim, config.head_dim, *2 * [config.latent_dim], 1]
-        *inputs, log_proba = self.data.samples.map(compute, index).split(widths, dim=1)
-        return SplitInputs(*inputs, log_proba[:, 0])
+        return self.data.samples.map(compute, index)
 
     @torch.no_grad()
     def _pair_inputs(self, leaf: int, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -375,9 +367,92 @@ class IterativeGrowth(TreeGrowth):
 
     def _are_distinct(self, index: Tensor) -> bool:
         """Return whether some samples differ."""
-        samples = self.data.samples
+        samples, batch_size = self.data.samples, self.trainer.options.batch_size
         first = samples[index[:1]]
-        return any(
-            (samples[batch] != first).any()
-            for batch in index.split(self.trainer.options.batch_size)
+        return self.data.decide(
+            lambda: any(
+                bool((samples[batch] != first).any())
+                for batch in index.split(batch_size)
+            )
         )
+
+
+def divergence_heights(
+    model: TreeVAE, data: TrainingData, generator: torch.Generator
+) -> NDArray[np.float64]:
+    """Return the height of each node in nats, (n_nodes,); 0 for leaves.
+
+    The height of a split is its Jeffreys divergence plus the height of its higher
+    branch: the largest sum of divergences on a path down from it. So heights never fall
+    toward the root. The Jeffreys divergence between branches A and B is
+
+        E_{x in A}[log p_A(x) - log p_B(x)] + E_{x in B}[log p_B(x) - log p_A(x)],
+
+    where p_A is the mixture of the leaves below A, in proportion to their samples.
+
+    Parameters
+    ----------
+    model : TreeVAE
+        The model.
+    data : TrainingData
+        Samples and features. At most 500 samples of each leaf are used.
+    generator : torch.Generator
+        Draws these samples.
+    """
+    n_leaves = len(model.topology.leaves)
+    leaf = data.assign(model)
+    members = [torch.nonzero(leaf == i)[:, 0] for i in range(n_leaves)]
+    index = torch.cat(
+        [data.draw(max(ROWS_PER_LEAF), rows, generator) for rows in members]
+    )
+    counts = data.count(leaf, n_leaves).numpy(force=True)
+    leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
+    labels = leaf[index].numpy(force=True)
+    return data.decide(
+        lambda: sum_divergences(
+            model.topology, leaf_elbo.astype(np.float64), labels, counts
+        )
+    )
+
+
+def sum_divergences(
+    topology: Topology,
+    leaf_elbo: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the heights of a tree from log-densities of samples.
+
+    Parameters
+    ----------
+    topology : Topology
+        The tree.
+    leaf_elbo : ndarray of shape (n_samples, n_leaves)
+        Lower bounds of log p(x | leaf), in nats.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    counts : ndarray of int of shape (n_leaves,)
+        Number of samples of each leaf; `leaf_elbo` may have fewer.
+    """
+    is_below = TreeIndex(topology).ancestry.numpy() > 0
+
+    def log_density(leaves: NDArray[np.bool_]) -> NDArray[np.float64]:
+        # One is added so that a leaf without samples keeps a density.
+        share = (counts[leaves] + 1.0) / (counts[leaves] + 1.0).sum()
+        return logsumexp(leaf_elbo[:, leaves], axis=1, b=share)
+
+    height = np.zeros(topology.n_nodes)
+    for node in range(topology.n_nodes - 1, -1, -1):
+        children = topology.children[node]
+        height[node] = max((height[child] for child in children), default=0.0)
+        if len(children) == 2:
+            left, right = (is_below[child] for child in children)
+            ratio = log_density(left) - log_density(right)
+            divergence = sum(
+                sign * ratio[leaves[labels]].mean()
+                for leaves, sign in ((left, 1.0), (right, -1.0))
+                if leaves[labels].any()
+            )
+            # An estimate of few samples may be negative.
+            height[node] += max(float(divergence), 0.0)
+    return height

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..data import FeatureTable, TrainingData
-from ..model import (
-    DiagonalGaussian,
-    ElboTerms,
-    Encoding,
-    Routing,
-    TopDown,
-    TreeVAE,
-)
+from ..data import TrainingData
+from ..model import DiagonalGaussian, ElboTerms, Encoding, Posterior, Routing
 from .contrastive import Contrast, router_contrast
-
-MIN_ROUTING_WEIGHT = 20.0
-"""Minimum weight of the routing loss relative to the ELBO.
-
-Without the routing loss, the leaf with the currently best decoder receives all samples:
-a good split improves the ELBO only after the decoders have specialized."""
+from .state import FitState
 
 MAX_ACTIVE_LEAVES = 2
 """Default number of leaves that decode a sample in training: its most probable ones."""
@@ -85,8 +73,10 @@ class Objective(Protocol):
         Samples to train on, and to stop by; the latter may be empty.
     n_leaves : int
         Leaves of the whole tree.
-    has_elbo, has_contrast : bool
-        Whether the loss has an ELBO, and a contrastive loss.
+    has_elbo : bool
+        Whether the loss has an ELBO.
+    contrast : Contrast or None
+        Contrastive losses.
     """
 
     data: TrainingData
@@ -94,7 +84,7 @@ class Objective(Protocol):
     validation_rows: Tensor
     n_leaves: int
     has_elbo: bool
-    has_contrast: bool
+    contrast: Contrast | None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""
@@ -104,14 +94,6 @@ class Objective(Protocol):
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-
-
-def routing_weight(n_features: int) -> float:
-    """Return the weight of the routing loss relative to the ELBO.
-
-    The ELBO grows with the number of features, and the weight with it.
-    """
-    return max(MIN_ROUTING_WEIGHT, n_features)
 
 
 def routing_loss(leaf_log_proba: Tensor, target: Tensor) -> Tensor:
@@ -131,69 +113,44 @@ def routing_loss(leaf_log_proba: Tensor, target: Tensor) -> Tensor:
     return divergence.sum(1).mean()
 
 
-@dataclass(frozen=True)
-class NoisyFeatures:
-    """Features of samples, with Gaussian noise in training.
+def noisy_features(data: TrainingData, state: FitState, index: Tensor) -> Tensor:
+    """Return features of samples with Gaussian noise, (len(index), n_outputs).
 
     A training sample might as well lie as far away as its neighbors do. Without the
     noise, the encoder overfits to small differences between the training samples, and
     unseen samples are misrouted (Bishop 1995).
-
-    Parameters
-    ----------
-    features : FeatureTable of shape (n_samples, n_outputs)
-        Features of the samples.
-    noise_scale : Tensor of shape (n_samples, 1), default=None
-        Standard deviation of the noise of each sample; no noise by default.
-    generator : torch.Generator, default=None
-        Source of the noise.
     """
-
-    features: FeatureTable
-    noise_scale: Tensor | None = None
-    generator: torch.Generator | None = None
-
-    def __call__(self, index: Tensor, *, training: bool) -> Tensor:
-        """Return the encoder's input for a batch, (len(index), n_outputs)."""
-        features = self.features[index]
-        if not training or self.noise_scale is None:
-            return features
-        noise = torch.empty_like(features).normal_(generator=self.generator)
-        return features + self.noise_scale[index] * noise
+    features = data.features[index]
+    if state.noise_scale is None:
+        return features
+    noise = torch.empty_like(features).normal_(generator=state.generators.rows)
+    return features + state.noise_scale[index] * noise
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class RoutingObjective:
     """The encoder and the routers alone: the routing loss.
 
-    It needs neither latents nor decoders, so its steps are cheap.
+    It needs neither latents nor decoders, so its steps are cheap. Of the contrastive
+    losses, it needs the augmentations only.
 
     Parameters
     ----------
-    model : TreeVAE
-        The model.
     data : TrainingData
         The samples.
-    target : Tensor of shape (n_samples, n_leaves)
-        Target probability of each leaf.
-    noisy_features : NoisyFeatures
-        Features that the encoder reads.
-    contrast : Contrast, default=None
-        Contrastive losses; only their augmentations are used here.
+    state : FitState
+        State of the fit: the model and its targets.
     """
 
-    model: TreeVAE
     data: TrainingData
-    target: Tensor
-    noisy_features: NoisyFeatures
-    contrast: Contrast | None = None
+    state: FitState
 
     has_elbo: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        self.model, self.contrast = self.state.model, self.state.contrast
         self.train_rows, self.validation_rows = self.data.train, self.data.validation
         self.n_leaves = len(self.model.topology.leaves)
-        self.has_contrast = self.contrast is not None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the encoder and of the routers."""
@@ -206,30 +163,32 @@ class RoutingObjective:
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the routing loss of a batch of samples and of their augmentations."""
-        inputs = [self.noisy_features(index, training=self.model.training)]
+        inputs = [self._features(index)]
         if self.contrast is not None:
             inputs.append(self.contrast.sample_pairs(index))
         embeddings = self.model.bottom_up(torch.cat(inputs))
         leaf_log_proba = self.model.route(embeddings).leaf_log_proba
-        target = self.target[index].repeat(len(inputs), 1)
+        target = self.state.target[index].repeat(len(inputs), 1)
         return LossTerms(None, routing_loss(leaf_log_proba, target))
 
+    def _features(self, index: Tensor) -> Tensor:
+        if self.model.training:
+            return noisy_features(self.data, self.state, index)
+        return self.data.features[index]
 
-@dataclass(eq=False, kw_only=True)
+
+@dataclass(eq=False)
 class TreeObjective(RoutingObjective):
     """The whole model: the ELBO over the most probable leaves, and the routing loss.
 
     Parameters
     ----------
-    model, data, target, noisy_features, contrast
+    data, state
         As for `RoutingObjective`.
-    generator : torch.Generator
-        Source of the latents.
     max_leaves : int, default=2
         Maximum number of leaves that decode a sample.
     """
 
-    generator: torch.Generator
     max_leaves: int = MAX_ACTIVE_LEAVES
 
     has_elbo: ClassVar[bool] = True
@@ -242,12 +201,11 @@ class TreeObjective(RoutingObjective):
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-        x, target = self.data.samples[index], self.target[index]
-        features = self.noisy_features(index, training=self.model.training)
-        encoding = self.model.encode(x, features)
+        x, target = self.data.samples[index], self.state.target[index]
+        encoding = self.model.encode(x, self._features(index))
         routing = self.model.route(encoding.embeddings)
         elbo = self.model.sparse_elbo(
-            encoding, routing, x, self.max_leaves, self.generator
+            encoding, routing, x, self.max_leaves, self.state.generators.rows
         )
         loss = routing_loss(routing.leaf_log_proba, target)
         if self.contrast is None:
@@ -259,34 +217,7 @@ class TreeObjective(RoutingObjective):
         return LossTerms(elbo, loss, contrast)
 
 
-@dataclass(frozen=True)
-class SplitInputs:
-    """Outputs of the frozen tree that the children of a leaf read.
-
-    Parameters
-    ----------
-    embedding : Tensor of shape (batch, hidden_dim)
-        Embedding that the router reads.
-    posterior_input : Tensor of shape (batch, hidden_dim)
-        Input of the children's posterior heads.
-    mean, variance : Tensor of shape (batch, latent_dim)
-        Posterior of the leaf's latent, for one draw of the latents above it.
-    log_proba : Tensor of shape (batch,)
-        log P(leaf | x).
-    """
-
-    embedding: Tensor
-    posterior_input: Tensor
-    mean: Tensor
-    variance: Tensor
-    log_proba: Tensor
-
-    def __getitem__(self, index: Tensor) -> SplitInputs:
-        """Return the inputs of a batch."""
-        return SplitInputs(*(getattr(self, f.name)[index] for f in fields(self)))
-
-
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class SplitObjective:
     """A router and two leaves below a frozen tree.
 
@@ -295,44 +226,40 @@ class SplitObjective:
 
     Parameters
     ----------
-    split : TopDown
-        The new part: a root and two leaves.
     data : TrainingData
         All samples.
-    members : tuple of two Tensors of int
-        Indices of the training and of the validation samples that reach the leaf.
-    target : Tensor of shape (n_samples, 2)
-        Target probability of the left and the right child, for all samples.
+    state : FitState
+        State of the fit: the split, its samples and their targets.
     inputs : callable
-        Returns the `SplitInputs` of a batch.
-    pairs : callable, default=None
-        Returns the embedding and log P(leaf | x) of an augmentation of each sample of a
-        batch.
-    contrast_weight : float, default=0.0
-        Weight of the contrastive loss of the router between samples and augmentations.
-    generator : torch.Generator
-        Source of the latents.
-    n_leaves : int
-        Leaves of the whole tree, the new ones included.
+        Returns what the split reads of the frozen tree for some samples,
+        (n_rows, n_columns), for one draw of the latents above it: the embedding that
+        the router reads, the input of the children's posterior heads, mean and variance
+        of the posterior of the leaf's latent, and log P(leaf | x).
+    pairs : callable
+        Returns the embedding and log P(leaf | x) of an augmentation of each of some
+        samples.
     """
 
-    split: TopDown
     data: TrainingData
-    members: tuple[Tensor, Tensor]
-    target: Tensor
-    inputs: Callable[[Tensor], SplitInputs]
-    pairs: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
-    contrast_weight: float = 0.0
-    generator: torch.Generator
-    n_leaves: int
+    state: FitState
+    inputs: Callable[[Tensor], Tensor]
+    pairs: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     has_elbo: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self.index = torch.cat(self.members)
+        self.split, self.contrast = self.state.split.top_down, self.state.contrast
+        members, data = self.state.members, self.data
+        parts = [rows[members[rows]] for rows in (data.train, data.validation)]
+        self.index = torch.cat(parts)
         rows = torch.arange(len(self.index), device=self.index.device)
-        self.train_rows, self.validation_rows = rows.split(list(map(len, self.members)))
-        self.has_contrast = self.pairs is not None
+        self.train_rows, self.validation_rows = rows.split(list(map(len, parts)))
+        self.n_leaves = len(self.state.model.topology.leaves) + 1
+        if self.data.features.is_in_memory:
+            self._inputs = self.inputs(self.index).__getitem__
+        else:
+            # Recompute the inputs of each batch instead of storing all of them.
+            self._inputs = lambda batch: self.inputs(self.index[batch])
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the new part; the shared read-out is frozen."""
@@ -344,23 +271,14 @@ class SplitObjective:
 
     def evaluate(self, index: Tensor) -> LossTerms:
         """Return the terms of the loss for a batch of samples."""
-        inputs = self.inputs(index)
-        parent = DiagonalGaussian(inputs.mean, inputs.variance)
-        encoding = Encoding([inputs.embedding], [inputs.posterior_input])
-        posterior = self.split.posterior(
-            encoding,
-            parent,
-            root_prior=parent,
-            root_log_proba=inputs.log_proba,
-            noise=self.split.sample_noise(len(index), self.generator),
-        )
         samples = self.index[index]
+        posterior = self._posterior(index)
         elbo = self.split.elbo(posterior, self.data.samples[samples])
-        routing, target = posterior.routing, self.target[samples]
+        routing, target = posterior.routing, self.state.target[samples]
         loss = self._routing_loss(routing, target)
-        if self.pairs is None:
+        if self.contrast is None:
             return LossTerms(elbo, loss)
-        embedding, log_proba = self.pairs(index)
+        embedding, log_proba = self.pairs(samples)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
             routing.q_logits[0],
@@ -369,7 +287,21 @@ class SplitObjective:
             pair.node_log_proba[0].exp(),
         )
         loss = (loss + self._routing_loss(pair, target)) / 2
-        return LossTerms(elbo, loss, self.contrast_weight * contrast)
+        return LossTerms(elbo, loss, self.contrast.options.weight * contrast)
+
+    def _posterior(self, index: Tensor) -> Posterior:
+        """Infer the latents of the new part from the outputs of the frozen tree."""
+        config, inputs = self.split.config, self._inputs(index)
+        widths = [config.hidden_dim, config.head_dim, *2 * [config.latent_dim], 1]
+        embedding, head_input, mean, variance, log_proba = inputs.split(widths, dim=1)
+        parent = DiagonalGaussian(mean, variance)
+        return self.split.posterior(
+            Encoding([embedding], [head_input]),
+            parent,
+            root_prior=parent,
+            root_log_proba=log_proba[:, 0],
+            noise=self.split.sample_noise(len(index), self.state.generators.rows),
+        )
 
     @staticmethod
     def _routing_loss(routing: Routing, target: Tensor) -> Tensor:

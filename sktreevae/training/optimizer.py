@@ -1,8 +1,10 @@
-"""AdamW (Loshchilov and Hutter 2019), with weight decay for matrices only."""
+"""Update steps, and the rule that ends them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ MOMENTS = "mean", "mean_square", "n_steps"
 
 
 class AdamW:
-    """Updates the parameters of a model.
+    """AdamW (Loshchilov and Hutter 2019), with weight decay for matrices only.
 
     The first `torch.optim.AdamW` of a process imports torch's compiler, which takes a
     second. The function that both call does not.
@@ -98,3 +100,81 @@ def _update(
 def _is_matrix(parameter: Tensor) -> bool:
     """Tell a matrix, or a stack of them, from a vector: a stacked bias has one row."""
     return parameter.ndim > 1 and parameter.shape[-2] > 1
+
+
+@dataclass(eq=False)
+class StoppingRule:
+    """Ends a phase: counts epochs without improvement, and keeps the best parameters.
+
+    Parameters
+    ----------
+    parameters : list of Parameter
+        Parameters that are trained.
+    n_iter_no_change : int
+        Epochs without improvement after which a phase ends.
+    tol : float
+        Minimum improvement of the bound, in nats per sample.
+    goal : float, default=inf
+        Bound that ends a phase at once.
+    keep_best : bool, default=False
+        Whether to keep the best parameters.
+    """
+
+    parameters: list[nn.Parameter]
+    n_iter_no_change: int
+    tol: float
+    goal: float = field(default=math.inf, kw_only=True)
+    keep_best: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._best = -math.inf
+        self._best_values: list[Tensor] = []
+        self._n_epochs_no_improvement = 0
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether the phase is to end."""
+        is_flat = self._n_epochs_no_improvement >= self.n_iter_no_change
+        return is_flat or self._best > self.goal
+
+    def update(self, bound: float) -> None:
+        """Receive the bound of an epoch, such as its ELBO."""
+        improved = bound > self._best + self.tol
+        self._n_epochs_no_improvement = (
+            0 if improved else self._n_epochs_no_improvement + 1
+        )
+        if bound > self._best:
+            self._best = bound
+            if self.keep_best:
+                self._best_values = [p.detach().clone() for p in self.parameters]
+
+    @torch.no_grad()
+    def restore_best(self, copies: Mapping[int, Tensor] | None = None) -> None:
+        """Set the best parameters, if they are kept and any epoch was received.
+
+        Parameters
+        ----------
+        copies : dict, default=None
+            Sets copies of the parameters instead, by the `id` of a parameter. Those
+            without a copy are left out.
+        """
+        if not self._best_values:
+            return
+        for parameter, value in zip(self.parameters, self._best_values, strict=True):
+            target = parameter if copies is None else copies.get(id(parameter))
+            if target is not None:
+                target.copy_(value)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the best bound, the count of epochs and the best parameters."""
+        return {
+            "best": torch.tensor(self._best, dtype=torch.float64),
+            "n_epochs": torch.tensor(self._n_epochs_no_improvement),
+            **{str(i): value for i, value in enumerate(self._best_values)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set what `state_dict` has returned."""
+        self._best = state["best"].item()
+        self._n_epochs_no_improvement = state["n_epochs"].item()
+        self._best_values = [state[str(i)] for i in range(len(state) - 2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,8 @@ from torch import Tensor, nn
 from ..model import TopDown, Topology, TreeVAE
 from ..model.layers import Routers
 from ..utils.limits import MAX_STATISTICS_ROWS
-from .iterative import GROWTH_KL_WEIGHT, IterativeGrowth
+from .iterative import IterativeGrowth
 from .trainer import Phase, TrainingOptions
-
-EPOCHS = {"initial": 150, "split": 150, "refresh": 80, "finetune": 200}
-"""Epochs of each phase with ``max_iter="auto"``."""
-
-HIGH_RATE_FRACTION = 2 / 3
-"""Fraction of a phase after which the learning rate is ten times lower."""
-
-CENTER_MOMENTUM = 0.1
-"""Weight of a batch in the moving average of the logits' mean, as in torch."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +25,12 @@ class PublishedPhase(Phase):
     ----------
     annealing : float, default=1.0
         Fraction of the phase in which the weight of the divergences rises.
+    high_rate : float, default=2/3
+        Fraction of the phase after which the learning rate is ten times lower.
     """
 
     annealing: float = 1.0
+    high_rate: float = 2 / 3
 
     def kl_weight_at(self, progress: float) -> float:
         """Return the weight of the divergences after a fraction of the phase."""
@@ -43,12 +38,8 @@ class PublishedPhase(Phase):
 
     def learning_rate_at(self, options: TrainingOptions, progress: float) -> float:
         """Return the learning rate after a fraction of the phase."""
-        is_high = progress < HIGH_RATE_FRACTION
+        is_high = progress < self.high_rate
         return options.learning_rate * (1.0 if is_high else 0.1)
-
-    def n_epochs(self, options: TrainingOptions, n_batches: int) -> int:
-        """Return the number of epochs."""
-        return EPOCHS[self.name] if options.max_iter is None else options.max_iter
 
 
 class CenteredRouter(nn.Module):
@@ -64,11 +55,14 @@ class CenteredRouter(nn.Module):
     ----------
     router : Routers
         The router.
+    momentum : float, default=0.1
+        Weight of a batch in the moving average of the logits' mean, as in torch.
     """
 
-    def __init__(self, router: Routers) -> None:
+    def __init__(self, router: Routers, momentum: float = 0.1) -> None:
         super().__init__()
         self.router = router
+        self._momentum = momentum
         zero = torch.zeros((), dtype=torch.float32, device=router.weights[-1].device)
         self.register_buffer("mean", zero)
 
@@ -88,7 +82,7 @@ class CenteredRouter(nn.Module):
         if not self.training:
             return logit - self.mean
         mean = logit.mean()
-        self.mean.lerp_(mean.detach().to(self.mean.dtype), CENTER_MOMENTUM)
+        self.mean.lerp_(mean.detach().to(self.mean.dtype), self._momentum)
         return logit - mean
 
     @torch.no_grad()
@@ -111,7 +105,15 @@ class PublishedGrowth(IterativeGrowth):
     go. All leaves that a sample may well reach decode it.
     """
 
+    learning_rate = 1e-3
     router_dims = (128, 128)
+    min_epochs: ClassVar[dict[str, int]] = {
+        "initial": 150,
+        "split": 150,
+        "refresh": 80,
+        "finetune": 200,
+    }
+    """Epochs of each phase with ``max_iter="auto"``."""
     max_active_leaves = sys.maxsize
 
     def _phase(self, name: str) -> PublishedPhase:
@@ -119,8 +121,9 @@ class PublishedGrowth(IterativeGrowth):
         is_last = name == "finetune"
         return PublishedPhase(
             name,
-            kl_weights=(0.0, 1.0 if is_last else GROWTH_KL_WEIGHT),
+            kl_weights=(0.0, 1.0 if is_last else self.growth_kl_weight),
             routing_weights=(0.0, 0.0),
+            min_epochs=self.min_epochs[name],
             stops_early=False,
             annealing=0.5 if is_last else 1.0,
         )
@@ -147,8 +150,7 @@ class PublishedGrowth(IterativeGrowth):
             split.q_routers = CenteredRouter(split.q_routers)
         split.q_routers.standardize(self._embed_some(depth, train))
         # The weight of the routing loss is 0.
-        even = torch.full((len(train), 2), 0.5, device=train.device)
-        return self.target_of(even, train)
+        return torch.full((self.data.n_samples, 2), 0.5, device=train.device)
 
     def _finish_split(self, split: TopDown, depth: int, train: Tensor) -> None:
         """Make the routing of a sample independent of the other samples."""

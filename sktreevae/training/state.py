@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,9 +17,7 @@ from ..graph import Proposal
 from ..model import TopDown, Topology, TreeVAE
 from ..utils.random import draw_seed
 from .contrastive import Contrast
-from .history import History
-from .optimizer import AdamW
-from .stopping_rule import StoppingRule
+from .optimizer import AdamW, StoppingRule
 
 TENSORS = "target", "leaf", "noise_scale", "group", "height", "members"
 """Fields of a state that are tensors."""
@@ -32,6 +30,56 @@ Remembered = tuple[dict[str, object], TopDown, list[Tensor]]
 
 StateDict = dict[str, dict[str, object]]
 """The tensors of a state by name, and the rest as JSON values."""
+
+
+class GrowingLists(dict):
+    """Lists of a history that grow during a fit, unlike those of a fitted estimator."""
+
+
+class History:
+    """Records of the epochs of a fit.
+
+    Parameters
+    ----------
+    before : dict of lists, default=None
+        Records of earlier fits, which come first in the lists.
+
+    Attributes
+    ----------
+    records : list of dict
+        Records of this fit.
+    lists : GrowingLists
+        One list for each entry of the records of epochs that have an ELBO; they grow
+        with each such epoch.
+    """
+
+    def __init__(self, before: Mapping[str, list] | None = None) -> None:
+        self._before = before or {}
+        self.records: list[dict[str, object]] = []
+        self.lists = GrowingLists(
+            {name: list(values) for name, values in self._before.items()}
+        )
+
+    @property
+    def elbo_records(self) -> list[dict[str, object]]:
+        """Records of the epochs that have an ELBO."""
+        return [record for record in self.records if "elbo" in record]
+
+    def append(self, record: dict[str, object]) -> None:
+        """Add the record of an epoch."""
+        self.records.append(record)
+        if "elbo" in record:
+            for name, value in record.items():
+                self.lists.setdefault(name, []).append(value)
+
+    def as_lists(self) -> dict[str, list]:
+        """Return copies of the lists; complete even if `append` was interrupted."""
+        records = self.elbo_records
+        names = records[0] if records else ()
+        return {
+            name: [*self._before.get(name, ()), *(r[name] for r in records)]
+            for name in names
+        }
 
 
 class Generators:
@@ -190,7 +238,7 @@ class FitState:
     leaf : Tensor of int of shape (n_samples,), default=None
         Proposed leaf of each sample.
     noise_scale : Tensor of shape (n_samples, 1), default=None
-        Noise on the features; see `NoisyFeatures`.
+        Noise on the features; see `noisy_features`.
     group : Tensor of int of shape (n_samples,), default=None
         Group of each sample, among those that stand apart, if known.
     height : Tensor of shape (n_nodes,), default=None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
@@ -13,27 +14,11 @@ from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
 from .checkpoint import Checkpoints
-from .history import History
 from .objectives import TERMS, Objective
-from .optimizer import AdamW
-from .state import FitState, Generators, Remembered
-from .stopping_rule import StoppingRule
-from .tasks import Task
+from .optimizer import AdamW, StoppingRule
+from .state import FitState, Generators, History, Remembered
 
 T = TypeVar("T")
-
-WARM_UP = 0.05
-"""Fraction of a phase in which the learning rate rises."""
-
-PARTIAL_FIT_RATE = 0.25
-"""Learning rate of `partial_fit`, relative to the maximum of a fit.
-
-Each call creates an optimizer: one that is kept, with its momentum, loses clusters on
-many small batches.
-"""
-
-DEFAULT_EPOCHS = 6
-"""Epochs of a phase with ``max_iter="auto"``, if they have enough update steps."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +28,7 @@ class TrainingOptions:
     Parameters
     ----------
     max_iter : int, default=None
-        Maximum number of epochs of a phase. None trains for 6 epochs, or for as many as
-        the phase needs for its minimum number of update steps.
+        Maximum number of epochs of a phase. None leaves it to the phase.
     batch_size : int, default=256
         Samples of an update step.
     learning_rate : float, default=2e-3
@@ -67,10 +51,18 @@ class TrainingOptions:
     tol: float = 1e-2
     dtype: torch.dtype = torch.float32
 
-    def single_pass(self) -> TrainingOptions:
-        """Return the options of `partial_fit`: one epoch at a lower learning rate."""
-        rate = PARTIAL_FIT_RATE * self.learning_rate
-        return replace(self, max_iter=1, learning_rate=rate)
+    def single_pass(self, rate: float = 0.25) -> TrainingOptions:
+        """Return the options of `partial_fit`: one epoch at a lower learning rate.
+
+        Each call creates an optimizer: one that is kept, with its momentum, loses
+        clusters on many small batches.
+
+        Parameters
+        ----------
+        rate : float, default=0.25
+            Learning rate, relative to the maximum of a fit.
+        """
+        return replace(self, max_iter=1, learning_rate=rate * self.learning_rate)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context in which networks are evaluated in `dtype`."""
@@ -91,9 +83,13 @@ class Phase:
         Weight of the divergences in the first step, and from the middle on.
     routing_weights : tuple of two floats
         Weight of the routing loss up to the middle of the phase, and in the last step.
+    min_epochs : int, default=6
+        Minimum number of epochs with ``max_iter="auto"``.
     min_steps : int, default=60
         Minimum number of update steps with ``max_iter="auto"``. In 20, leaves don't
         become narrow, and the ELBO moves samples between clusters far apart.
+    warm_up : float, default=0.05
+        Fraction of the phase in which the learning rate rises.
     is_constant : bool, default=False
         Whether the learning rate and the weights are constant, as in `partial_fit`.
     stops_early : bool, default=True
@@ -103,7 +99,9 @@ class Phase:
     name: str
     kl_weights: tuple[float, float]
     routing_weights: tuple[float, float]
+    min_epochs: int = 6
     min_steps: int = 60
+    warm_up: float = 0.05
     is_constant: bool = False
     stops_early: bool = True
 
@@ -123,7 +121,7 @@ class Phase:
 
     def learning_rate_at(self, options: TrainingOptions, progress: float) -> float:
         """Return the learning rate after a fraction of the phase."""
-        rise = min(1.0, (progress + 1e-2) / WARM_UP)
+        rise = min(1.0, (progress + 1e-2) / self.warm_up)
         fall = max(0.0, 2.0 * progress - 1.0)
         return options.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * fall))
 
@@ -131,7 +129,7 @@ class Phase:
         """Return the maximum number of epochs."""
         if options.max_iter is not None:
             return options.max_iter
-        return max(DEFAULT_EPOCHS, math.ceil(self.min_steps / n_batches))
+        return max(self.min_epochs, math.ceil(self.min_steps / n_batches))
 
     def n_steps(self, options: TrainingOptions, n_batches: int) -> int:
         """Return the maximum number of update steps."""
@@ -150,6 +148,40 @@ class Phase:
         """Return the rule that ends the phase."""
         patience, tol = options.n_iter_no_change, options.tol
         return StoppingRule(parameters, patience, tol, keep_best=has_validation)
+
+
+@dataclass(eq=False)
+class Task:
+    """A task of a fit, which callbacks follow: the fit, a stage, a phase or an epoch.
+
+    Parameters
+    ----------
+    name : str
+        Name of the task.
+    max_subtasks : int or None, default=0
+        Maximum number of tasks that this one consists of; None if it isn't known.
+    parent : Task, default=None
+        The task that this one is a part of; None for the fit.
+
+    Attributes
+    ----------
+    start : float
+        Time of the monotonic clock at which the task began, in seconds.
+    info : dict
+        What is known at the end of the task: the choices of a stage, or the record of
+        an epoch in the history.
+    is_stopped : bool
+        Whether a callback has asked to skip the remaining subtasks.
+    """
+
+    name: str
+    max_subtasks: int | None = 0
+    parent: Task | None = None
+
+    def __post_init__(self) -> None:
+        self.start = time.monotonic()
+        self.info: dict[str, object] = {}
+        self.is_stopped = False
 
 
 class Callback(Protocol):
@@ -175,6 +207,7 @@ class Growth(Protocol):
         """Return what has been found so far, as if training had stopped now."""
 
 
+@dataclass(eq=False)
 class Trainer:
     """Runs the stages of a fit, and tells callbacks of them.
 
@@ -189,9 +222,9 @@ class Trainer:
         The only sources of randomness of the training.
     callbacks : sequence of Callback, default=()
         Receive the tasks of the fit.
-    root : Task, default=None
+    root : Task
         The fit.
-    history : History, default=None
+    history : History
         Receives the records; an empty one by default.
     keeps_interrupted : bool, default=False
         Whether an interrupt keeps the state of the last epoch.
@@ -202,8 +235,8 @@ class Trainer:
     ----------
     state : FitState
         The state of the fit.
-    root, task : Task
-        The fit, and the present task.
+    task : Task
+        The present task.
     attributes_now : callable or None
         Returns the fitted attributes of the estimator as if training had stopped now,
         or None before the first epoch that has an ELBO. None until there is a growth.
@@ -211,36 +244,20 @@ class Trainer:
         Whether a KeyboardInterrupt has ended the training.
     """
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        generators: Generators,
-        callbacks: Sequence[Callback] = (),
-        root: Task | None = None,
-        history: History | None = None,
-        *,
-        keeps_interrupted: bool = False,
-        checkpoints: Checkpoints | None = None,
-    ) -> None:
-        self.options = options
-        self.state = FitState(generators, history or History())
-        self.callbacks = callbacks
-        self.checkpoints = checkpoints
-        self.root = self.task = root or Task("fit", None)
+    options: TrainingOptions
+    generators: Generators
+    callbacks: Sequence[Callback] = ()
+    root: Task = field(default_factory=lambda: Task("fit", None))
+    history: History = field(default_factory=History)
+    keeps_interrupted: bool = field(default=False, kw_only=True)
+    checkpoints: Checkpoints | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.state = FitState(self.generators, self.history)
+        self.task = self.root
         self.attributes_now: Callable[[], dict[str, object] | None] | None = None
         self.is_interrupted = False
-        self._keeps_interrupted = keeps_interrupted
         self._remembered: Remembered | None = None
-
-    @property
-    def generators(self) -> Generators:
-        """Sources of randomness."""
-        return self.state.generators
-
-    @property
-    def history(self) -> History:
-        """Records of the epochs."""
-        return self.state.history
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -332,7 +349,7 @@ class Trainer:
 
     def remember(self) -> None:
         """Keep the present state for an interrupt, if there is an ELBO."""
-        if self._keeps_interrupted and self.history.elbo_records:
+        if self.keeps_interrupted and self.history.elbo_records:
             self._remembered = self.state.remember()
 
     def end_stage(self) -> None:
@@ -492,7 +509,7 @@ class Trainer:
         remedy = f"A learning_rate below {rate:g} usually helps."
         if decay >= 1.0 and rate * decay >= 1.0:
             remedy = f"learning_rate * weight_decay = {rate * decay:g} must be below 1."
-        elif objective.has_contrast:
+        elif objective.contrast is not None:
             remedy += (
                 " So does a lower contrastive_weight or a higher temperature. Check "
                 "that views return values in the range of X."

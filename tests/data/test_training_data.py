@@ -254,6 +254,24 @@ def test_sums_are_those_of_all_rows_whatever_the_blocks(make, tmp_path, rng):
             torch.testing.assert_close(result, moments(index))
 
 
+def test_means_are_those_of_the_samples(rng):
+    data, _ = prepare(rng.random((50, 3)))
+    index = torch.tensor([3, 40, 7])
+    mean = data.mean(data.samples.__getitem__, index)
+    torch.testing.assert_close(mean, data.samples[index].mean(0))
+    assert (data.mean(data.samples.__getitem__, index[:0]) == 0).all()
+
+
+def test_scattered_values_are_at_their_samples(rng):
+    data, _ = prepare(rng.random((50, 3)), DataOptions(validation_fraction=0.2))
+    for index in (None, data.validation):
+        rows = data.train if index is None else index
+        values = data.scatter(lambda rows=rows: rows[:, None] + 1.0, index)
+        assert values.shape == (data.n_samples, 1)
+        assert torch.equal(values[rows, 0], rows + 1.0)
+        assert values.count_nonzero() == len(rows)
+
+
 def test_counts_are_those_of_groups(rng):
     data, _ = prepare(rng.random((50, 3)), DataOptions(validation_fraction=0.2))
     group = torch.from_numpy(rng.integers(4, size=50))

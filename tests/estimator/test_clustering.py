@@ -508,7 +508,7 @@ def interrupt(*args, **kwargs):
 
 
 STAGES = [
-    "estimator.clustering.fit_tree",
+    "estimator.clustering.make_growth",
     "estimator.attributes.leaf_statistics",
     "inspection.diagnostics.diagnose_fit",
 ]

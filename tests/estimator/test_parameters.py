@@ -6,6 +6,7 @@ from sktreevae import TreeVAEClustering
 from sktreevae.data import TrainingData
 from sktreevae.estimator.parameters import (
     ImageShape,
+    describe_options,
     training_options,
     validate_rows,
 )
@@ -91,3 +92,29 @@ def test_automatic_options_of_the_training(settings, n_samples, name, expected):
     model = TreeVAEClustering(**settings)
     options = training_options(model, n_samples, torch.device("cpu"))
     assert getattr(options, name) == expected
+
+
+class Option:
+    description = "one of the values. " + 8 * "It has many words. "
+
+
+def test_the_options_of_a_registry_are_described():
+    @describe_options(mode={"first": Option, "second": Option()})
+    class Described:
+        """An object.
+
+        Parameters
+        ----------
+        mode : $mode, default="auto"
+            A choice of several:
+
+            - "auto": any.
+            $mode_list
+        """
+
+    lines = Described.__doc__.splitlines()
+    assert 'mode : {"auto", "first", "second"}, default="auto"' in lines
+    start = lines.index('    - "auto": any.') + 1
+    assert lines[start].startswith('    - "first": one of the values.')
+    assert {line[:6] for line in lines[start:]} == {"    - ", " " * 6}
+    assert max(map(len, lines)) <= 80

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from sktreevae.model import ImageLayout, LeafDecoders
-from sktreevae.model.layers import MLP, LeafNetworks, Routers, StackedMLP, conv, linear
+from sktreevae.model.layers import (
+    MLP,
+    LeafNetworks,
+    Routers,
+    StackedMLP,
+    conv,
+    linear,
+    ridge_regression,
+)
 from sktreevae.model.networks import ConvReadout
 
 
@@ -36,11 +44,23 @@ def test_initial_weights_come_from_the_generator_given(make):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_routers_are_fitted_to_the_sides_of_samples(generator):
-    router = Routers(1, (4, 64, 1), generator=generator)
+@pytest.mark.parametrize("widths", [(4, 1), (4, 64, 1)])
+def test_a_router_is_fitted_to_the_sides_of_samples(widths, generator):
+    router = Routers(3, widths, generator=generator)
     x = torch.randn(200, 4, generator=generator)
-    router.fit(x, (x[:, 0] < 0).long())
-    assert (torch.sign(router(x)[0, :, 0]) == torch.sign(x[:, 0])).float().mean() > 0.95
+    before = router(x)
+    router.fit(1, x, x[:, 0] > 0)
+    is_left = router(x)[..., 0] > 0
+    assert (is_left[1] == (x[:, 0] > 0)).float().mean() > 0.95
+    torch.testing.assert_close(router(x)[::2], before[::2])
+
+
+def test_ridge_regression_finds_a_linear_map(generator):
+    x = torch.randn(500, 4, generator=generator)
+    y = x @ torch.tensor([[1.0], [2.0], [0.0], [-1.0]]) + 3.0
+    weight, bias, error = ridge_regression(x, y)
+    torch.testing.assert_close(x @ weight + bias, y, atol=0.5, rtol=0.0)
+    assert error < 0.05
 
 
 # Networks of any kind

@@ -133,15 +133,12 @@ def test_some_color_images_become_gray():
 
 
 def test_crops_have_the_areas_of_the_recipe(monkeypatch):
-    crops = []
-    original = augmentation._crop
+    maps, crop_map = [], augmentation.crop_map
     monkeypatch.setattr(
-        augmentation,
-        "_crop",
-        lambda **kwargs: crops.append(kwargs) or original(**kwargs),
+        augmentation, "crop_map", lambda *a: maps.append(a) or crop_map(*a)
     )
     ImageAugmentation((8, 8, 3), 0.0, 1.0)(torch.zeros(2000, 192), generator())
-    width, height = crops[0]["width"], crops[0]["height"]
+    width, height = maps[0][0]
     assert 0.2 - 1e-5 < (width * height).min() < 0.21
     assert (width * height).max() > 0.95
     assert 0.74 < (width / height).min() < 0.76
@@ -151,7 +148,9 @@ def test_crops_have_the_areas_of_the_recipe(monkeypatch):
 @pytest.mark.parametrize(("side", "is_blurred"), [(47, False), (48, True)])
 def test_only_large_images_are_blurred(side, is_blurred, monkeypatch):
     calls = []
-    monkeypatch.setattr(augmentation, "_blur", lambda x, s: calls.append(s) or x)
+    monkeypatch.setattr(
+        augmentation, "gaussian_blur", lambda x, s: calls.append(s) or x
+    )
     x = rows((side, 64, 3), n=200)
     ImageAugmentation((side, 64, 3), 0.0, 1.0)(x, generator())
     assert bool(calls) == is_blurred
@@ -172,8 +171,9 @@ def warp(image, **parameters):
     """Apply one affine map to an image (height, width)."""
     values = {"angle": 0.0, "scale": 1.0, "right": 0.0, "down": 0.0} | parameters
     values = {name: numbers(value) for name, value in values.items()}
-    theta = augmentation._affine(tuple(image.shape), **values)
-    return augmentation._warp(image[None, None], theta)[0, 0]
+    shift = values.pop("right"), values.pop("down")
+    theta = augmentation.rotation_map(**values, shift=shift, size=tuple(image.shape))
+    return augmentation.warp(image[None, None], theta)[0, 0]
 
 
 @given(
@@ -195,14 +195,11 @@ def test_a_blob_goes_where_the_affine_map_says(angle, scale, right, down):
 
 
 def crop(images, width=1.0, height=1.0, right=0.0, down=0.0, flip=False):
-    theta = augmentation._crop(
-        width=numbers(width),
-        height=numbers(height),
-        right=numbers(right),
-        down=numbers(down),
-        flip=torch.tensor([flip]),
+    size, position = (
+        (numbers(a), numbers(b)) for a, b in ((width, height), (right, down))
     )
-    return augmentation._warp(images, theta)
+    theta = augmentation.crop_map(size, position, torch.tensor([flip]))
+    return augmentation.warp(images, theta)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -228,7 +225,7 @@ def recolor(images, **parameters):
     values = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
     values |= parameters
     values = {name: numbers(value) for name, value in values.items()}
-    return augmentation._recolor(images, **values)
+    return augmentation.change_colors(images, **values)
 
 
 def luminance(images):
@@ -270,7 +267,7 @@ def test_hue_turns_colors_and_leaves_luminance_and_gray(image):
 def test_blur_is_a_gaussian_of_its_width():
     image = torch.zeros(2, 1, 31, 31)
     image[:, :, 15, 15] = 1
-    result = augmentation._blur(image, numbers(0, 2))
+    result = augmentation.gaussian_blur(image, numbers(0, 2))
     torch.testing.assert_close(result[0], image[0])
     kernel = (-(torch.arange(31.0) - 15).square() / 8).exp()
     kernel = kernel / kernel.sum()

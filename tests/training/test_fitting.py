@@ -1,12 +1,14 @@
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_blobs
 from torch.utils.data import TensorDataset
 
+from sktreevae import TreeVAEClustering
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
-from sktreevae.estimator.from_model import leaf_statistics
+from sktreevae.estimator.attributes import leaf_statistics
 from sktreevae.graph import GraphOptions
-from sktreevae.training import GrowthOptions, fit_tree
+from sktreevae.training import GROWTHS, GrowthOptions, make_growth
 from sktreevae.utils.cache import Cache
 
 from .cases import CONFIG, make_trainer
@@ -24,7 +26,7 @@ def recorded(method, sizes):
     return wrapper
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative", "published"])
+@pytest.mark.parametrize("growth", GROWTHS)
 def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypatch):
     for limit in ("growth.MAX_STATISTICS_ROWS", "initialization.MAX_MODEL_ROWS"):
         monkeypatch.setattr(f"sktreevae.training.{limit}", MAX_ROWS)
@@ -42,14 +44,34 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
         monkeypatch.setattr(kind, "__getitem__", read)
     graph = GraphOptions(max_landmarks=500, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
-    fit_tree(
-        data,
-        CONFIG,
-        options,
-        trainer,
-        None,
-        complete=lambda tree, choices: leaf_statistics(tree.model, data),
-        cache=cache,
-    )
+    growth, _ = make_growth(data, CONFIG, options, trainer, None, cache)
+    trainer.fit(growth, lambda tree: leaf_statistics(tree.model, data))
     # Means and standard deviations are those of MAX_ROWS samples.
     assert max(sizes) <= MAX_ROWS < N_SAMPLES
+
+
+@pytest.mark.parametrize("growth", GROWTHS)
+def test_decisions_have_no_values_of_single_samples_and_no_reductions(
+    growth, monkeypatch
+):
+    n_samples, shapes, depth = 151, [], [0]
+    decide, total = TrainingData.decide, TrainingData.sum
+
+    def spy(data, function):
+        depth[0] += 1
+        result = decide(data, function)
+        depth[0] -= 1
+        parts = result if isinstance(result, tuple) else (result,)
+        shapes.extend(map(np.shape, parts))
+        return result
+
+    def spied_sum(data, *args, **kwargs):
+        assert depth == [0]
+        return total(data, *args, **kwargs)
+
+    monkeypatch.setattr(TrainingData, "decide", spy)
+    monkeypatch.setattr(TrainingData, "sum", spied_sum)
+    X, _ = make_blobs(n_samples, 3, centers=3, random_state=0)
+    TreeVAEClustering(3, growth=growth, max_iter=1, random_state=0).fit(X)
+    assert shapes
+    assert not any(n_samples in shape for shape in shapes)

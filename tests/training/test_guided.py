@@ -82,7 +82,7 @@ def begun(n_clusters, pairs=None, **options):
 def train_routers(growth, target, max_steps=200, tol=0.1):
     growth.state.target = target
     phase = RouterPhase("routers", (0, 0), (1, 1), max_steps=max_steps, tol=tol)
-    growth.trainer.train(phase, growth.routing_objective())
+    growth.trainer.train(phase, growth._router_objective())
 
 
 def test_noise_is_not_longer_than_the_clusters_are_wide():
@@ -192,7 +192,7 @@ def test_noise_reaches_as_far_as_the_neighbors_of_a_sample(max_landmarks):
     graph = GraphOptions(max_landmarks, n_micro_clusters=100, n_restarts=2)
     growth, _ = begun(2, graph=graph)
     x = growth.data.features[:]
-    length = growth.noisy_features.noise_scale[:, 0] * np.sqrt(3)
+    length = growth.state.noise_scale[:, 0] * np.sqrt(3)
     torch.testing.assert_close(length, growth.state.plan.proposal.spacing)
     if max_landmarks == 480:
         distance = torch.cdist(x, x).sort(dim=1).values[:, 1:10]

@@ -101,7 +101,7 @@ def assert_same(one, two):
 def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(
     name, views, monkeypatch
 ):
-    monkeypatch.setattr("sktreevae.training.iterative.SPLITS_PER_REFRESH", 1)
+    monkeypatch.setattr(IterativeGrowth, "splits_per_refresh", 1)
     whole = make_growth(name, views=views)
     whole.run()
     n_epochs = len(whole.trainer.names)
@@ -137,7 +137,7 @@ def parameters(growth):
 def test_an_interrupt_goes_back_to_the_last_epoch(n_steps, monkeypatch):
     # An epoch has three steps.
     growth = make_growth("iterative")
-    growth.trainer._keeps_interrupted = True
+    growth.trainer.keeps_interrupted = True
     at_ends, step = [], AdamW.step
 
     def interrupted(self, *args):

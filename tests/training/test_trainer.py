@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from sktreevae.model import ElboTerms
-from sktreevae.training import Generators
+from sktreevae.training import Generators, History
 from sktreevae.training.guided import RouterPhase
-from sktreevae.training.history import History
 from sktreevae.training.objectives import LossTerms
 from sktreevae.training.trainer import Phase, Trainer, TrainingOptions
 
@@ -109,7 +108,7 @@ def test_automatic_epochs_have_a_minimum_of_steps(
     max_iter, n_samples, min_steps, n_epochs
 ):
     objective = Parabola(torch.zeros(n_samples))
-    phase = Phase("refresh", (0.0, 1.0), (0.0, 0.0), min_steps)
+    phase = Phase("refresh", (0.0, 1.0), (0.0, 0.0), min_steps=min_steps)
     history = run(objective, phase=phase, max_iter=max_iter)
     assert len(history.records) == n_epochs
     assert objective.n_steps >= (min_steps if max_iter is None else 1)

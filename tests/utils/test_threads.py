@@ -194,7 +194,7 @@ def test_a_failed_fit_gives_the_threads_back(three_threads, monkeypatch):
         raise FloatingPointError
 
     before = n_threads_of_libraries("blas")
-    monkeypatch.setattr(clustering, "fit_tree", fail)
+    monkeypatch.setattr(clustering, "make_growth", fail)
     with pytest.raises(FloatingPointError):
         TreeVAEClustering(2, n_jobs=2).fit(np.eye(10))
     assert torch.get_num_threads() == 3

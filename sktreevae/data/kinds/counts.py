@@ -32,6 +32,10 @@ class Counts(Kind):
     """
 
     name = "counts"
+    description = (
+        "with a likelihood of counts, which it needs. Shares are compared, or roots of "
+        "few columns."
+    )
     features = "roots", "log_shares"
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:
@@ -43,8 +47,9 @@ class Counts(Kind):
         likelihood = data.samples.likelihood
         if LIKELIHOODS[likelihood].is_count:
             return None
+        allowed = [name for name, kind in LIKELIHOODS.items() if kind.is_count]
         return (
-            "kind='counts' needs likelihood='poisson' or 'negative_binomial', got "
+            f"kind='counts' needs likelihood={' or '.join(map(repr, allowed))}, got "
             f"likelihood={likelihood!r}."
         )
 

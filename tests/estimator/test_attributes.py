@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.estimator.from_model import (
+from sktreevae.estimator.attributes import (
     build_dendrogram,
     cut_proba,
     update_dendrogram,
