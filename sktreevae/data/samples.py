@@ -21,6 +21,7 @@ from ..model.precision import no_autocast
 from ..model.products import exact_products
 from ..utils.chunks import BLOCK_SIZE, MAX_CHUNK_ROWS, row_slices
 from ..utils.devices import fits_on
+from ..utils.limits import ROUNDING
 from ..utils.threads import parallel_map
 from .scaling import Standardizer, check_support
 from .sources import Matrix, is_in_memory
@@ -222,46 +223,34 @@ class Samples(_Table):
 
     def _read(self, rows: slice | NDArray[np.int64]) -> Tensor:
         """Read rows, chunk by chunk."""
-        if isinstance(rows, slice):
-            positions, order = range(len(self))[rows], None
-        else:
-            # In the order of the file: rows nearby share a page or a chunk.
-            order = rows.argsort(kind="stable")
-            positions = rows[order]
+        positions = np.arange(len(self))[rows]
+        # In the order of the file: rows nearby share a page or a chunk.
+        order = positions.argsort(kind="stable")
         result = torch.empty(
             (len(positions), self.n_features),
             dtype=torch.float32,
             pin_memory=self._pins,
         )
         values = result.numpy()
-        for chunk in row_slices(len(values), self.X.shape[1], self.chunk_size):
-            rows = self.X[_as_slice(positions[chunk])]
-            if order is None:
-                self._convert(rows, out=values[chunk])
-            else:
-                values[order[chunk]] = self._convert(rows)
+        for chunk in row_slices(len(order), self.X.shape[1], self.chunk_size):
+            index = order[chunk]
+            values[index] = self._convert(self.X[_as_slice(positions[index])])
         return result.to(self._device, non_blocking=self._pins)
 
-    def _convert(
-        self,
-        rows: np.ndarray | sparse.csr_array,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
+    def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
         """Check and standardize rows in the user's units."""
-        if not self.standardizer.is_identity:
-            # In float64, which represents values of any unit.
-            rows = self.standardizer.transform(rows)
-        elif sparse.issparse(rows):
-            rows = rows.toarray()
+        # In float64, which represents values of any unit.
+        values = self.standardizer.transform(rows)
         # A likelihood with a range doesn't standardize.
-        check_support(rows, self.likelihood)
-        if out is None:
-            out = np.empty(rows.shape, dtype=np.float32)
-        kind = LIKELIHOODS[self.likelihood]
-        limits = self.standardizer if kind.standardize else kind
-        if rows.dtype.kind != "f" or rows.itemsize < out.itemsize:
-            rows = rows.astype(np.promote_types(rows.dtype, np.float32))
-        return np.clip(rows, limits.low, limits.high, out=out, casting="same_kind")
+        check_support(values, self.likelihood)
+        likelihood = LIKELIHOODS[self.likelihood]
+        limits = self.standardizer if likelihood.standardize else likelihood
+        np.clip(values, limits.low, limits.high, out=values)
+        if not likelihood.standardize:
+            # The same bits with and without rounding errors.
+            largest = values.max(axis=1, keepdims=True)
+            values[values < ROUNDING * largest] = 0.0
+        return values.astype(np.float32)
 
 
 class FeatureTable(_Table):
@@ -397,8 +386,8 @@ def _as_index(index: Tensor | range) -> Tensor | slice:
     return index
 
 
-def _as_slice(positions: range | NDArray[np.int64]) -> slice | NDArray[np.int64]:
+def _as_slice(positions: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Return sorted positions without a gap as a slice, which is read faster."""
-    if isinstance(positions, range) or (np.diff(positions) == 1).all():
-        return slice(positions[0], positions[-1] + 1) if len(positions) else slice(0)
+    if len(positions) and (np.diff(positions) == 1).all():
+        return slice(positions[0], positions[-1] + 1)
     return positions

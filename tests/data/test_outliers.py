@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.data import DataOptions, DataSummary, TrainingData
-from sktreevae.data.outliers import FeatureBounds, find_outliers
+from sktreevae.data.outliers import FeatureBounds
 
 
 def prepare(X, **options):
@@ -39,7 +39,7 @@ def test_normal_data_and_groups_in_any_order_have_no_outliers(n, rng):
         shifts += [60.0 * (rows > n / part) for part in (2, 3, 7)]
     for shift in shifts:
         X = rng.standard_normal((n, 4)) + shift[:, None]
-        assert find_outliers(X, FeatureBounds.from_matrix(X, rng), 0) == []
+        assert FeatureBounds.from_matrix(X, rng).find_outliers(X, 0) == []
 
 
 def test_features_of_few_values_have_the_bounds_of_the_longest_range(rng):

@@ -80,11 +80,10 @@ def test_values_whose_squares_overflow_are_refused(make):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_likelihood_says_whether_data_are_standardized(likelihood, rng):
     standardizer = standardizer_of(rng.poisson(3.0, (9, 2)), likelihood)
-    assert standardizer.is_identity == (not LIKELIHOODS[likelihood].standardize)
-    if standardizer.is_identity:
-        assert standardizer.center.tolist() == [0, 0]
-        assert standardizer.scale.tolist() == [1, 1]
-        assert standardizer.log_det == 0
+    is_identity = not LIKELIHOODS[likelihood].standardize
+    assert (standardizer.center.tolist() == [0, 0]) == is_identity
+    assert (standardizer.scale.tolist() == [1, 1]) == is_identity
+    assert (standardizer.log_det == 0) == is_identity
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])

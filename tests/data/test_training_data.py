@@ -134,8 +134,8 @@ def test_how_often_rows_are_read(likelihood, n_features, rng):
     matrix = as_matrix(dataset)
     dataset.n_reads[:] = 0
     prepare(matrix, DataOptions(likelihood))
-    # Statistics and features; of tables also bounds of outliers, and units.
-    assert (dataset.n_reads == (4 if likelihood == "auto" else 2)).all()
+    # Statistics and features; of tables also bounds, columns of two values and units.
+    assert (dataset.n_reads == (5 if likelihood == "auto" else 2)).all()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -167,6 +167,19 @@ def test_new_data_have_the_discrete_columns_of_the_model(rng):
     )
     assert new.discrete == data.discrete
     assert torch.equal(new.samples[:], data.samples[:5])
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_rounding_errors_of_text_change_no_bit(make, rng):
+    X = rng.random((90, 80)) * (rng.random((90, 80)) < 0.05)
+    X[:, 3] = 0.0
+    Z = X.copy()
+    index = rng.choice(np.flatnonzero(X == 0), 20)
+    Z.flat[index] = Z[7:9, 3] = 1e-9
+    Z.flat[index[::2]] = -1e-9
+    data, changed = prepare(make(X))[0], prepare(make(Z))[0]
+    assert (data.kind.name, data.likelihood) == ("text", "bernoulli")
+    assert same(changed, data)
 
 
 @pytest.fixture
