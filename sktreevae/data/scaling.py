@@ -25,12 +25,9 @@ from .sources import Index, Matrix
 MAX_VALUE = 1e150
 """Largest absolute value of X: squares of larger ones overflow."""
 
-MAX_EXCESS = 1.0
-"""Maximum distance from [0, 1] of unseen values, which are clipped with a warning."""
-
-MAX_STANDARDIZED = 1e12
+MAX_STANDARDIZED = 1 / ROUNDING**2
 """Standardized values are clipped to this absolute value, so that they don't overflow
-in the networks."""
+in the networks. Beside it, a standard deviation is a rounding error."""
 
 MAX_DEVIATION = 5.0
 """Maximum absolute value of a standardized feature, without outliers. Normal features
@@ -237,6 +234,7 @@ class _ColumnStatistics:
             outliers=tuple(
                 replace(furthest[feature], feature=int(number[feature]))
                 for feature in sorted(furthest)
+                if np.isnan(constant[feature])
             ),
         )
 
@@ -319,11 +317,9 @@ class Standardizer:
             np.clip((bound - summary.mean) / scale, cls.low, cls.high)
             for bound in (low, high)
         )
-        standardizer = cls(summary.mean, scale, low, high)
         if not LIKELIHOODS[likelihood].has_discrete:
-            return standardizer
-        center, scale = summary.mean.copy(), scale.copy()
-        binary = summary.binary
+            return cls(summary.mean, scale, low, high)
+        center, binary = summary.mean.copy(), summary.binary
         center[binary.index], scale[binary.index] = binary.low, binary.high - binary.low
         low[binary.index], high[binary.index] = 0.0, 1.0
         return cls(center, scale, low, high, binary=tuple(binary.index.tolist()))
@@ -347,41 +343,26 @@ class Standardizer:
         Arrays and sparse rows become arrays of float64; tensors keep their dtype.
         """
         rows = rows[..., self.columns]
-        if isinstance(rows, Tensor):
-            center, scale = self._as_tensors(rows)
-            return (rows - center) / scale
         if sparse.issparse(rows):
             rows = rows.toarray()
-        # One copy, whatever the size of the chunk.
-        values = rows.astype(np.float64)
-        values -= self.center
-        values /= self.scale
-        return values
+        center, scale = self._units(rows)
+        return (rows - center) / scale
 
     def inverse_transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
         """Return rows of the model in the user's units, with the constant columns."""
-        if isinstance(rows, Tensor):
-            center, scale = self._as_tensors(rows)
-            return self._insert(rows * scale + center, self.constant)
-        values = rows.astype(np.float64)
-        values *= self.scale
-        values += self.center
-        return self._insert(values, self.constant)
+        center, scale = self._units(rows)
+        return self._insert(rows * scale + center, self.constant)
 
     def restore_variance(self, variance: NDArray) -> NDArray[np.float64]:
         """Return variances in the user's units; those of constant columns are 0."""
         return self._insert(variance * np.square(self.scale), 0.0 * self.constant)
 
-    def to_tensors(self, device: torch.device | None = None) -> Self:
-        """Return a standardizer of float32 tensors, to save copies to a device."""
-        example = torch.empty(0, dtype=torch.float32, device=device)
-        center, scale = self._as_tensors(example)
-        return type(self)(center, scale, constant=self.constant)
-
-    def _as_tensors(self, example: Tensor) -> tuple[Tensor, ...]:
-        """Return center and scale with the dtype and the device of a tensor."""
+    def _units(self, rows: NDArray | Tensor) -> tuple[NDArray | Tensor, ...]:
+        """Return center and scale as arrays, or as tensors like others."""
         arrays = self.center, self.scale
-        return tuple(torch.as_tensor(values).to(example) for values in arrays)
+        if not isinstance(rows, Tensor):
+            return arrays
+        return tuple(torch.as_tensor(values).to(rows) for values in arrays)
 
     def _insert(
         self, features: NDArray | Tensor, constant: NDArray[np.float64] | float
@@ -431,8 +412,9 @@ def resolve_likelihood(
         # Relative to the range: tiny values around zero aren't rounding errors.
         margin = ROUNDING * min(max(summary.high, 0.0), 1.0)
         fits = summary.low >= -margin and summary.high <= 1 + margin
-        is_soft = is_image or summary.has_amounts or summary.fractional_value is None
-        if fits and is_soft:
+        is_tiny = 0 < summary.high < ROUNDING
+        is_whole = summary.fractional_value is None and not is_tiny
+        if fits and (is_image or summary.has_amounts or is_whole):
             return "bernoulli"
         has_binary = summary.binary is not None and len(summary.binary.index) > 0
         return "mixed" if has_binary else "gaussian"
@@ -486,7 +468,7 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     Raises
     ------
     ValueError
-        If values aren't counts, or are further from [0, 1] than `MAX_EXCESS`.
+        If values aren't counts, or are further from [0, 1] than its length.
 
     Warns
     -----
@@ -501,7 +483,8 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     violation = _support_violation(likelihood, low, high, fractional_value)
     if violation is None:
         return
-    is_far = low < kind.low - MAX_EXCESS or high > kind.high + MAX_EXCESS
+    length = kind.high - kind.low
+    is_far = low < kind.low - length or high > kind.high + length
     if kind.is_count or is_far:
         raise ValueError(violation)
     warnings.warn(

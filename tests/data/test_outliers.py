@@ -89,7 +89,7 @@ def test_outliers_are_clipped_in_samples_and_features(value, rng):
     high = (data.summary.bounds.high - data.summary.mean) / data.summary.std
     assert data.samples[:][7, 1] == pytest.approx(high[1], rel=1e-5)
     others = np.delete(np.arange(100), 7)
-    restored = data.samples.restore(data.samples[:])
+    restored = data.standardizer.inverse_transform(data.samples[:])
     np.testing.assert_allclose(restored[others], X[others], atol=1e-5)
     assert data.features[:].abs().max() < 20
 
@@ -98,4 +98,5 @@ def test_images_are_not_clipped(rng):
     X = rng.standard_normal((100, 64))
     X[7, 1] = 1e3
     data = prepare(X, image_shape=(8, 8))
-    assert data.samples.restore(data.samples[:])[7, 1] == pytest.approx(1e3)
+    restored = data.standardizer.inverse_transform(data.samples[:])
+    assert restored[7, 1] == pytest.approx(1e3)

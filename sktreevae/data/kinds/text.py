@@ -21,7 +21,7 @@ from ...utils.random import draw_rows
 from ..sources import Index, Matrix
 from .base import Kind, Observations, unit_buffers
 
-MAX_DENSITY = 0.1
+MAX_TEXT_DENSITY = 0.1
 """Fraction of nonzero entries below which data without negative values are text."""
 
 MAX_TERMS = 2048
@@ -50,7 +50,7 @@ class Text(Kind):
     def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
         summary = data.summary
-        is_sparse = summary.has_amounts and 0 < summary.density < MAX_DENSITY
+        is_sparse = summary.has_amounts and 0 < summary.density < MAX_TEXT_DENSITY
         # Sums of larger values overflow in single precision.
         max_value = np.finfo(np.float32).max / summary.n_features
         return float(is_sparse and summary.high <= max_value)
@@ -108,8 +108,8 @@ def count_topics(n_samples: int, n_features: int) -> int | None:
     """Return the number of components of text; None if terms are the features."""
     if n_features <= MAX_TERMS and n_samples * n_features <= MAX_STATISTICS_VALUES:
         return None
-    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_STATISTICS_VALUES // n_samples))
-    return max(1, min(n_topics, n_samples - 1, n_features - 1))
+    n_topics = np.clip(MAX_STATISTICS_VALUES // n_samples, MIN_TOPICS, N_TOPICS)
+    return max(1, min(int(n_topics), n_samples - 1, n_features - 1))
 
 
 def fit_topics(

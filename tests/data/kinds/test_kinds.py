@@ -12,7 +12,7 @@ from sktreevae.data import (
     resolve_likelihood,
 )
 from sktreevae.data.kinds import Observations, choose_kind
-from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, N_PIXEL_COMPONENTS
+from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, PIXEL_SHARE
 from sktreevae.exceptions import AmbiguousKindWarning
 
 
@@ -187,7 +187,7 @@ def test_components_of_images_are_whitened_halfway(n_channels, rng):
     )
     np.testing.assert_allclose(gradients.var(axis=0), std / std.sum(), rtol=0.05)
     pixels = features[:, N_GRADIENT_COMPONENTS:]
-    assert pixels.shape[1] == (0 if n_channels == 1 else N_PIXEL_COMPONENTS)
+    assert pixels.shape[1] == (n_channels == 3) * PIXEL_SHARE * N_GRADIENT_COMPONENTS
     expected = 0.25 if n_channels == 3 else 0.0
     assert np.square(pixels).sum(axis=1).mean() == pytest.approx(expected, rel=1e-2)
 
@@ -254,8 +254,9 @@ def test_embeddings_are_compared_by_the_directions_from_their_mean(dtype, rng):
         lambda X: X[:, :64],
         lambda X: np.abs(X),
         lambda X: X * np.linspace(0.9, 1.1, len(X))[:, None],
+        lambda X: X + 1000.0 * np.eye(1, X.shape[1]),
     ],
-    ids=["few features", "one sign", "other lengths"],
+    ids=["few features", "one sign", "other lengths", "a large column"],
 )
 def test_other_rows_are_no_embeddings(change, rng):
     assert map_of(change(embeddings(rng)))[0].kind != "directions"
