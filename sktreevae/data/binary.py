@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..utils.chunks import row_slices
-from .outliers import FeatureBounds, value_pairs
-from .sources import Index, Matrix
+from .outliers import FeatureBounds
+from .sources import Matrix
 
 MIN_COUNT = 10
 """Minimum number of rows of a value of a discrete column without an encoding: a rarer
 value may be one of many, or an error."""
-
-MAX_COLUMNS = 2000
-"""Maximum number of columns of two values. Wider data are not tables."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,77 +42,80 @@ class BinaryColumns:
 
     @classmethod
     def from_matrix(
-        cls, X: Matrix, bounds: FeatureBounds, columns: Index = slice(None)
+        cls,
+        X: Matrix,
+        columns: NDArray[np.int64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        bounds: FeatureBounds,
     ) -> Self:
         """Find the columns of a dense matrix.
 
         Parameters
         ----------
         X : ndarray or LazyRows of shape (n_samples, n_columns)
-            Data in the user's units. It is read if a sample of its rows has columns of
+            Data in the user's units. They are read as long as there may be columns of
             two values.
+        columns : ndarray of int of shape (n_features,)
+            Columns of X that are features, and that are numbered.
+        low, high : ndarray of shape (n_features,)
+            Smallest and largest value of each feature inside its bounds.
         bounds : FeatureBounds
             Values beyond the bounds are ignored: they will be clipped.
-        columns : slice or ndarray of int, default=slice(None)
-            The columns of X that the bounds are of, and that are numbered.
         """
-        columns = np.arange(X.shape[1])[columns]
-        index = bounds.binary
-        low = high = np.zeros(len(index))
-        ends = []
+        index = np.flatnonzero(low < high)
+        n_high = np.zeros(len(low), dtype=np.int64)
+        partner = np.full(len(low), -1)
         for rows in row_slices(*X.shape):
             if not len(index):
                 break
-            # The ends of the values so far are rows of their own.
-            values = np.vstack([X[rows][:, columns[index]], *ends], dtype=np.float64)
-            low, high, is_known = value_pairs(
-                values, bounds.low[index], bounds.high[index]
-            )
-            keeps = is_known.all(axis=0)
-            index, low, high = index[keeps], low[keeps], high[keeps]
-            ends = [low, high]
-        varies = low < high
-        index, low, high = index[varies], low[varies], high[varies]
-        groups = _find_groups(X, columns[index], index, high)
-        keeps = np.isin(index, [column for group in groups for column in group])
-        return cls(index[keeps], low[keeps], high[keeps], groups)
+            values = X[rows][:, columns[index]]
+            is_high = values == high[index]
+            is_beyond = (values < bounds.low[index]) | (values > bounds.high[index])
+            is_binary = (is_high | (values == low[index]) | is_beyond).all(axis=0)
+            index, is_high = index[is_binary], is_high[:, is_binary]
+            n_high[index] += is_high.sum(axis=0)
+            partner[index] = np.maximum(partner[index], _partners(is_high, index))
+        groups = tuple(_find_groups(index, n_high, partner, X.shape[0]))
+        index = np.array([column for group in groups for column in group], np.int64)
+        return cls(index, low[index], high[index], groups)
+
+
+def _partners(
+    is_high: NDArray[np.bool_], index: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the last column before each that is high in the same row; -1 if none is.
+
+    Parameters
+    ----------
+    is_high : ndarray of bool of shape (n_rows, n_columns)
+        Whether a value is the larger one of its column.
+    index : ndarray of int of shape (n_columns,)
+        Numbers of the columns, in ascending order.
+    """
+    number = np.where(is_high, index.astype(np.int32), -1)
+    before = np.full_like(number, -1)
+    np.maximum.accumulate(number[:, :-1], axis=1, out=before[:, 1:])
+    return np.where(is_high, before, -1).max(axis=0)
 
 
 def _find_groups(
-    X: Matrix,
-    columns: NDArray[np.int64],
     index: NDArray[np.int64],
-    high: NDArray[np.float64],
-) -> tuple[tuple[int, ...], ...]:
-    """Return the columns of encodings, and other columns that are frequent enough."""
-    n_samples = X.shape[0]
-    if n_samples < 2 * MIN_COUNT or not 0 < len(index) <= MAX_COLUMNS:
-        return ()
-    # Number of rows in which both of two columns are high.
-    both = np.zeros((len(index), len(index)))
-    for rows in row_slices(*X.shape):
-        is_high = (X[rows][:, columns] == high).astype(np.float64)
-        both += is_high.T @ is_high
-    count = both.diagonal()
-    groups = []
-    start = 0
-    while start < len(index):
-        stop = _end_of_run(index, both, start)
-        if count[start:stop].sum() < n_samples:
-            stop = start + 1
-        if stop > start + 1 or MIN_COUNT <= count[start] <= n_samples - MIN_COUNT:
-            groups.append(tuple(index[start:stop].tolist()))
-        start = stop
-    return tuple(groups)
-
-
-def _end_of_run(index: NDArray[np.int64], both: NDArray[np.float64], start: int) -> int:
-    """Return the end of the adjacent columns of which at most one is high in a row."""
-    stop = start + 1
-    while (
-        stop < len(index)
-        and index[stop] == index[stop - 1] + 1
-        and not both[start:stop, stop].any()
-    ):
-        stop += 1
-    return stop
+    n_high: NDArray[np.int64],
+    partner: NDArray[np.int64],
+    n_samples: int,
+) -> Iterator[tuple[int, ...]]:
+    """Yield the columns of encodings, and other columns that are frequent enough."""
+    if n_samples < 2 * MIN_COUNT:
+        return
+    while len(index):
+        # Adjacent columns of which at most one is high in a row.
+        is_next = np.diff(index, prepend=index[0] - 1) == 1
+        is_next[1:] &= partner[index[1:]] < index[0]
+        size = len(index) if is_next.all() else int(is_next.argmin())
+        count = n_high[index[:size]]
+        if count.sum() < n_samples:
+            size = 1
+        if size > 1 or MIN_COUNT <= count[0] <= n_samples - MIN_COUNT:
+            yield tuple(index[:size].tolist())
+        index = index[size:]

@@ -63,13 +63,10 @@ class FeatureBounds:
     ----------
     low, high : ndarray of shape (n_features,)
         Bounds in the user's units; infinite if all ranges have no length.
-    binary : ndarray of int of shape (n_columns,)
-        Features with at most two values inside the bounds, of the rows that were read.
     """
 
     low: Array
     high: Array
-    binary: NDArray[np.int64]
 
     @classmethod
     def from_matrix(
@@ -90,67 +87,40 @@ class FeatureBounds:
         # those of another feature are from each other.
         length[length == 0] = length.max(initial=0.0)
         distance = np.where(length > 0, MAX_DISTANCE * length, np.inf)
-        low, high = low - distance, high + distance
-        _, _, is_known = value_pairs(rows, low, high)
-        return cls(low, high, np.flatnonzero(is_known.all(axis=0)))
+        return cls(low - distance, high + distance)
 
     def select(self, columns: Index) -> Self:
-        """Return the bounds of some features, numbered in their order."""
-        number = np.arange(len(self.low))[columns]
-        binary = np.flatnonzero(np.isin(number, self.binary))
-        return type(self)(self.low[columns], self.high[columns], binary)
+        """Return the bounds of some features."""
+        return type(self)(self.low[columns], self.high[columns])
+
+    def contain(self, rows: NDArray) -> NDArray[np.bool_]:
+        """Return whether values of dense rows are inside the bounds."""
+        return (rows >= self.low) & (rows <= self.high)
+
+    def find_outliers(self, rows: NDArray, first_sample: int) -> list[Outlier]:
+        """Return the value of each feature that is furthest beyond its bounds, if any.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_features)
+            Dense rows in the user's units.
+        first_sample : int
+            Index of the first row among all samples.
+        """
+        excess = np.maximum(self.low - rows, rows - self.high)
+        furthest = excess.argmax(axis=0)
+        return [
+            Outlier(
+                first_sample + int(furthest[feature]),
+                int(feature),
+                float(rows[furthest[feature], feature]),
+                float(self.low[feature]),
+                float(self.high[feature]),
+            )
+            for feature in np.flatnonzero(excess.max(axis=0, initial=0.0) > 0)
+        ]
 
 
 def count_extremes(n_values: int) -> int:
     """Return the number of values at either end that are taken for outliers."""
     return min(MIN_GROUP_SIZE - 1, n_values // ROWS_PER_EXTREME)
-
-
-def value_pairs(
-    rows: NDArray, low: Array, high: Array
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return the ends of the values inside some bounds, and whether values are ends.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_features)
-        Dense rows in the user's units.
-    low, high : ndarray of shape (n_features,)
-        The bounds.
-
-    Returns
-    -------
-    smallest, largest : ndarray of shape (n_features,)
-        Infinite without values inside the bounds.
-    is_known : ndarray of bool of shape (n_rows, n_features)
-        Whether a value is the smallest, the largest, or outside the bounds.
-    """
-    is_inside = (rows >= low) & (rows <= high)
-    smallest = np.where(is_inside, rows, np.inf).min(axis=0)
-    largest = np.where(is_inside, rows, -np.inf).max(axis=0)
-    return smallest, largest, (rows == smallest) | (rows == largest) | ~is_inside
-
-
-def find_outliers(
-    rows: NDArray, bounds: FeatureBounds, first_sample: int
-) -> list[Outlier]:
-    """Return the value of each feature that is furthest beyond its bounds, if any.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_features)
-        Dense rows in the user's units.
-    bounds : FeatureBounds
-        The bounds.
-    first_sample : int
-        Index of the first row among all samples.
-    """
-    is_beyond = (rows < bounds.low) | (rows > bounds.high)
-    features = np.flatnonzero(is_beyond.any(axis=0))
-    low, high = bounds.low[features], bounds.high[features]
-    values = rows[:, features]
-    samples = np.maximum(low - values, values - high).argmax(axis=0)
-    return [
-        Outlier(first_sample + int(i), int(j), float(rows[i, j]), float(a), float(b))
-        for i, j, a, b in zip(samples, features, low, high, strict=True)
-    ]

@@ -21,6 +21,7 @@ from ..model.precision import no_autocast
 from ..model.products import exact_products
 from ..utils.chunks import BLOCK_SIZE, MAX_CHUNK_ROWS, row_slices
 from ..utils.devices import fits_on
+from ..utils.limits import ROUNDING
 from ..utils.threads import parallel_map
 from .scaling import Standardizer, check_support
 from .sources import Matrix, is_in_memory
@@ -28,7 +29,7 @@ from .sources import Matrix, is_in_memory
 MAX_BLOCK_VALUES = 1 << 20
 """Maximum number of values in a block of more than `MIN_BLOCK_SIZE` rows."""
 
-MIN_BLOCK_SIZE = 32
+MIN_BLOCK_SIZE = BLOCK_SIZE // 8
 """Rows of a block, however many columns there are; a divisor of `BLOCK_SIZE`. Sizes
 depend on nothing else, so that the result of a row doesn't depend on the others."""
 
@@ -38,28 +39,34 @@ class _Table(ABC):
 
     Attributes
     ----------
+    shape : tuple of int
+        Number of rows and number of columns.
+    device : torch.device
+        Device of the tensors.
     chunk_size : int
         Maximum number of rows that are read at a time.
     block_size : int
         Number of rows that a function is applied to at a time.
     """
 
+    shape: tuple[int, int]
+    device: torch.device
     chunk_size: int = MAX_CHUNK_ROWS
     block_size: int = BLOCK_SIZE
+    _tensor: Tensor | None = None
 
     @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and number of columns."""
+    def is_in_memory(self) -> bool:
+        """Whether all rows are in memory, as one tensor."""
+        return self._tensor is not None
 
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Device of the tensors."""
-
-    @abstractmethod
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
         """Return rows, shape (len(rows), n_columns), by their indices or a slice."""
+        return self._get(rows) if self._tensor is None else self._tensor[rows]
+
+    @abstractmethod
+    def _get(self, rows: Tensor | slice) -> Tensor:
+        """Return rows that aren't in memory."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -132,11 +139,6 @@ class Samples(_Table):
         Device of the tensors; the CPU by default.
     likelihood : str, default="gaussian"
         Name of the likelihood that has to support the values.
-    chunk_size : int, default=MAX_CHUNK_ROWS
-        Maximum number of rows that are read at a time.
-    block_size : int, default=None
-        Number of rows that a function is applied to at a time; `BLOCK_SIZE` by default,
-        and fewer if rows are wide.
 
     Raises
     ------
@@ -152,38 +154,20 @@ class Samples(_Table):
         device: torch.device | None = None,
         *,
         likelihood: str = "gaussian",
-        chunk_size: int = MAX_CHUNK_ROWS,
-        block_size: int | None = None,
     ) -> None:
         self.X = X
         self.standardizer = standardizer
         self.likelihood = likelihood
-        self.chunk_size = chunk_size
-        self.block_size = block_size or _block_size(self.n_features)
-        self._device = torch.device("cpu") if device is None else device
-        self._tensors = standardizer.to_tensors(device)
+        self.shape = X.shape[0], len(standardizer.scale)
+        self.device = torch.device("cpu") if device is None else device
+        self.block_size = _block_size(self.n_features)
         self._last: tuple[Tensor, Tensor] | None = None
         n_bytes = torch.float32.itemsize * math.prod(self.shape)
         is_dense = isinstance(X, np.ndarray)
         stays = is_dense and is_in_memory(X) and fits_on(n_bytes, device)
         # Copies from pinned memory to a GPU run while it works on the batch before.
-        self._pins = not stays and self._device.type == "cuda"
+        self._pins = not stays and self.device.type == "cuda"
         self._tensor = self._read(slice(None)) if stays else None
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the tensors."""
-        return self._device
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether all rows are in memory, as one tensor."""
-        return self._tensor is not None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of samples and number of features."""
-        return self.X.shape[0], len(self.standardizer.scale)
 
     @property
     def n_features(self) -> int:
@@ -201,10 +185,7 @@ class Samples(_Table):
         units = maps.center, maps.scale, maps.low, maps.high, maps.constant
         return X, *units, self.likelihood, str(self.device)
 
-    def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        """Return rows, shape (len(rows), n_features), by their indices or a slice."""
-        if self._tensor is not None:
-            return self._tensor[rows]
+    def _get(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
             return self._read(rows)
         # The encoder, the likelihood and augmentations ask for the same batch in turn.
@@ -212,56 +193,36 @@ class Samples(_Table):
             self._last = rows.clone(), self._read(rows.numpy(force=True))
         return self._last[1]
 
-    def standardize(self, rows: Tensor) -> Tensor:
-        """Standardize rows in the user's units, and drop the constant columns."""
-        return self._tensors.transform(rows)
-
-    def restore(self, rows: Tensor) -> Tensor:
-        """Return rows of the samples in the user's units, with the constant columns."""
-        return self._tensors.inverse_transform(rows)
-
     def _read(self, rows: slice | NDArray[np.int64]) -> Tensor:
         """Read rows, chunk by chunk."""
-        if isinstance(rows, slice):
-            positions, order = range(len(self))[rows], None
-        else:
-            # In the order of the file: rows nearby share a page or a chunk.
-            order = rows.argsort(kind="stable")
-            positions = rows[order]
+        positions = np.arange(len(self))[rows]
+        # In the order of the file: rows nearby share a page or a chunk.
+        order = positions.argsort(kind="stable")
         result = torch.empty(
             (len(positions), self.n_features),
             dtype=torch.float32,
             pin_memory=self._pins,
         )
         values = result.numpy()
-        for chunk in row_slices(len(values), self.X.shape[1], self.chunk_size):
-            rows = self.X[_as_slice(positions[chunk])]
-            if order is None:
-                self._convert(rows, out=values[chunk])
-            else:
-                values[order[chunk]] = self._convert(rows)
-        return result.to(self._device, non_blocking=self._pins)
+        for chunk in row_slices(len(order), self.X.shape[1], self.chunk_size):
+            index = order[chunk]
+            values[index] = self._convert(self.X[_as_slice(positions[index])])
+        return result.to(self.device, non_blocking=self._pins)
 
-    def _convert(
-        self,
-        rows: np.ndarray | sparse.csr_array,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
+    def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
         """Check and standardize rows in the user's units."""
-        if not self.standardizer.is_identity:
-            # In float64, which represents values of any unit.
-            rows = self.standardizer.transform(rows)
-        elif sparse.issparse(rows):
-            rows = rows.toarray()
+        # In float64, which represents values of any unit.
+        values = self.standardizer.transform(rows)
         # A likelihood with a range doesn't standardize.
-        check_support(rows, self.likelihood)
-        if out is None:
-            out = np.empty(rows.shape, dtype=np.float32)
-        kind = LIKELIHOODS[self.likelihood]
-        limits = self.standardizer if kind.standardize else kind
-        if rows.dtype.kind != "f" or rows.itemsize < out.itemsize:
-            rows = rows.astype(np.promote_types(rows.dtype, np.float32))
-        return np.clip(rows, limits.low, limits.high, out=out, casting="same_kind")
+        check_support(values, self.likelihood)
+        likelihood = LIKELIHOODS[self.likelihood]
+        limits = self.standardizer if likelihood.standardize else likelihood
+        np.clip(values, limits.low, limits.high, out=values)
+        if not likelihood.standardize:
+            # The same bits with and without rounding errors.
+            largest = values.max(axis=1, keepdims=True)
+            values[values < ROUNDING * largest] = 0.0
+        return values.astype(np.float32)
 
 
 class FeatureTable(_Table):
@@ -284,12 +245,13 @@ class FeatureTable(_Table):
     def __init__(
         self, samples: Samples, feature_map: FeatureMap, index: Tensor | None = None
     ) -> None:
-        self.chunk_size = samples.chunk_size
-        self.block_size = samples.block_size
-        self._samples = samples
-        self._feature_map = feature_map
+        if index is None:
+            index = torch.arange(len(samples), device=samples.device)
+        self.shape = len(index), feature_map.n_outputs
+        self.device = samples.device
+        self.chunk_size, self.block_size = samples.chunk_size, samples.block_size
+        self._samples, self._feature_map = samples, feature_map
         self._index = index
-        self._tensor = None
         n_bytes = torch.float32.itemsize * math.prod(self.shape)
         if is_in_memory(samples.X) and fits_on(n_bytes, samples.device):
             self._tensor = samples.map(self._compute, index)
@@ -305,26 +267,9 @@ class FeatureTable(_Table):
         tensor([1, 5, 9])
         """
         table = cls.__new__(cls)
+        table.shape, table.device = tuple(tensor.shape), tensor.device
         table._tensor = tensor
         return table
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of samples and number of features."""
-        if self._tensor is not None:
-            return tuple(self._tensor.shape)
-        rows = self._samples if self._index is None else self._index
-        return len(rows), self._feature_map.n_outputs
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the tensors."""
-        return self._samples.device if self._tensor is None else self._tensor.device
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether the features are in memory, as one tensor."""
-        return self._tensor is not None
 
     @property
     def cache_key(self) -> tuple:
@@ -333,33 +278,21 @@ class FeatureTable(_Table):
             raise TypeError("Features that aren't in memory have no key.")
         return self._tensor.numpy(force=True), str(self.device)
 
-    def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        """Return features, shape (len(rows), n_outputs), by indices or a slice."""
-        if self._tensor is not None:
-            return self._tensor[rows]
-        return self._samples.map(self._compute, self._positions(rows))
-
     def subset(self, index: Tensor) -> FeatureTable:
         """Return the table of some rows."""
         if self._tensor is None:
-            positions = self._positions(index)
-            return FeatureTable(self._samples, self._feature_map, positions)
+            return FeatureTable(self._samples, self._feature_map, self._index[index])
         table = FeatureTable.from_tensor(self._tensor[index])
         table.chunk_size, table.block_size = self.chunk_size, self.block_size
         return table
+
+    def _get(self, rows: Tensor | slice) -> Tensor:
+        return self._samples.map(self._compute, self._index[rows])
 
     def _compute(self, x: Tensor) -> Tensor:
         # In float32, also if a network that trains in less asks for a batch.
         with no_autocast(x):
             return self._feature_map(x)
-
-    def _positions(self, rows: Tensor | slice) -> Tensor:
-        """Return the indices of rows in `samples`."""
-        if self._index is not None:
-            return self._index[rows]
-        if isinstance(rows, slice):
-            return torch.arange(*rows.indices(len(self)), device=self.device)
-        return rows
 
 
 def _block_size(n_columns: int) -> int:
@@ -397,8 +330,8 @@ def _as_index(index: Tensor | range) -> Tensor | slice:
     return index
 
 
-def _as_slice(positions: range | NDArray[np.int64]) -> slice | NDArray[np.int64]:
+def _as_slice(positions: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Return sorted positions without a gap as a slice, which is read faster."""
-    if isinstance(positions, range) or (np.diff(positions) == 1).all():
-        return slice(positions[0], positions[-1] + 1) if len(positions) else slice(0)
+    if len(positions) and (np.diff(positions) == 1).all():
+        return slice(positions[0], positions[-1] + 1)
     return positions

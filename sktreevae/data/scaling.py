@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.sparsefuncs import count_nonzero, min_max_axis
+from sklearn.utils.sparsefuncs import min_max_axis
 from torch import Tensor
 
 from ..exceptions import InvalidParameterError
@@ -19,18 +19,15 @@ from ..model.likelihoods import LIKELIHOODS
 from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
 from ..utils.limits import ROUNDING
 from .binary import BinaryColumns
-from .outliers import FeatureBounds, Outlier, find_outliers
+from .outliers import FeatureBounds, Outlier
 from .sources import Index, Matrix
 
 MAX_VALUE = 1e150
 """Largest absolute value of X: squares of larger ones overflow."""
 
-MAX_EXCESS = 1.0
-"""Maximum distance from [0, 1] of unseen values, which are clipped with a warning."""
-
-MAX_STANDARDIZED = 1e12
+MAX_STANDARDIZED = 1 / ROUNDING**2
 """Standardized values are clipped to this absolute value, so that they don't overflow
-in the networks."""
+in the networks. Beside it, a standard deviation is a rounding error."""
 
 MAX_DEVIATION = 5.0
 """Maximum absolute value of a standardized feature, without outliers. Normal features
@@ -39,7 +36,7 @@ of a million samples hardly reach it."""
 MAX_PLAIN_FEATURES = 64
 """Data with more features than this are reduced to principal components."""
 
-MAX_NONZERO = 0.9
+MAX_DENSITY = 0.9
 """Fraction of nonzero entries below which data without negative values are amounts."""
 
 
@@ -91,11 +88,20 @@ class DataSummary:
     binary: BinaryColumns | None = None
 
     @property
+    def is_nonnegative(self) -> bool:
+        """Whether no value is negative by more than a rounding error."""
+        return self.low >= -ROUNDING * self.high
+
+    @property
+    def density(self) -> float:
+        """Fraction of the values that aren't zero."""
+        return self.n_nonzero / (self.n_samples * self.n_features)
+
+    @property
     def has_amounts(self) -> bool:
         """Whether values are many amounts, of which some are nothing."""
-        n_values = self.n_samples * self.n_features
         is_wide = self.n_features > MAX_PLAIN_FEATURES
-        return is_wide and self.low >= 0 and self.n_nonzero < MAX_NONZERO * n_values
+        return is_wide and self.is_nonnegative and self.density < MAX_DENSITY
 
     @classmethod
     def from_matrix(
@@ -125,78 +131,112 @@ class DataSummary:
         ValueError
             If X has values whose squares overflow.
         """
-        # The scaler doesn't center sparse features, but it computes their means.
-        is_sparse = sparse.issparse(X)
-        scaler = StandardScaler(with_mean=not is_sparse)
-        low, high, smallest, largest = np.full((4, X.shape[1]), np.nan)
-        n_nonzero = np.zeros(X.shape[1], dtype=np.int64)
-        fractional_value = None
-        outliers: dict[int, Outlier] = {}
+        statistics = _ColumnStatistics(X.shape[1], sparse.issparse(X), bounds)
         for rows in row_slices(*X.shape, chunk_size):
-            chunk = X[rows]
-            if fractional_value is None:
-                fractional_value = _fractional_value(chunk.data if is_sparse else chunk)
-            chunk = chunk.astype(np.float64)
-            if is_sparse:
-                chunk.eliminate_zeros()
-                # The scaler of scikit-learn 1.6 refuses indices of int64.
-                chunk.indices = chunk.indices.astype(np.int32, copy=False)
-                chunk.indptr = chunk.indptr.astype(np.int32, copy=False)
-                n_nonzero += count_nonzero(chunk, axis=0)
-            else:
-                n_nonzero += np.count_nonzero(chunk, axis=0)
-            ends = _ends(chunk)
-            low, high = np.fmin(low, ends[0]), np.fmax(high, ends[1])
-            if max(-low.min(), high.max()) > MAX_VALUE:
-                raise ValueError(
-                    "X has values too large to standardize: their squares overflow. "
-                    f"Scale X to at most {MAX_VALUE:g}."
-                )
-            if bounds is not None:
-                for outlier in find_outliers(chunk, bounds, rows.start):
-                    known = outliers.setdefault(outlier.feature, outlier)
-                    if outlier.excess > known.excess:
-                        outliers[outlier.feature] = outlier
-                # The scaler leaves them out.
-                chunk[(chunk < bounds.low) | (chunk > bounds.high)] = np.nan
-                ends = _ends(chunk)
-            scaler.partial_fit(chunk)
-            smallest, largest = np.fmin(smallest, ends[0]), np.fmax(largest, ends[1])
-        if columns is None:
-            # The scaler replaces the standard deviation of the others by 1.
-            varies = scaler.scale_ == np.sqrt(scaler.var_)
-            varies[list(outliers)] = True
-            columns = np.flatnonzero(varies if varies.any() else ~varies)
-        constant = scaler.mean_.copy()
-        constant[columns] = np.nan
-        binary = None
-        if bounds is not None:
-            bounds = bounds.select(columns)
-            binary = BinaryColumns.from_matrix(X, bounds, columns)
-        mean, smallest, largest = (
-            scaler.mean_[columns],
-            smallest[columns],
-            largest[columns],
+            statistics.add(X[rows], rows.start)
+        columns = statistics.find_features() if columns is None else columns
+        summary = statistics.summarize(columns)
+        if bounds is None:
+            return summary
+        ends = statistics.smallest[columns], statistics.largest[columns]
+        binary = BinaryColumns.from_matrix(X, columns, *ends, summary.bounds)
+        return replace(summary, binary=binary)
+
+
+class _ColumnStatistics:
+    """Statistics of all columns, of the rows that have been read.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns.
+    is_sparse : bool
+        Whether rows are sparse.
+    bounds : FeatureBounds or None
+        See `DataSummary.from_matrix`.
+    """
+
+    def __init__(
+        self, n_columns: int, is_sparse: bool, bounds: FeatureBounds | None
+    ) -> None:
+        # The scaler doesn't center sparse features, but it computes their means.
+        self.scaler = StandardScaler(with_mean=not is_sparse)
+        self.bounds = bounds
+        self.n_samples = 0
+        self.low, self.high, self.smallest, self.largest = np.full(
+            (4, n_columns), np.nan
         )
+        self.n_nonzero = np.zeros(n_columns, dtype=np.int64)
+        self.fractional_value: float | None = None
+        self.outliers: list[Outlier] = []
+
+    def add(self, rows: np.ndarray | sparse.csr_array, first_sample: int) -> None:
+        """Add rows to the statistics."""
+        rows = rows.astype(np.float64)
+        self.n_samples += rows.shape[0]
+        self.n_nonzero += np.asarray((rows != 0).sum(axis=0)).ravel()
+        if self.fractional_value is None:
+            values = rows.data if sparse.issparse(rows) else rows
+            self.fractional_value = _fractional_value(values)
+        ends = _ends(rows)
+        self.low, self.high = np.fmin(self.low, ends[0]), np.fmax(self.high, ends[1])
+        if max(-self.low.min(), self.high.max()) > MAX_VALUE:
+            raise ValueError(
+                "X has values too large to standardize: their squares overflow. "
+                f"Scale X to at most {MAX_VALUE:g}."
+            )
+        if self.bounds is not None:
+            self.outliers += self.bounds.find_outliers(rows, first_sample)
+            # The scaler leaves them out.
+            rows[~self.bounds.contain(rows)] = np.nan
+            ends = _ends(rows)
+        elif sparse.issparse(rows):
+            # The scaler of scikit-learn 1.6 refuses indices of int64.
+            rows.indices = rows.indices.astype(np.int32, copy=False)
+            rows.indptr = rows.indptr.astype(np.int32, copy=False)
+        self.scaler.partial_fit(rows)
+        self.smallest = np.fmin(self.smallest, ends[0])
+        self.largest = np.fmax(self.largest, ends[1])
+
+    def find_features(self) -> NDArray[np.int64]:
+        """Return the columns that vary by more than rounding errors, or else all."""
+        # The scaler replaces the standard deviation of the others by 1.
+        varies = self.scaler.scale_ == np.sqrt(self.scaler.var_)
+        varies[[outlier.feature for outlier in self.outliers]] = True
+        if self.summarize(slice(None)).has_amounts:
+            # Such as a term that is in no text.
+            varies &= self.high > ROUNDING * self.high.max()
+        return np.flatnonzero(varies if varies.any() else ~varies)
+
+    def summarize(self, columns: Index) -> DataSummary:
+        """Return the statistics of some columns."""
+        constant = self.scaler.mean_.copy()
+        constant[columns] = np.nan
         number = np.cumsum(np.isnan(constant)) - 1
-        return cls(
-            n_samples=X.shape[0],
+        mean = self.scaler.mean_[columns]
+        # The furthest value of each feature is the last one.
+        outliers = sorted(self.outliers, key=lambda outlier: outlier.excess)
+        furthest = {outlier.feature: outlier for outlier in outliers}
+        return DataSummary(
+            n_samples=self.n_samples,
             n_features=len(mean),
             constant=constant,
-            low=float(low[columns].min()),
-            high=float(high[columns].max()),
+            low=float(self.low[columns].min()),
+            high=float(self.high[columns].max()),
             mean=mean,
-            var=scaler.var_[columns],
-            std=scaler.scale_[columns],
-            deviation=np.fmax(largest - mean, mean - smallest),
-            n_nonzero=int(n_nonzero[columns].sum()),
-            fractional_value=fractional_value,
-            bounds=bounds,
-            outliers=tuple(
-                replace(outlier, feature=int(number[outlier.feature]))
-                for outlier in outliers.values()
+            var=self.scaler.var_[columns],
+            std=self.scaler.scale_[columns],
+            deviation=np.fmax(
+                self.largest[columns] - mean, mean - self.smallest[columns]
             ),
-            binary=binary,
+            n_nonzero=int(self.n_nonzero[columns].sum()),
+            fractional_value=self.fractional_value,
+            bounds=self.bounds and self.bounds.select(columns),
+            outliers=tuple(
+                replace(furthest[feature], feature=int(number[feature]))
+                for feature in sorted(furthest)
+                if np.isnan(constant[feature])
+            ),
         )
 
 
@@ -268,23 +308,19 @@ class Standardizer:
         # A feature with rare large values, such as a pixel at the border, would have
         # values of a hundred standard deviations, and training would diverge.
         scale = np.fmax(summary.std, summary.deviation / MAX_DEVIATION)
-        bounds = summary.bounds
-        if bounds is None:
+        if summary.bounds is None:
             return cls(summary.mean, scale)
-        index = [outlier.feature for outlier in summary.outliers]
+        low, high = summary.bounds.low, summary.bounds.high
         # Nothing but outliers varies: they are clipped to the largest deviation.
-        index = np.extract(summary.var[index] == 0, index).astype(np.int64)
-        distance = (bounds.high[index] - bounds.low[index]) / 2
-        scale[index] = distance / MAX_DEVIATION
-        standardizer = cls(summary.mean, scale)
+        is_rare = (summary.var == 0) & np.isfinite(high)
+        scale[is_rare] = (high - low)[is_rare] / (2 * MAX_DEVIATION)
         low, high = (
-            np.clip(standardizer.transform(bound), cls.low, cls.high)
-            for bound in (bounds.low, bounds.high)
+            np.clip((bound - summary.mean) / scale, cls.low, cls.high)
+            for bound in (low, high)
         )
         if not LIKELIHOODS[likelihood].has_discrete:
-            return replace(standardizer, low=low, high=high)
-        center, scale = summary.mean.copy(), scale.copy()
-        binary = summary.binary
+            return cls(summary.mean, scale, low, high)
+        center, binary = summary.mean.copy(), summary.binary
         center[binary.index], scale[binary.index] = binary.low, binary.high - binary.low
         low[binary.index], high[binary.index] = 0.0, 1.0
         return cls(center, scale, low, high, binary=tuple(binary.index.tolist()))
@@ -294,12 +330,6 @@ class Standardizer:
         """Columns that are features: their indices, or a slice of all."""
         is_feature = np.isnan(self.constant)
         return slice(None) if is_feature.all() else np.flatnonzero(is_feature)
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether rows stay as they are."""
-        is_unit = not self.center.any() and bool((self.scale == 1).all())
-        return is_unit and isinstance(self.columns, slice)
 
     @property
     def log_det(self) -> float:
@@ -314,41 +344,26 @@ class Standardizer:
         Arrays and sparse rows become arrays of float64; tensors keep their dtype.
         """
         rows = rows[..., self.columns]
-        if isinstance(rows, Tensor):
-            center, scale = self._as_tensors(rows)
-            return (rows - center) / scale
         if sparse.issparse(rows):
             rows = rows.toarray()
-        # One copy, whatever the size of the chunk.
-        values = rows.astype(np.float64)
-        values -= self.center
-        values /= self.scale
-        return values
+        center, scale = self._units(rows)
+        return (rows - center) / scale
 
     def inverse_transform(self, rows: NDArray | Tensor) -> NDArray[np.float64] | Tensor:
         """Return rows of the model in the user's units, with the constant columns."""
-        if isinstance(rows, Tensor):
-            center, scale = self._as_tensors(rows)
-            return self._insert(rows * scale + center, self.constant)
-        values = rows.astype(np.float64)
-        values *= self.scale
-        values += self.center
-        return self._insert(values, self.constant)
+        center, scale = self._units(rows)
+        return self._insert(rows * scale + center, self.constant)
 
     def restore_variance(self, variance: NDArray) -> NDArray[np.float64]:
         """Return variances in the user's units; those of constant columns are 0."""
         return self._insert(variance * np.square(self.scale), 0.0 * self.constant)
 
-    def to_tensors(self, device: torch.device | None = None) -> Self:
-        """Return a standardizer of float32 tensors, to save copies to a device."""
-        example = torch.empty(0, dtype=torch.float32, device=device)
-        center, scale = self._as_tensors(example)
-        return type(self)(center, scale, constant=self.constant)
-
-    def _as_tensors(self, example: Tensor) -> tuple[Tensor, ...]:
-        """Return center and scale with the dtype and the device of a tensor."""
+    def _units(self, rows: NDArray | Tensor) -> tuple[NDArray | Tensor, ...]:
+        """Return center and scale as arrays, or as tensors like others."""
         arrays = self.center, self.scale
-        return tuple(torch.as_tensor(values).to(example) for values in arrays)
+        if not isinstance(rows, Tensor):
+            return arrays
+        return tuple(torch.as_tensor(values).to(rows) for values in arrays)
 
     def _insert(
         self, features: NDArray | Tensor, constant: NDArray[np.float64] | float
@@ -398,8 +413,9 @@ def resolve_likelihood(
         # Relative to the range: tiny values around zero aren't rounding errors.
         margin = ROUNDING * min(max(summary.high, 0.0), 1.0)
         fits = summary.low >= -margin and summary.high <= 1 + margin
-        is_soft = is_image or summary.has_amounts or summary.fractional_value is None
-        if fits and is_soft:
+        is_tiny = 0 < summary.high < ROUNDING
+        is_whole = summary.fractional_value is None and not is_tiny
+        if fits and (is_image or summary.has_amounts or is_whole):
             return "bernoulli"
         has_binary = summary.binary is not None and len(summary.binary.index) > 0
         return "mixed" if has_binary else "gaussian"
@@ -453,7 +469,7 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     Raises
     ------
     ValueError
-        If values aren't counts, or are further from [0, 1] than `MAX_EXCESS`.
+        If values aren't counts, or are further from [0, 1] than its length.
 
     Warns
     -----
@@ -468,7 +484,8 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     violation = _support_violation(likelihood, low, high, fractional_value)
     if violation is None:
         return
-    is_far = low < kind.low - MAX_EXCESS or high > kind.high + MAX_EXCESS
+    length = kind.high - kind.low
+    is_far = low < kind.low - length or high > kind.high + length
     if kind.is_count or is_far:
         raise ValueError(violation)
     warnings.warn(

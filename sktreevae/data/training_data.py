@@ -9,7 +9,6 @@ from typing import Self, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
@@ -271,17 +270,14 @@ class TrainingData:
         samples = Samples(X, standardizer, device, likelihood=likelihood)
         if cache is None or not is_in_memory(X):
             cache = Cache(None)
-        config, buffers, values = cache(
+        feature_map, values = cache(
             _fit_features, samples, summary, options.kind, options.image_shape, rng=rng
         )
-        feature_map = FeatureMap(**config)
-        tensors = {name: _tensor(array) for name, array in buffers.items()}
-        feature_map.load_state_dict(tensors)
         feature_map.to(device)
         features = (
             FeatureTable(samples, feature_map)
             if values is None
-            else FeatureTable.from_tensor(_tensor(values).to(device))
+            else FeatureTable.from_tensor(values.to(device))
         )
         train, validation = _hold_out(
             len(samples), options.validation_fraction, generator
@@ -337,28 +333,21 @@ def _fit_features(
     kind: str,
     image_shape: tuple[int, ...] | None,
     rng: np.random.Generator,
-) -> tuple[dict, dict[str, NDArray], NDArray[np.float32] | None]:
+) -> tuple[FeatureMap, Tensor | None]:
     """Fit a feature map, and apply it to data in memory.
 
     Returns
     -------
-    config, buffers : dict
-        Constructor arguments of the feature map, and its state.
-    values : ndarray of shape (n_samples, n_outputs) or None
-        Features of all samples; None if they aren't kept in memory.
+    feature_map : FeatureMap
+        On the CPU.
+    values : Tensor of shape (n_samples, n_outputs) or None
+        Features of all samples, on the CPU; None if they aren't kept in memory.
     """
     data = Observations(samples, summary, image_shape)
     feature_map = choose_kind(kind, data, rng).fit_features(data, rng)
-    buffers = {name: b.numpy() for name, b in feature_map.state_dict().items()}
-    feature_map.to(samples.device)
-    features = FeatureTable(samples, feature_map)
-    values = features[:].numpy(force=True) if features.is_in_memory else None
-    return feature_map.config, buffers, values
-
-
-def _tensor(array: NDArray) -> Tensor:
-    """Return an array as a tensor, and a read-only one as a copy."""
-    return torch.from_numpy(np.require(array, requirements="W"))
+    features = FeatureTable(samples, feature_map.to(samples.device))
+    values = features[:].cpu() if features.is_in_memory else None
+    return feature_map.cpu(), values
 
 
 def _hold_out(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..utils.limits import ROUNDING
 from .images import ImageLayout
 
 N_BINS = 8
@@ -71,7 +72,10 @@ class TextFeatures(PlainFeatures):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map data to raw features."""
-        return F.normalize(F.normalize(x.clamp(min=0).sqrt()) * self.weight)
+        # Roots of rounding errors would be larger than rounding errors.
+        is_amount = x > ROUNDING * x.amax(1, keepdim=True)
+        roots = torch.where(is_amount, x, 0.0).clamp(min=0).sqrt()
+        return F.normalize(F.normalize(roots) * self.weight)
 
 
 class UnitFeatures(PlainFeatures):

@@ -45,10 +45,10 @@ class AugmentedPairs:
     @torch.no_grad()
     def __call__(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Return features of augmented samples, (len(index), n_outputs)."""
-        rows = self.samples.restore(self.samples[index])
+        rows = self.samples.standardizer.inverse_transform(self.samples[index])
         # A user's callable may return another float type.
         augmented = self.augment(rows, generator).to(rows)
-        return self.feature_map(self.samples.standardize(augmented))
+        return self.feature_map(self.samples.standardizer.transform(augmented))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,8 @@ class Cache:
     state in which the computation left the generator, so that all that follows is the
     same to the bit.
 
-    Functions are defined at module level, and return NumPy arrays and plain objects.
+    Functions are defined at module level, and return arrays, tensors of the CPU and
+    plain objects.
     An argument with an attribute `cache_key` is identified by that instead of its own
     pickle.
 

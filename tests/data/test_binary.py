@@ -3,16 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.data import outliers
-from sktreevae.data.binary import BinaryColumns
+from sktreevae.data import DataSummary
 from sktreevae.data.outliers import FeatureBounds
-from sktreevae.utils.random import draw_rows
+from sktreevae.utils.chunks import MAX_CHUNK_ROWS
 
 
 def find(X):
-    return BinaryColumns.from_matrix(
-        X, FeatureBounds.from_matrix(X, np.random.default_rng(0))
-    )
+    bounds = FeatureBounds.from_matrix(X, np.random.default_rng(0))
+    return DataSummary.from_matrix(X, bounds=bounds).binary
 
 
 def one_hot(rng, n_rows, n_values):
@@ -83,12 +81,18 @@ def test_values_beyond_the_bounds_are_ignored(rng):
     assert columns.high[0] == 1.0
 
 
-def test_all_rows_count(rng):
-    X = np.column_stack([rng.standard_normal(30_000), np.arange(30_000) % 2])
+@pytest.mark.parametrize("row", [0, MAX_CHUNK_ROWS])
+def test_all_rows_count(row, rng):
+    n = MAX_CHUNK_ROWS + 1
+    X = np.column_stack([rng.standard_normal(n), np.arange(n) % 2])
     assert find(X).groups == ((1,),)
-    # Not among the rows that bounds are found on.
-    drawn = draw_rows(len(X), outliers.MAX_STATISTICS_ROWS, np.random.default_rng(1))
-    X[np.setdiff1d(np.arange(len(X)), drawn)[0], 1] = 0.5
-    bounds = FeatureBounds.from_matrix(X, np.random.default_rng(1))
-    assert bounds.binary.tolist() == [1]
-    assert BinaryColumns.from_matrix(X, bounds).groups == ()
+    X[row, 1] = 0.5
+    assert find(X).groups == ()
+
+
+@pytest.mark.parametrize("row", [0, MAX_CHUNK_ROWS])
+def test_one_row_with_two_categories_is_no_encoding(row, rng):
+    X = one_hot(rng, MAX_CHUNK_ROWS + 1, 3)
+    assert find(X).groups == ((0, 1, 2),)
+    X[row] = 1, 1, 0
+    assert find(X).groups == ((0,), (1,), (2,))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.data import DataOptions, DataSummary, TrainingData
-from sktreevae.data.outliers import FeatureBounds, find_outliers
+from sktreevae.data.outliers import FeatureBounds
 
 
 def prepare(X, **options):
@@ -39,7 +39,7 @@ def test_normal_data_and_groups_in_any_order_have_no_outliers(n, rng):
         shifts += [60.0 * (rows > n / part) for part in (2, 3, 7)]
     for shift in shifts:
         X = rng.standard_normal((n, 4)) + shift[:, None]
-        assert find_outliers(X, FeatureBounds.from_matrix(X, rng), 0) == []
+        assert FeatureBounds.from_matrix(X, rng).find_outliers(X, 0) == []
 
 
 def test_features_of_few_values_have_the_bounds_of_the_longest_range(rng):
@@ -89,7 +89,7 @@ def test_outliers_are_clipped_in_samples_and_features(value, rng):
     high = (data.summary.bounds.high - data.summary.mean) / data.summary.std
     assert data.samples[:][7, 1] == pytest.approx(high[1], rel=1e-5)
     others = np.delete(np.arange(100), 7)
-    restored = data.samples.restore(data.samples[:])
+    restored = data.standardizer.inverse_transform(data.samples[:])
     np.testing.assert_allclose(restored[others], X[others], atol=1e-5)
     assert data.features[:].abs().max() < 20
 
@@ -98,4 +98,5 @@ def test_images_are_not_clipped(rng):
     X = rng.standard_normal((100, 64))
     X[7, 1] = 1e3
     data = prepare(X, image_shape=(8, 8))
-    assert data.samples.restore(data.samples[:])[7, 1] == pytest.approx(1e3)
+    restored = data.standardizer.inverse_transform(data.samples[:])
+    assert restored[7, 1] == pytest.approx(1e3)

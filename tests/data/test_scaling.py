@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from sklearn.preprocessing import StandardScaler
 
 from sktreevae.data import (
     DataSummary,
@@ -16,7 +15,6 @@ from sktreevae.data import (
 from sktreevae.data.outliers import FeatureBounds
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
-from sktreevae.utils.chunks import row_slices
 
 from .cases import MAKERS
 
@@ -53,24 +51,6 @@ def test_statistics_are_those_of_the_whole(kind, whole, rng, tmp_path):
     np.testing.assert_allclose(summary.deviation, deviation)
 
 
-@pytest.mark.parametrize(
-    ("make", "dtype"),
-    [
-        *[(np.asarray, t) for t in (np.float64, np.float32, np.float16, np.uint8)],
-        *[(sparse.csr_array, t) for t in (np.float64, np.float32, np.uint8)],
-    ],
-)
-def test_moments_are_those_of_the_scaler_by_chunk_to_the_bit(make, dtype, rng):
-    X = make((50 * rng.random((100, 5))).astype(dtype))
-    scaler = StandardScaler(with_mean=not sparse.issparse(X))
-    for rows in row_slices(*X.shape, 30):
-        scaler.partial_fit(X[rows].astype(np.float64))
-    summary = DataSummary.from_matrix(X, chunk_size=30)
-    assert np.array_equal(summary.mean, scaler.mean_)
-    assert np.array_equal(summary.var, scaler.var_)
-    assert np.array_equal(summary.std, scaler.scale_)
-
-
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
 def test_values_whose_squares_overflow_are_refused(make):
     with pytest.raises(ValueError, match=r"too large to standardize.*at most 1e\+150"):
@@ -80,11 +60,10 @@ def test_values_whose_squares_overflow_are_refused(make):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_likelihood_says_whether_data_are_standardized(likelihood, rng):
     standardizer = standardizer_of(rng.poisson(3.0, (9, 2)), likelihood)
-    assert standardizer.is_identity == (not LIKELIHOODS[likelihood].standardize)
-    if standardizer.is_identity:
-        assert standardizer.center.tolist() == [0, 0]
-        assert standardizer.scale.tolist() == [1, 1]
-        assert standardizer.log_det == 0
+    is_identity = not LIKELIHOODS[likelihood].standardize
+    assert (standardizer.center.tolist() == [0, 0]) == is_identity
+    assert (standardizer.scale.tolist() == [1, 1]) == is_identity
+    assert (standardizer.log_det == 0) == is_identity
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
@@ -119,29 +98,26 @@ def test_images_are_standardized_as_a_whole(rng):
     assert (standardizer.scale == 1).all()
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
-def test_arrays_are_transformed_in_float64(dtype, rng):
-    X = (9 * rng.standard_normal((40, 3))).astype(dtype)
-    before = X.copy()
+@pytest.mark.parametrize(
+    ("convert", "dtype"),
+    [
+        (lambda X: X, np.float64),
+        (lambda X: X.astype(np.float32), np.float64),
+        (lambda X: X.astype(np.int64), np.float64),
+        (torch.from_numpy, torch.float64),
+        (lambda X: torch.from_numpy(X).float(), torch.float32),
+    ],
+)
+def test_arrays_become_float64_and_tensors_keep_their_type(convert, dtype, rng):
+    X = np.round(9 * rng.standard_normal((40, 3)))
+    rows = convert(X)
     standardizer = standardizer_of(X)
-    result = standardizer.transform(X)
-    assert result.dtype == np.float64
+    result = standardizer.transform(rows)
+    assert result.dtype == dtype
     np.testing.assert_allclose(result, (X - X.mean(axis=0)) / X.std(axis=0), atol=1e-6)
-    np.testing.assert_allclose(standardizer.inverse_transform(result), X, atol=1e-6)
-    assert np.array_equal(X, before)
+    np.testing.assert_allclose(standardizer.inverse_transform(result), X, atol=1e-5)
+    assert np.array_equal(rows, X)
     assert standardizer.log_det == pytest.approx(np.log(X.std(axis=0)).sum())
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_tensors_are_transformed_in_their_own_type(dtype, rng):
-    X = rng.standard_normal((40, 3))
-    standardizer = standardizer_of(X)
-    x = torch.from_numpy(X).to(dtype)
-    for version in (standardizer, standardizer.to_tensors()):
-        result = version.transform(x)
-        assert result.dtype == dtype
-        np.testing.assert_allclose(result, standardizer.transform(X), atol=1e-6)
-        torch.testing.assert_close(version.inverse_transform(result), x)
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
@@ -161,6 +137,7 @@ def test_tensors_are_transformed_in_their_own_type(dtype, rng):
         # Not rounding errors: they are as large as all values.
         ([[-1e-9, 1e-9]], "gaussian"),
         ([[-1e-9, 0.0]], "gaussian"),
+        ([[0.0, 1e-9]], "gaussian"),
     ],
 )
 def test_auto_follows_the_range(make, values, expected):
@@ -256,15 +233,3 @@ def test_constant_columns_do_not_change_the_summary(columns):
 def test_columns_that_are_all_constant_are_kept():
     standardizer = standardizer_of(np.full((9, 2), [5.0, 7.0]))
     assert standardizer.center.tolist() == [5.0, 7.0]
-
-
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
-def test_outliers_of_constant_columns_are_not_constant(make, rng):
-    X = rng.normal(size=(200, 2))
-    X[:, 1] = 0.0
-    X[7, 1] = 1e3
-    summary = DataSummary.from_matrix(
-        make(X),
-        bounds=FeatureBounds.from_matrix(X, rng) if make is np.asarray else None,
-    )
-    assert summary.n_features == 2

@@ -65,9 +65,9 @@ class Kind(ABC):
     round_clusters: ClassVar[bool] = False
     spread_values: ClassVar[bool] = False
 
-    @abstractmethod
     def share(self, data: Observations, rng: np.random.Generator) -> float:
-        """Return the share of the data that is of this kind."""
+        """Return the share of the data that is of this kind; all of it by default."""
+        return 1.0
 
     def violation(self, data: Observations) -> str | None:
         """Return the message of an error if the data can't be of this kind."""
@@ -118,6 +118,26 @@ def raw_features(
     raw = samples.map(feature_map.raw, index).numpy(force=True)
     feature_map.cpu()
     return raw
+
+
+def project(
+    feature_map: FeatureMap, raw: NDArray[np.float32], projection: NDArray
+) -> FeatureMap:
+    """Return a map whose features are a projection of raw features without their mean.
+
+    Parameters
+    ----------
+    feature_map : FeatureMap
+        Maps data to the raw features.
+    raw : ndarray of shape (n_rows, n_raw)
+        Raw features of some rows.
+    projection : ndarray of shape (n_raw, n_outputs)
+        The projection.
+    """
+    config = feature_map.config | {"n_outputs": projection.shape[1]}
+    projected = FeatureMap(**config)
+    projected.load_state_dict(feature_map.state_dict(), strict=False)
+    return projected.set_buffers(mean=raw.mean(axis=0), projection=projection)
 
 
 def components(x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

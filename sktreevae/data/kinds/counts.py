@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import block_diag
-from torch import Tensor
 
 from ...model import FeatureMap
 from ...model.likelihoods import LIKELIHOODS
-from ..samples import Samples
 from ..scaling import MAX_PLAIN_FEATURES
 from .base import (
     Kind,
     Observations,
     components,
     draw_component_rows,
+    project,
     raw_features,
 )
 
@@ -56,33 +55,18 @@ class Counts(Kind):
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
         samples = data.samples
+        n_features = samples.n_features
         index = draw_component_rows(samples, rng)
-        if samples.n_features <= MAX_PLAIN_FEATURES:
-            return _fit_roots(samples, index, rng)
-        return _fit_log_shares(samples, index, rng)
-
-
-def _fit_roots(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
-    raw = raw_features(FeatureMap(samples.n_features, kind="roots"), samples, index)
-    projection = components(raw, rng)
-    return FeatureMap(*projection.shape, "roots").set_buffers(
-        mean=raw.mean(axis=0), projection=projection
-    )
-
-
-def _fit_log_shares(
-    samples: Samples, index: Tensor, rng: np.random.Generator
-) -> FeatureMap:
-    n_features = samples.n_features
-    totals = samples.map(lambda rows: rows.sum(1), index).numpy(force=True)
-    depth = max(np.median(totals), 1.0)
-    identity = FeatureMap(n_features, 1, "log_shares").set_buffers(depth=depth)
-    raw = raw_features(identity, samples, index)
-    shares, total = raw[:, :-1], raw[:, -1:]
-    projection = block_diag(
-        components(shares, rng), TOTAL_WEIGHT * components(total, rng)
-    )
-    feature_map = FeatureMap(n_features, projection.shape[1], "log_shares")
-    return feature_map.set_buffers(
-        depth=depth, mean=raw.mean(axis=0), projection=projection
-    )
+        if n_features <= MAX_PLAIN_FEATURES:
+            roots = FeatureMap(n_features, kind="roots")
+            raw = raw_features(roots, samples, index)
+            return project(roots, raw, components(raw, rng))
+        totals = samples.map(lambda rows: rows.sum(1), index).numpy(force=True)
+        log_shares = FeatureMap(n_features, kind="log_shares")
+        log_shares.set_buffers(depth=max(np.median(totals), 1.0))
+        raw = raw_features(log_shares, samples, index)
+        shares, total = raw[:, :-1], raw[:, -1:]
+        projection = block_diag(
+            components(shares, rng), TOTAL_WEIGHT * components(total, rng)
+        )
+        return project(log_shares, raw, projection)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from ...utils.limits import MAX_DENSE_ROWS
 from ..binary import MIN_COUNT
 from ..outliers import MIN_GROUP_SIZE
 
@@ -47,16 +47,12 @@ def discrete_steps(x: Array) -> Array:
     max_distinct = min(MAX_DISTINCT, len(x) // MIN_COUNT)
     step = np.zeros(x.shape[1], dtype=x.dtype)
     for column in range(x.shape[1]):
-        # Most columns have more different values in a few rows.
-        if len(np.unique(x[:MAX_DENSE_ROWS, column])) > max_distinct:
-            continue
         values, count = np.unique(x[:, column], return_counts=True)
         # Fewer rows, such as one wrong value of a constant column, are no layer.
         n_layers = np.count_nonzero(count >= MIN_GROUP_SIZE)
         if n_layers >= 2 and len(values) <= max_distinct:
-            smallest = np.diff(values).min()
-            step[column] = smallest if smallest >= min_step else 0.0
-    return step
+            step[column] = np.diff(values).min()
+    return np.where(step >= min_step, step, 0)
 
 
 def spread_values(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,48 +112,21 @@ def discrete_weights(x: Array) -> Array:
     is_binary = np.array([len(np.unique(column)) == 2 for column in x.T])
     both = is_high.T.astype(np.float64) @ is_high
     excludes = (both == 0) & is_binary & is_binary[:, None]
-    folds = [
-        np.union1d([column], np.flatnonzero(excludes[column])) for column in discrete
-    ]
-    x = x - x.mean(axis=0)
     varies = np.ptp(x, axis=0) > 0
-    for column, fold, error in zip(
-        discrete, folds, neighbor_errors(x, x, folds), strict=True
-    ):
-        variance = np.square(x[:, column]).mean()
-        # Without other columns, all rows are neighbors.
-        has_others = np.delete(varies, fold).any()
-        explained = 1.0 - error[column] / variance if has_others else 0.0
+    for column in discrete:
+        others = varies & ~excludes[column]
+        others[column] = False
+        explained = _explained_variance(x[:, others], x[:, column])
         weight[column] = np.sqrt(max(0.0, explained))
     # There may be nothing to predict any column by, such as a single variable.
     return weight if weight[varies].any() else np.ones_like(weight)
 
 
-def neighbor_errors(x: Array, target: Array, folds: list[NDArray[np.int64]]) -> Array:
-    """Return mean squared errors of predictions by the mean of the neighbors.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples, n_features)
-        Features that neighbors are found by.
-    target : ndarray of shape (n_samples, n_features)
-        Features that are predicted.
-    folds : list of ndarrays of int
-        Features that each prediction is made without.
-
-    Returns
-    -------
-    error : ndarray of shape (n_folds, n_features)
-        Errors of the features of each fold; 0 for others.
-    """
+def _explained_variance(x: Array, target: Array) -> float:
+    """Return the fraction of a variance that the mean of the nearest rows explains."""
     n_neighbors = min(max(3, round(np.log2(len(x)))), len(x) - 1)
-    gram = x @ x.T
-    errors = np.zeros((len(folds), x.shape[1]))
-    for fold, error in zip(folds, errors, strict=True):
-        rest = gram - x[:, fold] @ x[:, fold].T
-        square = rest.diagonal() - 2 * rest
-        np.fill_diagonal(square, np.inf)
-        nearest = np.argpartition(square, n_neighbors - 1, axis=1)[:, :n_neighbors]
-        predicted = target[:, fold][nearest].mean(axis=1)
-        error[fold] = np.square(predicted - target[:, fold]).mean(axis=0)
-    return errors
+    if not x.shape[1]:
+        return 0.0
+    search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(x)
+    predicted = target[search.kneighbors(return_distance=False)].mean(axis=1)
+    return 1.0 - np.square(predicted - target).mean() / target.var()

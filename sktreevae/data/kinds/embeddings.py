@@ -19,7 +19,8 @@ from .base import (
 
 MAX_LENGTH_ERROR = 0.01
 """Maximum difference of the length of an embedding from the median length, relative to
-it. Errors of half precision are smaller; a fifth of rows of 384 normal values are."""
+the root mean squared distance from the mean. Errors of half precision are smaller; so
+are the differences of a fifth of rows of 384 normal values."""
 
 
 class Embeddings(Kind):
@@ -43,14 +44,12 @@ class Embeddings(Kind):
             return 0.0
         index = torch.from_numpy(draw_rows(len(samples), MAX_STATISTICS_ROWS, rng))
         rows = samples[index.to(samples.device)].numpy(force=True).astype(np.float64)
-        standardizer = samples.standardizer
-        length = np.linalg.norm(rows * standardizer.scale + standardizer.center, axis=1)
-        # Rows of zeros, of texts without words, have no length.
-        length = length[length > MAX_LENGTH_ERROR * length.max()]
-        if not len(length):
-            return 0.0
-        middle = np.median(length)
-        return float(np.mean(np.abs(length - middle) < MAX_LENGTH_ERROR * middle))
+        rows = rows * samples.standardizer.scale + samples.standardizer.center
+        length = np.linalg.norm(rows, axis=1)
+        # Rows with one large column have almost one length, too.
+        spread = np.sqrt(rows.var(axis=0).sum())
+        difference = np.abs(length - np.median(length))
+        return float(np.mean(difference < MAX_LENGTH_ERROR * spread))
 
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""

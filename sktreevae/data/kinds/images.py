@@ -9,20 +9,18 @@ from sklearn.decomposition import PCA
 
 from ...model import FeatureMap
 from ...utils.limits import ROUNDING
-from .base import Kind, Observations, draw_component_rows, raw_features
+from .base import Kind, Observations, draw_component_rows, project, raw_features
 
 N_GRADIENT_COMPONENTS = 200
 """Number of principal components of oriented gradients."""
 
-N_PIXEL_COMPONENTS = 100
-"""Number of principal components of the pixels of color images."""
+PIXEL_SHARE = 0.5
+"""Number and weight of the components of the pixels of color images, relative to those
+of the oriented gradients."""
 
 MIN_ROWS_PER_COMPONENT = 4
 """Minimum number of rows per component that is whitened: more components of few rows
 are noise, which whitening makes larger."""
-
-PIXEL_WEIGHT = 0.5
-"""Weight of the pixels of color images, relative to the oriented gradients."""
 
 
 class Images(Kind):
@@ -53,20 +51,20 @@ class Images(Kind):
 
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
-        samples, image_shape = data.samples, data.image_shape
+        samples = data.samples
         index = draw_component_rows(samples, rng)
-        n_features = samples.n_features
-        unreduced = FeatureMap(n_features, kind="image", image_shape=image_shape)
-        raw = raw_features(unreduced, samples, index)
-        n_gradients = unreduced.raw_features.gradients.n_outputs
-        projection = _whitened_components(
-            raw[:, :n_gradients], N_GRADIENT_COMPONENTS, rng
+        feature_map = FeatureMap(
+            samples.n_features, kind="image", image_shape=data.image_shape
         )
-        if n_gradients < raw.shape[1]:
-            pixels = _whitened_components(raw[:, n_gradients:], N_PIXEL_COMPONENTS, rng)
-            projection = block_diag(projection, PIXEL_WEIGHT * pixels)
-        feature_map = FeatureMap(n_features, projection.shape[1], "image", image_shape)
-        return feature_map.set_buffers(mean=raw.mean(axis=0), projection=projection)
+        raw = raw_features(feature_map, samples, index)
+        n_gradients = feature_map.raw_features.gradients.n_outputs
+        gradients, pixels = raw[:, :n_gradients], raw[:, n_gradients:]
+        projection = _whitened_components(gradients, N_GRADIENT_COMPONENTS, rng)
+        if pixels.shape[1]:
+            n_components = int(PIXEL_SHARE * N_GRADIENT_COMPONENTS)
+            of_pixels = _whitened_components(pixels, n_components, rng)
+            projection = block_diag(projection, PIXEL_SHARE * of_pixels)
+        return project(feature_map, raw, projection)
 
 
 def _whitened_components(

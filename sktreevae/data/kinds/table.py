@@ -17,6 +17,7 @@ from .base import (
     Observations,
     components,
     draw_component_rows,
+    project,
     raw_features,
     unit_buffers,
 )
@@ -56,37 +57,35 @@ class Table(Kind):
     common_units = "plain", "unit"
     spread_values = True
 
-    def share(self, data: Observations, rng: np.random.Generator) -> float:
-        """Return the share of the data that is of this kind; see `Kind.share`."""
-        return 1.0
-
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""
         samples, summary = data.samples, data.summary
+        n_features = samples.n_features
         index = draw_component_rows(samples, rng)
         x = samples[index].numpy(force=True)
         rows = draw_rows(len(x), MAX_DENSE_ROWS, rng)
         unit, kind = _column_units(samples, index[rows], rng)
-        is_narrow = summary.n_features <= MAX_PLAIN_FEATURES
         if kind == "plain" and summary.has_amounts:
-            return _fit_unit(samples, index, rng)
+            feature_map = FeatureMap(n_features, kind="unit")
+            feature_map.set_buffers(**unit_buffers(samples.standardizer))
+            raw = raw_features(feature_map, samples, index)
+            return project(feature_map, raw, components(raw, rng))
+        is_narrow = n_features <= MAX_PLAIN_FEATURES
         if is_narrow:
             unit = unit * discrete_weights(x[rows] * unit)
         size = np.abs(x * unit).max()
         unit = unit / size if size > 0 else unit  # squares of tiny values vanish
         raw = x * unit.astype(np.float32)
-        if is_narrow:
-            # Without a matrix product, whose rounding depends on the row: equal values
-            # of a discrete column have equal features.
-            total = raw.var(axis=0).sum()
-            scale = 1.0 / np.sqrt(total if total > 0 else 1.0)
-            return FeatureMap(x.shape[1], kind=kind).set_buffers(
-                unit=scale * unit, mean=scale * raw.mean(axis=0)
+        feature_map = FeatureMap(n_features, kind=kind)
+        if not is_narrow:
+            return project(
+                feature_map.set_buffers(unit=unit), raw, components(raw, rng)
             )
-        projection = components(raw, rng)
-        return FeatureMap(*projection.shape, kind).set_buffers(
-            unit=unit, mean=raw.mean(axis=0), projection=projection
-        )
+        # Without a matrix product, whose rounding depends on the row: equal values of a
+        # discrete column have equal features.
+        total = raw.var(axis=0).sum()
+        scale = 1.0 / np.sqrt(total if total > 0 else 1.0)
+        return feature_map.set_buffers(unit=scale * unit, mean=scale * raw.mean(axis=0))
 
 
 def _column_units(
@@ -159,13 +158,3 @@ def _spread(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
     # Beside other columns, encodings would weigh more, the more values they have.
     length = np.nanmax(x, axis=0) - np.nanmin(x, axis=0)
     return np.where(is_discrete, length, spread), False
-
-
-def _fit_unit(samples: Samples, index: Tensor, rng: np.random.Generator) -> FeatureMap:
-    units = unit_buffers(samples.standardizer)
-    rows = FeatureMap(samples.n_features, kind="unit").set_buffers(**units)
-    raw = raw_features(rows, samples, index)
-    projection = components(raw, rng)
-    return FeatureMap(*projection.shape, "unit").set_buffers(
-        **units, mean=raw.mean(axis=0), projection=projection
-    )

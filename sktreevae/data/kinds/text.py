@@ -18,11 +18,10 @@ from ...utils.limits import (
     ROUNDING,
 )
 from ...utils.random import draw_rows
-from ..scaling import MAX_PLAIN_FEATURES
 from ..sources import Index, Matrix
 from .base import Kind, Observations, unit_buffers
 
-MAX_DENSITY = 0.1
+MAX_TEXT_DENSITY = 0.1
 """Fraction of nonzero entries below which data without negative values are text."""
 
 MAX_TERMS = 2048
@@ -55,21 +54,14 @@ class Text(Kind):
     def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
         summary = data.summary
-        n_samples, n_features = summary.n_samples, summary.n_features
-        if n_features <= MAX_PLAIN_FEATURES or min(n_samples, n_features) < 3:
-            return 0.0
-        # Negative values that are rounding errors count as zero.
-        if summary.low < -ROUNDING * summary.high:
-            return 0.0
-        n_values = n_samples * n_features
-        is_sparse = 0 < summary.n_nonzero < MAX_DENSITY * n_values
+        is_sparse = summary.has_amounts and 0 < summary.density < MAX_TEXT_DENSITY
         # Sums of larger values overflow in single precision.
-        max_value = np.finfo(np.float32).max / n_features
+        max_value = np.finfo(np.float32).max / summary.n_features
         return float(is_sparse and summary.high <= max_value)
 
     def violation(self, data: Observations) -> str | None:
         """Return a message if values are negative; see `Kind.violation`."""
-        if data.summary.low >= 0:
+        if data.summary.is_nonnegative:
             return None
         return (
             "kind='text' needs values that aren't negative, but X has the value "
@@ -102,20 +94,26 @@ class Text(Kind):
 def _text_roots(
     X: Matrix, columns: Index, rng: np.random.Generator
 ) -> sparse.csr_array:
-    """Return square roots of columns of rows, scaled to unit length."""
+    """Return square roots of columns of rows, scaled to unit length.
+
+    Values that are rounding errors are zero, as in `TextFeatures`.
+    """
     n_samples, n_columns = X.shape
     index = draw_rows(n_samples, MAX_STATISTICS_ROWS, rng)
     chunks = (X[index[rows]] for rows in row_slices(len(index), n_columns))
     subset = sparse.vstack([sparse.csr_array(c, dtype=np.float64) for c in chunks])
-    return normalize(subset[:, columns].maximum(0).sqrt())
+    amounts = normalize(subset[:, columns].maximum(0), norm="max")
+    amounts.data[amounts.data <= ROUNDING] = 0.0
+    amounts.eliminate_zeros()
+    return normalize(amounts.sqrt())
 
 
 def count_topics(n_samples: int, n_features: int) -> int | None:
     """Return the number of components of text; None if terms are the features."""
     if n_features <= MAX_TERMS and n_samples * n_features <= MAX_STATISTICS_VALUES:
         return None
-    n_topics = max(MIN_TOPICS, min(N_TOPICS, MAX_STATISTICS_VALUES // n_samples))
-    return min(n_topics, n_samples - 1, n_features - 1)
+    n_topics = np.clip(MAX_STATISTICS_VALUES // n_samples, MIN_TOPICS, N_TOPICS)
+    return max(1, min(int(n_topics), n_samples - 1, n_features - 1))
 
 
 def fit_topics(

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import differential_entropy
 
-MIN_RESOLUTION = 1e-5
-"""Minimum resolution of a column relative to the range of its values. Values of fewer
-digits than this have no resolution that can be told from rounding errors."""
-
-MIN_DIGITS = 1e-9
-"""Rounding errors of values relative to their range, such as those of a scaler."""
+from ...utils.limits import ROUNDING
+from ..binary import MIN_COUNT
 
 MIN_SHARE = 0.98
 """Minimum share of the values that are multiples of the resolution: a few may have been
 written with other digits."""
 
-MIN_STEP = 100
-"""Minimum resolution relative to the rounding errors, so that values aren't multiples
-by chance."""
-
 NUMBERS_OF_NEIGHBORS = 3, 6, 12
 """Numbers of neighbors whose distance is the bandwidth of a kernel; the best counts."""
-
-MIN_WIDTH = 1e-3
-"""Minimum width of the shortest interval with half of the values of a column, relative
-to their range, for which it has a density. A column of zeros with few other values says
-nothing about units but by its range, if it is larger than most others."""
-
-MIN_RELATIVE_LENGTH = 1e-8
-"""Minimum range of a column relative to the largest one. Smaller ones are rounding
-errors beside the others."""
-
-MIN_VALUES = 10
-"""Minimum number of values of a column that aren't its median, from which its
-resolution or its entropy is found."""
-
-N_CANDIDATES = 16
-"""Number of smallest differences between values that the resolution is among."""
 
 Array = NDArray[np.floating]
 
@@ -65,7 +41,7 @@ def column_resolutions(x: Array) -> NDArray[np.float64]:
     # Few values have many common divisors.
     is_other = (x != np.nanmedian(x, axis=0)) & ~np.isnan(x)
     n_others = np.count_nonzero(is_other, axis=0)
-    is_judged = n_others >= min(MIN_VALUES, max(1, len(x) // 4))
+    is_judged = n_others >= min(MIN_COUNT, max(1, len(x) // 4))
     resolution = np.full(x.shape[1], np.nan)
     for column in np.flatnonzero(is_judged):
         resolution[column] = _resolution(x[:, column])
@@ -76,30 +52,37 @@ def column_resolutions(x: Array) -> NDArray[np.float64]:
 
 def _resolution(x: Array) -> float:
     """Return the largest difference that most values are multiples of, or NaN."""
-    x = x[~np.isnan(x)]
-    resolution = _resolution_of(x, x.dtype)
-    if np.isnan(resolution) and _is_single(x):
-        # Values of float32 may be in an array of float64.
-        resolution = _resolution_of(x, np.float32)
-    return resolution
+    x = np.sort(x[~np.isnan(x)])
+    # Values of float32 may be in an array of float64.
+    for dtype in (x.dtype, np.dtype(np.float32)):
+        eps = 2 * np.finfo(dtype).eps
+        with np.errstate(over="ignore"):
+            has_type = (x == x.astype(dtype)).all()
+        step = _common_step(x.astype(np.float64), eps) if has_type else np.nan
+        if not np.isnan(step):
+            return step
+    return np.nan
 
 
-def _is_single(x: Array) -> bool:
-    """Return whether all values are in single precision."""
-    with np.errstate(over="ignore"):
-        return bool((x == x.astype(np.float32)).all())
+def _common_step(x: Array, eps: float, n_candidates: int = 16) -> float:
+    """Return the largest difference that most sorted values are multiples of, or NaN.
 
-
-def _resolution_of(x: Array, dtype: DTypeLike) -> float:
-    """Return the resolution of values with the rounding errors of a type, or NaN."""
-    eps = 2 * np.finfo(dtype).eps
-    x = np.sort(x).astype(np.float64)
-    length = x[-1] - x[0]
-    tolerance = max(MIN_DIGITS * length, eps * max(abs(x[0]), abs(x[-1])))
+    Parameters
+    ----------
+    x : ndarray of shape (n_values,)
+        The values, in ascending order.
+    eps : float
+        Rounding error of a value, relative to it.
+    n_candidates : int, default=16
+        Number of smallest differences that are compared.
+    """
+    tolerance = max(ROUNDING**2 * (x[-1] - x[0]), eps * np.abs(x).max())
+    # Of larger differences, hardly any value is a multiple by chance.
+    min_gap = 4 * tolerance / (1 - MIN_SHARE)
     gaps = np.unique(np.diff(x))
-    gaps = gaps[gaps > max(MIN_RESOLUTION * length, MIN_STEP * tolerance)]
+    gaps = gaps[gaps > min_gap]
     # The same difference has several values, which are equal up to rounding.
-    gaps = gaps[np.diff(gaps, prepend=-np.inf) > 2 * tolerance][:N_CANDIDATES]
+    gaps = gaps[np.diff(gaps, prepend=-np.inf) > 2 * tolerance][:n_candidates]
     excess = x - x[len(x) // 2]
     excess = excess[np.abs(excess) > tolerance]
     for gap in gaps[::-1]:
@@ -148,7 +131,7 @@ def entropy_deviations(x: Array) -> NDArray[np.float64]:
     >>> x.std(axis=0).round(), entropy_deviations(x).round()
     (array([ 1., 50.]), array([1., 3.]))
     """
-    if len(x) < MIN_VALUES:
+    if len(x) < MIN_COUNT:
         return np.zeros(x.shape[1])
     with np.errstate(divide="ignore"):
         entropy = differential_entropy(x, axis=0, nan_policy="omit")
@@ -198,17 +181,17 @@ def density_gain(
     if len(x) <= min(NUMBERS_OF_NEIGHBORS):
         return 0.0
     length = np.ptp(x, axis=0) * unit
-    varies = length > MIN_RELATIVE_LENGTH * length.max(initial=0.0)
+    varies = length > ROUNDING**2 * length.max(initial=0.0)
     if varies.sum() < 2:
         return 0.0
     x, unit, other = x[:, varies], unit[varies], other[varies]
     width, length = np.nan_to_num(resolution[varies]), np.ptp(x, axis=0)
-    ordered = np.sort(x, axis=0)
-    shortest = (ordered[len(x) // 2 :] - ordered[: len(x) - len(x) // 2]).min(axis=0)
-    is_dense = shortest > MIN_WIDTH * length
+    # A column of zeros with few other values says nothing about units but by its range,
+    # if it is larger than most others.
+    n_equal = np.count_nonzero(x == np.median(x, axis=0), axis=0)
+    is_dense = n_equal <= len(x) // 2
     width = np.where(is_dense, width, length)
     if is_dense.any():
-        # Other columns disturb distances only if they are large.
         counts = is_dense | (length * unit >= np.median((length * unit)[is_dense]))
         x, width, unit, other = x[:, counts], width[counts], unit[counts], other[counts]
     x = x + width * rng.uniform(-0.5, 0.5, x.shape)
@@ -229,7 +212,7 @@ def _log_density(x: NDArray[np.float64], unit: NDArray[np.float64]) -> float:
     for k in n_neighbors:
         variance = nearest[:, :k].mean(1) / n_features
         # Copies have no bandwidth, and most rows may be almost equal.
-        min_variance = MIN_RESOLUTION**2 * float(variance.median())
+        min_variance = ROUNDING**2 * float(variance.median())
         tiny = np.finfo(np.float64).tiny
         variance = variance.clamp(min=max(min_variance, tiny))
         log_scale = 0.5 * n_features * torch.log(2 * torch.pi * variance)

@@ -3,14 +3,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.neighbors import NearestNeighbors
 
 from sktreevae.data import spread_values
 from sktreevae.data.kinds.discrete import (
     MAX_DISTINCT,
     discrete_steps,
     discrete_weights,
-    neighbor_errors,
 )
 
 
@@ -39,9 +37,8 @@ WIDE = 40 * np.random.default_rng(0).standard_normal(200)
         # Few rows are no layer.
         ((np.repeat([0, 120], [196, 4]), WIDE), [0, 0]),
         ((np.repeat([0, 120], [195, 5]), WIDE), [120, 0]),
-        # Columns of too many values, of which the first thousand rows may have two.
+        # Too many values.
         ((np.resize(np.arange(MAX_DISTINCT + 1), 5000),), [0]),
-        ((np.append(np.resize([0, 1], 1000), np.arange(500)),), [0]),
     ],
 )
 def test_steps_are_gaps_between_layers(columns, expected):
@@ -96,11 +93,6 @@ def test_one_hot_columns_do_not_predict_each_other():
     assert discrete_weights(same)[2:].min() > 0.95
 
 
-def test_a_single_variable_keeps_its_weight():
-    one_hot = np.eye(3).repeat(20, axis=0)
-    assert discrete_weights(rows(one_hot, np.ones(60))).tolist() == [1.0] * 4
-
-
 def test_weights_do_not_depend_on_the_order_of_columns():
     rng = np.random.default_rng(0)
     x = rows(rng.standard_normal((300, 2)), rng.integers(0, 3, (300, 3)))
@@ -108,17 +100,6 @@ def test_weights_do_not_depend_on_the_order_of_columns():
     np.testing.assert_allclose(
         discrete_weights(x[:, order]), discrete_weights(x)[order], atol=1e-9
     )
-
-
-def test_errors_are_of_means_of_the_nearest_neighbors():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((64, 4))
-    (error,) = neighbor_errors(x, 2 * x, [np.array([1, 3])])
-    others = x[:, [0, 2]]
-    search = NearestNeighbors(n_neighbors=6).fit(others)  # log2(64)
-    index = search.kneighbors(return_distance=False)
-    expected = np.square(2 * x[index].mean(axis=1) - 2 * x).mean(axis=0)
-    np.testing.assert_allclose(error, [0, expected[1], 0, expected[3]])
 
 
 def test_columns_that_exclude_each_other_keep_their_units():

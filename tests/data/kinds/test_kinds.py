@@ -12,7 +12,7 @@ from sktreevae.data import (
     resolve_likelihood,
 )
 from sktreevae.data.kinds import Observations, choose_kind
-from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, N_PIXEL_COMPONENTS
+from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, PIXEL_SHARE
 from sktreevae.exceptions import AmbiguousKindWarning
 
 
@@ -105,10 +105,10 @@ def test_counts_that_are_mostly_zero_are_text(as_dense):
     np.testing.assert_allclose(result, expected, atol=2e-4)
 
 
-def test_text_with_rounding_errors_is_text():
+def test_rounding_errors_of_counts_of_terms_have_no_weight():
     X = topics()[0].toarray()
     expected = map_of(X)[1]
-    X[0, np.flatnonzero(X[0] == 0)[0]] = -1e-9
+    X[0, np.flatnonzero(X[0] == 0)[:2]] = -1e-9, 1e-9
     feature_map, result = map_of(X * (1 + 2.3e-16))
     assert feature_map.kind == "text"
     np.testing.assert_allclose(result, expected, atol=1e-5)
@@ -187,7 +187,7 @@ def test_components_of_images_are_whitened_halfway(n_channels, rng):
     )
     np.testing.assert_allclose(gradients.var(axis=0), std / std.sum(), rtol=0.05)
     pixels = features[:, N_GRADIENT_COMPONENTS:]
-    assert pixels.shape[1] == (0 if n_channels == 1 else N_PIXEL_COMPONENTS)
+    assert pixels.shape[1] == (n_channels == 3) * PIXEL_SHARE * N_GRADIENT_COMPONENTS
     expected = 0.25 if n_channels == 3 else 0.0
     assert np.square(pixels).sum(axis=1).mean() == pytest.approx(expected, rel=1e-2)
 
@@ -254,8 +254,9 @@ def test_embeddings_are_compared_by_the_directions_from_their_mean(dtype, rng):
         lambda X: X[:, :64],
         lambda X: np.abs(X),
         lambda X: X * np.linspace(0.9, 1.1, len(X))[:, None],
+        lambda X: X + 1000.0 * np.eye(1, X.shape[1]),
     ],
-    ids=["few features", "one sign", "other lengths"],
+    ids=["few features", "one sign", "other lengths", "a large column"],
 )
 def test_other_rows_are_no_embeddings(change, rng):
     assert map_of(change(embeddings(rng)))[0].kind != "directions"

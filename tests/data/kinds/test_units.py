@@ -39,12 +39,13 @@ WHOLE = np.random.default_rng(0).integers(0, 9, 50)
     [
         (load_iris().data, 0.1),
         (load_iris().data.astype(np.float32), 0.1),
+        (load_iris().data.astype(np.float32).astype(np.float64), 0.1),
         (np.column_stack([WHOLE, np.full(50, 0.7)]), 1.0),
         # Few values don't decide.
         (np.column_stack([WHOLE, np.repeat([0.0, 3.7, 5.0], [46, 2, 2])]), 1.0),
         (np.resize(0.1 * WHOLE, (200, 1)) + 0.0123 * (np.eye(200, 1) > 0), 0.1),
     ],
-    ids=["iris", "float32", "constant", "rare values", "more digits"],
+    ids=["iris", "float32", "from float32", "constant", "rare values", "more digits"],
 )
 def test_measurements_have_a_resolution(X, expected):
     np.testing.assert_allclose(column_resolutions(X), expected, rtol=1e-5)
@@ -94,7 +95,7 @@ def test_a_rare_amount_beside_others_is_standardized(rng):
     assert gain(X, rng) > 0.3
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_rare_pixels_do_not_change_the_units(seed):
     # Some columns of the digits are constant in most samples of rows.
     assert map_of(load_digits().data, seed=seed)[0].kind == "plain"
@@ -132,12 +133,6 @@ def test_a_column_of_which_outliers_vary_does_not_change_the_units():
     column = np.zeros((len(X), 1))
     column[[3, 50]] = 1e6
     assert map_of(np.hstack([X, column]))[0].kind == map_of(X)[0].kind
-
-
-def test_values_of_single_precision_have_the_resolution_of_others():
-    X = load_iris().data
-    single = X.astype(np.float32).astype(np.float64)
-    np.testing.assert_allclose(column_resolutions(single), 0.1, rtol=1e-5)
 
 
 def test_missing_values_are_no_other_values():
