@@ -203,9 +203,9 @@ class _ColumnStatistics:
         # The scaler replaces the standard deviation of the others by 1.
         varies = self.scaler.scale_ == np.sqrt(self.scaler.var_)
         varies[[outlier.feature for outlier in self.outliers]] = True
-        if self.summarize(slice(None)).has_amounts:
-            # Such as a term that is in no text.
-            varies &= self.high > ROUNDING * self.high.max()
+        if varies.any() and self.summarize(slice(None)).has_amounts:
+            # Columns of rounding errors only, such as a term that is in no text.
+            varies &= self.high > ROUNDING * np.median(self.high[varies])
         return np.flatnonzero(varies if varies.any() else ~varies)
 
     def summarize(self, columns: Index) -> DataSummary:
