@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.columns import last_step
 from ..inspection.effects import GroupMoments, effect_size
-from ..inspection.explain import describe_nodes
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, check_feature_names, count
 from ..utils.files import PathLike, replacing
@@ -155,6 +154,9 @@ def export_html(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     export_html(pipeline, f"{folder}/iris.html", X)  # means in cm
     """
+    # Imported here so that pages of a dendrogram don't need torch.
+    from ..inspection.explain import describe_nodes
+
     tree, model = get_tree(estimator), last_step(estimator)
     names, moments = describe_nodes(estimator, X, feature_names)
     write_page(

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.columns import last_step
-from ..inspection.explain import explain
 from ._base import Floats, make_axes
 from ._node_values import as_images, choose_image_shape
 from ._text import INCHES_PER_LABEL, plain
@@ -129,6 +128,9 @@ class SplitDisplay:
         ValueError
             As `TreeVAEClustering.explain`, or if `image_shape` doesn't fit.
         """
+        # Imported here so that drawings and pages of a dendrogram don't need torch.
+        from ..inspection.explain import explain
+
         if isinstance(image_shape, str):
             if image_shape != "auto":
                 raise ValueError(

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..inspection.columns import last_step
-from ..inspection.explain import explain
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import (
     MAX_COLORS,
@@ -204,6 +203,9 @@ class TreeDisplay:
         >>> display.images.shape
         (5, 8, 8)
         """
+        # Imported here so that drawings and pages of a dendrogram don't need torch.
+        from ..inspection.explain import explain
+
         tree, model = get_tree(estimator), last_step(estimator)
         labels = tree.labels
         if X is not None:

@@ -22,7 +22,7 @@ class Estimator:
 
 @pytest.fixture(autouse=True)
 def explain_by_method(monkeypatch):
-    monkeypatch.setattr("sktreevae.display.split.explain", Estimator.explain)
+    monkeypatch.setattr("sktreevae.inspection.explain.explain", Estimator.explain)
 
 
 def test_bars_are_the_effects():

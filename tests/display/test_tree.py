@@ -16,7 +16,7 @@ SHAPES = pytest.mark.parametrize("shape", ["random", "balanced", "chain"])
 
 @pytest.fixture(autouse=True)
 def explain_by_method(monkeypatch):
-    monkeypatch.setattr("sktreevae.display.tree.explain", FittedModel.explain)
+    monkeypatch.setattr("sktreevae.inspection.explain.explain", FittedModel.explain)
 
 
 def parts(box, kind):
