@@ -285,9 +285,9 @@ class TreeVAEClustering(
         Likelihood in use, with "auto" resolved.
     choices_ : dict
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
-        estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
-        (method, "restart 1" for the best restart) and "partition_costs" (bits, by
-        method; the least is used; clusters of embeddings are refined after that).
+        estimated) and, of the guided growth, "n_neighbors" (of a sample) and
+        "partition" (method of the least cost, "restart 1" for the best restart;
+        clusters of embeddings are refined after that). ``verbose=1`` shows the costs.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int

@@ -150,12 +150,12 @@ def _propose(
         proposal = data.decide(
             lambda: graph.propose(options.n_clusters, options.max_depth, min_samples)
         )
-        task.info = {
+        choices = {
             "n_neighbors": graph.n_neighbors,
             "partition": min(proposal.costs, key=proposal.costs.__getitem__),
-            "partition_costs": proposal.costs,
         }
-    return proposal, task.info
+        task.info = choices | {"partition_costs": proposal.costs}
+    return proposal, choices
 
 
 def continue_training(
