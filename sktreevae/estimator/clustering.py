@@ -576,6 +576,12 @@ class TreeVAEClustering(
         ValueError, FloatingPointError
             As in `fit`. The estimator stays as it was, also after Ctrl-C.
 
+        Warns
+        -----
+        UserWarning
+            If the rows are in other clusters than the rows before them, as in a file
+            that is sorted: clusters can drift.
+
         Examples
         --------
         >>> from sklearn.datasets import make_blobs
@@ -620,6 +626,9 @@ class TreeVAEClustering(
                 )
                 attributes = continue_training(model, data, trainer, contrast, complete)
                 vars(self).update(attributes)
+        for finding in self._findings:
+            if finding.name == "drift":
+                warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
 
     def fit_predict(self, X: DataLike, y: object = None) -> NDArray[np.int64]:
@@ -1046,6 +1055,8 @@ class TreeVAEClustering(
         - "near-duplicate clusters": two clusters generate nearly the same.
         - "empty clusters": no training samples, or no rows of X, are in a cluster.
         - "overfitting": X gains much less from the model than the training samples.
+        - "drift": the rows of the last `partial_fit` are in other clusters than those
+          before.
         - "unlike rows": X is too improbable for rows like the training samples, as in
           other units. Both need X.
 
