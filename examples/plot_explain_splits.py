@@ -2,16 +2,15 @@
 What splits are about
 =====================
 
-Which features tell the two branches of a split apart? ``explain`` compares what the
-model generates in each branch, and can check the differences on data.
+Which features tell the two branches of a split apart? ``explain`` compares the rows in
+each branch, or what the model generates there.
 """
 
 # %%
 # Tables
 # ------
 # The root of the iris data splits one species from the two others. Its petals are
-# shorter and narrower. Effects are in standard deviations within the branches, and
-# diamonds are the effects in the data.
+# shorter and narrower. Effects are in standard deviations within the branches.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits, load_iris
@@ -23,7 +22,7 @@ X = load_iris(as_frame=True).data
 model = TreeVAEClustering(n_clusters=2, random_state=0).fit(X)
 explanation = model.explain(0, X)
 print(explanation)
-explanation.plot()
+SplitDisplay(explanation).plot()
 plt.show()
 
 # %%

@@ -36,20 +36,20 @@ columns = make_column_transformer(
 ).set_output(transform="pandas")
 pipeline = make_pipeline(columns, TreeVAEClustering(n_clusters=6, random_state=0))
 model = pipeline.fit(table)[-1]
-X = pipeline[:-1].transform(table)
 print("likelihood:", model.likelihood_)
 
 # %%
 # The tree
 # --------
 # Species are subtrees, and the sexes of a species are leaves.
-TreeDisplay.from_estimator(model, X, y=table["species"] + ", " + table["sex"])
+TreeDisplay.from_estimator(pipeline, table, y=table["species"] + ", " + table["sex"])
 plt.show()
 
 # %%
 # What the first split is about
 # -----------------------------
-SplitDisplay.from_estimator(model, 0, X)
+# The columns are those of the table before the steps of the pipeline, in its units.
+SplitDisplay.from_estimator(pipeline, 0, table)
 plt.show()
 
 # %%
@@ -57,7 +57,7 @@ plt.show()
 # ------------------
 # One-hot encoded columns of a sample have exactly one 1, so that they can be decoded.
 drawn, labels = model.sample(300)
-new = pd.DataFrame(drawn, columns=X.columns)
+new = pd.DataFrame(drawn, columns=columns.get_feature_names_out())
 scaler = columns.named_transformers_["standardscaler"]
 sampled = pd.DataFrame(scaler.inverse_transform(new[numeric]), columns=numeric)
 encoded = columns.named_transformers_["onehotencoder"]

@@ -1,6 +1,7 @@
 """Tree variational autoencoders as a scikit-learn clustering estimator."""
 
 from ._version import __version__
+from .display.html import export_html
 from .estimator import TreeVAEClustering
 from .inspection.explain import explain
 from .inspection.failures import diagnose
@@ -14,4 +15,5 @@ __all__ = [
     "__version__",
     "diagnose",
     "explain",
+    "export_html",
 ]

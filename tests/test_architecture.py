@@ -47,11 +47,11 @@ MAY_IMPORT = {
         "utils",
     },
     "callbacks": {"estimator", "exceptions", "utils"},
-    "__init__": {"_version", "estimator", "inspection", "training", "tree"},
+    "__init__": {"_version", "display", "estimator", "inspection", "training", "tree"},
 }
 """Modules and subpackages that each module or subpackage may import, besides itself."""
 
-MAY_IMPORT_IN_FUNCTIONS = {"inspection": {"display"}, "tree": {"display"}}
+MAY_IMPORT_IN_FUNCTIONS = {"tree": {"display"}}
 
 MUST_NOT_IMPORT = {
     "model": {"joblib", "matplotlib", "pandas", "sklearn"},

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ..inspection.columns import last_step
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -42,7 +44,7 @@ def check_tree(dendrogram: Tree) -> Tree:
 
 
 def check_fitted(estimator: Any, attribute: str) -> Any:
-    """Return an attribute of a fitted estimator.
+    """Return an attribute of a fitted estimator, the last step of a pipeline.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def check_fitted(estimator: Any, attribute: str) -> Any:
     TypeError
         If the estimator has no such attribute.
     """
+    estimator = last_step(estimator)
     if isinstance(estimator, BaseEstimator) and not hasattr(estimator, attribute):
         check_is_fitted(estimator)
     if not hasattr(estimator, attribute):

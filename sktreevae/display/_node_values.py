@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
-from ..inspection.effects import GroupMoments, mix_moments, row_moments
+from ..inspection.effects import GroupMoments, row_moments
 from ..tree.arrays import leaves_below, sum_below
 
 if TYPE_CHECKING:
@@ -139,9 +139,8 @@ def node_moments(tree: Tree, X: Matrix, labels: Ints) -> GroupMoments:
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each row.
     """
-    counts = np.bincount(labels, minlength=tree.n_clusters)
     leaves = row_moments(X, labels, tree.n_clusters)
-    return mix_moments(leaves, leaves_below(tree.parent, tree.leaves) * counts)
+    return leaves.mix(leaves_below(tree.parent, tree.leaves))
 
 
 def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..inspection.columns import last_step
 from ..inspection.effects import GroupMoments, effect_size
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, check_feature_names, count
 from ..utils.files import PathLike, replacing
-from ._base import MAX_COLORS, Floats, Ints, Tree, import_extra
+from ..utils.text import format_effect, format_number
+from ._base import MAX_COLORS, Floats, Ints, Tree, get_tree, import_extra
 from ._node_values import (
     as_images,
     choose_image_shape,
@@ -106,6 +108,69 @@ class NodeContent:
     features: list[Difference] = field(default_factory=list)
     split: list[Difference] = field(default_factory=list)
     labels: list[LabelShare] = field(default_factory=list)
+
+
+def export_html(
+    estimator: Any,
+    path: PathLike,
+    X: Any = None,
+    *,
+    y: ArrayLike | None = None,
+    feature_names: Sequence[str] | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    cluster_names: Sequence[str] | None = None,
+) -> None:
+    """Write the tree of an estimator or of a pipeline as one HTML page that unfolds.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator, or a pipeline whose last step it is.
+    path : str or path-like
+        File to write. An older file is replaced when the page is complete.
+    X : object, default=None
+        Rows, as for ``estimator.predict``. Columns of a data frame that enters a
+        pipeline are described as they are, as by :func:`sktreevae.explain`.
+    y, feature_names, image_shape, cluster_names
+        As for the method; see :meth:`TreeVAEClustering.export_html`.
+
+    Raises
+    ------
+    ImportError, ValueError
+        As the method.
+    NotFittedError
+        If the estimator is not fitted.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sktreevae import TreeVAEClustering, export_html
+    >>> X = load_iris(as_frame=True).data
+    >>> model = TreeVAEClustering(n_clusters=2, random_state=0)
+    >>> pipeline = make_pipeline(StandardScaler(), model).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_html(pipeline, f"{folder}/iris.html", X)  # means in cm
+    """
+    # Imported here so that pages of a dendrogram don't need torch.
+    from ..inspection.explain import describe_nodes
+
+    tree, model = get_tree(estimator), last_step(estimator)
+    names, moments = describe_nodes(estimator, X, feature_names)
+    write_page(
+        tree,
+        path,
+        tree.labels if X is None else estimator.predict(X),
+        moments,
+        y=y,
+        feature_names=names,
+        image_shape=choose_image_shape(
+            image_shape, image_shape_of(X), model.image_shape
+        ),
+        cluster_names=cluster_names,
+    )
 
 
 def write_dendrogram_page(
@@ -201,7 +266,12 @@ def write_page(
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
     environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"percent": _percent, "isfinite": math.isfinite}
+    environment.filters |= {
+        "percent": _percent,
+        "isfinite": math.isfinite,
+        "number": format_number,
+        "effect": format_effect,
+    }
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return environment.from_string(text)
@@ -271,7 +341,7 @@ def _add_differences(
     are mostly zero, a node shows only the features of which it has more than its
     sibling: a group of texts is known by its words.
     """
-    mean, variance = moments.mean, moments.variance
+    mean = moments.mean
     one_sided = _is_amount(moments)
 
     def largest(
@@ -286,8 +356,7 @@ def _add_differences(
 
     for node in tree.internal_nodes:
         left, right = int(tree.children_left[node]), int(tree.children_right[node])
-        groups = (GroupMoments(mean[i], variance[i]) for i in (left, right))
-        effect = effect_size(*groups)
+        effect = effect_size(moments[left], moments[right])
         nodes[node].split = largest(left, right, effect, one_sided=False)
         nodes[left].features = largest(left, right, effect, one_sided=one_sided)
         nodes[right].features = largest(right, left, -effect, one_sided=one_sided)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..inspection.columns import last_step
 from ._base import Floats, make_axes
 from ._node_values import as_images, choose_image_shape
 from ._text import INCHES_PER_LABEL, plain
@@ -42,17 +43,14 @@ class SplitDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes with the bars, or the axes that were divided between the images.
-    axes_ : ndarray of matplotlib Axes of shape (n_rows, 3) or (1, 1)
-        Axes of the images: a row of what the model generates and, if the explanation
-        was checked on data, a row of the means of the data. Or the axes of the bars.
+    axes_ : ndarray of matplotlib Axes of shape (1, 3) or (1, 1)
+        Axes of the images, or of the bars.
     figure_ : matplotlib Figure
         Figure with the axes.
     bars_ : matplotlib BarContainer or None
         Bars, from the largest effect to the smallest.
-    points_ : matplotlib PathCollection or None
-        Effects in the data, if the explanation was checked on data.
     images_ : list of matplotlib AxesImage
-        Mean of the left branch, mean of the right branch and difference, row by row.
+        Mean of the left branch, mean of the right branch and difference.
 
     Raises
     ------
@@ -102,12 +100,12 @@ class SplitDisplay:
 
         Parameters
         ----------
-        estimator : TreeVAEClustering
-            Fitted estimator.
+        estimator : TreeVAEClustering or Pipeline
+            Fitted estimator, or a pipeline whose last step it is.
         node : int, default=0
             Internal node of ``dendrogram_``; the root by default.
         X : array-like of shape (n_samples, n_features), default=None
-            Rows to check the effects on, drawn beside those of the model.
+            Rows whose effects are drawn; those of the model by default.
         n_features : int, default=10
             Number of bars. Images have all features.
         feature_names : sequence of str, default=None
@@ -130,14 +128,18 @@ class SplitDisplay:
         ValueError
             As `TreeVAEClustering.explain`, or if `image_shape` doesn't fit.
         """
+        # Imported here so that drawings and pages of a dendrogram don't need torch.
+        from ..inspection.explain import explain
+
         if isinstance(image_shape, str):
             if image_shape != "auto":
                 raise ValueError(
                     f"image_shape must be a tuple, 'auto' or None, got {image_shape!r}."
                 )
-            image_shape = choose_image_shape(None, estimator.image_shape)
+            image_shape = choose_image_shape(None, last_step(estimator).image_shape)
         image_shape = choose_image_shape(image_shape)
-        explanation = estimator.explain(
+        explanation = explain(
+            estimator,
             node,
             X,
             n_features=n_features if image_shape is None else None,
@@ -166,19 +168,16 @@ class SplitDisplay:
         ValueError
             If images are drawn, and `ax` isn't a subplot of a grid.
         """
-        sources = {"generated": self.explanation}
-        if self.explanation.check is not None:
-            sources["mean of X"] = self.explanation.check
         size = 7.0, 1.6 + INCHES_PER_LABEL * len(self.explanation.features)
         if self.image_shape is not None:
-            size = 3.4 * IMAGE_SIZE, IMAGE_SIZE * len(sources)
+            size = 3.4 * IMAGE_SIZE, IMAGE_SIZE
         self.ax_ = ax = make_axes(ax, *size)
         self.figure_ = ax.figure
-        self.bars_, self.points_, self.images_ = None, None, []
+        self.bars_, self.images_ = None, []
         if self.image_shape is None:
             self._plot_bars(ax)
         else:
-            self._plot_images(ax, sources)
+            self._plot_images(ax)
         return self
 
     def _plot_bars(self, ax: Axes) -> None:
@@ -195,11 +194,6 @@ class SplitDisplay:
             Patch(color=COLORS[0], label=f"left: larger in {left}"),
             Patch(color=COLORS[1], label=f"right: larger in {right}"),
         ]
-        if found.check is not None:
-            style = {"color": "k", "marker": "d", "s": 18, "zorder": 3}
-            self.points_ = ax.scatter(found.check.effect, position, **style)
-            self.points_.set_label("effect in X")
-            handles.append(self.points_)
         ax.axvline(0.0, color="k", linewidth=0.8)
         limit = 1.05 * max(map(abs, ax.get_xlim()))
         ax.set_xlim(limit, -limit)  # larger in the left branch is on the left
@@ -207,8 +201,7 @@ class SplitDisplay:
         ax.set_yticks(position, [plain(name) for name in found.feature_names])
         ax.set_xlabel("effect: difference of the means in standard deviations")
         means = ax.secondary_yaxis("right")
-        texts = zip(found.left_mean, found.right_mean, strict=True)
-        means.set_yticks(position, [f"{a:.3g} vs {b:.3g}" for a, b in texts])
+        means.set_yticks(position, [f"{a} vs {b}" for a, b in found.mean_texts])
         for axis in (ax, means):
             axis.tick_params(axis="y", length=0)
         ax.spines[["top", "left", "right"]].set_visible(False)
@@ -216,19 +209,20 @@ class SplitDisplay:
         style = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
         ax.legend(handles=handles, title=f"node {found.node}", **style)
 
-    def _plot_images(self, ax: Axes, sources: Mapping[str, Any]) -> None:
+    def _plot_images(self, ax: Axes) -> None:
         """Draw the mean images of both branches, and their difference."""
         place = ax.get_subplotspec()
         if place is None:
             raise ValueError("ax must be a subplot, so that images can divide it.")
         ax.set_axis_off()
-        self.axes_ = place.subgridspec(len(sources), 3).subplots(squeeze=False)
-        for axes, (name, means) in zip(self.axes_, sources.items(), strict=True):
-            self._plot_row(
-                axes, self._image(means.left_mean), self._image(means.right_mean)
-            )
-            axes[0].set_ylabel(name)
-        names = [name.replace(" (", "\n(") for name in self.explanation.branch_names]
+        self.axes_ = place.subgridspec(1, 3).subplots(squeeze=False)
+        found = self.explanation
+        left, right = self._image(found.left_mean), self._image(found.right_mean)
+        self._plot_row(self.axes_[0], left, right)
+        self.axes_[0, 0].set_ylabel(
+            "generated" if found.n_rows is None else "mean of X"
+        )
+        names = [name.replace(" (", "\n(") for name in found.branch_names]
         titles = [*names, "difference\nleft - right"]
         for axis, title in zip(self.axes_[0], titles, strict=True):
             axis.set_title(title, fontsize=9)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..inspection.columns import last_step
 from ..tree.export import check_class_names, check_cluster_names
 from ._base import (
     MAX_COLORS,
@@ -151,12 +152,13 @@ class TreeDisplay:
 
         Parameters
         ----------
-        estimator : TreeVAEClustering
-            Fitted estimator.
+        estimator : TreeVAEClustering or Pipeline
+            Fitted estimator, or a pipeline whose last step it is.
         X : array-like or Dataset of shape (n_samples, n_features), default=None
             Data, as for `predict`, or images (n_samples, height, width[, channels]).
-            They go to the nodes that ``estimator.predict`` tells. By default the nodes
-            have the training samples.
+            They go to the nodes that ``estimator.predict`` tells. A data frame that
+            enters a pipeline is described by its own columns. By default the nodes have
+            the training samples.
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
@@ -201,25 +203,31 @@ class TreeDisplay:
         >>> display.images.shape
         (5, 8, 8)
         """
-        tree = get_tree(estimator)
+        # Imported here so that drawings and pages of a dendrogram don't need torch.
+        from ..inspection.explain import explain
+
+        tree, model = get_tree(estimator), last_step(estimator)
         labels = tree.labels
         if X is not None:
-            labels = estimator.predict(X if estimator.image_shape else flatten(X))
-        shape = choose_image_shape(
-            image_shape, image_shape_of(X), estimator.image_shape
-        )
+            labels = estimator.predict(X if model.image_shape else flatten(X))
+        shape = choose_image_shape(image_shape, image_shape_of(X), model.image_shape)
         if y is not None:
             counts, names = count_classes(tree, labels, y)
             content = {"class_counts": counts, "class_names": names}
         elif shape is not None:
             if X is None:
-                means = estimator.node_means()
+                means = model.node_means()
             else:
                 means = describe_data(tree, X, labels).mean
             content = {"images": as_images(means, shape)}
         else:
-            found = estimator.explain(
-                None, against="rest", n_features=n_features, feature_names=feature_names
+            found = explain(
+                estimator,
+                None,
+                flatten(X),
+                against="rest",
+                n_features=n_features,
+                feature_names=feature_names,
             )
             names = [_signed_names(one.feature_names, one.effect) for one in found]
             content = {

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..data import TrainingData
-from ..inspection.diagnostics import add_support
+from ..inspection.diagnostics import add_support, find_drift
 from ..model import Topology, TreeVAE
 from ..training import FittedTree, Trainer
 from ..tree import Dendrogram
@@ -87,10 +87,12 @@ def partial_fit_attributes(
     """
     leaves, n_seen = leaf_statistics(model, data), estimator.n_samples_seen_
     dendrogram = update_dendrogram(estimator.dendrogram_, n_seen, *leaves)
+    # A fit that was interrupted has been continued.
+    others = ("interruption", "drift")
+    findings = [f for f in estimator._findings if f.name not in others]
     return {
         **_shared_attributes(model, data, dendrogram, trainer),
-        # A fit that was interrupted has been continued.
-        "_findings": [f for f in estimator._findings if f.name != "interruption"],
+        "_findings": findings + find_drift(estimator.dendrogram_, dendrogram.labels),
         "n_samples_seen_": n_seen + data.n_samples,
         "_seed": draw_seed(trainer.generators.shared),
     }

@@ -28,10 +28,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..data import KINDS, Matrix, Samples, TrainingData
-from ..display._node_values import choose_image_shape, image_shape_of, node_moments
-from ..display.html import write_page
+from ..display.html import export_html
 from ..inspection.diagnostics import Finding, find_problems
-from ..inspection.explain import explain, model_moments, node_means
+from ..inspection.explain import explain, node_means
 from ..inspection.explanation import Explanation
 from ..inspection.failures import diagnose
 from ..io.load import load
@@ -279,9 +278,9 @@ class TreeVAEClustering(
         Likelihood in use, with "auto" resolved.
     choices_ : dict
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
-        estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
-        (method, "restart 1" for the best restart) and "partition_costs" (bits, by
-        method; the least is used; clusters of embeddings are refined after that).
+        estimated) and, of the guided growth, "n_neighbors" (of a sample) and
+        "partition" (method of the least cost, "restart 1" for the best restart;
+        clusters of embeddings are refined after that). ``verbose=1`` shows the costs.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
@@ -573,6 +572,12 @@ class TreeVAEClustering(
         ValueError, FloatingPointError
             As in `fit`. The estimator stays as it was, also after Ctrl-C.
 
+        Warns
+        -----
+        UserWarning
+            If the rows are in other clusters than the rows before them, as in a file
+            that is sorted: clusters can drift.
+
         Examples
         --------
         >>> from sklearn.datasets import make_blobs
@@ -621,6 +626,9 @@ class TreeVAEClustering(
                     partial_fit_attributes, data=data, trainer=trainer, estimator=self
                 )
                 vars(self).update(trainer.fit(growth, complete))
+        for finding in self._findings:
+            if finding.name == "drift":
+                warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
 
     def fit_predict(self, X: DataLike, y: object = None) -> NDArray[np.int64]:
@@ -972,13 +980,14 @@ class TreeVAEClustering(
     ) -> Explanation | list[Explanation]:
         """Return the features that tell the two branches of a node apart.
 
-        The effect of a feature is the difference of the means that the model generates
-        in the left and in the right branch, relative to the standard deviation within
-        the branches (Cohen's d). It doesn't depend on the unit of the feature.
+        The effect of a feature is the difference of its means in the left and in the
+        right branch, relative to the standard deviation within the branches (Cohen's
+        d). It doesn't depend on the unit of the feature. Means are those of the rows of
+        X or, without X, of what the model generates.
 
-        The variance of a Bernoulli feature is ``p * (1 - p)``. If its values are
-        between 0 and 1, as gray levels and term frequencies are, this is an upper
-        bound: effects are understated, and less so of features with large values.
+        In the model, the variance of a Bernoulli feature is ``p * (1 - p)``. If its
+        values are between 0 and 1, as gray levels and term frequencies are, this is an
+        upper bound: effects are understated, and less so of features with large values.
         Rare terms therefore don't come first.
 
         Parameters
@@ -989,13 +998,16 @@ class TreeVAEClustering(
             of these nodes. `export_html` and the representation of ``dendrogram_`` in
             notebooks show the numbers of the nodes.
         X : array-like or Dataset of shape (n_samples, n_features), default=None
-            Rows to check the effects on: those that `predict` assigns to the branches.
+            Rows that are compared: those that `predict` assigns to the branches.
         against : {None, "rest"}, default=None
             What is compared. None: the left branch of the node with the right one.
             "rest": the clusters of the node with all others, as labels of nodes need.
             Below the root, features and signs of the two can differ.
         n_features : int, default=10
-            Number of features that are returned; all if None.
+            Maximum number of features, of effects of at least 0.3 (of any size if they
+            are understated). With X, those are left out that are correlated by more
+            than 0.9, within the branches, with a feature before them. None returns all
+            features.
         feature_names : sequence of str of length `n_features_in_`, default=None
             Names of the columns, by default ``feature_names_in_``, and "x0", "x1", ...
             if there are none.
@@ -1009,11 +1021,11 @@ class TreeVAEClustering(
         ------
         ValueError
             If `node` can't be compared or is no node, a parameter or X isn't valid, or
-            fewer than two rows of X are assigned to a branch, or to a node or the rest.
+            fewer than two rows of X are on a side of `node`.
 
         See Also
         --------
-        sktreevae.explain : The same as a function.
+        sktreevae.explain : The same as a function, also of a pipeline.
 
         Examples
         --------
@@ -1047,6 +1059,8 @@ class TreeVAEClustering(
         - "near-duplicate clusters": two clusters generate nearly the same.
         - "empty clusters": no training samples, or no rows of X, are in a cluster.
         - "overfitting": X gains much less from the model than the training samples.
+        - "drift": the rows of the last `partial_fit` are in other clusters than those
+          before.
         - "unlike rows": X is too improbable for rows like the training samples, as in
           other units. Both need X.
 
@@ -1070,7 +1084,7 @@ class TreeVAEClustering(
 
         See Also
         --------
-        sktreevae.diagnose : The same as a function.
+        sktreevae.diagnose : The same as a function, also of a pipeline.
 
         Examples
         --------
@@ -1142,25 +1156,13 @@ class TreeVAEClustering(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.export_html(f"{folder}/iris.html", X, y=y)
         """
-        check_is_fitted(self)
-        tree = self.dendrogram_
-        labels = tree.labels if X is None else np.asarray(self.predict(X))
-        if X is None:
-            moments = model_moments(self)
-        else:
-            moments = node_moments(tree, self._validate(X), labels)
-        if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", None)
-        write_page(
-            tree,
+        export_html(
+            self,
             path,
-            labels,
-            moments,
+            X,
             y=y,
             feature_names=feature_names,
-            image_shape=choose_image_shape(
-                image_shape, image_shape_of(X), self.image_shape
-            ),
+            image_shape=image_shape,
             cluster_names=cluster_names,
         )
 

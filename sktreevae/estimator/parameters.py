@@ -36,6 +36,7 @@ from ..training import (
 from ..utils.archive import describe, is_json
 from ..utils.devices import resolve_precision
 from ..utils.validation import Number
+from .tables import check_frame, name_columns, warn_of_row_numbers
 
 MIN_AUTO_BATCH_SIZE = 256
 """Minimum of ``batch_size="auto"``."""
@@ -235,14 +236,20 @@ def validate_rows(
         # Values are checked whenever they are read.
         X = validate_data(estimator, X, reset=reset, skip_check_array=True)
     else:
-        # Integers stay as they are: batches are converted, never the whole.
-        X = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
-        )
+        check_frame(X)
+        if reset:
+            warn_of_row_numbers(X)
+        try:
+            # Integers stay as they are: batches are converted, never the whole.
+            X = validate_data(
+                estimator,
+                X,
+                reset=reset,
+                accept_sparse="csr",
+                dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
+            )
+        except ValueError as error:
+            raise name_columns(X, error) from error
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()

@@ -38,6 +38,9 @@ MAX_NEGATIVE_ELBO_PER_FEATURE = 4.0
 """Maximum that each feature adds. A normal distribution fitted to a standardized
 feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
 
+MAX_DRIFT = 0.3
+"""Maximum share of the rows of `partial_fit` that are in other clusters than before."""
+
 MIN_SAMPLES_PER_CLUSTER = 20
 """Fewer samples for each cluster asked for are named as a cause of missing clusters."""
 
@@ -180,6 +183,36 @@ def find_problems(
         # Other findings would only be about how far the fit got.
         return [_find_interruption(estimator)]
     return findings
+
+
+def find_drift(before: Dendrogram, labels: NDArray[np.int64]) -> list[Finding]:
+    """Find that new rows of `partial_fit` are in other clusters than those before.
+
+    It is measured by the total variation distance of the shares of clusters, without
+    what random rows would have on average.
+
+    Parameters
+    ----------
+    before : Dendrogram
+        The tree before the call; its weights are means over all earlier rows.
+    labels : ndarray of int of shape (n_samples,)
+        Clusters of the new rows.
+    """
+    expected = before.weight[before.leaves]
+    share = np.bincount(labels, minlength=before.n_clusters) / len(labels)
+    by_chance = np.sqrt(expected * (1 - expected) / len(labels))
+    distance = (np.abs(share - expected) - by_chance).sum() / 2
+    if distance <= MAX_DRIFT:
+        return []
+    return [
+        Finding(
+            "drift",
+            "The rows of partial_fit are in other clusters than the rows before them. "
+            "Training on one part of the data after the other moves all clusters.",
+            "Shuffle the rows, so that each call has rows of all clusters.",
+            numbers={"distance": float(distance)},
+        )
+    ]
 
 
 def add_support(

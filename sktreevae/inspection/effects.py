@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import mannwhitneyu
 
-from ..utils.chunks import MAX_CHUNK_VALUES, row_slices
+from ..utils.chunks import row_slices
+from ..utils.limits import ROUNDING
 
 if TYPE_CHECKING:
     from ..data import Matrix
@@ -20,99 +21,111 @@ MIN_VARIANCE_SHARE = 1e-3
 """Minimum of the pooled variance, relative to the variance of two equal groups taken
 together. It bounds effects of features that are constant in both groups to 63."""
 
-MIN_RELATIVE_SPREAD = 1e-8
-"""Minimum of the pooled standard deviation, relative to the means: rounding errors of
-the means of a constant feature are no effect."""
-
 Floats = NDArray[np.float64]
-Groups = Sequence[NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
 class GroupMoments:
-    """Mean and variance of each feature in each group.
+    """Mean, variance and weight of each feature in each group.
 
     Parameters
     ----------
     mean, variance : ndarray of shape (n_groups, n_features)
-        Mean and variance, in the units of X.
+        Mean and variance, in the units of X; NaN if the weight is 0.
+    weight : ndarray of shape (n_groups, n_features) or (n_groups, 1)
+        Number of known values, or another weight of the group.
     """
 
     mean: Floats
     variance: Floats
+    weight: Floats
 
-    def __getitem__(self, group: int | slice) -> GroupMoments:
+    def __getitem__(self, group: int | slice | NDArray[np.bool_]) -> GroupMoments:
         """Return the moments of one group, (n_features,), or of some."""
-        return GroupMoments(self.mean[group], self.variance[group])
+        return GroupMoments(self.mean[group], self.variance[group], self.weight[group])
 
+    def pool(self) -> GroupMoments:
+        """Return the moments of all groups, the first axis, taken together.
 
-def mix_moments(moments: GroupMoments, weight: Floats) -> GroupMoments:
-    """Return the moments of mixtures of groups; NaN for mixtures without weight.
+        The variance is the mean variance of the groups, plus the variance of their
+        means.
 
-    The variance of a mixture is the mean variance of its groups, plus the variance of
-    their means.
+        Examples
+        --------
+        >>> mean, variance, weight = np.array([[[0.0], [2.0]], [[1], [1]], [[3], [3]]])
+        >>> GroupMoments(mean, variance, weight).pool().variance
+        array([2.])
+        """
+        total = self.weight.sum(axis=0)
+        share = self.weight / np.where(total > 0, total, np.nan)
+        has_values = self.weight > 0
+        mean = (share * np.where(has_values, self.mean, 0.0)).sum(axis=0)
+        square = self.variance + np.square(self.mean - mean)
+        variance = (share * np.where(has_values, square, 0.0)).sum(axis=0)
+        return GroupMoments(mean, variance, total)
 
-    Parameters
-    ----------
-    moments : GroupMoments
-        Moments of the groups.
-    weight : ndarray of shape (n_mixtures, n_groups)
-        Non-negative weight of each group in each mixture.
+    def mix(self, is_in: NDArray[np.bool_]) -> GroupMoments:
+        """Return the moments of mixtures of groups.
 
-    Examples
-    --------
-    >>> moments = GroupMoments(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))
-    >>> mix_moments(moments, np.array([[3.0, 3.0]]))
-    GroupMoments(mean=array([[1.]]), variance=array([[2.]]))
-    """
-    mean = np.full((len(weight), moments.mean.shape[1]), np.nan)
-    variance = np.full_like(mean, np.nan)
-    for i, row in enumerate(weight):
+        Parameters
+        ----------
+        is_in : ndarray of bool of shape (n_mixtures, n_groups)
+            Whether each group is in each mixture.
+        """
         # Nodes of a tree are mixtures of few of the leaves.
-        used = np.flatnonzero(row)
-        if len(used):
-            share = row[used] / row[used].sum()
-            mean[i] = share @ moments.mean[used]
-            between = np.square(moments.mean[used] - mean[i])
-            variance[i] = share @ (moments.variance[used] + between)
-    return GroupMoments(mean, variance)
+        return stack_moments([self[row].pool() for row in is_in])
+
+
+def stack_moments(parts: Sequence[GroupMoments]) -> GroupMoments:
+    """Stack moments along a new first axis."""
+    return GroupMoments(
+        np.stack([part.mean for part in parts]),
+        np.stack([part.variance for part in parts]),
+        np.stack([part.weight for part in parts]),
+    )
 
 
 def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMoments:
     """Return the moments of groups of rows; NaN for groups without rows.
 
-    The matrix is read once, in chunks whose moments are combined.
+    The matrix is read once, in chunks whose moments are pooled. NaN in an array is an
+    unknown value, and is left out.
 
     Parameters
     ----------
     X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
         Data in the user's units.
     labels : ndarray of int of shape (n_samples,)
-        Group of each row, from 0 to ``n_groups - 1``; -1 for rows of no group.
+        Group of each row, from 0 to ``n_groups - 1``.
     n_groups : int
         Number of groups.
     """
-    n = np.zeros((n_groups, 1))
-    mean, squares = np.zeros((2, n_groups, X.shape[1]))
+    moments = None
     for rows in row_slices(*X.shape):
-        chunk, groups = X[rows].astype(np.float64), labels[rows]
-        used = np.flatnonzero(groups >= 0)
-        entries = np.ones(len(used)), (groups[used], used)
-        members = sparse.csr_array(entries, shape=(n_groups, len(groups)))
-        n_new = members.sum(axis=1)[:, None]
-        new_mean = as_dense(members @ chunk) / np.maximum(n_new, 1)
-        if sparse.issparse(chunk):
-            new_squares = (members @ chunk.multiply(chunk)).toarray()
-            new_squares -= n_new * np.square(new_mean)
-        else:
-            # Squares of large values with small differences would cancel.
-            new_squares = members @ np.square(chunk - new_mean[groups])
-        share = n_new / np.maximum(n + n_new, 1)
-        squares += new_squares + n * share * np.square(new_mean - mean)
-        mean += share * (new_mean - mean)
-        n += n_new
-    n[n == 0] = np.nan
-    return GroupMoments(np.where(n > 0, mean, np.nan), np.maximum(squares, 0.0) / n)
+        part = _chunk_moments(X[rows].astype(np.float64), labels[rows], n_groups)
+        moments = part if moments is None else stack_moments([moments, part]).pool()
+    return moments
+
+
+def _chunk_moments(
+    X: Floats | sparse.csr_array, labels: NDArray[np.int64], n_groups: int
+) -> GroupMoments:
+    """Return the moments of groups of rows in memory."""
+    entries = np.ones(len(labels)), (labels, np.arange(len(labels)))
+    members = sparse.csr_array(entries, shape=(n_groups, len(labels)))
+    if sparse.issparse(X):
+        n = members.sum(axis=1)[:, None]
+        size = np.where(n > 0, n, np.nan)
+        mean = (members @ X).toarray() / size
+        variance = (members @ X.multiply(X)).toarray() / size - np.square(mean)
+        return GroupMoments(mean, np.maximum(variance, 0.0), n)
+    is_known = ~np.isnan(X)
+    n = members @ is_known.astype(np.float64)
+    size = np.where(n > 0, n, np.nan)
+    mean = members @ np.where(is_known, X, 0.0) / size
+    # Squares of large values with small differences would cancel.
+    square = np.square(np.where(is_known, X - mean[labels], 0.0))
+    return GroupMoments(mean, members @ square / size, n)
 
 
 def pooled_spread(left: GroupMoments, right: GroupMoments) -> Floats:
@@ -126,7 +139,8 @@ def pooled_spread(left: GroupMoments, right: GroupMoments) -> Floats:
     total = within + np.square((left.mean - right.mean) / 2)
     spread = np.sqrt(np.maximum(within, MIN_VARIANCE_SHARE * total))
     largest = np.maximum(np.abs(left.mean), np.abs(right.mean))
-    return np.maximum(spread, MIN_RELATIVE_SPREAD * largest)
+    # Rounding errors of the means of a constant feature are no effect.
+    return np.maximum(spread, ROUNDING**2 * largest)
 
 
 def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
@@ -136,8 +150,7 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
 
     Examples
     --------
-    >>> left = GroupMoments(np.array([3.0]), np.array([1.0]))
-    >>> right = GroupMoments(np.array([1.0]), np.array([1.0]))
+    >>> left, right = (GroupMoments(*np.array([[m], [1], [9]])) for m in (3, 1))
     >>> effect_size(left, right)
     array([2.])
     """
@@ -148,43 +161,22 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
     )
 
 
-def area_under_curve(
-    X: Matrix,
-    groups: Groups,
-    features: NDArray[np.int64],
-    max_values: int = MAX_CHUNK_VALUES,
-) -> NDArray[np.float64]:
-    """Return the probability that a feature is larger in a row of the first group.
+def area_under_curve(first: Floats, second: Floats) -> float:
+    """Return the probability that a value is larger in the first group; ties are half.
 
-    Ties count half. It is the area under the ROC curve, 0.5 for equal distributions.
+    It is the area under the ROC curve, 0.5 for equal distributions. NaN is left out,
+    and the result if nothing is left of a group.
 
-    Parameters
-    ----------
-    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
-        Data.
-    groups : sequence of two ndarrays of bool of shape (n_samples,)
-        Rows of the two groups, at least one each.
-    features : ndarray of int of shape (n_selected,)
-        Columns.
-    max_values : int, default=MAX_CHUNK_VALUES
-        Maximum number of values of several features that are read at a time.
-
-    Returns
-    -------
-    area : ndarray of shape (n_selected,)
-        Between 0 and 1.
+    Examples
+    --------
+    >>> area_under_curve(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
+    0.875
     """
-    first, second = groups
-    size = max(max_values // len(first), 1)
-    n_larger = []
-    for start in range(0, len(features), size):
-        columns = features[start : start + size]
-        chunks = [as_dense(X[rows][:, columns]) for rows in row_slices(*X.shape)]
-        # Ranks would have the type of the values.
-        for x in np.concatenate(chunks, dtype=np.float64).T:
-            test = mannwhitneyu(x[first], x[second], method="asymptotic")
-            n_larger.append(test.statistic)
-    return np.array(n_larger) / (first.sum() * second.sum())
+    first, second = (x[~np.isnan(x)] for x in (first, second))
+    if not (len(first) and len(second)):
+        return np.nan
+    test = mannwhitneyu(first, second, method="asymptotic")
+    return float(test.statistic) / (len(first) * len(second))
 
 
 def as_dense(rows: np.ndarray | sparse.csr_array) -> np.ndarray:

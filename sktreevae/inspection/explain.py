@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,23 +13,62 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
-from ..data import Matrix
+from ..model import LIKELIHOODS
 from ..model import leaf_moments as standardized_moments
-from ..tree import Dendrogram
 from ..tree.arrays import leaves_below
-from ..tree.export import check_feature_names
+from ..utils.chunks import MAX_CHUNK_VALUES
 from ..utils.validation import Number, check_count
-from .effects import (
-    GroupMoments,
-    area_under_curve,
-    effect_size,
-    mix_moments,
-    pooled_spread,
-    row_moments,
+from .columns import (
+    FrameColumns,
+    MatrixColumns,
+    last_step,
+    name_features,
+    read_columns,
 )
-from .explanation import Explanation, RowCheck
+from .effects import Floats, GroupMoments, area_under_curve, effect_size, pooled_spread
+from .explanation import Explanation
 
-Floats = NDArray[np.float64]
+MIN_EFFECT = 0.3
+"""Minimum effect, in standard deviations, of a difference that is found. Two normal
+distributions that are so close have 88% of their area in common."""
+
+MAX_CORRELATION = 0.9
+"""Maximum correlation, within the groups that are compared, of two features that are
+both found."""
+
+Tree = Any
+"""A `sktreevae.Dendrogram`. Its module imports the displays, which import this one."""
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LeafFeatures:
+    """Features of the leaves of a tree: of rows, or of what a model generates.
+
+    Parameters
+    ----------
+    names : sequence of str of length n_features
+        Names, with units where they are known.
+    positions : ndarray of int of shape (n_features,)
+        Column of X of each feature.
+    moments : GroupMoments of shape (n_leaves, n_features)
+        Moments of each leaf.
+    min_effect : float
+        Minimum effect of a difference that is found.
+    labels : ndarray of int of shape (n_samples,) or None
+        Leaf of each row.
+    rows : MatrixColumns or FrameColumns, or None
+        The rows.
+    """
+
+    names: Sequence[str]
+    positions: Ints
+    moments: GroupMoments
+    min_effect: float = MIN_EFFECT
+    labels: Ints | None = None
+    rows: MatrixColumns | FrameColumns | None = None
 
 
 def explain(
@@ -43,10 +84,18 @@ def explain(
 
     Parameters
     ----------
-    estimator : TreeVAEClustering
-        Fitted estimator.
-    node, X, against, n_features, feature_names
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator, or a pipeline whose last step it is.
+    node, against, n_features
         As for the method; see `TreeVAEClustering.explain`.
+    X : object, default=None
+        Rows, as for ``estimator.predict``. Columns of a data frame that enters a
+        pipeline are described as they are, before its steps: numbers by their means,
+        dates by their mean year, and other columns by the shares of their categories.
+        Missing values are counted. By default, effects are those of the model, in the
+        features that the last step gets.
+    feature_names : sequence of str, default=None
+        Names of the columns, by default those of X or of the estimator.
 
     Returns
     -------
@@ -55,8 +104,10 @@ def explain(
 
     Raises
     ------
+    ImportError
+        If X is a data frame that enters a pipeline, and pandas isn't installed.
     ValueError
-        If a parameter isn't valid, or X has fewer than two rows in a group.
+        If a parameter isn't valid, or X has fewer than two rows on a side of `node`.
 
     Examples
     --------
@@ -67,40 +118,67 @@ def explain(
     >>> explain(model, 0, X, n_features=2).feature_names.tolist()
     ['petal length (cm)', 'petal width (cm)']
     """
-    check_is_fitted(estimator)
-    tree = estimator.dendrogram_
+    model = last_step(estimator)
+    check_is_fitted(model)
+    tree = model.dendrogram_
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
         check_count("n_features", n_features)
-    names = _feature_names(estimator, feature_names)
-    moments, weight = leaf_moments(estimator), _leaf_weight(tree)
-    if X is not None:
-        labels, X = estimator.predict(X), estimator._validate(X)
-    found = []
-    for i in map(int, nodes):
-        branches, is_in = _groups(tree, i, against)
-        groups = mix_moments(moments, is_in * weight)
-        left, right = groups[0], groups[1]
-        effect = effect_size(left, right)
-        features = np.argsort(-np.abs(effect), kind="stable")[:n_features]
-        check = None
-        if X is not None:
-            check = _check_on_rows(X, is_in[:, labels], i, features)
-        found.append(
-            Explanation(
-                node=i,
-                branches=branches,
-                clusters=(np.flatnonzero(is_in[0]), np.flatnonzero(is_in[1])),
-                features=features,
-                feature_names=names[features],
-                left_mean=left.mean[features],
-                right_mean=right.mean[features],
-                spread=pooled_spread(left, right)[features],
-                effect=effect[features],
-                check=check,
-            )
+    leaves = describe_leaves(estimator, X, feature_names)
+    found = [_explain_node(tree, leaves, int(i), against, n_features) for i in nodes]
+    if node is None:
+        return found
+    _check_n_rows(found[0])
+    return found[0]
+
+
+def describe_leaves(
+    estimator: BaseEstimator,
+    X: ArrayLike | Dataset | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> LeafFeatures:
+    """Return the features of the leaves, in X or in what the model generates.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator.
+    X : object, default=None
+        Rows, as for `predict`. None describes the model, in what the last step gets.
+    feature_names : sequence of str, default=None
+        Names of the columns of X.
+
+    Raises
+    ------
+    ValueError
+        If X isn't valid, or there is not exactly one name for each column.
+    """
+    model = last_step(estimator)
+    if X is None:
+        names = name_features(estimator, feature_names)
+        # Effects of soft targets are understated; see `TreeVAEClustering.explain`.
+        is_understated = LIKELIHOODS[model.likelihood_].sharper is not None
+        min_effect = 0.0 if is_understated else MIN_EFFECT
+        return LeafFeatures(
+            names, np.arange(len(names)), leaf_moments(model), min_effect
         )
-    return found if node is None else found[0]
+    rows, labels = read_columns(estimator, X, feature_names), estimator.predict(X)
+    moments = rows.moments(labels, model.n_clusters_)
+    return LeafFeatures(rows.names, rows.positions, moments, labels=labels, rows=rows)
+
+
+def describe_nodes(
+    estimator: BaseEstimator,
+    X: ArrayLike | Dataset | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> tuple[Sequence[str], GroupMoments]:
+    """Return the names of the features of `describe_leaves`, and moments at all nodes.
+
+    Nodes without rows have NaN.
+    """
+    tree = last_step(estimator).dendrogram_
+    leaves = describe_leaves(estimator, X, feature_names)
+    return leaves.names, leaves.moments.mix(leaves_below(tree.parent, tree.leaves))
 
 
 def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
@@ -115,50 +193,130 @@ def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
             f"dendrogram_, got {node!r}. dendrogram_.leaves has the node of each "
             "cluster."
         )
-    return model_moments(estimator).mean[slice(None) if node is None else node]
-
-
-def model_moments(estimator: BaseEstimator) -> GroupMoments:
-    """Return the moments of what the model generates at each node."""
-    tree = estimator.dendrogram_
-    weight = leaves_below(tree.parent, tree.leaves) * _leaf_weight(tree)
-    return mix_moments(leaf_moments(estimator), weight)
+    return describe_nodes(estimator)[1].mean[slice(None) if node is None else node]
 
 
 def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
     """Return the moments of what the model generates at each leaf."""
     with estimator._threads():
         moments = standardized_moments(estimator.module_)
-    maps = estimator._standardizer
+    maps, tree = estimator._standardizer, estimator.dendrogram_
+    # A leaf without any weight counts as one with very little, so that every node has
+    # moments.
+    weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
     return GroupMoments(
         maps.inverse_transform(moments.mean.numpy()),
         maps.restore_variance(moments.variance.numpy()),
+        weight[:, None],
     )
 
 
-def _check_on_rows(
-    X: Matrix, groups: NDArray[np.bool_], node: int, features: NDArray[np.int64]
-) -> RowCheck:
-    """Compare two groups of rows, (2, n_rows)."""
-    n_left, n_right = groups.sum(axis=1).tolist()
-    if min(n_left, n_right) < 2:  # a single row has no variance
+def _explain_node(
+    tree: Tree,
+    leaves: LeafFeatures,
+    node: int,
+    against: str | None,
+    n_features: int | None,
+) -> Explanation:
+    """Compare the branches of a node, or the node with the rest."""
+    branches, is_in = _groups(tree, node, against)
+    left, right = (leaves.moments[leaf].pool() for leaf in is_in)
+    groups = None if leaves.labels is None else is_in[:, leaves.labels]
+    effect = effect_size(left, right)
+    features = np.argsort(-np.abs(effect), kind="stable")
+    if n_features is not None:
+        features = features[np.abs(effect[features]) >= leaves.min_effect]
+        features = _select_distinct(leaves.rows, groups, features, n_features)
+    auc = None
+    if groups is not None:
+        auc = _areas_under_curves(leaves.rows, groups, features)
+    return Explanation(
+        node=node,
+        branches=branches,
+        clusters=(np.flatnonzero(is_in[0]), np.flatnonzero(is_in[1])),
+        features=leaves.positions[features],
+        feature_names=np.array(leaves.names, dtype=np.str_)[features],
+        left_mean=left.mean[features],
+        right_mean=right.mean[features],
+        spread=pooled_spread(left, right)[features],
+        effect=effect[features],
+        n_rows=None if groups is None else tuple(groups.sum(axis=1).tolist()),
+        auc=auc,
+    )
+
+
+def _select_distinct(
+    rows: MatrixColumns | FrameColumns | None,
+    groups: Bools | None,
+    features: Ints,
+    n_features: int,
+) -> Ints:
+    """Return the first features that aren't correlated with one before them.
+
+    Without rows, correlations aren't known, and the first features are returned.
+    """
+    if rows is None:
+        return features[:n_features]
+    found, before = [], []
+    for block in _blocks(features, min(n_features, _block_size(groups))):
+        residuals = _residuals(rows.read(block), groups)
+        for feature, residual in zip(block, residuals.T, strict=True):
+            if all(_correlation(residual, x) <= MAX_CORRELATION for x in before):
+                found.append(feature)
+                before.append(residual)
+        if len(found) >= n_features:
+            break
+    return np.array(found[:n_features], dtype=np.int64)
+
+
+def _residuals(values: Floats, groups: Bools) -> Floats:
+    """Return the differences of rows from the means of their group."""
+    parts = (values[rows] for rows in groups)
+    return np.concatenate([part - np.nanmean(part, axis=0) for part in parts])
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    """Return the size of the correlation of residuals that are both known."""
+    is_known = ~np.isnan(first + second)
+    first, second = first[is_known], second[is_known]
+    length = np.linalg.norm(first) * np.linalg.norm(second)
+    return abs(first @ second) / length if length > 0 else 0.0
+
+
+def _areas_under_curves(
+    rows: MatrixColumns | FrameColumns, groups: Bools, features: Ints
+) -> Floats:
+    """Return the probability that each feature is larger in the first group."""
+    areas = [
+        area_under_curve(x[groups[0]], x[groups[1]])
+        for block in _blocks(features, _block_size(groups))
+        for x in rows.read(block).T
+    ]
+    return np.array(areas, dtype=np.float64)
+
+
+def _block_size(groups: Bools) -> int:
+    """Return the number of features that are read at a time."""
+    return max(MAX_CHUNK_VALUES // groups.shape[1], 1)
+
+
+def _blocks(features: Ints, size: int) -> Iterable[Ints]:
+    """Return the features in blocks of a size."""
+    return (features[start : start + size] for start in range(0, len(features), size))
+
+
+def _check_n_rows(found: Explanation) -> None:
+    """Raise a ValueError if a side has a single row, which has no variance, or none."""
+    if found.n_rows is not None and min(found.n_rows) < 2:
+        n_left, n_right = found.n_rows
         raise ValueError(
-            f"X must have at least 2 rows on each side of node {node}, "
-            f"got {n_left} on the left and {n_right} on the right."
+            f"X must have at least 2 rows on each side of node {found.node}, got "
+            f"{n_left} on the left and {n_right} on the right."
         )
-    moments = row_moments(X, np.select(list(groups), [0, 1], -1), 2)
-    left, right = moments[0], moments[1]
-    return RowCheck(
-        (n_left, n_right),
-        left.mean[features],
-        right.mean[features],
-        effect_size(left, right)[features],
-        area_under_curve(X, groups, features),
-    )
 
 
 def _explained_nodes(
-    tree: Dendrogram, node: int | None, against: str | None
+    tree: Tree, node: int | None, against: str | None
 ) -> Iterable[int]:
     """Return the node, or all nodes, that are compared with something.
 
@@ -199,8 +357,8 @@ def _is_in(node: object, nodes: Container[int]) -> bool:
 
 
 def _groups(
-    tree: Dendrogram, node: int, against: str | None
-) -> tuple[tuple[int, int | None], NDArray[np.bool_]]:
+    tree: Tree, node: int, against: str | None
+) -> tuple[tuple[int, int | None], Bools]:
     """Return the two nodes that are compared, and whether each leaf is below them.
 
     The rest of the tree is no node.
@@ -210,23 +368,3 @@ def _groups(
         return (node, None), np.stack([below[node], ~below[node]])
     branches = int(tree.children_left[node]), int(tree.children_right[node])
     return branches, below[list(branches)]
-
-
-def _feature_names(
-    estimator: BaseEstimator, names: Sequence[str] | None
-) -> NDArray[np.str_]:
-    """Return names of all features."""
-    n_features = estimator.n_features_in_
-    if names is None:
-        default = [f"x{i}" for i in range(n_features)]
-        names = getattr(estimator, "feature_names_in_", default)
-    return np.array(check_feature_names(names, n_features), dtype=np.str_)
-
-
-def _leaf_weight(tree: Dendrogram) -> Floats:
-    """Return the weight of each leaf, (n_leaves,).
-
-    A leaf without any weight counts as one with very little, so that every node has
-    moments.
-    """
-    return np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)

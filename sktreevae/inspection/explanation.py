@@ -4,45 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.text import format_effect, format_number
+
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.axes import Axes
 
-__all__ = ["RowCheck", "Explanation"]
+__all__ = ["Explanation"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class RowCheck:
-    """Differences between the rows that are assigned to the branches of a split.
-
-    Arrays have one entry for each feature of the explanation, in its order.
-
-    Parameters
-    ----------
-    n_rows : tuple of two ints
-        Number of rows in the left and in the right branch.
-    left_mean, right_mean : ndarray of shape (n_selected,)
-        Mean of the rows of each branch, in the units of X.
-    effect : ndarray of shape (n_selected,)
-        Difference of the means over the standard deviation of the rows within the
-        branches.
-    auc : ndarray of shape (n_selected,)
-        Probability that a row of the left branch has a larger value than one of the
-        right branch, the area under the ROC curve. 0.5 means no difference.
-    """
-
-    n_rows: tuple[int, int]
-    left_mean: Floats
-    right_mean: Floats
-    effect: Floats
-    auc: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +35,23 @@ class Explanation:
     clusters : tuple of two ndarrays of int
         Clusters in the left and in the right branch.
     features : ndarray of int of shape (n_selected,)
-        Columns of X.
+        Columns of X. A category has the position of its column.
     feature_names : ndarray of str of shape (n_selected,)
-        Names of the columns.
+        Names of the features: those of the columns, with the category if it is one.
     left_mean, right_mean : ndarray of shape (n_selected,)
-        Mean of what the model generates in each branch, in the units of X.
+        Mean of the rows of each branch, or of what the model generates there, in the
+        units of X; the share of a category in percent.
     spread : ndarray of shape (n_selected,)
         Standard deviation within the branches: the root of the mean of their variances.
     effect : ndarray of shape (n_selected,)
         ``(left_mean - right_mean) / spread``, Cohen's d. Positive where the left branch
         has the larger mean.
-    check : RowCheck or None
-        The same differences between rows of X, if X was given.
+    n_rows : tuple of two ints or None
+        Number of rows in the left and in the right branch; None if the model is
+        described.
+    auc : ndarray of shape (n_selected,) or None
+        Probability that a row of the left branch has a larger value than one of the
+        right branch, the area under the ROC curve. 0.5 means no difference.
     """
 
     node: int
@@ -84,7 +63,8 @@ class Explanation:
     right_mean: Floats
     spread: Floats
     effect: Floats
-    check: RowCheck | None = None
+    n_rows: tuple[int, int] | None = None
+    auc: Floats | None = None
 
     @property
     def branch_names(self) -> tuple[str, str]:
@@ -113,66 +93,39 @@ class Explanation:
             "spread": self.spread,
             "effect": self.effect,
         }
-        if self.check is not None:
-            columns |= {
-                "left_mean_of_rows": self.check.left_mean,
-                "right_mean_of_rows": self.check.right_mean,
-                "effect_in_rows": self.check.effect,
-                "auc": self.check.auc,
-            }
+        if self.auc is not None:
+            columns["auc"] = self.auc
         return pandas.DataFrame(columns, index=self.features)
 
-    def plot(
-        self, ax: Axes | None = None, image_shape: tuple[int, ...] | None = None
-    ) -> Any:
-        """Draw the effects with `sktreevae.display.SplitDisplay`.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on, by default those of a new figure.
-        image_shape : tuple of int, default=None
-            Shape of the images whose means are drawn; bars by default.
-
-        Returns
-        -------
-        display : SplitDisplay
-            The display, with the axes and the artists.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        # Imported here so that this module does not depend on the drawings.
-        from ..display import SplitDisplay
-
-        return SplitDisplay(self, image_shape=image_shape).plot(ax)
+    @property
+    def mean_texts(self) -> list[tuple[str, str]]:
+        """Both means of each feature, with the digits that matter beside its spread."""
+        values = zip(self.left_mean, self.right_mean, self.spread, strict=True)
+        return [
+            (format_number(left, spread), format_number(right, spread))
+            for left, right, spread in values
+        ]
 
     def __repr__(self) -> str:
+        left, right = self.branch_names
+        lines = [f"Node {self.node}: left is {left}, right is {right}"]
+        if self.n_rows is not None:
+            n_left, n_right = self.n_rows
+            lines.append(f"Rows of X: {n_left} left, {n_right} right")
+        if not len(self.features):
+            return "\n".join([*lines, "No feature differs."])
+        left_texts, right_texts = zip(*self.mean_texts, strict=True)
         columns = [
             ["feature", *self.feature_names],
-            ["left", *map("{:.3g}".format, self.left_mean)],
-            ["right", *map("{:.3g}".format, self.right_mean)],
-            ["effect", *map("{:+.2f}".format, self.effect)],
+            ["left", *left_texts],
+            ["right", *right_texts],
+            ["effect", *map(format_effect, self.effect)],
         ]
-        left, right = self.branch_names
-        first, last = f"Node {self.node}: left is {left}, right is {right}", []
-        if self.check is not None:
-            columns += [
-                ["in X", *map("{:+.2f}".format, self.check.effect)],
-                ["AUC", *map("{:.2f}".format, self.check.auc)],
-            ]
-            n_left, n_right = self.check.n_rows
-            is_same = np.sign(self.check.effect) == np.sign(self.effect)
-            same = np.sum(is_same & (self.effect != 0))
-            last = [
-                f"In X, {n_left} rows left and {n_right} right: {same} of "
-                f"{len(self.effect)} effects have the same sign."
-            ]
-        sign = np.sign(self.effect).astype(int)
+        if self.auc is not None:
+            columns.append(["AUC", *map("{:.2f}".format, self.auc)])
+        sign = np.sign(np.nan_to_num(self.effect)).astype(int)
         sides = np.array(["equal", "higher left", "higher right"])[sign]
-        return "\n".join([first, *_table(columns, ["", *sides]), *last])
+        return "\n".join([*lines, *_table(columns, ["", *sides])])
 
 
 def _branch_name(node: int | None, clusters: NDArray[np.int64]) -> str:

@@ -22,8 +22,9 @@ from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
 from ..utils.chunks import row_slices
 from ..utils.limits import ROUNDING
+from .columns import last_step, transform_rows
 from .diagnostics import MAX_SHOWN, Finding
-from .effects import GroupMoments, as_dense, effect_size, mix_moments
+from .effects import GroupMoments, as_dense, effect_size
 from .explain import leaf_moments
 
 N_GENERATED = 128
@@ -85,10 +86,11 @@ def diagnose(
 
     Parameters
     ----------
-    estimator : TreeVAEClustering
-        Fitted estimator.
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator, or a pipeline whose last step it is.
     X : array-like or Dataset of shape (n_samples, n_features), default=None
-        Data to diagnose the model on; see `TreeVAEClustering.diagnose`.
+        Data to diagnose the model on, as for ``estimator.predict``; see
+        `TreeVAEClustering.diagnose`.
 
     Returns
     -------
@@ -109,6 +111,9 @@ def diagnose(
     >>> diagnose(TreeVAEClustering(n_clusters=2, random_state=0).fit(X), X)
     []
     """
+    if X is not None:
+        X = transform_rows(estimator, X)
+    estimator = last_step(estimator)
     check_is_fitted(estimator)
     model, tree = estimator.module_, estimator.dendrogram_
     moments, labels, worse = leaf_moments(estimator), None, None
@@ -313,9 +318,8 @@ def _independent_log_prob(
     X: Matrix, moments: GroupMoments, estimator: BaseEstimator
 ) -> Floats:
     """Return the log-density of rows if the features were independent, (n_rows,)."""
-    tree, columns = estimator.dendrogram_, estimator._standardizer.columns
-    mixture = mix_moments(moments, tree.weight[None, tree.leaves])[0]
-    root = GroupMoments(mixture.mean[columns], mixture.variance[columns])
+    columns, root = estimator._standardizer.columns, moments.pool()
+    root = GroupMoments(root.mean[columns], root.variance[columns], root.weight)
     density = partial(_feature_log_prob, moments=root, estimator=estimator)
     chunks = (as_dense(X[rows][:, columns]) for rows in row_slices(*X.shape))
     return np.concatenate([density(x.astype(np.float64)).sum(axis=1) for x in chunks])

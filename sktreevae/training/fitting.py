@@ -145,12 +145,12 @@ def _propose(
         min_samples = options.min_samples(data.n_samples)
         proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
         n_neighbors, costs = data.decide(lambda: (graph.n_neighbors, proposal.costs))
-        task.info = {
+        choices = {
             "n_neighbors": n_neighbors,
             "partition": min(costs, key=costs.__getitem__),
-            "partition_costs": costs,
         }
-    return proposal, task.info
+        task.info = choices | {"partition_costs": costs}
+    return proposal, choices
 
 
 @dataclass(eq=False, kw_only=True)

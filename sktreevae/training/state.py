@@ -179,8 +179,7 @@ class Plan:
         if parts:
             for name in ("merges", "height"):
                 parts[name] = parts[name].numpy()
-            costs = values["choices"]["partition_costs"]
-            proposal = Proposal(**parts, costs=costs)
+            proposal = Proposal(**parts, costs={})
         return cls(values["n_clusters"], values["choices"], proposal)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class FittedModel:
     def node_means(self):
         return np.outer(np.arange(self.dendrogram_.n_nodes), np.ones(self.n_features))
 
-    def explain(self, node, *, against, n_features, feature_names):
+    def explain(self, node, X=None, *, against, n_features, feature_names):
         assert node is None
         assert against == "rest"
         found = SimpleNamespace(
@@ -73,15 +73,12 @@ class FittedModel:
         return [found] * (self.dendrogram_.n_nodes - 1)
 
 
-def make_explanation(n_features=4, *, is_checked=False, seed=0):
+def make_explanation(n_features=4, *, seed=0):
     """Return what `TreeVAEClustering.explain` returns, with means of known features."""
     rng = np.random.default_rng(seed)
     left, right = rng.normal(size=(2, n_features))
     effect = left - right
     order = np.argsort(-np.abs(effect))
-    check = SimpleNamespace(
-        left_mean=left[order] + 1, right_mean=right[order], effect=effect[order] + 1
-    )
     return SimpleNamespace(
         node=3,
         branch_names=("node 5 (cluster 0)", "node 6 (clusters 1-2)"),
@@ -90,7 +87,8 @@ def make_explanation(n_features=4, *, is_checked=False, seed=0):
         left_mean=left[order],
         right_mean=right[order],
         effect=effect[order],
-        check=check if is_checked else None,
+        mean_texts=[(f"{left[i]:.3g}", f"{right[i]:.3g}") for i in order],
+        n_rows=None,
     )
 
 

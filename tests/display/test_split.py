@@ -20,6 +20,11 @@ class Estimator:
         return make_explanation(n_features or self.n_features)
 
 
+@pytest.fixture(autouse=True)
+def explain_by_method(monkeypatch):
+    monkeypatch.setattr("sktreevae.inspection.explain.explain", Estimator.explain)
+
+
 def test_bars_are_the_effects():
     found = make_explanation()
     display = SplitDisplay(found).plot()
@@ -28,7 +33,6 @@ def test_bars_are_the_effects():
     assert tick_labels(display.ax_.yaxis) == found.feature_names.tolist()
     assert display.figure_ is display.ax_.figure
     assert display.axes_.item() is display.ax_
-    assert display.points_ is None
     assert display.images_ == []
 
 
@@ -58,42 +62,25 @@ def test_colors_are_the_directions():
 def test_means_stand_beside_the_bars():
     found = make_explanation()
     (means,) = SplitDisplay(found).plot().ax_.child_axes
-    expected = [
-        f"{a:.3g} vs {b:.3g}"
-        for a, b in zip(found.left_mean, found.right_mean, strict=True)
-    ]
+    expected = [f"{a} vs {b}" for a, b in found.mean_texts]
     assert tick_labels(means.yaxis) == expected
 
 
-def test_effects_in_the_data_are_points():
-    found = make_explanation(is_checked=True)
-    display = SplitDisplay(found).plot()
-    np.testing.assert_allclose(display.points_.get_offsets()[:, 0], found.check.effect)
-    assert "effect in X" in [t.get_text() for t in display.ax_.get_legend().get_texts()]
-    assert np.abs(found.check.effect).max() < display.ax_.get_xlim()[0]
-
-
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
-@pytest.mark.parametrize("is_checked", [False, True])
-def test_images_are_the_means_and_their_difference(shape, is_checked):
-    found = make_explanation(72, is_checked=is_checked)
+def test_images_are_the_means_and_their_difference(shape):
+    found = make_explanation(72)
     display = SplitDisplay(found, image_shape=shape).plot()
-    sources = [found, found.check][: 1 + is_checked]
-    assert display.axes_.shape == (len(sources), 3)
-    assert len(display.images_) == 3 * len(sources)
+    assert display.axes_.shape == (1, 3)
+    assert len(display.images_) == 3
     assert display.bars_ is None
-    for row, source in enumerate(sources):
-        left, right = np.empty(72), np.empty(72)
-        left[found.features], right[found.features] = (
-            source.left_mean,
-            source.right_mean,
-        )
-        shown = [np.asarray(image.get_array()) for image in display.images_[3 * row :]]
-        np.testing.assert_allclose(shown[2], (left - right).reshape(8, 9))
-        low, high = min(left.min(), right.min()), max(left.max(), right.max())
-        for actual, mean in zip(shown, (left, right), strict=False):
-            expected = (mean.reshape(8, 9) - low) / (high - low)
-            np.testing.assert_allclose(actual, expected)
+    left, right = np.empty(72), np.empty(72)
+    left[found.features], right[found.features] = found.left_mean, found.right_mean
+    shown = [np.asarray(image.get_array()) for image in display.images_]
+    np.testing.assert_allclose(shown[2], (left - right).reshape(8, 9))
+    low, high = min(left.min(), right.min()), max(left.max(), right.max())
+    for actual, mean in zip(shown, (left, right), strict=False):
+        expected = (mean.reshape(8, 9) - low) / (high - low)
+        np.testing.assert_allclose(actual, expected)
 
 
 @pytest.mark.parametrize("shape", [(8, 9, 3), (3, 8, 9)])

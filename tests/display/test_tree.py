@@ -14,6 +14,11 @@ draw = TreeDisplay.from_dendrogram
 SHAPES = pytest.mark.parametrize("shape", ["random", "balanced", "chain"])
 
 
+@pytest.fixture(autouse=True)
+def explain_by_method(monkeypatch):
+    monkeypatch.setattr("sktreevae.inspection.explain.explain", FittedModel.explain)
+
+
 def parts(box, kind):
     """Return the parts of a kind that a drawn node has."""
     return [part for part in box.offsetbox.get_children() if isinstance(part, kind)]

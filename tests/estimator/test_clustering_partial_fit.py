@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -73,6 +74,18 @@ def test_score_of_shifted_data_rises(digits):
     for _ in range(4):
         scores.append(model.partial_fit(new).score(new))
     assert (np.diff(scores) > 0).all()
+
+
+def test_rows_of_other_clusters_are_warned_of(model, blobs):
+    X, y = blobs
+    with pytest.warns(UserWarning, match="other clusters than .* Shuffle the rows"):
+        model.partial_fit(X[y == 0])
+    assert [finding.name for finding in model.diagnose()].count("drift") == 1
+    for rows in (X, X[::9], X[:1]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.partial_fit(rows)
+        assert "drift" not in [finding.name for finding in model.diagnose()]
 
 
 # What is kept, and what changes

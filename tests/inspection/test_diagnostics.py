@@ -164,7 +164,7 @@ def test_two_clusters_are_the_same(fitted, monkeypatch):
     variance = moments.variance[[0, 1, 2, 1]]
     monkeypatch.setattr(
         "sktreevae.inspection.failures.leaf_moments",
-        lambda _: GroupMoments(mean, variance),
+        lambda _: GroupMoments(mean, variance, moments.weight),
     )
     finding = find(fitted.diagnose(), "near-duplicate clusters")
     assert finding.nodes == tuple(fitted.dendrogram_.leaves[[1, 3]])
@@ -292,8 +292,8 @@ def test_mixed_tables_are_diagnosed(rng):
     model = TreeVAEClustering(4, max_iter=20, random_state=0).fit(X[:200])
     assert model.likelihood_ == "mixed"
     assert model.diagnose() == model.diagnose(X[200:]) == []
-    root = model.explain(0, X, n_features=None)
+    root, in_rows = (model.explain(0, rows, n_features=None) for rows in (None, X))
     column = np.flatnonzero(root.features == 6)
     np.testing.assert_allclose(
-        root.left_mean[column], root.check.left_mean[column], atol=0.1
+        root.left_mean[column], in_rows.left_mean[in_rows.features == 6], atol=0.1
     )

@@ -67,15 +67,16 @@ def test_the_feature_of_each_split_comes_first(nested):
         (split_of(model, y, 0), 1, (y == 0, y == 1), NARROW),
         (split_of(model, y, 2), 3, (y == 2, y == 3), NARROW),
     ):
-        found = model.explain(node, X)
+        found, in_rows = model.explain(node, n_features=None), model.explain(node, X)
         assert found.features[0] == feature
+        assert in_rows.features[0] == feature
         # The branch with most of the first group's samples is the one with less.
         is_left = np.isin(model.labels_[groups[0]], found.clusters[0]).mean() > 0.5
         sign = -1.0 if is_left else 1.0
         assert found.effect[0] == pytest.approx(sign * distance, rel=0.2)
-        assert found.check.effect[0] == pytest.approx(sign * distance, rel=0.1)
+        assert in_rows.effect[0] == pytest.approx(sign * distance, rel=0.1)
         assert np.abs(found.effect[1:]).max() < 0.1 * distance
-        assert found.check.auc[0] == (0.0 if is_left else 1.0)
+        assert in_rows.auc[0] == (0.0 if is_left else 1.0)
 
 
 def test_means_and_spread_are_those_of_the_branches(nested):
@@ -91,40 +92,43 @@ def test_means_and_spread_are_those_of_the_branches(nested):
     np.testing.assert_allclose(found.effect, difference / found.spread)
 
 
-def test_the_check_is_made_on_the_assigned_rows(iris):
+def test_with_rows_the_effects_are_those_of_the_assigned_rows(iris):
     X = load_iris(as_frame=True).data
     node = int(iris.dendrogram_.internal_nodes[1])
-    found = iris.explain(node, X)
+    found = iris.explain(node, X, n_features=None)
     groups = [np.isin(iris.labels_, clusters) for clusters in found.clusters]
     a, b = (X.to_numpy()[group][:, found.features] for group in groups)
-    assert found.check.n_rows == (len(a), len(b))
+    assert found.n_rows == (len(a), len(b))
     spread = np.sqrt((a.var(0) + b.var(0)) / 2)
-    np.testing.assert_allclose(found.check.effect, (a.mean(0) - b.mean(0)) / spread)
-    np.testing.assert_allclose(found.check.left_mean, a.mean(0))
-    is_left = np.repeat([True, False], found.check.n_rows)
+    np.testing.assert_allclose(found.effect, (a.mean(0) - b.mean(0)) / spread)
+    np.testing.assert_allclose(found.left_mean, a.mean(0))
+    is_left = np.repeat([True, False], found.n_rows)
     expected = [roc_auc_score(is_left, column) for column in np.concatenate([a, b]).T]
-    np.testing.assert_allclose(found.check.auc, expected)
+    np.testing.assert_allclose(found.auc, expected)
 
 
-def test_sparse_rows_and_datasets_are_checked_alike(nested):
+def test_sparse_rows_and_datasets_are_explained_alike(nested):
     model, X, _ = nested
     X = np.where(X > 1.0, X, 0.0)
-    expected = model.explain(0, X).check
+    expected = model.explain(0, X)
     tensors = torch.utils.data.TensorDataset(torch.from_numpy(X))
     for other in (sparse.csr_array(X), tensors):
-        check = model.explain(0, other).check
-        assert check.n_rows == expected.n_rows
-        np.testing.assert_allclose(check.effect, expected.effect)
-        np.testing.assert_allclose(check.auc, expected.auc)
+        found = model.explain(0, other)
+        assert found.n_rows == expected.n_rows
+        np.testing.assert_allclose(found.effect, expected.effect)
+        np.testing.assert_allclose(found.auc, expected.auc)
 
 
 def test_the_spread_of_zeros_and_ones(rng):
     probability = np.array([[0.95, 0.5, 0.02], [0.05, 0.5, 0.02]]).repeat(4, axis=1)
     X = (rng.random((400, 12)) < probability.repeat(200, axis=0)).astype(float)
     model = TreeVAEClustering(2, random_state=0).fit(X)
-    found = model.explain(0, X)
-    assert set(found.features[:4]) == {0, 1, 2, 3}
-    np.testing.assert_allclose(found.effect[:4], found.check.effect[:4], rtol=0.25)
+    found, in_rows = model.explain(0), model.explain(0, X)
+    assert set(found.features[:4]) == set(in_rows.features) == {0, 1, 2, 3}
+    effect = dict(zip(found.features, found.effect, strict=True))
+    np.testing.assert_allclose(
+        [effect[i] for i in in_rows.features], in_rows.effect, rtol=0.25
+    )
 
 
 def test_names_are_those_of_the_columns(iris, nested):
@@ -181,7 +185,7 @@ def test_all_nodes_are_explained_as_each_alone(iris, against):
     for one in found:
         alone = explain(iris, one.node, X, against=against)
         assert repr(one) == repr(alone)
-        np.testing.assert_array_equal(one.check.auc, alone.check.auc)
+        np.testing.assert_array_equal(one.auc, alone.auc)
 
 
 def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
@@ -191,7 +195,6 @@ def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
         found = iris.explain(child, X, against="rest")
         assert found.feature_names.tolist() == split.feature_names.tolist()
         np.testing.assert_allclose(found.effect, sign * split.effect)
-        np.testing.assert_allclose(found.check.effect, sign * split.check.effect)
         assert found.branch_names[1] == "the rest"
 
 
@@ -207,17 +210,41 @@ def test_both_branches_need_rows(iris):
     branch = iris.labels_ == iris.explain().clusters[0][0]
     with pytest.raises(ValueError, match="at least 2 rows on each side of node 0, got"):
         iris.explain(0, X[branch])
+    assert {len(found.features) for found in iris.explain(None, X[branch])} == {0}
+
+
+def test_small_and_correlated_differences_are_no_findings(rng):
+    y = np.repeat([0, 1], 200)
+    noise = rng.standard_normal((400, 3))
+    X = np.column_stack([noise[:, 0] + 9 * y, noise[:, 1] + 0.1 * y, noise[:, 2] + y])
+    X = np.column_stack([X, 5 - 3 * X[:, 0]])
+    model = TreeVAEClustering(2, max_iter=20, random_state=0).fit(X)
+    found = model.explain(0, X)
+    assert set(found.features) in ({0, 2}, {3, 2})
+    assert set(model.explain().features) == {0, 2, 3}
+    assert set(model.explain(0, X, n_features=None).features) == {0, 1, 2, 3}
+
+
+def test_effects_of_soft_targets_have_no_minimum(rng):
+    # Their variance is an upper bound, so that all effects are understated.
+    y = np.repeat([0, 1], 100)
+    X = np.clip(0.04 + 0.02 * y[:, None] + 0.002 * rng.standard_normal((200, 4)), 0, 1)
+    model = TreeVAEClustering(2, likelihood="bernoulli", max_iter=5, random_state=0)
+    found = model.fit(X).explain()
+    assert np.abs(found.effect).max() < 0.3
+    assert len(found.features) == 4
+    assert (np.abs(model.explain(0, X).effect) > 3).all()
 
 
 def test_a_leaf_is_compared_with_the_rest(nested):
     model, X, y = nested
     leaf = int(model.dendrogram_.children_left[split_of(model, y, 0)])
     found = model.explain(leaf, X, against="rest", n_features=2)
-    assert set(found.feature_names) == {"x0", "x1"}
+    assert found.feature_names[0] == "x0"
     is_here = model.labels_ == model.dendrogram_.leaf_label[leaf]
-    assert found.check.n_rows == (is_here.sum(), (~is_here).sum())
+    assert found.n_rows == (is_here.sum(), (~is_here).sum())
     difference = X[is_here].mean(0) - X[~is_here].mean(0)
-    expected = found.check.left_mean - found.check.right_mean
+    expected = found.left_mean - found.right_mean
     np.testing.assert_allclose(expected, difference[found.features])
 
 
@@ -234,42 +261,50 @@ def test_a_table(iris):
     assert (table["effect"].abs().diff().dropna() <= 0).all()
     found = iris.explain(0, X)
     checked = found.to_frame()
-    np.testing.assert_array_equal(checked["auc"], found.check.auc)
-    np.testing.assert_array_equal(checked["effect_in_rows"], found.check.effect)
+    np.testing.assert_array_equal(checked["auc"], found.auc)
     assert X.columns[checked.index].tolist() == checked["feature"].tolist()
 
 
-def make_explanation(check=None):
+def make_explanation(n_selected=3, **rows):
     return Explanation(
         node=0,
         branches=(1, 2),
         clusters=(np.array([0, 1]), np.array([2])),
-        features=np.array([2, 0]),
-        feature_names=np.array(["petal length (cm)", "sepal"]),
-        left_mean=np.array([4.913, 5.0]),
-        right_mean=np.array([1.462, 5.5]),
-        spread=np.array([0.5, 1.0]),
-        effect=np.array([6.902, -0.5]),
-        check=check,
+        features=np.array([2, 0, 3])[:n_selected],
+        feature_names=np.array(["petal length (cm)", "year", "x"])[:n_selected],
+        left_mean=np.array([4.913, 2008.04, 2.0])[:n_selected],
+        right_mean=np.array([1.462, 2007.1, 2.0])[:n_selected],
+        spread=np.array([0.5, 0.81, 0.0])[:n_selected],
+        effect=np.array([16.902, -1.1, 0.0])[:n_selected],
+        **rows,
     )
+
+
+HEAD = "Node 0: left is node 1 (clusters 0-1), right is node 2 (cluster 2)"
 
 
 def test_an_explanation_is_printed_as_a_table():
     assert str(make_explanation()).splitlines() == [
-        "Node 0: left is node 1 (clusters 0-1), right is node 2 (cluster 2)",
-        "feature            left  right  effect",
-        "petal length (cm)  4.91   1.46   +6.90  higher left",
-        "sepal                 5    5.5   -0.50  higher right",
+        HEAD,
+        "feature               left   right  effect",
+        "petal length (cm)     4.91    1.46     >10  higher left",
+        "year               2008.04  2007.1   -1.10  higher right",
+        "x                        2       2   +0.00  equal",
     ]
 
 
-def test_a_checked_explanation_is_printed_with_the_rows(iris):
-    text = repr(iris.explain(0, load_iris(as_frame=True).data))
-    header, first = text.splitlines()[1:3]
-    assert header.split() == ["feature", "left", "right", "effect", "in", "X", "AUC"]
-    assert first.startswith("petal")
-    assert text.splitlines()[-1].startswith("In X, ")
-    assert text.endswith("4 of 4 effects have the same sign.")
+def test_an_explanation_of_rows_has_their_number_and_the_areas():
+    text = str(make_explanation(1, n_rows=(7, 1), auc=np.array([0.918])))
+    assert text.splitlines() == [
+        HEAD,
+        "Rows of X: 7 left, 1 right",
+        "feature            left  right  effect   AUC",
+        "petal length (cm)  4.91   1.46     >10  0.92  higher left",
+    ]
+
+
+def test_an_explanation_without_findings_says_so():
+    assert str(make_explanation(0)).splitlines() == [HEAD, "No feature differs."]
 
 
 @pytest.mark.parametrize("names", ["abcd", b"abcd", np.full((4, 2), "a"), 4])

@@ -1,0 +1,275 @@
+"""Columns of the user's X, as they were before the steps of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from ..tree.export import check_feature_names
+from ..utils.chunks import row_slices
+from .effects import Floats, GroupMoments, as_dense, row_moments
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ..data import Matrix
+
+Ints = NDArray[np.int64]
+
+
+def last_step(estimator: BaseEstimator) -> BaseEstimator:
+    """Return the last step of a pipeline, or the estimator if it is no pipeline."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return estimator
+
+
+def transform_rows(estimator: BaseEstimator, X: Any) -> Any:
+    """Return X as the last step of a pipeline gets it."""
+    while isinstance(estimator, Pipeline):
+        if len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+        estimator = estimator[-1]
+    return X
+
+
+def read_columns(
+    estimator: BaseEstimator, X: Any, feature_names: Sequence[str] | None
+) -> MatrixColumns | FrameColumns:
+    """Return the columns of X that people know: those that enter a pipeline.
+
+    Columns of a data frame or of an array are read as they are. Other input of a
+    pipeline, such as texts, is described by what the last step gets.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator.
+    X : object
+        Rows, as for `predict`.
+    feature_names : sequence of str or None
+        Names of the columns, by default those of X or of the estimator.
+
+    Raises
+    ------
+    ImportError
+        If X is a data frame that enters a pipeline, and pandas isn't installed.
+    ValueError
+        If X isn't valid, or there is not exactly one name for each column.
+    """
+    if not isinstance(estimator, Pipeline):
+        names = name_features(estimator, feature_names)
+        return MatrixColumns(estimator._validate(X), names)
+    if hasattr(X, "columns"):
+        frame = _to_pandas(X)
+        if feature_names is None:
+            feature_names = frame.columns
+        return FrameColumns(frame, check_feature_names(feature_names, frame.shape[1]))
+    if getattr(X, "ndim", 0) == 2 and X.dtype.kind in "biuf":
+        default = getattr(estimator, "feature_names_in_", None)
+        names = default if feature_names is None else feature_names
+        matrix = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
+        return MatrixColumns(matrix, check_feature_names(names, X.shape[1], "x{}"))
+    matrix = last_step(estimator)._validate(transform_rows(estimator, X))
+    return MatrixColumns(matrix, name_features(estimator, feature_names))
+
+
+def name_features(
+    estimator: BaseEstimator, feature_names: Sequence[str] | None
+) -> list[str]:
+    """Return names of the features of the last step: x0, x1, ... if there are none."""
+    model = last_step(estimator)
+    if feature_names is None:
+        feature_names = getattr(model, "feature_names_in_", None)
+    if feature_names is None and isinstance(estimator, Pipeline):
+        try:
+            feature_names = estimator[:-1].get_feature_names_out()
+        except (AttributeError, ValueError):  # a step doesn't tell its names
+            pass
+    return check_feature_names(feature_names, model.n_features_in_, "x{}")
+
+
+class MatrixColumns:
+    """Columns of a matrix, each of which is a feature.
+
+    Parameters
+    ----------
+    matrix : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
+        Rows; NaN in an array is an unknown value.
+    names : sequence of str of length n_features
+        Names of the columns.
+
+    Attributes
+    ----------
+    names : list of str
+        Names of the features.
+    positions : ndarray of int of shape (n_features,)
+        Column of X of each feature.
+    """
+
+    def __init__(self, matrix: Matrix, names: Sequence[str]) -> None:
+        self._matrix = matrix
+        self.names = list(names)
+        self.positions = np.arange(matrix.shape[1])
+
+    def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
+        """Return the moments of groups of rows, with labels from 0."""
+        return row_moments(self._matrix, labels, n_groups)
+
+    def read(self, features: Ints) -> Floats:
+        """Return the values of some features, (n_samples, n_selected)."""
+        chunks = (self._matrix[rows] for rows in row_slices(*self._matrix.shape))
+        selected = [as_dense(chunk[:, features]) for chunk in chunks]
+        return np.concatenate(selected, dtype=np.float64)
+
+
+class FrameColumns:
+    """Columns of a data frame: numbers, and shares of categories in percent.
+
+    A date is a number of years. Each category is a feature, and so are missing values;
+    of two categories it is the second in sorted order.
+
+    Parameters
+    ----------
+    frame : pandas DataFrame of shape (n_samples, n_columns)
+        Rows.
+    names : sequence of str of length n_columns
+        Names of the columns.
+
+    Attributes
+    ----------
+    names : list of str
+        Names of the features.
+    positions : ndarray of int of shape (n_features,)
+        Column of the frame of each feature.
+    """
+
+    def __init__(self, frame: pandas.DataFrame, names: Sequence[str]) -> None:
+        self._columns, self._sources, positions = [], [], []
+        for i, name in enumerate(names):
+            for column in _read_series(frame.iloc[:, i], name):
+                self._columns.append(column)
+                self._sources += [(column, j) for j in range(len(column.names))]
+                positions += [i] * len(column.names)
+        self.names = [column.names[j] for column, j in self._sources]
+        self.positions = np.array(positions, dtype=np.int64)
+
+    def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
+        """Return the moments of groups of rows, with labels from 0."""
+        parts = [column.moments(labels, n_groups) for column in self._columns]
+        return GroupMoments(
+            np.hstack([part.mean for part in parts]),
+            np.hstack([part.variance for part in parts]),
+            np.hstack([part.weight for part in parts]),
+        )
+
+    def read(self, features: Ints) -> Floats:
+        """Return the values of some features, (n_samples, n_selected)."""
+        sources = (self._sources[i] for i in features)
+        return np.column_stack([column.read(j) for column, j in sources])
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """Numbers, a single feature.
+
+    Parameters
+    ----------
+    names : list of str of length 1
+        Name of the feature.
+    values : ndarray of shape (n_samples,)
+        The numbers; NaN where they are missing.
+    """
+
+    names: list[str]
+    values: Floats
+
+    def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
+        """Return the moments of groups of rows."""
+        return row_moments(self.values[:, None], labels, n_groups)
+
+    def read(self, i: int) -> Floats:
+        """Return the values of the feature."""
+        return self.values
+
+
+@dataclass(frozen=True, eq=False)
+class _Categories:
+    """Categories, whose shares in percent are the features.
+
+    Parameters
+    ----------
+    names : list of str of length n_categories
+        Names of the features.
+    codes : ndarray of int of shape (n_samples,)
+        Category of each row, from 0; -1 for one that is no feature.
+    """
+
+    names: list[str]
+    codes: Ints
+
+    def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
+        """Return the moments of groups of rows, without a column for each category."""
+        counts = np.zeros((n_groups, len(self.names)))
+        is_feature = self.codes >= 0
+        np.add.at(counts, (labels[is_feature], self.codes[is_feature]), 1.0)
+        n = np.bincount(labels, minlength=n_groups)[:, None].astype(np.float64)
+        percent = 100.0 * counts / np.where(n > 0, n, np.nan)
+        weight = np.broadcast_to(n, counts.shape)
+        return GroupMoments(percent, percent * (100.0 - percent), weight)
+
+    def read(self, i: int) -> Floats:
+        """Return 100 in the rows of a category, and 0 in all others."""
+        return np.where(self.codes == i, 100.0, 0.0)
+
+
+def _read_series(series: pandas.Series, name: str) -> list[_Numbers | _Categories]:
+    """Return a column of a frame as numbers or categories, and what is missing."""
+    from pandas.api import types
+
+    if types.is_datetime64_any_dtype(series):
+        date = series.dt
+        year = date.year + (date.day_of_year - 1) / (365 + date.is_leap_year)
+        numbers = [f"{name} (year)"], year.to_numpy(np.float64, na_value=np.nan)
+    elif types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
+        numbers = [name], series.to_numpy(np.float64, na_value=np.nan)
+    else:
+        return [_read_categories(series, name)]
+    is_missing = series.isna().to_numpy()
+    missing = _Categories([f"{name} missing (%)"], np.where(is_missing, 0, -1))
+    return [_Numbers(*numbers), missing] if is_missing.any() else [_Numbers(*numbers)]
+
+
+def _read_categories(series: pandas.Series, name: str) -> _Categories:
+    """Return the categories of a column; missing values are one of them."""
+    texts = series.astype(object).map(str, na_action="ignore")
+    codes, categories = texts.factorize(sort=True)
+    codes = np.where(codes < 0, len(categories), codes)
+    names = [f"{name} = {category} (%)" for category in categories]
+    if series.isna().any():
+        names.append(f"{name} missing (%)")
+    if len(categories) == 2:
+        # The share of the first is what the second leaves.
+        names, codes = names[1:], codes - 1
+    return _Categories(names, codes)
+
+
+def _to_pandas(X: Any) -> pandas.DataFrame:
+    """Return a data frame of any package as one of pandas."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "Columns of a data frame before a pipeline are read with pandas. Install "
+            "it with: pip install pandas"
+        ) from error
+    if isinstance(X, pandas.DataFrame):
+        return X
+    return pandas.DataFrame({name: X[name].to_numpy() for name in X.columns})

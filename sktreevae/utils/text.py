@@ -1,0 +1,53 @@
+"""Numbers as a person writes them."""
+
+from __future__ import annotations
+
+import math
+
+
+def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> str:
+    """Return a number without digits that don't matter and, mostly, an exponent.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    spread : float, default=0.0
+        Standard deviation of such numbers. The last digit is that of the second digit
+        of the spread. If it is 0 or unknown, at least three digits and the whole part
+        are kept.
+    max_exponent : int, default=6
+        Numbers whose exponents are larger, or smaller than its negative, are written
+        with it.
+
+    Examples
+    --------
+    >>> [format_number(value) for value in (3700.7, 2008.2, 0.25012, 1.0, 4.2e12)]
+    ['3701', '2008', '0.25', '1', '4.2e+12']
+    >>> format_number(3706.16, spread=450.0)
+    '3710'
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value + 0.0:g}"
+    exponent = math.floor(math.log10(abs(value)))
+    n_decimals = max(2 - exponent, 0)
+    if 0 < spread < math.inf:
+        n_decimals = 1 - math.floor(math.log10(spread))
+    rounded = round(value, n_decimals) + 0.0
+    if rounded != 0 and abs(exponent) > max_exponent:
+        return f"{value:.3g}"
+    text = f"{rounded:.{max(n_decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_effect(effect: float, max_size: float = 10.0) -> str:
+    """Return an effect with its sign; groups beyond `max_size` don't overlap at all.
+
+    Examples
+    --------
+    >>> [format_effect(effect) for effect in (1.234, -0.5, 63.2, -12.0)]
+    ['+1.23', '-0.50', '>10', '<-10']
+    """
+    if abs(effect) > max_size:
+        return f">{max_size:g}" if effect > 0 else f"<-{max_size:g}"
+    return f"{effect:+.2f}"
