@@ -82,8 +82,19 @@ def killed(monkeypatch, n_calls):
             yield
 
 
-@pytest.mark.parametrize("growth", ["guided", "iterative"])
-@pytest.mark.parametrize("n_calls", [3, 7, 12, 21, 33])
+@pytest.mark.parametrize(
+    ("growth", "n_calls"),
+    [
+        ("guided", 7),
+        ("guided", 21),
+        ("iterative", 12),
+        *(
+            pytest.param(growth, n_calls, marks=pytest.mark.nightly)
+            for growth in ("guided", "iterative")
+            for n_calls in (3, 18, 24, 33)
+        ),
+    ],
+)
 def test_a_fit_that_is_killed_in_a_write_goes_on_to_the_same_bits(
     growth, n_calls, tmp_path, monkeypatch
 ):
