@@ -21,13 +21,10 @@ from sktreevae.data import DataOptions, TrainingData
 from sktreevae.estimator.attributes import build_dendrogram, leaf_statistics
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
-from sktreevae.training import (
-    Generators,
-    GrowthOptions,
-    IterativeGrowth,
-    Trainer,
-    TrainingOptions,
-)
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.iterative import IterativeGrowth
+from sktreevae.training.state import Generators
+from sktreevae.training.trainer import Trainer, TrainingOptions
 from sktreevae.tree import Dendrogram
 from sktreevae.utils.random import make_generator
 

@@ -4,7 +4,7 @@ from ._version import __version__
 from .estimator import TreeVAEClustering
 from .inspection.explain import explain
 from .inspection.failures import diagnose
-from .training import ImageAugmentation
+from .training.augmentation import ImageAugmentation
 from .tree import Dendrogram
 
 __all__ = [

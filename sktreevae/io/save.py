@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
-from ..training import GrowingLists
+from ..training.state import GrowingLists
 from ..utils.files import PathLike
 from .archive import to_json, write_archive
 from .schema import CONTENT, NETWORKS

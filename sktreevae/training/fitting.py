@@ -173,7 +173,3 @@ class Continuation(TreeGrowth):
 
     def finish(self) -> None:
         """Leave the model as it is: the tree stays."""
-
-    def result(self) -> TreeVAE:
-        """Return the model, as if training had stopped now."""
-        return self.finished().model.eval()

@@ -21,7 +21,7 @@ from sktreevae.data import TrainingData
 from sktreevae.graph import GraphOptions
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import LIKELIHOODS
-from sktreevae.training import GrowthOptions
+from sktreevae.training.growth import GrowthOptions
 
 from .cases import METHODS, QUICK, make_images
 

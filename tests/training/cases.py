@@ -6,7 +6,8 @@ import torch
 
 from sktreevae.data import Standardizer, TrainingData
 from sktreevae.model import FeatureMap, ModelConfig
-from sktreevae.training import Generators, Trainer, TrainingOptions
+from sktreevae.training.state import Generators
+from sktreevae.training.trainer import Trainer, TrainingOptions
 
 CONFIG = ModelConfig(
     n_features=3, hidden_dim=16, latent_dim=2, bottom_up_depth=3, likelihood="gaussian"

@@ -8,7 +8,8 @@ from sktreevae import TreeVAEClustering
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
 from sktreevae.estimator.attributes import leaf_statistics
 from sktreevae.graph import GraphOptions
-from sktreevae.training import GROWTHS, GrowthOptions, make_growth
+from sktreevae.training.fitting import GROWTHS, make_growth
+from sktreevae.training.growth import GrowthOptions
 from sktreevae.utils.cache import Cache
 
 from .cases import CONFIG, make_trainer

@@ -11,8 +11,9 @@ from torch.nn.functional import one_hot
 from sktreevae import TreeVAEClustering
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.model.networks import BottomUp
-from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
-from sktreevae.training.guided import RouterPhase
+from sktreevae.training.contrastive import ContrastOptions
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.guided import GuidedGrowth, RouterPhase
 
 from ..graph.cases import nested_gaussians
 from .cases import CONFIG, make_data, make_trainer

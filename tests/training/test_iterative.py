@@ -14,9 +14,9 @@ from sktreevae import TreeVAEClustering
 from sktreevae.data import TrainingData
 from sktreevae.metrics import leaf_purity
 from sktreevae.model import Topology, attach
-from sktreevae.training import ContrastOptions, GrowthOptions, IterativeGrowth
-from sktreevae.training.contrastive import router_contrast
-from sktreevae.training.iterative import sum_divergences
+from sktreevae.training.contrastive import ContrastOptions, router_contrast
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.iterative import IterativeGrowth, sum_divergences
 from sktreevae.training.objectives import SplitObjective, routing_loss
 from sktreevae.training.state import Split
 

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 from sktreevae import TreeVAEClustering
 from sktreevae.model import Topology
 from sktreevae.model.layers import StackedMLP
-from sktreevae.training import GrowthOptions, PublishedGrowth, TrainingOptions
-from sktreevae.training.published import CenteredRouter
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.published import CenteredRouter, PublishedGrowth
+from sktreevae.training.trainer import TrainingOptions
 
 from .cases import CONFIG, make_data, make_trainer
 

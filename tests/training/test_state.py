@@ -10,17 +10,14 @@ from sklearn.datasets import make_blobs
 
 from sktreevae.graph import GraphOptions, NeighborGraph
 from sktreevae.model import Topology
-from sktreevae.training import (
-    ContrastOptions,
-    Generators,
-    GrowthOptions,
-    GuidedGrowth,
-    IterativeGrowth,
-    PublishedGrowth,
-    Trainer,
-    TrainingOptions,
-)
+from sktreevae.training.contrastive import ContrastOptions
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.guided import GuidedGrowth
+from sktreevae.training.iterative import IterativeGrowth
 from sktreevae.training.optimizer import AdamW
+from sktreevae.training.published import PublishedGrowth
+from sktreevae.training.state import Generators
+from sktreevae.training.trainer import Trainer, TrainingOptions
 
 from .cases import CONFIG, make_data
 

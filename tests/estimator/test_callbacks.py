@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from sktreevae import TreeVAEClustering
-from sktreevae.training import GuidedGrowth, ProgressLine, Task
+from sktreevae.estimator.callbacks import ProgressLine
+from sktreevae.training.guided import GuidedGrowth
+from sktreevae.training.trainer import Task
 
 
 class Terminal(io.StringIO):
