@@ -120,7 +120,7 @@ def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(
     assert n_runs == n_epochs
     assert_same(growth.state.state_dict(), whole.state.state_dict())
     one, two = growth.result(), whole.result()
-    assert torch.equal(torch.tensor(one.height), torch.tensor(two.height))
+    assert torch.equal(one.height, two.height)
     for p, q in zip(one.model.parameters(), two.model.parameters(), strict=True):
         assert torch.equal(p, q)
 
