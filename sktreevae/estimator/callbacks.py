@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..training.trainer import Callback, Task, Trainer
@@ -189,21 +188,12 @@ class ProgressLine:
 
 
 def _describe_choices(info: dict[str, object]) -> str:
-    """Describe the features, the clusters, or how much less the partition costs."""
-    if "n_clusters" in info:
-        return str(info["n_clusters"])
+    """Describe the features, the number of clusters, or their partition."""
     if "features" in info:
         return f"{info['features']} ({info['n_features']})"
-    if "partition" not in info:
-        return ""
-    text = f"{info['n_neighbors']} neighbors, partition: {info['partition']}"
-    costs = info["partition_costs"].values()
-    least = min(costs)
-    # Several methods may find the same partition.
-    others = [cost for cost in costs if not np.isclose(cost, least)]
-    if others:
-        text += f" ({min(others) - least:.2g} bits below the next)"
-    return text
+    if "partition" in info:
+        return f"{info['n_neighbors']} neighbors, partition: {info['partition']}"
+    return str(info.get("n_clusters", ""))
 
 
 def _format_duration(seconds: float) -> str:
