@@ -235,16 +235,6 @@ def make_contrast(tree=PRUNED, n=12, weight=1.0):
 
 
 @pytest.mark.parametrize("tree", TREES)
-def test_one_sample_has_nothing_to_be_contrasted_with(tree):
-    contrast, arguments, _ = make_contrast(TREES[tree], n=1)
-    loss, _ = contrast(*arguments)
-    loss.backward()
-    assert loss.item() == pytest.approx(0, abs=1e-6)
-    for p in contrast.parameters():
-        assert torch.isfinite(p.grad).all()
-
-
-@pytest.mark.parametrize("tree", TREES)
 def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
     contrast, arguments, augmented = make_contrast(TREES[tree], weight=3.0)
     model, embeddings, _, _ = arguments
