@@ -25,14 +25,10 @@ from sklearn.metrics import normalized_mutual_info_score
 from sktreevae.data import DataOptions, TrainingData
 from sktreevae.graph import NeighborGraph, Proposal
 from sktreevae.model import ModelConfig, Topology, TreeVAE
-from sktreevae.training import (
-    Generators,
-    GrowthOptions,
-    GuidedGrowth,
-    Trainer,
-    TrainingOptions,
-)
-from sktreevae.training.guided import RouterPhase
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.guided import GuidedGrowth, RouterPhase
+from sktreevae.training.state import Generators
+from sktreevae.training.trainer import Trainer, TrainingOptions
 
 
 class _Unpruned(GuidedGrowth):

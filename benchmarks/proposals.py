@@ -19,15 +19,13 @@ from torch import Tensor
 
 from sktreevae.data import DataOptions, TrainingData
 from sktreevae.estimator.attributes import build_dendrogram, leaf_statistics
+from sktreevae.graph import NeighborGraph
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import ModelConfig
-from sktreevae.training import (
-    Generators,
-    GrowthOptions,
-    IterativeGrowth,
-    Trainer,
-    TrainingOptions,
-)
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.iterative import IterativeGrowth
+from sktreevae.training.state import Generators
+from sktreevae.training.trainer import Trainer, TrainingOptions
 from sktreevae.tree import Dendrogram
 from sktreevae.utils.random import make_generator
 
@@ -43,9 +41,11 @@ class _Unguided(IterativeGrowth):
 class _RandomStart(_Unguided):
     """Initializes routers and leaves from sides that are drawn at random."""
 
-    def _propose_sides(self, index: Tensor) -> Tensor:
+    def _propose_sides(self, graph: NeighborGraph) -> Tensor:
+        n_samples = len(super()._propose_sides(graph))
+        generator = self.generators.shared
         side = torch.randint(
-            2, (len(index),), generator=self.generators.shared, device=index.device
+            2, (n_samples,), generator=generator, device=generator.device
         )
         return torch.stack([1 - side, side], dim=1).float()
 

@@ -46,7 +46,6 @@ from sktreevae.data.samples import BLOCK_SIZE
 from sktreevae.graph import NeighborGraph
 from sktreevae.model import DiagonalGaussian, ModelConfig, Topology, TreeVAE
 from sktreevae.model.layers import MLP, linear
-from sktreevae.training import TrainingOptions
 from sktreevae.training.growth import Stage
 from sktreevae.training.guided import RouterPhase
 from sktreevae.training.objectives import (
@@ -54,6 +53,7 @@ from sktreevae.training.objectives import (
     routing_loss,
 )
 from sktreevae.training.optimizer import AdamW
+from sktreevae.training.trainer import TrainingOptions
 
 N_FEATURES = 784
 WIDTHS = (N_FEATURES, 512, 256, 128)

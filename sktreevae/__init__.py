@@ -5,7 +5,7 @@ from .display.html import export_html
 from .estimator import TreeVAEClustering
 from .inspection.explain import explain
 from .inspection.failures import diagnose
-from .training import ImageAugmentation
+from .training.augmentation import ImageAugmentation
 from .tree import Dendrogram
 
 __all__ = [

@@ -205,7 +205,8 @@ class TrainingData:
         Parameters
         ----------
         function : callable
-            Returns the values of the samples of `index`, (len(index), ...).
+            Returns the values of the samples of `index`, (len(index), ...). It calls no
+            reduction.
         index : Tensor of int, default=None
             The samples; the training samples by default. Values of others are 0.
 

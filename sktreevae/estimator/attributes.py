@@ -15,7 +15,8 @@ from torch import Tensor
 from ..data import TrainingData
 from ..inspection.diagnostics import add_support, find_drift
 from ..model import Topology, TreeVAE
-from ..training import FittedTree, Trainer
+from ..training.state import FitState
+from ..training.trainer import Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import sum_below
 from ..utils.random import draw_seed
@@ -44,13 +45,13 @@ def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def fit_attributes(
-    tree: FittedTree, data: TrainingData, trainer: Trainer
+    state: FitState, data: TrainingData, trainer: Trainer
 ) -> dict[str, object]:
     """Return the attributes that `fit` sets.
 
     Parameters
     ----------
-    tree : FittedTree
+    state : FitState
         Result of the training.
     data : TrainingData
         Samples and features.
@@ -58,26 +59,26 @@ def fit_attributes(
         Has the history, the plan of the tree, and the source of the folds that
         clusters are compared on.
     """
-    leaves = leaf_statistics(tree.model, data)
-    dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
+    model, leaves = state.model, leaf_statistics(state.model, data)
+    dendrogram = build_dendrogram(model.topology, state.height.numpy(), *leaves)
     add_support(dendrogram, data, trainer.generators.rng)
     return {
-        **_shared_attributes(tree.model, data, dendrogram, trainer),
-        "choices_": trainer.state.plan.choices,
+        **_shared_attributes(model, data, dendrogram, trainer),
+        "choices_": state.plan.choices,
         "n_samples_seen_": data.n_samples,
         "_seed": draw_seed(trainer.generators.shared),
     }
 
 
 def partial_fit_attributes(
-    model: TreeVAE, data: TrainingData, trainer: Trainer, estimator: BaseEstimator
+    state: FitState, data: TrainingData, trainer: Trainer, estimator: BaseEstimator
 ) -> dict[str, object]:
     """Return the attributes that `partial_fit` sets.
 
     Parameters
     ----------
-    model : TreeVAE
-        The model after the pass over the new samples.
+    state : FitState
+        The state after the pass over the new samples.
     data : TrainingData
         The new samples and their features.
     trainer : Trainer
@@ -85,7 +86,8 @@ def partial_fit_attributes(
     estimator : TreeVAEClustering
         Fitted to earlier samples.
     """
-    leaves, n_seen = leaf_statistics(model, data), estimator.n_samples_seen_
+    model, n_seen = state.model, estimator.n_samples_seen_
+    leaves = leaf_statistics(model, data)
     dendrogram = update_dendrogram(estimator.dendrogram_, n_seen, *leaves)
     # A fit that was interrupted has been continued.
     others = ("interruption", "drift")

@@ -1,7 +1,10 @@
-"""Support of scikit-learn's callbacks; without effect before scikit-learn 1.9."""
+"""Callbacks of a fit: the progress line of `verbose`, and those of scikit-learn."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -9,7 +12,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from ..training import Callback, ProgressLine, Task, Trainer
+from ..training.trainer import Callback, Task, Trainer
 
 try:
     from sklearn.callback import (
@@ -19,7 +22,7 @@ try:
     )
 
     SUPPORTS_CALLBACKS = True
-except ImportError:  # scikit-learn before 1.9
+except ImportError:  # scikit-learn before 1.9, without effect
     SUPPORTS_CALLBACKS = False
 
     class CallbackSupportMixin:
@@ -109,3 +112,100 @@ class SklearnCallbacks:
 
     def close(self) -> None:
         """Do nothing: scikit-learn calls `teardown`."""
+
+
+PARENTS = ("fit", "partial_fit", "growth")
+"""Tasks that are shown by their parts."""
+
+
+class ProgressLine:
+    """Writes the progress of a fit to standard error.
+
+    A terminal shows one line, kept up to date. Elsewhere each stage and each epoch is a
+    line.
+
+    Parameters
+    ----------
+    n_clusters : int, default=None
+        Number of leaves asked for; None if the fit finds the number.
+    """
+
+    def __init__(self, n_clusters: int | None = None) -> None:
+        self._n_clusters = n_clusters
+        self._start = time.monotonic()
+        self._width = 0
+
+    def on_task_begin(self, task: Task, trainer: Trainer) -> None:
+        """Show in a terminal which stage or phase begins."""
+        if task.name not in PARENTS and task.name != "epoch" and sys.stderr.isatty():
+            self._write(f"{task.name} ...")
+
+    def on_task_end(self, task: Task, trainer: Trainer) -> None:
+        """Show a stage or an epoch that has ended."""
+        if task.name == "n_clusters":
+            self._n_clusters = task.info["n_clusters"]
+        if task.name == "epoch":
+            self._write(self._describe_epoch(task))
+        elif task.max_subtasks == 0:
+            duration = f"{time.monotonic() - task.start:.1f} s"
+            choices = _describe_choices(task.info)
+            self._write(f"{task.name:<14}  {duration}  {choices}")
+
+    def close(self) -> None:
+        """End the line of a terminal."""
+        if self._width:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+
+    def _write(self, text: str) -> None:
+        line = f"[TreeVAE] {time.monotonic() - self._start:6.1f} s  {text}".rstrip()
+        if sys.stderr.isatty():
+            # A line that wraps could not be written over.
+            line = line[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r{line:<{self._width}}")
+            self._width = len(line)
+        else:
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    def _describe_epoch(self, task: Task) -> str:
+        record, phase = task.info, task.parent
+        target = "" if self._n_clusters is None else f"/{self._n_clusters}"
+        n_done, n_epochs = record["epoch"] + 1, phase.max_subtasks
+        left = (time.monotonic() - phase.start) / n_done * (n_epochs - n_done)
+        where = "left"
+        growth, n_leaves = phase.parent, record["n_leaves"]
+        if growth.name == "growth" and self._n_clusters is not None:
+            # The present phase and those before have made a split for each leaf.
+            per_split = (time.monotonic() + left - growth.start) / max(n_leaves - 1, 1)
+            left += per_split * max(self._n_clusters - n_leaves, 0)
+            where = "left in growth"
+        return (
+            f"{record['phase']:<8}  leaves {n_leaves:>2}{target}  "
+            f"epoch {n_done:>3}/{n_epochs}  {_format_duration(left)} {where}  "
+            f"elbo {record['elbo']:.2f}"
+        )
+
+
+def _describe_choices(info: dict[str, object]) -> str:
+    """Describe the features, the number of clusters, or their partition."""
+    if "features" in info:
+        return f"{info['features']} ({info['n_features']})"
+    if "partition" in info:
+        return f"{info['n_neighbors']} neighbors, partition: {info['partition']}"
+    return str(info.get("n_clusters", ""))
+
+
+def _format_duration(seconds: float) -> str:
+    """Return a duration in the two largest units.
+
+    Examples
+    --------
+    >>> [_format_duration(seconds) for seconds in (7.6, 184.0, 7500.0)]
+    ['8 s', '3 min 04 s', '2 h 05 min']
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

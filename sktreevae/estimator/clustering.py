@@ -37,18 +37,11 @@ from ..io.load import load
 from ..io.save import save
 from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
-from ..training import (
-    GROWTHS,
-    Augmentation,
-    Continuation,
-    Generators,
-    GrowthOptions,
-    History,
-    Task,
-    Trainer,
-    make_fit_task,
-    make_growth,
-)
+from ..training.augmentation import Augmentation
+from ..training.fitting import GROWTHS, Continuation, make_fit_task, make_growth
+from ..training.growth import GrowthOptions
+from ..training.state import Generators, History
+from ..training.trainer import Task, Trainer
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
 from ..utils.random import make_generator

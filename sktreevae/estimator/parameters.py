@@ -24,15 +24,12 @@ from ..data import DataOptions, LazyRows, Matrix, TrainingData, as_matrix, diges
 from ..exceptions import InvalidParameterError
 from ..inspection.effects import as_dense
 from ..model import MIN_SIDE, ImageLayout, ModelConfig
-from ..training import (
-    GROWTHS,
-    Checkpoints,
-    ContrastOptions,
-    GrowthOptions,
-    TrainingOptions,
-    check_augmentation,
-    make_pairs,
-)
+from ..training.augmentation import check_augmentation
+from ..training.checkpoint import Checkpoints
+from ..training.contrastive import ContrastOptions
+from ..training.fitting import GROWTHS, make_pairs
+from ..training.growth import GrowthOptions
+from ..training.trainer import TrainingOptions
 from ..utils.archive import describe, is_json
 from ..utils.devices import resolve_precision
 from ..utils.validation import Number

@@ -16,7 +16,8 @@ from ..data import TrainingData
 from ..exceptions import OutlierWarning, UnsupportedClustersWarning
 from ..graph import count_supported, split_support
 from ..model import LIKELIHOODS
-from ..training import GrowthOptions, Trainer
+from ..training.growth import GrowthOptions
+from ..training.trainer import Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
-from ..training import GrowingLists
+from ..training.state import GrowingLists
 from ..utils.archive import describe, is_json, write_archive
 from ..utils.files import PathLike
 from .schema import CONTENT, LOCAL, NETWORKS

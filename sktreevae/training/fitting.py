@@ -32,10 +32,8 @@ GROWTHS: dict[str, type[TreeGrowth]] = {
 
 def make_fit_task(options: GrowthOptions) -> Task:
     """Return the task of a fit, for a trainer."""
-    n_subtasks = 6 if options.growth == "guided" else 3
-    if options.n_clusters is None:
-        n_subtasks += 1 if options.growth == "guided" else 2
-    return Task("fit", n_subtasks)
+    n_subtasks, n_more = (6, 1) if options.growth == "guided" else (3, 2)
+    return Task("fit", n_subtasks + n_more * (options.n_clusters is None))
 
 
 def make_pairs(
@@ -192,7 +190,3 @@ class Continuation(TreeGrowth):
 
     def finish(self) -> None:
         """Leave the model as it is: the tree stays."""
-
-    def result(self) -> TreeVAE:
-        """Return the model, as if training had stopped now."""
-        return self.finished().model.eval()

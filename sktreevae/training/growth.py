@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data import TrainingData
@@ -21,6 +19,7 @@ from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
+from .state import FitState
 from .trainer import Phase, Trainer
 
 MIN_ROUTING_WEIGHT = 20.0
@@ -73,22 +72,6 @@ class GrowthOptions:
         return max(1, int(count))
 
 
-@dataclass(frozen=True, eq=False)
-class FittedTree:
-    """Result of a growth.
-
-    Parameters
-    ----------
-    model : TreeVAE
-        The model.
-    height : ndarray of shape (n_nodes,)
-        Height in nats of each node of its tree.
-    """
-
-    model: TreeVAE
-    height: NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class Stage:
     """A part of a growth, which may train what it begins with.
@@ -101,32 +84,31 @@ class Stage:
     name : {"initialization", "routers", "joint", "initial", "split", "refresh", \
             "finetune", "partial_fit"}
         Name in the history.
-    begin : callable, default=None
+    begin : callable, optional
         Sets initial values and targets.
     phase : callable, default=None
         Returns the schedules.
     objective : callable, default=None
         Returns what is minimized; nothing by default.
-    end : callable, default=None
+    end : callable, optional
         Completes the tree; returns whether the stage was of use.
     """
 
     name: str
-    begin: Callable[[], None] | None = None
+    begin: Callable[[], None] = lambda: None
     phase: Callable[[], Phase] | None = None
     objective: Callable[[], Objective] | None = None
-    end: Callable[[], bool] | None = None
+    end: Callable[[], bool] = lambda: True
 
     def run(self, trainer: Trainer) -> None:
         """Run the stage, or what is left of it."""
         state = trainer.state
         if state.stage is None:
-            if self.begin is not None:
-                self.begin()
+            self.begin()
             state.stage = self.name
         if self.objective is not None:
             trainer.train(self.phase(), self.objective())
-        if self.end is None or self.end():
+        if self.end():
             state.done = [*state.done, self.name]
         trainer.end_stage()
 
@@ -212,10 +194,11 @@ class TreeGrowth(ABC):
             for stage in stages:
                 stage.run(self.trainer)
 
-    def result(self) -> FittedTree:
-        """Return the model and the heights, as if training had stopped now."""
-        growth = self.finished()
-        return FittedTree(growth.model.eval(), growth.state.height.numpy())
+    def result(self) -> FitState:
+        """Return the state with a complete tree, as if training had stopped now."""
+        state = self.finished().state
+        state.model.eval()
+        return state
 
     def finished(self) -> Self:
         """Return a copy that is complete, as if training had stopped now."""

@@ -266,27 +266,18 @@ class IterativeGrowth(TreeGrowth):
         """Return the indices of the training samples among some."""
         return self.data.train[members[self.data.train]]
 
-    def _propose_sides(self, index: Tensor) -> Tensor:
-        """Propose the sides of a split; return their probabilities for each sample.
+    def _propose_sides(self, graph: NeighborGraph) -> Tensor:
+        """Return the probabilities of the sides of a split for each sample.
 
         The sides are two clusters of the neighbor graph of the samples. If one is
         smaller than `min_samples`, more clusters are asked for.
         """
-        with self.trainer.subtask("proposal"):
-            graph = NeighborGraph(
-                self.data.features.subset(index),
-                self.generators.shared,
-                self.max_proposed_clusters,
-                options=self.options.graph,
-            )
-            if self.state.group is None:  # the first split is that of all samples
-                self.state.group = self.data.scatter(graph.separate_groups)
-            for n_clusters in range(2, self.max_proposed_clusters + 1):
-                proposal = graph.propose(n_clusters, min_size=self.min_samples)
-                sides = proposal.sides(self.min_samples)
-                if sides is not None:
-                    return sides
-            return graph.propose(2).proba
+        for n_clusters in range(2, self.max_proposed_clusters + 1):
+            proposal = graph.propose(n_clusters, min_size=self.min_samples)
+            sides = proposal.sides(self.min_samples)
+            if sides is not None:
+                return sides
+        return graph.propose(2).proba
 
     def _init_split(self, split: TopDown, depth: int, train: Tensor) -> Tensor:
         """Initialize a root and two leaves with the proposed sides of some samples.
@@ -305,7 +296,16 @@ class IterativeGrowth(TreeGrowth):
         target : Tensor of shape (n_samples, 2)
             Target probability of each leaf, for all samples.
         """
-        target = self.data.scatter(partial(self._propose_sides, train), train)
+        with self.trainer.subtask("proposal"):
+            graph = NeighborGraph(
+                self.data.features.subset(train),
+                self.generators.shared,
+                self.max_proposed_clusters,
+                options=self.options.graph,
+            )
+            if self.state.group is None:  # the first split is that of all samples
+                self.state.group = self.data.scatter(graph.separate_groups)
+            target = self.data.scatter(partial(self._propose_sides, graph), train)
         side = target.argmax(1)
         rows = self.draw(MAX_STATISTICS_ROWS, train)
         is_left, penalty = side[rows] == 0, {"ridge": self.ridge, "min_penalty": 0.0}

@@ -131,7 +131,7 @@ class PublishedGrowth(IterativeGrowth):
     def new_model(self, topology: Topology) -> TreeVAE:
         """Return a model with random weights; that of the first split is centered."""
         model = super().new_model(topology)
-        if self.state.stage == "initial":
+        if topology.splits and not self.state.done:
             model.top_down.q_routers = CenteredRouter(model.top_down.q_routers)
         return model
 
@@ -146,8 +146,6 @@ class PublishedGrowth(IterativeGrowth):
         mean = self.mean_of(train)
         for leaf in range(2):
             split.init_leaf(leaf, mean)
-        if not isinstance(split.q_routers, CenteredRouter):
-            split.q_routers = CenteredRouter(split.q_routers)
         split.q_routers.standardize(self._embed_some(depth, train))
         # The weight of the routing loss is 0.
         return torch.full((self.data.n_samples, 2), 0.5, device=train.device)

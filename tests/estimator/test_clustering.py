@@ -21,7 +21,7 @@ from sktreevae.data import TrainingData
 from sktreevae.graph import GraphOptions
 from sktreevae.metrics import dendrogram_purity
 from sktreevae.model import LIKELIHOODS
-from sktreevae.training import GrowthOptions
+from sktreevae.training.growth import GrowthOptions
 
 from .cases import METHODS, QUICK, make_images
 
@@ -48,14 +48,6 @@ def test_every_criterion_finds_the_blobs(blobs, criterion):
     assert adjusted_rand_score(y, model.labels_) > 0.95
 
 
-@pytest.mark.parametrize("size", [0.1, 30])
-def test_min_cluster_size_holds_for_every_cluster(digits, size):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = TreeVAEClustering(8, min_cluster_size=size, **QUICK).fit(digits[0])
-    assert np.bincount(model.labels_).min() >= 30
-
-
 def test_small_clusters_are_kept_by_default():
     sizes = [7] + [111] * 9
     X, y = make_blobs(sizes, n_features=10, random_state=0)
@@ -76,18 +68,6 @@ def test_probabilities_sum_to_one_and_argmax_to_predict(model, digits, n_cluster
     np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
     labels = model.predict(digits[0], n_clusters=n_clusters)
     assert (proba.argmax(axis=1) == labels).all()
-
-
-def test_cuts_nest(model, digits):
-    # Uncertain samples too: noise, far from the data.
-    noise = np.random.default_rng(0).normal(8.0, 20.0, (500, 64))
-    X = np.vstack([digits[0], noise])
-    finer = model.predict(X)
-    for n_clusters in range(5, 0, -1):
-        coarser = model.predict(X, n_clusters=n_clusters)
-        for cluster in np.unique(finer):
-            assert len(set(coarser[finer == cluster])) == 1
-        finer = coarser
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
@@ -477,8 +457,10 @@ def test_as_many_clusters_as_samples():
 
 def test_many_duplicates_among_more_rows_than_landmarks(monkeypatch):
     graph = GraphOptions(max_landmarks=300)
-    options = functools.partial(GrowthOptions, graph=graph)
-    monkeypatch.setattr("sktreevae.estimator.parameters.GrowthOptions", options)
+    options = GrowthOptions(2, min_cluster_size=0.01, graph=graph)
+    monkeypatch.setattr(
+        "sktreevae.estimator.clustering.growth_options", lambda _: options
+    )
     X = np.zeros((600, 3))
     X[:5] = 1.0
     with pytest.warns(ConvergenceWarning, match="duplicates"):
@@ -622,13 +604,6 @@ def test_the_number_of_clusters_and_other_choices_are_found():
     assert choices == expected
 
 
-def test_choices_of_the_iterative_growth_are_the_features():
-    X, _ = make_blobs(60, 2, centers=2, random_state=0)
-    choices = TreeVAEClustering(2, growth="iterative", **QUICK).fit(X).choices_
-    expected = {"features": "plain", "n_features": 2, "n_clusters": 2}
-    assert choices == expected
-
-
 def test_images_are_clustered_by_their_gradients():
     X, y = load_digits(return_X_y=True)
     model = TreeVAEClustering(10, image_shape=(8, 8), **QUICK).fit(X)
@@ -698,11 +673,6 @@ def test_early_stopping_watches_held_out_samples(digits):
 
 
 # Density and generation
-
-
-def test_score_falls_for_what_is_no_digit(model, digits):
-    noise = np.random.default_rng(0).permuted(digits[0], axis=1)
-    assert model.score(noise) < model.score(digits[0])
 
 
 def test_likelihood_is_a_density_in_the_units_of_the_user(rng):

@@ -8,10 +8,6 @@ from sklearn.metrics import log_loss
 from sktreevae import TreeVAEClustering
 from sktreevae.exceptions import UnsupportedClustersWarning
 
-SEEDS = pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(s, marks=pytest.mark.nightly) for s in (1, 2))]
-)
-
 
 def touching_gaussians(n, seed):
     """Return two unit Gaussians two standard deviations apart, y and P(1 | x)."""
@@ -35,15 +31,19 @@ def excess_loss(seed, **options):
     return log_loss(y_new, proba) - log_loss(y_new, truth)
 
 
-@SEEDS
-def test_overlapping_gaussians_have_nearly_the_true_probabilities(seed):
-    assert excess_loss(seed) < 0.05
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("seed", range(3))
-def test_iterative_growth_gives_soft_probabilities_as_well(seed):
-    assert excess_loss(seed, growth="iterative") < 0.15
+@pytest.mark.parametrize(
+    ("growth", "seed", "bound"),
+    [
+        ("guided", 0, 0.05),
+        *(
+            pytest.param(*case, marks=pytest.mark.nightly)
+            for growth, bound in (("guided", 0.05), ("iterative", 0.15))
+            for case in ((growth, 1, bound), (growth, 2, bound))
+        ),
+    ],
+)
+def test_overlapping_gaussians_have_nearly_the_true_probabilities(growth, seed, bound):
+    assert excess_loss(seed, growth=growth) < bound
 
 
 def test_moons_are_told_apart_with_confidence():

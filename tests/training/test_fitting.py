@@ -8,7 +8,8 @@ from sktreevae import TreeVAEClustering
 from sktreevae.data import DataOptions, FeatureTable, Samples, TrainingData, as_matrix
 from sktreevae.estimator.attributes import leaf_statistics
 from sktreevae.graph import GraphOptions
-from sktreevae.training import GROWTHS, GrowthOptions, make_growth
+from sktreevae.training.fitting import GROWTHS, make_growth
+from sktreevae.training.growth import GrowthOptions
 from sktreevae.utils.cache import Cache
 
 from .cases import CONFIG, make_trainer
@@ -54,23 +55,25 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
 def test_decisions_have_no_values_of_single_samples_and_no_reductions(
     growth, monkeypatch
 ):
-    n_samples, shapes, depth = 151, [], [0]
-    decide, total = TrainingData.decide, TrainingData.sum
+    n_samples, shapes, inside = 151, [], []
 
-    def spy(data, function):
-        depth[0] += 1
-        result = decide(data, function)
-        depth[0] -= 1
-        parts = result if isinstance(result, tuple) else (result,)
-        shapes.extend(map(np.shape, parts))
-        return result
+    def spied(name):
+        verb = getattr(TrainingData, name)
 
-    def spied_sum(data, *args, **kwargs):
-        assert depth == [0]
-        return total(data, *args, **kwargs)
+        def wrapper(data, *args, **kwargs):
+            assert not inside
+            inside.extend([name] * (name != "sum"))
+            result = verb(data, *args, **kwargs)
+            inside.clear()
+            if name == "decide":
+                parts = result if isinstance(result, tuple) else (result,)
+                shapes.extend(map(np.shape, parts))
+            return result
 
-    monkeypatch.setattr(TrainingData, "decide", spy)
-    monkeypatch.setattr(TrainingData, "sum", spied_sum)
+        return wrapper
+
+    for name in ("decide", "scatter", "sum"):
+        monkeypatch.setattr(TrainingData, name, spied(name))
     X, _ = make_blobs(n_samples, 3, centers=3, random_state=0)
     TreeVAEClustering(3, growth=growth, max_iter=1, random_state=0).fit(X)
     assert shapes

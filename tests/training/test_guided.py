@@ -1,5 +1,4 @@
 import functools
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,9 @@ from torch.nn.functional import one_hot
 from sktreevae import TreeVAEClustering
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.model.networks import BottomUp
-from sktreevae.training import ContrastOptions, GrowthOptions, GuidedGrowth
-from sktreevae.training.guided import RouterPhase
+from sktreevae.training.contrastive import ContrastOptions
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.guided import GuidedGrowth, RouterPhase
 from sktreevae.training.state import Plan
 
 from ..graph.cases import nested_gaussians
@@ -98,14 +98,6 @@ def test_noise_is_not_longer_than_the_clusters_are_wide():
         expected = (pairs.square().sum() / (n * (n - 1))).sqrt().item()
         assert extent[i].item() == pytest.approx(expected, rel=1e-4)
     assert extent[8] == 0
-
-
-def test_as_many_clusters_as_rows_are_found():
-    X = np.random.default_rng(0).normal(size=(30, 5))
-    model = TreeVAEClustering(30, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert model.fit(X).n_clusters_ >= 27
 
 
 def test_routers_learn_their_targets_alone():

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from sktreevae.model import Topology, TreeVAE
-from sktreevae.training import Generators, History, initialization
+from sktreevae.training import initialization
 from sktreevae.training.initialization import ROWS_PER_LEAF, Initializer, update_scale
-from sktreevae.training.state import FitState
+from sktreevae.training.state import FitState, Generators, History
 
 from ..graph.cases import nested_gaussians
 from ..model.strategies import balanced

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,26 +15,15 @@ from sktreevae import TreeVAEClustering
 from sktreevae.data import TrainingData
 from sktreevae.metrics import leaf_purity
 from sktreevae.model import Topology, attach
-from sktreevae.training import ContrastOptions, GrowthOptions, IterativeGrowth
 from sktreevae.training.contrastive import router_contrast
-from sktreevae.training.iterative import sum_divergences
+from sktreevae.training.iterative import IterativeGrowth, sum_divergences
 from sktreevae.training.objectives import SplitObjective, routing_loss
 from sktreevae.training.state import Split
 
 from ..model.strategies import topologies
-from .cases import CONFIG, make_data, make_trainer
+from .cases import make_blobs_growth
 
-
-def make_growth(n_clusters=4, seed=0, n_validation=0, pairs=None, **options):
-    X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
-    options = {"min_cluster_size": 0.01, "growth": "iterative", **options}
-    return IterativeGrowth(
-        make_data(X, n_validation),
-        CONFIG,
-        GrowthOptions(n_clusters, **options),
-        make_trainer(max_iter=3, batch_size=32, seed=seed),
-        pairs and ContrastOptions(pairs, 2.0, 0.5),
-    )
+make_growth = partial(make_blobs_growth, IterativeGrowth)
 
 
 def mirrored(growth):

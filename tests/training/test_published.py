@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from torch.testing import assert_close
 from sktreevae import TreeVAEClustering
 from sktreevae.model import Topology
 from sktreevae.model.layers import StackedMLP
-from sktreevae.training import GrowthOptions, PublishedGrowth, TrainingOptions
-from sktreevae.training.published import CenteredRouter
+from sktreevae.training.published import CenteredRouter, PublishedGrowth
+from sktreevae.training.trainer import TrainingOptions
 
-from .cases import CONFIG, make_data, make_trainer
+from .cases import make_blobs_growth
 
 
 def make_router(seed=0):
@@ -36,14 +37,7 @@ def centered_router(router, x):
     return centered
 
 
-def make_growth(n_clusters=4, n_validation=0, max_iter=20, seed=0):
-    X, _ = make_blobs(160, 3, centers=4, cluster_std=0.3, random_state=1)
-    return PublishedGrowth(
-        make_data(X, n_validation),
-        CONFIG,
-        GrowthOptions(n_clusters, min_cluster_size=0.01, growth="published"),
-        make_trainer(max_iter=max_iter, batch_size=32, seed=seed),
-    )
+make_growth = partial(make_blobs_growth, PublishedGrowth, max_iter=20)
 
 
 def test_equal_samples_leave_the_router_finite():

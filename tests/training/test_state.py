@@ -10,18 +10,14 @@ from sklearn.datasets import make_blobs
 
 from sktreevae.graph import GraphOptions, NeighborGraph
 from sktreevae.model import Topology
-from sktreevae.training import (
-    ContrastOptions,
-    Generators,
-    GrowthOptions,
-    GuidedGrowth,
-    IterativeGrowth,
-    PublishedGrowth,
-    Trainer,
-    TrainingOptions,
-)
+from sktreevae.training.contrastive import ContrastOptions
+from sktreevae.training.growth import GrowthOptions
+from sktreevae.training.guided import GuidedGrowth
+from sktreevae.training.iterative import IterativeGrowth
 from sktreevae.training.optimizer import AdamW
-from sktreevae.training.state import Plan
+from sktreevae.training.published import PublishedGrowth
+from sktreevae.training.state import Generators, Plan
+from sktreevae.training.trainer import Trainer, TrainingOptions
 
 from .cases import CONFIG, make_data
 
@@ -124,7 +120,7 @@ def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(
     assert n_runs == n_epochs
     assert_same(growth.state.state_dict(), whole.state.state_dict())
     one, two = growth.result(), whole.result()
-    assert torch.equal(torch.tensor(one.height), torch.tensor(two.height))
+    assert torch.equal(one.height, two.height)
     for p, q in zip(one.model.parameters(), two.model.parameters(), strict=True):
         assert torch.equal(p, q)
 

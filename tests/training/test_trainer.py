@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from sktreevae.model import ElboTerms
-from sktreevae.training import Generators, History
 from sktreevae.training.guided import RouterPhase
 from sktreevae.training.objectives import LossTerms
+from sktreevae.training.state import Generators, History
 from sktreevae.training.trainer import Phase, Trainer, TrainingOptions
 
 PHASE = Phase("refresh", (0.0, 1.0), (0.0, 0.0))
