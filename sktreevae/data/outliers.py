@@ -107,17 +107,15 @@ class FeatureBounds:
         first_sample : int
             Index of the first row among all samples.
         """
-        excess = np.maximum(self.low - rows, rows - self.high)
-        furthest = excess.argmax(axis=0)
+        features = np.flatnonzero(~self.contain(rows).all(axis=0))
+        low, high = self.low[features], self.high[features]
+        values = rows[:, features]
+        samples = np.maximum(low - values, values - high).argmax(axis=0)
         return [
             Outlier(
-                first_sample + int(furthest[feature]),
-                int(feature),
-                float(rows[furthest[feature], feature]),
-                float(self.low[feature]),
-                float(self.high[feature]),
+                first_sample + int(i), int(j), float(rows[i, j]), float(a), float(b)
             )
-            for feature in np.flatnonzero(excess.max(axis=0, initial=0.0) > 0)
+            for i, j, a, b in zip(samples, features, low, high, strict=True)
         ]
 
 

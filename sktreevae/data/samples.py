@@ -95,12 +95,13 @@ class _Table(ABC):
             The rows; all of them by default.
         """
         if not isinstance(index, Tensor):
-            index = range(len(self))[slice(None) if index is None else index]
+            rows = slice(None) if index is None else index
+            index = torch.arange(len(self), device=self.device)[rows]
         n_rows, size = len(index), self.block_size
         result = None
         with parallel_map(self.device) as apply:
             for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
-                blocks = self[_as_index(index[chunk])].split(size)
+                blocks = self[index[chunk]].split(size)
                 starts = range(chunk.start, max(chunk.stop, 1), size)
                 computed = apply(partial(_map_block, function, size), blocks)
                 for start, values in zip(starts, computed, strict=True):
@@ -321,13 +322,6 @@ def shuffled_batches(
     """
     order = torch.randperm(n_samples, generator=generator, device=generator.device)
     return order.tensor_split(n_batches(n_samples, batch_size))
-
-
-def _as_index(index: Tensor | range) -> Tensor | slice:
-    """Return a range as a slice."""
-    if isinstance(index, range):
-        return slice(index.start, index.stop, index.step)
-    return index
 
 
 def _as_slice(positions: NDArray[np.int64]) -> slice | NDArray[np.int64]:

@@ -137,21 +137,6 @@ def test_features_by_batch_are_those_of_all(rng, tmp_path):
         assert torch.equal(features.map(torch.neg, slice(5, 99)), -expected[5:99])
 
 
-def test_features_in_memory_are_computed_once(rng):
-    sizes = []
-
-    class Counted(Halves):
-        def forward(self, x):
-            sizes.append(len(x))
-            return super().forward(x)
-
-    samples = Samples(rng.standard_normal((BLOCK_SIZE + 9, 2)), identity(2))
-    features = FeatureTable(samples, Counted())
-    assert len(sizes) == 2
-    features.subset(torch.arange(4)).map(torch.neg)
-    assert len(sizes) == 2
-
-
 @pytest.mark.parametrize("n", [1, 3, 4, 5, 23])
 def test_blocks_have_a_constant_size(n, rng, tmp_path):
     X = rng.standard_normal((n, 2))

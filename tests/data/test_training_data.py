@@ -83,20 +83,6 @@ def test_a_fraction_is_held_out(n, fraction, n_validation, rng):
     assert together.sort().values.tolist() == list(range(n))
 
 
-def test_options_choose_likelihood_and_features(rng):
-    X = rng.poisson(5.0, (40, 100))
-    for likelihood, image_shape, kind in [
-        ("auto", None, "plain"),
-        ("poisson", None, "log_shares"),
-        ("gaussian", (10, 10), "image"),
-    ]:
-        data, _ = prepare(X, DataOptions(likelihood, image_shape=image_shape))
-        expected = "gaussian" if likelihood == "auto" else likelihood
-        assert data.likelihood == expected
-        assert data.feature_map.kind == kind
-    assert len(set(data.standardizer.scale)) == 1
-
-
 def test_scaled_tables_are_gaussian():
     X = minmax_scale(load_digits().data[:100, 18:22])
     assert prepare(X)[0].likelihood == "gaussian"
@@ -181,8 +167,7 @@ def calls(monkeypatch):
 
 
 CASES = {
-    "plain": (load_digits().data[:200], DataOptions()),
-    "components": (np.random.default_rng(0).random((90, 80)), DataOptions()),
+    "plain": (np.random.default_rng(0).random((90, 80)), DataOptions()),
     "image": (load_digits().data[:200], DataOptions(image_shape=(8, 8))),
     "text": (
         np.random.default_rng(0).poisson(0.05, (90, 80)).astype(float),
@@ -203,6 +188,7 @@ def test_stored_features_are_those_that_are_computed(
 ):
     X, options = CASES[case]
     expected, following = prepare(make(X), options)
+    assert expected.feature_map.kind == case
     for n_runs in (1, 0):
         calls.clear()
         data, actual = prepare(make(X), options, memory=tmp_path)
@@ -214,7 +200,7 @@ def test_stored_features_are_those_that_are_computed(
 
 @pytest.mark.parametrize("kind", ["memmap", "dataset"])
 def test_data_that_are_not_in_memory_are_not_stored(kind, tmp_path):
-    X, options = CASES["components"]
+    X, options = CASES["plain"]
     for _ in range(2):
         data, _ = prepare(MAKERS[kind](X, tmp_path), options, memory=tmp_path)
         assert same(data, prepare(X, options)[0])

@@ -281,13 +281,6 @@ def test_a_close_call_names_the_parameter(rng):
         assert map_of(X)[0].kind == "directions"
 
 
-def test_equal_embeddings_have_features(rng):
-    X = np.repeat(embeddings(rng, n=1), 9, axis=0)
-    result = map_of(X)[1]
-    assert np.isfinite(result).all()
-    np.testing.assert_array_equal(result, result[:1].repeat(9, axis=0))
-
-
 def amounts(rng, n=200, n_features=120):
     """Rows of two kinds and of any length, of which a half is zero."""
     kinds = rng.random((2, n_features)) * (rng.random((2, n_features)) < 0.5)
