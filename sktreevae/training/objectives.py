@@ -245,10 +245,10 @@ class TreeObjective(RoutingObjective):
         x, target = self.data.samples[index], self.target[index]
         features = self.noisy_features(index, training=self.model.training)
         encoding = self.model.encode(x, features)
-        routing = self.model.route(encoding.embeddings)
-        elbo = self.model.sparse_elbo(
-            encoding, routing, x, self.max_leaves, self.generator
-        )
+        noise = self.model.sample_noise(len(index), self.generator)
+        posterior = self.model.posterior(encoding, noise)
+        elbo = self.model.sparse_elbo(posterior, x, self.max_leaves)
+        routing = posterior.routing
         loss = routing_loss(routing.leaf_log_proba, target)
         if self.contrast is None:
             return LossTerms(elbo, loss)
@@ -363,8 +363,8 @@ class SplitObjective:
         embedding, log_proba = self.pairs(index)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
-            routing.q_logits[0],
-            pair.q_logits[0],
+            routing.q_logit[0],
+            pair.q_logit[0],
             routing.node_log_proba[0].exp(),
             pair.node_log_proba[0].exp(),
         )

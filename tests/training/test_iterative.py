@@ -78,8 +78,8 @@ def test_a_split_has_the_losses_of_the_new_router_in_the_whole_tree():
     logits, reach, losses = [], [], []
     for features in (growth.data.features[some], mirrored(growth)[some]):
         routing = model.route(model.bottom_up(features))
-        logits.append(routing.q_logits[1])
-        reach.append(routing.node_log_proba[1][1:].exp())
+        logits.append(routing.q_logit[1:])
+        reach.append(routing.node_log_proba[2:3].exp())
         both = torch.cat([logits[-1], -logits[-1]]).sigmoid().log()
         losses.append(routing_loss(both, target[some]))
     torch.testing.assert_close(terms.contrast, 2.0 * router_contrast(*logits, *reach))
