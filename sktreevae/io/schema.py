@@ -22,10 +22,6 @@ NETWORKS = {
 }
 """Parameters that a user's networks can be, and how the names of their arrays begin."""
 
-FREE_BYTES = 1 << 29
-"""Memory that a tree may take beyond the size of its file, enough for 4700 leaves."""
-
-
 COUNT, TEXT, NONE = Number(Integral, 1), Instance(str), Options((None,))
 OBJECT, LIST, ANYTHING = Instance(dict), Instance(list), Instance(object)
 
@@ -140,15 +136,23 @@ def check_arrays(state: State, arrays: Arrays) -> None:
     _check_agreement(topology, state, arrays)
 
 
-def _check_size(topology: Topology, config: Mapping[str, Any], arrays: Arrays) -> None:
-    """Check that a file is large enough for the model that it claims to have."""
+def _check_size(
+    topology: Topology,
+    config: Mapping[str, Any],
+    arrays: Arrays,
+    free_bytes: int = 1 << 29,
+) -> None:
+    """Check that a file is large enough for the model that it claims to have.
+
+    A tree may take `free_bytes` beyond the size of its file: enough for 4700 leaves.
+    """
     n_layers = config["bottom_up_depth"] + len(config["router_dims"])
     if n_layers > len(arrays):
         raise ValueError(f"{n_layers} layers have more than {len(arrays)} arrays.")
     # Indices of the tree are matrices that aren't in the file.
     n_needed = 12 * topology.n_nodes * len(topology.leaves)
     n_bytes = sum(array.nbytes for array in arrays.values())
-    if n_needed > n_bytes + FREE_BYTES:
+    if n_needed > n_bytes + free_bytes:
         raise ValueError(
             f"A tree of {topology.n_nodes} nodes takes {n_needed} bytes of memory, too "
             f"many for arrays of {n_bytes} bytes."

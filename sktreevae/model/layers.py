@@ -13,14 +13,6 @@ from torch.nn import functional as F
 NEGATIVE_SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 
-MAX_PADDING_RATIO = 8
-"""Groups of rows are padded to equal size, unless padding multiplies the number of rows
-by more than this factor. Otherwise groups are computed one by one."""
-
-RIDGE = 1e-3
-"""L2 penalty of the ridge regression, relative to the number of samples."""
-
-
 INITIAL_LOGIT = 3.0
 """Initial logit of the decision for a sample's own leaf."""
 
@@ -142,8 +134,6 @@ class StackedMLP(nn.Module):
         sizes : sequence of n_nodes ints
             Number of rows of each perceptron.
         """
-        if max(sizes) * len(sizes) <= MAX_PADDING_RATIO * len(x):
-            return self._forward_padded(x, sizes)
         layers = zip(self.weights, self.biases, strict=True)
         for layer, (weight, bias) in enumerate(layers):
             if layer > 0:
@@ -151,16 +141,6 @@ class StackedMLP(nn.Module):
             groups = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
             x = torch.cat([torch.addmm(b, rows, w) for rows, w, b in groups])
         return x
-
-    def _forward_padded(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Pad all groups to the size of the largest, and use batched products."""
-        n_rows = torch.tensor(sizes, device=x.device)
-        start = n_rows.cumsum(0) - n_rows
-        rank = torch.arange(max(sizes), device=x.device)
-        used = rank < n_rows[:, None]
-        row = torch.where(used, start[:, None] + rank, 0)
-        padded = x.index_select(0, row.flatten()).unflatten(0, row.shape)
-        return self(padded)[used]
 
     @torch.no_grad()
     def set(self, node: int, weight: Tensor, bias: Tensor) -> None:
@@ -177,7 +157,7 @@ class Routers(StackedMLP):
     """The routers of the splits: each gives the logit of the decision for "left"."""
 
     @torch.no_grad()
-    def fit(self, embedding: Tensor, leaf: Tensor) -> None:
+    def fit(self, embedding: Tensor, leaf: Tensor, ridge: float = 1e-3) -> None:
         """Initialize the router of a tree of two leaves, by ridge regression.
 
         Parameters
@@ -186,6 +166,8 @@ class Routers(StackedMLP):
             Input of the router.
         leaf : Tensor of int of shape (batch,)
             Target of each sample: 0 for the left leaf, 1 for the right one.
+        ridge : float, default=1e-3
+            L2 penalty, relative to the number of samples.
         """
         logit = INITIAL_LOGIT * (1.0 - 2.0 * leaf.to(embedding))
         hidden = _stacked_hidden(embedding, self.weights, self.biases)
@@ -193,7 +175,7 @@ class Routers(StackedMLP):
         # The last column is the constant input of the bias.
         design = F.pad(hidden, (0, 1), value=1.0)
         eye = torch.eye(design.shape[2], dtype=design.dtype, device=design.device)
-        gram = design.mT @ design + RIDGE * len(embedding) * eye
+        gram = design.mT @ design + ridge * len(embedding) * eye
         solution = torch.linalg.solve(gram, design.mT @ logit[:, None])
         self.weights[-1].copy_(solution[:, :-1])
         self.biases[-1].copy_(solution[:, -1:])
@@ -249,11 +231,6 @@ class LeafNetworks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_leaves, batch, n_in) to (n_leaves, batch, n_out)."""
         return torch.stack(self._evaluate(x.unbind()))
-
-    @torch.no_grad()
-    def init_output(self, leaf: int, output: Tensor) -> None:
-        """Initialize a network so that its output is near a constant, (n_out,)."""
-        self.constant[leaf] = output
 
     def _evaluate(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Apply each network to its rows. Not all networks accept an empty batch."""

@@ -275,7 +275,7 @@ class TopDown(nn.Module):
     @torch.no_grad()
     def init_leaf(self, leaf: int, mean: Tensor) -> None:
         """Initialize a leaf's decoder with a mean of the data, (n_features,)."""
-        self.decoders.init_output(leaf, self.likelihood.link(mean))
+        self.decoders.constant[leaf] = self.likelihood.link(mean)
 
 
 def _transform(network: Callable[[Tensor], Tensor], z: Tensor) -> DiagonalGaussian:

@@ -363,10 +363,10 @@ class SplitObjective:
         embedding, log_proba = self.pairs(index)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
-            routing.q_logit[0],
-            pair.q_logit[0],
-            routing.node_log_proba[0].exp(),
-            pair.node_log_proba[0].exp(),
+            routing.q_logit,
+            pair.q_logit,
+            routing.node_log_proba[:1].exp(),
+            pair.node_log_proba[:1].exp(),
         )
         loss = (loss + self._routing_loss(pair, target)) / 2
         return LossTerms(elbo, loss, self.contrast_weight * contrast)
