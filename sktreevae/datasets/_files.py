@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sklearn.datasets import get_data_home
 
-from ..utils.validation import Number
-from ._checks import check_argument, import_extra
+from ..utils.validation import Number, check_argument
+from ._checks import import_extra
 from ._progress import Progress
 
 

@@ -16,7 +16,7 @@ from ..model import leaf_moments as standardized_moments
 from ..tree import Dendrogram
 from ..tree.arrays import leaves_below
 from ..tree.export import check_feature_names
-from ..utils.validation import Number, check_count
+from ..utils.validation import COUNT, Number, check_argument
 from .effects import (
     GroupMoments,
     area_under_curve,
@@ -71,7 +71,7 @@ def explain(
     tree = estimator.dendrogram_
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
-        check_count("n_features", n_features)
+        check_argument("n_features", n_features, COUNT)
     names = _feature_names(estimator, feature_names)
     moments, weight = leaf_moments(estimator), _leaf_weight(tree)
     if X is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
-from ..utils.validation import Instance, Number, Options
+from ..utils.validation import COUNT, Instance, Number, Options
 from .state import Arrays, State
 
 NETWORKS = {
@@ -22,7 +22,7 @@ NETWORKS = {
 }
 """Parameters that a user's networks can be, and how the names of their arrays begin."""
 
-COUNT, TEXT, NONE = Number(Integral, 1), Instance(str), Options((None,))
+TEXT, NONE = Instance(str), Options((None,))
 OBJECT, LIST, ANYTHING = Instance(dict), Instance(list), Instance(object)
 
 CONTENT = {

@@ -3,6 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sktreevae.model import Topology
+
 from .strategies import (
     NETWORKS,
     balanced,
@@ -86,14 +88,19 @@ def test_leaves_that_no_sample_reaches_cost_nothing(generator):
     )
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_gradients_reach_every_parameter_of_every_network(kind, generator):
-    model = make_image_model(balanced(2), kind)
-    x = make_data(50, generator, 16 * 17)
-    sparse_terms(model, x, 4, generator).elbo().sum().backward()
+@pytest.mark.parametrize("kind", ["mlp", "table", *NETWORKS])
+@pytest.mark.parametrize("tree", [Topology.single_leaf(), balanced(2), caterpillar(5)])
+def test_gradients_reach_every_parameter_of_every_network(kind, tree, generator):
+    if kind == "table":
+        model, n_features = make_model(tree, likelihood="gaussian"), 5
+    else:
+        model, n_features = make_image_model(tree, kind), 16 * 17
+    x = make_data(50, generator, n_features)
+    sparse_terms(model, x, 5, generator).elbo().sum().backward()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+        if parameter.numel():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
