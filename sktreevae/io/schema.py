@@ -163,14 +163,10 @@ def _expected_arrays(
     topology: Topology, state: State, arrays: Arrays
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the types and shapes of all arrays but those of a user's networks."""
-    n_nodes, n_features = (
-        topology.contract().topology.n_nodes,
-        state["config"]["n_features"],
-    )
-    n_samples, n_columns = (
-        np.size(arrays.get(name))
-        for name in ("dendrogram.labels", "standardizer.constant")
-    )
+    n_nodes = topology.contract().topology.n_nodes
+    n_features = state["config"]["n_features"]
+    n_samples = np.size(arrays.get("dendrogram.labels"))
+    n_columns = np.size(arrays.get("standardizer.constant"))
     expected = {
         "dendrogram.labels": ("int64", (n_samples,)),
         "standardizer.constant": ("float64", (n_columns,)),

@@ -164,19 +164,14 @@ class TreeVAE(nn.Module):
             Standard normal noise that latent variables are sampled with. Without it,
             they are the posterior means.
         """
-        root, root_prior = self._root(encoding)
+        root = DiagonalGaussian.from_raw(self.root_head(encoding.posterior_inputs[0]))
         return self.top_down.posterior(
             encoding,
             root,
-            root_prior=root_prior,
+            root_prior=DiagonalGaussian.standard(root.mean),
             root_log_proba=root.mean.new_zeros(len(root.mean)),
             noise=noise,
         )
-
-    def _root(self, encoding: Encoding) -> tuple[DiagonalGaussian, DiagonalGaussian]:
-        """Return q(z_0 | x) and p(z_0)."""
-        root = DiagonalGaussian.from_raw(self.root_head(encoding.posterior_inputs[0]))
-        return root, DiagonalGaussian.standard(root.mean)
 
     @torch.no_grad()
     def init_head(self, node: int, weight: Tensor, constant: DiagonalGaussian) -> None:
