@@ -49,13 +49,17 @@ class SharedDecoder(nn.Module):
     ----------
     decoder : Module
         Decoders of a tree of a single leaf.
+    n_leaves : int
+        Number of leaves.
     """
 
     shared = ("decoder",)
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, decoder: nn.Module, n_leaves: int) -> None:
         super().__init__()
         self.decoder = decoder
+        # Means of leaves are set, and not read.
+        self.constant = decoder.constant.detach().repeat(n_leaves, 1, 1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (n_leaves, batch, latent_dim) to (n_leaves, batch, n_features)."""
@@ -65,9 +69,6 @@ class SharedDecoder(nn.Module):
         """Decode each row; the numbers of rows of the leaves don't matter."""
         return self.decoder(z[None])[0]
 
-    def init_output(self, leaf: int, output: Tensor) -> None:
-        """Do nothing: leaves have no means."""
-
 
 def shared_decoder() -> AbstractContextManager:
     """Return a context in which all leaves of a new model share one decoder."""
@@ -76,7 +77,7 @@ def shared_decoder() -> AbstractContextManager:
     def build_shared(
         config: ModelConfig, n_leaves: int, generator: torch.Generator
     ) -> SharedDecoder:
-        return SharedDecoder(build_decoders(config, 1, generator))
+        return SharedDecoder(build_decoders(config, 1, generator), n_leaves)
 
     # No parameter of the estimator lets leaves share a decoder.
     return mock.patch.object(ModelConfig, "build_decoders", build_shared)

@@ -32,7 +32,7 @@ def infer(model: TreeVAE, x: Tensor) -> Posterior:
 
 def root_latent(model: TreeVAE, x: Tensor) -> Tensor:
     """Posterior mean of z_0."""
-    return infer(model, x).levels[0].z[0]
+    return infer(model, x).z[0]
 
 
 def bottom_up(model: TreeVAE, x: Tensor) -> Tensor:
@@ -45,20 +45,13 @@ def depths(model: TreeVAE, x: Tensor) -> Tensor:
 
     A leaf also counts at the depths below its own.
     """
-    posterior = infer(model, x)
+    posterior, topology = infer(model, x), model.topology
+    weighted = posterior.routing.node_log_proba.exp()[..., None] * posterior.z
     finished: Tensor | float = 0.0
     expected = []
-    for nodes, level, log_proba in zip(
-        model.topology.levels,
-        posterior.levels,
-        posterior.routing.node_log_proba,
-        strict=True,
-    ):
-        weighted = log_proba.exp()[..., None] * level.z
-        expected.append(weighted.sum(0) + finished)
-        leaves = [
-            row for row, node in enumerate(nodes) if not model.topology.children[node]
-        ]
+    for nodes in topology.levels:
+        expected.append(weighted[list(nodes)].sum(0) + finished)
+        leaves = [node for node in nodes if not topology.children[node]]
         finished = finished + weighted[leaves].sum(0)
     return torch.cat(expected, dim=1)
 

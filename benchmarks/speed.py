@@ -153,12 +153,11 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
     def step() -> int:
         batch, target = draw_batch()
         encoding = model.encode(batch, features=batch)
-        routing = model.route(encoding.embeddings)
-        terms = model.sparse_elbo(
-            encoding, routing, batch, MAX_ACTIVE_LEAVES, generator
-        )
+        posterior = model.posterior(encoding, model.sample_noise(len(batch), generator))
+        terms = model.sparse_elbo(posterior, batch, MAX_ACTIVE_LEAVES)
+        log_proba = posterior.routing.leaf_log_proba
         # The weight of the routing loss is the number of features.
-        loss = N_FEATURES * routing_loss(routing.leaf_log_proba, target)
+        loss = N_FEATURES * routing_loss(log_proba, target)
         optimizer.step(loss - terms.elbo().mean(), OPTIONS.learning_rate)
         return n_decoded.pop()
 

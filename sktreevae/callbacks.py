@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .estimator import TreeVAEClustering
-from .exceptions import InvalidParameterError
-from .utils.validation import Number, Options
+from .utils.validation import COUNT, Number, Options, check_argument
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -109,7 +108,7 @@ class ELBOMonitor(_TreeVAECallback):
         ValueError
             If `select` isn't valid, or nothing has been recorded.
         """
-        _check("select", select, Options(("most_recent", "all")))
+        check_argument("select", select, Options(("most_recent", "all")))
         if not self._logs:
             raise ValueError("There are no records yet: no epoch of a fit has ended.")
         last = self._logs[-1]["run_id"]
@@ -164,9 +163,9 @@ class EarlyStopping(_TreeVAECallback):
     def __init__(
         self, monitor: str = "elbo", patience: int = 3, tol: float = 0.01
     ) -> None:
-        _check("monitor", monitor, Options(("elbo", "validation_elbo")))
-        _check("patience", patience, Number(Integral, 1))
-        _check("tol", tol, Number(Real, 0))
+        check_argument("monitor", monitor, Options(("elbo", "validation_elbo")))
+        check_argument("patience", patience, COUNT)
+        check_argument("tol", tol, Number(Real, 0))
         self.monitor = monitor
         self.patience = patience
         self.tol = tol
@@ -194,8 +193,3 @@ def _path(context: CallbackContext) -> tuple[int, ...]:
     """Return the numbers of the tasks from the outermost one to a task."""
     above = () if context.parent is None else _path(context.parent)
     return (*above, context.task_id)
-
-
-def _check(name: str, value: object, allowed: Number | Options) -> None:
-    if not allowed.accepts(value):
-        raise InvalidParameterError(f"{name} must be {allowed}, got {value!r}.")

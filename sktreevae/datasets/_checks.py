@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
-from ..exceptions import InvalidParameterError
-from ..utils.validation import Allowed, Options
-
-
-def check_argument(name: str, value: object, allowed: Allowed) -> None:
-    """Raise an `InvalidParameterError` if a value is not allowed."""
-    if not allowed.accepts(value):
-        raise InvalidParameterError(f"{name} must be {allowed}, got {value!r}.")
+from ..utils.validation import Options, check_argument
 
 
 def choose_parts(subset: str, parts: Sequence[str]) -> list[str]:

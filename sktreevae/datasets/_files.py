@@ -12,15 +12,9 @@ from pathlib import Path
 
 from sklearn.datasets import get_data_home
 
-from ..utils.validation import Number
-from ._checks import check_argument, import_extra
+from ..utils.validation import Number, check_argument
+from ._checks import import_extra
 from ._progress import Progress
-
-TIMEOUT = 60.0
-"""Seconds without an answer after which a download has failed."""
-
-CHUNK = 2**18
-"""Bytes that are read at a time."""
 
 
 def read_registry() -> dict[str, tuple[str, str]]:
@@ -116,15 +110,20 @@ class Files:
                 time.sleep(self.delay)
 
 
-def _retrieve(url: str, sha256: str, path: Path, verbose: bool) -> None:
-    """Download a file, and store it under its name if its checksum is right."""
+def _retrieve(
+    url: str, sha256: str, path: Path, verbose: bool, timeout: float = 60.0
+) -> None:
+    """Download a file, and store it under its name if its checksum is right.
+
+    It has failed after `timeout` seconds without an answer.
+    """
     import pooch
 
     progress = Progress(path.name, "bytes", verbose)
     downloader = pooch.HTTPDownloader(
         progressbar=progress,
-        chunk_size=CHUNK,
-        timeout=TIMEOUT,
+        chunk_size=2**18,  # bytes that are read at a time
+        timeout=timeout,
         # The checksums are those of the compressed files.
         headers={"Accept-Encoding": "identity"},
     )

@@ -10,14 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..utils.validation import Number
-from ._checks import check_argument, import_extra
+from ..utils.validation import COUNT, check_argument
+from ._checks import import_extra
 from ._progress import Progress
 
 Images = NDArray[np.uint8]
@@ -272,7 +271,7 @@ def check_images(image_size: int) -> None:
     InvalidParameterError
         If the size is not valid.
     """
-    check_argument("image_size", image_size, Number(Integral, 1))
+    check_argument("image_size", image_size, COUNT)
     import_extra("PIL.Image", "Reading these images needs Pillow", "images")
 
 

@@ -48,12 +48,13 @@ from ..utils.random import make_generator
 from ..utils.threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ..utils.validation import (
     BOOLEAN,
+    COUNT,
     FUNCTION,
     Allowed,
     Instance,
     Number,
     Options,
-    check_count,
+    check_argument,
     check_parameters,
 )
 from .attributes import (
@@ -833,7 +834,7 @@ class TreeVAEClustering(
         (80,)
         """
         check_is_fitted(self)
-        check_count("n_importance_samples", n_importance_samples)
+        check_argument("n_importance_samples", n_importance_samples, COUNT)
 
         def estimate(model: TreeVAE, x: Tensor) -> Tensor:
             return model.log_likelihood(x, model.row_noise(x, n_importance_samples))
@@ -889,7 +890,7 @@ class TreeVAEClustering(
         array([1, 1, 1, 1, 1])
         """
         check_is_fitted(self)
-        check_count("n_samples", n_samples)
+        check_argument("n_samples", n_samples, COUNT)
         n_cut = self.n_clusters_ if n_clusters is None else n_clusters
         cut = self.dendrogram_.cut(n_cut)
         if cluster is not None and not Number(Integral, 0, n_cut).accepts(cluster):

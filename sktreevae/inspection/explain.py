@@ -17,7 +17,7 @@ from ..model import LIKELIHOODS
 from ..model import leaf_moments as standardized_moments
 from ..tree.arrays import leaves_below
 from ..utils.chunks import MAX_CHUNK_VALUES
-from ..utils.validation import Number, check_count
+from ..utils.validation import COUNT, Number, check_argument
 from .columns import (
     FrameColumns,
     MatrixColumns,
@@ -123,7 +123,7 @@ def explain(
     tree = model.dendrogram_
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
-        check_count("n_features", n_features)
+        check_argument("n_features", n_features, COUNT)
     leaves = describe_leaves(estimator, X, feature_names)
     found = [_explain_node(tree, leaves, int(i), against, n_features) for i in nodes]
     if node is None:

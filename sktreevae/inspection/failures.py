@@ -163,12 +163,10 @@ def _row_terms(model: TreeVAE, x: Tensor) -> Tensor:
     """Return weighted statistics of each row, and their weights, side by side."""
     posterior = model.posterior(model.encode(x))
     topology, routing = model.topology, posterior.routing
-    kl = torch.cat([level.q.kl(level.p) for level in posterior.levels])
-    path_kl = model.top_down.index.ancestry.T @ kl
-    certainty = [logit.abs().sigmoid() for logit in routing.q_logits]
-    weight = torch.cat(routing.node_log_proba).exp()
-    weight = weight[[*topology.leaves, *topology.splits]]
-    return torch.cat([weight * torch.cat([path_kl, *certainty]), weight]).T
+    path_kl = model.top_down.index.path_sums(posterior.q.kl(posterior.p))
+    certainty = routing.q_logit.abs().sigmoid()
+    weight = routing.node_log_proba.exp()[[*topology.leaves, *topology.splits]]
+    return torch.cat([weight * torch.cat([path_kl, certainty]), weight]).T
 
 
 def _find_collapse(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
-from ..utils.validation import Instance, Number, Options
+from ..utils.validation import COUNT, Instance, Number, Options
 from .state import Arrays, State
 
 NETWORKS = {
@@ -25,11 +25,7 @@ NETWORKS = {
 LOCAL = "memory", "checkpoint_dir"
 """Parameters that belong to a machine. A cache that a file names could hold pickles."""
 
-FREE_BYTES = 1 << 29
-"""Memory that a tree may take beyond the size of its file, enough for 4700 leaves."""
-
-
-COUNT, TEXT, NONE = Number(Integral, 1), Instance(str), Options((None,))
+TEXT, NONE = Instance(str), Options((None,))
 OBJECT, LIST, ANYTHING = Instance(dict), Instance(list), Instance(object)
 
 CONTENT = {
@@ -143,15 +139,23 @@ def check_arrays(state: State, arrays: Arrays) -> None:
     _check_agreement(topology, state, arrays)
 
 
-def _check_size(topology: Topology, config: Mapping[str, Any], arrays: Arrays) -> None:
-    """Check that a file is large enough for the model that it claims to have."""
+def _check_size(
+    topology: Topology,
+    config: Mapping[str, Any],
+    arrays: Arrays,
+    free_bytes: int = 1 << 29,
+) -> None:
+    """Check that a file is large enough for the model that it claims to have.
+
+    A tree may take `free_bytes` beyond the size of its file: enough for 4700 leaves.
+    """
     n_layers = config["bottom_up_depth"] + len(config["router_dims"])
     if n_layers > len(arrays):
         raise ValueError(f"{n_layers} layers have more than {len(arrays)} arrays.")
     # Indices of the tree are matrices that aren't in the file.
     n_needed = 12 * topology.n_nodes * len(topology.leaves)
     n_bytes = sum(array.nbytes for array in arrays.values())
-    if n_needed > n_bytes + FREE_BYTES:
+    if n_needed > n_bytes + free_bytes:
         raise ValueError(
             f"A tree of {topology.n_nodes} nodes takes {n_needed} bytes of memory, too "
             f"many for arrays of {n_bytes} bytes."
@@ -162,14 +166,10 @@ def _expected_arrays(
     topology: Topology, state: State, arrays: Arrays
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the types and shapes of all arrays but those of a user's networks."""
-    n_nodes, n_features = (
-        topology.contract().topology.n_nodes,
-        state["config"]["n_features"],
-    )
-    n_samples, n_columns = (
-        np.size(arrays.get(name))
-        for name in ("dendrogram.labels", "standardizer.constant")
-    )
+    n_nodes = topology.contract().topology.n_nodes
+    n_features = state["config"]["n_features"]
+    n_samples = np.size(arrays.get("dendrogram.labels"))
+    n_columns = np.size(arrays.get("standardizer.constant"))
     expected = {
         "dendrogram.labels": ("int64", (n_samples,)),
         "standardizer.constant": ("float64", (n_columns,)),

@@ -105,9 +105,8 @@ def restore(state: State, device: torch.device) -> dict[str, Any]:
     state = dict(state)
     arrays = state.pop("arrays")
     topology = Topology(tuple(state.pop("topology")))
-    config = ModelConfig.from_dict(
-        state.pop("config"), state.pop("custom_encoder"), state.pop("custom_decoder")
-    )
+    networks = {name: state.pop(name) for name in ("custom_encoder", "custom_decoder")}
+    config = ModelConfig(**state.pop("config"), **networks)
     feature_map = FeatureMap(**state.pop("feature_map"))
     dendrogram = _restore_dendrogram(topology, arrays)
     standardizer = _restore_standardizer(config, arrays)

@@ -16,11 +16,6 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from ..tree.arrays import sum_below_merges
 from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
 
-MIN_SPREAD = 1e-12
-"""Minimum spread of distances that differ, relative to the largest."""
-
-TINY = np.finfo(np.float64).tiny
-
 Groups = Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Groups of samples, the columns, that consist of smaller ones: the number of samples
 of each below each node of a tree, and the sum of those squares over its parts."""
@@ -335,7 +330,10 @@ def _check_distances(reference: ArrayLike, n_samples: int) -> NDArray[np.float64
 
 
 def _correlation(
-    a: NDArray[np.float64], b: NDArray[np.float64], counts: sparse.csr_matrix
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    counts: sparse.csr_matrix,
+    min_spread: float = 1e-12,
 ) -> float:
     """Return the correlation of two trees over all pairs of different samples.
 
@@ -345,10 +343,12 @@ def _correlation(
         Cophenetic distances between leaves.
     counts : sparse matrix of shape (n_a_leaves, n_b_leaves)
         Number of samples in each pair of leaves.
+    min_spread : float, default=1e-12
+        Minimum spread of distances that differ, relative to the largest.
     """
     n_of_a, n_of_b = (np.asarray(counts.sum(axis=axis)).ravel() for axis in (1, 0))
     n_pairs = max(counts.sum() * (counts.sum() - 1.0), 1.0)
-    scale_a, scale_b = (max(np.abs(d).max(), TINY) for d in (a, b))
+    scale_a, scale_b = (np.abs(d).max() or 1.0 for d in (a, b))
     a, b = _centered(a, n_of_a), _centered(b, n_of_b)
     # Means over all pairs, less the pairs of a sample with itself.
     square_a, square_b = (
@@ -358,7 +358,7 @@ def _correlation(
     product = ((counts.T @ a @ counts) * b).sum()
     product -= a.diagonal() @ counts @ b.diagonal()
     spreads = np.sqrt(np.maximum([square_a, square_b], 0.0)) / [scale_a, scale_b]
-    if spreads.min() <= MIN_SPREAD:
+    if spreads.min() <= min_spread:
         raise ValueError("The correlation needs distances that differ.")
     return float(product / n_pairs / np.sqrt(square_a * square_b))
 

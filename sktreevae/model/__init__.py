@@ -8,9 +8,15 @@ from .images import MIN_SIDE, ImageLayout
 from .layers import ridge_regression
 from .likelihoods import LIKELIHOODS, NORMAL_KURTOSIS
 from .moments import Moments, leaf_moments
-from .posterior import ElboTerms, Encoding, Posterior, Routing, at_depth
+from .posterior import (
+    ElboTerms,
+    Encoding,
+    Posterior,
+    Routing,
+    at_depth,
+    select_leaves,
+)
 from .shapes import state_shapes
-from .sparse import select_leaves
 from .surgery import attach, new_split, prune
 from .topdown import TopDown
 from .topology import Topology

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import torch
@@ -66,7 +65,7 @@ class ModelConfig:
     >>> config = ModelConfig.create(n_features=784, image_shape=(28, 28))
     >>> config.encoder, config.decoder
     ('cnn', 'cnn')
-    >>> ModelConfig.from_dict(config.to_dict()) == config
+    >>> ModelConfig(**config.to_dict()) == config
     True
     """
 
@@ -171,25 +170,8 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, object]:
         """Return the settings without the callables, JSON-able."""
-        settings = asdict(self)
-        del settings["custom_encoder"], settings["custom_decoder"]
-        for name in ("router_dims", "image_shape"):
-            if settings[name] is not None:
-                settings[name] = list(settings[name])
-        settings["discrete"] = [list(group) for group in self.discrete]
-        return settings
-
-    @classmethod
-    def from_dict(
-        cls,
-        settings: Mapping[str, object],
-        custom_encoder: CustomNetwork | None = None,
-        custom_decoder: CustomNetwork | None = None,
-    ) -> ModelConfig:
-        """Build from the result of `to_dict`, and the callables if there are any."""
-        return cls(
-            **settings, custom_encoder=custom_encoder, custom_decoder=custom_decoder
-        )
+        names = [field.name for field in fields(self)]
+        return {name: getattr(self, name) for name in names if "custom" not in name}
 
     def build_encoder(self, generator: torch.Generator) -> nn.Module | None:
         """Return a network from data to (batch, hidden_dim); None for "mlp"."""

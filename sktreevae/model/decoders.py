@@ -102,8 +102,3 @@ class LeafDecoders(nn.Module):
             torch.tensor(sizes, device=z.device), output_size=len(z)
         )
         return add_rows(self.constant, to_float32(rows), leaf)
-
-    @torch.no_grad()
-    def init_output(self, leaf: int, output: Tensor) -> None:
-        """Initialize a decoder so that its output is near a constant, (n_features,)."""
-        self.constant[leaf] = output

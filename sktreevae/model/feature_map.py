@@ -14,14 +14,8 @@ from torch.nn import functional as F
 from ..utils.limits import ROUNDING
 from .images import ImageLayout
 
-N_BINS = 8
-"""Number of bins of half a circle in an orientation histogram."""
-
-CELLS_PER_SIDE = 5
-"""Number of cells side by side along the shorter side of an image."""
-
-STEPS_PER_CELL = 3
-"""Cells begin at every such fraction of a cell."""
+ImageShape = tuple[int, ...] | None
+"""Height and width of an image, with channels first or last if there are any."""
 
 
 class PlainFeatures(nn.Module):
@@ -44,9 +38,7 @@ class PlainFeatures(nn.Module):
 
     is_normalized: ClassVar[bool] = False
 
-    def __init__(
-        self, n_features: int, image_shape: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, n_features: int, image_shape: ImageShape = None) -> None:
         super().__init__()
         self.n_outputs = n_features
 
@@ -64,9 +56,7 @@ class TextFeatures(PlainFeatures):
 
     is_normalized = True
 
-    def __init__(
-        self, n_features: int, image_shape: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, n_features: int, image_shape: ImageShape = None) -> None:
         super().__init__(n_features)
         self.register_buffer("weight", torch.ones(n_features, dtype=torch.float32))
 
@@ -106,9 +96,7 @@ class RootFeatures(PlainFeatures):
 class LogShareFeatures(PlainFeatures):
     """Values ``log(1 + depth * share of the total)``, and ``log(1 + total)``."""
 
-    def __init__(
-        self, n_features: int, image_shape: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, n_features: int, image_shape: ImageShape = None) -> None:
         super().__init__(n_features)
         self.n_outputs = n_features + 1
         self.register_buffer("depth", torch.ones((), dtype=torch.float32))
@@ -132,9 +120,7 @@ class ImageFeatures(PlainFeatures):
 
     is_normalized = True
 
-    def __init__(
-        self, n_features: int, image_shape: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, n_features: int, image_shape: ImageShape = None) -> None:
         super().__init__(n_features)
         is_gray = ImageLayout.from_shape(image_shape).channels == 1
         self.gradients = OrientedGradients(image_shape, is_signed=is_gray)
@@ -206,7 +192,7 @@ class FeatureMap(nn.Module):
         n_features: int,
         n_outputs: int | None = None,
         kind: str = "plain",
-        image_shape: tuple[int, ...] | None = None,
+        image_shape: ImageShape = None,
     ) -> None:
         super().__init__()
         self.raw_features = KINDS[kind](n_features, image_shape)
@@ -288,6 +274,12 @@ class OrientedGradients(nn.Module):
         Height and width of an image, with channels first or last if there are any.
     is_signed : bool, default=False
         Whether opposite directions are told apart.
+    n_bins : int, default=8
+        Number of bins of half a circle.
+    n_cells : int, default=5
+        Number of cells side by side along the shorter side of an image.
+    n_steps : int, default=3
+        Number of cells that begin within a cell, along each side.
 
     Examples
     --------
@@ -303,13 +295,17 @@ class OrientedGradients(nn.Module):
         image_shape: tuple[int, ...],
         *,
         is_signed: bool = False,
+        n_bins: int = 8,
+        n_cells: int = 5,
+        n_steps: int = 3,
     ) -> None:
         super().__init__()
         self.layout = ImageLayout.from_shape(image_shape)
         sides = self.layout.height, self.layout.width
-        self.cell = max(1, round(min(sides) / CELLS_PER_SIDE))
-        self.step = max(1, round(self.cell / STEPS_PER_CELL))
-        self.n_bins = 2 * N_BINS if is_signed else N_BINS
+        self.cell = max(1, round(min(sides) / n_cells))
+        self.step = max(1, round(self.cell / n_steps))
+        self.bins_per_half_turn = n_bins
+        self.n_bins = 2 * n_bins if is_signed else n_bins
         self.n_outputs = self.n_bins * math.prod(
             -(-(side - self.cell) // self.step) + 1 for side in sides
         )
@@ -334,7 +330,7 @@ class OrientedGradients(nn.Module):
         down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
         magnitude, channel = torch.hypot(across, down).max(1, keepdim=True)
         across, down = across.gather(1, channel), down.gather(1, channel)
-        angle = torch.atan2(down, across) * (N_BINS / torch.pi)
+        angle = torch.atan2(down, across) * (self.bins_per_half_turn / torch.pi)
         # Linear interpolation between the two nearest bins, on a circle.
         low = angle.floor()
         upper = magnitude * (angle - low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +42,23 @@ class DiagonalGaussian:
     @classmethod
     def from_raw(cls, raw: Tensor) -> DiagonalGaussian:
         """Build from a network output: means, then variances before the softplus."""
-        mean, raw_variance = to_float32(raw).chunk(2, dim=-1)
+        halves = to_float32(raw).unflatten(-1, (2, -1)).movedim(-2, 0)
+        # Elementwise operations on slices of the last dimension would be slow.
+        mean, raw_variance = halves.contiguous()
         return cls(mean, F.softplus(raw_variance) + MIN_VARIANCE)
+
+    @classmethod
+    def cat(cls, parts: Sequence[DiagonalGaussian]) -> DiagonalGaussian:
+        """Concatenate distributions along the first dimension."""
+        return cls(
+            torch.cat([part.mean for part in parts]),
+            torch.cat([part.variance for part in parts]),
+        )
+
+    def split(self, sizes: Sequence[int]) -> list[DiagonalGaussian]:
+        """Split along the first dimension; the inverse of `cat`."""
+        parts = self.mean.split(list(sizes)), self.variance.split(list(sizes))
+        return list(map(DiagonalGaussian, *parts))
 
     def to_raw(self) -> Tensor:
         """Return the network output that `from_raw` maps to this distribution."""

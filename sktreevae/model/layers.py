@@ -13,10 +13,6 @@ from torch.nn import functional as F
 NEGATIVE_SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 
-MAX_PADDING_RATIO = 8
-"""Groups of rows are padded to equal size, unless padding multiplies the number of rows
-by more than this factor. Otherwise groups are computed one by one."""
-
 
 class MLP(nn.Sequential):
     """A multi-layer perceptron whose layers are all normalized and rectified.
@@ -135,8 +131,6 @@ class StackedMLP(nn.Module):
         sizes : sequence of n_nodes ints
             Number of rows of each perceptron.
         """
-        if max(sizes) * len(sizes) <= MAX_PADDING_RATIO * len(x):
-            return self._forward_padded(x, sizes)
         layers = zip(self.weights, self.biases, strict=True)
         for layer, (weight, bias) in enumerate(layers):
             if layer > 0:
@@ -144,16 +138,6 @@ class StackedMLP(nn.Module):
             groups = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
             x = torch.cat([torch.addmm(b, rows, w) for rows, w, b in groups])
         return x
-
-    def _forward_padded(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Pad all groups to the size of the largest, and use batched products."""
-        n_rows = torch.tensor(sizes, device=x.device)
-        start = n_rows.cumsum(0) - n_rows
-        rank = torch.arange(max(sizes), device=x.device)
-        used = rank < n_rows[:, None]
-        row = torch.where(used, start[:, None] + rank, 0)
-        padded = x.index_select(0, row.flatten()).unflatten(0, row.shape)
-        return self(padded)[used]
 
     @torch.no_grad()
     def set(self, node: int, weight: Tensor, bias: Tensor) -> None:
@@ -256,11 +240,6 @@ class LeafNetworks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_leaves, batch, n_in) to (n_leaves, batch, n_out)."""
         return torch.stack(self._evaluate(x.unbind()))
-
-    @torch.no_grad()
-    def init_output(self, leaf: int, output: Tensor) -> None:
-        """Initialize a network so that its output is near a constant, (n_out,)."""
-        self.constant[leaf] = output
 
     def _evaluate(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Apply each network to its rows. Not all networks accept an empty batch."""

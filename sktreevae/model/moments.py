@@ -57,16 +57,12 @@ def leaf_moments(model: TreeVAE, n_draws: int = 256) -> Moments:
     """
     top_down = model.top_down
     like = next(top_down.parameters())
-    sizes = top_down.index.level_sizes
     noise = torch.randn(
-        (len(sizes), n_draws // 2, model.config.latent_dim),
+        (model.topology.depth + 1, n_draws // 2, model.config.latent_dim),
         generator=torch.Generator().manual_seed(0),
         dtype=torch.float32,
     )
     noise = torch.cat([noise, -noise], dim=1).to(like)
-    # The nodes of a level share their noise, so that differences between leaves have
-    # less variance. The nodes of a path are at different levels.
-    noise = noise.repeat_interleave(torch.tensor(sizes, device=like.device), dim=0)
     leaf_z, log_proba = top_down.sample_latents(noise)
     weight = log_proba.cpu().double().softmax(1)[..., None]
     mean = square = noise_variance = 0.0

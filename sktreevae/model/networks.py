@@ -18,15 +18,6 @@ from .layers import MLP, NEGATIVE_SLOPE, conv, linear
 CustomNetwork = Callable[[int, int], nn.Module]
 """A user's callable, from the widths of input and output to a network."""
 
-ENCODER_CHANNELS = 16
-"""Channels of the encoder at the finest grid. Each coarser grid has twice as many."""
-
-DECODER_CHANNELS = 8
-"""Channels of the readout at the finest grid. Each coarser grid has twice as many."""
-
-N_DEVIATIONS = 3.0
-"""Width of a cluster, in standard deviations: nearly all samples are within."""
-
 _GLOBAL_RNG_LOCK = threading.Lock()
 
 
@@ -71,7 +62,12 @@ class BottomUp(nn.Module):
         return f"n_inputs={n_inputs}, hidden_dim={hidden_dim}, depth={len(self.chain)}"
 
     @torch.no_grad()
-    def standardize(self, features: Tensor, cluster: Tensor | None = None) -> None:
+    def standardize(
+        self,
+        features: Tensor,
+        cluster: Tensor | None = None,
+        n_deviations: float = 3.0,
+    ) -> None:
         """Fit the center, and the scales, which are common to all features.
 
         Parameters
@@ -80,6 +76,8 @@ class BottomUp(nn.Module):
             Some features.
         cluster : Tensor of int of shape (n_samples,), default=None
             Cluster of each sample; all in one by default.
+        n_deviations : float, default=3.0
+            Width of a cluster, in standard deviations: nearly all samples are within.
         """
         self.center.copy_(features.mean(0))
         x = features - self.center
@@ -87,9 +85,9 @@ class BottomUp(nn.Module):
             cluster = torch.zeros(len(x), dtype=torch.long, device=x.device)
         groups = [x[cluster == group] for group in cluster.unique()]
         spreads = torch.stack([_root_mean_square(r - r.mean(0)) for r in groups])
-        scale, width = _root_mean_square(x), N_DEVIATIONS * spreads.median()
+        scale, width = _root_mean_square(x), n_deviations * spreads.median()
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
-        self.width.copy_(torch.where(width > 0, width, N_DEVIATIONS * self.scale))
+        self.width.copy_(torch.where(width > 0, width, n_deviations * self.scale))
         log_scale = _root_mean_square((x / self.width).asinh())
         self.log_scale.copy_(torch.where(log_scale > 0, log_scale, 1.0))
 
@@ -121,6 +119,8 @@ class ConvEncoder(nn.Module):
         Width of the output.
     residual : bool, default=False
         Whether a residual block follows each convolution (He et al. 2016).
+    n_channels : int, default=16
+        Channels at the finest grid. Each coarser grid has twice as many.
     generator : torch.Generator
         Source of the initial weights.
     """
@@ -131,13 +131,14 @@ class ConvEncoder(nn.Module):
         hidden_dim: int,
         *,
         residual: bool = False,
+        n_channels: int = 16,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.layout = layout
         grids = _grids(layout)
         channels = [layout.channels] + [
-            ENCODER_CHANNELS * 2**level for level in range(len(grids) - 1)
+            n_channels * 2**level for level in range(len(grids) - 1)
         ]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(channels):
@@ -165,6 +166,8 @@ class ConvReadout(nn.Module):
         Width of the hidden units.
     residual : bool, default=False
         Whether a residual block precedes each upsampling.
+    n_channels : int, default=8
+        Channels at the finest grid. Each coarser grid has twice as many.
     generator : torch.Generator
         Source of the initial weights.
     """
@@ -175,13 +178,14 @@ class ConvReadout(nn.Module):
         n_inputs: int,
         *,
         residual: bool = False,
+        n_channels: int = 8,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.layout = layout
         *finer, (height, width) = _grids(layout)
         self.sizes = finer[::-1]
-        n_coarsest = DECODER_CHANNELS * 2 ** max(len(finer) - 1, 0)
+        n_coarsest = n_channels * 2 ** max(len(finer) - 1, 0)
         self.coarsest = nn.Sequential(
             linear(n_inputs, n_coarsest * height * width, generator=generator),
             nn.Unflatten(1, (n_coarsest, height, width)),

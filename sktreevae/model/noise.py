@@ -8,12 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-N_BITS = 23
+N_BITS = int(-math.log2(torch.finfo(torch.float32).eps))
 """Bits of a uniform number. Its centers of cells are exact in single precision."""
-
-
-GOLDEN = -0x61C8864680B583EB
-"""The golden ratio times 2**64, as a signed number."""
 
 
 def row_noise(x: Tensor, n_draws: int, n_dims: int, seed: int = 0) -> Iterator[Tensor]:
@@ -66,7 +62,8 @@ def _hash_uniform(x: Tensor, n_dims: int, seed: int) -> Tensor:
     bits = (x + 0.0).half().view(torch.int16).long()
     factor = _mix(torch.arange(1, x.shape[1] + 1, device=x.device))
     key = _mix((bits * factor).sum(1) + seed)
-    counter = GOLDEN * torch.arange(1, n_dims + 1, device=x.device)
+    # Multiples of the golden ratio times 2**64, as a signed number.
+    counter = -0x61C8864680B583EB * torch.arange(1, n_dims + 1, device=x.device)
     return _shift_right(_mix(key[:, None] + counter), 64 - N_BITS).to(torch.float32)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,13 +38,13 @@ def at_depth(by_depth: list[Tensor], depth: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Bernoulli decisions at the splits of a level, as logits of "left".
+    """Bernoulli decisions at the splits, as logits of "left".
 
     Parameters
     ----------
-    q_logit : Tensor of shape (n_splits, n_slots)
+    q_logit : Tensor of shape (n_splits, batch)
         Logits of q(c_i | x), from the inference model.
-    p_logit : Tensor of shape (n_splits, n_slots)
+    p_logit : Tensor of shape (n_splits, batch)
         Logits of p(c_i | z_i), from the generative model.
     """
 
@@ -63,59 +65,70 @@ class Routing:
 
     Parameters
     ----------
-    q_logits : list of Tensor of shape (n_splits, batch)
-        Logits of "left" at the splits of each level but the deepest.
-    node_log_proba : list of Tensor of shape (n_nodes, batch)
-        log P(i | x), the log-probability of reaching each node, by level.
+    q_logit : Tensor of shape (n_splits, batch)
+        Logits of "left" at the splits.
+    node_log_proba : Tensor of shape (n_nodes, batch)
+        log P(i | x), the log-probability of reaching each node.
     leaf_log_proba : Tensor of shape (n_leaves, batch)
         log P(l | x), the log-probability of each leaf.
     """
 
-    q_logits: list[Tensor]
-    node_log_proba: list[Tensor]
+    q_logit: Tensor
+    node_log_proba: Tensor
     leaf_log_proba: Tensor
 
 
-@dataclass(frozen=True)
-class Level:
-    """Latent variables and decisions of the nodes of one depth.
-
-    Tensors have one slot for each sample of the batch. In a sparse ELBO, they have one
-    slot for each sample that is evaluated at the node.
+def select_leaves(
+    leaf_log_proba: Tensor, max_leaves: int, min_leaf_prob: float = 0.01
+) -> Tensor:
+    """Return probabilities of the leaves, restricted to the most probable ones.
 
     Parameters
     ----------
-    q, p : DiagonalGaussian of shape (n_nodes, n_slots, latent_dim)
+    leaf_log_proba : Tensor of shape (n_leaves, batch)
+        log P(l | x).
+    max_leaves : int
+        Maximum number of leaves per sample.
+    min_leaf_prob : float, default=0.01
+        Leaves with a smaller probability are skipped, relative to the sample's most
+        probable leaf.
+
+    Returns
+    -------
+    leaf_weight : Tensor of shape (n_leaves, batch)
+        Probabilities that sum to 1 for each sample; 0 for the leaves that are skipped.
+    """
+    n_kept = min(max_leaves, len(leaf_log_proba))
+    best, leaves = leaf_log_proba.topk(n_kept, dim=0)
+    skipped = best < best[0] + math.log(min_leaf_prob)
+    proba = best.masked_fill(skipped, -torch.inf).softmax(0)
+    return torch.zeros_like(leaf_log_proba).scatter(0, leaves, proba)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Inferred latent variables, decisions and routing probabilities of a batch.
+
+    Parameters
+    ----------
+    q, p : DiagonalGaussian of shape (n_nodes, batch, latent_dim)
         q(z_i | x, z_pa(i)) and p(z_i | z_pa(i)).
-    z : Tensor of shape (n_nodes, n_slots, latent_dim)
+    z : Tensor of shape (n_nodes, batch, latent_dim)
         Samples of q, or its means.
-    decisions : Decisions or None
-        Decisions at the level's splits; None on the deepest level.
+    leaf_z : Tensor of shape (n_leaves, batch, latent_dim)
+        Those of the leaves.
+    decisions : Decisions
+        Decisions at the splits.
+    routing : Routing
+        Routing probabilities.
     """
 
     q: DiagonalGaussian
     p: DiagonalGaussian
     z: Tensor
-    decisions: Decisions | None
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Inferred latent variables and routing probabilities of a batch.
-
-    Parameters
-    ----------
-    levels : list of Level
-        Latent variables and decisions of each depth.
-    routing : Routing
-        Routing probabilities.
-    leaf_z : Tensor of shape (n_leaves, batch, latent_dim)
-        Latent variables of the leaves.
-    """
-
-    levels: list[Level]
-    routing: Routing
     leaf_z: Tensor
+    decisions: Decisions
+    routing: Routing
 
 
 @dataclass(frozen=True)

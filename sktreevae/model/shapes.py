@@ -71,13 +71,11 @@ def state_shapes(
     >>> shapes["root_head.bias"]
     tensor(..., device='meta', size=(16,))
     """
-    config = ModelConfig.from_dict(
-        settings,
-        **{
-            f"custom_{name}": _stand_in if settings[name] == "custom" else None
-            for name in ("encoder", "decoder")
-        },
-    )
+    networks = {
+        f"custom_{name}": _stand_in if settings[name] == "custom" else None
+        for name in ("encoder", "decoder")
+    }
+    config = ModelConfig(**settings, **networks)
     with _WithoutMemory():
         model = TreeVAE(
             topology,

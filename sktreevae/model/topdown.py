@@ -15,13 +15,10 @@ from .posterior import (
     Decisions,
     ElboTerms,
     Encoding,
-    Level,
     Posterior,
     Routing,
-    at_depth,
 )
-from .precision import to_float32
-from .sparse import DenseLevel, SparseLevel, plan
+from .precision import no_autocast, to_float32
 from .topology import Topology
 from .tree_index import TreeIndex
 
@@ -98,55 +95,46 @@ class TopDown(nn.Module):
             q(z_0 | x) and p(z_0).
         root_log_proba : Tensor of shape (batch,)
             Log-probability of reaching the root: zeros, except for a split of a leaf.
-        noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
-            Standard normal noise that latent variables are sampled with. Without it,
-            they are the posterior means.
+        noise : Tensor of shape (n_levels, batch or 1, latent_dim), default=None
+            Standard normal noise that latent variables are sampled with; see
+            `sample_noise`. Without it, they are the posterior means.
         """
+        index, sizes = self.index, self.index.level_sizes[1:]
         routing = self.route(encoding.embeddings, root_log_proba)
-        noises = None if noise is None else noise.split(self.index.level_sizes)
-        dense = [
-            DenseLevel(self.index.parents(depth))
-            for depth in range(self.topology.depth + 1)
-        ]
-        levels = self._infer_levels(
-            dense, routing, encoding.posterior_inputs, (root, root_prior), noises
+        if noise is None:
+            noise = root.mean.new_zeros(1, self.config.latent_dim)
+            noise = noise.expand(len(sizes) + 1, 1, -1)
+        inputs = encoding.posterior_inputs
+        heads = _apply_by_depth(self.heads, inputs[1:] or inputs, sizes)
+        q, p = (
+            [DiagonalGaussian(g.mean[None], g.variance[None])]
+            for g in (root, root_prior)
         )
-        leaf_z = self.index.at_leaves([level.z for level in levels])
-        return Posterior(levels, routing, leaf_z)
+        z = [q[0].sample(noise[0])]
+        for head, transform, parents, level_noise in zip(
+            DiagonalGaussian.from_raw(heads).split(sizes),
+            self.transformations.split(sizes),
+            index.parents,
+            noise[1:],
+            strict=True,
+        ):
+            p.append(_transform(transform, z[-1].index_select(0, parents)))
+            q.append(head.merge(p[-1]))
+            z.append(q[-1].sample(level_noise))
+        z = torch.cat(z)
+        return Posterior(
+            DiagonalGaussian.cat(q),
+            DiagonalGaussian.cat(p),
+            z,
+            z.index_select(0, index.leaves),
+            Decisions(routing.q_logit, self._p_logit(z)),
+            routing,
+        )
 
-    def _infer_levels(
-        self,
-        slots: Sequence[DenseLevel | SparseLevel],
-        routing: Routing,
-        posterior_inputs: list[Tensor],
-        root: tuple[DiagonalGaussian, DiagonalGaussian],
-        noises: Sequence[Tensor] | None,
-    ) -> list[Level]:
-        """Infer the latent variables of each level, for the samples in its slots.
-
-        `root` is the pair of q(z_0 | x) and p(z_0); `noises` are by level.
-        """
-        heads = self.heads.split(self.index.level_sizes[1:])
-        transformations = self.transformations.split(self.index.level_sizes[1:])
-        p_routers = self.p_routers.split(self.index.split_sizes)
-        q, p = (DiagonalGaussian(g.mean[None], g.variance[None]) for g in root)
-        levels: list[Level] = []
-        for depth, level in enumerate(slots):
-            if depth > 0:
-                z_parent = level.pass_down(levels[-1].z)
-                p = _transform(transformations[depth - 1], z_parent)
-                inputs = level.gather(at_depth(posterior_inputs, depth))
-                q = DiagonalGaussian.from_raw(heads[depth - 1](inputs)).merge(p)
-            z = q.mean if noises is None else q.sample(noises[depth])
-            decisions = None
-            if depth < self.topology.depth:
-                splits = self.index.splits(depth)
-                p_logit = to_float32(p_routers[depth](z.index_select(0, splits)))
-                p_logit = p_logit.squeeze(-1)
-                q_logit = level.select(routing.q_logits[depth], splits)
-                decisions = Decisions(q_logit, p_logit)
-            levels.append(Level(q, p, z, decisions))
-        return levels
+    def _p_logit(self, z: Tensor) -> Tensor:
+        """Return the logits of the p-routers, (n_splits, batch)."""
+        logit = self.p_routers(z.index_select(0, self.index.splits))
+        return to_float32(logit).squeeze(-1)
 
     def route(self, embeddings: list[Tensor], root_log_proba: Tensor) -> Routing:
         """Compute routing probabilities. The q-routers need no latent variables.
@@ -158,24 +146,11 @@ class TopDown(nn.Module):
         root_log_proba : Tensor of shape (batch,)
             Log-probability of reaching the root; see `posterior`.
         """
-        # Splits that read the same embedding are a single matrix product.
-        sizes = self.index.split_sizes
-        n_last = len(embeddings) - 1
-        shared = [*sizes[:n_last], sum(sizes[n_last:])]
-        logits = [
-            to_float32(router(embedding)).squeeze(-1)
-            for router, embedding in zip(
-                self.q_routers.split(shared), embeddings, strict=False
-            )
-        ]
-        logit = torch.cat(logits)
+        logit = _apply_by_depth(self.q_routers, embeddings, self.index.split_sizes)
+        logit = to_float32(logit).squeeze(-1)
         # Under autocast, it may have the dtype of the embeddings.
         log_proba = self.index.path_log_probs(logit, to_float32(root_log_proba))
-        return Routing(
-            list(logit.split(sizes[:-1])),
-            list(log_proba.split(self.index.level_sizes)),
-            log_proba.index_select(0, self.index.leaves),
-        )
+        return Routing(logit, log_proba, log_proba.index_select(0, self.index.leaves))
 
     def elbo(self, posterior: Posterior, x: Tensor) -> ElboTerms:
         """Compute the terms of the ELBO.
@@ -190,133 +165,62 @@ class TopDown(nn.Module):
         routing = posterior.routing
         log_prob = self.leaf_log_prob(posterior, x)
         reconstruction = (routing.leaf_log_proba.exp() * log_prob).sum(0)
-        weights = [log_proba.exp() for log_proba in routing.node_log_proba]
-        all_indices = torch.arange(len(x), device=x.device)
-        samples = [all_indices.expand_as(weight) for weight in weights]
-        return self._elbo_terms(posterior.levels, weights, samples, reconstruction)
+        return self._elbo_terms(posterior, routing.node_log_proba.exp(), reconstruction)
 
     def sparse_elbo(
-        self,
-        encoding: Encoding,
-        root: DiagonalGaussian,
-        routing: Routing,
-        x: Tensor,
-        *,
-        root_prior: DiagonalGaussian,
-        leaf_weight: Tensor,
-        generator: torch.Generator | None = None,
+        self, posterior: Posterior, x: Tensor, leaf_weight: Tensor
     ) -> ElboTerms:
         """Compute the terms of the ELBO from a few leaves of each sample.
 
-        Only the leaves with a weight are decoded, and latent variables are inferred
-        only on the paths to them. The cost is therefore nearly independent of the
-        number of leaves. The error of the terms and of their gradients is of the order
-        of the probability that is left out. Routing probabilities are computed for all
-        leaves, so a leaf that is skipped here can still attract samples.
+        Only the leaves with a weight are decoded. Decoders have nearly all the cost of
+        a step, which is therefore nearly independent of the number of leaves. The error
+        of the terms and of their gradients is of the order of the probability that is
+        left out. Routing probabilities are computed for all leaves, so a leaf that is
+        skipped here can still attract samples.
 
         Parameters
         ----------
-        encoding, root, root_prior
-            As for `posterior`.
-        routing : Routing
-            Routing probabilities of the batch.
-        x : Tensor of shape (batch, n_features)
-            Data.
+        posterior, x
+            As for `elbo`.
         leaf_weight : Tensor of shape (n_leaves, batch)
-            Probabilities of the leaves that are kept; see `sparse.select_leaves`.
-        generator : torch.Generator, default=None
-            Source of the noise that latent variables are sampled with. Without it,
-            they are the posterior means.
+            Probabilities of the leaves that are kept; see `select_leaves`.
         """
-        slots = plan(leaf_weight, self.index)
-        noises = None
-        if generator is not None:
-            noises = self._sample_noises(slots.weights, generator)
-        levels = self._infer_levels(
-            slots.levels, routing, encoding.posterior_inputs, (root, root_prior), noises
-        )
-        z = torch.cat([level.z.flatten(0, 1) for level in levels])
-        n_rows = slots.leaf.bincount(minlength=len(leaf_weight)).tolist()
-        z = z.index_select(0, slots.slot)
+        leaf, sample = leaf_weight.nonzero(as_tuple=True)
+        n_rows = leaf.bincount(minlength=len(leaf_weight)).tolist()
+        z = posterior.leaf_z.flatten(0, 1).index_select(0, leaf * len(x) + sample)
         output = to_float32(self.decoders.forward_groups(z, n_rows))
-        rows = x.index_select(0, slots.sample)
-        log_prob = self.likelihood.log_prob(output, rows, slots.leaf)
-        weighted = leaf_weight[slots.leaf, slots.sample] * log_prob
-        reconstruction = sum_by_index(weighted, slots.sample, len(x))
-        samples = [level.sample for level in slots.levels]
-        return self._elbo_terms(levels, slots.weights, samples, reconstruction)
-
-    def _sample_noises(
-        self, like: Sequence[Tensor], generator: torch.Generator
-    ) -> list[Tensor]:
-        """Draw standard normal noise for the latent variables of slots, by level."""
-        sizes = [values.numel() for values in like]
-        shape = sum(sizes), self.config.latent_dim
-        noise = like[0].new_empty(shape).normal_(generator=generator)
-        return [
-            rows.unflatten(0, values.shape)
-            for rows, values in zip(noise.split(sizes), like, strict=True)
-        ]
+        log_prob = self.likelihood.log_prob(output, x.index_select(0, sample), leaf)
+        weighted = leaf_weight[leaf, sample] * log_prob
+        with no_autocast(x):
+            node_weight = self.index.ancestry @ leaf_weight
+        return self._elbo_terms(
+            posterior, node_weight, sum_by_index(weighted, sample, len(x))
+        )
 
     def _elbo_terms(
-        self,
-        levels: list[Level],
-        weights: Sequence[Tensor],
-        samples: Sequence[Tensor],
-        reconstruction: Tensor,
+        self, posterior: Posterior, node_weight: Tensor, reconstruction: Tensor
     ) -> ElboTerms:
-        """Sum the divergences of each sample, of all levels at once.
-
-        `weights` and `samples` are the probability and the index of the sample in each
-        slot, (n_nodes, n_slots) for each level.
-        """
-        q, p = (
-            DiagonalGaussian(
-                torch.cat([g.mean.flatten(0, 1) for g in by_level]),
-                torch.cat([g.variance.flatten(0, 1) for g in by_level]),
-            )
-            for by_level in ([lv.q for lv in levels], [lv.p for lv in levels])
+        """Sum the divergences of each sample, weighted by (n_nodes, batch)."""
+        kl = posterior.q.kl(posterior.p)
+        split_weight = node_weight.index_select(0, self.index.splits)
+        return ElboTerms(
+            reconstruction,
+            kl[0],
+            (node_weight[1:] * kl[1:]).sum(0),
+            (split_weight * posterior.decisions.kl()).sum(0),
         )
-        weight = torch.cat([w.flatten() for w in weights])
-        kl = weight * q.kl(p)
-        n = len(reconstruction)  # the root has all samples, in their order
-        sample = torch.cat([s.flatten() for s in samples])
-        kl_nodes = sum_by_index(kl[n:], sample[n:], n)
-        kl_decisions = torch.zeros_like(reconstruction)
-        if len(levels) > 1:
-            kl_decisions = self._decision_kl(levels, weights, samples, n)
-        return ElboTerms(reconstruction, kl[:n], kl_nodes, kl_decisions)
-
-    def _decision_kl(
-        self,
-        levels: list[Level],
-        weights: Sequence[Tensor],
-        samples: Sequence[Tensor],
-        n_samples: int,
-    ) -> Tensor:
-        """Sum the divergences of each sample's decisions; see `_elbo_terms`."""
-        decisions = Decisions(
-            torch.cat([lv.decisions.q_logit.flatten() for lv in levels[:-1]]),
-            torch.cat([lv.decisions.p_logit.flatten() for lv in levels[:-1]]),
-        )
-        weight, sample = (
-            torch.cat(
-                [
-                    values.index_select(0, self.index.splits(depth)).flatten()
-                    for depth, values in enumerate(by_level[:-1])
-                ]
-            )
-            for by_level in (weights, samples)
-        )
-        return sum_by_index(weight * decisions.kl(), sample, n_samples)
 
     def leaf_log_prob(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Return log p(x | z_l) in nats for every leaf, (n_leaves, batch)."""
         return self.likelihood.log_prob(to_float32(self.decoders(posterior.leaf_z)), x)
 
     def sample_noise(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        """Draw standard normal noise, (n_nodes, n_samples, latent_dim)."""
-        shape = (self.topology.n_nodes, n_samples, self.config.latent_dim)
+        """Draw standard normal noise, (n_levels, n_samples, latent_dim).
+
+        The nodes of a level share their noise: no path has two of them, and all results
+        are means over paths.
+        """
+        shape = (self.topology.depth + 1, n_samples, self.config.latent_dim)
         like = next(self.parameters())
         return torch.randn(
             shape, generator=generator, device=like.device, dtype=like.dtype
@@ -327,8 +231,8 @@ class TopDown(nn.Module):
 
         Parameters
         ----------
-        noise : Tensor of shape (n_nodes, batch, latent_dim)
-            Standard normal noise.
+        noise : Tensor of shape (n_levels, batch, latent_dim)
+            Standard normal noise; see `sample_noise`.
 
         Returns
         -------
@@ -339,21 +243,15 @@ class TopDown(nn.Module):
         """
         index = self.index
         transformations = self.transformations.split(index.level_sizes[1:])
-        p_routers = self.p_routers.split(index.split_sizes)
-        noises = noise.split(index.level_sizes)
-        z, log_proba = noises[0], torch.zeros_like(noises[0][..., 0])
-        latents, log_probas = [z], [log_proba]
-        for depth in range(1, self.topology.depth + 1):
-            z_splits = z.index_select(0, index.splits(depth - 1))
-            logit = p_routers[depth - 1](z_splits).squeeze(-1)
-            log_proba = index.pass_down(log_proba, depth) + index.child_log_probs(
-                logit, depth - 1
-            )
-            p = _transform(transformations[depth - 1], index.pass_down(z, depth))
-            z = p.sample(noises[depth])
-            latents.append(z)
-            log_probas.append(log_proba)
-        return index.at_leaves(latents), index.at_leaves(log_probas)
+        z = [noise[:1]]
+        for transform, parents, level_noise in zip(
+            transformations, index.parents, noise[1:], strict=True
+        ):
+            p = _transform(transform, z[-1].index_select(0, parents))
+            z.append(p.sample(level_noise))
+        z = torch.cat(z)
+        log_proba = index.path_log_probs(self._p_logit(z), z.new_zeros(z.shape[1]))
+        return tuple(v.index_select(0, index.leaves) for v in (z, log_proba))
 
     def sample_data(
         self, leaf_z: Tensor, leaf: Tensor, generator: torch.Generator
@@ -378,10 +276,32 @@ class TopDown(nn.Module):
     @torch.no_grad()
     def init_leaf(self, leaf: int, mean: Tensor) -> None:
         """Initialize a leaf's decoder with a mean of the data, (n_features,)."""
-        self.decoders.init_output(leaf, self.likelihood.link(mean))
+        self.decoders.constant[leaf] = self.likelihood.link(mean)
 
 
 def _transform(network: Callable[[Tensor], Tensor], z: Tensor) -> DiagonalGaussian:
     """Return p(z_i | z_pa(i)). The network gives the difference of the means."""
     p = DiagonalGaussian.from_raw(network(z))
     return DiagonalGaussian(z + p.mean, p.variance)
+
+
+def _apply_by_depth(
+    networks: StackedMLP, inputs: Sequence[Tensor], sizes: Sequence[int]
+) -> Tensor:
+    """Apply the networks of nodes to the inputs of their depths, (n_nodes, batch, ...).
+
+    Parameters
+    ----------
+    networks : StackedMLP
+        A network for each node, level by level.
+    inputs : sequence of Tensor of shape (batch, n_in)
+        Input of each level; deeper levels read the last one.
+    sizes : sequence of int
+        Number of nodes of each level.
+    """
+    # Nodes that read the same input are a single matrix product.
+    n_last = len(inputs) - 1
+    shared = [*sizes[:n_last], sum(sizes[n_last:])]
+    return torch.cat(
+        [network(x) for network, x in zip(networks.split(shared), inputs, strict=False)]
+    )

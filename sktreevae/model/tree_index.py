@@ -1,4 +1,4 @@
-"""Index tensors that relate the nodes of a tree to those of the next level."""
+"""Index tensors that relate the nodes, the splits and the leaves of a tree."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .topology import Topology
 
 
 class TreeIndex(nn.Module):
-    """Index tensors for computations on all nodes of a level at once.
+    """Index tensors for computations on all nodes of a tree, or of a level, at once.
 
-    Values of the nodes of a level are stacked on the first dimension, in the order of
-    `Topology.levels`. The tensors follow from the topology, so they are buffers that
-    are not part of the state dict.
+    Values of the nodes are stacked on the first dimension, in the order of their
+    numbers, which is level by level. The tensors follow from the topology, so they are
+    buffers that are not part of the state dict.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ class TreeIndex(nn.Module):
     ----------
     level_sizes, split_sizes : list of int
         Number of nodes and number of splits of each level.
-    parent : Tensor of int of shape (n_nodes,)
-        Parent of each node; 0 for the root.
     leaves : Tensor of int of shape (n_leaves,)
         Node of each leaf.
+    splits : Tensor of int of shape (n_splits,)
+        Node of each split.
     ancestry : Tensor of shape (n_nodes, n_leaves)
         1 where a node lies on the path to a leaf, 0 elsewhere.
     decisions : Tensor of shape (n_nodes, 2 * n_splits)
@@ -43,28 +43,27 @@ class TreeIndex(nn.Module):
     >>> index = TreeIndex(Topology.stump())
     >>> index
     TreeIndex(n_nodes=3, n_leaves=2, depth=1)
-    >>> index.child_log_probs(torch.zeros(1, 1), depth=0).exp()
-    tensor([[0.5000],
+    >>> index.path_log_probs(torch.zeros(1, 1), torch.zeros(1)).exp()
+    tensor([[1.0000],
+            [0.5000],
             [0.5000]])
     """
 
     def __init__(self, topology: Topology) -> None:
         super().__init__()
-        levels, is_split = topology.levels, [len(c) == 2 for c in topology.children]
+        levels, splits = topology.levels, set(topology.splits)
         self.level_sizes = [len(level) for level in levels]
-        self.split_sizes = [sum(is_split[i] for i in level) for level in levels]
+        self.split_sizes = [len(splits.intersection(level)) for level in levels]
         # Positions of the nodes in their levels, which are consecutive nodes.
         position = [i - level[0] for level in levels for i in level]
-        parent = [0, *topology.parent[1:]]
-        pairs = [topology.children[i] for i in topology.splits]
         self._register_index("leaves", topology.leaves)
-        self._register_index("parent", parent)
-        self._register_index("_parents", [position[i] for i in parent])
-        self._register_index("_splits", [position[i] for i in topology.splits])
-        self._register_index("_child_rows", _child_rows(topology, self.split_sizes))
-        nodes = list(range(topology.n_nodes))
+        self._register_index("splits", topology.splits)
+        parents = [position[parent] for parent in topology.parent[1:]]
+        self._register_index("_parents", parents)
         # Which nodes, with itself, are below each node.
-        is_below = torch.from_numpy(leaves_below(topology.parent, nodes))
+        is_below = leaves_below(topology.parent, list(range(topology.n_nodes)))
+        is_below = torch.from_numpy(is_below)
+        pairs = [topology.children[i] for i in topology.splits]
         children = [pair[side] for side in (0, 1) for pair in pairs]
         ancestry, decisions = is_below[:, self.leaves], is_below[children].T
         for name, matrix in (("ancestry", ancestry), ("decisions", decisions)):
@@ -76,44 +75,14 @@ class TreeIndex(nn.Module):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(n_nodes={len(self.parent)}, "
+            f"{type(self).__name__}(n_nodes={len(self.ancestry)}, "
             f"n_leaves={len(self.leaves)}, depth={len(self.level_sizes) - 1})"
         )
 
-    def parents(self, depth: int) -> Tensor:
-        """Return the position of each node's parent in the level above."""
-        start = sum(self.level_sizes[:depth])
-        return self._parents[start : start + self.level_sizes[depth]]
-
-    def splits(self, depth: int) -> Tensor:
-        """Return the positions of the splits among the nodes of their level."""
-        start = sum(self.split_sizes[:depth])
-        return self._splits[start : start + self.split_sizes[depth]]
-
-    def pass_down(self, values: Tensor, depth: int) -> Tensor:
-        """Give each node at `depth` the value of its parent."""
-        return values.index_select(0, self.parents(depth))
-
-    def child_log_probs(self, logit: Tensor, depth: int) -> Tensor:
-        """Return log-probabilities of the nodes below a level, given their parents.
-
-        Parameters
-        ----------
-        logit : Tensor of shape (n_splits, batch)
-            Logits of "left" at the splits of the level.
-        depth : int
-            Depth of the level.
-
-        Returns
-        -------
-        log_prob : Tensor of shape (n_nodes, batch)
-            One row for each node at ``depth + 1``; 0 for an only child.
-        """
-        certain = logit.new_zeros(1, logit.shape[1])
-        rows = torch.cat([F.logsigmoid(logit), F.logsigmoid(-logit), certain])
-        start = sum(self.level_sizes[: depth + 1])
-        child_rows = self._child_rows[start : start + self.level_sizes[depth + 1]]
-        return rows.index_select(0, child_rows)
+    @property
+    def parents(self) -> Sequence[Tensor]:
+        """Position of each node's parent in the level above, from depth 1 on."""
+        return self._parents.split(self.level_sizes[1:])
 
     def path_log_probs(self, logit: Tensor, root_log_proba: Tensor) -> Tensor:
         """Return the log-probability of reaching each node, (n_nodes, batch).
@@ -121,7 +90,7 @@ class TreeIndex(nn.Module):
         Parameters
         ----------
         logit : Tensor of shape (n_splits, batch)
-            Logits of "left" at the splits of the tree, level by level.
+            Logits of "left" at the splits.
         root_log_proba : Tensor of shape (batch,)
             Log-probability of reaching the root.
         """
@@ -129,24 +98,7 @@ class TreeIndex(nn.Module):
         with no_autocast(logit):
             return torch.addmm(root_log_proba, self.decisions, log_probs)
 
-    def at_leaves(self, by_level: list[Tensor]) -> Tensor:
-        """Select the rows of the leaves from values of the nodes of each level."""
-        return torch.cat(by_level).index_select(0, self.leaves)
-
-
-def _child_rows(topology: Topology, split_sizes: Sequence[int]) -> list[int]:
-    """Return the row of each node in [left of splits, right of splits, certain].
-
-    The splits are those in the level of the node's parent.
-    """
-    rows = [0] * topology.n_nodes
-    rank = {node: i for i, node in enumerate(topology.splits)}
-    start = 0
-    for level, n_splits in zip(topology.levels, split_sizes, strict=True):
-        for node in level:
-            for side, child in enumerate(topology.children[node]):
-                rows[child] = 2 * n_splits
-                if node in rank:
-                    rows[child] = rank[node] - start + side * n_splits
-        start += n_splits
-    return rows
+    def path_sums(self, values: Tensor) -> Tensor:
+        """Sum values of the nodes, (n_nodes, batch), over the path to each leaf."""
+        with no_autocast(values):
+            return self.ancestry.T @ values

@@ -15,8 +15,7 @@ from .gaussians import DiagonalGaussian
 from .layers import linear
 from .networks import BottomUp
 from .noise import row_noise
-from .posterior import ElboTerms, Encoding, Posterior, Routing
-from .sparse import MIN_LEAF_PROB, select_leaves
+from .posterior import ElboTerms, Encoding, Posterior, Routing, select_leaves
 from .topdown import TopDown
 from .topology import Topology
 
@@ -161,23 +160,18 @@ class TreeVAE(nn.Module):
         ----------
         encoding : Encoding
             Encoding of the batch.
-        noise : Tensor of shape (n_nodes, batch or 1, latent_dim), default=None
+        noise : Tensor of shape (n_levels, batch or 1, latent_dim), default=None
             Standard normal noise that latent variables are sampled with. Without it,
             they are the posterior means.
         """
-        root, root_prior = self._root(encoding)
+        root = DiagonalGaussian.from_raw(self.root_head(encoding.posterior_inputs[0]))
         return self.top_down.posterior(
             encoding,
             root,
-            root_prior=root_prior,
+            root_prior=DiagonalGaussian.standard(root.mean),
             root_log_proba=root.mean.new_zeros(len(root.mean)),
             noise=noise,
         )
-
-    def _root(self, encoding: Encoding) -> tuple[DiagonalGaussian, DiagonalGaussian]:
-        """Return q(z_0 | x) and p(z_0)."""
-        root = DiagonalGaussian.from_raw(self.root_head(encoding.posterior_inputs[0]))
-        return root, DiagonalGaussian.standard(root.mean)
 
     @torch.no_grad()
     def init_head(self, node: int, weight: Tensor, constant: DiagonalGaussian) -> None:
@@ -217,7 +211,7 @@ class TreeVAE(nn.Module):
         ----------
         x : Tensor of shape (batch, n_features)
             Data.
-        noises : iterable of Tensor of shape (n_nodes, batch or 1, latent_dim)
+        noises : iterable of Tensor of shape (n_levels, batch or 1, latent_dim)
             Standard normal noise of each draw.
         """
         encoding = self.encode(x)
@@ -228,45 +222,22 @@ class TreeVAE(nn.Module):
         return sum(elbos) / len(elbos)
 
     def sparse_elbo(
-        self,
-        encoding: Encoding,
-        routing: Routing,
-        x: Tensor,
-        max_leaves: int,
-        generator: torch.Generator | None = None,
-        *,
-        min_leaf_prob: float = MIN_LEAF_PROB,
+        self, posterior: Posterior, x: Tensor, max_leaves: int
     ) -> ElboTerms:
         """Compute the terms of the ELBO from the most probable leaves of each sample.
 
         Parameters
         ----------
-        encoding, routing : Encoding, Routing
-            Encoding and routing probabilities of the batch.
+        posterior : Posterior
+            Posterior given x.
         x : Tensor of shape (batch, n_features)
             Data.
         max_leaves : int
             Maximum number of leaves per sample. Their probabilities are scaled to sum
-            to 1.
-        generator : torch.Generator, default=None
-            Source of the noise that latent variables are sampled with. Without it,
-            they are the posterior means.
-        min_leaf_prob : float, default=0.01
-            Leaves with a smaller probability are skipped, relative to the sample's
-            most probable leaf.
+            to 1; see `select_leaves`.
         """
-        root, root_prior = self._root(encoding)
-        return self.top_down.sparse_elbo(
-            encoding,
-            root,
-            routing,
-            x,
-            root_prior=root_prior,
-            leaf_weight=select_leaves(
-                routing.leaf_log_proba, max_leaves, min_leaf_prob
-            ),
-            generator=generator,
-        )
+        leaf_weight = select_leaves(posterior.routing.leaf_log_proba, max_leaves)
+        return self.top_down.sparse_elbo(posterior, x, leaf_weight)
 
     def leaf_elbo(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the ELBO of log p(x | leaf) in nats, (batch, n_leaves).
@@ -274,14 +245,8 @@ class TreeVAE(nn.Module):
         It is the ELBO without its decision terms, if x were routed to that leaf.
         """
         posterior = self.posterior(self.encode(x), noise)
-        path_kls: list[Tensor] = []
-        for depth, level in enumerate(posterior.levels):
-            kl = level.q.kl(level.p)
-            if depth > 0:
-                kl = kl + self.top_down.index.pass_down(path_kls[-1], depth)
-            path_kls.append(kl)
-        log_prob = self.top_down.leaf_log_prob(posterior, x)
-        return (log_prob - self.top_down.index.at_leaves(path_kls)).T
+        path_kl = self.top_down.index.path_sums(posterior.q.kl(posterior.p))
+        return (self.top_down.leaf_log_prob(posterior, x) - path_kl).T
 
     def leaf_reconstruction(self, x: Tensor) -> Tensor:
         """Return log p(x | z_l) in nats at posterior means, (batch, n_leaves)."""
@@ -298,7 +263,7 @@ class TreeVAE(nn.Module):
         ----------
         x : Tensor of shape (batch, n_features)
             Data.
-        noises : iterable of Tensor of shape (n_nodes, batch or 1, latent_dim)
+        noises : iterable of Tensor of shape (n_levels, batch or 1, latent_dim)
             Standard normal noise of each draw. Memory doesn't grow with their number.
         """
         encoding = self.encode(x)
@@ -317,20 +282,13 @@ class TreeVAE(nn.Module):
 
     def _log_importance_weight(self, posterior: Posterior, x: Tensor) -> Tensor:
         """Return log of sum_l p(x, z, l) / q(z | x) at the sampled z, (batch,)."""
-        index = self.top_down.index
-        log_ratios: list[Tensor] = []
-        for depth, level in enumerate(posterior.levels):
-            log_ratio = level.p.log_prob(level.z) - level.q.log_prob(level.z)
-            if depth > 0:
-                decisions = posterior.levels[depth - 1].decisions
-                log_ratio = (
-                    log_ratio
-                    + index.pass_down(log_ratios[-1], depth)
-                    + index.child_log_probs(decisions.p_logit, depth - 1)
-                )
-            log_ratios.append(log_ratio)
+        index, z = self.top_down.index, posterior.z
+        log_ratio = index.path_sums(posterior.p.log_prob(z) - posterior.q.log_prob(z))
+        log_proba = index.path_log_probs(
+            posterior.decisions.p_logit, z.new_zeros(z.shape[1])
+        ).index_select(0, index.leaves)
         log_prob = self.top_down.leaf_log_prob(posterior, x)
-        return (log_prob + index.at_leaves(log_ratios)).logsumexp(0)
+        return (log_prob + log_ratio + log_proba).logsumexp(0)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return d_0, the embedding of the root's router, (batch, hidden_dim)."""
@@ -349,15 +307,10 @@ class TreeVAE(nn.Module):
         return self.top_down.sample_noise(n_samples, generator)
 
     def row_noise(self, x: Tensor, n_draws: int, seed: int = 0) -> Iterator[Tensor]:
-        """Yield noise of each row, (n_nodes, batch, latent_dim); see `row_noise`.
-
-        The nodes of a level share their noise: no path has two of them.
-        """
-        sizes = torch.tensor(self.top_down.index.level_sizes, device=x.device)
-        shape = len(sizes), self.config.latent_dim
+        """Yield noise of each row, (n_levels, batch, latent_dim); see `row_noise`."""
+        shape = self.topology.depth + 1, self.config.latent_dim
         for noise in row_noise(x, n_draws, math.prod(shape), seed):
-            levels = noise.unflatten(1, shape).transpose(0, 1)
-            yield levels.repeat_interleave(sizes, dim=0)
+            yield noise.unflatten(1, shape).transpose(0, 1)
 
     @torch.no_grad()
     def sample(

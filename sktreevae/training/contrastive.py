@@ -198,10 +198,10 @@ class Contrast(nn.Module):
         )
         losses = [nt_xent(a, b, self.options.temperature) for a, b in projected]
         loss = torch.stack(losses).mean()
-        if routing.q_logits:
+        if len(routing.q_logit):
             loss = loss + router_contrast(
-                torch.cat(routing.q_logits),
-                torch.cat(pair_routing.q_logits),
+                routing.q_logit,
+                pair_routing.q_logit,
                 _split_proba(model, routing),
                 _split_proba(model, pair_routing),
             )
@@ -210,11 +210,7 @@ class Contrast(nn.Module):
 
 def _split_proba(model: TreeVAE, routing: Routing) -> Tensor:
     """Return P(i | x) of the nodes with a router, (n_splits, batch)."""
-    splits = [
-        log_proba.index_select(0, model.top_down.index.splits(depth))
-        for depth, log_proba in enumerate(routing.node_log_proba[:-1])
-    ]
-    return torch.cat(splits).exp()
+    return routing.node_log_proba.index_select(0, model.top_down.index.splits).exp()
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:

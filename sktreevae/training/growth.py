@@ -313,12 +313,11 @@ class TreeGrowth(ABC):
         encoding = model.encode(self.data.samples[index], features)
         noise = model.sample_noise(len(index), self.generators.rows)
         posterior = model.posterior(encoding, noise)
-        reached = torch.cat(posterior.routing.node_log_proba)
-        decisions = [level.decisions for level in posterior.levels[:-1]]
+        reached, decisions = posterior.routing.node_log_proba, posterior.decisions
         return (
-            reached[list(model.topology.splits)].exp(),
-            torch.cat([d.q_logit for d in decisions]).sigmoid(),
-            torch.cat([d.p_logit for d in decisions]),
+            reached[model.top_down.index.splits].exp(),
+            decisions.q_logit.sigmoid(),
+            decisions.p_logit,
         )
 
     def leaf_counts(self) -> Tensor:

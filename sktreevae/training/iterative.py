@@ -323,20 +323,19 @@ class IterativeGrowth(TreeGrowth):
         They are functions of a sample, so that they don't depend on its batch. See
         `SplitObjective` for the columns.
         """
-        depth, row = self._position(leaf)
+        node, depth = self._position(leaf)
 
         def compute(x: Tensor) -> Tensor:
             with no_autocast(x):
                 encoding = self.model.encode(x)
                 (noise,) = self.model.row_noise(x, 1, seed)
                 posterior = self.model.posterior(encoding, noise)
-            q = posterior.levels[depth].q
             columns = [
                 at_depth(encoding.embeddings, depth),
                 at_depth(encoding.posterior_inputs, depth + 1),
-                q.mean[row],
-                q.variance[row],
-                posterior.routing.node_log_proba[depth][row, :, None],
+                posterior.q.mean[node],
+                posterior.q.variance[node],
+                posterior.routing.node_log_proba[node, :, None],
             ]
             return torch.cat(columns, dim=1)
 
@@ -353,17 +352,16 @@ class IterativeGrowth(TreeGrowth):
         log_proba : Tensor of shape (batch,)
             log P(leaf | x).
         """
-        depth, row = self._position(leaf)
+        node, depth = self._position(leaf)
         embeddings = self.model.bottom_up(self.state.contrast.sample_pairs(index))
-        log_proba = self.model.route(embeddings).node_log_proba[depth][row]
+        log_proba = self.model.route(embeddings).node_log_proba[node]
         return at_depth(embeddings, depth), log_proba
 
     def _position(self, leaf: int) -> tuple[int, int]:
-        """Return the depth of a leaf, and its position among the nodes of the depth."""
+        """Return the node of a leaf, and its depth."""
         tree = self.model.topology
         node = tree.leaves[leaf]
-        depth = tree.node_depths[node]
-        return depth, tree.levels[depth].index(node)
+        return node, tree.node_depths[node]
 
     def _are_distinct(self, index: Tensor) -> bool:
         """Return whether some samples differ."""

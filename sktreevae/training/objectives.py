@@ -203,10 +203,10 @@ class TreeObjective(RoutingObjective):
         """Return the terms of the loss for a batch of samples."""
         x, target = self.data.samples[index], self.state.target[index]
         encoding = self.model.encode(x, self._features(index))
-        routing = self.model.route(encoding.embeddings)
-        elbo = self.model.sparse_elbo(
-            encoding, routing, x, self.max_leaves, self.state.generators.rows
-        )
+        noise = self.model.sample_noise(len(index), self.state.generators.rows)
+        posterior = self.model.posterior(encoding, noise)
+        elbo = self.model.sparse_elbo(posterior, x, self.max_leaves)
+        routing = posterior.routing
         loss = routing_loss(routing.leaf_log_proba, target)
         if self.contrast is None:
             return LossTerms(elbo, loss)
@@ -281,10 +281,10 @@ class SplitObjective:
         embedding, log_proba = self.pairs(samples)
         pair = self.split.route([embedding], log_proba)
         contrast = router_contrast(
-            routing.q_logits[0],
-            pair.q_logits[0],
-            routing.node_log_proba[0].exp(),
-            pair.node_log_proba[0].exp(),
+            routing.q_logit,
+            pair.q_logit,
+            routing.node_log_proba[:1].exp(),
+            pair.node_log_proba[:1].exp(),
         )
         loss = (loss + self._routing_loss(pair, target)) / 2
         return LossTerms(elbo, loss, self.contrast.options.weight * contrast)

@@ -7,9 +7,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-MAX_SEED = 2**31
-"""Upper bound (exclusive) of the seeds drawn by default."""
-
 
 def make_generator(
     random_state: int | np.random.RandomState | None,
@@ -33,7 +30,7 @@ def make_generator(
     return torch.Generator(device).manual_seed(seed)
 
 
-def draw_seed(generator: torch.Generator, high: int = MAX_SEED) -> int:
+def draw_seed(generator: torch.Generator, high: int = 2**31) -> int:
     """Draw an integer in ``[0, high)`` to seed another generator with."""
     return torch.randint(high, (), generator=generator, device=generator.device).item()
 

@@ -80,6 +80,7 @@ class Instance:
 
 
 BOOLEAN = Instance((bool, np.bool_), "a bool")
+COUNT = Number(Integral, 1)
 FUNCTION = Instance(Callable, "a callable")
 
 
@@ -110,13 +111,13 @@ def check_parameters(
             )
 
 
-def check_count(name: str, value: object) -> None:
-    """Check that the argument `name` of a method is an int >= 1.
+def check_argument(name: str, value: object, allowed: Allowed) -> None:
+    """Check an argument of a function.
 
     Raises
     ------
-    ValueError
-        If it is not.
+    InvalidParameterError
+        If its value isn't allowed.
     """
-    if not Number(Integral, 1).accepts(value):
-        raise ValueError(f"{name} must be an int >= 1, got {value!r}.")
+    if not allowed.accepts(value):
+        raise InvalidParameterError(f"{name} must be {allowed}, got {value!r}.")

@@ -78,7 +78,7 @@ def log_likelihood(model, leaf, output, x):
 
 
 def elbo_terms(model, x, noise):
-    """Return the four terms for one sample; noise is (n_nodes, latent_dim)."""
+    """Return the four terms for one sample; noise is (n_levels, latent_dim)."""
     tree, top_down = model.topology, model.top_down
     center = model.bottom_up.center.numpy(force=True)
     scale, width, log_scale = (
@@ -116,7 +116,7 @@ def elbo_terms(model, x, noise):
             var_q = 1.0 / (1.0 / var_hat + 1.0 / var_p)
             mean_q = var_q * (mean_hat / var_hat + mean_p / var_p)
             terms["kl_nodes"] += probability * gaussian_kl(mean_q, var_q, mean_p, var_p)
-        z = mean_q + np.sqrt(var_q) * noise[node]
+        z = mean_q + np.sqrt(var_q) * noise[depth]
         children = tree.children[node]
         if not children:
             leaf = tree.leaves.index(node)

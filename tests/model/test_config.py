@@ -40,16 +40,17 @@ def perceptron(n_in, n_out):
 )
 def test_settings_survive_json(config):
     text = json.dumps(config.to_dict())
-    assert ModelConfig.from_dict(json.loads(text)) == config
+    assert ModelConfig(**json.loads(text)) == config
 
 
 def test_callables_are_kept_apart_from_the_other_settings():
     config = create(encoder=perceptron, decoder=perceptron)
     settings = json.loads(json.dumps(config.to_dict()))
     assert settings["encoder"] == settings["decoder"] == "custom"
-    assert ModelConfig.from_dict(settings, perceptron, perceptron) == config
+    networks = {"custom_encoder": perceptron, "custom_decoder": perceptron}
+    assert ModelConfig(**settings, **networks) == config
     with pytest.raises(ValueError, match="custom_encoder must be given for encoder="):
-        ModelConfig.from_dict(settings, custom_decoder=perceptron)
+        ModelConfig(**settings, custom_decoder=perceptron)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.model import FeatureMap
-from sktreevae.model.feature_map import KINDS, N_BINS, OrientedGradients
+from sktreevae.model.feature_map import KINDS, OrientedGradients
 
 SHAPES = [(8, 8), (28, 28), (9, 15), (32, 32, 3), (128, 128), (128, 64, 3)]
 
@@ -30,11 +30,11 @@ def test_signed_orientations_tell_opposite_directions_apart(angle):
     ramp = column * math.cos(radians) + row * math.sin(radians)
     x = torch.tensor(ramp.reshape(1, -1), dtype=torch.float32)
     gradients = OrientedGradients((24, 24), is_signed=True)
-    histogram = gradients(x).view(2 * N_BINS, -1).square().sum(1)
-    assert histogram.argmax() == round(angle / 180 * N_BINS)
+    histogram = gradients(x).view(gradients.n_bins, -1).square().sum(1)
+    assert histogram.argmax() == round(angle / 180 * 8)
     # The others are opposite at most.
     unsigned = OrientedGradients((24, 24))(x)
-    folded = gradients(x).square().view(2, N_BINS, -1).sum(0).sqrt().view(1, -1)
+    folded = gradients(x).square().view(2, 8, -1).sum(0).sqrt().view(1, -1)
     torch.testing.assert_close(folded, unsigned, atol=1e-4, rtol=1e-4)
 
 

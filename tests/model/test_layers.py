@@ -93,7 +93,7 @@ def make_convolution(generator):
 def make_networks(make, n_outputs, generator):
     stacked = LeafNetworks(n_outputs, make, 3, generator=generator)
     for node in range(3):
-        stacked.init_output(node, torch.arange(n_outputs) + 10.0 * node)
+        stacked.constant.data[node] = torch.arange(n_outputs) + 10.0 * node
     return stacked
 
 
@@ -147,7 +147,7 @@ class Zeros(nn.Module):
 
 def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
     stacked = LeafNetworks(4, lambda generator: Zeros(), 2, generator=generator)
-    stacked.init_output(1, torch.arange(4.0))
+    stacked.constant.data[1] = torch.arange(4.0)
     rows = stacked.forward_groups(torch.ones(3, 4), (0, 3))
     assert torch.equal(rows, torch.arange(4.0).expand(3, 4))
 

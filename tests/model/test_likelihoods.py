@@ -215,23 +215,6 @@ def test_rates_start_above_zero():
         assert output.grad > 0.5
 
 
-@pytest.mark.parametrize(
-    ("likelihood", "variance"),
-    [
-        (PoissonLikelihood(2, 1), 20.0),
-        (NegativeBinomialLikelihood(2, 1), 20.0 + 0.3001 * 400),
-    ],
-)
-def test_sampled_counts_have_mean_and_variance(likelihood, variance, generator):
-    output = torch.full((2, 20_000, 1), math.log(20.0))
-    x = likelihood.sample(output, generator)
-    assert x.shape == output.shape
-    assert x.dtype == output.dtype
-    assert ((x >= 0) & (x == x.floor())).all()
-    assert x.mean().item() == pytest.approx(20.0, rel=0.02)
-    assert x.var().item() == pytest.approx(variance, rel=0.05)
-
-
 @pytest.mark.parametrize("kind", COUNTS)
 @pytest.mark.parametrize("log_rate", [-1e30, 1e30])
 def test_extreme_rates_can_be_sampled(kind, log_rate, generator):
@@ -318,6 +301,9 @@ def test_samples_have_the_mean_and_the_conditional_variance(kind, generator):
     output = torch.randn(2, 1, 3, generator=generator, dtype=torch.float64)
     likelihood = make_likelihood(kind, output)
     rows = likelihood.sample(output.expand(2, 40_000, 3), generator)
+    assert rows.dtype == output.dtype
+    if likelihood.is_count:
+        assert ((rows >= 0) & (rows == rows.floor())).all()
     mean = likelihood.mean(output)
     torch.testing.assert_close(rows.mean(1), mean[:, 0], rtol=0.05, atol=0.02)
     variance = likelihood.conditional_variance(mean).detach()

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sktreevae.model import ImageLayout
-from sktreevae.model.networks import N_DEVIATIONS, BottomUp, ConvEncoder, ConvReadout
+from sktreevae.model.networks import BottomUp, ConvEncoder, ConvReadout
 
 
 def seeded(seed=0):
@@ -62,7 +62,7 @@ def test_the_width_is_that_of_the_clusters(distance):
     features[:, 0] += distance * cluster
     bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
     bottom_up.standardize(features, cluster)
-    assert bottom_up.width == pytest.approx(N_DEVIATIONS, rel=0.1)
+    assert bottom_up.width == pytest.approx(3.0, rel=0.1)
 
 
 def test_equal_features_have_finite_embeddings():

@@ -30,11 +30,6 @@ def test_divergences_are_exact_within_automatic_casts(generator):
     assert_exact(q.kl, p)
 
 
-def test_latents_are_float32():
-    raw = torch.zeros(2, 6, dtype=torch.bfloat16)
-    assert DiagonalGaussian.from_raw(raw).variance.dtype == torch.float32
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

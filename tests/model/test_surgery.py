@@ -52,13 +52,12 @@ def test_attached_splits_compute_what_they_did_alone(generator):
     x = make_data(4, generator)
     encoding = model.encode(x)
     posterior = infer(model, x)
-    level = posterior.levels[1]
-    parent = DiagonalGaussian(level.q.mean[1], level.q.variance[1])
+    parent = DiagonalGaussian(posterior.q.mean[2], posterior.q.variance[2])
     alone = split.posterior(
         Encoding(encoding.embeddings[1:], encoding.posterior_inputs[1:]),
         parent,
         root_prior=parent,
-        root_log_proba=posterior.routing.node_log_proba[1][1],
+        root_log_proba=posterior.routing.node_log_proba[2],
     )
     model.top_down = attach(model.top_down, 1, split)
     whole = infer(model, x)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.data import FeatureTable, Samples, Standardizer
-from sktreevae.model import Encoding, FeatureMap, ModelConfig, Topology, TreeVAE
+from sktreevae.model import FeatureMap, ModelConfig, Topology, TreeVAE
 from sktreevae.training.contrastive import (
     AugmentedPairs,
     Contrast,
@@ -255,19 +255,9 @@ def test_contrast_is_the_mean_over_depths_and_the_routers(tree):
 
 def at_splits(model, embeddings):
     """Return log-odds at the splits, and the probabilities to get there."""
-    # The data, which the posterior heads read as well, don't matter to the routers.
-    x = torch.zeros(len(embeddings[0]), model.config.n_features)
-    inputs = [torch.cat([embedding, x], dim=1) for embedding in embeddings]
-    posterior = model.posterior(Encoding(embeddings, inputs))
-    tree, logits, weights = model.topology, [], []
-    for depth, (level, nodes) in enumerate(
-        zip(posterior.levels, tree.levels, strict=True)
-    ):
-        if level.decisions is not None:
-            logits.append(level.decisions.q_logit)
-        rows = [row for row, node in enumerate(nodes) if len(tree.children[node]) == 2]
-        weights.append(posterior.routing.node_log_proba[depth][rows].exp())
-    return torch.cat(logits), torch.cat(weights)
+    routing = model.route(embeddings)
+    reached = routing.node_log_proba[list(model.topology.splits)]
+    return routing.q_logit, reached.exp()
 
 
 @pytest.mark.parametrize("tree", ["stump", "pruned"])

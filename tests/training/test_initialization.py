@@ -92,7 +92,7 @@ def test_latents_of_the_start_have_the_moments_of_their_prior():
     initializer = start(X[y == 0], y[y == 0], Topology.single_leaf())
     initializer.init_latents()
     model, data, _ = parts(initializer)
-    q = model.posterior(model.encode(data.samples[:])).levels[0].q
+    q = model.posterior(model.encode(data.samples[:])).q
     moment = (q.mean.square() + q.variance).mean((0, 1))
     torch.testing.assert_close(moment, torch.ones(2), atol=0.1, rtol=0.0)
 

@@ -7,11 +7,12 @@ from sklearn.base import BaseEstimator
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.utils.validation import (
     BOOLEAN,
+    COUNT,
     FUNCTION,
     Instance,
     Number,
     Options,
-    check_count,
+    check_argument,
     check_parameters,
 )
 
@@ -19,7 +20,7 @@ from sktreevae.utils.validation import (
 @pytest.mark.parametrize(
     ("allowed", "good", "bad"),
     [
-        (Number(Integral, 1), [1, np.int64(7)], [0, 1.0, True, None, np.True_]),
+        (COUNT, [1, np.int64(7)], [0, -1, 1.0, True, None, np.True_, "2"]),
         (Number(Real, 0, 1), [0, 0.5], [1, -0.1, np.nan, "0"]),
         (Number(Real, 0, 1, closed="both"), [0, 1], [1.1]),
         (Number(Real, 0, 1, closed="neither"), [0.5], [0, 1]),
@@ -64,8 +65,8 @@ def test_allowed_values_are_described(allowed, text):
     assert str(allowed) == text
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, True, None, "2"])
-def test_counts_must_be_positive_ints(value):
-    check_count("n_samples", np.int64(1))
-    with pytest.raises(ValueError, match="n_samples must be an int >= 1, got "):
-        check_count("n_samples", value)
+def test_arguments_are_checked():
+    check_argument("n_samples", np.int64(1), COUNT)
+    match = r"n_samples must be an int in the range \[1, inf\), got 1.0."
+    with pytest.raises(InvalidParameterError, match=match):
+        check_argument("n_samples", 1.0, COUNT)

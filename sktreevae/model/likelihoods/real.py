@@ -47,7 +47,7 @@ class BernoulliLikelihood(Likelihood):
 
     def noise_variance(self, mean: Tensor, error: Tensor) -> Tensor:
         """Return the variance of a Bernoulli distribution."""
-        mean = mean.clamp(0.01, 0.99)
+        mean = mean.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
         return mean * (1.0 - mean)
 
     def log_prob(self, output: Tensor, x: Tensor, leaf: Tensor | None = None) -> Tensor:
