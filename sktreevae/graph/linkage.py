@@ -29,7 +29,7 @@ def relative_modularity_gain(
 
 
 def edge_density(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
-    """Return the density of the edges, by which average linkage merges."""
+    """Return the density of the edges relative to that of a graph without clusters."""
     return edge_weight / (volume * other_volume)
 
 
@@ -38,36 +38,6 @@ GRAPH_GAINS: dict[str, Gain] = {
     "edge density": edge_density,
 }
 """Gains of the linkages that propose partitions, by name."""
-
-
-def average_linkage(
-    flow: Array, cluster: NDArray[np.int64], max_depth: int | None = None
-) -> tuple[NDArray[np.int64], Array]:
-    """Merge the clusters of a partition, the highest density of flow first.
-
-    Parameters
-    ----------
-    flow : ndarray of shape (n_nodes, n_nodes)
-        Frequencies of random walks between nodes, symmetric.
-    cluster : ndarray of int of shape (n_nodes,)
-        Cluster of each node.
-    max_depth : int, default=None
-        Maximum depth of a cluster in the tree, at least log2(n_clusters); no limit by
-        default.
-
-    Returns
-    -------
-    merges : ndarray of int of shape (n_clusters - 1, 2)
-        The pairs that are merged.
-    height : ndarray of shape (n_clusters - 1,)
-        Heights of the merges in nats, in increasing order: log(1 + v w / f), where f is
-        the flow between two clusters, and v and w are their volumes.
-    """
-    flow = sum_members(sum_members(flow, cluster).T, cluster)
-    merges, density = graph_linkage(flow, edge_density, max_depth)
-    # The density is a mean over pairs, so a merge is not above those before. Rounding
-    # and the limit of the depth are exceptions.
-    return merges, np.maximum.accumulate(np.log1p(1 / density))
 
 
 def graph_linkage(
@@ -82,7 +52,8 @@ def graph_linkage(
     gain : callable
         `relative_modularity_gain` or `edge_density`.
     max_depth : int, default=None
-        Maximum depth of a node in the tree; see `average_linkage`.
+        Maximum depth of a node in the tree, at least log2(n_nodes); no limit by
+        default.
 
     Returns
     -------
@@ -298,6 +269,11 @@ def sum_members(
     n = len(cluster)
     shape = None if n_clusters is None else (n_clusters, n)
     return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1)), shape) @ rows
+
+
+def sum_pairs(weight: Array, cluster: NDArray[np.int64]) -> Array:
+    """Sum weights between nodes over the members of each pair of clusters."""
+    return sum_members(sum_members(weight, cluster).T, cluster)
 
 
 def cut_merges(

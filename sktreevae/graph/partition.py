@@ -14,11 +14,12 @@ from ..utils.limits import ROUNDING
 from .density import N_COMPONENTS
 from .linkage import (
     GRAPH_GAINS,
-    average_linkage,
     cut_merges,
+    edge_density,
     genie_linkage,
     graph_linkage,
     sum_members,
+    sum_pairs,
     ward_linkage,
 )
 from .micro_clusters import MicroClusters
@@ -169,7 +170,7 @@ def separated_partitions(
     component = groups.merge_small_components(min_size)[groups.component]
     n_components = component.max() + 1
     if n_clusters <= n_components:
-        merges, _ = average_linkage(groups.flow(), component)
+        merges, _ = graph_linkage(sum_pairs(groups.flow(), component), edge_density)
         cluster = cut_merges(merges, n_components, n_clusters)[component]
         partitions["components"] = cluster
     elif n_components > 1:

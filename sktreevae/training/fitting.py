@@ -154,6 +154,7 @@ def _propose(
             "n_neighbors": graph.n_neighbors,
             "partition": min(proposal.costs, key=proposal.costs.__getitem__),
             "partition_costs": proposal.costs,
+            "cut_costs": proposal.tree.cut_costs.tolist(),
         }
     return proposal, task.info
 

@@ -128,7 +128,7 @@ class GuidedGrowth(TreeGrowth):
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
             proposal, state = self.proposal, self.state
-            change = Topology.from_merges(proposal.merges.tolist())
+            change = Topology.from_merges(proposal.tree.merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]
             leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(
@@ -136,7 +136,7 @@ class GuidedGrowth(TreeGrowth):
             )
             state.leaf = self.target_of(leaf_of_cluster[proposal.cluster])
             state.target = self.target_of(proposal.proba[:, clusters])
-            height = np.append(np.zeros(len(clusters)), proposal.height)
+            height = np.append(np.zeros(len(clusters)), proposal.tree.height)
             state.height = torch.from_numpy(height[list(change.source)])
             state.noise_scale = self._noise_scale(proposal.spacing)
             self.build_model(change.topology, state.leaf)

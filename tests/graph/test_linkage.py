@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from sktreevae.graph.linkage import (
     GRAPH_GAINS,
-    average_linkage,
     cut_merges,
     edge_density,
     genie_linkage,
@@ -15,7 +14,6 @@ from sktreevae.graph.linkage import (
     square_distances,
     ward_linkage,
 )
-from sktreevae.model import Topology
 
 from .cases import random_weights
 
@@ -85,35 +83,6 @@ def test_equal_distances_have_a_tree(place):
     merges = ward_linkage(place, np.ones(30))
     assert sorted(merges.ravel()) == list(range(58))
     assert (merges.max(axis=1) < np.arange(30, 59)).all()
-
-
-@given(st.integers(1, 20), st.sampled_from([None, 0, 1, 3]), st.integers(0, 99))
-def test_heights_never_fall_and_depths_are_limited(n, slack, seed):
-    max_depth = None if slack is None else int(np.ceil(np.log2(n))) + slack
-    flow = random_weights(n, seed)
-    merges, height = average_linkage(flow, np.arange(n), max_depth)
-    assert (np.diff(height, prepend=0.0) >= 0).all()
-    tree = Topology.from_merges(merges.tolist()).topology
-    assert len(tree.leaves) == n
-    if max_depth is not None:
-        assert tree.depth <= max_depth
-    else:
-        # Without a limit, no height has to be raised.
-        _, density = graph_linkage(flow, edge_density)
-        np.testing.assert_allclose(height, np.log1p(1 / density), rtol=1e-9)
-
-
-def test_the_flow_between_clusters_is_the_sum_over_their_nodes():
-    flow, cluster = random_weights(9, 0), np.arange(9) % 3
-    sums = np.array(
-        [
-            [flow[np.ix_(cluster == i, cluster == j)].sum() for j in range(3)]
-            for i in range(3)
-        ]
-    )
-    one, two = average_linkage(flow, cluster), average_linkage(sums, np.arange(3))
-    np.testing.assert_array_equal(one[0], two[0])
-    np.testing.assert_allclose(one[1], two[1])
 
 
 def test_cuts_nest(rng):
