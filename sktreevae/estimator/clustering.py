@@ -287,8 +287,9 @@ class TreeVAEClustering(
     choices_ : dict
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
-        (method, "restart 1" for the best restart) and "partition_costs" (bits, by
-        method; the least is used; clusters of embeddings are refined after that).
+        (method, "restart 1" for the best restart), "partition_costs" (bits, by method;
+        the least is used; clusters of embeddings are refined after that) and
+        "cut_costs" (bits, of the cuts into 2, 3, ... clusters).
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
