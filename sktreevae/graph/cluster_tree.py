@@ -64,7 +64,7 @@ def cluster_tree(
     candidates = []
     for n_steps in walk_lengths:
         flow = clusters.flow(n_steps)
-        merges, _ = graph_linkage(flow, relative_modularity_gain, max_depth)
+        merges = graph_linkage(flow, relative_modularity_gain, max_depth)
         candidates.append((merges, _cut_costs(clusters, merges)))
     merges, costs = min(candidates, key=lambda tree: tree[1].sum())
     return ClusterTree(merges, separations(clusters.flow(), merges), costs)

@@ -42,7 +42,7 @@ GRAPH_GAINS: dict[str, Gain] = {
 
 def graph_linkage(
     edge_weight: Array, gain: Gain, max_depth: int | None = None
-) -> tuple[NDArray[np.int64], Array]:
+) -> NDArray[np.int64]:
     """Merge the nodes of a graph, the largest gain first.
 
     Parameters
@@ -59,8 +59,6 @@ def graph_linkage(
     -------
     merges : ndarray of int of shape (n_nodes - 1, 2)
         The pairs that are merged.
-    gains : ndarray of shape (n_nodes - 1,)
-        Their gains.
     """
     n = len(edge_weight)
     volume = edge_weight.sum(axis=1)
@@ -74,7 +72,6 @@ def graph_linkage(
     # the depth, only exclude pairs or add new gains.
     bound = gain(weight, volume[:, None], volume).max(axis=1)
     merges = np.empty((n - 1, 2), dtype=np.int64)
-    merge_gains = np.empty(n - 1)
     step = 0
     while step < n - 1:
         i = bound.argmax()
@@ -85,7 +82,6 @@ def graph_linkage(
         if gains[j] < bound[i]:
             bound[i] = gains[j]
             continue
-        merge_gains[step] = gains[j]
         i, j = min(i, j), max(i, j)
         merges[step] = number[i], number[j]
         number[i] = n + step
@@ -98,7 +94,7 @@ def graph_linkage(
         np.maximum(bound, gains, out=bound)
         bound[i], bound[j] = gains.max(), -np.inf
         step += 1
-    return merges, merge_gains
+    return merges
 
 
 def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:

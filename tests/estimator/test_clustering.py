@@ -623,6 +623,8 @@ def test_the_number_of_clusters_and_other_choices_are_found():
     assert choices["n_neighbors"] == 8
     costs = choices["partition_costs"]
     assert costs[choices["partition"]] == min(costs.values())
+    # Four clusters cost least, and cuts into two or three cost more.
+    assert np.argmin(choices["cut_costs"]) == 4 - 2 == len(choices["cut_costs"]) - 1
 
 
 def test_choices_of_the_iterative_growth_are_the_features():

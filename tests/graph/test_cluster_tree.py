@@ -14,6 +14,7 @@ from sktreevae.graph.linkage import (
 )
 from sktreevae.graph.partition import partition_cost
 from sktreevae.model import Topology
+from sktreevae.tree.arrays import leaves_below_merges
 
 from .cases import micro_clusters, random_weights
 
@@ -46,9 +47,12 @@ def test_heights_are_separations_of_the_nearest_clusters(n, seed):
 @given(st.integers(2, 12), st.integers(0, 99))
 def test_heights_of_average_linkage_are_those_of_its_pairs(n, seed):
     flow = random_weights(n, seed)
-    merges, density = graph_linkage(flow, edge_density)
-    height = separations(flow, merges)
-    np.testing.assert_allclose(height, np.log1p(1 / density), rtol=1e-9)
+    merges = graph_linkage(flow, edge_density)
+    is_below = leaves_below_merges(merges)
+    for (left, right), height in zip(merges, separations(flow, merges), strict=True):
+        one, two = is_below[left], is_below[right]
+        expected = flow[one].sum() * flow[two].sum() / flow[np.ix_(one, two)].sum()
+        np.testing.assert_allclose(height, np.log1p(expected), rtol=1e-9)
 
 
 @given(st.integers(1, 12), st.sampled_from([None, 0, 1, 3]), st.integers(0, 99))
@@ -65,7 +69,7 @@ def test_the_tree_of_least_cost_is_returned(n, slack, seed):
     tree = cluster_tree(clusters, max_depth, lengths)
     flows = map(clusters.flow, lengths)
     least = min(
-        np.sum(costs(graph_linkage(flow, relative_modularity_gain, max_depth)[0]))
+        np.sum(costs(graph_linkage(flow, relative_modularity_gain, max_depth)))
         for flow in flows
     )
     assert tree.cut_costs.tolist() == costs(tree.merges)

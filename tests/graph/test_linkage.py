@@ -51,8 +51,7 @@ def test_the_largest_gain_is_merged_first(gain, slack, n, seed):
         volume, other_volume = (edge_weight[c].sum() for c in (one, two))
         return gain(edge_weight[np.ix_(one, two)].sum(), volume, other_volume)
 
-    merges, gains = graph_linkage(edge_weight, gain, max_depth)
-    assert len(gains) == len(merges)
+    merges = graph_linkage(edge_weight, gain, max_depth)
     assert [sorted(pair) for pair in merges.tolist()] == merge_best(
         n, gain_of, max_depth
     )
@@ -86,7 +85,7 @@ def test_equal_distances_have_a_tree(place):
 
 
 def test_cuts_nest(rng):
-    merges, _ = graph_linkage(random_weights(15, 0), edge_density)
+    merges = graph_linkage(random_weights(15, 0), edge_density)
     cuts = [cut_merges(merges, 15, k) for k in range(1, 16)]
     for k, (coarse, fine) in enumerate(itertools.pairwise(cuts), start=1):
         assert len(np.unique(coarse)) == k
