@@ -137,13 +137,11 @@ def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.i
     number = np.arange(n)
     size = size.astype(np.float64)
     is_cluster = np.ones(n, dtype=bool)
-    difference = np.abs(size[:, None] - size).sum() / 2
-    total = size.sum()
     merges = np.empty((n - 1, 2), dtype=np.int64)
     for step in range(n - 1):
         sizes = size[is_cluster]
         position = 0
-        if difference > max_gini * (len(sizes) - 1) * total:
+        if _differences(sizes) > max_gini * (len(sizes) - 1) * sizes.sum():
             is_allowed = (size[ends] == sizes.min()).any(axis=0)
             position = int(is_allowed.argmax())
         i, j = ends[:, position]
@@ -152,13 +150,14 @@ def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.i
         merges[step] = number[i], number[j]
         number[i] = n + step
         is_cluster[j] = False
-        merged = size[i] + size[j]
-        # Sum of the differences between the sizes of all pairs.
-        difference -= np.abs(sizes - size[i]).sum() + np.abs(sizes - size[j]).sum()
-        difference += np.abs(size[i] - size[j])
-        size[i] = merged
-        difference += np.abs(size[is_cluster] - merged).sum()
+        size[i] += size[j]
     return merges
+
+
+def _differences(size: Array) -> float:
+    """Return the sum of the differences between all pairs."""
+    n = len(size)
+    return (2 * np.arange(n) - n + 1) @ np.sort(size)
 
 
 def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
