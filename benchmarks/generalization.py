@@ -52,7 +52,7 @@ def train(
     generator: torch.Generator,
 ) -> TreeVAE:
     """Train a model of a proposal, without pruning."""
-    n_leaves = len(proposal.merges) + 1
+    n_leaves = len(proposal.tree.merges) + 1
     config = ModelConfig(
         n_features=data.samples.n_features,
         likelihood=data.likelihood,
@@ -87,7 +87,7 @@ def evaluate(
         generator,
     )
     # The source of a leaf is its cluster in the proposal.
-    change = Topology.from_merges(proposal.merges.tolist())
+    change = Topology.from_merges(proposal.tree.merges.tolist())
     clusters = np.array([change.source[node] for node in change.topology.leaves])
     with torch.no_grad():
         cluster = clusters[model.assign_leaves(features[test]).numpy()]

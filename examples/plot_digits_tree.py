@@ -30,8 +30,9 @@ model = TreeVAEClustering(n_clusters=10, random_state=0, verbose=1).fit(X)
 # %%
 # The tree
 # --------
-# Height measures separation, in nats: at 0.7, random walks on the neighbor graph cross
-# between the branches of a node as often as by chance; higher, less often.
+# The height of a split is the separation, in nats, of the two nearest clusters in the
+# coarsest cut that has it: at 0.7, random walks on the neighbor graph go from one to
+# the other as often as by chance; higher, less often.
 print("cluster sizes:", np.bincount(model.labels_))
 print(model.dendrogram_.export_text())
 

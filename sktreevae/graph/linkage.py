@@ -29,7 +29,7 @@ def relative_modularity_gain(
 
 
 def edge_density(edge_weight: Array, volume: Array, other_volume: Array) -> Array:
-    """Return the density of the edges, by which average linkage merges."""
+    """Return the density of the edges relative to that of a graph without clusters."""
     return edge_weight / (volume * other_volume)
 
 
@@ -40,39 +40,9 @@ GRAPH_GAINS: dict[str, Gain] = {
 """Gains of the linkages that propose partitions, by name."""
 
 
-def average_linkage(
-    flow: Array, cluster: NDArray[np.int64], max_depth: int | None = None
-) -> tuple[NDArray[np.int64], Array]:
-    """Merge the clusters of a partition, the highest density of flow first.
-
-    Parameters
-    ----------
-    flow : ndarray of shape (n_nodes, n_nodes)
-        Frequencies of random walks between nodes, symmetric.
-    cluster : ndarray of int of shape (n_nodes,)
-        Cluster of each node.
-    max_depth : int, default=None
-        Maximum depth of a cluster in the tree, at least log2(n_clusters); no limit by
-        default.
-
-    Returns
-    -------
-    merges : ndarray of int of shape (n_clusters - 1, 2)
-        The pairs that are merged.
-    height : ndarray of shape (n_clusters - 1,)
-        Heights of the merges in nats, in increasing order: log(1 + v w / f), where f is
-        the flow between two clusters, and v and w are their volumes.
-    """
-    flow = sum_members(sum_members(flow, cluster).T, cluster)
-    merges, density = graph_linkage(flow, edge_density, max_depth)
-    # The density is a mean over pairs, so a merge is not above those before. Rounding
-    # and the limit of the depth are exceptions.
-    return merges, np.maximum.accumulate(np.log1p(1 / density))
-
-
 def graph_linkage(
     edge_weight: Array, gain: Gain, max_depth: int | None = None
-) -> tuple[NDArray[np.int64], Array]:
+) -> NDArray[np.int64]:
     """Merge the nodes of a graph, the largest gain first.
 
     Parameters
@@ -82,14 +52,13 @@ def graph_linkage(
     gain : callable
         `relative_modularity_gain` or `edge_density`.
     max_depth : int, default=None
-        Maximum depth of a node in the tree; see `average_linkage`.
+        Maximum depth of a node in the tree, at least log2(n_nodes); no limit by
+        default.
 
     Returns
     -------
     merges : ndarray of int of shape (n_nodes - 1, 2)
         The pairs that are merged.
-    gains : ndarray of shape (n_nodes - 1,)
-        Their gains.
     """
     n = len(edge_weight)
     volume = edge_weight.sum(axis=1)
@@ -103,7 +72,6 @@ def graph_linkage(
     # the depth, only exclude pairs or add new gains.
     bound = gain(weight, volume[:, None], volume).max(axis=1)
     merges = np.empty((n - 1, 2), dtype=np.int64)
-    merge_gains = np.empty(n - 1)
     step = 0
     while step < n - 1:
         i = bound.argmax()
@@ -114,7 +82,6 @@ def graph_linkage(
         if gains[j] < bound[i]:
             bound[i] = gains[j]
             continue
-        merge_gains[step] = gains[j]
         i, j = min(i, j), max(i, j)
         merges[step] = number[i], number[j]
         number[i] = n + step
@@ -127,7 +94,7 @@ def graph_linkage(
         np.maximum(bound, gains, out=bound)
         bound[i], bound[j] = gains.max(), -np.inf
         step += 1
-    return merges, merge_gains
+    return merges
 
 
 def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
@@ -170,13 +137,11 @@ def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.i
     number = np.arange(n)
     size = size.astype(np.float64)
     is_cluster = np.ones(n, dtype=bool)
-    difference = np.abs(size[:, None] - size).sum() / 2
-    total = size.sum()
     merges = np.empty((n - 1, 2), dtype=np.int64)
     for step in range(n - 1):
         sizes = size[is_cluster]
         position = 0
-        if difference > max_gini * (len(sizes) - 1) * total:
+        if _differences(sizes) > max_gini * (len(sizes) - 1) * sizes.sum():
             is_allowed = (size[ends] == sizes.min()).any(axis=0)
             position = int(is_allowed.argmax())
         i, j = ends[:, position]
@@ -185,13 +150,14 @@ def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.i
         merges[step] = number[i], number[j]
         number[i] = n + step
         is_cluster[j] = False
-        merged = size[i] + size[j]
-        # Sum of the differences between the sizes of all pairs.
-        difference -= np.abs(sizes - size[i]).sum() + np.abs(sizes - size[j]).sum()
-        difference += np.abs(size[i] - size[j])
-        size[i] = merged
-        difference += np.abs(size[is_cluster] - merged).sum()
+        size[i] += size[j]
     return merges
+
+
+def _differences(size: Array) -> float:
+    """Return the sum of the differences between all pairs."""
+    n = len(size)
+    return (2 * np.arange(n) - n + 1) @ np.sort(size)
 
 
 def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
@@ -298,6 +264,11 @@ def sum_members(
     n = len(cluster)
     shape = None if n_clusters is None else (n_clusters, n)
     return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1)), shape) @ rows
+
+
+def sum_pairs(weight: Array, cluster: NDArray[np.int64]) -> Array:
+    """Sum weights between nodes over the members of each pair of clusters."""
+    return sum_members(sum_members(weight, cluster).T, cluster)
 
 
 def cut_merges(

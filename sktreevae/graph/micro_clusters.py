@@ -17,15 +17,12 @@ from scipy.sparse.csgraph import connected_components
 from ..data import MIN_GROUP_SIZE
 from ..utils.limits import ROUNDING
 from .density import Moments
-from .linkage import square_distances, sum_members
+from .linkage import square_distances, sum_members, sum_pairs
 
 TINY = np.finfo(np.float64).tiny
 
 BACKGROUND_WEIGHT = 0.001
 """Total weight of all pairs without an edge, relative to the weight of the edges."""
-
-MEAN_WALK_LENGTH = 100
-"""Mean number of steps of the random walks that the tree is built from."""
 
 MAX_CONDUCTANCE = 0.1
 """Maximum conductance of a group that stands apart: the share of the weight of its
@@ -241,12 +238,17 @@ class MicroClusters:
     moments: Moments
     n_dimensions: int
 
-    def flow(self) -> Array:
+    def flow(self, n_steps: float = 100.0) -> Array:
         """Return how often random walks start and end in each pair of groups.
 
         Walks start with the frequency of the groups, and have a constant probability to
         end after each step. Between groups with few common edges, walks over others
         count, so that the flow shows the large structure of the graph.
+
+        Parameters
+        ----------
+        n_steps : float, default=100.0
+            Mean number of steps, more than 1.
 
         Returns
         -------
@@ -254,7 +256,7 @@ class MicroClusters:
             Symmetric; row sums are those of `edge_weight`.
         """
         volume = self.edge_weight.sum(axis=1)
-        stay = 1 / MEAN_WALK_LENGTH
+        stay = 1 / n_steps
         laplacian = np.diag(volume) - (1 - stay) * self.edge_weight
         flow = volume[:, None] * np.linalg.solve(laplacian, stay * np.diag(volume))
         return (flow + flow.T) / 2
@@ -267,9 +269,7 @@ class MicroClusters:
         component : ndarray of int of shape (n_components,)
             New number of each component.
         """
-        weight = sum_members(
-            sum_members(self.edge_weight, self.component).T, self.component
-        )
+        weight = sum_pairs(self.edge_weight, self.component)
         size = np.bincount(self.component, self.size)
         return merge_small_groups(weight, size, min_size)
 

@@ -14,11 +14,12 @@ from ..utils.limits import ROUNDING
 from .density import N_COMPONENTS
 from .linkage import (
     GRAPH_GAINS,
-    average_linkage,
     cut_merges,
+    edge_density,
     genie_linkage,
     graph_linkage,
     sum_members,
+    sum_pairs,
     ward_linkage,
 )
 from .micro_clusters import MicroClusters
@@ -129,7 +130,7 @@ def linkage_partitions(
         for space, centroid in zip(SPACES, groups.centroids, strict=False)
     }
     for name, gain in GRAPH_GAINS.items():
-        linkages[name], _ = graph_linkage(groups.edge_weight, gain)
+        linkages[name] = graph_linkage(groups.edge_weight, gain)
     return {
         name: cut_merges(merges, n_groups, n_clusters)
         for name, merges in linkages.items()
@@ -169,7 +170,7 @@ def separated_partitions(
     component = groups.merge_small_components(min_size)[groups.component]
     n_components = component.max() + 1
     if n_clusters <= n_components:
-        merges, _ = average_linkage(groups.flow(), component)
+        merges = graph_linkage(sum_pairs(groups.flow(), component), edge_density)
         cluster = cut_merges(merges, n_components, n_clusters)[component]
         partitions["components"] = cluster
     elif n_components > 1:
@@ -177,7 +178,7 @@ def separated_partitions(
         is_within = component[:, None] == component
         within = np.where(is_within, groups.edge_weight, 0.0)
         for name, gain in GRAPH_GAINS.items():
-            merges, _ = graph_linkage(within, gain)
+            merges = graph_linkage(within, gain)
             cluster = cut_merges(merges, n_groups, n_clusters)
             partitions[f"components, {name}"] = cluster
     return partitions

@@ -17,6 +17,7 @@ from ..tree.arrays import leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.limits import MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
+from .cluster_tree import ClusterTree, cluster_tree
 from .density import principal_components
 from .gaussians import (
     ClusterMixture,
@@ -24,7 +25,6 @@ from .gaussians import (
     overlapping_gaussians,
     stable_refinement,
 )
-from .linkage import average_linkage
 from .micro_clusters import MicroClusters, SampleGraph, find_separate_groups
 from .n_clusters import count_supported, split_support
 from .neighbors import (
@@ -48,11 +48,6 @@ weights grows with its square."""
 
 MicroClustering = tuple[NDArray[np.int64], MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
-
-ClusterTree = tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, float]
-]
-"""Cluster of each sample, merges, their heights, and the costs by method."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +97,19 @@ class Proposal:
     proba : Tensor of shape (n_samples, n_clusters)
         Probability of each cluster: the posterior of a Gaussian mixture where one
         models the clusters, else the share of the cluster among the neighbors.
-    merges : ndarray of int of shape (n_clusters - 1, 2)
-        The pairs that are merged, numbered as in `scipy.cluster.hierarchy.linkage`.
-    height : ndarray of shape (n_clusters - 1,)
-        Heights of the merges in nats; see `average_linkage`.
+    tree : ClusterTree
+        The tree above the clusters.
     spacing : Tensor of shape (n_samples,)
         Median distance of each sample to its neighbors.
     costs : dict of str to float
         Cost, in bits, of the partition of each method; see `partition`. The clusters
-        are those of the method with the least cost. Merges, heights and costs are those
-        before clusters are refined as Gaussians or by a mixture.
+        are those of the method with the least cost. Tree and costs are those before
+        clusters are refined as Gaussians or by a mixture.
     """
 
     cluster: Tensor
     proba: Tensor
-    merges: NDArray[np.int64]
-    height: NDArray[np.float64]
+    tree: ClusterTree
     spacing: Tensor
     costs: dict[str, float]
 
@@ -137,13 +129,14 @@ class Proposal:
         side : Tensor of shape (n_samples, 2) or None
             None if there is no such split.
         """
-        n_clusters = len(self.merges) + 1
-        is_below = leaves_below_merges(self.merges)
+        merges = self.tree.merges
+        n_clusters = len(merges) + 1
+        is_below = leaves_below_merges(merges)
         size = np.bincount(self.cluster.numpy(force=True), minlength=n_clusters)
         n_below = is_below @ size
         node = len(is_below) - 1
         while node >= n_clusters:
-            left, right = self.merges[node - n_clusters]
+            left, right = merges[node - n_clusters]
             n_left, n_right = n_below[left], n_below[right]
             if min(n_left, n_right) >= min_samples:
                 is_right = is_below[right] if n_right <= n_left else ~is_below[left]
@@ -158,7 +151,7 @@ class NeighborGraph:
 
     K-means in an embedding of the graph gives micro-clusters. Linkages and a local
     search partition them into the clusters that a random walk on the graph rarely
-    leaves. Average linkage on the graph builds the tree of these clusters.
+    leaves. Of several linkages, the one whose cuts have the least cost is the tree.
 
     Parameters
     ----------
@@ -218,7 +211,7 @@ class NeighborGraph:
             Minimum number of samples of a group that stands apart: it is a cluster
             before any other group is cut.
         """
-        labels, merges, height, costs = self._tree(n_clusters, max_depth, min_size)
+        labels, tree, costs = self._tree(n_clusters, max_depth, min_size)
         rows = self._landmarks.numpy(force=True)
         mixture = overlapping_gaussians(rows, labels, self._generator)
         if mixture is None:
@@ -228,19 +221,18 @@ class NeighborGraph:
             proba = self._features.map(partial(_mixture_proba, mixture))
             cluster = proba.argmax(1)
         spacing = self._extend(self._spacing)
-        merges, height = np.array(merges), np.array(height)
-        return Proposal(cluster, proba, merges, height, spacing, costs)
+        return Proposal(cluster, proba, tree, spacing, costs)
 
     def _tree(
         self, n_clusters: int, max_depth: int | None = None, min_size: float = 1
-    ) -> ClusterTree:
-        """Return clusters of the landmarks, and the tree above; see `propose`."""
+    ) -> tuple[NDArray[np.int64], ClusterTree, dict[str, float]]:
+        """Return clusters of the landmarks, their tree, and costs; see `Proposal`."""
         # A numpy integer has no bit_length, and 2**max_depth may be too large for it.
         if max_depth is not None and max_depth < int(n_clusters).bit_length():
             n_clusters = min(n_clusters, 2 ** int(max_depth))
         # Landmarks are fewer than samples.
         min_size = min_size * len(self._landmarks) / len(self._features)
-        labels, other, merges, height, costs = self._cache(
+        labels, other, tree, costs = self._cache(
             _propose,
             self._graph,
             self._clusterings,
@@ -254,7 +246,8 @@ class NeighborGraph:
             labels = stable_refinement(
                 rows, labels, other, shares, self._generator, min_size
             )
-        return labels, merges, height, costs
+        # Copies: cached arrays are read-only.
+        return labels, ClusterTree(*map(np.array, tree)), costs
 
     def _extend(self, values: NDArray) -> Tensor:
         """Return values of the landmarks for all samples: that of the nearest one."""
@@ -282,7 +275,7 @@ class NeighborGraph:
         """
         max_clusters = len(self._features) // self._options.min_mean_cluster_size
         max_clusters = max(1, min(self._options.max_clusters, max_clusters))
-        labels, merges, _, _ = self._tree(max_clusters)
+        labels, (merges, _, _), _ = self._tree(max_clusters)
         cluster = self._extend(labels).numpy(force=True)
         support = split_support(self._features, cluster, merges, rng)
         return count_supported(merges, *support)
@@ -413,7 +406,7 @@ def _propose(
     n_clusters: int,
     max_depth: int | None,
     min_size: float,
-) -> tuple[NDArray[np.int64], ...]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], ClusterTree, dict[str, float]]:
     """Propose a tree from the micro-clusters of all restarts.
 
     Returns
@@ -422,7 +415,7 @@ def _propose(
         Cluster of each sample.
     other : ndarray of int of shape (n_samples,)
         Cluster of each sample by another restart than the best.
-    merges, height, costs
+    tree, costs
         See `Proposal`.
     """
     first, groups = clusterings[0]
@@ -447,9 +440,9 @@ def _propose(
     assignment, starts = graph.overlay(base, starts, max_groups)
     groups = graph.aggregate(assignment)
     cluster, costs = partition(groups, starts, min_size)
-    merges, height = average_linkage(groups.flow(), cluster, max_depth)
-    other = others[0] if others else best
-    return cluster[assignment], other, merges, height, costs
+    labels = cluster[assignment]
+    tree = cluster_tree(graph.aggregate(labels), max_depth)
+    return labels, others[0] if others else best, tree, costs
 
 
 def _mixture_proba(mixture: ClusterMixture, features: Tensor) -> Tensor:

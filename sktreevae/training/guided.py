@@ -113,9 +113,7 @@ class GuidedGrowth(TreeGrowth):
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
             data, state, proposal = self.data, self.state, self.state.plan.proposal
-            merges, merge_height = data.decide(
-                lambda: (proposal.merges, proposal.height)
-            )
+            merges, merge_height, _ = data.decide(lambda: proposal.tree)
             change = Topology.from_merges(merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]

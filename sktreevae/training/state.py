@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..graph import Proposal
+from ..graph import ClusterTree, Proposal
 from ..model import TopDown, Topology, TreeVAE
 from ..utils.random import draw_seed
 from .contrastive import Contrast
@@ -177,17 +177,22 @@ class Plan:
         }
         proposal = None
         if parts:
-            for name in ("merges", "height"):
-                parts[name] = parts[name].numpy()
-            proposal = Proposal(**parts, costs={})
+            tree = ClusterTree(
+                *(parts.pop(name).numpy() for name in ClusterTree._fields)
+            )
+            proposal = Proposal(**parts, tree=tree, costs={})
         return cls(values["n_clusters"], values["choices"], proposal)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the arrays of the proposal as tensors by name."""
         if self.proposal is None:
             return {}
-        arrays = {k: v for k, v in vars(self.proposal).items() if k != "costs"}
-        return {f"proposal.{name}": torch.as_tensor(a) for name, a in arrays.items()}
+        arrays = {**vars(self.proposal), **self.proposal.tree._asdict()}
+        return {
+            f"proposal.{name}": torch.as_tensor(array)
+            for name, array in arrays.items()
+            if name not in ("tree", "costs")
+        }
 
 
 class Builder(Protocol):

@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SALIENCE_RATIO = 1.6
-"""A cut is compared with cuts into up to so many times more, or fewer, clusters."""
-
 Ints = NDArray[np.int64]
 
 
@@ -171,7 +168,9 @@ def number_in_order(values: Ints) -> Ints:
     return np.argsort(np.argsort(first))[inverse]
 
 
-def salient_cuts(height: NDArray[np.float64], is_supported: NDArray[np.bool_]) -> Ints:
+def salient_cuts(
+    height: NDArray[np.float64], is_supported: NDArray[np.bool_], ratio: float = 1.6
+) -> Ints:
     """Return the numbers of clusters of the cuts that stand out, in increasing order.
 
     They are the cuts of large persistence, and the finest supported cut.
@@ -182,13 +181,15 @@ def salient_cuts(height: NDArray[np.float64], is_supported: NDArray[np.bool_]) -
         Heights of the merges, highest first.
     is_supported : ndarray of bool of shape (n_leaves - 1,)
         Whether each split may be the finest of a cut.
+    ratio : float, default=1.6
+        A cut is compared with cuts into up to so many times more, or fewer, clusters.
     """
     # Range of heights at which the tree is cut into 2, 3, ... clusters.
     persistence = height - np.append(height[1:], 0.0)
     n_clusters = np.arange(2, len(height) + 2)
     is_salient = is_supported & (persistence > 0)
     for i, k in enumerate(n_clusters):
-        is_near = (k < SALIENCE_RATIO * n_clusters) & (n_clusters < SALIENCE_RATIO * k)
+        is_near = (k < ratio * n_clusters) & (n_clusters < ratio * k)
         is_salient[i] &= persistence[i] >= persistence[is_near].max()
     is_salient[np.flatnonzero(is_supported)[-1:]] = True
     return n_clusters[is_salient]

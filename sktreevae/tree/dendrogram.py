@@ -85,8 +85,9 @@ class Dendrogram:
         Parent of each node, non-decreasing; -1 for the root. Every node has two
         children or none.
     height : array-like of float of shape (n_nodes,)
-        Dissimilarity of the two branches of each node, in nats, at least 0 and not
-        below the heights of its children. Entries of leaves are ignored.
+        Height of each node in nats, at least 0 and not below the heights of its
+        children: separation of the clusters of the cut that splits it. Entries of
+        leaves are ignored.
     labels : array-like of int of shape (n_samples,)
         Leaf label of each sample.
     weight : array-like of float of shape (n_nodes,), default=None

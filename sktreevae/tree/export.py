@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,52 +24,22 @@ UNQUOTED_NEWICK = re.compile(r"[A-Za-z0-9.+-]+")
 Nodes = Mapping[str, NDArray[Any]]
 
 
-def check_cluster_names(
-    cluster_names: Iterable[object] | None, n_leaves: int, default: str = "{}"
-) -> list[str]:
-    """Return the names as a list of str; by default numbers in the format `default`.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one name for each leaf.
-    """
-    return _check_names(cluster_names, n_leaves, ("cluster", "clusters"), default)
-
-
-def check_feature_names(
-    feature_names: Iterable[object] | None, n_features: int, default: str = "{}"
-) -> list[str]:
-    """Return the names as a list of str; by default numbers in the format `default`.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one name for each feature.
-    """
-    return _check_names(feature_names, n_features, ("feature", "features"), default)
-
-
-def check_class_names(
-    class_names: Iterable[object] | None, n_classes: int, default: str = "{}"
-) -> list[str]:
-    """Return the names as a list of str; by default numbers in the format `default`.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one name for each class.
-    """
-    return _check_names(class_names, n_classes, ("class", "classes"), default)
-
-
 def _check_names(
-    given: Iterable[object] | None, n_names: int, kinds: tuple[str, str], default: str
+    kind: str,
+    plural: str,
+    given: Iterable[object] | None,
+    n_names: int,
+    default: str = "{}",
 ) -> list[str]:
-    """Return names as a list of str, or raise if there are not `n_names`."""
+    """Return the names as a list of str; by default numbers in the format `default`.
+
+    Raises
+    ------
+    ValueError
+        If there are not exactly `n_names` names.
+    """
     if given is None:
         return [default.format(i) for i in range(n_names)]
-    kind, plural = kinds
     is_text = isinstance(given, str | bytes)
     is_flat = getattr(given, "ndim", 1) == 1
     if is_text or not is_flat or not isinstance(given, Iterable):
@@ -83,6 +54,11 @@ def _check_names(
             f"got {len(names)}."
         )
     return names
+
+
+check_cluster_names = partial(_check_names, "cluster", "clusters")
+check_feature_names = partial(_check_names, "feature", "features")
+check_class_names = partial(_check_names, "class", "classes")
 
 
 def count(n: int, one: str, many: str) -> str:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from sktreevae.graph.linkage import (
     GRAPH_GAINS,
-    average_linkage,
     cut_merges,
     edge_density,
     genie_linkage,
@@ -15,7 +14,6 @@ from sktreevae.graph.linkage import (
     square_distances,
     ward_linkage,
 )
-from sktreevae.model import Topology
 
 from .cases import random_weights
 
@@ -53,8 +51,7 @@ def test_the_largest_gain_is_merged_first(gain, slack, n, seed):
         volume, other_volume = (edge_weight[c].sum() for c in (one, two))
         return gain(edge_weight[np.ix_(one, two)].sum(), volume, other_volume)
 
-    merges, gains = graph_linkage(edge_weight, gain, max_depth)
-    assert len(gains) == len(merges)
+    merges = graph_linkage(edge_weight, gain, max_depth)
     assert [sorted(pair) for pair in merges.tolist()] == merge_best(
         n, gain_of, max_depth
     )
@@ -87,37 +84,8 @@ def test_equal_distances_have_a_tree(place):
     assert (merges.max(axis=1) < np.arange(30, 59)).all()
 
 
-@given(st.integers(1, 20), st.sampled_from([None, 0, 1, 3]), st.integers(0, 99))
-def test_heights_never_fall_and_depths_are_limited(n, slack, seed):
-    max_depth = None if slack is None else int(np.ceil(np.log2(n))) + slack
-    flow = random_weights(n, seed)
-    merges, height = average_linkage(flow, np.arange(n), max_depth)
-    assert (np.diff(height, prepend=0.0) >= 0).all()
-    tree = Topology.from_merges(merges.tolist()).topology
-    assert len(tree.leaves) == n
-    if max_depth is not None:
-        assert tree.depth <= max_depth
-    else:
-        # Without a limit, no height has to be raised.
-        _, density = graph_linkage(flow, edge_density)
-        np.testing.assert_allclose(height, np.log1p(1 / density), rtol=1e-9)
-
-
-def test_the_flow_between_clusters_is_the_sum_over_their_nodes():
-    flow, cluster = random_weights(9, 0), np.arange(9) % 3
-    sums = np.array(
-        [
-            [flow[np.ix_(cluster == i, cluster == j)].sum() for j in range(3)]
-            for i in range(3)
-        ]
-    )
-    one, two = average_linkage(flow, cluster), average_linkage(sums, np.arange(3))
-    np.testing.assert_array_equal(one[0], two[0])
-    np.testing.assert_allclose(one[1], two[1])
-
-
 def test_cuts_nest(rng):
-    merges, _ = graph_linkage(random_weights(15, 0), edge_density)
+    merges = graph_linkage(random_weights(15, 0), edge_density)
     cuts = [cut_merges(merges, 15, k) for k in range(1, 16)]
     for k, (coarse, fine) in enumerate(itertools.pairwise(cuts), start=1):
         assert len(np.unique(coarse)) == k

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from sktreevae.graph.linkage import average_linkage, cut_merges
-from sktreevae.graph.micro_clusters import MEAN_WALK_LENGTH
+from sktreevae.graph.cluster_tree import cluster_tree
+from sktreevae.graph.linkage import cut_merges
 from sktreevae.graph.partition import (
     code_length,
     linkage_partitions,
@@ -101,25 +101,25 @@ def test_distances_matter_at_every_scale(scale):
     place = place.repeat(2, axis=0)
     pair = np.arange(16) // 2
     groups = sample_graph(graph, place, pair).aggregate(pair)
-    merges, height = average_linkage(groups.flow(), np.arange(8))
+    merges, height, _ = cluster_tree(groups)
     for k in (2, 4):
         expected = np.arange(8) * k // 8
         assert adjusted_rand_score(cut_merges(merges, 8, k), expected) == 1.0
     assert (np.diff(height[[3, 5, 6]]) > 0.5).all()
 
 
-@given(st.integers(1, 12), st.integers(0, 99))
+@given(st.integers(1, 12), st.sampled_from([10.0, 100.0]), st.integers(0, 99))
 @settings(max_examples=10)
-def test_flow_is_that_of_random_walks(n, seed):
+def test_flow_is_that_of_random_walks(n, n_steps, seed):
     edge_weight = random_weights(n, seed)
     volume = edge_weight.sum(axis=1)
     step = edge_weight / volume[:, None]
-    stay = 1 / MEAN_WALK_LENGTH
+    stay = 1 / n_steps
     expected, walk = np.zeros((n, n)), np.diag(volume)
     for _ in range(4000):
         expected += stay * walk
         walk = (1 - stay) * walk @ step
-    flow = micro_clusters(edge_weight).flow()
+    flow = micro_clusters(edge_weight).flow(n_steps)
     np.testing.assert_allclose(flow, expected, atol=1e-12)
     np.testing.assert_allclose(flow, flow.T, atol=0)
     np.testing.assert_allclose(flow.sum(axis=1), volume)

@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
+from sktreevae.graph.cluster_tree import ClusterTree
 from sktreevae.graph.linkage import cut_merges
 from sktreevae.graph.neighbors import nearest_neighbors
 from sktreevae.graph.partition import linkage_partitions, partition, partition_cost
@@ -74,7 +75,7 @@ def test_few_samples_have_a_proposal(n, rng):
     for n_clusters in range(1, n + 1):
         proposal = cluster(rng.standard_normal((n, 2)), n_clusters)
         assert proposal.cluster.unique().tolist() == list(range(n_clusters))
-        assert proposal.merges.shape == (n_clusters - 1, 2)
+        assert proposal.tree.merges.shape == (n_clusters - 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_trees_have_a_largest_depth(max_depth, n_clusters):
     X, y = nested_gaussians()
     graph = NeighborGraph(table(X), generator(), options=quick())
     proposal = graph.propose(8, max_depth)
-    tree = Topology.from_merges(proposal.merges.tolist()).topology
+    tree = Topology.from_merges(proposal.tree.merges.tolist()).topology
     assert tree.depth <= max_depth
     assert len(tree.leaves) == n_clusters
 
@@ -124,8 +125,8 @@ def test_moons_are_told_apart():
 
 def make_proposal(cluster, proba, merges):
     """Return a proposal without heights."""
-    height, spacing = np.arange(len(merges)), torch.zeros(len(cluster))
-    return Proposal(cluster, proba, merges, height, spacing, {})
+    tree = ClusterTree(merges, np.arange(len(merges)), np.zeros(len(merges)))
+    return Proposal(cluster, proba, tree, torch.zeros(len(cluster)), {})
 
 
 @pytest.mark.parametrize(
@@ -225,9 +226,9 @@ def gaussians_of_four_scales(seed):
 def test_nested_clusters_are_cut_right_at_every_scale(seed):
     X, y = gaussians_of_four_scales(seed)
     proposal = cluster(X, 16, seed, n_micro_clusters=320)
-    assert (np.diff(proposal.height) >= 0).all()
+    assert (np.diff(proposal.tree.height) >= 0).all()
     for k in (2, 4, 8, 16):
-        cut = cut_merges(proposal.merges, 16, k)[proposal.cluster]
+        cut = cut_merges(proposal.tree.merges, 16, k)[proposal.cluster]
         # A sample in a thousand is nearer to another mean of the finest level.
         assert adjusted_rand_score(y * k // 16, cut) > (0.99 if k == 16 else 0.9999)
 
@@ -308,7 +309,7 @@ def same(one, two):
     return (
         torch.equal(one.cluster, two.cluster)
         and torch.equal(one.spacing, two.spacing)
-        and np.array_equal(one.merges, two.merges)
+        and np.array_equal(one.tree.merges, two.tree.merges)
     )
 
 

@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
+from sktreevae.graph.cluster_tree import ClusterTree
 from sktreevae.model.networks import BottomUp
 from sktreevae.training.contrastive import ContrastOptions
 from sktreevae.training.growth import GrowthOptions
@@ -232,8 +233,11 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
     proposal = Proposal(
         cluster=torch.from_numpy(y),
         proba=one_hot(torch.from_numpy(y)).float(),
-        merges=np.array([[0, 1], [2, 3], [4, 5]]),
-        height=np.array([near, near, far]),
+        tree=ClusterTree(
+            merges=np.array([[0, 1], [2, 3], [4, 5]]),
+            height=np.array([near, near, far]),
+            cut_costs=np.zeros(3),
+        ),
         spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
         costs={},
     )

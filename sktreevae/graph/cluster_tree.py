@@ -1,0 +1,109 @@
+"""The tree above the clusters of a partition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .linkage import (
+    cut_merges,
+    edge_density,
+    graph_linkage,
+    relative_modularity_gain,
+    sum_pairs,
+)
+from .micro_clusters import MicroClusters
+from .partition import partition_cost
+
+Array = NDArray[np.float64]
+
+
+class ClusterTree(NamedTuple):
+    """A tree above clusters.
+
+    Parameters
+    ----------
+    merges : ndarray of int of shape (n_clusters - 1, 2)
+        The pairs that are merged, numbered as in `scipy.cluster.hierarchy.linkage`.
+    height : ndarray of shape (n_clusters - 1,)
+        Heights of the merges in nats, in increasing order; see `separations`.
+    cut_costs : ndarray of shape (n_clusters - 1,)
+        Costs in bits of the cuts into 2, 3, ... clusters; see `partition_cost`.
+    """
+
+    merges: NDArray[np.int64]
+    height: Array
+    cut_costs: Array
+
+
+def cluster_tree(
+    clusters: MicroClusters,
+    max_depth: int | None = None,
+    walk_lengths: tuple[float, ...] = (10.0, 100.0, 1000.0),
+) -> ClusterTree:
+    """Return the tree whose cuts are the best partitions.
+
+    Each length of the random walks gives a tree, in which the pair with the largest
+    relative gain in modularity is merged first. Long walks show the large structure,
+    and short ones the small structure. Of these trees, the one whose cuts have the
+    least mean cost is returned.
+
+    Parameters
+    ----------
+    clusters : MicroClusters
+        The clusters of a partition.
+    max_depth : int, default=None
+        Maximum depth of a cluster in the tree; see `graph_linkage`.
+    walk_lengths : tuple of float, default=(10.0, 100.0, 1000.0)
+        Mean numbers of steps. On digits, Fashion-MNIST, Omniglot, blood cells, zoo,
+        text, embeddings and nested Gaussians, each of them alone is worse, and more of
+        them are no better.
+    """
+    candidates = []
+    for n_steps in walk_lengths:
+        flow = clusters.flow(n_steps)
+        merges = graph_linkage(flow, relative_modularity_gain, max_depth)
+        candidates.append((merges, _cut_costs(clusters, merges)))
+    merges, costs = min(candidates, key=lambda tree: tree[1].sum())
+    return ClusterTree(merges, separations(clusters.flow(), merges), costs)
+
+
+def _cut_costs(clusters: MicroClusters, merges: NDArray[np.int64]) -> Array:
+    """Return the costs of the cuts into 2, 3, ... clusters, (n_clusters - 1,)."""
+    n = len(merges) + 1
+    cuts = (cut_merges(merges, n, k) for k in range(2, n + 1))
+    return np.array([partition_cost(clusters, cut) for cut in cuts])
+
+
+def separations(flow: Array, merges: NDArray[np.int64]) -> Array:
+    """Return the separation of the two nearest clusters before each merge.
+
+    The separation of two clusters is log(1 + v w / f), where f is the flow between
+    them, and v and w are their volumes. A merge averages densities of flow, so it makes
+    no density larger than the largest was: separations never fall, in whatever order
+    clusters are merged. They are equal if another pair than the nearest is merged.
+
+    Parameters
+    ----------
+    flow : ndarray of shape (n_clusters, n_clusters)
+        Frequencies of random walks between clusters, symmetric.
+    merges : ndarray of int of shape (n_clusters - 1, 2)
+        The tree.
+
+    Returns
+    -------
+    height : ndarray of shape (n_clusters - 1,)
+        Separations in nats, in increasing order.
+    """
+    n = len(flow)
+    height = np.empty(n - 1)
+    for step in range(n - 1):
+        between = sum_pairs(flow, cut_merges(merges, n, n - step))
+        volume = between.sum(axis=1)
+        density = edge_density(between, volume[:, None], volume)
+        np.fill_diagonal(density, 0)
+        height[step] = np.log1p(1 / density.max())
+    # Rounding may lower a separation.
+    return np.maximum.accumulate(height)
