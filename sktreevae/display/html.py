@@ -16,7 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.effects import GroupMoments, effect_size
 from ..tree.arrays import highest_first, leaves_below
-from ..tree.export import check_cluster_names, check_feature_names, count
+from ..tree.export import (
+    check_cluster_names,
+    check_feature_names,
+    count,
+    format_p_value,
+)
 from ..utils.files import PathLike, replacing
 from ._base import MAX_COLORS, Floats, Ints, Tree, import_extra
 from ._node_values import (
@@ -201,7 +206,11 @@ def write_page(
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
     environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"percent": _percent, "isfinite": math.isfinite}
+    environment.filters |= {
+        "percent": _percent,
+        "isfinite": math.isfinite,
+        "p_value": format_p_value,
+    }
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return environment.from_string(text)

@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 
 from ..data import TrainingData
-from ..inspection.diagnostics import add_support
+from ..inspection.diagnostics import add_p_values
 from ..model import TreeVAE
 from ..training import FittedTree, Trainer
 from ..tree import Dendrogram
@@ -54,11 +54,11 @@ def fit_attributes(
     data : TrainingData
         Samples and features.
     trainer : Trainer
-        Has the history, and the source of the folds that clusters are compared on.
+        Has the history, and the source of the halves that clusters are compared on.
     """
     leaves = leaf_statistics(tree.model, data)
     dendrogram = build_dendrogram(tree.model.topology, tree.height, *leaves)
-    add_support(dendrogram, data, trainer.generators.rng)
+    add_p_values(dendrogram, data, trainer.generators.rng)
     return {
         **_shared_attributes(tree.model, data, dendrogram, trainer),
         "choices_": choices,

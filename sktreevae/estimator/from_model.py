@@ -75,7 +75,7 @@ def update_dendrogram(
 ) -> Dendrogram:
     """Return a dendrogram with the labels of new samples.
 
-    Weights become means over all samples. Heights and support stay.
+    Weights become means over all samples. Heights and p-values stay.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def update_dendrogram(
     mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
     weight = sum_below(old.parent, old.leaves, mass / (n_old + n_new))
     dendrogram = Dendrogram(old.parent, old.height, labels, weight)
-    dendrogram.support, dendrogram.support_error = old.support, old.support_error
+    dendrogram.p_values = old.p_values
     return dendrogram
 
 

@@ -1,6 +1,6 @@
 """From features to a proposed tree: neighbor graph, embedding, partition, linkage."""
 
-from .n_clusters import count_supported, split_support
+from .n_clusters import split_p_values
 from .neighbors import nearest_neighbors
 from .proposal import GraphOptions, NeighborGraph, Proposal
 
@@ -8,7 +8,6 @@ __all__ = [
     "GraphOptions",
     "NeighborGraph",
     "Proposal",
-    "count_supported",
     "nearest_neighbors",
-    "split_support",
+    "split_p_values",
 ]

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 SALIENCE_RATIO = 1.6
 """A cut is compared with cuts into up to so many times more, or fewer, clusters."""
 
+SIGNIFICANCE = 0.05
+"""Maximum p-value of a supported split."""
+
 Ints = NDArray[np.int64]
 
 
