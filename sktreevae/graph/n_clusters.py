@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
 from ..data import FeatureTable
-from ..tree.arrays import SIGNIFICANCE
+from ..tree.arrays import SIGNIFICANCE, sum_below_merges
 from ..utils.limits import MAX_MODEL_ROWS, ROUNDING
 from .gaussians import principal_axes, shrunk_covariance
 
@@ -42,8 +42,9 @@ def split_p_values(
     since a split is real if it cuts no cluster. If it isn't significant, this pair is
     one cluster for the splits above.
 
-    P-values are multiplied by the number of splits (Bonferroni): a tree of samples with
-    one mode has a significant split with a probability of at most `SIGNIFICANCE`.
+    P-values are corrected for the number of splits, which share the level of
+    significance by their numbers of samples (weighted Bonferroni): a tree of samples
+    with one mode has a significant split with a probability of at most `SIGNIFICANCE`.
 
     Parameters
     ----------
@@ -67,11 +68,14 @@ def split_p_values(
     x, cluster = spread_steps(rows, rng), cluster[order]
     x = x @ principal_axes(x, MAX_COMPONENTS)
     groups = [[x[cluster == leaf]] for leaf in range(len(merges) + 1)]
+    size = sum_below_merges(merges, np.bincount(cluster, minlength=len(groups)))
+    size = size[len(groups) :]
+    factor = N_INTERVALS * size.sum() / np.maximum(size, 1)
     p_value = np.ones(len(merges))
     for step, (left, right) in enumerate(merges):
         few, many = sorted((groups[left], groups[right]), key=len)
         evidence, one, other = _least_separated(few, many)
-        p_value[step] = min(1.0, len(merges) * N_INTERVALS * np.exp(-evidence))
+        p_value[step] = min(1.0, factor[step] * np.exp(-evidence))
         clusters = few + many
         if p_value[step] > SIGNIFICANCE:
             clusters[one] = np.concatenate([few[one], many[other]])
