@@ -68,14 +68,14 @@ def split_p_values(
     x, cluster = spread_steps(rows, rng), cluster[order]
     x = x @ principal_axes(x, MAX_COMPONENTS)
     groups = [[x[cluster == leaf]] for leaf in range(len(merges) + 1)]
-    size = sum_below_merges(merges, np.bincount(cluster, minlength=len(groups)))
-    size = size[len(groups) :]
-    factor = N_INTERVALS * size.sum() / np.maximum(size, 1)
+    size = np.bincount(cluster, minlength=len(groups))
+    size = sum_below_merges(merges, size)[len(groups) :]
+    n_splits = size.sum() / np.maximum(size, 1)
     p_value = np.ones(len(merges))
     for step, (left, right) in enumerate(merges):
         few, many = sorted((groups[left], groups[right]), key=len)
         evidence, one, other = _least_separated(few, many)
-        p_value[step] = min(1.0, factor[step] * np.exp(-evidence))
+        p_value[step] = min(1.0, n_splits[step] * N_INTERVALS * np.exp(-evidence))
         clusters = few + many
         if p_value[step] > SIGNIFICANCE:
             clusters[one] = np.concatenate([few[one], many[other]])
