@@ -22,6 +22,18 @@ def isotropic(rng: np.random.Generator, n_features: int) -> np.ndarray:
     return rng.standard_normal((1500, n_features))
 
 
+def one_mode(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Independent columns of one distribution, by its name."""
+    shape = 700, 5
+    return {
+        "t, 3 degrees of freedom": rng.standard_t(3, shape),
+        "exponential": rng.exponential(size=shape),
+        "lognormal": rng.lognormal(size=shape),
+        "uniform": rng.random(shape),
+        "Poisson, mean 3": rng.poisson(3, shape).astype(float),
+    }
+
+
 def nested(rng: np.random.Generator, n_features: int) -> np.ndarray:
     """Sixteen Gaussians in pairs of pairs, at distances of 64, 32, 16 and 10."""
     centers = np.zeros((1, n_features))
@@ -38,6 +50,7 @@ def datasets(seed: int) -> dict[str, tuple[int | str, np.ndarray]]:
     data: dict[str, tuple[int | str, np.ndarray]] = {
         f"one Gaussian, {d} dimensions": (1, isotropic(rng, d)) for d in (2, 10, 50)
     }
+    data |= {name: (1, X) for name, X in one_mode(rng).items()}
     for d in (4, 10):
         data[f"16 nested Gaussians, {d} dimensions"] = (16, nested(rng, d))
     data["digits"] = ("10 classes", load_digits().data)

@@ -104,7 +104,7 @@ def assert_same(one, two):
     np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
     np.testing.assert_array_equal(one.score_samples(X), two.score_samples(X))
     np.testing.assert_array_equal(one.linkage_matrix_, two.linkage_matrix_)
-    np.testing.assert_array_equal(one.dendrogram_.support, two.dendrogram_.support)
+    np.testing.assert_array_equal(one.dendrogram_.p_values, two.dendrogram_.p_values)
     np.testing.assert_equal(one.history_, two.history_)
     assert one._seed == two._seed
 

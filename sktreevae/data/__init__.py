@@ -2,7 +2,7 @@
 
 from .kinds import KINDS, kind_of_features
 from .kinds.discrete import spread_values
-from .outliers import MIN_GROUP_SIZE, count_extremes
+from .outliers import MIN_GROUP_SIZE
 from .samples import FeatureTable, Samples, n_batches, shuffled_batches
 from .scaling import DataSummary, Standardizer, resolve_likelihood
 from .sources import LazyRows, Matrix, as_matrix, digest, is_dask_array, is_in_memory
@@ -21,7 +21,6 @@ __all__ = [
     "TrainingData",
     "as_matrix",
     "digest",
-    "count_extremes",
     "is_dask_array",
     "is_in_memory",
     "kind_of_features",

@@ -17,7 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from ..inspection.columns import last_step
 from ..inspection.effects import GroupMoments, effect_size
 from ..tree.arrays import highest_first, leaves_below
-from ..tree.export import check_cluster_names, check_feature_names, count
+from ..tree.export import (
+    check_cluster_names,
+    check_feature_names,
+    count,
+    format_p_value,
+)
 from ..utils.files import PathLike, replacing
 from ..utils.text import format_effect, format_number
 from ._base import MAX_COLORS, Floats, Ints, Tree, get_tree, import_extra
@@ -271,6 +276,7 @@ def _load_template() -> Any:
         "isfinite": math.isfinite,
         "number": format_number,
         "effect": format_effect,
+        "p_value": format_p_value,
     }
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from ..data import TrainingData
-from ..inspection.diagnostics import add_support, find_drift
+from ..inspection.diagnostics import add_p_values, find_drift
 from ..model import Topology, TreeVAE
 from ..training.state import FitState
 from ..training.trainer import Trainer
@@ -56,12 +56,11 @@ def fit_attributes(
     data : TrainingData
         Samples and features.
     trainer : Trainer
-        Has the history, the plan of the tree, and the source of the folds that
-        clusters are compared on.
+        Has the history, and the source of the halves that clusters are compared on.
     """
     model, leaves = state.model, leaf_statistics(state.model, data)
     dendrogram = build_dendrogram(model.topology, state.height.numpy(), *leaves)
-    add_support(dendrogram, data, trainer.generators.rng)
+    add_p_values(dendrogram, data, trainer.generators.rng)
     return {
         **_shared_attributes(model, data, dendrogram, trainer),
         "choices_": state.plan.choices,
@@ -195,7 +194,7 @@ def update_dendrogram(
 ) -> Dendrogram:
     """Return a dendrogram with the labels of new samples.
 
-    Weights become means over all samples. Heights and support stay.
+    Weights become means over all samples. Heights and p-values stay.
 
     Parameters
     ----------
@@ -212,7 +211,7 @@ def update_dendrogram(
     mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
     weight = sum_below(old.parent, old.leaves, mass / (n_old + n_new))
     dendrogram = Dendrogram(old.parent, old.height, labels, weight)
-    dendrogram.support, dendrogram.support_error = old.support, old.support_error
+    dendrogram.p_values = old.p_values
     return dendrogram
 
 

@@ -113,8 +113,8 @@ class TreeVAEClustering(
     n_clusters : int or None, default=8
         Number of leaves of the tree. A warning is issued if pruning leaves fewer, or if
         a test on held-out samples finds fewer. None estimates the number: a split of a
-        tree of up to 64 leaves is kept if two Gaussians predict held-out samples better
-        than one, by more than two standard errors of the mean log-density.
+        tree of up to 64 leaves counts if a gap separates its branches on held-out
+        samples, at a level of 5% for the whole tree.
     growth : {"guided", "iterative", "published"}, default="guided"
         Method that finds the tree. "guided": the neighbor graph proposes the whole
         tree, and all parts of the model are trained together. "iterative": one leaf
@@ -1109,7 +1109,7 @@ class TreeVAEClustering(
         the features that tell it from its sibling; its number and share of the samples,
         the height of its split in nats, and the mix of known labels. Pointing at a node
         shows the probability of reaching it, the probabilities of its branches and the
-        support of its split as well. Splits without support are dashed. Images have at
+        p-value of its split as well. Splits without support are dashed. Images have at
         most 64 pixels a side.
 
         Parameters

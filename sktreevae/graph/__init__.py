@@ -1,7 +1,7 @@
 """From features to a proposed tree: neighbor graph, embedding, partition, linkage."""
 
 from .cluster_tree import ClusterTree
-from .n_clusters import count_supported, split_support
+from .n_clusters import split_p_values
 from .neighbors import nearest_neighbors
 from .proposal import GraphOptions, NeighborGraph, Proposal
 
@@ -10,7 +10,6 @@ __all__ = [
     "GraphOptions",
     "NeighborGraph",
     "Proposal",
-    "count_supported",
     "nearest_neighbors",
-    "split_support",
+    "split_p_values",
 ]

@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..data import FeatureTable, spread_values
-from ..tree.arrays import leaves_below_merges
+from ..tree.arrays import SIGNIFICANCE, leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.limits import MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
@@ -26,7 +26,7 @@ from .gaussians import (
     stable_refinement,
 )
 from .micro_clusters import MicroClusters, SampleGraph, find_separate_groups
-from .n_clusters import count_supported, split_support
+from .n_clusters import split_p_values
 from .neighbors import (
     DENSITY_NEIGHBORS,
     InvertedFileIndex,
@@ -271,14 +271,14 @@ class NeighborGraph:
     def estimate_n_clusters(self, rng: np.random.Generator) -> int:
         """Return the number of clusters that held-out samples support.
 
-        See `split_support`.
+        See `split_p_values`.
         """
         max_clusters = len(self._features) // self._options.min_mean_cluster_size
         max_clusters = max(1, min(self._options.max_clusters, max_clusters))
         labels, (merges, _, _), _ = self._tree(max_clusters)
         cluster = self._extend(labels).numpy(force=True)
-        support = split_support(self._features, cluster, merges, rng)
-        return count_supported(merges, *support)
+        p_values = split_p_values(self._features, cluster, merges, rng)
+        return 1 + np.count_nonzero(p_values <= SIGNIFICANCE)
 
     def _draw_landmarks(self) -> Tensor | slice:
         n, device = len(self._features), self._features.device

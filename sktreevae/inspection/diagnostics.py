@@ -14,14 +14,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..data import TrainingData
 from ..exceptions import OutlierWarning, UnsupportedClustersWarning
-from ..graph import count_supported, split_support
+from ..graph import split_p_values
 from ..model import LIKELIHOODS
 from ..training.growth import GrowthOptions
 from ..training.trainer import Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
 
-__all__ = ["MAX_SHOWN", "Finding", "add_support", "diagnose_fit", "find_problems"]
+__all__ = ["MAX_SHOWN", "Finding", "add_p_values", "diagnose_fit", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -216,10 +216,10 @@ def find_drift(before: Dendrogram, labels: NDArray[np.int64]) -> list[Finding]:
     ]
 
 
-def add_support(
+def add_p_values(
     dendrogram: Dendrogram, data: TrainingData, rng: np.random.Generator
 ) -> None:
-    """Set the support of the splits of a dendrogram of all samples.
+    """Set the p-values of the splits of a dendrogram of all samples.
 
     Parameters
     ----------
@@ -228,12 +228,12 @@ def add_support(
     data : TrainingData
         Samples and features.
     rng : numpy Generator
-        Draws the folds that clusters are compared on.
+        Draws the halves that clusters are compared on.
     """
     splits, merges = _merges(dendrogram)
-    gain, error = split_support(data.features, dendrogram.labels, merges, rng)
-    dendrogram.support[splits] = gain
-    dendrogram.support_error[splits] = error
+    dendrogram.p_values[splits] = split_p_values(
+        data.features, dendrogram.labels, merges, rng
+    )
 
 
 def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -326,25 +326,19 @@ def _common_range(data: TrainingData) -> tuple[float, float]:
 
 
 def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
-    """Find splits that don't make held-out samples more probable."""
+    """Find splits without a gap between their branches."""
     tree = estimator.dendrogram_
-    splits, merges = _merges(tree)
-    support, error = tree.support[splits], tree.support_error[splits]
-    n_supported = count_supported(merges, support, error)
-    if n_supported >= estimator.n_clusters_:
-        return None
     nodes = np.flatnonzero(~tree.is_supported)
+    if len(nodes) == 0:
+        return None
+    n_supported = estimator.n_clusters_ - len(nodes)
     return Finding(
         "unsupported splits",
         f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
-        "clusters: the other splits don't increase the log-density of held-out "
-        "samples.",
+        "clusters: no gap separates the branches of the other splits.",
         "n_clusters=None estimates the number.",
         tuple(nodes.tolist()),
-        {
-            "n_supported": int(n_supported),
-            "support": tuple(tree.support[nodes].tolist()),
-        },
+        {"n_supported": n_supported, "p_values": tuple(tree.p_values[nodes].tolist())},
     )
 
 

@@ -60,8 +60,7 @@ POSITIVE = (
 """Arrays that must be positive."""
 
 MAY_BE_NAN = (
-    "dendrogram.support",
-    "dendrogram.support_error",
+    "dendrogram.p_values",
     "standardizer.constant",
 )
 """Arrays that may have NaN. All others must be finite."""
@@ -174,7 +173,7 @@ def _expected_arrays(
         "dendrogram.labels": ("int64", (n_samples,)),
         "standardizer.constant": ("float64", (n_columns,)),
     }
-    for name in ("height", "weight", "support", "support_error"):
+    for name in ("height", "weight", "p_values"):
         expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
     for name in ("center", "scale", "low", "high"):
         expected[f"standardizer.{name}"] = "float64", (n_features,)

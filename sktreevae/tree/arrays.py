@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SIGNIFICANCE = 0.05
+"""Maximum p-value of a supported split."""
+
 Ints = NDArray[np.int64]
 
 

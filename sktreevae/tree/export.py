@@ -102,14 +102,18 @@ def format_text(nodes: Nodes, names: Sequence[str]) -> str:
             lines.append(f"{lead}{branch}{names[label]}: {samples}")
             continue
         height = f"height {nodes['height'][node]:.3g}"
-        support, error = nodes["support"][node], nodes["support_error"][node]
-        if np.isfinite(support) and np.isfinite(error):
-            height += f", support {support:.3g} ± {error:.1g}"
+        if np.isfinite(nodes["p_values"][node]):
+            height += f", p {format_p_value(nodes['p_values'][node])}"
         lines.append(f"{lead}{branch}node {node}: {height}, {samples}")
         left, right = nodes["children_left"][node], nodes["children_right"][node]
         stack.append((int(right), lead + indent, "`-- ", "    "))
         stack.append((int(left), lead + indent, "|-- ", "|   "))
     return "\n".join(lines)
+
+
+def format_p_value(p_value: float) -> str:
+    """Return a p-value with a sign, as in "= 0.02"; small ones as "< 0.001"."""
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.1g}"
 
 
 def to_pandas(nodes: Nodes) -> pandas.DataFrame:

@@ -10,8 +10,8 @@ MAX_STATISTICS_ROWS = 20_000
 errors are then below a hundredth of a standard deviation."""
 
 MAX_MODEL_ROWS = 10_000
-"""Maximum number of random rows that mixtures, held-out Gaussians, scales and prior
-routers are fitted to: each of them takes several passes."""
+"""Maximum number of random rows that mixtures, scales and prior routers are fitted to,
+and that clusters are compared on: each of them takes several passes."""
 
 MAX_DENSE_ROWS = 1000
 """Maximum number of random rows that are all compared with each other, or of which a

@@ -33,8 +33,7 @@ def random_tree(n_leaves, shape="random"):
         height[parent[node]] = max(height[parent[node]], above)
     labels = np.repeat(np.arange(n_leaves), np.arange(1, n_leaves + 1))
     tree = Dendrogram(parent, height, labels)
-    tree.support[tree.internal_nodes] = rng.uniform(-1, 2, n_leaves - 1)
-    tree.support_error[tree.internal_nodes] = 0.1
+    tree.p_values[tree.internal_nodes] = rng.uniform(0, 0.1, n_leaves - 1)
     return tree
 
 

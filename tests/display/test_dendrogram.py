@@ -57,8 +57,7 @@ def test_each_cluster_of_a_cut_has_a_color(tree):
 
 
 def test_unsupported_splits_are_dashed(tree):
-    tree.support[tree.internal_nodes] = [1.0, -1.0]
-    tree.support_error[tree.internal_nodes] = 0.1
+    tree.p_values[tree.internal_nodes] = [0.01, 0.5]
     dashes = [dash for _, dash in draw(tree).branches_.get_linestyles()]
     assert [dash is None for dash in dashes] == [True, True, False, False]
 

@@ -40,7 +40,7 @@ def tree():
     tree = Dendrogram(
         [-1, 0, 0, 1, 1, 2, 2], [9, 4, 6, 0, 0, 0, 0], np.repeat(np.arange(4), 5)
     )
-    tree.support[:3], tree.support_error[:3] = [5.0, 0.1, 4.0], 0.2
+    tree.p_values[:3] = [0.001, 0.5, 0.01]
     return tree
 
 

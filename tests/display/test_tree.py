@@ -102,7 +102,7 @@ def test_a_note_explains_signs_and_dashes(tree):
     dashes = "dashed: split not supported by held-out samples"
     features = TreeDisplay.from_estimator(FittedModel(tree))
     assert features.note_.get_text() == signs
-    tree.support[0], tree.support_error[0] = 0.0, 1.0
+    tree.p_values[0] = 1.0
     assert draw(tree).note_.get_text() == dashes
     assert features.plot().note_.get_text() == f"{signs}\n{dashes}"
     display = TreeDisplay(tree, note="mean images").plot()

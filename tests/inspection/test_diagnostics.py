@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sktreevae import Dendrogram, TreeVAEClustering
 from sktreevae.data import FeatureTable
 from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
-from sktreevae.graph import split_support
-from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_support
+from sktreevae.graph import split_p_values
+from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_p_values
 from sktreevae.inspection.effects import GroupMoments
 from sktreevae.inspection.explain import leaf_moments
 from sktreevae.model import DiagonalGaussian
@@ -78,31 +78,30 @@ def collapse(model, node):
     module.init_head(node, weight, flat)
 
 
-def test_support_is_that_of_the_node(rng):
+def test_p_values_are_those_of_the_nodes(rng):
     # Leaf 0 is far from leaves 1 and 2, which are halves of one Gaussian.
     X = rng.standard_normal((900, 3))
     X[:300, 0] += 30.0
     labels = np.repeat([0, 1, 2], 300)
     tree = Dendrogram([-1, 0, 0, 2, 2], [9, 0, 4, 0, 0], labels)
-    assert np.isnan(tree.support).all()
-    add_support(tree, Data(X), np.random.default_rng(0))
+    assert np.isnan(tree.p_values).all()
+    add_p_values(tree, Data(X), np.random.default_rng(0))
     merges = np.array([[1, 2], [0, 3]])
-    expected, error = split_support(
+    expected = split_p_values(
         Data(X).features, labels, merges, np.random.default_rng(0)
     )
-    np.testing.assert_array_equal(tree.support[[2, 0]], expected)
-    np.testing.assert_array_equal(tree.support_error[[2, 0]], error)
-    assert tree.support[0] > 1.0 > abs(tree.support[2])
-    assert np.isnan(tree.support[tree.leaves]).all()
-    assert tree.to_pandas()["support"].notna().sum() == 2
+    np.testing.assert_array_equal(tree.p_values[[2, 0]], expected)
+    assert tree.p_values[0] < 1e-9
+    assert tree.p_values[2] > 0.05
+    assert np.isnan(tree.p_values[tree.leaves]).all()
+    assert tree.to_pandas()["p_values"].notna().sum() == 2
 
 
-def test_a_fit_finds_the_support_of_its_splits(model):
+def test_a_fit_finds_the_p_values_of_its_splits(model):
     tree = model.dendrogram_
-    supported = tree.support > 2 * tree.support_error
-    assert (supported == (tree.leaf_label < 0)).all()
+    assert ((tree.p_values < 0.05) == (tree.leaf_label < 0)).all()
     model.partial_fit(make_data(50)[0])
-    np.testing.assert_array_equal(model.dendrogram_.support, tree.support)
+    np.testing.assert_array_equal(model.dendrogram_.p_values, tree.p_values)
 
 
 def test_a_good_fit_has_no_findings(fitted, capsys):
@@ -235,7 +234,7 @@ def test_warnings_of_fit_are_findings(unsupported):
     assert tree.is_supported[tree.internal_nodes].sum() == 1
     assert finding.nodes == tuple(np.flatnonzero(~tree.is_supported))
     assert finding.numbers["n_supported"] == 2
-    assert finding.numbers["support"] == tuple(tree.support[list(finding.nodes)])
+    assert finding.numbers["p_values"] == tuple(tree.p_values[list(finding.nodes)])
     assert "n_clusters=None" in finding.remedy
 
 

@@ -453,7 +453,7 @@ def set_to(index, value):
         ("dendrogram.height", set_to(1, 1e9), "below the heights of its children"),
         ("dendrogram.weight", set_to(0, 0.0), "positive for the root"),
         ("dendrogram.weight", set_to(1, -1.0), "non-negative"),
-        ("dendrogram.support", set_to(0, np.inf), "must be finite or NaN"),
+        ("dendrogram.p_values", set_to(0, np.inf), "must be finite or NaN"),
         ("dendrogram.labels", lambda x: x[:0], "the number of samples"),
         ("dendrogram.labels", lambda x: x[0], r"of shape \(1,\), got .* \(\)"),
         ("dendrogram.labels", lambda x: x[None], r"got int64 of shape \(1, 150\)"),
@@ -531,7 +531,7 @@ def forge_many_nodes(path, parent, has_arrays):
         state = content["state"]
         state["topology"] = parent
         if has_arrays:
-            for name in ("height", "weight", "support", "support_error"):
+            for name in ("height", "weight", "p_values"):
                 arrays[f"dendrogram.{name}"] = np.ones(len(parent))
             topology = Topology(tuple(parent))
             shapes = state_shapes(topology, state["config"], state["feature_map"])

@@ -327,7 +327,7 @@ def test_levels_are_cuts_of_the_tree(tree):
     assert len(levels) == 0 if tree.n_clusters == 1 else levels[-1] == tree.n_clusters
 
 
-def test_unknown_support_is_support():
+def test_unknown_p_values_are_support():
     tree = four_leaves()
     assert tree.is_supported.all()
     assert tree.levels().tolist() == [2, 4]
@@ -335,18 +335,21 @@ def test_unknown_support_is_support():
 
 def test_levels_end_with_the_last_supported_split():
     tree = four_leaves()
-    tree.support[:3], tree.support_error[:3] = [3.0, 0.5, 0.1], [0.1, 0.2, 0.1]
+    tree.p_values[:3] = [0.0, 0.05, 0.06]
     assert tree.is_supported.tolist() == [True, True, False, True, True, True, True]
     assert tree.levels().tolist() == [2, 3]
-    tree.support[:3] = 0.0
+    tree.p_values[:3] = 1.0
     assert tree.levels().tolist() == []
 
 
-def test_text_has_the_support_of_splits():
+@pytest.mark.parametrize(
+    ("p_value", "text"), [(0.0123, "= 0.01"), (1.0, "= 1"), (0.0, "< 0.001")]
+)
+def test_text_has_the_p_values_of_splits(p_value, text):
     tree = four_leaves()
-    tree.support[0], tree.support_error[0] = 1.234, 0.056
+    tree.p_values[0] = p_value
     first, second, *_ = tree.export_text().split("\n")
-    assert first == "node 0: height 9, support 1.23 ± 0.06, 4 samples"
+    assert first == f"node 0: height 9, p {text}, 4 samples"
     assert second == "|-- node 1: height 1, 2 samples"
 
 
