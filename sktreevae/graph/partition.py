@@ -75,7 +75,7 @@ def partition(
         Cost in bits of the partition of each method.
     """
     candidates = dict(starts)
-    component = groups.merge_small_components(min_size)[groups.component]
+    component = groups.merge_small_components(min_size)
     for name, cluster in starts.items():
         candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
         if component.any() and _is_within(component, cluster):
@@ -159,7 +159,7 @@ def separated_partitions(
     for gini in MAX_GINI:
         merges = genie_linkage(groups.distance, groups.size, gini)
         partitions[f"Genie, {gini}"] = cut_merges(merges, n_groups, n_clusters)
-    component = groups.merge_small_components(min_size)[groups.component]
+    component = groups.merge_small_components(min_size)
     n_components = component.max() + 1
     if n_clusters <= n_components:
         merges, _ = average_linkage(groups.flow(), component)
