@@ -24,11 +24,17 @@ from .linkage import (
 )
 from .micro_clusters import MicroClusters
 
-CONDUCTANCE_WEIGHT = 0.3
-"""Weight of the logarithms of the conductance in the cost of a partition, relative to
-the code length."""
+STEP_WEIGHT = 0.25
+"""Weight of the logarithm of the conductance in the cost of a partition, the mean over
+steps of a random walk."""
 
-WIDE_WEIGHT = 0.25
+CLUSTER_WEIGHT = 0.2
+"""Weight of the mean over clusters."""
+
+MUTUAL_WEIGHT = 0.15
+"""Weight of the mean over clusters, of edges between mutual neighbors only."""
+
+WIDE_WEIGHT = 0.2
 """Weight of the graph of more neighbors relative to that of few."""
 
 PRIOR_EDGES = 0.25
@@ -204,7 +210,7 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
     )
     cost = (cost + WIDE_WEIGHT * wide_cost) / (1 + WIDE_WEIGHT)
     mutual = _log_conductance(*_volumes(groups.mutual_weight, cluster), touching)
-    cost += CONDUCTANCE_WEIGHT * float(mutual.mean()) / 2
+    cost += MUTUAL_WEIGHT * float(mutual.mean())
     if groups.n_dimensions > 0:
         density = groups.moments.merge(cluster).log_density() / np.log(2)
         # Of many dimensions, the density knows few, and so it weighs less.
@@ -218,8 +224,8 @@ def _separation_cost(
     """Return the part of the cost that depends on one graph, in bits."""
     volume, cut = _volumes(edge_weight, cluster)
     log_conductance = _log_conductance(volume * n_edges, cut * n_edges, touching)
-    means = log_conductance @ volume + log_conductance.mean() / 2
-    return _code(volume, cut) + CONDUCTANCE_WEIGHT * float(means)
+    cost = _code(volume, cut) + STEP_WEIGHT * float(log_conductance @ volume)
+    return cost + CLUSTER_WEIGHT * float(log_conductance.mean())
 
 
 def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
