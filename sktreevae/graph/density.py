@@ -42,13 +42,12 @@ def principal_components(
     n_dimensions : int
         Number of dimensions of the features.
     """
-    if not np.ptp(x, axis=0).any() or len(x) < 2:
+    if not np.ptp(x, axis=0).any():
         return np.empty((len(x), 0)), 0
     sample = x[rows[:MAX_DENSE_ROWS]].astype(np.float64)
     sample -= sample.mean(axis=0)
-    gram = sample @ sample.T if len(sample) < x.shape[1] else sample.T @ sample
-    variance = np.linalg.eigvalsh(gram)
-    n_dimensions = int((variance > ROUNDING * variance[-1]).sum())
+    variance = np.linalg.svd(sample, compute_uv=False) ** 2
+    n_dimensions = int((variance > ROUNDING * variance[0]).sum())
     pca = PCA(min(N_COMPONENTS, *x.shape), random_state=seed)
     components = pca.fit_transform(x.astype(np.float64))
     variance = components.var(axis=0)

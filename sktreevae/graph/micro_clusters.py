@@ -17,9 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from ..data import MIN_GROUP_SIZE
 from ..utils.limits import ROUNDING
 from .density import Moments
-from .linkage import square_distances, sum_members, sum_pairs
-
-TINY = np.finfo(np.float64).tiny
+from .linkage import square_distances, sum_members
 
 BACKGROUND_WEIGHT = 0.001
 """Total weight of all pairs without an edge, relative to the weight of the edges."""
@@ -262,16 +260,11 @@ class MicroClusters:
         return (flow + flow.T) / 2
 
     def merge_small_components(self, min_size: float) -> NDArray[np.int64]:
-        """Merge components of fewer than `min_size` samples into others.
+        """Return the component of each group, without those that are too small.
 
-        Returns
-        -------
-        component : ndarray of int of shape (n_components,)
-            New number of each component.
+        See `merge_small_groups`.
         """
-        weight = sum_pairs(self.edge_weight, self.component)
-        size = np.bincount(self.component, self.size)
-        return merge_small_groups(weight, size, min_size)
+        return merge_small_groups(self.edge_weight, self.size, self.component, min_size)
 
 
 def _between(edges: sparse.csr_array, assignment: NDArray[np.int64]) -> Array:
@@ -284,7 +277,7 @@ def _between(edges: sparse.csr_array, assignment: NDArray[np.int64]) -> Array:
 
 def _fractions(weight: Array, kernel: Array) -> Array:
     """Return the fractions of weights of edges, to which a kernel is added."""
-    weight = weight / max(weight.sum(), TINY) + kernel
+    weight = weight / (weight.sum() or 1.0) + kernel
     return weight / weight.sum()
 
 
@@ -292,10 +285,10 @@ def _background(centroid: Array) -> Array:
     """Return the kernel that connects groups without a common edge."""
     square = square_distances(centroid)
     nearest = np.where(np.eye(len(square), dtype=bool), np.inf, square).min(axis=1)
-    width = np.median(nearest[nearest > 0]) if (nearest > 0).any() else 0.0
-    if not np.isfinite(width):  # a single group
-        return np.ones_like(square)
-    return 1 / (1 + square / max(width, ROUNDING**2 * square.mean(), TINY))
+    nearest = nearest[(nearest > 0) & np.isfinite(nearest)]
+    width = np.median(nearest) if len(nearest) else 0.0
+    width = max(width, ROUNDING**2 * square.mean())
+    return 1 / (1 + square / (width or 1.0))
 
 
 def find_separate_groups(
@@ -333,32 +326,32 @@ def find_separate_groups(
 
 
 def merge_small_groups(
-    weight: Array, size: Array, min_size: float
+    weight: Array, size: Array, group: NDArray[np.int64], min_size: float
 ) -> NDArray[np.int64]:
     """Merge each group that is too small into the one it has the heaviest edges with.
 
     Parameters
     ----------
-    weight : ndarray of shape (n_groups, n_groups)
-        Weights between groups, positive and symmetric.
-    size : ndarray of shape (n_groups,)
-        Number of samples of each group.
+    weight : ndarray of shape (n_nodes, n_nodes)
+        Weights between nodes, positive and symmetric.
+    size : ndarray of shape (n_nodes,)
+        Number of samples of each node.
+    group : ndarray of int of shape (n_nodes,)
+        Group of each node, 0 to n_groups - 1.
     min_size : float
         Minimum number of samples.
 
     Returns
     -------
-    group : ndarray of int of shape (n_groups,)
-        New number of each group.
+    group : ndarray of int of shape (n_nodes,)
+        New group of each node.
     """
-    group = np.arange(len(size))
+    weight = sparse.csr_array(weight)
     while True:
-        n_samples = np.bincount(group, size)
-        joins = n_samples < min_size
-        if not joins.any() or len(n_samples) == 1:
+        joins = np.bincount(group, size) < min_size
+        if not joins.any() or len(joins) == 1:
             return group
-        between = _between_groups(sparse.csr_array(weight), group)
-        group = _join(between, joins)[group]
+        group = _join(_between_groups(weight, group), joins)[group]
 
 
 def _between_groups(

@@ -20,16 +20,10 @@ MAX_EXACT_ROWS = 1 << 16
 N_PROBES = 48
 """Number of lists, of about sqrt(n), that are searched for the neighbors of a row."""
 
-N_PROBES_OF_NEAREST = 16
-"""Number of lists that are searched for the one row that is nearest to another."""
-
 N_SPARE_ROWS = 5
 """Number of rows, beyond the number of neighbors, whose distances are computed exactly:
 one, since the nearest row may be the query itself, and more, so that a near tie isn't
 searched again."""
-
-GROUP_SIZE = 16
-"""Number of columns of which the search for the smallest first keeps the minimum."""
 
 DENSITY_NEIGHBORS = 3
 """Number of neighbors whose distance is the density of a sample."""
@@ -145,18 +139,20 @@ class InvertedFileIndex:
         """Return the rows in the lists nearest to list i, itself included."""
         return torch.cat([self.members[j] for j in self._nearest_lists[i][:n_probes]])
 
-    def nearest(self, queries: Tensor) -> Tensor:
+    def nearest(self, queries: Tensor, n_probes: int = 16) -> Tensor:
         """Return the approximately nearest row of each query, (n_queries,).
 
         Parameters
         ----------
         queries : Tensor of shape (n_queries, n_features)
             Best thousands at a time: queries of the same list are searched together.
+        n_probes : int, default=16
+            Number of lists that are searched: fewer than for many neighbors.
         """
         result = torch.empty(len(queries), dtype=torch.long, device=queries.device)
         for i, rows in enumerate(self._assign(queries)):
             if len(rows):
-                candidates = self.candidates(i, N_PROBES_OF_NEAREST)
+                candidates = self.candidates(i, n_probes)
                 nearest = nearest_row(queries[rows], self._base[candidates])
                 result[rows] = candidates[nearest]
         return result
@@ -259,7 +255,7 @@ def _search(
         typed, undecided = base.to(dtype), []
         for block in rows.split(max(1, MAX_BLOCK_VALUES // n_values)):
             squares = compare(x[block].to(dtype), typed)
-            bound, chosen = _smallest(squares, n_chosen)
+            bound, chosen = squares.topk(n_chosen, largest=False)
             difference = base[chosen].to(double).sub_(x[block, None])
             square = difference.square_().sum(2)
             square[candidates[chosen] == queries[block, None]] = torch.inf
@@ -274,26 +270,6 @@ def _search(
         if len(rows) == 0 or n_chosen == len(base):
             break
     return index, distance
-
-
-def _smallest(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the n smallest values of each row, in order, and their columns.
-
-    They are in the n groups of columns whose minima are smallest, which are found
-    faster.
-    """
-    n_columns = values.shape[1]
-    n_groups = n_columns // GROUP_SIZE
-    if n_groups <= n:
-        return values.topk(n, largest=False)
-    columns = torch.arange(n_columns, device=values.device)
-    grouped, rest = columns.split([GROUP_SIZE * n_groups, n_columns % GROUP_SIZE])
-    minima = values[:, : len(grouped)].unflatten(1, (GROUP_SIZE, n_groups)).amin(1)
-    groups = minima.topk(n, largest=False, sorted=False).indices
-    members = grouped.view(GROUP_SIZE, n_groups).T[groups].flatten(1)
-    members = torch.hstack([members, rest.expand(len(values), -1)])
-    smallest, order = values.gather(1, members).topk(n, largest=False)
-    return smallest, members.gather(1, order)
 
 
 def _bounds_by_products(x: Tensor, base: Tensor) -> Tensor:

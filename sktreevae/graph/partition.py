@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from ..utils.limits import ROUNDING
 from .density import N_COMPONENTS
@@ -23,8 +24,6 @@ from .linkage import (
     ward_linkage,
 )
 from .micro_clusters import MicroClusters
-
-TINY = np.finfo(np.float64).tiny
 
 STEP_WEIGHT = 0.25
 """Weight of the logarithm of the conductance in the cost of a partition, the mean over
@@ -83,7 +82,7 @@ def partition(
         Cost in bits of the partition of each method.
     """
     candidates = dict(starts)
-    component = groups.merge_small_components(min_size)[groups.component]
+    component = groups.merge_small_components(min_size)
     for name, cluster in starts.items():
         candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
         if component.any() and _is_within(component, cluster):
@@ -167,7 +166,7 @@ def separated_partitions(
     for gini in MAX_GINI:
         merges = genie_linkage(groups.distance, groups.size, gini)
         partitions[f"Genie, {gini}"] = cut_merges(merges, n_groups, n_clusters)
-    component = groups.merge_small_components(min_size)[groups.component]
+    component = groups.merge_small_components(min_size)
     n_components = component.max() + 1
     if n_clusters <= n_components:
         merges = graph_linkage(sum_pairs(groups.flow(), component), edge_density)
@@ -423,4 +422,4 @@ def _log_conductance(volume: Array, cut: Array, touching: float) -> Array:
 
 def _plogp(p: Array) -> Array:
     """Return p log2(p), and 0 for 0; rounding may make p negative."""
-    return p * np.log2(np.maximum(p, TINY))
+    return -entr(np.maximum(p, 0)) / np.log(2)

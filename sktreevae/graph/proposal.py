@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import FeatureTable, spread_values
 from ..tree.arrays import SIGNIFICANCE, leaves_below_merges
 from ..utils.cache import Cache
-from ..utils.limits import MAX_STATISTICS_ROWS
+from ..utils.limits import MAX_DENSE_ROWS, MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
 from .cluster_tree import ClusterTree, cluster_tree
 from .density import principal_components
@@ -40,11 +40,6 @@ from .umap import embed_graph, fuzzy_graph
 
 WIDE_FACTOR = 4
 """Number of neighbors in the graph of more neighbors relative to the other."""
-
-MAX_COMBINED_MICRO_CLUSTERS = 2000
-"""Maximum number of micro-clusters of the last partition. It combines fewer partitions,
-those of least cost, if all of them would cut the samples into more. The memory of their
-weights grows with its square."""
 
 MicroClustering = tuple[NDArray[np.int64], MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
@@ -436,7 +431,8 @@ def _propose(
     starts |= {name: cluster[first] for name, cluster in separated.items()}
     starts |= {f"restart {i}": cluster for i, cluster in enumerate(others, start=2)}
     base = np.zeros_like(first) if others else first
-    max_groups = max(MAX_COMBINED_MICRO_CLUSTERS, base.max() + 1)
+    # The memory of the weights grows with the square of the number of groups.
+    max_groups = max(MAX_DENSE_ROWS, base.max() + 1)
     assignment, starts = graph.overlay(base, starts, max_groups)
     groups = graph.aggregate(assignment)
     cluster, costs = partition(groups, starts, min_size)

@@ -12,17 +12,11 @@ from torch.nn import functional as F
 
 from ..utils.limits import MAX_DENSE_ROWS
 
-EMBEDDING_DIM = 5
-"""Number of dimensions of the embedding."""
-
 N_EPOCHS = 60
 """Number of updates of all positions."""
 
-N_NEGATIVE_SAMPLES = 10
-"""Random other samples that repel each sample in an epoch."""
-
-REPULSION = 5.0
-"""Weight of the repulsion relative to the attraction by neighbors, as in UMAP."""
+N_NEGATIVE_SAMPLES = 5
+"""Random other samples that repel each sample in an epoch, as in UMAP."""
 
 MAX_FORCE = 4.0
 """Limit of the repulsion along each dimension, as in UMAP."""
@@ -65,6 +59,7 @@ def embed_graph(
     graph: sparse.csr_array,
     generator: torch.Generator,
     *,
+    n_dimensions: int = 5,
     max_dense_samples: int = MAX_DENSE_ROWS,
 ) -> Tensor:
     """Embed samples so that neighbors are near each other and others far.
@@ -79,17 +74,20 @@ def embed_graph(
         Weights of the edges, symmetric.
     generator : torch.Generator
         Draws the negative samples. The embedding is computed on its device.
+    n_dimensions : int, default=5
+        Number of dimensions of the embedding; fewer if there are few samples.
     max_dense_samples : int, default=MAX_DENSE_ROWS
         Maximum number of samples whose eigenvectors are computed from a dense matrix.
 
     Returns
     -------
-    y : Tensor of float32 of shape (n_samples, at most EMBEDDING_DIM)
+    y : Tensor of float32 of shape (n_samples, n_dimensions)
         The embedding.
     """
     device = generator.device
     n = graph.shape[0]
-    y = torch.from_numpy(_eigenvectors(graph, max_dense_samples)).float().to(device)
+    vectors = _eigenvectors(graph, n_dimensions, max_dense_samples)
+    y = torch.from_numpy(vectors).float().to(device)
     y = 10 * y / y.abs().max()
     y = y + 0.01 * torch.randn(
         y.shape, generator=generator, device=device, dtype=torch.float32
@@ -101,7 +99,6 @@ def embed_graph(
     start = torch.from_numpy(graph.indptr).long().to(device)
     row = torch.arange(n, device=device).repeat_interleave(start.diff())
     degree = torch.from_numpy(graph.sum(axis=1)).float().to(device)
-    repulsion_weight = (REPULSION / N_NEGATIVE_SAMPLES) * degree
     for epoch in range(N_EPOCHS):
         step_size = 1 - epoch / N_EPOCHS
         square = (y.index_select(1, row) - y.index_select(1, column)).square_().sum(0)
@@ -116,7 +113,7 @@ def embed_graph(
         others = torch.randint(
             n, (N_NEGATIVE_SAMPLES * n,), generator=generator, device=device
         )
-        force += repulsion_weight * _repulsion(y, others)
+        force += degree * _repulsion(y, others)
         # Without the division, the attraction of all neighbors at once overshoots.
         y = y + step_size * force / (1 + step_size * total)
     return y.T.contiguous()
@@ -138,10 +135,12 @@ def _repulsion(y: Tensor, others: Tensor) -> Tensor:
     return force.clamp_(-MAX_FORCE, MAX_FORCE).sum(1)
 
 
-def _eigenvectors(graph: sparse.csr_array, max_dense_samples: int) -> np.ndarray:
+def _eigenvectors(
+    graph: sparse.csr_array, n_dimensions: int, max_dense_samples: int
+) -> np.ndarray:
     """Return the leading eigenvectors of the normalized graph without the first."""
     n = graph.shape[0]
-    n_vectors = max(1, min(EMBEDDING_DIM, n - 2))
+    n_vectors = max(1, min(n_dimensions, n - 2))
     scale = sparse.diags_array(1 / np.sqrt(graph.sum(axis=1)))
     normalized = scale @ graph @ scale
     if n <= max_dense_samples:

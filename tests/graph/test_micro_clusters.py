@@ -76,7 +76,7 @@ def test_duplicates_among_other_samples_do_not_stand_apart(rng):
 @given(st.integers(1, 10), st.integers(1, 30), st.integers(0, 99))
 def test_merged_groups_are_large_enough(n, min_size, seed):
     size = np.random.default_rng(seed).integers(1, 10, n).astype(float)
-    group = merge_small_groups(random_weights(n, seed), size, min_size)
+    group = merge_small_groups(random_weights(n, seed), size, np.arange(n), min_size)
     merged = np.bincount(group, size)
     assert len(merged) == 1 or merged.min() >= min_size
     if size.min() >= min_size:
@@ -85,5 +85,5 @@ def test_merged_groups_are_large_enough(n, min_size, seed):
 
 def test_a_small_group_joins_its_heaviest_neighbor():
     weight = np.array([[5, 1, 2], [1, 5, 3], [2, 3, 1.0]])
-    group = merge_small_groups(weight, np.array([9.0, 9.0, 2.0]), 3)
+    group = merge_small_groups(weight, np.array([9.0, 9.0, 2.0]), np.arange(3), 3)
     assert group[2] == group[1] != group[0]

@@ -6,7 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sktreevae.data import FeatureTable
 from sktreevae.graph import nearest_neighbors, umap
-from sktreevae.graph.umap import EMBEDDING_DIM, embed_graph, fuzzy_graph
+from sktreevae.graph.umap import embed_graph, fuzzy_graph
 
 
 def graph_of(X, k=10):
@@ -36,12 +36,16 @@ def test_directed_weights_sum_to_the_logarithm_of_their_number():
     assert weights.toarray()[0].sum() == pytest.approx(2.0, rel=1e-4)
 
 
-@pytest.mark.parametrize("max_dense_samples", [10, 1000])
-def test_groups_are_apart_in_the_embedding(max_dense_samples):
+@pytest.mark.parametrize(("n_dimensions", "max_dense_samples"), [(5, 10), (2, 1000)])
+def test_groups_are_apart_in_the_embedding(n_dimensions, max_dense_samples):
     X, y = make_blobs(300, 10, centers=3, random_state=0)
-    generator = torch.Generator().manual_seed(0)
-    embedding = embed_graph(graph_of(X), generator, max_dense_samples=max_dense_samples)
-    assert embedding.shape == (300, EMBEDDING_DIM)
+    embedding = embed_graph(
+        graph_of(X),
+        torch.Generator().manual_seed(0),
+        n_dimensions=n_dimensions,
+        max_dense_samples=max_dense_samples,
+    )
+    assert embedding.shape == (300, n_dimensions)
     knn = KNeighborsClassifier(2).fit(embedding, y)  # itself and one other
     assert knn.score(embedding, y) == 1.0
 
@@ -63,10 +67,10 @@ def test_degenerate_graphs_have_an_embedding(X, k):
 @pytest.mark.parametrize("max_dense_samples", [10, 1000])
 def test_the_embedding_starts_from_the_leading_eigenvectors(max_dense_samples, rng):
     graph = graph_of(rng.standard_normal((60, 2)))
-    actual = umap._eigenvectors(graph, max_dense_samples)
+    actual = umap._eigenvectors(graph, 4, max_dense_samples)
     degree = graph.toarray().sum(axis=1)
     normalized = graph.toarray() / np.sqrt(np.outer(degree, degree))
-    expected = np.linalg.eigh(normalized)[1][:, -EMBEDDING_DIM - 1 : -1]
+    expected = np.linalg.eigh(normalized)[1][:, -5:-1]
     # Their signs are arbitrary.
     overlap = np.abs((actual * expected).sum(axis=0))
     np.testing.assert_allclose(overlap, 1, atol=0.01)
