@@ -59,23 +59,6 @@ def test_clusters_survive_many_calls(digits):
     assert dendrogram_purity(y, model, model.predict(X)) > before - 0.02
 
 
-def test_single_rows_leave_clusters_alone(model, blobs):
-    X, y = blobs
-    for row in X[:30]:
-        model.partial_fit(row[None])
-    assert adjusted_rand_score(y, model.predict(X)) == 1.0
-
-
-def test_score_of_shifted_data_rises(digits):
-    X, _ = digits
-    model = TreeVAEClustering(5, **QUICK).fit(X[:200])
-    new = 0.7 * X[200:] + 3.0
-    scores = [model.score(new)]
-    for _ in range(4):
-        scores.append(model.partial_fit(new).score(new))
-    assert (np.diff(scores) > 0).all()
-
-
 def test_rows_of_other_clusters_are_warned_of(model, blobs):
     X, y = blobs
     with pytest.warns(UserWarning, match="other clusters than .* Shuffle the rows"):

@@ -1,13 +1,10 @@
 """Fits with views: augmentations of samples for contrastive learning."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 from sklearn.datasets import make_blobs
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae import TreeVAEClustering
@@ -88,28 +85,6 @@ def test_views_of_sparse_input_are_those_of_dense_input(blobs, views):
     np.testing.assert_allclose(
         dense.history_["contrast"], thin.history_["contrast"], rtol=0.01
     )
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.ones((1, 3)),
-        np.array([[0.0, 1.0, 2.0], [5.0, 3.0, 1.0]]),
-        np.ones((30, 3)),
-        np.repeat(5 * np.eye(3), 10, axis=0),
-    ],
-    ids=["one", "two", "constant", "duplicates"],
-)
-def test_degenerate_data_can_have_neighbors(X):
-    model = TreeVAEClustering(min(len(X), 3), views="neighbors", **TINY)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        model.fit(X)
-    assert np.isfinite(model.history_["contrast"]).all()
-    assert np.isfinite(model.score_samples(X)).all()
-    if len(X) == 1:
-        assert max(model.history_["contrast"]) == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize(("n_channels", "growth"), [(1, "iterative"), (3, "guided")])

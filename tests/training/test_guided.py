@@ -113,16 +113,6 @@ def test_routers_learn_their_targets_alone():
         assert name.startswith(trained) != torch.equal(parameter, before[name]), name
 
 
-def test_routers_learn_soft_targets():
-    growth, y = begun(8)
-    # The nearer pairs of clusters can't be told apart.
-    target = one_hot(y // 2, 4).float().repeat_interleave(2, dim=1) / 2
-    growth.state.noise_scale = None
-    train_routers(growth, target, max_steps=400, tol=0.0)
-    proba = growth.data.features.map(growth.model.leaf_proba)
-    assert (proba - target).abs().mean() < 0.02
-
-
 def far_away(growth):
     """Return augmentations that lie farther away than all samples."""
     return growth.data.features[:] + torch.tensor([0.0, 4.0, 0.0])

@@ -12,7 +12,6 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
-from sktreevae.data import TrainingData
 from sktreevae.metrics import leaf_purity
 from sktreevae.model import Topology, attach
 from sktreevae.training.contrastive import router_contrast
@@ -251,17 +250,6 @@ def test_held_out_samples_are_validated_on_and_not_trained_on(monkeypatch):
     assert validated == set(held_out)
     assert len(held_out) == 40
     assert not trained & validated
-
-
-def test_a_leaf_of_several_groups_is_split_before_a_larger_one(grown, monkeypatch):
-    # Leaf 0 is the largest, leaf 2 holds two groups that stand apart.
-    assignment = torch.tensor([0] * 100 + [1] * 30 + [2] * 30)
-    monkeypatch.setattr(TrainingData, "assign", lambda data, model: assignment)
-    monkeypatch.setattr(grown, "_priorities", lambda: [100.0, 30.0, 30.0])
-    grown.state.group = torch.tensor([0] * 100 + [1] * 30 + [2] * 20 + [3] * 10)
-    assert grown._choose_leaf() == 2
-    grown.state.unsplittable = [2]
-    assert grown._choose_leaf() == 0
 
 
 def test_groups_that_are_too_small_for_a_leaf_do_not_count(grown):
