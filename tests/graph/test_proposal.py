@@ -233,6 +233,19 @@ def test_nested_clusters_are_cut_right_at_every_scale(seed):
         assert adjusted_rand_score(y * k // 16, cut) > (0.99 if k == 16 else 0.9999)
 
 
+@pytest.mark.parametrize("distance", [30, 300, 3000])
+def test_unequal_clusters_are_cut_right_at_two_scales(distance):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2, 3], [400, 30, 400, 30])
+    X = rng.standard_normal((len(y), 4))
+    X[:, 0] += 8.0 * (y % 2)
+    X[:, 1] += distance * (y // 2)
+    proposal = cluster(X, 4)
+    for k, expected in ((2, y // 2), (4, y)):
+        cut = cut_merges(proposal.tree.merges, 4, k)[proposal.cluster]
+        assert adjusted_rand_score(expected, cut) == 1.0
+
+
 @pytest.mark.parametrize(
     ("sizes", "n_more"),
     [
