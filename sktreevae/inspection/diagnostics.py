@@ -31,24 +31,11 @@ CATEGORIES: dict[str, type[Warning]] = {
 }
 """Class of the warning of each finding; `UserWarning` of all others."""
 
-MAX_NEGATIVE_ELBO = 10.0
-"""Constant part of the maximum negative ELBO of a converged model, in nats."""
-
-MAX_NEGATIVE_ELBO_PER_FEATURE = 4.0
-"""Maximum that each feature adds. A normal distribution fitted to a standardized
-feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
-
 MAX_DRIFT = 0.3
 """Maximum share of the rows of `partial_fit` that are in other clusters than before."""
 
-MIN_SAMPLES_PER_CLUSTER = 20
-"""Fewer samples for each cluster asked for are named as a cause of missing clusters."""
-
 MAX_SHOWN = 5
 """Maximum number of outliers, clusters or nodes that are named."""
-
-MIN_HIDDEN_DIM = 8
-"""A smaller `hidden_dim` is named as a cause of missing clusters."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -258,15 +245,23 @@ def _find_interruption(estimator: BaseEstimator) -> Finding:
 
 
 def _find_divergence(
-    estimator: BaseEstimator, data: TrainingData, learning_rate: float
+    estimator: BaseEstimator,
+    data: TrainingData,
+    learning_rate: float,
+    max_loss: float = 10.0,
+    max_loss_per_feature: float = 4.0,
 ) -> Finding | None:
-    """Find an ELBO that is too low for a trained model."""
+    """Find an ELBO that is too low for a trained model, in nats.
+
+    A normal distribution fitted to a standardized feature has a negative log-density of
+    1.4 nats, and a fair coin one of 0.7.
+    """
     if LIKELIHOODS[data.likelihood].is_count:
         return None
     # Of standardized data.
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)
     n_features = data.summary.n_features
-    if loss <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * n_features:
+    if loss <= max_loss + max_loss_per_feature * n_features:
         return None
     return Finding(
         "divergence",
@@ -365,15 +360,17 @@ def _find_missing_clusters(
     )
 
 
-def _causes(estimator: BaseEstimator, data: TrainingData) -> str:
+def _causes(
+    estimator: BaseEstimator, data: TrainingData, min_samples_per_cluster: int = 20
+) -> str:
     """Return the possible causes of missing clusters, the likely ones first."""
     causes = []
     n_train, depth = len(data.train), estimator.max_depth
     if depth is not None and estimator.n_clusters > 2**depth:
         causes.append(f"max_depth={depth} has room for {2**depth} leaves")
-    if estimator.hidden_dim < MIN_HIDDEN_DIM:
+    if estimator.hidden_dim < estimator.latent_dim:
         causes.append(f"hidden_dim={estimator.hidden_dim} is small")
-    if n_train < MIN_SAMPLES_PER_CLUSTER * estimator.n_clusters:
+    if n_train < min_samples_per_cluster * estimator.n_clusters:
         held_out = ", without the validation_fraction" * estimator.early_stopping
         causes.append(f"there are only {n_train} training samples{held_out}")
     causes.append("X has duplicates or outliers")

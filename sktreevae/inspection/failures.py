@@ -25,10 +25,7 @@ from ..utils.limits import ROUNDING
 from .columns import last_step, transform_rows
 from .diagnostics import MAX_SHOWN, Finding
 from .effects import GroupMoments, as_dense, effect_size
-from .explain import leaf_moments
-
-N_GENERATED = 128
-"""Samples that are generated for each leaf if there is no data."""
+from .explain import MIN_EFFECT, leaf_moments
 
 MIN_PATH_KL = 0.05
 """Minimum information that the latent variables of a leaf have about a sample, in nats.
@@ -41,18 +38,11 @@ MIN_CERTAINTY = 0.7
 MAX_SHARE = 0.9
 """Maximum share of the samples in one leaf."""
 
-MIN_DISTANCE = 0.5
-"""Minimum distance between two leaves, in standard deviations within them. Thirds of a
-Gaussian are further apart than 1."""
-
-MIN_EXPECTED_ROWS = 10.0
-"""A leaf without rows is empty if so many were expected."""
-
 MIN_KEPT_GAIN = 0.25
 """Minimum share of the gain over independent features that unseen rows keep."""
 
 N_ERRORS = 3.0
-"""Standard errors by which an ELBO must fall to be lower for sure."""
+"""Standard errors by which an ELBO or a number of rows must be below the expected one."""
 
 MAX_LOSS_PER_FEATURE = 10.0
 """Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
@@ -138,12 +128,12 @@ def diagnose(
 
 
 @torch.no_grad()
-def _generate(model: TreeVAE) -> Tensor:
+def _generate(model: TreeVAE, n_samples: int = 128) -> Tensor:
     """Generate the same number of samples at each leaf."""
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(0)
     leaves = range(len(model.topology.leaves))
-    return torch.cat([model.sample(N_GENERATED, generator, [i])[0] for i in leaves])
+    return torch.cat([model.sample(n_samples, generator, [i])[0] for i in leaves])
 
 
 def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatistics:
@@ -234,7 +224,7 @@ def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
         (float(np.linalg.norm(effect_size(moments[i], moments[j]))), i, j)
         for i, j in combinations(range(tree.n_clusters), 2)
     )
-    pairs = [pair for pair in pairs if pair[0] < MIN_DISTANCE]
+    pairs = [pair for pair in pairs if pair[0] < MIN_EFFECT]
     if not pairs:
         return None
     shown = ", ".join(f"{i} and {j}" for _, i, j in pairs[:MAX_SHOWN])
@@ -242,7 +232,7 @@ def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
     return Finding(
         "near-duplicate clusters",
         f"Clusters {shown} generate nearly the same: their means are less than "
-        f"{MIN_DISTANCE:g} standard deviations apart, {pairs[0][0]:.2g} at least.",
+        f"{MIN_EFFECT:g} standard deviations apart, {pairs[0][0]:.2g} at least.",
         "Lower n_clusters, or cut the tree: predict(X, n_clusters=...).",
         _nodes(tree, clusters),
         {"distance": pairs[0][0]},
@@ -257,8 +247,9 @@ def _find_empty_leaves(
     is_empty, what = n_training == 0, "training samples"
     if labels is not None and not is_empty.any():
         n_rows = np.bincount(labels, minlength=tree.n_clusters)
+        # The standard error of a count is the root of its expectation.
         expected = tree.weight[tree.leaves] * len(labels)
-        is_empty, what = (n_rows == 0) & (expected >= MIN_EXPECTED_ROWS), "rows of X"
+        is_empty, what = (n_rows == 0) & (expected >= N_ERRORS**2), "rows of X"
     clusters = np.flatnonzero(is_empty)
     if not len(clusters):
         return None
