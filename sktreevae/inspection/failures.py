@@ -42,7 +42,7 @@ MIN_KEPT_GAIN = 0.25
 """Minimum share of the gain over independent features that unseen rows keep."""
 
 N_ERRORS = 3.0
-"""Standard errors by which an ELBO or a number of rows must be below the expected one."""
+"""Standard errors by which an ELBO or a number of rows must be below expectation."""
 
 MAX_LOSS_PER_FEATURE = 10.0
 """Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
