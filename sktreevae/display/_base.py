@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
 
 Floats = NDArray[np.float64]
 
@@ -168,3 +169,17 @@ def node_colors(tree: Tree, n_clusters: int | None, default: Any) -> Floats:
     clusters = node_clusters(tree, n_clusters)
     above = to_rgba_array(rcParams["axes.edgecolor"])
     return np.vstack([category_colors(n_clusters), above])[clusters]
+
+
+def draw_branches(
+    ax: Axes, lines: Any, colors: Any, is_supported: Any, **style: Any
+) -> LineCollection:
+    """Draw lines below the nodes, dashed where the split isn't supported."""
+    from matplotlib.collections import LineCollection
+
+    styles = np.where(is_supported, "solid", "dashed").tolist()
+    branches = LineCollection(
+        lines, colors=colors, linestyles=styles, zorder=1, **style
+    )
+    ax.add_collection(branches, autolim=False)
+    return branches

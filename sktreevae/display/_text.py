@@ -27,6 +27,12 @@ UNSUPPORTED = "dashed: split not supported by held-out samples"
 INCHES_PER_LABEL = 0.3
 """Length of an axis of a new figure for each of its labels."""
 
+MAX_EFFECT = 10
+"""Groups that are farther apart, in standard deviations, don't overlap at all."""
+
+MAX_PLAIN_NUMBER = 1e7
+"""Larger numbers have an exponent."""
+
 GAP = 0.3
 """Least space between two labels, relative to the font size."""
 
@@ -37,6 +43,32 @@ PAD = 3.0
 def plain(text: str) -> str:
     """Return a text that matplotlib draws as it is: its dollars are no formulas."""
     return text.replace("$", r"\$")
+
+
+def format_number(value: float) -> str:
+    """Return a number as a person writes it, with three digits that matter.
+
+    Examples
+    --------
+    >>> [format_number(value) for value in (3700.7, 2008.2, 0.2512, 1.5e-7)]
+    ['3701', '2008', '0.251', '1.5e-07']
+    """
+    if 999.5 <= abs(value) < MAX_PLAIN_NUMBER:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def format_effect(effect: float) -> str:
+    """Return an effect with its sign, and a large one by its bound.
+
+    Examples
+    --------
+    >>> format_effect(-1.234), format_effect(63.0)
+    ('-1.23', '>10')
+    """
+    if abs(effect) > MAX_EFFECT:
+        return f">{MAX_EFFECT}" if effect > 0 else f"<-{MAX_EFFECT}"
+    return f"{effect:+.2f}"
 
 
 def apply_layout(ax: Axes) -> None:

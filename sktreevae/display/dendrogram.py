@@ -14,6 +14,7 @@ from ._base import (
     Tree,
     check_orientation,
     check_tree,
+    draw_branches,
     get_tree,
     import_extra,
     make_axes,
@@ -28,7 +29,6 @@ from ._text import (
     fit_tick_labels,
     keep_inside,
 )
-from ._tree_drawing import draw_branches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

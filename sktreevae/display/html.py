@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.effects import GroupMoments, effect_size
+from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, check_feature_names, count
 from ..utils.files import PathLike, replacing
 from ._base import MAX_COLORS, Floats, Ints, Tree, import_extra
 from ._node_values import (
+    Difference,
     as_images,
     choose_image_shape,
     count_classes,
     count_samples,
     describe_rows,
     image_shape_of,
+    is_amount,
+    sibling_differences,
 )
+from ._text import format_effect, format_number
 
 MAX_SHOWN_CLUSTERS = 12
 """Maximum number of clusters that a new page shows; the others are folded."""
@@ -39,26 +43,6 @@ SIDES = 16, 64
 
 MAX_VALUES = 1_100_000
 """Maximum number of values of all images of a page, if 16 pixels a side are enough."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference of a feature between two branches.
-
-    Parameters
-    ----------
-    feature : str
-        Name of the feature.
-    mean, other_mean : float
-        Means of the two branches, in the units of X.
-    effect : float
-        Difference of the means relative to the standard deviation inside the branches.
-    """
-
-    feature: str
-    mean: float
-    other_mean: float
-    effect: float
 
 
 @dataclass(frozen=True)
@@ -127,7 +111,7 @@ def write_dendrogram_page(
         if feature_names is None:
             feature_names = getattr(X, "columns", None)
     names |= {"feature_names": feature_names, "image_shape": image_shape}
-    write_page(tree, path, tree.labels, moments, **names)
+    write_page(tree, path, tree.labels, moments, X=X, **names)
 
 
 def write_page(
@@ -140,6 +124,7 @@ def write_page(
     feature_names: Sequence[str] | None,
     image_shape: tuple[int, ...] | None,
     cluster_names: Sequence[str] | None,
+    X: object,
 ) -> None:
     """Write a tree as one HTML page, see `TreeVAEClustering.export_html`.
 
@@ -163,6 +148,8 @@ def write_page(
         Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
     cluster_names : sequence of str of length n_clusters or None
         Names of the leaves, by default "cluster 0", "cluster 1", ...
+    X : object
+        Samples. The index of a DataFrame names them; otherwise their numbers do.
 
     Raises
     ------
@@ -184,14 +171,22 @@ def write_page(
         _add_labels(nodes, *count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
     splits = highest_first(tree.height, tree.leaf_label).tolist()
+    below = leaves_below(tree.parent, tree.leaves)
+    first_leaf = below.argmax(axis=1)
     page = template.render(
         title=Path(path).stem,
         tree=tree,
         nodes=nodes,
-        order=_order(tree),
+        # From top to bottom.
+        order=np.lexsort((tree.depth, first_leaf)).tolist(),
+        first_leaf=first_leaf.tolist(),
         rank=dict(zip(splits, range(len(splits)), strict=True)),
-        n_leaves=leaves_below(tree.parent, tree.leaves).sum(axis=1),
+        n_leaves=below.sum(axis=1),
         n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
+        samples={
+            "leaf": tree.leaves[labels].tolist(),
+            "name": list(map(str, X.index)) if hasattr(X, "columns") else None,
+        },
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -201,7 +196,12 @@ def write_page(
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
     environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"percent": _percent, "isfinite": math.isfinite}
+    environment.filters |= {
+        "percent": _percent,
+        "isfinite": math.isfinite,
+        "number": format_number,
+        "effect": format_effect,
+    }
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return environment.from_string(text)
@@ -212,19 +212,6 @@ def _percent(share: float) -> str:
     if 0 < share < 0.001:
         return "<0.1%"
     return f"{100 * share:.{0 if share >= 0.1 else 1}f}%"
-
-
-def _order(tree: Tree) -> list[tuple[int, int]]:
-    """Return the nodes from top to bottom, and how many branches end with each leaf."""
-    order = []
-    stack = [(0, 0)]
-    while stack:
-        node, n_ended = stack.pop()
-        order.append((node, n_ended))
-        if tree.leaf_label[node] < 0:
-            stack.append((int(tree.children_right[node]), n_ended + 1))
-            stack.append((int(tree.children_left[node]), 0))
-    return order
 
 
 def _name_nodes(
@@ -265,44 +252,14 @@ def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
 def _add_differences(
     nodes: list[NodeContent], tree: Tree, moments: GroupMoments, names: Sequence[str]
 ) -> None:
-    """Set the features that tell branches apart.
-
-    Effects are those of `TreeVAEClustering.explain`. If most features are amounts that
-    are mostly zero, a node shows only the features of which it has more than its
-    sibling: a group of texts is known by its words.
-    """
-    mean, variance = moments.mean, moments.variance
-    one_sided = _is_amount(moments)
-
-    def largest(
-        node: int, other: int, effect: NDArray, *, one_sided: bool
-    ) -> list[Difference]:
-        size = effect if one_sided else np.abs(effect)
-        order = np.argsort(-size, kind="stable")[:N_FEATURES]
-        return [
-            Difference(names[i], mean[node, i], mean[other, i], effect[i])
-            for i in order[size[order] > 0]
-        ]
-
-    for node in tree.internal_nodes:
-        left, right = int(tree.children_left[node]), int(tree.children_right[node])
-        groups = (GroupMoments(mean[i], variance[i]) for i in (left, right))
-        effect = effect_size(*groups)
-        nodes[node].split = largest(left, right, effect, one_sided=False)
-        nodes[left].features = largest(left, right, effect, one_sided=one_sided)
-        nodes[right].features = largest(right, left, -effect, one_sided=one_sided)
-
-
-def _is_amount(moments: GroupMoments) -> bool:
-    """Return whether most features are non-negative and mostly zero, as word counts.
-
-    If half of the values of a non-negative feature are zero, its standard deviation is
-    at least its mean.
-    """
-    mean, deviation = moments.mean[0], np.sqrt(moments.variance[0])
-    # Means of zeros may be negative by a rounding error.
-    is_non_negative = (mean >= -1e-6 * deviation).all()
-    return bool(is_non_negative and (deviation >= mean).mean() > 0.5)
+    """Set the features that tell branches apart."""
+    one_sided = is_amount(moments)
+    features = sibling_differences(moments, names, N_FEATURES, one_sided)
+    for node, found in zip(nodes, features, strict=True):
+        node.features = found
+    on_both_sides = sibling_differences(moments, names, N_FEATURES, one_sided=False)
+    for i in tree.internal_nodes:
+        nodes[i].split = on_both_sides[tree.children_left[i]]
 
 
 def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) -> None:

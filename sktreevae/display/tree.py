@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ..tree.export import check_class_names, check_cluster_names
+from ..inspection.effects import GroupMoments
+from ..tree.export import check_class_names, check_cluster_names, check_feature_names
 from ._base import (
     MAX_COLORS,
     Floats,
@@ -18,12 +19,14 @@ from ._base import (
     category_colors,
     check_orientation,
     check_tree,
+    draw_branches,
     get_tree,
     import_extra,
     make_axes,
     node_colors,
 )
 from ._node_values import (
+    Difference,
     as_images,
     choose_image_shape,
     count_classes,
@@ -32,6 +35,8 @@ from ._node_values import (
     describe_rows,
     flatten,
     image_shape_of,
+    is_amount,
+    sibling_differences,
 )
 from ._text import (
     FONT_SIZE,
@@ -39,23 +44,41 @@ from ._text import (
     PAD,
     UNSUPPORTED,
     apply_layout,
+    artist_sizes,
+    format_number,
     plain,
+    select_disjoint,
     write_note,
 )
-from ._tree_drawing import MIN_INCHES, TreeDrawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection, PathCollection
     from matplotlib.legend import Legend
-    from matplotlib.offsetbox import OffsetBox
+    from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
 SIDE = 48.0
 """Length of the longer side of an image, and width of a bar, in points."""
 
-MINUS = "\N{MINUS SIGN}"
+UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
-SIGNS = f"+ and {MINUS}: larger and smaller than in the rest of the tree"
-"""Explains the signs of features."""
+ARROWS = f"{UP} {DOWN}: the mean is higher or lower than in the other branch"
+"""Explains the features of nodes."""
+
+
+SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35)
+"""Sizes of the contents that are tried, from large to small."""
+
+FULL_SIZE_LEAVES = 12
+"""Up to so many leaves, contents in a new figure have their full size."""
+
+SPACE = (4.0, 14.0)
+"""Space between nodes of the same depth, and between depths, in points. It may be half
+as large in axes that are given."""
+
+MIN_INCHES = (4.0, 3.0)
+MAX_INCHES = (300.0, 300.0)
+"""Width and height of a new figure, at least and at most."""
 
 
 @dataclass(eq=False, repr=False)
@@ -76,7 +99,7 @@ class TreeDisplay:
     images : ndarray of shape (n_nodes, height, width[, channels]), default=None
         Images, with 1, 3 or 4 channels. Nodes with nan have no image.
     features : sequence of n_nodes sequences of str, default=None
-        Names of features of each node.
+        Texts about each node, each of which is a line.
     class_counts : ndarray of int of shape (n_nodes, n_classes), default=None
         Number of samples of each class at each node.
     class_names : sequence of str of length n_classes, default=None
@@ -205,29 +228,22 @@ class TreeDisplay:
         labels = tree.labels
         if X is not None:
             labels = estimator.predict(X if estimator.image_shape else flatten(X))
-        shape = choose_image_shape(
-            image_shape, image_shape_of(X), estimator.image_shape
+        moments = describe_data(estimator, X, labels) if y is None else None
+        if feature_names is None:
+            feature_names = getattr(estimator, "feature_names_in_", None)
+        contents = _contents(
+            tree,
+            labels,
+            moments,
+            y=y,
+            image_shape=choose_image_shape(
+                image_shape, image_shape_of(X), estimator.image_shape
+            ),
+            feature_names=feature_names,
+            n_features=n_features,
         )
-        if y is not None:
-            counts, names = count_classes(tree, labels, y)
-            content = {"class_counts": counts, "class_names": names}
-        elif shape is not None:
-            if X is None:
-                means = estimator.node_means()
-            else:
-                means = describe_data(tree, X, labels).mean
-            content = {"images": as_images(means, shape)}
-        else:
-            found = estimator.explain(
-                None, against="rest", n_features=n_features, feature_names=feature_names
-            )
-            names = [_signed_names(one.feature_names, one.effect) for one in found]
-            content = {
-                "features": [(), *names],
-                "note": SIGNS,
-            }
         n_samples = count_samples(tree, labels)
-        return cls(tree, n_node_samples=n_samples, **content).plot(**kwargs)
+        return cls(tree, n_node_samples=n_samples, **contents).plot(**kwargs)
 
     @classmethod
     def from_dendrogram(
@@ -237,25 +253,32 @@ class TreeDisplay:
         *,
         y: ArrayLike | None = None,
         image_shape: tuple[int, ...] | None = None,
+        n_features: int = 3,
+        feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
         """Draw a dendrogram, with contents from the samples whose labels it holds.
 
-        Nodes show the mix of the classes `y`, if given, or else the mean images of X.
-        Without both, they show their numbers of samples only.
+        Nodes show the mix of the classes `y`, if given, or else the mean images of X if
+        it has images, or else what tells a node from its sibling. Without both, they
+        show their numbers of samples only.
 
         Parameters
         ----------
         dendrogram : Dendrogram
             Tree to draw.
         X : array-like of shape (n_samples, n_features), default=None
-            Images as rows, or of shape (n_samples, height, width[, channels]), in the
+            Rows, or images of shape (n_samples, height, width[, channels]), in the
             order of ``dendrogram.labels``.
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
-            Height and width, with channels first or last, by default those of X.
+            Height and width of images in rows, with channels first or last.
+        n_features : int, default=3
+            Maximum number of features at a node.
+        feature_names : sequence of str of length n_features, default=None
+            Names of all columns, by default those of X, or x0, x1, ...
         ax : matplotlib Axes, default=None
             Axes to draw on. By default a new figure is created.
         **kwargs : dict
@@ -274,21 +297,25 @@ class TreeDisplay:
             If `dendrogram` is no dendrogram.
         ValueError
             If X or `y` doesn't have one entry for each sample, an entry of `y` is no
-            int or name, the shape of the images is unknown or not valid, or an argument
+            int or name, `image_shape` or `feature_names` doesn't fit X, or an argument
             of `plot` isn't valid.
         """
         tree = check_tree(dendrogram)
-        content = {}
-        if y is not None:
-            counts, names = count_classes(tree, tree.labels, y)
-            content = {"class_counts": counts, "class_names": names}
-        elif X is not None:
-            shape = image_shape or image_shape_of(X)
-            if shape is None:
-                raise ValueError("image_shape is needed if the images in X are rows.")
-            means = describe_rows(tree, X, tree.labels).mean
-            content = {"images": as_images(means, shape)}
-        return cls(tree, **content).plot(ax, **kwargs)
+        moments = None
+        if X is not None and y is None:
+            moments = describe_rows(tree, X, tree.labels)
+        if feature_names is None:
+            feature_names = getattr(X, "columns", None)
+        contents = _contents(
+            tree,
+            tree.labels,
+            moments,
+            y=y,
+            image_shape=choose_image_shape(image_shape, image_shape_of(X)),
+            feature_names=feature_names,
+            n_features=n_features,
+        )
+        return cls(tree, **contents).plot(ax, **kwargs)
 
     def plot(
         self,
@@ -348,7 +375,7 @@ class TreeDisplay:
         ax.set_axis_off()
         self.legend_ = content.draw_legend(ax)
         free = self._draw_note(is_new)
-        drawing = TreeDrawing(ax, tree, colors, is_top=is_top, free=free)
+        drawing = _Drawing(ax, tree, colors, is_top=is_top, free=free)
         self.edges_ = drawing.draw_edges()
 
         def make_box(node: int, scale: float) -> OffsetBox:
@@ -376,7 +403,7 @@ class TreeDisplay:
         if self.images is not None:
             return _Images(self.images, cmap)
         if self.features is not None:
-            return _FeatureNames(self.features)
+            return _Lines(self.features)
         if self.class_counts is not None:
             n_classes = np.shape(self.class_counts)[1]
             names = check_class_names(self.class_names, n_classes)
@@ -418,6 +445,35 @@ class TreeDisplay:
             width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
         self.note_ = write_note(ax, "\n".join(lines), width - right, is_top=False)
         return right, self.note_.get_window_extent().height + 2 * PAD
+
+
+def _contents(
+    tree: Tree,
+    labels: Ints,
+    moments: GroupMoments | None,
+    *,
+    y: ArrayLike | None,
+    image_shape: tuple[int, ...] | None,
+    feature_names: Sequence[str] | None,
+    n_features: int,
+) -> dict[str, Any]:
+    """Return what nodes show, as arguments of `TreeDisplay`."""
+    if y is not None:
+        counts, names = count_classes(tree, labels, y)
+        return {"class_counts": counts, "class_names": names}
+    if moments is None:
+        return {}
+    if image_shape is not None:
+        return {"images": as_images(moments.mean, image_shape)}
+    names = check_feature_names(feature_names, moments.mean.shape[1], "x{}")
+    found = sibling_differences(moments, names, n_features, is_amount(moments))
+    return {"features": [list(map(_line, node)) for node in found], "note": ARROWS}
+
+
+def _line(found: Difference) -> str:
+    """Return a line about a feature of a node."""
+    arrow = UP if found.effect > 0 else DOWN
+    return f"{arrow} {found.feature} {format_number(found.mean)}"
 
 
 class _Content:
@@ -464,22 +520,22 @@ class _Images(_Content):
         return OffsetImage(image, zoom=zoom, **self._style)
 
 
-class _FeatureNames(_Content):
-    """Names of features, one a line.
+class _Lines(_Content):
+    """Lines of text.
 
     Parameters
     ----------
-    features : sequence of sequences of str
-        Names for each node.
+    lines : sequence of sequences of str
+        Lines of each node.
     """
 
-    def __init__(self, features: Sequence[Sequence[str]]) -> None:
-        self._features = features
+    def __init__(self, lines: Sequence[Sequence[str]]) -> None:
+        self._lines = lines
 
     def box(self, node: int, scale: float) -> OffsetBox | None:
-        """Return the names at a node, or None if there are none."""
-        names = self._features[node]
-        return _text_box("\n".join(names), scale) if len(names) else None
+        """Return the lines of a node, or None if there are none."""
+        lines = self._lines[node]
+        return _text_box("\n".join(lines), scale) if len(lines) else None
 
 
 class _ClassMix(_Content):
@@ -536,14 +592,6 @@ class _ClassMix(_Content):
         return ax.legend(handles=handles, fontsize=FONT_SIZE, **style)
 
 
-def _signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:
-    """Return names of features with the signs of their effects."""
-    return [
-        f"{name} {'+' if d > 0 else MINUS}"
-        for name, d in zip(names, effect, strict=True)
-    ]
-
-
 def _stack(
     above: str, content: OffsetBox | None, below: str, scale: float
 ) -> OffsetBox:
@@ -562,3 +610,240 @@ def _text_box(text: str, scale: float, **style: Any) -> OffsetBox:
 
     size = max(FONT_SIZE * scale, MIN_FONT_SIZE)
     return TextArea(plain(text), textprops={"fontsize": size, **style})
+
+
+def tidy_positions(children_left: Ints, children_right: Ints) -> Floats:
+    """Return the horizontal positions of the nodes of a compact binary tree.
+
+    Nodes of the same depth are at least one unit apart, and a parent is above the mean
+    of its children, weighted by their leaves: below each other in a tree that peels off
+    one leaf after the other. Subtrees are as close to each other as this allows
+    (Reingold and Tilford, 1981).
+
+    Parameters
+    ----------
+    children_left, children_right : ndarray of int of shape (n_nodes,)
+        Children of each node, which have larger numbers; -1 for leaves.
+
+    Returns
+    -------
+    x : ndarray of shape (n_nodes,)
+        Positions; the smallest one is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tidy_positions(np.array([1, -1, 3, -1, -1]), np.array([2, -1, 4, -1, -1]))
+    array([0.66666667, 0.        , 1.        , 0.5       , 1.5       ])
+    """
+    n_nodes = len(children_left)
+    # Distance of each node to the right of its parent.
+    offset, n_leaves = np.zeros(n_nodes), np.ones(n_nodes)
+    # Leftmost and rightmost position at each depth below a node, relative to it.
+    outlines: dict[int, tuple[Floats, Floats]] = {}
+    for node in range(n_nodes - 1, -1, -1):
+        left, right = children_left[node], children_right[node]
+        if left < 0:
+            outlines[node] = (np.zeros(1), np.zeros(1))
+            continue
+        left_start, left_end = outlines.pop(left)
+        right_start, right_end = outlines.pop(right)
+        n = min(len(left_start), len(right_start))
+        n_leaves[node] = n_leaves[left] + n_leaves[right]
+        distance = (left_end[:n] - right_start[:n]).max() + 1.0
+        offset[left] = -distance * n_leaves[right] / n_leaves[node]
+        offset[right] = offset[left] + distance
+        start = [[0.0], left_start + offset[left], right_start[n:] + offset[right]]
+        end = [[0.0], right_end + offset[right], left_end[n:] + offset[left]]
+        outlines[node] = (np.concatenate(start), np.concatenate(end))
+    x = np.zeros(n_nodes)
+    for node in range(n_nodes):
+        for child in (children_left[node], children_right[node]):
+            if child >= 0:
+                x[child] = x[node] + offset[child]
+    return x - x.min()
+
+
+class _Drawing:
+    """Nodes and edges of a tree in axes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes to draw on.
+    tree : Dendrogram
+        Tree to draw.
+    colors : ndarray of shape (n_nodes, 4)
+        Color of each node and of the edge to its parent.
+    is_top : bool
+        Whether the root is at the top, instead of the left.
+    free : tuple of two floats
+        Width at the right and height at the bottom to leave free, in pixels.
+    """
+
+    def __init__(
+        self,
+        ax: Axes,
+        tree: Tree,
+        colors: Floats,
+        *,
+        is_top: bool,
+        free: tuple[float, float],
+    ) -> None:
+        self._ax = ax
+        self._tree = tree
+        self._colors = colors
+        self._free = free
+        self._columns = [0, 1] if is_top else [1, 0]
+        across = tidy_positions(tree.children_left, tree.children_right)
+        # Across the tree, and along its depth.
+        self._position = np.column_stack([across, tree.depth])
+        self._point = self._position[:, self._columns]
+
+    def draw_edges(self) -> LineCollection:
+        """Draw edges with right angles, halfway between the depths."""
+        tree = self._tree
+        child = np.arange(1, tree.n_nodes)
+        parent = tree.parent[child]
+        start, end = self._position[parent], self._position[child]
+        halfway = (start[:, 1] + end[:, 1]) / 2
+        corner = np.column_stack([end[:, 0], halfway])
+        bend = np.column_stack([start[:, 0], halfway])
+        lines = np.stack([bend, corner, end], axis=1)
+        # Below each parent: one line for its two children.
+        stems = np.stack([start, bend], axis=1)[::2]
+        is_supported = tree.is_supported[parent]
+        return draw_branches(
+            self._ax,
+            [*lines[..., self._columns], *stems[..., self._columns]],
+            [*self._colors[child], *self._colors[parent[::2]]],
+            [*is_supported, *is_supported[::2]],
+            linewidths=1.0,
+        )
+
+    def draw_nodes(
+        self, make_box: Callable[[int, float], OffsetBox], *, is_new: bool
+    ) -> list[AnnotationBbox | None]:
+        """Draw the nodes as large as they fit, and leave out small ones at last.
+
+        Parameters
+        ----------
+        make_box : callable
+            Returns the box of a node at a scale up to 1.
+        is_new : bool
+            Whether to set the size of the figure.
+
+        Returns
+        -------
+        boxes : list of n_nodes AnnotationBbox or None
+            Boxes; None for nodes that are left out.
+        """
+        scales = list(SCALES)
+        if is_new:
+            ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
+            scales = [scale for scale in SCALES if scale <= ideal] or [SCALES[-1]]
+        apply_layout(self._ax)
+        scale = scales[0]
+        boxes, sizes = self._add_boxes(make_box, scale)
+        if is_new:
+            self._resize_figure(sizes)
+        fits = self._fit(sizes)
+        while not fits.all() and scale > scales[-1]:
+            smaller = [s for s in scales if s < scale]
+            # Text shrinks less than the scale, so that these sizes are lower bounds.
+            may_fit = [self._fit(sizes * s / scale).all() for s in smaller]
+            scale = smaller[np.argmax([*may_fit[:-1], True])]
+            for box in boxes:
+                box.remove()
+            boxes, sizes = self._add_boxes(make_box, scale)
+            fits = self._fit(sizes)
+        for node in np.flatnonzero(~fits):
+            boxes[node].remove()
+            boxes[node] = None
+        return boxes
+
+    def draw_points(self, nodes: Ints) -> PathCollection:
+        """Draw nodes as points."""
+        return self._ax.scatter(
+            *self._point[nodes].T, s=8, color=self._colors[nodes], zorder=2
+        )
+
+    def _add_boxes(
+        self, make_box: Callable[[int, float], OffsetBox], scale: float
+    ) -> tuple[list[AnnotationBbox], Floats]:
+        """Draw all nodes at a scale, and return them and their sizes in pixels."""
+        from matplotlib.offsetbox import AnnotationBbox
+
+        background = self._ax.figure.canvas.figure.get_facecolor()
+        boxes = []
+        for node, point in enumerate(self._point):
+            style = {"edgecolor": self._colors[node], "facecolor": background}
+            box = AnnotationBbox(
+                make_box(node, scale), tuple(point), pad=0.2, bboxprops=style
+            )
+            # Nodes lie inside of the axes, which need no room beside them.
+            box.set_in_layout(False)
+            boxes.append(self._ax.add_artist(box))
+        return boxes, artist_sizes(boxes)
+
+    def _resize_figure(self, sizes: Floats) -> None:
+        """Give a new figure the size at which all nodes fit."""
+        figure = self._ax.figure
+        units = self._needed_units(sizes[:, self._columns])[self._columns]
+        pixels = units * self._point.max(axis=0) + self._margins(sizes).sum(0)
+        pads = figure.get_layout_engine().get()
+        pad = 2 * np.array([pads["w_pad"], pads["h_pad"]])
+        inches = (pixels + 2) / figure.dpi + pad
+        figure.set_size_inches(np.clip(inches, MIN_INCHES, MAX_INCHES))
+        apply_layout(self._ax)
+
+    def _needed_units(self, sizes: Floats) -> Floats:
+        """Return the pixels of a unit across, and of a depth, so that no nodes overlap.
+
+        `sizes` are those of the nodes across the tree and along its depth.
+        """
+        across, depth = self._position.T
+        space = np.array(SPACE) * self._ax.figure.dpi / 72
+        order = np.lexsort((across, depth))
+        is_neighbor = np.diff(depth[order]) == 0
+        distance = np.diff(across[order])[is_neighbor]
+        width = sizes[order, 0]
+        between = ((width[1:] + width[:-1]) / 2 + space[0])[is_neighbor]
+        height = np.zeros(self._tree.depth.max() + 1)
+        np.maximum.at(height, self._tree.depth, sizes[:, 1])
+        along = (height[1:] + height[:-1]) / 2 + space[1]
+        return np.array([(between / distance).max(initial=0.0), along.max(initial=0.0)])
+
+    def _margins(self, sizes: Floats) -> Floats:
+        """Return the margins left, top and right, bottom in pixels, (2, 2)."""
+        half = sizes.max(axis=0) / 2 + SPACE[0] / 2 * self._ax.figure.dpi / 72
+        return np.array([half, half + self._free])
+
+    def _set_limits(self, sizes: Floats) -> None:
+        """Set limits such that the nodes at the border lie in the axes."""
+        length = np.array(self._ax.get_window_extent().size)
+        before, after = self._margins(sizes)
+        span = self._point.max(axis=0)
+        # In small axes, at least a tenth is left for the tree.
+        inner = np.maximum(length - before - after, 0.1 * length)
+        unit = np.where(span > 0, inner / np.maximum(span, 1e-9), 1.0)
+        # A single row or column is centered.
+        rest = np.where(span > 0, 0.0, inner / 2)
+        low, high = -(before + rest) / unit, span + (after + rest) / unit
+        self._ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
+
+    def _fit(self, sizes: Floats) -> NDArray[np.bool_]:
+        """Set the limits for nodes of some sizes, and return which of the nodes fit.
+
+        Nodes with many samples are considered first.
+        """
+        self._set_limits(sizes)
+        center = self._ax.transData.transform(self._point)
+        corners = np.hstack([center - sizes / 2, center + sizes / 2])
+        space = np.array(SPACE)[self._columns] * self._ax.figure.dpi / 72 / 4
+        outer = self._ax.get_window_extent().extents + [-1.0, -1.0, 1.0, 1.0]
+        fits = (corners[:, :2] >= outer[:2]) & (corners[:, 2:] <= outer[2:])
+        fits = fits.all(axis=1)
+        padded = corners[fits] + [*-space, *space]
+        fits[fits] = select_disjoint(padded, self._tree.n_node_samples[fits])
+        return fits

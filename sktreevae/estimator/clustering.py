@@ -1158,6 +1158,7 @@ class TreeVAEClustering(
                 image_shape, image_shape_of(X), self.image_shape
             ),
             cluster_names=cluster_names,
+            X=X,
         )
 
     # Files and pickles
