@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import SplitDisplay, TreeDisplay
+from sktreevae.display import ProfileDisplay, SplitDisplay, TreeDisplay
 
 # Notebooks and the build of the documentation have no __file__, and run here.
 folder = Path(globals().get("__file__", "")).parent / "data"
@@ -44,6 +44,13 @@ print("likelihood:", model.likelihood_)
 # --------
 # Species are subtrees, and the sexes of a species are leaves.
 TreeDisplay.from_estimator(model, X, y=table["species"] + ", " + table["sex"])
+plt.show()
+
+# %%
+# Profiles of the clusters
+# ------------------------
+# Cells are the means of the clusters, in standard deviations from those of all penguins.
+ProfileDisplay.from_estimator(model, X)
 plt.show()
 
 # %%

@@ -11,12 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
-from ..inspection.effects import (
-    GroupMoments,
-    effect_size,
-    mix_moments,
-    row_moments,
-)
+from ..inspection.effects import GroupMoments, effect_size, mix_moments, row_moments
 from ..tree.arrays import leaves_below, sum_below
 
 if TYPE_CHECKING:

@@ -18,19 +18,8 @@ from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, check_feature_names, count
 from ..utils.files import PathLike, replacing
-from ._base import MAX_COLORS, Floats, Ints, Tree, import_extra
-from ._node_values import (
-    Difference,
-    as_images,
-    choose_image_shape,
-    count_classes,
-    count_samples,
-    describe_rows,
-    image_shape_of,
-    is_amount,
-    sibling_differences,
-)
-from ._text import format_effect, format_number
+from . import _base, _node_values
+from ._base import Floats, Ints, Tree
 
 MAX_SHOWN_CLUSTERS = 12
 """Maximum number of clusters that a new page shows; the others are folded."""
@@ -87,8 +76,8 @@ class NodeContent:
     name: str
     n_samples: int
     image: str = ""
-    features: list[Difference] = field(default_factory=list)
-    split: list[Difference] = field(default_factory=list)
+    features: list[_node_values.Difference] = field(default_factory=list)
+    split: list[_node_values.Difference] = field(default_factory=list)
     labels: list[LabelShare] = field(default_factory=list)
 
 
@@ -106,8 +95,10 @@ def write_dendrogram_page(
         raise ValueError("feature_names and image_shape describe X, but X is None.")
     moments = None
     if X is not None:
-        moments = describe_rows(tree, X, tree.labels)
-        image_shape = choose_image_shape(image_shape, image_shape_of(X))
+        moments = _node_values.describe_rows(tree, X, tree.labels)
+        image_shape = _node_values.choose_image_shape(
+            image_shape, _node_values.image_shape_of(X)
+        )
         if feature_names is None:
             feature_names = getattr(X, "columns", None)
     names |= {"feature_names": feature_names, "image_shape": image_shape}
@@ -166,9 +157,9 @@ def write_page(
         if image_shape is None:
             _add_differences(nodes, tree, moments, names)
         else:
-            _add_images(nodes, as_images(moments.mean, image_shape))
+            _add_images(nodes, _node_values.as_images(moments.mean, image_shape))
     if y is not None:
-        _add_labels(nodes, *count_classes(tree, labels, y))
+        _add_labels(nodes, *_node_values.count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
     splits = highest_first(tree.height, tree.leaf_label).tolist()
     below = leaves_below(tree.parent, tree.leaves)
@@ -195,12 +186,14 @@ def write_page(
 
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
-    environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
+    environment = _base.import_extra("jinja2").Environment(
+        autoescape=True, trim_blocks=True
+    )
     environment.filters |= {
         "percent": _percent,
         "isfinite": math.isfinite,
-        "number": format_number,
-        "effect": format_effect,
+        "number": _base.format_number,
+        "effect": _base.format_effect,
     }
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
@@ -219,7 +212,7 @@ def _name_nodes(
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node."""
     names = check_cluster_names(cluster_names, tree.n_clusters, "cluster {}")
-    n_samples = count_samples(tree, labels)
+    n_samples = _node_values.count_samples(tree, labels)
     return [
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))
         for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
@@ -244,7 +237,7 @@ def _add_images(nodes: list[NodeContent], images: Floats) -> None:
 def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
     """Return an image, reduced by a factor, as a data URI."""
     buffer = io.BytesIO()
-    image = import_extra("PIL.Image").fromarray(pixels)
+    image = _base.import_extra("PIL.Image").fromarray(pixels)
     image.reduce(factor).save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -253,11 +246,13 @@ def _add_differences(
     nodes: list[NodeContent], tree: Tree, moments: GroupMoments, names: Sequence[str]
 ) -> None:
     """Set the features that tell branches apart."""
-    one_sided = is_amount(moments)
-    features = sibling_differences(moments, names, N_FEATURES, one_sided)
+    one_sided = _node_values.is_amount(moments)
+    features = _node_values.sibling_differences(moments, names, N_FEATURES, one_sided)
     for node, found in zip(nodes, features, strict=True):
         node.features = found
-    on_both_sides = sibling_differences(moments, names, N_FEATURES, one_sided=False)
+    on_both_sides = _node_values.sibling_differences(
+        moments, names, N_FEATURES, one_sided=False
+    )
     for i in tree.internal_nodes:
         nodes[i].split = on_both_sides[tree.children_left[i]]
 
@@ -274,8 +269,8 @@ def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) ->
     names : sequence of str of length n_labels
         Names of the labels, in sorted order.
     """
-    color = np.full(len(names), MAX_COLORS)
-    frequent = np.sort(np.argsort(-counts[0], kind="stable")[:MAX_COLORS])
+    color = np.full(len(names), _base.MAX_COLORS)
+    frequent = np.sort(np.argsort(-counts[0], kind="stable")[: _base.MAX_COLORS])
     color[frequent] = np.arange(len(frequent))
     for node, row in zip(nodes, counts, strict=True):
         order = np.argsort(-row, kind="stable")[: np.count_nonzero(row)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,49 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.effects import GroupMoments
 from ..tree.export import check_class_names, check_cluster_names, check_feature_names
-from ._base import (
-    MAX_COLORS,
-    Floats,
-    Ints,
-    Tree,
-    category_colors,
-    check_orientation,
-    check_tree,
-    draw_branches,
-    get_tree,
-    import_extra,
-    make_axes,
-    node_colors,
-)
-from ._node_values import (
-    Difference,
-    as_images,
-    choose_image_shape,
-    count_classes,
-    count_samples,
-    describe_data,
-    describe_rows,
-    flatten,
-    image_shape_of,
-    is_amount,
-    sibling_differences,
-)
-from ._text import (
-    FONT_SIZE,
-    MIN_FONT_SIZE,
-    PAD,
-    UNSUPPORTED,
-    apply_layout,
-    artist_sizes,
-    format_number,
-    plain,
-    select_disjoint,
-    write_note,
-)
+from . import _base, _node_values
+from ._base import Floats, Ints, Tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection, PathCollection
+    from matplotlib.collections import LineCollection
     from matplotlib.legend import Legend
     from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
@@ -66,7 +29,7 @@ ARROWS = f"{UP} {DOWN}: the mean is higher or lower than in the other branch"
 """Explains the features of nodes."""
 
 
-SCALES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35)
+SCALES = (1.0, 0.75, 0.5, 0.35)
 """Sizes of the contents that are tried, from large to small."""
 
 FULL_SIZE_LEAVES = 12
@@ -224,25 +187,20 @@ class TreeDisplay:
         >>> display.images.shape
         (5, 8, 8)
         """
-        tree = get_tree(estimator)
+        tree = _base.get_tree(estimator)
         labels = tree.labels
         if X is not None:
-            labels = estimator.predict(X if estimator.image_shape else flatten(X))
-        moments = describe_data(estimator, X, labels) if y is None else None
-        if feature_names is None:
-            feature_names = getattr(estimator, "feature_names_in_", None)
-        contents = _contents(
-            tree,
-            labels,
-            moments,
-            y=y,
-            image_shape=choose_image_shape(
-                image_shape, image_shape_of(X), estimator.image_shape
-            ),
-            feature_names=feature_names,
-            n_features=n_features,
-        )
-        n_samples = count_samples(tree, labels)
+            rows = X if estimator.image_shape else _node_values.flatten(X)
+            labels = estimator.predict(rows)
+        if y is not None:
+            contents = _mix_classes(tree, labels, y)
+        else:
+            shapes = image_shape, _node_values.image_shape_of(X), estimator.image_shape
+            moments = _node_values.describe_data(estimator, X, labels)
+            if feature_names is None:
+                feature_names = getattr(estimator, "feature_names_in_", None)
+            contents = _describe(moments, shapes, feature_names, n_features)
+        n_samples = _node_values.count_samples(tree, labels)
         return cls(tree, n_node_samples=n_samples, **contents).plot(**kwargs)
 
     @classmethod
@@ -300,21 +258,16 @@ class TreeDisplay:
             int or name, `image_shape` or `feature_names` doesn't fit X, or an argument
             of `plot` isn't valid.
         """
-        tree = check_tree(dendrogram)
-        moments = None
-        if X is not None and y is None:
-            moments = describe_rows(tree, X, tree.labels)
-        if feature_names is None:
-            feature_names = getattr(X, "columns", None)
-        contents = _contents(
-            tree,
-            tree.labels,
-            moments,
-            y=y,
-            image_shape=choose_image_shape(image_shape, image_shape_of(X)),
-            feature_names=feature_names,
-            n_features=n_features,
-        )
+        tree = _base.check_tree(dendrogram)
+        contents = {}
+        if y is not None:
+            contents = _mix_classes(tree, tree.labels, y)
+        elif X is not None:
+            shapes = image_shape, _node_values.image_shape_of(X)
+            moments = _node_values.describe_rows(tree, X, tree.labels)
+            if feature_names is None:
+                feature_names = getattr(X, "columns", None)
+            contents = _describe(moments, shapes, feature_names, n_features)
         return cls(tree, **contents).plot(ax, **kwargs)
 
     def plot(
@@ -363,30 +316,32 @@ class TreeDisplay:
             If `orientation` or `n_clusters` isn't valid, there is not exactly one name
             for each leaf and one title for each node, or more than one kind of content.
         """
-        import_extra("matplotlib.pyplot")  # raises if it is not installed
+        _base.import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
-        is_top = check_orientation(orientation) == "top"
+        is_top = _base.check_orientation(orientation) == "top"
         above, below = self._check_texts(titles, cluster_names)
-        colors = node_colors(tree, n_clusters, "0.6")
+        colors = _base.node_colors(tree, n_clusters, "0.6")
         content = self._content(cmap)
-        self.ax_ = ax = make_axes(ax, 6.4, 4.8)
+        self.ax_ = ax = _base.make_axes(ax, 6.4, 4.8)
         self.figure_ = ax.figure
         ax.set_axis_off()
-        self.legend_ = content.draw_legend(ax)
-        free = self._draw_note(is_new)
-        drawing = _Drawing(ax, tree, colors, is_top=is_top, free=free)
+        is_mix = self.class_counts is not None
+        self.legend_ = content.draw_legend(ax) if is_mix else None
+        self._draw_note()
+        drawing = _Drawing(ax, tree, colors, is_top=is_top)
         self.edges_ = drawing.draw_edges()
 
         def make_box(node: int, scale: float) -> OffsetBox:
             return _stack(above[node], content.box(node, scale), below[node], scale)
 
         self.boxes_ = drawing.draw_nodes(make_box, is_new=is_new)
-        is_point = [box is None for box in self.boxes_]
-        self.points_ = drawing.draw_points(np.flatnonzero(is_point))
+        is_point = np.array([box is None for box in self.boxes_])
+        points = drawing.point[is_point].T
+        self.points_ = ax.scatter(*points, s=8, color=colors[is_point], zorder=2)
         return self
 
-    def _content(self, cmap: Any) -> _Content:
+    def _content(self, cmap: Any) -> _Images | _Lines | _ClassMix:
         """Return the content of the nodes."""
         names = ("images", "features", "class_counts")
         given = [name for name in names if getattr(self, name) is not None]
@@ -402,23 +357,19 @@ class TreeDisplay:
                 )
         if self.images is not None:
             return _Images(self.images, cmap)
-        if self.features is not None:
-            return _Lines(self.features)
         if self.class_counts is not None:
             n_classes = np.shape(self.class_counts)[1]
             names = check_class_names(self.class_names, n_classes)
             return _ClassMix(self.class_counts, names)
-        return _Content()
+        return _Lines([()] * n_nodes if self.features is None else self.features)
 
     def _check_texts(
         self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
     ) -> tuple[list[str], list[str]]:
         """Return the texts above and below each node."""
         tree = self.dendrogram
-        if titles is None:
-            titles = self.n_node_samples
-        if titles is None:
-            titles = tree.n_node_samples
+        options = titles, self.n_node_samples, tree.n_node_samples
+        titles = next(texts for texts in options if texts is not None)
         if len(titles) != tree.n_nodes:
             raise ValueError(
                 f"titles must have one text for each of the {tree.n_nodes} nodes, "
@@ -428,67 +379,52 @@ class TreeDisplay:
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 
-    def _draw_note(self, is_new: bool) -> tuple[float, float]:
-        """Write the note, and return the width and height of the legend and of it."""
-        legend, ax = self.legend_, self.ax_
-        right = 0.0 if legend is None else legend.get_window_extent().width
+    def _draw_note(self) -> None:
+        """Write the note below the axes."""
         lines = [] if self.note is None else [self.note]
         if not self.dendrogram.is_supported.all():
-            lines.append(UNSUPPORTED)
+            lines.append(_base.UNSUPPORTED)
         self.note_ = None
-        if not lines:
-            return right, 0.0
-        apply_layout(ax)
-        width = ax.get_window_extent().width
-        if is_new:
-            # The size of the figure isn't set yet.
-            width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
-        self.note_ = write_note(ax, "\n".join(lines), width - right, is_top=False)
-        return right, self.note_.get_window_extent().height + 2 * PAD
+        if lines:
+            text = _base.plain("\n".join(lines))
+            style = {"va": "top", "color": "0.4", "fontsize": _base.FONT_SIZE}
+            place = self.ax_.transAxes
+            self.note_ = self.ax_.text(0, 0, text, transform=place, wrap=True, **style)
+            _base.keep_inside(self.ax_)
 
 
-def _contents(
-    tree: Tree,
-    labels: Ints,
-    moments: GroupMoments | None,
-    *,
-    y: ArrayLike | None,
-    image_shape: tuple[int, ...] | None,
+def _mix_classes(tree: Tree, labels: Ints, y: ArrayLike) -> dict[str, Any]:
+    """Return the numbers of samples of each class, as arguments of `TreeDisplay`."""
+    counts, names = _node_values.count_classes(tree, labels, y)
+    return {"class_counts": counts, "class_names": names}
+
+
+def _describe(
+    moments: GroupMoments,
+    image_shapes: Iterable[tuple[int, ...] | None],
     feature_names: Sequence[str] | None,
     n_features: int,
 ) -> dict[str, Any]:
-    """Return what nodes show, as arguments of `TreeDisplay`."""
-    if y is not None:
-        counts, names = count_classes(tree, labels, y)
-        return {"class_counts": counts, "class_names": names}
-    if moments is None:
-        return {}
-    if image_shape is not None:
-        return {"images": as_images(moments.mean, image_shape)}
+    """Return images or features of the nodes, as arguments of `TreeDisplay`.
+
+    `image_shapes` are the given one, and those that are used by default.
+    """
+    shape = _node_values.choose_image_shape(*image_shapes)
+    if shape is not None:
+        return {"images": _node_values.as_images(moments.mean, shape)}
     names = check_feature_names(feature_names, moments.mean.shape[1], "x{}")
-    found = sibling_differences(moments, names, n_features, is_amount(moments))
+    one_sided = _node_values.is_amount(moments)
+    found = _node_values.sibling_differences(moments, names, n_features, one_sided)
     return {"features": [list(map(_line, node)) for node in found], "note": ARROWS}
 
 
-def _line(found: Difference) -> str:
+def _line(found: _node_values.Difference) -> str:
     """Return a line about a feature of a node."""
     arrow = UP if found.effect > 0 else DOWN
-    return f"{arrow} {found.feature} {format_number(found.mean)}"
+    return f"{arrow} {found.feature} {_base.format_number(found.mean)}"
 
 
-class _Content:
-    """What nodes contain; here nothing."""
-
-    def box(self, node: int, scale: float) -> OffsetBox | None:
-        """Return the content of a node, at a scale up to 1, or None."""
-        return None
-
-    def draw_legend(self, ax: Axes) -> Legend | None:
-        """Draw a legend at the right, if there is one."""
-        return None
-
-
-class _Images(_Content):
+class _Images:
     """Images.
 
     Parameters
@@ -520,7 +456,7 @@ class _Images(_Content):
         return OffsetImage(image, zoom=zoom, **self._style)
 
 
-class _Lines(_Content):
+class _Lines:
     """Lines of text.
 
     Parameters
@@ -538,7 +474,7 @@ class _Lines(_Content):
         return _text_box("\n".join(lines), scale) if len(lines) else None
 
 
-class _ClassMix(_Content):
+class _ClassMix:
     """Stacked bars with the shares of classes.
 
     Parameters
@@ -552,15 +488,15 @@ class _ClassMix(_Content):
 
     def __init__(self, counts: Ints, class_names: Sequence[str]) -> None:
         names = list(class_names)
-        if len(names) > MAX_COLORS:
+        if len(names) > _base.MAX_COLORS:
             by_size = np.argsort(-counts[0], kind="stable")
-            kept = np.sort(by_size[: MAX_COLORS - 1])
+            kept = np.sort(by_size[: _base.MAX_COLORS - 1])
             others = counts.sum(axis=1) - counts[:, kept].sum(axis=1)
             counts = np.column_stack([counts[:, kept], others])
             names = [*(names[i] for i in kept), "other classes"]
         self._counts = counts
         self._names = names
-        self._colors = category_colors(len(names))
+        self._colors = _base.category_colors(len(names))
 
     def box(self, node: int, scale: float) -> OffsetBox | None:
         """Return the bar of a node, or None if there are no samples."""
@@ -570,7 +506,7 @@ class _ClassMix(_Content):
         counts = self._counts[node]
         if not counts.any():
             return None
-        width, height = SIDE * scale, max(0.25 * SIDE * scale, MIN_FONT_SIZE)
+        width, height = SIDE * scale, max(0.25 * SIDE * scale, _base.MIN_FONT_SIZE)
         area = DrawingArea(width, height)
         ends = width * np.cumsum(counts) / counts.sum()
         starts = np.append(0.0, ends[:-1])
@@ -582,14 +518,7 @@ class _ClassMix(_Content):
 
     def draw_legend(self, ax: Axes) -> Legend:
         """Draw a legend with one patch for each class."""
-        from matplotlib.patches import Patch
-
-        handles = [
-            Patch(facecolor=color, label=plain(name))
-            for color, name in zip(self._colors, self._names, strict=True)
-        ]
-        style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
-        return ax.legend(handles=handles, fontsize=FONT_SIZE, **style)
+        return _base.draw_legend(ax, self._colors, self._names)
 
 
 def _stack(
@@ -608,22 +537,17 @@ def _text_box(text: str, scale: float, **style: Any) -> OffsetBox:
     """Return a text, no smaller than `MIN_FONT_SIZE`."""
     from matplotlib.offsetbox import TextArea
 
-    size = max(FONT_SIZE * scale, MIN_FONT_SIZE)
-    return TextArea(plain(text), textprops={"fontsize": size, **style})
+    size = max(_base.FONT_SIZE * scale, _base.MIN_FONT_SIZE)
+    return TextArea(_base.plain(text), textprops={"fontsize": size, **style})
 
 
-def tidy_positions(children_left: Ints, children_right: Ints) -> Floats:
+def tidy_positions(tree: Tree) -> Floats:
     """Return the horizontal positions of the nodes of a compact binary tree.
 
     Nodes of the same depth are at least one unit apart, and a parent is above the mean
     of its children, weighted by their leaves: below each other in a tree that peels off
     one leaf after the other. Subtrees are as close to each other as this allows
     (Reingold and Tilford, 1981).
-
-    Parameters
-    ----------
-    children_left, children_right : ndarray of int of shape (n_nodes,)
-        Children of each node, which have larger numbers; -1 for leaves.
 
     Returns
     -------
@@ -632,20 +556,17 @@ def tidy_positions(children_left: Ints, children_right: Ints) -> Floats:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> tidy_positions(np.array([1, -1, 3, -1, -1]), np.array([2, -1, 4, -1, -1]))
-    array([0.66666667, 0.        , 1.        , 0.5       , 1.5       ])
+    >>> from sktreevae import Dendrogram
+    >>> tree = Dendrogram([-1, 0, 0, 2, 2], [2, 0, 1, 0, 0], labels=[])
+    >>> tidy_positions(tree).round(2)
+    array([0.67, 0.  , 1.  , 0.5 , 1.5 ])
     """
-    n_nodes = len(children_left)
     # Distance of each node to the right of its parent.
-    offset, n_leaves = np.zeros(n_nodes), np.ones(n_nodes)
+    offset, n_leaves = np.zeros(tree.n_nodes), np.ones(tree.n_nodes)
     # Leftmost and rightmost position at each depth below a node, relative to it.
-    outlines: dict[int, tuple[Floats, Floats]] = {}
-    for node in range(n_nodes - 1, -1, -1):
-        left, right = children_left[node], children_right[node]
-        if left < 0:
-            outlines[node] = (np.zeros(1), np.zeros(1))
-            continue
+    outlines = {leaf: (np.zeros(1), np.zeros(1)) for leaf in tree.leaves}
+    for node in tree.internal_nodes[::-1]:
+        left, right = tree.children_left[node], tree.children_right[node]
         left_start, left_end = outlines.pop(left)
         right_start, right_end = outlines.pop(right)
         n = min(len(left_start), len(right_start))
@@ -656,11 +577,9 @@ def tidy_positions(children_left: Ints, children_right: Ints) -> Floats:
         start = [[0.0], left_start + offset[left], right_start[n:] + offset[right]]
         end = [[0.0], right_end + offset[right], left_end[n:] + offset[left]]
         outlines[node] = (np.concatenate(start), np.concatenate(end))
-    x = np.zeros(n_nodes)
-    for node in range(n_nodes):
-        for child in (children_left[node], children_right[node]):
-            if child >= 0:
-                x[child] = x[node] + offset[child]
+    x = np.zeros(tree.n_nodes)
+    for node in range(1, tree.n_nodes):
+        x[node] = x[tree.parent[node]] + offset[node]
     return x - x.min()
 
 
@@ -677,28 +596,17 @@ class _Drawing:
         Color of each node and of the edge to its parent.
     is_top : bool
         Whether the root is at the top, instead of the left.
-    free : tuple of two floats
-        Width at the right and height at the bottom to leave free, in pixels.
     """
 
-    def __init__(
-        self,
-        ax: Axes,
-        tree: Tree,
-        colors: Floats,
-        *,
-        is_top: bool,
-        free: tuple[float, float],
-    ) -> None:
+    def __init__(self, ax: Axes, tree: Tree, colors: Floats, *, is_top: bool) -> None:
         self._ax = ax
         self._tree = tree
         self._colors = colors
-        self._free = free
         self._columns = [0, 1] if is_top else [1, 0]
-        across = tidy_positions(tree.children_left, tree.children_right)
+        across = tidy_positions(tree)
         # Across the tree, and along its depth.
         self._position = np.column_stack([across, tree.depth])
-        self._point = self._position[:, self._columns]
+        self.point = self._position[:, self._columns]
 
     def draw_edges(self) -> LineCollection:
         """Draw edges with right angles, halfway between the depths."""
@@ -713,7 +621,7 @@ class _Drawing:
         # Below each parent: one line for its two children.
         stems = np.stack([start, bend], axis=1)[::2]
         is_supported = tree.is_supported[parent]
-        return draw_branches(
+        return _base.draw_branches(
             self._ax,
             [*lines[..., self._columns], *stems[..., self._columns]],
             [*self._colors[child], *self._colors[parent[::2]]],
@@ -738,35 +646,24 @@ class _Drawing:
         boxes : list of n_nodes AnnotationBbox or None
             Boxes; None for nodes that are left out.
         """
-        scales = list(SCALES)
+        _base.apply_layout(self._ax)
+        scales, boxes = SCALES, []
         if is_new:
             ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
-            scales = [scale for scale in SCALES if scale <= ideal] or [SCALES[-1]]
-        apply_layout(self._ax)
-        scale = scales[0]
-        boxes, sizes = self._add_boxes(make_box, scale)
-        if is_new:
-            self._resize_figure(sizes)
-        fits = self._fit(sizes)
-        while not fits.all() and scale > scales[-1]:
-            smaller = [s for s in scales if s < scale]
-            # Text shrinks less than the scale, so that these sizes are lower bounds.
-            may_fit = [self._fit(sizes * s / scale).all() for s in smaller]
-            scale = smaller[np.argmax([*may_fit[:-1], True])]
+            scales = [np.clip(ideal, SCALES[-1], SCALES[0])]
+        for scale in scales:
             for box in boxes:
                 box.remove()
             boxes, sizes = self._add_boxes(make_box, scale)
+            if is_new:
+                self._resize_figure(sizes)
             fits = self._fit(sizes)
+            if fits.all():
+                break
         for node in np.flatnonzero(~fits):
             boxes[node].remove()
             boxes[node] = None
         return boxes
-
-    def draw_points(self, nodes: Ints) -> PathCollection:
-        """Draw nodes as points."""
-        return self._ax.scatter(
-            *self._point[nodes].T, s=8, color=self._colors[nodes], zorder=2
-        )
 
     def _add_boxes(
         self, make_box: Callable[[int, float], OffsetBox], scale: float
@@ -776,7 +673,7 @@ class _Drawing:
 
         background = self._ax.figure.canvas.figure.get_facecolor()
         boxes = []
-        for node, point in enumerate(self._point):
+        for node, point in enumerate(self.point):
             style = {"edgecolor": self._colors[node], "facecolor": background}
             box = AnnotationBbox(
                 make_box(node, scale), tuple(point), pad=0.2, bboxprops=style
@@ -784,18 +681,19 @@ class _Drawing:
             # Nodes lie inside of the axes, which need no room beside them.
             box.set_in_layout(False)
             boxes.append(self._ax.add_artist(box))
-        return boxes, artist_sizes(boxes)
+        return boxes, _base.artist_sizes(boxes)
 
     def _resize_figure(self, sizes: Floats) -> None:
         """Give a new figure the size at which all nodes fit."""
         figure = self._ax.figure
         units = self._needed_units(sizes[:, self._columns])[self._columns]
-        pixels = units * self._point.max(axis=0) + self._margins(sizes).sum(0)
-        pads = figure.get_layout_engine().get()
-        pad = 2 * np.array([pads["w_pad"], pads["h_pad"]])
-        inches = (pixels + 2) / figure.dpi + pad
+        pixels = units * self.point.max(axis=0) + 2 * self._margin(sizes) + 2
+        # The legend and the note lie outside of the axes.
+        inches = figure.get_size_inches()
+        around = inches - self._ax.get_window_extent().size / figure.dpi
+        inches = pixels / figure.dpi + around
         figure.set_size_inches(np.clip(inches, MIN_INCHES, MAX_INCHES))
-        apply_layout(self._ax)
+        _base.apply_layout(self._ax)
 
     def _needed_units(self, sizes: Floats) -> Floats:
         """Return the pixels of a unit across, and of a depth, so that no nodes overlap.
@@ -814,23 +712,22 @@ class _Drawing:
         along = (height[1:] + height[:-1]) / 2 + space[1]
         return np.array([(between / distance).max(initial=0.0), along.max(initial=0.0)])
 
-    def _margins(self, sizes: Floats) -> Floats:
-        """Return the margins left, top and right, bottom in pixels, (2, 2)."""
-        half = sizes.max(axis=0) / 2 + SPACE[0] / 2 * self._ax.figure.dpi / 72
-        return np.array([half, half + self._free])
+    def _margin(self, sizes: Floats) -> Floats:
+        """Return the horizontal and the vertical margin in pixels, (2,)."""
+        return sizes.max(axis=0) / 2 + SPACE[0] / 2 * self._ax.figure.dpi / 72
 
     def _set_limits(self, sizes: Floats) -> None:
         """Set limits such that the nodes at the border lie in the axes."""
         length = np.array(self._ax.get_window_extent().size)
-        before, after = self._margins(sizes)
-        span = self._point.max(axis=0)
+        margin = self._margin(sizes)
+        span = self.point.max(axis=0)
         # In small axes, at least a tenth is left for the tree.
-        inner = np.maximum(length - before - after, 0.1 * length)
+        inner = np.maximum(length - 2 * margin, 0.1 * length)
         unit = np.where(span > 0, inner / np.maximum(span, 1e-9), 1.0)
         # A single row or column is centered.
-        rest = np.where(span > 0, 0.0, inner / 2)
-        low, high = -(before + rest) / unit, span + (after + rest) / unit
-        self._ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
+        pad = (margin + np.where(span > 0, 0.0, inner / 2)) / unit
+        (left, top), (right, bottom) = -pad, span + pad
+        self._ax.set(xlim=(left, right), ylim=(bottom, top))
 
     def _fit(self, sizes: Floats) -> NDArray[np.bool_]:
         """Set the limits for nodes of some sizes, and return which of the nodes fit.
@@ -838,12 +735,10 @@ class _Drawing:
         Nodes with many samples are considered first.
         """
         self._set_limits(sizes)
-        center = self._ax.transData.transform(self._point)
+        center = self._ax.transData.transform(self.point)
         corners = np.hstack([center - sizes / 2, center + sizes / 2])
         space = np.array(SPACE)[self._columns] * self._ax.figure.dpi / 72 / 4
         outer = self._ax.get_window_extent().extents + [-1.0, -1.0, 1.0, 1.0]
-        fits = (corners[:, :2] >= outer[:2]) & (corners[:, 2:] <= outer[2:])
-        fits = fits.all(axis=1)
-        padded = corners[fits] + [*-space, *space]
-        fits[fits] = select_disjoint(padded, self._tree.n_node_samples[fits])
-        return fits
+        padded = corners + [*-space, *space]
+        n_samples = self._tree.n_node_samples
+        return _base.select_disjoint(padded, n_samples, outer + [*-space, *space])

@@ -60,18 +60,6 @@ class FittedModel:
         noise = np.random.default_rng(0).normal(scale=0.1, size=(len(X), 3))
         return np.hstack([np.cos(angle), np.sin(angle), angle]) + noise
 
-    def node_means(self):
-        return np.outer(np.arange(self.dendrogram_.n_nodes), np.ones(self.n_features))
-
-    def explain(self, node, *, against, n_features, feature_names):
-        assert node is None
-        assert against == "rest"
-        found = SimpleNamespace(
-            feature_names=(feature_names or ["age", "size", "weight"])[:n_features],
-            effect=[2.0, -1.0, 0.5][:n_features],
-        )
-        return [found] * (self.dendrogram_.n_nodes - 1)
-
 
 def make_explanation(n_features=4, *, is_checked=False, seed=0):
     """Return what `TreeVAEClustering.explain` returns, with means of known features."""

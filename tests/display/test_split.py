@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from sktreevae.display import SplitDisplay
+from sktreevae.display._base import format_number
 
 from .cases import make_explanation, tick_labels
 
@@ -40,6 +41,15 @@ def test_larger_in_the_left_branch_is_on_the_left():
     assert bottom > top  # the largest effect is on top
 
 
+def test_ticks_are_positive_on_both_sides():
+    found = make_explanation()
+    found.effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    ax = SplitDisplay(found).plot().ax_
+    assert ax.get_xlim() == (10.0, -10.0)
+    labels = [ax.xaxis.get_major_formatter()(x) for x in (-10.0, -2.5, 0.0, 2.5, 10.0)]
+    assert labels == [">10", "2.5", "0", "2.5", ">10"]
+
+
 def test_colors_are_the_directions():
     found = make_explanation()
     display = SplitDisplay(found).plot()
@@ -59,7 +69,7 @@ def test_means_stand_beside_the_bars():
     found = make_explanation()
     (means,) = SplitDisplay(found).plot().ax_.child_axes
     expected = [
-        f"{a:.3g} vs {b:.3g}"
+        f"{format_number(a)} vs {format_number(b)}"
         for a, b in zip(found.left_mean, found.right_mean, strict=True)
     ]
     assert tick_labels(means.yaxis) == expected
