@@ -49,7 +49,7 @@ plt.show()
 # %%
 # Profiles of the clusters
 # ------------------------
-# Cells are the means of the clusters, in standard deviations from those of all penguins.
+# Cells are the means of the clusters, in standard deviations from the mean penguin.
 ProfileDisplay.from_estimator(model, X)
 plt.show()
 

@@ -108,29 +108,6 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, Ints]:
     return classes, codes
 
 
-def describe_data(estimator: Any, X: object, labels: Ints) -> GroupMoments:
-    """Return the moments of any data of an estimator at each node.
-
-    Parameters
-    ----------
-    estimator : TreeVAEClustering
-        Fitted estimator.
-    X : array-like, sparse matrix, Dataset or Dask array of shape (n_samples, ...)
-        Rows or images. None describes what the model generates.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each row.
-    """
-    # Imported here so that drawings and pages of a dendrogram don't need torch.
-    from ..data import LazyRows, as_matrix
-    from ..inspection.explain import model_moments
-
-    if X is None:
-        return model_moments(estimator)
-    X = as_matrix(flatten(X))
-    describe = node_moments if isinstance(X, LazyRows) else describe_rows
-    return describe(estimator.dendrogram_, X, labels)
-
-
 def describe_rows(tree: Tree, X: ArrayLike, labels: Ints) -> GroupMoments:
     """Check rows or images, and return their moments at each node.
 

@@ -125,7 +125,7 @@ class ProfileDisplay:
         """
         tree = _base.get_tree(estimator)
         labels = tree.labels if X is None else estimator.predict(X)
-        moments = _node_values.describe_data(estimator, X, labels)
+        moments = estimator._node_moments(X, labels)
         if feature_names is None:
             feature_names = getattr(estimator, "feature_names_in_", None)
         names = check_feature_names(feature_names, moments.mean.shape[1], "x{}")

@@ -188,15 +188,13 @@ class TreeDisplay:
         (5, 8, 8)
         """
         tree = _base.get_tree(estimator)
-        labels = tree.labels
-        if X is not None:
-            rows = X if estimator.image_shape else _node_values.flatten(X)
-            labels = estimator.predict(rows)
+        rows = X if estimator.image_shape else _node_values.flatten(X)
+        labels = tree.labels if X is None else estimator.predict(rows)
         if y is not None:
             contents = _mix_classes(tree, labels, y)
         else:
             shapes = image_shape, _node_values.image_shape_of(X), estimator.image_shape
-            moments = _node_values.describe_data(estimator, X, labels)
+            moments = estimator._node_moments(rows, labels)
             if feature_names is None:
                 feature_names = getattr(estimator, "feature_names_in_", None)
             contents = _describe(moments, shapes, feature_names, n_features)

@@ -31,6 +31,7 @@ from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display._node_values import choose_image_shape, image_shape_of, node_moments
 from ..display.html import write_page
 from ..inspection.diagnostics import Finding, find_problems
+from ..inspection.effects import GroupMoments
 from ..inspection.explain import explain, model_moments, node_means
 from ..inspection.explanation import Explanation
 from ..inspection.failures import diagnose
@@ -1141,17 +1142,13 @@ class TreeVAEClustering(
         check_is_fitted(self)
         tree = self.dendrogram_
         labels = tree.labels if X is None else self.predict(X)
-        if X is None:
-            moments = model_moments(self)
-        else:
-            moments = node_moments(tree, self._validate(X), labels)
         if feature_names is None:
             feature_names = getattr(self, "feature_names_in_", None)
         write_page(
             tree,
             path,
             labels,
-            moments,
+            self._node_moments(X, labels),
             y=y,
             feature_names=feature_names,
             image_shape=choose_image_shape(
@@ -1160,6 +1157,17 @@ class TreeVAEClustering(
             cluster_names=cluster_names,
             X=X,
         )
+
+    def _node_moments(
+        self, X: DataLike | None, labels: NDArray[np.int64]
+    ) -> GroupMoments:
+        """Return moments at the nodes, of X or by default of what the model generates.
+
+        `labels` are those of X. Displays describe nodes by these moments.
+        """
+        if X is None:
+            return model_moments(self)
+        return node_moments(self.dendrogram_, self._validate(X), labels)
 
     # Files and pickles
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.text import Text
 
 from sktreevae import Dendrogram
+from sktreevae.display._node_values import node_moments
 
 
 def random_tree(n_leaves, shape="random"):
@@ -54,6 +55,9 @@ class FittedModel:
         assert np.shape(X)[1:] == (self.n_features,)
         cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_clusters)
         return cut[np.asarray(X)[:, 0].astype(int)]
+
+    def _node_moments(self, X, labels):
+        return node_moments(self.dendrogram_, np.asarray(X, dtype=float), labels)
 
     def transform(self, X):
         angle = np.asarray(X, dtype=float)[:, :1]
