@@ -174,10 +174,7 @@ def write_page(
         rank=dict(zip(splits, range(len(splits)), strict=True)),
         n_leaves=below.sum(axis=1),
         n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
-        samples={
-            "leaf": tree.leaves[labels].tolist(),
-            "name": list(map(str, X.index)) if hasattr(X, "columns") else None,
-        },
+        samples={"leaf": tree.leaves[labels].tolist(), "name": _name_samples(X)},
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -189,12 +186,8 @@ def _load_template() -> Any:
     environment = _base.import_extra("jinja2").Environment(
         autoescape=True, trim_blocks=True
     )
-    environment.filters |= {
-        "percent": _percent,
-        "isfinite": math.isfinite,
-        "number": _base.format_number,
-        "effect": _base.format_effect,
-    }
+    numbers = {"number": _base.format_number, "effect": _base.format_effect}
+    environment.filters |= {**numbers, "percent": _percent, "isfinite": math.isfinite}
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
     return environment.from_string(text)
@@ -217,6 +210,13 @@ def _name_nodes(
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))
         for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
     ]
+
+
+def _name_samples(X: object) -> list[str] | None:
+    """Return the index of a DataFrame, or None if there is none."""
+    # Sequences have a method of this name.
+    index = getattr(X, "index", None)
+    return None if index is None or callable(index) else list(map(str, index))
 
 
 def _add_images(nodes: list[NodeContent], images: Floats) -> None:

@@ -645,11 +645,9 @@ class _Drawing:
             Boxes; None for nodes that are left out.
         """
         _base.apply_layout(self._ax)
-        scales, boxes = SCALES, []
-        if is_new:
-            ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
-            scales = [np.clip(ideal, SCALES[-1], SCALES[0])]
-        for scale in scales:
+        ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
+        boxes = []
+        for scale in [np.clip(ideal, SCALES[-1], 1.0)] if is_new else SCALES:
             for box in boxes:
                 box.remove()
             boxes, sizes = self._add_boxes(make_box, scale)
@@ -686,10 +684,9 @@ class _Drawing:
         figure = self._ax.figure
         units = self._needed_units(sizes[:, self._columns])[self._columns]
         pixels = units * self.point.max(axis=0) + 2 * self._margin(sizes) + 2
-        # The legend and the note lie outside of the axes.
-        inches = figure.get_size_inches()
-        around = inches - self._ax.get_window_extent().size / figure.dpi
-        inches = pixels / figure.dpi + around
+        # The legend and the note outside of the axes keep their size.
+        added = (pixels - self._ax.get_window_extent().size) / figure.dpi
+        inches = figure.get_size_inches() + added
         figure.set_size_inches(np.clip(inches, MIN_INCHES, MAX_INCHES))
         _base.apply_layout(self._ax)
 

@@ -235,6 +235,9 @@ def test_enter_unfolds_what_is_found_in_turn(page):
     assert find(page, "17", "Enter") == "1 of 1"
     assert page.evaluate(TIP).startswith("cluster 3")
     assert {"cluster 0", "cluster 3"} <= set(page.evaluate(VISIBLE))
+    # Sample 1 and the label 1 come before all other names with this digit.
+    assert find(page, "1", "Enter").startswith("1 of ")
+    assert page.evaluate(TIP).startswith("node 0")
 
 
 def test_the_address_unfolds_a_node(page):
