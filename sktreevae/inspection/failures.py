@@ -24,8 +24,8 @@ from ..utils.chunks import row_slices
 from ..utils.limits import ROUNDING
 from .columns import last_step, transform_rows
 from .diagnostics import MAX_SHOWN, Finding
-from .effects import GroupMoments, as_dense, effect_size
-from .explain import MIN_EFFECT, leaf_moments
+from .effects import MIN_EFFECT, GroupMoments, as_dense, effect_size
+from .explain import leaf_moments
 
 MIN_PATH_KL = 0.05
 """Minimum information that the latent variables of a leaf have about a sample, in nats.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+MAX_EFFECT = 10.0
+"""Groups that are farther apart, in standard deviations, don't overlap at all."""
+
 
 def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> str:
     """Return a number without digits that don't matter and, mostly, an exponent.
@@ -40,14 +43,14 @@ def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> s
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def format_effect(effect: float, max_size: float = 10.0) -> str:
-    """Return an effect with its sign; groups beyond `max_size` don't overlap at all.
+def format_effect(effect: float) -> str:
+    """Return an effect with its sign, and a large one by its bound.
 
     Examples
     --------
     >>> [format_effect(effect) for effect in (1.234, -0.5, 63.2, -12.0)]
     ['+1.23', '-0.50', '>10', '<-10']
     """
-    if abs(effect) > max_size:
-        return f">{max_size:g}" if effect > 0 else f"<-{max_size:g}"
+    if abs(effect) > MAX_EFFECT:
+        return f">{MAX_EFFECT:g}" if effect > 0 else f"<-{MAX_EFFECT:g}"
     return f"{effect:+.2f}"

@@ -7,12 +7,13 @@ from matplotlib import pyplot as plt
 from sktreevae.display import (
     ContingencyMatrixDisplay,
     EmbeddingDisplay,
+    ProfileDisplay,
     SplitDisplay,
     TreeDisplay,
 )
-from sktreevae.display._text import plain
+from sktreevae.display._base import plain
 
-from .cases import FittedModel, make_explanation, visible_texts
+from .cases import make_explanation, visible_texts
 
 NAMES = [r"$\frac$", r"$\x$", "cost in $ (US$)"]
 
@@ -22,8 +23,8 @@ FOUND = make_explanation(3)
 FOUND.feature_names = np.array(NAMES)
 
 DRAWINGS = {
-    "features": lambda tree: TreeDisplay.from_estimator(
-        FittedModel(tree), feature_names=NAMES
+    "features": lambda tree: FROM_DENDROGRAM(
+        tree, np.eye(4)[:, 1:], feature_names=NAMES
     ),
     "classes": lambda tree: FROM_DENDROGRAM(
         tree, y=[*NAMES, NAMES[0]], cluster_names=NAMES
@@ -36,6 +37,9 @@ DRAWINGS = {
     "embedding": lambda tree: EmbeddingDisplay(
         np.outer([0.0, 1.0, 2.0], [1.0, 1.0]), [0, 1, 2], axis_names=NAMES[:2]
     ).plot(cluster_names=NAMES),
+    "profile": lambda tree: ProfileDisplay(tree, np.eye(3), feature_names=NAMES).plot(
+        cluster_names=NAMES
+    ),
     "split": lambda tree: SplitDisplay(FOUND).plot(),
 }
 

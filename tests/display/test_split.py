@@ -44,6 +44,15 @@ def test_larger_in_the_left_branch_is_on_the_left():
     assert bottom > top  # the largest effect is on top
 
 
+def test_ticks_are_positive_on_both_sides():
+    found = make_explanation()
+    found.effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    ax = SplitDisplay(found).plot().ax_
+    assert ax.get_xlim() == (10.0, -10.0)
+    labels = [ax.xaxis.get_major_formatter()(x) for x in (-10.0, -2.5, 0.0, 2.5, 10.0)]
+    assert labels == [">10", "2.5", "0", "2.5", ">10"]
+
+
 def test_colors_are_the_directions():
     found = make_explanation()
     display = SplitDisplay(found).plot()
