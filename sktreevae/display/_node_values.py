@@ -145,7 +145,10 @@ def node_moments(tree: Tree, X: Matrix, labels: Ints) -> GroupMoments:
 
 
 def sibling_differences(
-    moments: GroupMoments, names: Sequence[str], n_features: int, one_sided: bool
+    moments: GroupMoments,
+    names: Sequence[str],
+    n_features: int,
+    one_sided: NDArray[np.bool_] | bool,
 ) -> list[list[Difference]]:
     """Return what tells each node from its sibling, the largest effect first.
 
@@ -159,15 +162,15 @@ def sibling_differences(
         Names of the features.
     n_features : int
         Maximum number of features at a node.
-    one_sided : bool
-        Whether a node shows only the features of which it has more than its sibling.
+    one_sided : ndarray of bool of shape (n_features,), or bool
+        Whether a node shows a feature only if it has more of it than its sibling.
     """
     node = np.arange(1, len(moments.mean))
     # Siblings have adjacent numbers, of which the left one is odd.
     sibling = node + np.where(node % 2, 1, -1)
     here, there = moments[node], moments[sibling]
     effect = effect_size(here, there)
-    size = effect if one_sided else np.abs(effect)
+    size = np.where(one_sided, effect, np.abs(effect))
     order = np.argsort(-size, axis=1, kind="stable")[:, :n_features]
     differences = [
         [
@@ -180,16 +183,16 @@ def sibling_differences(
     return [[], *differences]
 
 
-def is_amount(moments: GroupMoments) -> bool:
-    """Return whether most features are non-negative and mostly zero, as word counts.
+def is_amount(moments: GroupMoments) -> NDArray[np.bool_]:
+    """Return whether each feature is non-negative and mostly zero, as word counts.
 
-    If half of the values of a non-negative feature are zero, its standard deviation is
-    at least its mean. A group of texts is known by the words that it has more of.
+    If four of five values of a non-negative feature are zero, its standard deviation is
+    at least twice its mean. A group of texts is known by the words that it has more of.
     """
     mean, deviation = moments.mean, np.sqrt(moments.variance[0])
     # Means of zeros may be negative by a rounding error. Nodes without rows have NaN.
     is_negative = mean < -1e-6 * deviation
-    return bool(not is_negative.any() and (deviation >= mean[0]).mean() > 0.5)
+    return ~is_negative.any(axis=0) & (deviation >= 2 * mean[0])
 
 
 def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:

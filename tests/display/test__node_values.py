@@ -142,8 +142,8 @@ def test_differences_are_the_largest_effects_between_siblings(one_sided, rng):
 def test_counts_are_amounts_and_measurements_are_not(full_tree, rng):
     labels = np.arange(400) % 4
     counts = rng.poisson(0.2, size=(400, 5))
-    assert is_amount(node_moments(full_tree, counts, labels))
+    assert is_amount(node_moments(full_tree, counts, labels)).all()
     measured = rng.normal(labels[:, None], 1, size=(400, 5))
     standardized = (measured - measured.mean(axis=0)) / measured.std(axis=0)
     for X in (measured, standardized, measured + 10.0):
-        assert not is_amount(node_moments(full_tree, X, labels))
+        assert not is_amount(node_moments(full_tree, X, labels)).any()
