@@ -186,13 +186,13 @@ def sibling_differences(
 def is_amount(moments: GroupMoments) -> NDArray[np.bool_]:
     """Return whether each feature is non-negative and mostly zero, as word counts.
 
-    If four of five values of a non-negative feature are zero, its standard deviation is
-    at least twice its mean. A group of texts is known by the words that it has more of.
+    If two of three values of a non-negative feature are zero, its variance is at least
+    twice its squared mean. A group of texts is known by the words that it has more of.
     """
-    mean, deviation = moments.mean, np.sqrt(moments.variance[0])
+    mean, variance = moments.mean, moments.variance[0]
     # Means of zeros may be negative by a rounding error. Nodes without rows have NaN.
-    is_negative = mean < -1e-6 * deviation
-    return ~is_negative.any(axis=0) & (deviation >= 2 * mean[0])
+    is_negative = mean < -1e-6 * np.sqrt(variance)
+    return ~is_negative.any(axis=0) & (variance >= 2 * np.square(mean[0]))
 
 
 def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:
