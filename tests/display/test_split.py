@@ -4,6 +4,7 @@ import pytest
 
 from sktreevae.display import SplitDisplay
 from sktreevae.display._base import format_number
+from sktreevae.display._node_values import as_images
 
 from .cases import make_explanation, tick_labels
 
@@ -83,41 +84,23 @@ def test_effects_in_the_data_are_points():
     assert np.abs(found.check.effect).max() < display.ax_.get_xlim()[0]
 
 
-@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
+@pytest.mark.parametrize("shape", [(8, 9), (1, 8, 9), (8, 9, 3), (3, 8, 9)])
 @pytest.mark.parametrize("is_checked", [False, True])
 def test_images_are_the_means_and_their_difference(shape, is_checked):
-    found = make_explanation(72, is_checked=is_checked)
+    found = make_explanation(np.prod(shape), is_checked=is_checked)
     display = SplitDisplay(found, image_shape=shape).plot()
     sources = [found, found.check][: 1 + is_checked]
     assert display.axes_.shape == (len(sources), 3)
-    assert len(display.images_) == 3 * len(sources)
     assert display.bars_ is None
+    shown = [np.asarray(image.get_array()) for image in display.images_]
     for row, source in enumerate(sources):
-        left, right = np.empty(72), np.empty(72)
-        left[found.features], right[found.features] = (
-            source.left_mean,
-            source.right_mean,
-        )
-        shown = [np.asarray(image.get_array()) for image in display.images_[3 * row :]]
-        np.testing.assert_allclose(shown[2], (left - right).reshape(8, 9))
-        low, high = min(left.min(), right.min()), max(left.max(), right.max())
-        for actual, mean in zip(shown, (left, right), strict=False):
-            expected = (mean.reshape(8, 9) - low) / (high - low)
-            np.testing.assert_allclose(actual, expected)
-
-
-@pytest.mark.parametrize("shape", [(8, 9, 3), (3, 8, 9)])
-def test_colors_are_on_the_last_axis(shape):
-    found = make_explanation(8 * 9 * 3)
-    display = SplitDisplay(found, image_shape=shape).plot()
-    left, _, difference = (np.asarray(i.get_array()) for i in display.images_)
-    values = np.empty(8 * 9 * 3)
-    values[found.features] = found.left_mean - found.right_mean
-    image = values.reshape(shape)
-    if shape[0] == 3:
-        image = np.moveaxis(image, 0, -1)
-    assert left.shape == (8, 9, 3)
-    np.testing.assert_allclose(difference, image.mean(-1))
+        means = np.empty((2, np.prod(shape)))
+        means[:, found.features] = source.left_mean, source.right_mean
+        images = as_images(means, shape)
+        scaled = (images - images.min()) / (images.max() - images.min())
+        np.testing.assert_allclose(shown[3 * row : 3 * row + 2], scaled)
+        difference = (images[0] - images[1]).reshape(8, 9, -1).mean(axis=2)
+        np.testing.assert_allclose(shown[3 * row + 2], difference)
 
 
 def test_images_name_the_branches():
