@@ -10,16 +10,8 @@ import pytest
 import sktreevae
 from sktreevae import Dendrogram
 
+from .cases import random_tree
 from .pages import images, labels, read
-
-N_LEAVES = 40
-
-
-@pytest.fixture(scope="module")
-def large_tree():
-    parent = [-1, *np.repeat(np.arange(N_LEAVES - 1), 2)]
-    height = np.arange(len(parent))[::-1]
-    return Dendrogram(parent, height, labels=np.arange(400) % N_LEAVES)
 
 
 @pytest.fixture
@@ -49,10 +41,9 @@ def features(page):
     return re.findall(r'class="feature (up|down)"><span>(.*?)<', page)
 
 
-@pytest.mark.parametrize("n_leaves", [1, 2, 3])
+@pytest.mark.parametrize("n_leaves", [1, 2, 10])
 def test_each_node_has_a_card(export, n_leaves):
-    parent = [-1, 0, 0, 1, 1][: 2 * n_leaves - 1]
-    tree = Dendrogram(parent, np.arange(len(parent))[::-1], labels=[0])
+    tree = random_tree(n_leaves)
     names = {f"cluster {i}" for i in range(n_leaves)}
     names |= {f"node {i}" for i in tree.internal_nodes}
     assert labels(export(tree)).keys() == names
@@ -191,8 +182,9 @@ def test_known_labels_have_a_legend_and_bars(export, tree):
     ]
 
 
-def test_rare_labels_share_a_color(export, large_tree):
-    page = export(large_tree, y=np.arange(400) % 30)
+def test_rare_labels_share_a_color(export):
+    tree = random_tree(30)
+    page = export(tree, y=tree.labels)
     legend = page[page.index('class="legend"') : page.index("</header>")]
     colors = re.findall(r"--color:(#\w+)", legend)
     assert len(set(colors)) == len(colors) == 21
@@ -237,23 +229,22 @@ def test_large_images_are_averages_of_blocks(export, rng, size):
 
 
 @pytest.mark.parametrize(
-    "image_shape", [(28, 28), (64, 64, 3), (3, 64, 64), (218, 178)]
+    ("n_leaves", "shape", "side"),
+    [
+        (40, (28, 28), 28),
+        (40, (3, 64, 64), 64),
+        (40, (218, 178), 55),
+        (150, (64, 64, 3), 32),
+    ],
 )
-def test_a_page_of_forty_images_has_less_than_two_megabytes(
-    large_tree, export, path, rng, image_shape
-):
+def test_pages_of_many_images_are_small(export, path, rng, n_leaves, shape, side):
+    parent = [-1, *np.repeat(np.arange(n_leaves - 1), 2)]
+    tree = Dendrogram(parent, np.arange(len(parent))[::-1], labels=np.arange(n_leaves))
     # Noise doesn't compress at all.
-    X = rng.random((400, np.prod(image_shape)), dtype=np.float32)
-    page = export(large_tree, X, image_shape=image_shape, y=np.arange(400) % 7)
-    assert path.stat().st_size < 2e6
-    assert len(images(page)) == 2 * N_LEAVES - 1
-
-
-def test_many_images_have_fewer_pixels(export, path, rng):
-    parent = [-1, *np.repeat(np.arange(149), 2)]
-    tree = Dendrogram(parent, np.arange(299)[::-1], labels=np.arange(150))
-    page = export(tree, rng.random((150, 64, 64, 3)))
-    assert {image.shape for image in images(page)} == {(32, 32, 3)}
+    X = rng.random((n_leaves, np.prod(shape)), dtype=np.float32)
+    found = images(export(tree, X, image_shape=shape))
+    assert len(found) == tree.n_nodes
+    assert {max(image.shape) for image in found} == {side}
     assert path.stat().st_size < 3e6
 
 

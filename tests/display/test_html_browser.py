@@ -175,14 +175,9 @@ def test_pointing_at_a_node_or_focus_shows_its_details(page):
 
 def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):
     path = tmp_path / "tree.html"
-    rng = np.random.default_rng(0)
-    parent = [-1]
-    for node in range(99):
-        parent += [node, node]
-    height = np.arange(199)[::-1]
-    labels = np.arange(1000) % 100
-    tree = Dendrogram(parent, height, labels=labels)
-    tree.export_html(path, rng.normal(size=(1000, 5)), y=labels % 13)
+    tree = random_tree(100)
+    X = np.random.default_rng(0).normal(size=(len(tree.labels), 5))
+    tree.export_html(path, X, y=tree.labels % 13)
     browser.open(path)
     browser.click("#unfold")
     boxes = np.array(browser.evaluate(BOXES))

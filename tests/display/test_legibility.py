@@ -141,8 +141,7 @@ def test_histories_are_legible(layout, size, n_epochs):
 
 
 @pytest.mark.parametrize("n_features", [1, 10, 30])
-@pytest.mark.parametrize("is_checked", [False, True])
-def test_splits_are_legible(n_features, is_checked):
-    found = make_explanation(n_features, is_checked=is_checked)
+def test_splits_are_legible(n_features):
+    found = make_explanation(n_features)
     found.feature_names = np.array(["a rather long name of a feature"] * n_features)
     assert_legible(SplitDisplay(found).plot().figure_)
