@@ -19,8 +19,9 @@ from ..model import LIKELIHOODS
 from ..training import GrowthOptions, Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
+from ..utils.text import shorten
 
-__all__ = ["MAX_SHOWN", "Finding", "add_support", "diagnose_fit", "find_problems"]
+__all__ = ["Finding", "add_support", "diagnose_fit", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -33,9 +34,6 @@ CATEGORIES: dict[str, type[Warning]] = {
 
 MAX_DRIFT = 0.3
 """Maximum share of the rows of `partial_fit` that are in other clusters than before."""
-
-MAX_SHOWN = 5
-"""Maximum number of outliers, clusters or nodes that are named."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -290,16 +288,14 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
         return None
     numbers = np.arange(estimator.n_features_in_, dtype=object)
     names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
-    shown = "; ".join(
+    texts = [
         f"feature {names[outlier.feature]!r}, sample {outlier.sample}: "
         f"{outlier.value:.6g}, clipped to [{outlier.low:.6g}, {outlier.high:.6g}]"
-        for outlier in outliers[:MAX_SHOWN]
-    )
-    more = len(outliers) - MAX_SHOWN
+        for outlier in outliers
+    ]
     return Finding(
         "outliers",
-        f"X has values far from all others of their features: {shown}"
-        f"{f'; and {more} more' if more > 0 else ''}.",
+        f"X has values far from all others of their features: {shorten(texts, '; ')}.",
         "Correct them, or scale X.",
         numbers={"n_features": len(outliers)},
     )

@@ -22,8 +22,9 @@ from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
 from ..utils.chunks import row_slices
 from ..utils.limits import ROUNDING
+from ..utils.text import shorten
 from .columns import last_step, transform_rows
-from .diagnostics import MAX_SHOWN, Finding
+from .diagnostics import Finding
 from .effects import MIN_EFFECT, GroupMoments, as_dense, effect_size
 from .explain import leaf_moments
 
@@ -227,7 +228,7 @@ def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
     pairs = [pair for pair in pairs if pair[0] < MIN_EFFECT]
     if not pairs:
         return None
-    shown = ", ".join(f"{i} and {j}" for _, i, j in pairs[:MAX_SHOWN])
+    shown = shorten([f"{i} and {j}" for _, i, j in pairs])
     clusters = sorted({cluster for _, *pair in pairs for cluster in pair})
     return Finding(
         "near-duplicate clusters",
@@ -343,7 +344,4 @@ def _nodes(tree: Dendrogram, clusters: Iterable[int]) -> tuple[int, ...]:
 
 def _name(numbers: NDArray[np.int64], noun: str = "cluster") -> str:
     """Return a list of clusters or nodes in words."""
-    shown = ", ".join(map(str, numbers[:MAX_SHOWN]))
-    more = len(numbers) - MAX_SHOWN
-    plural = "s" * (len(numbers) > 1)
-    return f"{noun}{plural} {shown}{f' and {more} more' if more > 0 else ''}"
+    return f"{noun}{'s' * (len(numbers) > 1)} {shorten(numbers)}"

@@ -121,7 +121,8 @@ def format_text(nodes: Nodes, names: Sequence[str]) -> str:
     while stack:
         node, lead, branch, indent = stack.pop()
         label = nodes["leaf_label"][node]
-        samples = f"{nodes['n_node_samples'][node]} samples"
+        n_samples = nodes["n_node_samples"][node]
+        samples = f"{n_samples} sample{'s' * (n_samples != 1)}"
         if label >= 0:
             lines.append(f"{lead}{branch}{names[label]}: {samples}")
             continue

@@ -1,8 +1,9 @@
-"""Numbers as a person writes them."""
+"""Numbers and lists as a person writes them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 MAX_EFFECT = 10.0
 """Groups that are farther apart, in standard deviations, don't overlap at all."""
@@ -54,3 +55,16 @@ def format_effect(effect: float) -> str:
     if abs(effect) > MAX_EFFECT:
         return f">{MAX_EFFECT:g}" if effect > 0 else f"<-{MAX_EFFECT:g}"
     return f"{effect:+.2f}"
+
+
+def shorten(items: Sequence[object], separator: str = ", ", n_shown: int = 5) -> str:
+    """Return the first items, and the number of the others.
+
+    Examples
+    --------
+    >>> shorten(range(7))
+    '0, 1, 2, 3, 4 and 2 more'
+    """
+    shown = separator.join(map(str, items[:n_shown]))
+    more = len(items) - n_shown
+    return f"{shown} and {more} more" if more > 0 else shown
