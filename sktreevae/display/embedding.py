@@ -228,9 +228,10 @@ def project(
     """Project an embedding to a plane, and return the names of the axes.
 
     The defaults are chosen on the digits with 10 and 40 clusters, twenty Gaussians and
-    embeddings of twenty newsgroups. There, 84%, 58%, 100% and 61% of the ten nearest
-    neighbors in the plane "neighbors" share a cluster, 71%, 38%, 87% and 44% in the
-    principal components, and as many after 50 iterations.
+    embeddings of twenty newsgroups. There, 87%, 59%, 100% and 65% of the ten nearest
+    neighbors in the plane "neighbors" share a cluster, after 50 iterations as many. In
+    the principal components, 71%, 38%, 87% and 44% do; in the discriminant plane, 59%,
+    32%, 96% and 46%; in two eigenvectors of the neighbor graph, 38%, 23%, 100% and 64%.
 
     Parameters
     ----------

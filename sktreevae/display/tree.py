@@ -133,9 +133,11 @@ class TreeDisplay:
         Nodes show the mix of the classes `y`, if given. Otherwise, if there is a shape
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
-        from the rest of the tree, ``explain(None, against="rest")``, with the sign of
-        the difference. Below the root, ``explain(node)``, which compares the branches
-        of a split, can have other features and signs.
+        from its sibling, with an arrow up or down where its mean is higher or lower,
+        and the mean: that of X, or of what the model generates. The largest effects
+        come first; those below 0.3 standard deviations are not shown. If most features
+        are amounts that are mostly zero, such as weights of words, a node shows only
+        what it has more of.
 
         Parameters
         ----------
