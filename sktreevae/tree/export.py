@@ -122,7 +122,7 @@ def format_text(nodes: Nodes, names: Sequence[str]) -> str:
         node, lead, branch, indent = stack.pop()
         label = nodes["leaf_label"][node]
         n_samples = nodes["n_node_samples"][node]
-        samples = f"{n_samples} sample{'s' * (n_samples != 1)}"
+        samples = f"{n_samples} {'sample' if n_samples == 1 else 'samples'}"
         if label >= 0:
             lines.append(f"{lead}{branch}{names[label]}: {samples}")
             continue
