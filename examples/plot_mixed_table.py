@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sktreevae import TreeVAEClustering
-from sktreevae.display import SplitDisplay, TreeDisplay
+from sktreevae.display import ProfileDisplay, SplitDisplay, TreeDisplay
 
 # Notebooks and the build of the documentation have no __file__, and run here.
 folder = Path(globals().get("__file__", "")).parent / "data"
@@ -34,22 +34,31 @@ columns = make_column_transformer(
     (encoder, ["island", "sex"]),
     verbose_feature_names_out=False,
 ).set_output(transform="pandas")
+X = table.drop(columns="species")
 pipeline = make_pipeline(columns, TreeVAEClustering(n_clusters=6, random_state=0))
-model = pipeline.fit(table)[-1]
+model = pipeline.fit(X)[-1]
 print("likelihood:", model.likelihood_)
 
 # %%
 # The tree
 # --------
 # Species are subtrees, and the sexes of a species are leaves.
-TreeDisplay.from_estimator(pipeline, table, y=table["species"] + ", " + table["sex"])
+TreeDisplay.from_estimator(pipeline, X, y=table["species"] + ", " + table["sex"])
+plt.show()
+
+# %%
+# Profiles of the clusters
+# ------------------------
+# Cells are the means of the clusters, in standard deviations from the mean penguin. The
+# columns are those of the table before the steps of the pipeline.
+ProfileDisplay.from_estimator(pipeline, X)
 plt.show()
 
 # %%
 # What the first split is about
 # -----------------------------
-# The columns are those of the table before the steps of the pipeline, in its units.
-SplitDisplay.from_estimator(pipeline, 0, table)
+# Means are in the units of the table.
+SplitDisplay.from_estimator(pipeline, 0, X)
 plt.show()
 
 # %%

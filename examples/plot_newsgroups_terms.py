@@ -37,8 +37,9 @@ print(f"dendrogram purity: {dendrogram_purity(groups, model):.3f}")
 # %%
 # Terms of each node
 # ------------------
-# Each node shows the terms that tell its posts from all others. Below each leaf stands
-# its most frequent group, with the share of this group.
+# Each node shows the terms that its posts have more of than those of its sibling, and
+# their mean weights. Below each leaf stands its most frequent group, with the share of
+# this group.
 names = []
 for cluster in range(model.n_clusters_):
     found, count = np.unique(groups[model.labels_ == cluster], return_counts=True)

@@ -4,6 +4,7 @@ from .contingency import ContingencyMatrixDisplay
 from .dendrogram import DendrogramDisplay
 from .embedding import EmbeddingDisplay
 from .history import HistoryDisplay
+from .profile import ProfileDisplay
 from .split import SplitDisplay
 from .tree import TreeDisplay
 
@@ -12,6 +13,7 @@ __all__ = [
     "DendrogramDisplay",
     "EmbeddingDisplay",
     "HistoryDisplay",
+    "ProfileDisplay",
     "SplitDisplay",
     "TreeDisplay",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
-from ..inspection.effects import GroupMoments, row_moments
+from ..inspection.effects import MIN_EFFECT, GroupMoments, effect_size, row_moments
 from ..tree.arrays import leaves_below, sum_below
 
 if TYPE_CHECKING:
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
 
 N_CHANNELS = (1, 3, 4)
 """Numbers of channels that matplotlib draws."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of a feature between two branches.
+
+    Parameters
+    ----------
+    feature : str
+        Name of the feature.
+    mean, other_mean : float
+        Means of the two branches, in the units of X.
+    effect : float
+        Difference of the means relative to the standard deviation inside the branches.
+    """
+
+    feature: str
+    mean: float
+    other_mean: float
+    effect: float
 
 
 def count_samples(tree: Tree, labels: Ints) -> Ints:
@@ -84,26 +105,6 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, Ints]:
     return classes, codes
 
 
-def describe_data(tree: Tree, X: object, labels: Ints) -> GroupMoments:
-    """Return the moments of any data of an estimator at each node.
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    X : array-like, sparse matrix, Dataset or Dask array of shape (n_samples, ...)
-        Rows or images.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each row.
-    """
-    # Imported here so that drawings and pages of a dendrogram don't need torch.
-    from ..data import LazyRows, as_matrix
-
-    X = as_matrix(flatten(X))
-    describe = node_moments if isinstance(X, LazyRows) else describe_rows
-    return describe(tree, X, labels)
-
-
 def describe_rows(tree: Tree, X: ArrayLike, labels: Ints) -> GroupMoments:
     """Check rows or images, and return their moments at each node.
 
@@ -141,6 +142,57 @@ def node_moments(tree: Tree, X: Matrix, labels: Ints) -> GroupMoments:
     """
     leaves = row_moments(X, labels, tree.n_clusters)
     return leaves.mix(leaves_below(tree.parent, tree.leaves))
+
+
+def sibling_differences(
+    moments: GroupMoments,
+    names: Sequence[str],
+    n_features: int,
+    one_sided: NDArray[np.bool_] | bool,
+) -> list[list[Difference]]:
+    """Return what tells each node from its sibling, the largest effect first.
+
+    Effects are those of `TreeVAEClustering.explain`. The root has no sibling.
+
+    Parameters
+    ----------
+    moments : GroupMoments
+        Moments at the nodes.
+    names : sequence of str of length n_features
+        Names of the features.
+    n_features : int
+        Maximum number of features at a node.
+    one_sided : ndarray of bool of shape (n_features,), or bool
+        Whether a node shows a feature only if it has more of it than its sibling.
+    """
+    node = np.arange(1, len(moments.mean))
+    # Siblings have adjacent numbers, of which the left one is odd.
+    sibling = node + np.where(node % 2, 1, -1)
+    here, there = moments[node], moments[sibling]
+    effect = effect_size(here, there)
+    size = np.where(one_sided, effect, np.abs(effect))
+    order = np.argsort(-size, axis=1, kind="stable")[:, :n_features]
+    differences = [
+        [
+            Difference(names[j], here.mean[i, j], there.mean[i, j], effect[i, j])
+            for j in order[i]
+            if size[i, j] >= MIN_EFFECT
+        ]
+        for i in range(len(node))
+    ]
+    return [[], *differences]
+
+
+def is_amount(moments: GroupMoments) -> NDArray[np.bool_]:
+    """Return whether each feature is non-negative and mostly zero, as word counts.
+
+    If two of three values of a non-negative feature are zero, its variance is at least
+    twice its squared mean. A group of texts is known by the words that it has more of.
+    """
+    mean, variance = moments.mean, moments.variance[0]
+    # Means of zeros may be negative by a rounding error. Nodes without rows have NaN.
+    is_negative = mean < -1e-6 * np.sqrt(variance)
+    return ~is_negative.any(axis=0) & (variance >= 2 * np.square(mean[0]))
 
 
 def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:

@@ -11,16 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
 from ..tree.export import check_class_names, check_cluster_names
-from ._base import Floats, Ints, get_tree, make_axes
-from ._node_values import encode_classes
-from ._text import (
-    INCHES_PER_LABEL,
-    MIN_FONT_SIZE,
-    apply_layout,
-    artist_sizes,
-    fit_tick_labels,
-    keep_inside,
-)
+from . import _base, _node_values
+from ._base import Floats, Ints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,8 +125,8 @@ class ContingencyMatrixDisplay:
             If X, `y` or `n_clusters` isn't valid, X and `y` have different lengths, or
             an argument of `plot` isn't valid.
         """
-        tree = get_tree(estimator)
-        classes, codes = encode_classes(y)
+        tree = _base.get_tree(estimator)
+        classes, codes = _node_values.encode_classes(y)
         n_clusters = tree.n_clusters if n_clusters is None else n_clusters
         labels = estimator.predict(X, n_clusters=n_clusters)
         check_consistent_length(labels, codes)
@@ -197,19 +189,14 @@ class ContingencyMatrixDisplay:
         if normalize is not None:
             total = values.sum(axis=sum_axes, keepdims=True)
             values = 100.0 * values / np.maximum(total, 1)
-        width = INCHES_PER_LABEL * n_clusters + 2.5
-        height = INCHES_PER_LABEL * n_classes + 1.5
-        self.ax_ = ax = make_axes(ax, np.clip(width, 6.4, 30.0), max(height, 4.0))
+        width = _base.INCHES_PER_LABEL * n_clusters + 2.5
+        height = _base.INCHES_PER_LABEL * n_classes + 1.5
+        self.ax_ = ax = _base.make_axes(ax, np.clip(width, 6.4, 30.0), max(height, 4.0))
         self.figure_ = ax.figure
-        self.im_ = ax.imshow(values, cmap=cmap, aspect="auto", vmin=0)
         ax.set(xlabel="cluster", ylabel="class")
-        # In an inset, the colorbar takes no space from other axes.
-        place = ax.inset_axes([1.02, 0.0, 0.02, 1.0])
-        self.colorbar_ = self.figure_.colorbar(self.im_, cax=place, label=unit)
-        fit_tick_labels(ax.yaxis, classes)
-        keep_inside(ax)
-        fit_tick_labels(ax.xaxis, clusters)
-        keep_inside(ax)
+        self.im_, self.colorbar_ = _base.draw_heat_map(
+            ax, values, classes, clusters, label=unit, cmap=cmap, vmin=0
+        )
         self.text_ = self._draw_values(values)
         return self
 
@@ -217,10 +204,10 @@ class ContingencyMatrixDisplay:
         """Write the values into the cells, if they fit."""
         ax, color_of = self.ax_, self.im_.cmap
         texts = np.where(values > 0, np.char.mod("%.0f", values), "")
-        apply_layout(ax)
+        _base.apply_layout(ax)
         cell = np.array(ax.get_window_extent().size) / values.shape[::-1]
         size = _font_size_that_fits(ax, max(texts.flat, key=len), 0.85 * cell)
-        if size < MIN_FONT_SIZE:
+        if size < _base.MIN_FONT_SIZE:
             return None
         style = {"ha": "center", "va": "center", "fontsize": size}
         cells = np.full(values.shape, None)
@@ -236,6 +223,6 @@ def _font_size_that_fits(ax: Axes, text: str, box: Floats) -> float:
     `box` is the width and height in pixels that it fits into.
     """
     artist = ax.text(0.0, 0.0, text)
-    size, font_size = artist_sizes([artist])[0], artist.get_fontsize()
+    size, font_size = _base.artist_sizes([artist])[0], artist.get_fontsize()
     artist.remove()
     return font_size * min(1.0, *(box / np.maximum(size, 1.0)))

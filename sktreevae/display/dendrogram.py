@@ -9,26 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..tree.export import check_cluster_names
-from ._base import (
-    Floats,
-    Tree,
-    check_orientation,
-    check_tree,
-    get_tree,
-    import_extra,
-    make_axes,
-    node_colors,
-)
-from ._text import (
-    INCHES_PER_LABEL,
-    UNSUPPORTED,
-    add_note,
-    apply_layout,
-    artist_sizes,
-    fit_tick_labels,
-    keep_inside,
-)
-from ._tree_drawing import draw_branches
+from . import _base
+from ._base import Floats, Tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +40,6 @@ class DendrogramDisplay:
     ----------
     branches_ : matplotlib LineCollection
         One line from each node, except the root, to its parent.
-    note_ : matplotlib Text or None
-        Note that explains dashed lines, if there are any.
     ax_ : matplotlib Axes
         Axes with the drawing.
     figure_ : matplotlib Figure
@@ -122,7 +102,7 @@ class DendrogramDisplay:
         >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
         >>> display = DendrogramDisplay.from_estimator(model, n_clusters=2)
         """
-        return cls(get_tree(estimator)).plot(ax, **kwargs)
+        return cls(_base.get_tree(estimator)).plot(ax, **kwargs)
 
     @classmethod
     def from_dendrogram(
@@ -153,7 +133,7 @@ class DendrogramDisplay:
         ValueError
             If an argument isn't valid, see `plot`.
         """
-        return cls(check_tree(dendrogram)).plot(ax, **kwargs)
+        return cls(_base.check_tree(dendrogram)).plot(ax, **kwargs)
 
     def plot(
         self,
@@ -162,7 +142,6 @@ class DendrogramDisplay:
         n_clusters: int | None = None,
         cluster_names: Sequence[str] | None = None,
         orientation: str = "top",
-        color: Any = "C0",
     ) -> Self:
         """Draw the dendrogram.
 
@@ -181,8 +160,6 @@ class DendrogramDisplay:
         orientation : {"top", "left"}, default="top"
             Position of the root. With "left" labels are horizontal; this suits many
             leaves and long names.
-        color : matplotlib color, default="C0"
-            Color of the branches if `n_clusters` is None.
 
         Returns
         -------
@@ -197,76 +174,71 @@ class DendrogramDisplay:
             If `orientation` or `n_clusters` isn't valid, or there is not exactly one
             name for each leaf.
         """
-        import_extra("matplotlib.pyplot")  # raises if it is not installed
+        _base.import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
-        is_new = ax is None
-        is_top = check_orientation(orientation) == "top"
+        is_top = _base.check_orientation(orientation) == "top"
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")
-        colors = node_colors(tree, n_clusters, color)
-        length = INCHES_PER_LABEL * tree.n_clusters + 1.0
+        colors = _base.node_colors(tree, n_clusters, "C0")
+        length = _base.INCHES_PER_LABEL * tree.n_clusters + 1.0
         width = np.clip(length, 6.4, MAX_WIDTH) if is_top else 6.4
         height = 4.8 if is_top else np.clip(length, 4.8, MAX_HEIGHT)
-        self.ax_ = ax = make_axes(ax, width, height)
+        self.ax_ = ax = _base.make_axes(ax, width, height)
         self.figure_ = ax.figure
-        self.branches_ = self._draw_branches(is_top, colors)
+        self.branches_ = draw_dendrogram(ax, tree, colors, is_top=is_top)
         leaf_axis = ax.xaxis if is_top else ax.yaxis
-        self._set_axes(is_top)
-        leaf_axis.set_label_text(
-            "cluster (samples)" if cluster_names is None else "cluster"
-        )
-        if not is_top:
-            # The note takes space from the labels.
-            self._draw_note()
-        fit_tick_labels(leaf_axis, names)
-        if is_new:
-            self._make_room(leaf_axis)
-        keep_inside(ax)
-        if is_top:
-            # Labels take space from the axes, in which the note has a fixed size.
-            self._draw_note()
+        self._label_axes(is_top)
+        label = "cluster (samples)" if cluster_names is None else "cluster"
+        label_leaves(leaf_axis, tree, label)
+        _base.fit_tick_labels(leaf_axis, names)
+        _base.keep_inside(ax)
         return self
 
-    def _draw_note(self) -> None:
-        """Explain dashed lines, if there are any."""
-        is_supported = self.dendrogram.is_supported.all()
-        self.note_ = None if is_supported else add_note(self.ax_, UNSUPPORTED)
-
-    def _draw_branches(self, is_top: bool, colors: Floats) -> LineCollection:
-        """Draw a line from each node up, or left, to its parent."""
-        tree = self.dendrogram
-        child = np.arange(1, tree.n_nodes)
-        parent = tree.parent[child]
-        x, y = tree.get_plot_data().x, tree.height
-        points = np.array(
-            [[x[child], x[child], x[parent]], [y[child], y[parent], y[parent]]]
-        )
-        if not is_top:
-            points = points[::-1]
-        lines = list(points.transpose(2, 1, 0))
-        return draw_branches(self.ax_, lines, colors[child], tree.is_supported[parent])
-
-    def _set_axes(self, is_top: bool) -> None:
-        """Set the limits and the spines of the axes, and the label of the heights."""
-        ax, n_leaves = self.ax_, self.dendrogram.n_clusters
-        highest = 1.05 * self.dendrogram.height[0] or 1.0
+    def _label_axes(self, is_top: bool) -> None:
+        """Set the spines of the axes, and the label of the heights."""
+        ax = self.ax_
         if is_top:
-            ax.set(xlim=(-0.5, n_leaves - 0.5), ylim=(0.0, highest))
             ax.set_ylabel("height (nats)")
         else:
-            ax.set(xlim=(highest, 0.0), ylim=(n_leaves - 0.5, -0.5))
             ax.set_xlabel("height (nats)")
             ax.yaxis.tick_right()
             ax.yaxis.set_label_position("right")
         ax.spines[["top", "right", "bottom" if is_top else "left"]].set_visible(False)
         ax.tick_params(axis="x" if is_top else "y", length=0)
 
-    def _make_room(self, leaf_axis: Axis) -> None:
-        """Enlarge a new figure by the size of the labels of the leaves."""
-        size = artist_sizes(leaf_axis.get_ticklabels()).max(axis=0)
-        is_horizontal = leaf_axis.axis_name == "x"
-        added = size / self.figure_.dpi * [not is_horizontal, is_horizontal]
-        self.figure_.set_size_inches(self.figure_.get_size_inches() + added)
-        apply_layout(self.ax_)
+
+def draw_dendrogram(
+    ax: Axes, tree: Tree, colors: Floats, *, is_top: bool = True
+) -> LineCollection:
+    """Draw a line from each node up, or left, to its parent, and set the limits.
+
+    Leaves are at 0, 1, ... The axis of the heights ends below the lowest split, by half
+    of the range of the splits, or at 0.
+    """
+    child = np.arange(1, tree.n_nodes)
+    parent = tree.parent[child]
+    splits = tree.height[tree.internal_nodes]
+    highest, lowest = max(splits, default=0.0), min(splits, default=0.0)
+    start = max(lowest - (highest - lowest) / 2, 0.0) if highest > lowest else 0.0
+    x, y = tree.get_plot_data().x, np.maximum(tree.height, start)
+    points = np.array(
+        [[x[child], x[child], x[parent]], [y[child], y[parent], y[parent]]]
+    )
+    across = (-0.5, tree.n_clusters - 0.5)
+    along = (start, start + 1.05 * (highest - start) or 1.0)
+    if is_top:
+        ax.set(xlim=across, ylim=along)
+    else:
+        points = points[::-1]
+        ax.set(xlim=along[::-1], ylim=across[::-1])
+    lines = list(points.transpose(2, 1, 0))
+    return _base.draw_branches(ax, lines, colors[child], tree.is_supported[parent])
+
+
+def label_leaves(axis: Axis, tree: Tree, label: str) -> None:
+    """Label the axis of the leaves, and explain dashed lines if there are any."""
+    if not tree.is_supported.all():
+        label = f"{label}\n{_base.UNSUPPORTED}"
+    axis.set_label_text(label, wrap=True)
 
 
 def _leaf_names(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.columns import last_step
-from ..inspection.effects import GroupMoments, effect_size
+from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import (
     check_cluster_names,
@@ -25,15 +25,8 @@ from ..tree.export import (
 )
 from ..utils.files import PathLike, replacing
 from ..utils.text import format_effect, format_number
-from ._base import MAX_COLORS, Floats, Ints, Tree, get_tree, import_extra
-from ._node_values import (
-    as_images,
-    choose_image_shape,
-    count_classes,
-    count_samples,
-    describe_rows,
-    image_shape_of,
-)
+from . import _base, _node_values
+from ._base import Floats, Ints, Tree
 
 MAX_SHOWN_CLUSTERS = 12
 """Maximum number of clusters that a new page shows; the others are folded."""
@@ -46,26 +39,6 @@ SIDES = 16, 64
 
 MAX_VALUES = 1_100_000
 """Maximum number of values of all images of a page, if 16 pixels a side are enough."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference of a feature between two branches.
-
-    Parameters
-    ----------
-    feature : str
-        Name of the feature.
-    mean, other_mean : float
-        Means of the two branches, in the units of X.
-    effect : float
-        Difference of the means relative to the standard deviation inside the branches.
-    """
-
-    feature: str
-    mean: float
-    other_mean: float
-    effect: float
 
 
 @dataclass(frozen=True)
@@ -110,8 +83,8 @@ class NodeContent:
     name: str
     n_samples: int
     image: str = ""
-    features: list[Difference] = field(default_factory=list)
-    split: list[Difference] = field(default_factory=list)
+    features: list[_node_values.Difference] = field(default_factory=list)
+    split: list[_node_values.Difference] = field(default_factory=list)
     labels: list[LabelShare] = field(default_factory=list)
 
 
@@ -162,19 +135,20 @@ def export_html(
     # Imported here so that pages of a dendrogram don't need torch.
     from ..inspection.explain import describe_nodes
 
-    tree, model = get_tree(estimator), last_step(estimator)
-    names, moments = describe_nodes(estimator, X, feature_names)
+    tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
+    labels = tree.labels if X is None else estimator.predict(X)
+    names, moments = describe_nodes(estimator, X, feature_names, labels)
+    shapes = image_shape, _node_values.image_shape_of(X), own_shape
     write_page(
         tree,
         path,
-        tree.labels if X is None else estimator.predict(X),
+        labels,
         moments,
         y=y,
         feature_names=names,
-        image_shape=choose_image_shape(
-            image_shape, image_shape_of(X), model.image_shape
-        ),
+        image_shape=_node_values.choose_image_shape(*shapes),
         cluster_names=cluster_names,
+        X=X,
     )
 
 
@@ -192,12 +166,14 @@ def write_dendrogram_page(
         raise ValueError("feature_names and image_shape describe X, but X is None.")
     moments = None
     if X is not None:
-        moments = describe_rows(tree, X, tree.labels)
-        image_shape = choose_image_shape(image_shape, image_shape_of(X))
+        moments = _node_values.describe_rows(tree, X, tree.labels)
+        image_shape = _node_values.choose_image_shape(
+            image_shape, _node_values.image_shape_of(X)
+        )
         if feature_names is None:
             feature_names = getattr(X, "columns", None)
     names |= {"feature_names": feature_names, "image_shape": image_shape}
-    write_page(tree, path, tree.labels, moments, **names)
+    write_page(tree, path, tree.labels, moments, X=X, **names)
 
 
 def write_page(
@@ -210,6 +186,7 @@ def write_page(
     feature_names: Sequence[str] | None,
     image_shape: tuple[int, ...] | None,
     cluster_names: Sequence[str] | None,
+    X: object,
 ) -> None:
     """Write a tree as one HTML page, see `TreeVAEClustering.export_html`.
 
@@ -233,6 +210,8 @@ def write_page(
         Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
     cluster_names : sequence of str of length n_clusters or None
         Names of the leaves, by default "cluster 0", "cluster 1", ...
+    X : object
+        Samples. The index of a DataFrame names them; otherwise their numbers do.
 
     Raises
     ------
@@ -249,19 +228,24 @@ def write_page(
         if image_shape is None:
             _add_differences(nodes, tree, moments, names)
         else:
-            _add_images(nodes, as_images(moments.mean, image_shape))
+            _add_images(nodes, _node_values.as_images(moments.mean, image_shape))
     if y is not None:
-        _add_labels(nodes, *count_classes(tree, labels, y))
+        _add_labels(nodes, *_node_values.count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
     splits = highest_first(tree.height, tree.leaf_label).tolist()
+    below = leaves_below(tree.parent, tree.leaves)
+    first_leaf = below.argmax(axis=1)
     page = template.render(
         title=Path(path).stem,
         tree=tree,
         nodes=nodes,
-        order=_order(tree),
+        # From top to bottom.
+        order=np.lexsort((tree.depth, first_leaf)).tolist(),
+        first_leaf=first_leaf.tolist(),
         rank=dict(zip(splits, range(len(splits)), strict=True)),
-        n_leaves=leaves_below(tree.parent, tree.leaves).sum(axis=1),
+        n_leaves=below.sum(axis=1),
         n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
+        samples={"leaf": tree.leaves[labels].tolist(), "name": _name_samples(X)},
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -270,13 +254,15 @@ def write_page(
 
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
-    environment = import_extra("jinja2").Environment(autoescape=True, trim_blocks=True)
+    environment = _base.import_extra("jinja2").Environment(
+        autoescape=True, trim_blocks=True
+    )
     environment.filters |= {
-        "percent": _percent,
-        "isfinite": math.isfinite,
         "number": format_number,
         "effect": format_effect,
         "p_value": format_p_value,
+        "percent": _percent,
+        "isfinite": math.isfinite,
     }
     environment.globals["count"] = count
     text = files(__package__).joinpath("tree_page.html").read_text("utf-8")
@@ -290,29 +276,23 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{0 if share >= 0.1 else 1}f}%"
 
 
-def _order(tree: Tree) -> list[tuple[int, int]]:
-    """Return the nodes from top to bottom, and how many branches end with each leaf."""
-    order = []
-    stack = [(0, 0)]
-    while stack:
-        node, n_ended = stack.pop()
-        order.append((node, n_ended))
-        if tree.leaf_label[node] < 0:
-            stack.append((int(tree.children_right[node]), n_ended + 1))
-            stack.append((int(tree.children_left[node]), 0))
-    return order
-
-
 def _name_nodes(
     tree: Tree, labels: Ints, cluster_names: Sequence[str] | None
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node."""
     names = check_cluster_names(cluster_names, tree.n_clusters, "cluster {}")
-    n_samples = count_samples(tree, labels)
+    n_samples = _node_values.count_samples(tree, labels)
     return [
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))
         for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
     ]
+
+
+def _name_samples(X: object) -> list[str] | None:
+    """Return the index of a DataFrame, or None if there is none."""
+    # Sequences have a method of this name.
+    index = getattr(X, "index", None)
+    return None if index is None or callable(index) else list(map(str, index))
 
 
 def _add_images(nodes: list[NodeContent], images: Floats) -> None:
@@ -333,7 +313,7 @@ def _add_images(nodes: list[NodeContent], images: Floats) -> None:
 def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
     """Return an image, reduced by a factor, as a data URI."""
     buffer = io.BytesIO()
-    image = import_extra("PIL.Image").fromarray(pixels)
+    image = _base.import_extra("PIL.Image").fromarray(pixels)
     image.reduce(factor).save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -341,43 +321,16 @@ def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
 def _add_differences(
     nodes: list[NodeContent], tree: Tree, moments: GroupMoments, names: Sequence[str]
 ) -> None:
-    """Set the features that tell branches apart.
-
-    Effects are those of `TreeVAEClustering.explain`. If most features are amounts that
-    are mostly zero, a node shows only the features of which it has more than its
-    sibling: a group of texts is known by its words.
-    """
-    mean = moments.mean
-    one_sided = _is_amount(moments)
-
-    def largest(
-        node: int, other: int, effect: NDArray, *, one_sided: bool
-    ) -> list[Difference]:
-        size = effect if one_sided else np.abs(effect)
-        order = np.argsort(-size, kind="stable")[:N_FEATURES]
-        return [
-            Difference(names[i], mean[node, i], mean[other, i], effect[i])
-            for i in order[size[order] > 0]
-        ]
-
-    for node in tree.internal_nodes:
-        left, right = int(tree.children_left[node]), int(tree.children_right[node])
-        effect = effect_size(moments[left], moments[right])
-        nodes[node].split = largest(left, right, effect, one_sided=False)
-        nodes[left].features = largest(left, right, effect, one_sided=one_sided)
-        nodes[right].features = largest(right, left, -effect, one_sided=one_sided)
-
-
-def _is_amount(moments: GroupMoments) -> bool:
-    """Return whether most features are non-negative and mostly zero, as word counts.
-
-    If half of the values of a non-negative feature are zero, its standard deviation is
-    at least its mean.
-    """
-    mean, deviation = moments.mean[0], np.sqrt(moments.variance[0])
-    # Means of zeros may be negative by a rounding error.
-    is_non_negative = (mean >= -1e-6 * deviation).all()
-    return bool(is_non_negative and (deviation >= mean).mean() > 0.5)
+    """Set the features that tell branches apart."""
+    one_sided = _node_values.is_amount(moments)
+    features = _node_values.sibling_differences(moments, names, N_FEATURES, one_sided)
+    for node, found in zip(nodes, features, strict=True):
+        node.features = found
+    on_both_sides = _node_values.sibling_differences(
+        moments, names, N_FEATURES, one_sided=False
+    )
+    for i in tree.internal_nodes:
+        nodes[i].split = on_both_sides[tree.children_left[i]]
 
 
 def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) -> None:
@@ -392,8 +345,8 @@ def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) ->
     names : sequence of str of length n_labels
         Names of the labels, in sorted order.
     """
-    color = np.full(len(names), MAX_COLORS)
-    frequent = np.sort(np.argsort(-counts[0], kind="stable")[:MAX_COLORS])
+    color = np.full(len(names), _base.MAX_COLORS)
+    frequent = np.sort(np.argsort(-counts[0], kind="stable")[: _base.MAX_COLORS])
     color[frequent] = np.arange(len(frequent))
     for node, row in zip(nodes, counts, strict=True):
         order = np.argsort(-row, kind="stable")[: np.count_nonzero(row)]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.columns import last_step
-from ._base import Floats, make_axes
-from ._node_values import as_images, choose_image_shape
-from ._text import INCHES_PER_LABEL, plain
+from ..utils.text import MAX_EFFECT
+from . import _base, _node_values
+from ._base import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ IMAGE_SIZE = 2.4
 """Width and height of an image with its title, in inches."""
 
 
+@dataclass(eq=False, repr=False)
 class SplitDisplay:
     """Drawing of the features that tell the two branches of a node apart.
 
@@ -70,19 +72,19 @@ class SplitDisplay:
     4
     """
 
-    def __init__(
-        self, explanation: Any, *, image_shape: tuple[int, ...] | None = None
-    ) -> None:
-        n_features = len(explanation.features)
-        image_shape = choose_image_shape(image_shape)
-        if image_shape is not None and math.prod(image_shape) != n_features:
+    explanation: Any
+    _: KW_ONLY
+    image_shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        n_features = len(self.explanation.features)
+        shape = self.image_shape = _node_values.choose_image_shape(self.image_shape)
+        if shape is not None and math.prod(shape) != n_features:
             raise ValueError(
-                f"image_shape={image_shape!r} means {math.prod(image_shape)} features, "
-                f"but the explanation has {n_features}. Images need all of them: "
-                "explain(node, n_features=None)."
+                f"image_shape={shape!r} means {math.prod(shape)} features, but the "
+                f"explanation has {n_features}. Images need all of them: explain(node, "
+                "n_features=None)."
             )
-        self.explanation = explanation
-        self.image_shape = image_shape
 
     @classmethod
     def from_estimator(
@@ -128,7 +130,7 @@ class SplitDisplay:
         ValueError
             As `TreeVAEClustering.explain`, or if `image_shape` doesn't fit.
         """
-        # Imported here so that drawings and pages of a dendrogram don't need torch.
+        # Imported here so that drawings of a dendrogram don't need torch.
         from ..inspection.explain import explain
 
         if isinstance(image_shape, str):
@@ -136,8 +138,9 @@ class SplitDisplay:
                 raise ValueError(
                     f"image_shape must be a tuple, 'auto' or None, got {image_shape!r}."
                 )
-            image_shape = choose_image_shape(None, last_step(estimator).image_shape)
-        image_shape = choose_image_shape(image_shape)
+            shape = last_step(estimator).image_shape
+            image_shape = _node_values.choose_image_shape(None, shape)
+        image_shape = _node_values.choose_image_shape(image_shape)
         explanation = explain(
             estimator,
             node,
@@ -168,10 +171,10 @@ class SplitDisplay:
         ValueError
             If images are drawn, and `ax` isn't a subplot of a grid.
         """
-        size = 7.0, 1.6 + INCHES_PER_LABEL * len(self.explanation.features)
+        size = 7.0, 1.6 + _base.INCHES_PER_LABEL * len(self.explanation.features)
         if self.image_shape is not None:
             size = 3.4 * IMAGE_SIZE, IMAGE_SIZE
-        self.ax_ = ax = make_axes(ax, *size)
+        self.ax_ = ax = _base.make_axes(ax, *size)
         self.figure_ = ax.figure
         self.bars_, self.images_ = None, []
         if self.image_shape is None:
@@ -195,13 +198,14 @@ class SplitDisplay:
             Patch(color=COLORS[1], label=f"right: larger in {right}"),
         ]
         ax.axvline(0.0, color="k", linewidth=0.8)
-        limit = 1.05 * max(map(abs, ax.get_xlim()))
+        limit = min(1.05 * max(map(abs, ax.get_xlim())), MAX_EFFECT)
         ax.set_xlim(limit, -limit)  # larger in the left branch is on the left
+        ax.xaxis.set_major_formatter(_effect_label)
         ax.set_ylim(len(position) - 0.5, -0.5)  # the largest effect is on top
-        ax.set_yticks(position, [plain(name) for name in found.feature_names])
-        ax.set_xlabel("effect: difference of the means in standard deviations")
+        ax.set_yticks(position, [_base.plain(name) for name in found.feature_names])
+        ax.set_xlabel("difference of the means in standard deviations")
         means = ax.secondary_yaxis("right")
-        means.set_yticks(position, [f"{a} vs {b}" for a, b in found.mean_texts])
+        means.set_yticks(position, [" vs ".join(pair) for pair in found.mean_texts])
         for axis in (ax, means):
             axis.tick_params(axis="y", length=0)
         ax.spines[["top", "left", "right"]].set_visible(False)
@@ -219,9 +223,8 @@ class SplitDisplay:
         found = self.explanation
         left, right = self._image(found.left_mean), self._image(found.right_mean)
         self._plot_row(self.axes_[0], left, right)
-        self.axes_[0, 0].set_ylabel(
-            "generated" if found.n_rows is None else "mean of X"
-        )
+        source = "generated" if found.n_rows is None else "mean of X"
+        self.axes_[0, 0].set_ylabel(source)
         names = [name.replace(" (", "\n(") for name in found.branch_names]
         titles = [*names, "difference\nleft - right"]
         for axis, title in zip(self.axes_[0], titles, strict=True):
@@ -248,4 +251,9 @@ class SplitDisplay:
         """Return values of the features as an image, channels last if there are any."""
         rows = np.empty((1, len(values)))
         rows[0, self.explanation.features] = values
-        return as_images(rows, self.image_shape)[0]
+        return _node_values.as_images(rows, self.image_shape)[0]
+
+
+def _effect_label(effect: float, _: int) -> str:
+    """Return the label of a tick: both directions are positive, and end at a limit."""
+    return f"{'>' if abs(effect) >= MAX_EFFECT else ''}{abs(effect):g}"

@@ -2,61 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.columns import last_step
-from ..tree.export import check_class_names, check_cluster_names
-from ._base import (
-    MAX_COLORS,
-    Floats,
-    Ints,
-    Tree,
-    category_colors,
-    check_orientation,
-    check_tree,
-    get_tree,
-    import_extra,
-    make_axes,
-    node_colors,
-)
-from ._node_values import (
-    as_images,
-    choose_image_shape,
-    count_classes,
-    count_samples,
-    describe_data,
-    describe_rows,
-    flatten,
-    image_shape_of,
-)
-from ._text import (
-    FONT_SIZE,
-    MIN_FONT_SIZE,
-    PAD,
-    UNSUPPORTED,
-    apply_layout,
-    plain,
-    write_note,
-)
-from ._tree_drawing import MIN_INCHES, TreeDrawing
+from ..inspection.effects import GroupMoments
+from ..tree.export import check_class_names, check_cluster_names, check_feature_names
+from ..utils.text import format_number
+from . import _base, _node_values
+from ._base import Floats, Ints, Tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
     from matplotlib.legend import Legend
-    from matplotlib.offsetbox import OffsetBox
+    from matplotlib.offsetbox import AnnotationBbox, OffsetBox
 
 SIDE = 48.0
 """Length of the longer side of an image, and width of a bar, in points."""
 
-MINUS = "\N{MINUS SIGN}"
+UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
 
-SIGNS = f"+ and {MINUS}: larger and smaller than in the rest of the tree"
-"""Explains the signs of features."""
+ARROWS = f"{UP} {DOWN}: the mean is higher or lower than in the other branch"
+"""Explains the features of nodes."""
+
+
+SCALES = (1.0, 0.75, 0.5, 0.35)
+"""Sizes of the contents that are tried, from large to small."""
+
+FULL_SIZE_LEAVES = 12
+"""Up to so many leaves, contents in a new figure have their full size."""
+
+SPACE = (4.0, 14.0)
+"""Space between nodes of the same depth, and between depths, in points. It may be half
+as large in axes that are given."""
+
+MIN_INCHES = (4.0, 3.0)
+MAX_INCHES = (300.0, 300.0)
+"""Width and height of a new figure, at least and at most."""
 
 
 @dataclass(eq=False, repr=False)
@@ -77,7 +64,7 @@ class TreeDisplay:
     images : ndarray of shape (n_nodes, height, width[, channels]), default=None
         Images, with 1, 3 or 4 channels. Nodes with nan have no image.
     features : sequence of n_nodes sequences of str, default=None
-        Names of features of each node.
+        Texts about each node, each of which is a line.
     class_counts : ndarray of int of shape (n_nodes, n_classes), default=None
         Number of samples of each class at each node.
     class_names : sequence of str of length n_classes, default=None
@@ -146,9 +133,11 @@ class TreeDisplay:
         Nodes show the mix of the classes `y`, if given. Otherwise, if there is a shape
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
-        from the rest of the tree, ``explain(None, against="rest")``, with the sign of
-        the difference. Below the root, ``explain(node)``, which compares the branches
-        of a split, can have other features and signs.
+        from its sibling, with an arrow up or down where its mean is higher or lower,
+        and the mean: that of X, or of what the model generates. The largest effects
+        come first; those below 0.3 standard deviations are not shown. If most features
+        are amounts that are mostly zero, such as weights of words, a node shows only
+        what it has more of.
 
         Parameters
         ----------
@@ -157,8 +146,8 @@ class TreeDisplay:
         X : array-like or Dataset of shape (n_samples, n_features), default=None
             Data, as for `predict`, or images (n_samples, height, width[, channels]).
             They go to the nodes that ``estimator.predict`` tells. A data frame that
-            enters a pipeline is described by its own columns. By default the nodes have
-            the training samples.
+            enters a pipeline is described by its own columns. By default the nodes
+            have the training samples.
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
@@ -203,39 +192,20 @@ class TreeDisplay:
         >>> display.images.shape
         (5, 8, 8)
         """
-        # Imported here so that drawings and pages of a dendrogram don't need torch.
-        from ..inspection.explain import explain
+        # Imported here so that drawings of a dendrogram don't need torch.
+        from ..inspection.explain import describe_nodes
 
-        tree, model = get_tree(estimator), last_step(estimator)
-        labels = tree.labels
-        if X is not None:
-            labels = estimator.predict(X if model.image_shape else flatten(X))
-        shape = choose_image_shape(image_shape, image_shape_of(X), model.image_shape)
+        tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
+        rows = X if own_shape else _node_values.flatten(X)
+        labels = tree.labels if X is None else estimator.predict(rows)
         if y is not None:
-            counts, names = count_classes(tree, labels, y)
-            content = {"class_counts": counts, "class_names": names}
-        elif shape is not None:
-            if X is None:
-                means = model.node_means()
-            else:
-                means = describe_data(tree, X, labels).mean
-            content = {"images": as_images(means, shape)}
+            contents = _mix_classes(tree, labels, y)
         else:
-            found = explain(
-                estimator,
-                None,
-                flatten(X),
-                against="rest",
-                n_features=n_features,
-                feature_names=feature_names,
-            )
-            names = [_signed_names(one.feature_names, one.effect) for one in found]
-            content = {
-                "features": [(), *names],
-                "note": SIGNS,
-            }
-        n_samples = count_samples(tree, labels)
-        return cls(tree, n_node_samples=n_samples, **content).plot(**kwargs)
+            shapes = image_shape, _node_values.image_shape_of(X), own_shape
+            names, moments = describe_nodes(estimator, rows, feature_names, labels)
+            contents = _describe(moments, shapes, names, n_features)
+        n_samples = _node_values.count_samples(tree, labels)
+        return cls(tree, n_node_samples=n_samples, **contents).plot(**kwargs)
 
     @classmethod
     def from_dendrogram(
@@ -245,25 +215,32 @@ class TreeDisplay:
         *,
         y: ArrayLike | None = None,
         image_shape: tuple[int, ...] | None = None,
+        n_features: int = 3,
+        feature_names: Sequence[str] | None = None,
         ax: Axes | None = None,
         **kwargs: Any,
     ) -> Self:
         """Draw a dendrogram, with contents from the samples whose labels it holds.
 
-        Nodes show the mix of the classes `y`, if given, or else the mean images of X.
-        Without both, they show their numbers of samples only.
+        Nodes show the mix of the classes `y`, if given, or else the mean images of X if
+        it has images, or else what tells a node from its sibling. Without both, they
+        show their numbers of samples only.
 
         Parameters
         ----------
         dendrogram : Dendrogram
             Tree to draw.
         X : array-like of shape (n_samples, n_features), default=None
-            Images as rows, or of shape (n_samples, height, width[, channels]), in the
+            Rows, or images of shape (n_samples, height, width[, channels]), in the
             order of ``dendrogram.labels``.
         y : array-like of shape (n_samples,), default=None
             Class of each sample, an int or a name.
         image_shape : tuple of int, default=None
-            Height and width, with channels first or last, by default those of X.
+            Height and width of images in rows, with channels first or last.
+        n_features : int, default=3
+            Maximum number of features at a node.
+        feature_names : sequence of str of length n_features, default=None
+            Names of all columns, by default those of X, or x0, x1, ...
         ax : matplotlib Axes, default=None
             Axes to draw on. By default a new figure is created.
         **kwargs : dict
@@ -282,21 +259,20 @@ class TreeDisplay:
             If `dendrogram` is no dendrogram.
         ValueError
             If X or `y` doesn't have one entry for each sample, an entry of `y` is no
-            int or name, the shape of the images is unknown or not valid, or an argument
+            int or name, `image_shape` or `feature_names` doesn't fit X, or an argument
             of `plot` isn't valid.
         """
-        tree = check_tree(dendrogram)
-        content = {}
+        tree = _base.check_tree(dendrogram)
+        contents = {}
         if y is not None:
-            counts, names = count_classes(tree, tree.labels, y)
-            content = {"class_counts": counts, "class_names": names}
+            contents = _mix_classes(tree, tree.labels, y)
         elif X is not None:
-            shape = image_shape or image_shape_of(X)
-            if shape is None:
-                raise ValueError("image_shape is needed if the images in X are rows.")
-            means = describe_rows(tree, X, tree.labels).mean
-            content = {"images": as_images(means, shape)}
-        return cls(tree, **content).plot(ax, **kwargs)
+            shapes = image_shape, _node_values.image_shape_of(X)
+            moments = _node_values.describe_rows(tree, X, tree.labels)
+            if feature_names is None:
+                feature_names = getattr(X, "columns", None)
+            contents = _describe(moments, shapes, feature_names, n_features)
+        return cls(tree, **contents).plot(ax, **kwargs)
 
     def plot(
         self,
@@ -344,30 +320,32 @@ class TreeDisplay:
             If `orientation` or `n_clusters` isn't valid, there is not exactly one name
             for each leaf and one title for each node, or more than one kind of content.
         """
-        import_extra("matplotlib.pyplot")  # raises if it is not installed
+        _base.import_extra("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
-        is_top = check_orientation(orientation) == "top"
+        is_top = _base.check_orientation(orientation) == "top"
         above, below = self._check_texts(titles, cluster_names)
-        colors = node_colors(tree, n_clusters, "0.6")
+        colors = _base.node_colors(tree, n_clusters, "0.6")
         content = self._content(cmap)
-        self.ax_ = ax = make_axes(ax, 6.4, 4.8)
+        self.ax_ = ax = _base.make_axes(ax, 6.4, 4.8)
         self.figure_ = ax.figure
         ax.set_axis_off()
-        self.legend_ = content.draw_legend(ax)
-        free = self._draw_note(is_new)
-        drawing = TreeDrawing(ax, tree, colors, is_top=is_top, free=free)
+        is_mix = self.class_counts is not None
+        self.legend_ = content.draw_legend(ax) if is_mix else None
+        self._draw_note()
+        drawing = _Drawing(ax, tree, colors, is_top=is_top)
         self.edges_ = drawing.draw_edges()
 
         def make_box(node: int, scale: float) -> OffsetBox:
             return _stack(above[node], content.box(node, scale), below[node], scale)
 
         self.boxes_ = drawing.draw_nodes(make_box, is_new=is_new)
-        is_point = [box is None for box in self.boxes_]
-        self.points_ = drawing.draw_points(np.flatnonzero(is_point))
+        is_point = np.array([box is None for box in self.boxes_])
+        points = drawing.point[is_point].T
+        self.points_ = ax.scatter(*points, s=8, color=colors[is_point], zorder=2)
         return self
 
-    def _content(self, cmap: Any) -> _Content:
+    def _content(self, cmap: Any) -> _Images | _Lines | _ClassMix:
         """Return the content of the nodes."""
         names = ("images", "features", "class_counts")
         given = [name for name in names if getattr(self, name) is not None]
@@ -383,23 +361,19 @@ class TreeDisplay:
                 )
         if self.images is not None:
             return _Images(self.images, cmap)
-        if self.features is not None:
-            return _FeatureNames(self.features)
         if self.class_counts is not None:
             n_classes = np.shape(self.class_counts)[1]
             names = check_class_names(self.class_names, n_classes)
             return _ClassMix(self.class_counts, names)
-        return _Content()
+        return _Lines([()] * n_nodes if self.features is None else self.features)
 
     def _check_texts(
         self, titles: Sequence[str] | None, cluster_names: Sequence[str] | None
     ) -> tuple[list[str], list[str]]:
         """Return the texts above and below each node."""
         tree = self.dendrogram
-        if titles is None:
-            titles = self.n_node_samples
-        if titles is None:
-            titles = tree.n_node_samples
+        options = titles, self.n_node_samples, tree.n_node_samples
+        titles = next(texts for texts in options if texts is not None)
         if len(titles) != tree.n_nodes:
             raise ValueError(
                 f"titles must have one text for each of the {tree.n_nodes} nodes, "
@@ -409,38 +383,52 @@ class TreeDisplay:
         below = ["" if label < 0 else names[label] for label in tree.leaf_label]
         return [str(title) for title in titles], below
 
-    def _draw_note(self, is_new: bool) -> tuple[float, float]:
-        """Write the note, and return the width and height of the legend and of it."""
-        legend, ax = self.legend_, self.ax_
-        right = 0.0 if legend is None else legend.get_window_extent().width
+    def _draw_note(self) -> None:
+        """Write the note below the axes."""
         lines = [] if self.note is None else [self.note]
         if not self.dendrogram.is_supported.all():
-            lines.append(UNSUPPORTED)
+            lines.append(_base.UNSUPPORTED)
         self.note_ = None
-        if not lines:
-            return right, 0.0
-        apply_layout(ax)
-        width = ax.get_window_extent().width
-        if is_new:
-            # The size of the figure isn't set yet.
-            width += (MIN_INCHES[0] - self.figure_.get_figwidth()) * self.figure_.dpi
-        self.note_ = write_note(ax, "\n".join(lines), width - right, is_top=False)
-        return right, self.note_.get_window_extent().height + 2 * PAD
+        if lines:
+            text = _base.plain("\n".join(lines))
+            style = {"va": "top", "color": "0.4", "fontsize": _base.FONT_SIZE}
+            place = self.ax_.transAxes
+            self.note_ = self.ax_.text(0, 0, text, transform=place, wrap=True, **style)
+            _base.keep_inside(self.ax_)
 
 
-class _Content:
-    """What nodes contain; here nothing."""
-
-    def box(self, node: int, scale: float) -> OffsetBox | None:
-        """Return the content of a node, at a scale up to 1, or None."""
-        return None
-
-    def draw_legend(self, ax: Axes) -> Legend | None:
-        """Draw a legend at the right, if there is one."""
-        return None
+def _mix_classes(tree: Tree, labels: Ints, y: ArrayLike) -> dict[str, Any]:
+    """Return the numbers of samples of each class, as arguments of `TreeDisplay`."""
+    counts, names = _node_values.count_classes(tree, labels, y)
+    return {"class_counts": counts, "class_names": names}
 
 
-class _Images(_Content):
+def _describe(
+    moments: GroupMoments,
+    image_shapes: Iterable[tuple[int, ...] | None],
+    feature_names: Sequence[str] | None,
+    n_features: int,
+) -> dict[str, Any]:
+    """Return images or features of the nodes, as arguments of `TreeDisplay`.
+
+    `image_shapes` are the given one, and those that are used by default.
+    """
+    shape = _node_values.choose_image_shape(*image_shapes)
+    if shape is not None:
+        return {"images": _node_values.as_images(moments.mean, shape)}
+    names = check_feature_names(feature_names, moments.mean.shape[1], "x{}")
+    one_sided = _node_values.is_amount(moments)
+    found = _node_values.sibling_differences(moments, names, n_features, one_sided)
+    return {"features": [list(map(_line, node)) for node in found], "note": ARROWS}
+
+
+def _line(found: _node_values.Difference) -> str:
+    """Return a line about a feature of a node."""
+    arrow = UP if found.effect > 0 else DOWN
+    return f"{arrow} {found.feature} {format_number(found.mean)}"
+
+
+class _Images:
     """Images.
 
     Parameters
@@ -472,25 +460,25 @@ class _Images(_Content):
         return OffsetImage(image, zoom=zoom, **self._style)
 
 
-class _FeatureNames(_Content):
-    """Names of features, one a line.
+class _Lines:
+    """Lines of text.
 
     Parameters
     ----------
-    features : sequence of sequences of str
-        Names for each node.
+    lines : sequence of sequences of str
+        Lines of each node.
     """
 
-    def __init__(self, features: Sequence[Sequence[str]]) -> None:
-        self._features = features
+    def __init__(self, lines: Sequence[Sequence[str]]) -> None:
+        self._lines = lines
 
     def box(self, node: int, scale: float) -> OffsetBox | None:
-        """Return the names at a node, or None if there are none."""
-        names = self._features[node]
-        return _text_box("\n".join(names), scale) if len(names) else None
+        """Return the lines of a node, or None if there are none."""
+        lines = self._lines[node]
+        return _text_box("\n".join(lines), scale) if len(lines) else None
 
 
-class _ClassMix(_Content):
+class _ClassMix:
     """Stacked bars with the shares of classes.
 
     Parameters
@@ -504,15 +492,15 @@ class _ClassMix(_Content):
 
     def __init__(self, counts: Ints, class_names: Sequence[str]) -> None:
         names = list(class_names)
-        if len(names) > MAX_COLORS:
+        if len(names) > _base.MAX_COLORS:
             by_size = np.argsort(-counts[0], kind="stable")
-            kept = np.sort(by_size[: MAX_COLORS - 1])
+            kept = np.sort(by_size[: _base.MAX_COLORS - 1])
             others = counts.sum(axis=1) - counts[:, kept].sum(axis=1)
             counts = np.column_stack([counts[:, kept], others])
             names = [*(names[i] for i in kept), "other classes"]
         self._counts = counts
         self._names = names
-        self._colors = category_colors(len(names))
+        self._colors = _base.category_colors(len(names))
 
     def box(self, node: int, scale: float) -> OffsetBox | None:
         """Return the bar of a node, or None if there are no samples."""
@@ -522,7 +510,7 @@ class _ClassMix(_Content):
         counts = self._counts[node]
         if not counts.any():
             return None
-        width, height = SIDE * scale, max(0.25 * SIDE * scale, MIN_FONT_SIZE)
+        width, height = SIDE * scale, max(0.25 * SIDE * scale, _base.MIN_FONT_SIZE)
         area = DrawingArea(width, height)
         ends = width * np.cumsum(counts) / counts.sum()
         starts = np.append(0.0, ends[:-1])
@@ -534,22 +522,7 @@ class _ClassMix(_Content):
 
     def draw_legend(self, ax: Axes) -> Legend:
         """Draw a legend with one patch for each class."""
-        from matplotlib.patches import Patch
-
-        handles = [
-            Patch(facecolor=color, label=plain(name))
-            for color, name in zip(self._colors, self._names, strict=True)
-        ]
-        style = {"loc": "upper right", "borderaxespad": 0.0, "frameon": False}
-        return ax.legend(handles=handles, fontsize=FONT_SIZE, **style)
-
-
-def _signed_names(names: Iterable[str], effect: Iterable[float]) -> list[str]:
-    """Return names of features with the signs of their effects."""
-    return [
-        f"{name} {'+' if d > 0 else MINUS}"
-        for name, d in zip(names, effect, strict=True)
-    ]
+        return _base.draw_legend(ax, self._colors, self._names)
 
 
 def _stack(
@@ -568,5 +541,205 @@ def _text_box(text: str, scale: float, **style: Any) -> OffsetBox:
     """Return a text, no smaller than `MIN_FONT_SIZE`."""
     from matplotlib.offsetbox import TextArea
 
-    size = max(FONT_SIZE * scale, MIN_FONT_SIZE)
-    return TextArea(plain(text), textprops={"fontsize": size, **style})
+    size = max(_base.FONT_SIZE * scale, _base.MIN_FONT_SIZE)
+    return TextArea(_base.plain(text), textprops={"fontsize": size, **style})
+
+
+def tidy_positions(tree: Tree) -> Floats:
+    """Return the horizontal positions of the nodes of a compact binary tree.
+
+    Nodes of the same depth are at least one unit apart, and a parent is above the mean
+    of its children, weighted by their leaves: below each other in a tree that peels off
+    one leaf after the other. Subtrees are as close to each other as this allows
+    (Reingold and Tilford, 1981).
+
+    Returns
+    -------
+    x : ndarray of shape (n_nodes,)
+        Positions; the smallest one is 0.
+
+    Examples
+    --------
+    >>> from sktreevae import Dendrogram
+    >>> tree = Dendrogram([-1, 0, 0, 2, 2], [2, 0, 1, 0, 0], labels=[])
+    >>> tidy_positions(tree).round(2)
+    array([0.67, 0.  , 1.  , 0.5 , 1.5 ])
+    """
+    # Distance of each node to the right of its parent.
+    offset, n_leaves = np.zeros(tree.n_nodes), np.ones(tree.n_nodes)
+    # Leftmost and rightmost position at each depth below a node, relative to it.
+    outlines = {leaf: (np.zeros(1), np.zeros(1)) for leaf in tree.leaves}
+    for node in tree.internal_nodes[::-1]:
+        left, right = tree.children_left[node], tree.children_right[node]
+        left_start, left_end = outlines.pop(left)
+        right_start, right_end = outlines.pop(right)
+        n = min(len(left_start), len(right_start))
+        n_leaves[node] = n_leaves[left] + n_leaves[right]
+        distance = (left_end[:n] - right_start[:n]).max() + 1.0
+        offset[left] = -distance * n_leaves[right] / n_leaves[node]
+        offset[right] = offset[left] + distance
+        start = [[0.0], left_start + offset[left], right_start[n:] + offset[right]]
+        end = [[0.0], right_end + offset[right], left_end[n:] + offset[left]]
+        outlines[node] = (np.concatenate(start), np.concatenate(end))
+    x = np.zeros(tree.n_nodes)
+    for node in range(1, tree.n_nodes):
+        x[node] = x[tree.parent[node]] + offset[node]
+    return x - x.min()
+
+
+class _Drawing:
+    """Nodes and edges of a tree in axes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Axes to draw on.
+    tree : Dendrogram
+        Tree to draw.
+    colors : ndarray of shape (n_nodes, 4)
+        Color of each node and of the edge to its parent.
+    is_top : bool
+        Whether the root is at the top, instead of the left.
+    """
+
+    def __init__(self, ax: Axes, tree: Tree, colors: Floats, *, is_top: bool) -> None:
+        self._ax = ax
+        self._tree = tree
+        self._colors = colors
+        self._columns = [0, 1] if is_top else [1, 0]
+        across = tidy_positions(tree)
+        # Across the tree, and along its depth.
+        self._position = np.column_stack([across, tree.depth])
+        self.point = self._position[:, self._columns]
+
+    def draw_edges(self) -> LineCollection:
+        """Draw edges with right angles, halfway between the depths."""
+        tree = self._tree
+        child = np.arange(1, tree.n_nodes)
+        parent = tree.parent[child]
+        start, end = self._position[parent], self._position[child]
+        halfway = (start[:, 1] + end[:, 1]) / 2
+        corner = np.column_stack([end[:, 0], halfway])
+        bend = np.column_stack([start[:, 0], halfway])
+        lines = np.stack([bend, corner, end], axis=1)
+        # Below each parent: one line for its two children.
+        stems = np.stack([start, bend], axis=1)[::2]
+        is_supported = tree.is_supported[parent]
+        return _base.draw_branches(
+            self._ax,
+            [*lines[..., self._columns], *stems[..., self._columns]],
+            [*self._colors[child], *self._colors[parent[::2]]],
+            [*is_supported, *is_supported[::2]],
+            linewidths=1.0,
+        )
+
+    def draw_nodes(
+        self, make_box: Callable[[int, float], OffsetBox], *, is_new: bool
+    ) -> list[AnnotationBbox | None]:
+        """Draw the nodes as large as they fit, and leave out small ones at last.
+
+        Parameters
+        ----------
+        make_box : callable
+            Returns the box of a node at a scale up to 1.
+        is_new : bool
+            Whether to set the size of the figure.
+
+        Returns
+        -------
+        boxes : list of n_nodes AnnotationBbox or None
+            Boxes; None for nodes that are left out.
+        """
+        _base.apply_layout(self._ax)
+        ideal = np.sqrt(FULL_SIZE_LEAVES / self._tree.n_clusters)
+        boxes = []
+        for scale in [np.clip(ideal, SCALES[-1], 1.0)] if is_new else SCALES:
+            for box in boxes:
+                box.remove()
+            boxes, sizes = self._add_boxes(make_box, scale)
+            if is_new:
+                self._resize_figure(sizes)
+            fits = self._fit(sizes)
+            if fits.all():
+                break
+        for node in np.flatnonzero(~fits):
+            boxes[node].remove()
+            boxes[node] = None
+        return boxes
+
+    def _add_boxes(
+        self, make_box: Callable[[int, float], OffsetBox], scale: float
+    ) -> tuple[list[AnnotationBbox], Floats]:
+        """Draw all nodes at a scale, and return them and their sizes in pixels."""
+        from matplotlib.offsetbox import AnnotationBbox
+
+        background = self._ax.figure.canvas.figure.get_facecolor()
+        boxes = []
+        for node, point in enumerate(self.point):
+            style = {"edgecolor": self._colors[node], "facecolor": background}
+            box = AnnotationBbox(
+                make_box(node, scale), tuple(point), pad=0.2, bboxprops=style
+            )
+            # Nodes lie inside of the axes, which need no room beside them.
+            box.set_in_layout(False)
+            boxes.append(self._ax.add_artist(box))
+        return boxes, _base.artist_sizes(boxes)
+
+    def _resize_figure(self, sizes: Floats) -> None:
+        """Give a new figure the size at which all nodes fit."""
+        figure = self._ax.figure
+        units = self._needed_units(sizes[:, self._columns])[self._columns]
+        pixels = units * self.point.max(axis=0) + 2 * self._margin(sizes) + 2
+        # The legend and the note outside of the axes keep their size.
+        added = (pixels - self._ax.get_window_extent().size) / figure.dpi
+        inches = figure.get_size_inches() + added
+        figure.set_size_inches(np.clip(inches, MIN_INCHES, MAX_INCHES))
+        _base.apply_layout(self._ax)
+
+    def _needed_units(self, sizes: Floats) -> Floats:
+        """Return the pixels of a unit across, and of a depth, so that no nodes overlap.
+
+        `sizes` are those of the nodes across the tree and along its depth.
+        """
+        across, depth = self._position.T
+        space = np.array(SPACE) * self._ax.figure.dpi / 72
+        order = np.lexsort((across, depth))
+        is_neighbor = np.diff(depth[order]) == 0
+        distance = np.diff(across[order])[is_neighbor]
+        width = sizes[order, 0]
+        between = ((width[1:] + width[:-1]) / 2 + space[0])[is_neighbor]
+        height = np.zeros(self._tree.depth.max() + 1)
+        np.maximum.at(height, self._tree.depth, sizes[:, 1])
+        along = (height[1:] + height[:-1]) / 2 + space[1]
+        return np.array([(between / distance).max(initial=0.0), along.max(initial=0.0)])
+
+    def _margin(self, sizes: Floats) -> Floats:
+        """Return the horizontal and the vertical margin in pixels, (2,)."""
+        return sizes.max(axis=0) / 2 + SPACE[0] / 2 * self._ax.figure.dpi / 72
+
+    def _set_limits(self, sizes: Floats) -> None:
+        """Set limits such that the nodes at the border lie in the axes."""
+        length = np.array(self._ax.get_window_extent().size)
+        margin = self._margin(sizes)
+        span = self.point.max(axis=0)
+        # In small axes, at least a tenth is left for the tree.
+        inner = np.maximum(length - 2 * margin, 0.1 * length)
+        unit = np.where(span > 0, inner / np.maximum(span, 1e-9), 1.0)
+        # A single row or column is centered.
+        pad = (margin + np.where(span > 0, 0.0, inner / 2)) / unit
+        (left, top), (right, bottom) = -pad, span + pad
+        self._ax.set(xlim=(left, right), ylim=(bottom, top))
+
+    def _fit(self, sizes: Floats) -> NDArray[np.bool_]:
+        """Set the limits for nodes of some sizes, and return which of the nodes fit.
+
+        Nodes with many samples are considered first.
+        """
+        self._set_limits(sizes)
+        center = self._ax.transData.transform(self.point)
+        corners = np.hstack([center - sizes / 2, center + sizes / 2])
+        space = np.array(SPACE)[self._columns] * self._ax.figure.dpi / 72 / 4
+        outer = self._ax.get_window_extent().extents + [-1.0, -1.0, 1.0, 1.0]
+        padded = corners + [*-space, *space]
+        n_samples = self._tree.n_node_samples
+        return _base.select_disjoint(padded, n_samples, outer + [*-space, *space])

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
+from ..utils.text import shorten
+
 REMEDIES = {
     "dates": "Turn dates into numbers, such as years.",
     "a different text in each row": "Drop columns that only name the rows.",
@@ -30,7 +32,7 @@ def check_frame(X: object) -> None:
     if found:
         remedies = (REMEDIES[kind] for kind in REMEDIES if kind in kinds.values())
         raise ValueError(
-            f"X must have numbers, but has {_list(found)}. {' '.join(remedies)}"
+            f"X must have numbers, but has {shorten(found)}. {' '.join(remedies)}"
         )
 
 
@@ -75,7 +77,7 @@ def name_columns(X: object, error: ValueError) -> ValueError:
             "Fill missing values with SimpleImputer in a Pipeline, or drop the rows: "
             "X = X.dropna()."
         )
-    return ValueError(f"{text}, in {_list(found)}. {remedy}")
+    return ValueError(f"{text}, in {shorten(found)}. {remedy}")
 
 
 def _columns_of(X: object, kinds: str) -> list[object]:
@@ -104,10 +106,3 @@ def _kind_of(column: object) -> str:
         is_name = len(set(texts)) == len(values)
         return "a different text in each row" if is_name else "texts"
     return "numbers"
-
-
-def _list(found: list[str], n_shown: int = 5) -> str:
-    """Return the first entries of a list, and the number of the others."""
-    more = len(found) - n_shown
-    shown = ", ".join(found[:n_shown])
-    return f"{shown} and {more} more" if more > 0 else shown

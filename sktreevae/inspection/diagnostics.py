@@ -20,8 +20,9 @@ from ..training.growth import GrowthOptions
 from ..training.trainer import Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
+from ..utils.text import shorten
 
-__all__ = ["MAX_SHOWN", "Finding", "add_p_values", "diagnose_fit", "find_problems"]
+__all__ = ["Finding", "add_p_values", "diagnose_fit", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -32,24 +33,8 @@ CATEGORIES: dict[str, type[Warning]] = {
 }
 """Class of the warning of each finding; `UserWarning` of all others."""
 
-MAX_NEGATIVE_ELBO = 10.0
-"""Constant part of the maximum negative ELBO of a converged model, in nats."""
-
-MAX_NEGATIVE_ELBO_PER_FEATURE = 4.0
-"""Maximum that each feature adds. A normal distribution fitted to a standardized
-feature has a negative log-density of 1.4 nats, and a fair coin one of 0.7."""
-
 MAX_DRIFT = 0.3
 """Maximum share of the rows of `partial_fit` that are in other clusters than before."""
-
-MIN_SAMPLES_PER_CLUSTER = 20
-"""Fewer samples for each cluster asked for are named as a cause of missing clusters."""
-
-MAX_SHOWN = 5
-"""Maximum number of outliers, clusters or nodes that are named."""
-
-MIN_HIDDEN_DIM = 8
-"""A smaller `hidden_dim` is named as a cause of missing clusters."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -259,15 +244,23 @@ def _find_interruption(estimator: BaseEstimator) -> Finding:
 
 
 def _find_divergence(
-    estimator: BaseEstimator, data: TrainingData, learning_rate: float
+    estimator: BaseEstimator,
+    data: TrainingData,
+    learning_rate: float,
+    max_loss: float = 10.0,
+    max_loss_per_feature: float = 4.0,
 ) -> Finding | None:
-    """Find an ELBO that is too low for a trained model."""
+    """Find an ELBO that is too low for a trained model, in nats.
+
+    A normal distribution fitted to a standardized feature has a negative log-density of
+    1.4 nats, and a fair coin one of 0.7.
+    """
     if LIKELIHOODS[data.likelihood].is_count:
         return None
     # Of standardized data.
     loss = -(estimator.lower_bound_ + data.standardizer.log_det)
     n_features = data.summary.n_features
-    if loss <= MAX_NEGATIVE_ELBO + MAX_NEGATIVE_ELBO_PER_FEATURE * n_features:
+    if loss <= max_loss + max_loss_per_feature * n_features:
         return None
     return Finding(
         "divergence",
@@ -296,16 +289,14 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
         return None
     numbers = np.arange(estimator.n_features_in_, dtype=object)
     names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
-    shown = "; ".join(
+    texts = [
         f"feature {names[outlier.feature]!r}, sample {outlier.sample}: "
         f"{outlier.value:.6g}, clipped to [{outlier.low:.6g}, {outlier.high:.6g}]"
-        for outlier in outliers[:MAX_SHOWN]
-    )
-    more = len(outliers) - MAX_SHOWN
+        for outlier in outliers
+    ]
     return Finding(
         "outliers",
-        f"X has values far from all others of their features: {shown}"
-        f"{f'; and {more} more' if more > 0 else ''}.",
+        f"X has values far from all others of their features: {shorten(texts, '; ')}.",
         "Correct them, or scale X.",
         numbers={"n_features": len(outliers)},
     )
@@ -360,15 +351,17 @@ def _find_missing_clusters(
     )
 
 
-def _causes(estimator: BaseEstimator, data: TrainingData) -> str:
+def _causes(
+    estimator: BaseEstimator, data: TrainingData, min_samples_per_cluster: int = 20
+) -> str:
     """Return the possible causes of missing clusters, the likely ones first."""
     causes = []
     n_train, depth = len(data.train), estimator.max_depth
     if depth is not None and estimator.n_clusters > 2**depth:
         causes.append(f"max_depth={depth} has room for {2**depth} leaves")
-    if estimator.hidden_dim < MIN_HIDDEN_DIM:
+    if estimator.hidden_dim < estimator.latent_dim:
         causes.append(f"hidden_dim={estimator.hidden_dim} is small")
-    if n_train < MIN_SAMPLES_PER_CLUSTER * estimator.n_clusters:
+    if n_train < min_samples_per_cluster * estimator.n_clusters:
         held_out = ", without the validation_fraction" * estimator.early_stopping
         causes.append(f"there are only {n_train} training samples{held_out}")
     causes.append("X has duplicates or outliers")

@@ -21,6 +21,10 @@ MIN_VARIANCE_SHARE = 1e-3
 """Minimum of the pooled variance, relative to the variance of two equal groups taken
 together. It bounds effects of features that are constant in both groups to 63."""
 
+MIN_EFFECT = 0.3
+"""Minimum effect, in standard deviations, of a difference that is found. Two normal
+distributions that are so close have 88% of their area in common."""
+
 Floats = NDArray[np.float64]
 
 
@@ -40,7 +44,7 @@ class GroupMoments:
     variance: Floats
     weight: Floats
 
-    def __getitem__(self, group: int | slice | NDArray[np.bool_]) -> GroupMoments:
+    def __getitem__(self, group: int | slice | NDArray) -> GroupMoments:
         """Return the moments of one group, (n_features,), or of some."""
         return GroupMoments(self.mean[group], self.variance[group], self.weight[group])
 
@@ -133,14 +137,11 @@ def pooled_spread(left: GroupMoments, right: GroupMoments) -> Floats:
 
     It is the root of the mean of the two variances, so that it doesn't depend on the
     sizes of the groups. It isn't much smaller than the difference of their means, and 0
-    only for features that are 0 in both groups.
+    only for features that have the same value in all of both groups.
     """
     within = (left.variance + right.variance) / 2
     total = within + np.square((left.mean - right.mean) / 2)
-    spread = np.sqrt(np.maximum(within, MIN_VARIANCE_SHARE * total))
-    largest = np.maximum(np.abs(left.mean), np.abs(right.mean))
-    # Rounding errors of the means of a constant feature are no effect.
-    return np.maximum(spread, ROUNDING**2 * largest)
+    return np.sqrt(np.maximum(within, MIN_VARIANCE_SHARE * total))
 
 
 def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
@@ -150,11 +151,14 @@ def effect_size(left: GroupMoments, right: GroupMoments) -> Floats:
 
     Examples
     --------
-    >>> left, right = (GroupMoments(*np.array([[m], [1], [9]])) for m in (3, 1))
+    >>> left, right = (GroupMoments(*np.array([[m], [1.0], [9]])) for m in (3, 1))
     >>> effect_size(left, right)
     array([2.])
     """
     difference = left.mean - right.mean
+    largest = np.maximum(np.abs(left.mean), np.abs(right.mean))
+    # Rounding errors of the means of a constant feature are no effect.
+    difference[np.abs(difference) <= ROUNDING**2 * largest] = 0.0
     spread = pooled_spread(left, right)
     return np.divide(
         difference, spread, out=np.zeros_like(difference), where=spread > 0

@@ -25,12 +25,15 @@ from .columns import (
     name_features,
     read_columns,
 )
-from .effects import Floats, GroupMoments, area_under_curve, effect_size, pooled_spread
+from .effects import (
+    MIN_EFFECT,
+    Floats,
+    GroupMoments,
+    area_under_curve,
+    effect_size,
+    pooled_spread,
+)
 from .explanation import Explanation
-
-MIN_EFFECT = 0.3
-"""Minimum effect, in standard deviations, of a difference that is found. Two normal
-distributions that are so close have 88% of their area in common."""
 
 MAX_CORRELATION = 0.9
 """Maximum correlation, within the groups that are compared, of two features that are
@@ -136,6 +139,7 @@ def describe_leaves(
     estimator: BaseEstimator,
     X: ArrayLike | Dataset | None = None,
     feature_names: Sequence[str] | None = None,
+    labels: Ints | None = None,
 ) -> LeafFeatures:
     """Return the features of the leaves, in X or in what the model generates.
 
@@ -147,6 +151,8 @@ def describe_leaves(
         Rows, as for `predict`. None describes the model, in what the last step gets.
     feature_names : sequence of str, default=None
         Names of the columns of X.
+    labels : ndarray of int of shape (n_samples,), default=None
+        Leaf of each row of X, by default what the estimator predicts.
 
     Raises
     ------
@@ -162,7 +168,9 @@ def describe_leaves(
         return LeafFeatures(
             names, np.arange(len(names)), leaf_moments(model), min_effect
         )
-    rows, labels = read_columns(estimator, X, feature_names), estimator.predict(X)
+    rows = read_columns(estimator, X, feature_names)
+    if labels is None:
+        labels = estimator.predict(X)
     moments = rows.moments(labels, model.n_clusters_)
     return LeafFeatures(rows.names, rows.positions, moments, labels=labels, rows=rows)
 
@@ -171,13 +179,14 @@ def describe_nodes(
     estimator: BaseEstimator,
     X: ArrayLike | Dataset | None = None,
     feature_names: Sequence[str] | None = None,
+    labels: Ints | None = None,
 ) -> tuple[Sequence[str], GroupMoments]:
     """Return the names of the features of `describe_leaves`, and moments at all nodes.
 
     Nodes without rows have NaN.
     """
     tree = last_step(estimator).dendrogram_
-    leaves = describe_leaves(estimator, X, feature_names)
+    leaves = describe_leaves(estimator, X, feature_names, labels)
     return leaves.names, leaves.moments.mix(leaves_below(tree.parent, tree.leaves))
 
 

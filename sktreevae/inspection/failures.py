@@ -22,13 +22,11 @@ from ..model import LIKELIHOODS, TreeVAE
 from ..tree import Dendrogram
 from ..utils.chunks import row_slices
 from ..utils.limits import ROUNDING
+from ..utils.text import shorten
 from .columns import last_step, transform_rows
-from .diagnostics import MAX_SHOWN, Finding
-from .effects import GroupMoments, as_dense, effect_size
+from .diagnostics import Finding
+from .effects import MIN_EFFECT, GroupMoments, as_dense, effect_size
 from .explain import leaf_moments
-
-N_GENERATED = 128
-"""Samples that are generated for each leaf if there is no data."""
 
 MIN_PATH_KL = 0.05
 """Minimum information that the latent variables of a leaf have about a sample, in nats.
@@ -41,18 +39,11 @@ MIN_CERTAINTY = 0.7
 MAX_SHARE = 0.9
 """Maximum share of the samples in one leaf."""
 
-MIN_DISTANCE = 0.5
-"""Minimum distance between two leaves, in standard deviations within them. Thirds of a
-Gaussian are further apart than 1."""
-
-MIN_EXPECTED_ROWS = 10.0
-"""A leaf without rows is empty if so many were expected."""
-
 MIN_KEPT_GAIN = 0.25
 """Minimum share of the gain over independent features that unseen rows keep."""
 
 N_ERRORS = 3.0
-"""Standard errors by which an ELBO must fall to be lower for sure."""
+"""Standard errors by which an ELBO or a number of rows must be below expectation."""
 
 MAX_LOSS_PER_FEATURE = 10.0
 """Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
@@ -138,12 +129,12 @@ def diagnose(
 
 
 @torch.no_grad()
-def _generate(model: TreeVAE) -> Tensor:
+def _generate(model: TreeVAE, n_samples: int = 128) -> Tensor:
     """Generate the same number of samples at each leaf."""
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(0)
     leaves = range(len(model.topology.leaves))
-    return torch.cat([model.sample(N_GENERATED, generator, [i])[0] for i in leaves])
+    return torch.cat([model.sample(n_samples, generator, [i])[0] for i in leaves])
 
 
 def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatistics:
@@ -232,15 +223,15 @@ def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
         (float(np.linalg.norm(effect_size(moments[i], moments[j]))), i, j)
         for i, j in combinations(range(tree.n_clusters), 2)
     )
-    pairs = [pair for pair in pairs if pair[0] < MIN_DISTANCE]
+    pairs = [pair for pair in pairs if pair[0] < MIN_EFFECT]
     if not pairs:
         return None
-    shown = ", ".join(f"{i} and {j}" for _, i, j in pairs[:MAX_SHOWN])
+    shown = shorten([f"{i} and {j}" for _, i, j in pairs])
     clusters = sorted({cluster for _, *pair in pairs for cluster in pair})
     return Finding(
         "near-duplicate clusters",
         f"Clusters {shown} generate nearly the same: their means are less than "
-        f"{MIN_DISTANCE:g} standard deviations apart, {pairs[0][0]:.2g} at least.",
+        f"{MIN_EFFECT:g} standard deviations apart, {pairs[0][0]:.2g} at least.",
         "Lower n_clusters, or cut the tree: predict(X, n_clusters=...).",
         _nodes(tree, clusters),
         {"distance": pairs[0][0]},
@@ -255,8 +246,9 @@ def _find_empty_leaves(
     is_empty, what = n_training == 0, "training samples"
     if labels is not None and not is_empty.any():
         n_rows = np.bincount(labels, minlength=tree.n_clusters)
+        # The standard error of a count is the root of its expectation.
         expected = tree.weight[tree.leaves] * len(labels)
-        is_empty, what = (n_rows == 0) & (expected >= MIN_EXPECTED_ROWS), "rows of X"
+        is_empty, what = (n_rows == 0) & (expected >= N_ERRORS**2), "rows of X"
     clusters = np.flatnonzero(is_empty)
     if not len(clusters):
         return None
@@ -350,7 +342,4 @@ def _nodes(tree: Dendrogram, clusters: Iterable[int]) -> tuple[int, ...]:
 
 def _name(numbers: NDArray[np.int64], noun: str = "cluster") -> str:
     """Return a list of clusters or nodes in words."""
-    shown = ", ".join(map(str, numbers[:MAX_SHOWN]))
-    more = len(numbers) - MAX_SHOWN
-    plural = "s" * (len(numbers) > 1)
-    return f"{noun}{plural} {shown}{f' and {more} more' if more > 0 else ''}"
+    return f"{noun}{'s' * (len(numbers) > 1)} {shorten(numbers)}"

@@ -132,8 +132,8 @@ class Dendrogram:
     node 0: height 9, 4 samples
     |-- node 1: height 4, 3 samples
     |   |-- cluster 0: 2 samples
-    |   `-- cluster 1: 1 samples
-    `-- cluster 2: 1 samples
+    |   `-- cluster 1: 1 sample
+    `-- cluster 2: 1 sample
     >>> tree.cut(n_clusters=2)
     array([0, 0, 1])
     >>> tree.to_newick()

@@ -97,7 +97,8 @@ def format_text(nodes: Nodes, names: Sequence[str]) -> str:
     while stack:
         node, lead, branch, indent = stack.pop()
         label = nodes["leaf_label"][node]
-        samples = f"{nodes['n_node_samples'][node]} samples"
+        n_samples = nodes["n_node_samples"][node]
+        samples = f"{n_samples} {'sample' if n_samples == 1 else 'samples'}"
         if label >= 0:
             lines.append(f"{lead}{branch}{names[label]}: {samples}")
             continue

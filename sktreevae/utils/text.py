@@ -1,8 +1,12 @@
-"""Numbers as a person writes them."""
+"""Numbers and lists as a person writes them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+MAX_EFFECT = 10.0
+"""Groups that are farther apart, in standard deviations, don't overlap at all."""
 
 
 def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> str:
@@ -40,14 +44,27 @@ def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> s
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def format_effect(effect: float, max_size: float = 10.0) -> str:
-    """Return an effect with its sign; groups beyond `max_size` don't overlap at all.
+def format_effect(effect: float) -> str:
+    """Return an effect with its sign, and a large one by its bound.
 
     Examples
     --------
     >>> [format_effect(effect) for effect in (1.234, -0.5, 63.2, -12.0)]
     ['+1.23', '-0.50', '>10', '<-10']
     """
-    if abs(effect) > max_size:
-        return f">{max_size:g}" if effect > 0 else f"<-{max_size:g}"
+    if abs(effect) > MAX_EFFECT:
+        return f">{MAX_EFFECT:g}" if effect > 0 else f"<-{MAX_EFFECT:g}"
     return f"{effect:+.2f}"
+
+
+def shorten(items: Sequence[object], separator: str = ", ", n_shown: int = 5) -> str:
+    """Return the first items, and the number of the others.
+
+    Examples
+    --------
+    >>> shorten(range(7))
+    '0, 1, 2, 3, 4 and 2 more'
+    """
+    shown = separator.join(map(str, items[:n_shown]))
+    more = len(items) - n_shown
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -42,7 +42,8 @@ class FittedModel:
 
     def __init__(self, tree, n_features=16):
         self.dendrogram_ = tree
-        self.n_features = n_features
+        self.n_features = self.n_features_in_ = n_features
+        self.n_clusters_ = tree.n_clusters
         self.image_shape = None
 
     def training_data(self):
@@ -54,22 +55,13 @@ class FittedModel:
         cut = self.dendrogram_.cut(n_clusters or self.dendrogram_.n_clusters)
         return cut[np.asarray(X)[:, 0].astype(int)]
 
+    def _validate(self, X):
+        return np.asarray(X, dtype=float)
+
     def transform(self, X):
         angle = np.asarray(X, dtype=float)[:, :1]
         noise = np.random.default_rng(0).normal(scale=0.1, size=(len(X), 3))
         return np.hstack([np.cos(angle), np.sin(angle), angle]) + noise
-
-    def node_means(self):
-        return np.outer(np.arange(self.dendrogram_.n_nodes), np.ones(self.n_features))
-
-    def explain(self, node, X=None, *, against, n_features, feature_names):
-        assert node is None
-        assert against == "rest"
-        found = SimpleNamespace(
-            feature_names=(feature_names or ["age", "size", "weight"])[:n_features],
-            effect=[2.0, -1.0, 0.5][:n_features],
-        )
-        return [found] * (self.dendrogram_.n_nodes - 1)
 
 
 def make_explanation(n_features=4, *, seed=0):

@@ -12,11 +12,18 @@ from sktreevae.display import (
     DendrogramDisplay,
     EmbeddingDisplay,
     HistoryDisplay,
+    ProfileDisplay,
+    SplitDisplay,
     TreeDisplay,
 )
-from sktreevae.display._base import category_colors, node_clusters
+from sktreevae.display._base import (
+    category_colors,
+    node_clusters,
+    plain,
+    select_disjoint,
+)
 
-from .cases import FittedModel, random_tree
+from .cases import FittedModel, make_explanation, random_tree, visible_texts
 
 HISTORY = {
     "phase": ["joint"] * 2,
@@ -35,12 +42,13 @@ FROM_ESTIMATOR = pytest.mark.parametrize(
         DendrogramDisplay.from_estimator,
         lambda model, **ax: TreeDisplay.from_estimator(model, y=[0, 0, 1, 1], **ax),
         HistoryDisplay.from_estimator,
+        lambda model, **ax: ProfileDisplay.from_estimator(model, X, **ax),
         lambda model, **ax: EmbeddingDisplay.from_estimator(model, X, **ax),
         lambda model, **ax: ContingencyMatrixDisplay.from_estimator(
             model, X, [0, 0, 1, 1], **ax
         ),
     ],
-    ids=["dendrogram", "tree", "history", "embedding", "contingency"],
+    ids=["dendrogram", "tree", "history", "profile", "embedding", "contingency"],
 )
 
 FROM_DENDROGRAM = pytest.mark.parametrize(
@@ -124,3 +132,70 @@ def test_nodes_lie_in_the_cluster_of_all_their_leaves(n_clusters):
     for node, cluster in enumerate(node_clusters(tree, n_clusters)):
         found = set(cut[below[node] & (cut >= 0)].tolist())
         assert found == {cluster} if cluster >= 0 else len(found) > 1
+
+
+NAMES = [r"$\frac$", r"$\x$", "cost in $ (US$)"]
+
+
+FOUND = make_explanation(3)
+FOUND.feature_names = np.array(NAMES)
+
+DRAWINGS = {
+    "features": lambda tree: TreeDisplay.from_dendrogram(
+        tree, np.eye(4)[:, 1:], feature_names=NAMES
+    ),
+    "classes": lambda tree: TreeDisplay.from_dendrogram(
+        tree, y=[*NAMES, NAMES[0]], cluster_names=NAMES
+    ),
+    "titles": lambda tree: TreeDisplay.from_dendrogram(
+        tree, titles=[*NAMES, *NAMES[:2]]
+    ),
+    "dendrogram": lambda tree: tree.plot(cluster_names=NAMES),
+    "contingency": lambda tree: ContingencyMatrixDisplay(
+        np.eye(3, dtype=int), class_names=NAMES
+    ).plot(cluster_names=NAMES),
+    "embedding": lambda tree: EmbeddingDisplay(
+        np.outer([0.0, 1.0, 2.0], [1.0, 1.0]), [0, 1, 2], axis_names=NAMES[:2]
+    ).plot(cluster_names=NAMES),
+    "profile": lambda tree: ProfileDisplay(tree, np.eye(3), feature_names=NAMES).plot(
+        cluster_names=NAMES
+    ),
+    "split": lambda tree: SplitDisplay(FOUND).plot(),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWINGS)
+def test_names_are_no_formulas(tree, kind):
+    figure = DRAWINGS[kind](tree).figure_
+    texts = [text.get_text() for text in visible_texts(figure)]
+    for name in NAMES:
+        assert any(plain(name) in text for text in texts)
+
+
+@pytest.mark.parametrize("name", [*NAMES, r"\$a\$", r"\\$", "no dollar"])
+def test_plain_text_is_drawn_as_it_is(name):
+    texts = [
+        plt.figure().text(0.5, 0.5, plain(name)),
+        plt.figure().text(0.5, 0.5, name, parse_math=False),
+    ]
+    images = []
+    for text in texts:
+        text.figure.canvas.draw()
+        images.append(np.asarray(text.figure.canvas.buffer_rgba()))
+    np.testing.assert_array_equal(*images)
+
+
+def test_selected_boxes_are_inside_and_apart(rng):
+    corners = rng.uniform(-0.1, 1, (50, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(0.05, 0.2, (50, 2))])
+    priority = rng.permutation(50)
+    selected = select_disjoint(boxes, priority, np.array([0.0, 0.0, 1.0, 1.0]))
+
+    def overlaps(i, j):
+        low = np.maximum(boxes[i, :2], boxes[j, :2])
+        return (low < np.minimum(boxes[i, 2:], boxes[j, 2:])).all()
+
+    for i in range(50):
+        is_inside = boxes[i].min() >= 0 and boxes[i].max() <= 1
+        rivals = np.flatnonzero(selected & (priority > priority[i]))
+        assert selected[i] == (is_inside and not any(overlaps(i, j) for j in rivals))

@@ -10,8 +10,11 @@ from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
 from sktreevae.display._node_values import (
     as_images,
     encode_classes,
+    is_amount,
     node_moments,
+    sibling_differences,
 )
+from sktreevae.inspection.effects import GroupMoments
 from sktreevae.model import ImageLayout
 
 from .cases import FittedModel
@@ -115,3 +118,32 @@ def test_moments_are_those_of_the_rows_below(full_tree, rng, convert, offset):
     mean, variance = brute_force(dense, labels)
     np.testing.assert_allclose(moments.mean, mean, atol=1e-12)
     np.testing.assert_allclose(moments.variance, variance, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_differences_are_the_largest_effects_between_siblings(one_sided, rng):
+    mean, variance = rng.normal(size=(7, 6)), rng.uniform(0.5, 1.5, (7, 6))
+    mean[5] = np.nan  # a node without rows
+    moments = GroupMoments(mean, variance, np.ones((7, 1)))
+    found = sibling_differences(moments, list("abcdef"), 3, one_sided)
+    assert found[0] == found[5] == found[6] == []
+    for node, sibling in ((1, 2), (2, 1), (3, 4), (4, 3)):
+        spread = np.sqrt((variance[node] + variance[sibling]) / 2)
+        effect = (mean[node] - mean[sibling]) / spread
+        size = effect if one_sided else np.abs(effect)
+        order = [i for i in np.argsort(-size) if size[i] >= 0.3][:3]
+        assert [d.feature for d in found[node]] == ["abcdef"[i] for i in order]
+        np.testing.assert_allclose([d.effect for d in found[node]], effect[order])
+        np.testing.assert_array_equal([d.mean for d in found[node]], mean[node, order])
+        others = [d.other_mean for d in found[node]]
+        np.testing.assert_array_equal(others, mean[sibling, order])
+
+
+def test_counts_are_amounts_and_measurements_are_not(full_tree, rng):
+    labels = np.arange(400) % 4
+    counts = rng.poisson(0.2, size=(400, 5))
+    assert is_amount(node_moments(full_tree, counts, labels)).all()
+    measured = rng.normal(labels[:, None], 1, size=(400, 5))
+    standardized = (measured - measured.mean(axis=0)) / measured.std(axis=0)
+    for X in (measured, standardized, measured + 10.0):
+        assert not is_amount(node_moments(full_tree, X, labels)).any()

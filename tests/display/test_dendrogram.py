@@ -14,17 +14,30 @@ def test_each_node_but_the_root_has_a_branch_to_its_parent(tree):
     ends = [(line[0].tolist(), line[-1].tolist()) for line in branches]
     assert ends == [
         ([0.5, 4.0], [1.25, 9.0]),
-        ([2.0, 0.0], [1.25, 9.0]),
-        ([0.0, 0.0], [0.5, 4.0]),
-        ([1.0, 0.0], [0.5, 4.0]),
+        ([2.0, 1.5], [1.25, 9.0]),
+        ([0.0, 1.5], [0.5, 4.0]),
+        ([1.0, 1.5], [0.5, 4.0]),
     ]
+
+
+@pytest.mark.parametrize("n_leaves", [1, 2, 3, 20])
+@pytest.mark.parametrize("lowest", [0.0, 0.5, 100.0])
+def test_axes_start_below_the_lowest_split(n_leaves, lowest):
+    tree = random_tree(n_leaves)
+    tree.height[tree.internal_nodes] += lowest
+    start, end = draw(tree).ax_.get_ylim()
+    splits = tree.height[tree.internal_nodes]
+    assert 0.0 <= start < min(splits, default=1.0)
+    assert max(splits, default=0.0) < end
+    if n_leaves > 2:  # the splits have at least half of the axis
+        assert end - start <= 1.6 * (splits.max() - splits.min())
 
 
 def test_the_root_is_left_on_request(tree):
     display = draw(tree, orientation="left")
     assert display.branches_.get_segments()[0].tolist()[0] == [4.0, 0.5]
     left, right = display.ax_.get_xlim()
-    assert left > tree.height[0] > right == 0.0
+    assert left > tree.height[0] > right == 1.5
     bottom, top = display.ax_.get_ylim()
     assert bottom > top  # leaf 0 is at the top
 
@@ -62,28 +75,13 @@ def test_unsupported_splits_are_dashed(tree):
     assert [dash is None for dash in dashes] == [True, True, False, False]
 
 
-@pytest.mark.parametrize(
-    ("size", "n_leaves", "orientation"),
-    [
-        ((5, 4), 4, "top"),
-        ((2, 3), 4, "top"),
-        (None, 20, "left"),
-        (None, 20, "top"),
-        ((5, 4), 100, "left"),
-    ],
-)
-def test_a_note_above_the_branches_explains_dashes(size, n_leaves, orientation):
-    ax = plt.subplots(figsize=size)[1] if size else None
-    display = draw(random_tree(n_leaves), ax=ax, orientation=orientation)
-    text = display.note_.get_text().replace("\n", "").replace(" ", "")
-    assert text == "dashed:splitnotsupportedbyheld-outsamples"
-    display.figure_.draw_without_rendering()
-    note = display.note_.get_window_extent()
-    branches = display.branches_.get_window_extent()
-    assert branches.y1 <= note.y0
-    outer = display.ax_.get_window_extent()
-    assert outer.x0 <= note.x0 < note.x1 <= outer.x1
-    assert note.y1 <= outer.y1
+def test_the_label_of_the_leaves_explains_dashes(tree):
+    assert draw(tree).ax_.get_xlabel() == "cluster (samples)"
+    tree.support[0], tree.support_error[0] = 0.0, 1.0
+    note = "dashed: split not supported by held-out samples"
+    assert draw(tree).ax_.get_xlabel() == f"cluster (samples)\n{note}"
+    names = {"cluster_names": ["ant", "bee", "cow"], "orientation": "left"}
+    assert draw(tree, **names).ax_.get_ylabel() == f"cluster\n{note}"
 
 
 @pytest.mark.parametrize("n_clusters", [0, 4, 1.5])

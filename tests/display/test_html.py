@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -9,16 +10,8 @@ import pytest
 import sktreevae
 from sktreevae import Dendrogram
 
+from .cases import random_tree
 from .pages import images, labels, read
-
-N_LEAVES = 40
-
-
-@pytest.fixture(scope="module")
-def large_tree():
-    parent = [-1, *np.repeat(np.arange(N_LEAVES - 1), 2)]
-    height = np.arange(len(parent))[::-1]
-    return Dendrogram(parent, height, labels=np.arange(400) % N_LEAVES)
 
 
 @pytest.fixture
@@ -37,15 +30,20 @@ def export(path):
     return export
 
 
+def branches(page):
+    """Return the attributes of the nodes, from top to bottom."""
+    found = [a for _, a in read(page).tags]
+    return [a for a in found if "branch" in a.get("class", "").split()]
+
+
 def features(page):
     """Return the features on the cards, and their directions."""
     return re.findall(r'class="feature (up|down)"><span>(.*?)<', page)
 
 
-@pytest.mark.parametrize("n_leaves", [1, 2, 3])
+@pytest.mark.parametrize("n_leaves", [1, 2, 10])
 def test_each_node_has_a_card(export, n_leaves):
-    parent = [-1, 0, 0, 1, 1][: 2 * n_leaves - 1]
-    tree = Dendrogram(parent, np.arange(len(parent))[::-1], labels=[0])
+    tree = random_tree(n_leaves)
     names = {f"cluster {i}" for i in range(n_leaves)}
     names |= {f"node {i}" for i in tree.internal_nodes}
     assert labels(export(tree)).keys() == names
@@ -63,28 +61,17 @@ def test_cards_are_read_from_top_to_bottom(export, tree):
     ]
 
 
-def test_a_new_page_of_a_deep_tree_shows_twelve_clusters(export):
-    parent = [-1, *np.repeat(np.arange(0, 398, 2), 2)]  # a chain
-    height = np.zeros(399)
-    height[0:398:2] = np.arange(199, 0, -1)
-    page = export(Dendrogram(parent, height, labels=np.arange(200)))
-    branches = [a for tag, a in read(page).tags if tag == "details"]
-    assert sum("open" in branch for branch in branches) == 11
-    assert 'max="200" value="12"' in page
-
-
 def test_ranks_follow_the_heights(export):
     tree = Dendrogram([-1, 0, 0, 1, 1, 2, 2], [9, 3, 4, 0, 0, 0, 0], labels=[])
-    tags = read(export(tree)).tags
-    ranks = [int(a["data-rank"]) for tag, a in tags if tag == "details"]
-    assert ranks == [0, 2, 1]
+    found = [a.get("data-rank") for a in branches(export(tree))]
+    assert found == ["0", "2", None, None, "1", None, None]
 
 
 def test_splits_without_support_are_marked(export, tree):
     tree.p_values[:2] = [1e-9, 0.06]
     page = export(tree)
-    groups = [a.get("class") for tag, a in read(page).tags if tag == "ul"]
-    assert groups == [None, None, "unsupported"]
+    marked = [a["id"] for a in branches(page) if "unsupported" in a["class"]]
+    assert marked == ["node-3", "node-4"]  # their parent is node 1
     assert page.count("Held-out samples don't support the split.") == 1
     assert {"&lt; 0.001", "= 0.06"} <= set(re.findall("<td>(.*?)</td>", page))
     note = "Dashed: split not supported by held-out samples."
@@ -130,15 +117,6 @@ def test_the_page_refers_to_nothing_outside(export, tree):
             assert attributes.get(name, "data:").startswith("data:")
 
 
-def test_branches_have_opposite_differences(export, tree, rng):
-    X = rng.normal(5, 1, size=(4, 3))
-    found = features(export(tree, X, feature_names=list("abc")))
-    left, right = found[:3], found[-3:]  # node 1 and cluster 2, of the same split
-    for (here, name), (there, other) in zip(left, right, strict=True):
-        assert name == other
-        assert {here, there} == {"up", "down"}
-
-
 def test_texts_show_the_words_that_they_have_more_of(export):
     tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=[0] * 4 + [1] * 4)
     X = np.zeros((8, 4))
@@ -146,24 +124,47 @@ def test_texts_show_the_words_that_they_have_more_of(export):
     page = export(tree, X, feature_names=["orbit", "nasa", "god", "none"])
     assert features(page) == [("up", "orbit"), ("up", "nasa"), ("up", "god")]
     (table,) = re.findall("tell the branches apart.*?</table>", page, re.DOTALL)
-    assert set(re.findall("<tr><td>(.*?)<", table)) == {"orbit", "nasa", "god"}
+    assert set(re.findall('class="term">(.*?)<', table)) == {"orbit", "nasa", "god"}
 
 
 @pytest.mark.parametrize("offset", [0.0, 10.0])
 def test_measurements_are_shown_on_both_sides(export, offset, rng):
-    tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=np.arange(400) % 2)
-    found = features(export(tree, rng.normal(offset, 1, size=(400, 3))))
-    assert [direction for direction, _ in found].count("up") == 3
-    assert len(found) == 6
+    labels = np.arange(400) % 2
+    tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=labels)
+    X = rng.normal(offset, 1, size=(400, 3)) + np.outer(labels, [-1.0, 2.0, 0.0])
+    expected = [("down", "x1"), ("up", "x0"), ("up", "x1"), ("down", "x0")]
+    assert features(export(tree, X)) == expected
 
 
-def test_features_are_named_by_columns(export, tree, rng):
+def test_numbers_are_as_a_person_writes_them(export, tree):
+    X = np.array([3700.0, 3702.0, 5000.0, 5076.4])[:, None]
+    texts = read(export(tree, X, feature_names=["mass"])).texts
+    assert {"3701", "5000", "5076", "<-10", ">10"} <= set(texts)
+    assert not any("e+" in text for text in texts)
+
+
+def samples(page):
+    return json.loads(re.search(r'id="samples">(.*?)</script>', page)[1])
+
+
+def test_samples_are_named_by_the_index(export, tree):
     import pandas as pd
 
-    X = pd.DataFrame(rng.normal(size=(4, 2)), columns=["petal", "sepal"])
+    X = pd.DataFrame({"size": [0.0, 1.0, 2.0, 3.0]}, index=["a", "b", "</script>", 7])
+    found = samples(export(tree, X))
+    assert found["name"] == ["a", "b", "</script>", "7"]
+    assert found["leaf"] == [3, 3, 4, 2]
+    assert samples(export(tree))["name"] is None
+
+
+def test_features_are_named_by_columns(export, tree):
+    import pandas as pd
+
+    X = pd.DataFrame(np.eye(4)[:, :2], columns=["petal", "sepal"])
     page = export(tree, X)
     assert {"petal", "sepal"} <= set(read(page).texts)
-    assert page == export(tree, X.to_numpy(), feature_names=["petal", "sepal"])
+    other = export(tree, X.to_numpy(), feature_names=["petal", "sepal"])
+    assert read(page).tags == read(other).tags
 
 
 def test_known_labels_have_a_legend_and_bars(export, tree):
@@ -181,8 +182,9 @@ def test_known_labels_have_a_legend_and_bars(export, tree):
     ]
 
 
-def test_rare_labels_share_a_color(export, large_tree):
-    page = export(large_tree, y=np.arange(400) % 30)
+def test_rare_labels_share_a_color(export):
+    tree = random_tree(30)
+    page = export(tree, y=tree.labels)
     legend = page[page.index('class="legend"') : page.index("</header>")]
     colors = re.findall(r"--color:(#\w+)", legend)
     assert len(set(colors)) == len(colors) == 21
@@ -227,23 +229,22 @@ def test_large_images_are_averages_of_blocks(export, rng, size):
 
 
 @pytest.mark.parametrize(
-    "image_shape", [(28, 28), (64, 64, 3), (3, 64, 64), (218, 178)]
+    ("n_leaves", "shape", "side"),
+    [
+        (40, (28, 28), 28),
+        (40, (3, 64, 64), 64),
+        (40, (218, 178), 55),
+        (150, (64, 64, 3), 32),
+    ],
 )
-def test_a_page_of_forty_images_has_less_than_two_megabytes(
-    large_tree, export, path, rng, image_shape
-):
+def test_pages_of_many_images_are_small(export, path, rng, n_leaves, shape, side):
+    parent = [-1, *np.repeat(np.arange(n_leaves - 1), 2)]
+    tree = Dendrogram(parent, np.arange(len(parent))[::-1], labels=np.arange(n_leaves))
     # Noise doesn't compress at all.
-    X = rng.random((400, np.prod(image_shape)), dtype=np.float32)
-    page = export(large_tree, X, image_shape=image_shape, y=np.arange(400) % 7)
-    assert path.stat().st_size < 2e6
-    assert len(images(page)) == 2 * N_LEAVES - 1
-
-
-def test_many_images_have_fewer_pixels(export, path, rng):
-    parent = [-1, *np.repeat(np.arange(149), 2)]
-    tree = Dendrogram(parent, np.arange(299)[::-1], labels=np.arange(150))
-    page = export(tree, rng.random((150, 64, 64, 3)))
-    assert {image.shape for image in images(page)} == {(32, 32, 3)}
+    X = rng.random((n_leaves, np.prod(shape)), dtype=np.float32)
+    found = images(export(tree, X, image_shape=shape))
+    assert len(found) == tree.n_nodes
+    assert {max(image.shape) for image in found} == {side}
     assert path.stat().st_size < 3e6
 
 

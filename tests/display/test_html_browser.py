@@ -1,10 +1,13 @@
 """The page of a tree in headless Chromium."""
 
+import json
+
 import numpy as np
 import pytest
 
 from sktreevae import Dendrogram
 
+from .cases import random_tree
 from .chromium import Chromium, find_chromium
 
 pytestmark = pytest.mark.skipif(
@@ -25,6 +28,14 @@ TIP = """
 Array.from(document.querySelectorAll(".info"))
     .filter((info) => info.checkVisibility())
     .map((info) => info.innerText).join("|")
+"""
+
+
+BOXES = """
+Array.from(document.querySelectorAll(".branch:not([hidden]) .card"), (card) => {
+    const box = card.getBoundingClientRect();
+    return [box.left, box.top, box.right, box.bottom];
+})
 """
 
 
@@ -128,7 +139,7 @@ def test_left_folds_and_right_unfolds(page):
 
 
 def test_the_tab_key_reaches_the_tree_after_the_controls(page):
-    page.press("Tab", "Tab", "Tab", "Tab")
+    page.press(*["Tab"] * 6)
     assert page.evaluate(FOCUSED) == "node 0"
 
 
@@ -164,23 +175,12 @@ def test_pointing_at_a_node_or_focus_shows_its_details(page):
 
 def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):
     path = tmp_path / "tree.html"
-    rng = np.random.default_rng(0)
-    parent = [-1]
-    for node in range(99):
-        parent += [node, node]
-    height = np.arange(199)[::-1]
-    labels = np.arange(1000) % 100
-    tree = Dendrogram(parent, height, labels=labels)
-    tree.export_html(path, rng.normal(size=(1000, 5)), y=labels % 13)
+    tree = random_tree(100)
+    X = np.random.default_rng(0).normal(size=(len(tree.labels), 5))
+    tree.export_html(path, X, y=tree.labels % 13)
     browser.open(path)
     browser.click("#unfold")
-    boxes = np.array(
-        browser.evaluate(
-            "Array.from(document.querySelectorAll('.card'), (card) => {"
-            "const box = card.getBoundingClientRect();"
-            "return [box.left, box.top, box.right, box.bottom];})"
-        )
-    )
+    boxes = np.array(browser.evaluate(BOXES))
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
     overlap = np.minimum(high, high[:, 0]) - np.maximum(low, low[:, 0])
     is_overlapping = (overlap > 0).all(axis=2)
@@ -191,13 +191,88 @@ def test_cards_do_not_overlap_in_a_tree_of_a_hundred_leaves(browser, tmp_path):
     )
 
 
-def test_without_scripts_a_click_folds_and_unfolds(browser, path):
+def test_without_scripts_all_nodes_are_shown_with_details(browser, path):
     browser.send("Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.open(path)
         assert len(browser.evaluate(VISIBLE)) == 7
-        browser.click(card("node 1"))
-        assert len(browser.evaluate(VISIBLE)) == 5
+        browser.mouse("mouseMoved", card("node 1"))
         assert "50% to cluster 0" in browser.evaluate(TIP)
     finally:
         browser.send("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def find(page, text, *keys):
+    """Search a text, and return how many nodes were found."""
+    page.evaluate(
+        "(() => {const find = document.getElementById('find'); find.focus();"
+        f"find.value = {json.dumps(text)}; find.dispatchEvent(new Event('input'));}})()"
+    )
+    page.press(*keys)
+    return page.evaluate("document.getElementById('n-found').value")
+
+
+@pytest.mark.parametrize(
+    ("text", "n_found"),
+    [("Cluster", 4), ("cluster 3", 1), ("node", 3), ("17", 1), ("0", 4), ("none", 0)],
+)
+def test_nodes_labels_and_samples_are_found(page, text, n_found):
+    # Label 0 and sample 0 are of clusters 0 and 1; "node 0" and "cluster 0" match, too.
+    assert find(page, text) == f"{n_found} found"
+    assert page.evaluate("document.querySelectorAll('.found').length") == n_found
+
+
+def test_enter_unfolds_what_is_found_in_turn(page):
+    page.click("#fold")
+    assert find(page, "cluster", "Enter") == "1 of 4"
+    assert page.evaluate(TIP).startswith("cluster 0")
+    assert find(page, "cluster", *["Enter"] * 5) == "1 of 4"
+    assert find(page, "17", "Enter") == "1 of 1"
+    assert page.evaluate(TIP).startswith("cluster 3")
+    assert {"cluster 0", "cluster 3"} <= set(page.evaluate(VISIBLE))
+    # Sample 1 and the label 1 come before all other names with this digit.
+    assert find(page, "1", "Enter").startswith("1 of ")
+    assert page.evaluate(TIP).startswith("node 0")
+
+
+def test_the_address_unfolds_a_node(page):
+    page.click("#fold")
+    page.evaluate("location.hash = 'node-3'")
+    page.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert "cluster 0" in page.evaluate(VISIBLE)
+    assert page.evaluate(TIP).startswith("cluster 0")
+
+
+@pytest.fixture(scope="module", params=[40, 300])
+def deep_page(request, browser, tmp_path_factory):
+    path = tmp_path_factory.mktemp("deep") / "tree.html"
+    tree = random_tree(request.param, "chain")
+    tree.export_html(path)
+    browser.open(path)
+    yield browser, tree
+    assert failures(browser) == []
+
+
+def test_a_new_page_of_a_deep_tree_shows_twelve_clusters(deep_page):
+    assert len(deep_page[0].evaluate(VISIBLE)) == 23
+
+
+def test_deep_trees_unfold(deep_page):
+    page, tree = deep_page
+    page.click("#unfold")
+    boxes = np.array(page.evaluate(BOXES))
+    assert len(boxes) == tree.n_nodes
+    columns = np.unique(boxes[:, 0])
+    assert len(columns) == tree.n_clusters  # the depths
+    assert np.diff(columns).min() > 100
+
+
+def test_deep_trees_fit_into_the_window(deep_page):
+    page, tree = deep_page
+    page.click("#unfold")
+    page.click("#fit")
+    boxes = np.array(page.evaluate(BOXES))
+    if tree.n_clusters == 300:  # cards and their borders have at least three pixels
+        assert boxes[:, 2:].max(axis=0).max() <= 1200
+    else:
+        assert (boxes[:, 2:].max(axis=0) <= [1400, 900]).all()

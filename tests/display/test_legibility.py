@@ -9,6 +9,7 @@ from sktreevae.display import (
     DendrogramDisplay,
     EmbeddingDisplay,
     HistoryDisplay,
+    ProfileDisplay,
     SplitDisplay,
     TreeDisplay,
 )
@@ -44,6 +45,12 @@ def embedding(tree, ax):
     return EmbeddingDisplay.from_estimator(model, X, ax=ax, cluster_names=names)
 
 
+def profile(tree, ax):
+    values = np.random.default_rng(0).normal(size=(20, tree.n_clusters))
+    names = [f"a feature, no. {i}" for i in range(20)]
+    return ProfileDisplay(tree, values, feature_names=names).plot(ax)
+
+
 def nodes_of_images(tree, ax):
     images = np.random.default_rng(0).uniform(size=(tree.n_nodes, 8, 8))
     return TreeDisplay(tree, images=images).plot(ax)
@@ -53,6 +60,7 @@ DRAWINGS = [
     dendrogram,
     dendrogram_on_the_left,
     contingency,
+    profile,
     embedding,
     nodes_of_images,
 ]
@@ -101,7 +109,7 @@ def test_nodes_of_every_content_are_legible(n_leaves, shape, content, is_new):
 
 
 @pytest.mark.parametrize("layout", [None, "constrained"])
-@pytest.mark.parametrize("draw", [dendrogram, dendrogram_on_the_left, contingency])
+@pytest.mark.parametrize("draw", DRAWINGS[:4])
 def test_drawings_beside_others_are_legible(draw, layout):
     figure, axes = plt.subplots(1, 2, figsize=(9, 6), layout=layout)
     draw(random_tree(10), axes[1])
@@ -133,8 +141,7 @@ def test_histories_are_legible(layout, size, n_epochs):
 
 
 @pytest.mark.parametrize("n_features", [1, 10, 30])
-@pytest.mark.parametrize("is_checked", [False, True])
-def test_splits_are_legible(n_features, is_checked):
-    found = make_explanation(n_features, is_checked=is_checked)
+def test_splits_are_legible(n_features):
+    found = make_explanation(n_features)
     found.feature_names = np.array(["a rather long name of a feature"] * n_features)
     assert_legible(SplitDisplay(found).plot().figure_)

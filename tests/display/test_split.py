@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from sktreevae.display import SplitDisplay
+from sktreevae.display._node_values import as_images
 
 from .cases import make_explanation, tick_labels
 
@@ -44,6 +45,15 @@ def test_larger_in_the_left_branch_is_on_the_left():
     assert bottom > top  # the largest effect is on top
 
 
+def test_ticks_are_positive_on_both_sides():
+    found = make_explanation()
+    found.effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    ax = SplitDisplay(found).plot().ax_
+    assert ax.get_xlim() == (10.0, -10.0)
+    labels = [ax.xaxis.get_major_formatter()(x) for x in (-10.0, -2.5, 0.0, 2.5, 10.0)]
+    assert labels == [">10", "2.5", "0", "2.5", ">10"]
+
+
 def test_colors_are_the_directions():
     found = make_explanation()
     display = SplitDisplay(found).plot()
@@ -66,35 +76,20 @@ def test_means_stand_beside_the_bars():
     assert tick_labels(means.yaxis) == expected
 
 
-@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
+@pytest.mark.parametrize("shape", [(8, 9), (1, 8, 9), (8, 9, 3), (3, 8, 9)])
 def test_images_are_the_means_and_their_difference(shape):
-    found = make_explanation(72)
+    found = make_explanation(np.prod(shape))
     display = SplitDisplay(found, image_shape=shape).plot()
     assert display.axes_.shape == (1, 3)
-    assert len(display.images_) == 3
     assert display.bars_ is None
-    left, right = np.empty(72), np.empty(72)
-    left[found.features], right[found.features] = found.left_mean, found.right_mean
-    shown = [np.asarray(image.get_array()) for image in display.images_]
-    np.testing.assert_allclose(shown[2], (left - right).reshape(8, 9))
-    low, high = min(left.min(), right.min()), max(left.max(), right.max())
-    for actual, mean in zip(shown, (left, right), strict=False):
-        expected = (mean.reshape(8, 9) - low) / (high - low)
-        np.testing.assert_allclose(actual, expected)
-
-
-@pytest.mark.parametrize("shape", [(8, 9, 3), (3, 8, 9)])
-def test_colors_are_on_the_last_axis(shape):
-    found = make_explanation(8 * 9 * 3)
-    display = SplitDisplay(found, image_shape=shape).plot()
-    left, _, difference = (np.asarray(i.get_array()) for i in display.images_)
-    values = np.empty(8 * 9 * 3)
-    values[found.features] = found.left_mean - found.right_mean
-    image = values.reshape(shape)
-    if shape[0] == 3:
-        image = np.moveaxis(image, 0, -1)
-    assert left.shape == (8, 9, 3)
-    np.testing.assert_allclose(difference, image.mean(-1))
+    left, right, difference = (np.asarray(i.get_array()) for i in display.images_)
+    means = np.empty((2, np.prod(shape)))
+    means[:, found.features] = found.left_mean, found.right_mean
+    images = as_images(means, shape)
+    scaled = (images - images.min()) / (images.max() - images.min())
+    np.testing.assert_allclose([left, right], scaled)
+    expected = (images[0] - images[1]).reshape(8, 9, -1).mean(axis=2)
+    np.testing.assert_allclose(difference, expected)
 
 
 def test_images_name_the_branches():

@@ -1,10 +1,13 @@
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.offsetbox import DrawingArea, OffsetImage
 
 from sktreevae.display import TreeDisplay
-from sktreevae.display._tree_drawing import tidy_positions
+from sktreevae.display.tree import DOWN, UP, tidy_positions
+from sktreevae.tree.arrays import leaves_below
 
 from .cases import FittedModel, assert_legible, random_tree
 
@@ -12,11 +15,6 @@ draw = TreeDisplay.from_dendrogram
 
 
 SHAPES = pytest.mark.parametrize("shape", ["random", "balanced", "chain"])
-
-
-@pytest.fixture(autouse=True)
-def explain_by_method(monkeypatch):
-    monkeypatch.setattr("sktreevae.inspection.explain.explain", FittedModel.explain)
 
 
 def parts(box, kind):
@@ -78,42 +76,66 @@ def test_new_data_goes_where_the_estimator_predicts(tree):
     np.testing.assert_allclose(display.images[:, 0, 0], [8 / 6, 2 / 3, 2, 0, 1])
 
 
-def test_estimators_generate_the_images_without_data(tree):
-    model = FittedModel(tree)
-    display = TreeDisplay.from_estimator(model, image_shape=(2, 8))
-    np.testing.assert_array_equal(display.images[:, 0, 0], range(5))
-    model.image_shape = (4, 4)
-    assert TreeDisplay.from_estimator(model).images.shape == (5, 4, 4)
+def test_estimators_generate_the_images_without_data(fitted):
+    images = TreeDisplay.from_estimator(fitted, image_shape=(1, 2)).images
+    np.testing.assert_array_equal(images, fitted.node_means()[:, None])
 
 
-def test_estimators_tell_the_features_of_each_node(tree):
-    model = FittedModel(tree)
-    display = TreeDisplay.from_estimator(model, n_features=2)
-    assert texts(display.boxes_[0]) == ["4"]  # the root
-    assert texts(display.boxes_[1]) == ["3", "age +\nsize \N{MINUS SIGN}"]
-    names = ["length", "mass", "height"]
-    display = TreeDisplay.from_estimator(model, n_features=1, feature_names=names)
-    assert texts(display.boxes_[2]) == ["1", "length +", "#2"]
+FEATURES = re.compile(f"[{UP}{DOWN}] (age|size) ([\\d.]+)")
 
 
-def test_a_note_explains_signs_and_dashes(tree):
+@pytest.mark.parametrize("source", ["rows", "model", "dendrogram"])
+def test_nodes_show_what_tells_them_from_their_sibling(fitted, rows, source):
+    if source == "dendrogram":
+        display = draw(fitted.dendrogram_, rows)
+    else:
+        X = rows if source == "rows" else None
+        display = TreeDisplay.from_estimator(fitted, X)
+    tree = display.dendrogram
+    assert texts(display.boxes_[0]) == ["240"]  # the root
+    means = {"age": {10, 20, 40}, "size": {5, 90}}
+    for leaf in tree.leaves:
+        lines = display.features[leaf]
+        assert lines == texts(display.boxes_[leaf])[1].split("\n")
+        for line in lines:
+            name, mean = FEATURES.fullmatch(line).groups()
+            assert min(abs(float(mean) - other) for other in means[name]) <= 1
+
+
+def test_related_nodes_have_different_features(fitted, rows):
+    display = TreeDisplay.from_estimator(fitted, rows)
+    shown = [tuple(lines) for lines in display.features]
+    assert len(set(shown)) == len(shown)
+    for node in range(1, len(shown), 2):
+        arrows = [[line[0] for line in shown[i]] for i in (node, node + 1)]
+        assert all({a, b} == {UP, DOWN} for a, b in zip(*arrows, strict=True))
+
+
+@pytest.mark.parametrize("n_features", [0, 1])
+def test_features_can_be_named_and_limited(fitted, n_features):
+    names = {"n_features": n_features, "feature_names": ["length", "mass"]}
+    features = TreeDisplay.from_estimator(fitted, **names).features
+    assert max(map(len, features)) == n_features
+    assert not n_features or re.search("length|mass", features[1][0])
+
+
+def test_a_note_explains_arrows_and_dashes(tree):
     assert draw(tree).note_ is None
-    signs = "+ and \N{MINUS SIGN}: larger and smaller than in the rest of the tree"
+    arrows = "\N{BLACK UP-POINTING TRIANGLE} \N{BLACK DOWN-POINTING TRIANGLE}: the mean"
     dashes = "dashed: split not supported by held-out samples"
-    features = TreeDisplay.from_estimator(FittedModel(tree))
-    assert features.note_.get_text() == signs
+    features = draw(tree, np.zeros((4, 2)))
+    assert features.note_.get_text().startswith(arrows)
     tree.p_values[0] = 1.0
     assert draw(tree).note_.get_text() == dashes
-    assert features.plot().note_.get_text() == f"{signs}\n{dashes}"
+    assert features.plot().note_.get_text().endswith(f"other branch\n{dashes}")
     display = TreeDisplay(tree, note="mean images").plot()
     assert display.note_.get_text() == f"mean images\n{dashes}"
 
 
-def test_notes_are_as_wide_as_their_figure(tree):
-    for ax in (None, plt.subplots(figsize=(3, 3))[1]):
-        display = TreeDisplay(tree, note=20 * "a word ").plot(ax)
-        assert display.note_.get_text().count("\n") >= 1
-        assert_legible(display.figure_)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_notes_are_as_wide_as_their_figure(tree, is_new):
+    ax = None if is_new else plt.subplots(figsize=(3, 3))[1]
+    assert_legible(TreeDisplay(tree, note=20 * "a word ").plot(ax).figure_)
 
 
 def test_classes_are_counted(tree):
@@ -159,14 +181,16 @@ def test_frames_have_the_colors_of_a_cut(tree):
 
 @SHAPES
 @pytest.mark.parametrize("orientation", ["top", "left"])
-def test_parents_are_over_the_middle_of_their_children(shape, orientation):
+def test_parents_are_over_the_mean_of_their_leaves(shape, orientation):
     tree = random_tree(12, shape)
     display = draw(tree, orientation=orientation)
     center = np.array([box.xy for box in display.boxes_])
-    middle = (center[1::2] + center[2::2]) / 2
-    parent = center[tree.parent[1::2]]
+    n_leaves = leaves_below(tree.parent, tree.leaves).sum(axis=1)[:, None]
+    total = (n_leaves * center)[1::2] + (n_leaves * center)[2::2]
+    parent = tree.parent[1::2]
     across, down = (0, 1) if orientation == "top" else (1, 0)
-    np.testing.assert_allclose(parent[:, across], middle[:, across])
+    mean = (total / n_leaves[parent])[:, across]
+    np.testing.assert_allclose(center[parent, across], mean)
     np.testing.assert_array_equal(center[:, down], tree.depth)
     assert (center[1::2, across] < center[2::2, across]).all()
 
@@ -175,17 +199,18 @@ def test_parents_are_over_the_middle_of_their_children(shape, orientation):
 @SHAPES
 def test_nodes_of_a_depth_are_apart_and_in_order(n_leaves, shape):
     tree = random_tree(n_leaves, shape)
-    x = tidy_positions(tree.children_left, tree.children_right)
+    x = tidy_positions(tree)
     assert x.min() == 0.0
     # Breadth first, nodes of the same depth are numbered from left to right.
     assert np.diff(x)[np.diff(tree.depth) == 0].min(initial=np.inf) > 1 - 1e-9
 
 
-def test_subtrees_are_as_close_as_they_can_be():
-    # Two chains to the outside would be 8 wide, if subtrees had columns of their own.
-    tree = random_tree(8, "chain")
-    x = tidy_positions(tree.children_left, tree.children_right)
-    assert x.max() == pytest.approx(4.0)
+@pytest.mark.parametrize("n_leaves", [2, 10, 100])
+def test_chains_are_narrow(n_leaves):
+    width = tidy_positions(random_tree(n_leaves, "chain")).max()
+    # Below a node with k leaves, the chain goes on 1/k to the right of it.
+    drift = (1 / np.arange(2, n_leaves + 1)).sum()
+    assert width == pytest.approx(drift + 1 - 1 / n_leaves)
 
 
 def test_small_nodes_become_points():
@@ -209,7 +234,7 @@ def test_a_tree_of_one_leaf_is_drawn():
     [
         ({"X": np.zeros((3, 8, 8))}, "X must have one entry .* 4 samples .* got 3"),
         ({"y": [0, 1, 2]}, "y must have one entry .* 4 samples .* got 3"),
-        ({"X": np.zeros((4, 64))}, "image_shape is needed if the images in X"),
+        ({"X": np.zeros((4, 2)), "feature_names": "ab"}, "a sequence of 2 names"),
         (
             {"X": np.zeros((4, 64)), "image_shape": (8, 9)},
             r"image_shape=\(8, 9\) means 72 features, but X has 64",
@@ -242,8 +267,9 @@ def test_there_is_one_kind_of_content(tree):
 def test_images_that_cannot_be_drawn_are_features(tree, n_channels):
     model = FittedModel(tree, n_features=64 * n_channels)
     model.image_shape = (8, 8, n_channels)
-    display = TreeDisplay.from_estimator(model)
+    X = model.training_data()
+    display = TreeDisplay.from_estimator(model, X)
     assert display.images is None
     assert len(display.features) == tree.n_nodes
     with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
-        TreeDisplay.from_estimator(model, image_shape=model.image_shape)
+        TreeDisplay.from_estimator(model, X, image_shape=model.image_shape)
