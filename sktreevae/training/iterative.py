@@ -228,14 +228,14 @@ class IterativeGrowth(TreeGrowth):
         members = self._members(leaf)
         train = self._train_members(members)
         split = Split(self.new_split(), leaf, draw_seed(self.generators.shared))
-        state.target = self._init_split(split.top_down, self._position(leaf)[0], train)
+        state.target = self._init_split(split.top_down, self._position(leaf)[1], train)
         state.members, state.split = members, split
 
     def _end_split(self) -> bool:
         """Attach the split to its leaf, unless a child gets too few samples."""
         state, leaf = self.state, self.state.split.leaf
         train = self._train_members(state.members)
-        self._finish_split(state.split.top_down, self._position(leaf)[0], train)
+        self._finish_split(state.split.top_down, self._position(leaf)[1], train)
         before = self.model.top_down
         self.model.top_down = attach(before, leaf, state.split.top_down)
         if self.leaf_counts().min() < self.min_samples:

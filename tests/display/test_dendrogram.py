@@ -77,7 +77,7 @@ def test_unsupported_splits_are_dashed(tree):
 
 def test_the_label_of_the_leaves_explains_dashes(tree):
     assert draw(tree).ax_.get_xlabel() == "cluster (samples)"
-    tree.support[0], tree.support_error[0] = 0.0, 1.0
+    tree.p_values[0] = 1.0
     note = "dashed: split not supported by held-out samples"
     assert draw(tree).ax_.get_xlabel() == f"cluster (samples)\n{note}"
     names = {"cluster_names": ["ant", "bee", "cow"], "orientation": "left"}

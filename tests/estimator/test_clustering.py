@@ -136,7 +136,7 @@ def test_units_do_not_matter(blobs, gaussian_score, factor):
     assert adjusted_rand_score(y, model.labels_) == 1.0
     assert np.isfinite(model.sample(5)[0]).all()
     shift = model.score(X * factor) - gaussian_score
-    assert shift == pytest.approx(-2 * np.log(factor), abs=0.1)
+    assert shift == pytest.approx(-2 * np.log(factor), rel=0.05)
 
 
 # Input
@@ -690,7 +690,7 @@ def test_likelihood_is_a_density_in_the_units_of_the_user(rng):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, X: m.log_likelihood(X, 0), "n_importance_samples must be an int >="),
+        (lambda m, X: m.log_likelihood(X, 0), "n_importance_samples must be an int in"),
         (lambda m, X: m.sample(2.5), "n_samples must be an int .* got 2.5"),
         (lambda m, X: m.sample(3, cluster=-1), "cluster must be .* 0 to 5, got -1"),
         (lambda m, X: m.sample(3, cluster=6), "cluster must be .* 0 to 5, got 6"),
