@@ -128,19 +128,20 @@ class Moments:
         n_samples = count.sum()
         if n_samples == 0:
             return 0.0
-        eye = np.eye(d)
         center = total.sum(axis=0) / n_samples
         spread = square.sum(axis=0) / n_samples - np.outer(center, center)
-        spread += ROUNDING * eye
         is_empty = count == 0
         mean = total / np.maximum(count, 1)[:, None]
         mean[is_empty] = center
         scatter = square - count[:, None, None] * _outer(mean, mean)
-        within = scatter.sum(axis=0) / n_samples + ROUNDING * eye
+        within = scatter.sum(axis=0) / n_samples
         weight = d + 2
         covariance = scatter + weight * within
         covariance /= (count + weight)[:, None, None]
         covariance[is_empty] = spread
+        # The same for all clusters: a single sample of the held-out half that is far
+        # from all others says nothing about them.
+        covariance += self._rounding_errors()
         log_share = np.log((count + 0.5) / (n_samples + 0.5 * n_clusters))
         count, total, square = self._of_half(held_out)
         scatter = square - _outer(mean, total) - _outer(total, mean)
@@ -149,6 +150,13 @@ class Moments:
         log_det = np.linalg.slogdet(covariance).logabsdet
         constant = log_share - 0.5 * (log_det + d * np.log(2 * np.pi))
         return float(count @ constant - 0.5 * distance.sum())
+
+    def _rounding_errors(self) -> Array:
+        """Return the covariance of rounding errors, relative to that of all samples."""
+        d = self.n_features
+        count, total, square = np.split(self.sums.sum(axis=(0, 1)), [1, 1 + d])
+        variance = np.diag(square.reshape(d, d)) / count - (total / count) ** 2
+        return np.diag(ROUNDING * np.maximum(variance, ROUNDING))
 
 
 def _outer(a: Array, b: Array) -> Array:

@@ -149,7 +149,7 @@ def _propose(
         choices = {
             "n_neighbors": n_neighbors,
             "partition": best,
-            "cost": round(costs[best], 3),
+            "cost": round(float(costs[best]), 3),
             "cut_costs": cut_costs.round(3).tolist(),
         }
         task.info = choices | {"partition_costs": costs}

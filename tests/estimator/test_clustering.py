@@ -53,7 +53,7 @@ def test_small_clusters_are_kept_by_default():
     X, y = make_blobs(sizes, n_features=10, random_state=0)
     model = TreeVAEClustering(10, **QUICK).fit(X)
     assert adjusted_rand_score(y, model.labels_) == 1.0
-    with pytest.warns(UserWarning, match="support 9 of the 10 clusters"):
+    with pytest.warns(ConvergenceWarning, match="were pruned"):
         model = TreeVAEClustering(10, min_cluster_size=0.01, **QUICK).fit(X)
     assert np.bincount(model.labels_).min() >= 10
 
@@ -136,7 +136,7 @@ def test_units_do_not_matter(blobs, gaussian_score, factor):
     assert adjusted_rand_score(y, model.labels_) == 1.0
     assert np.isfinite(model.sample(5)[0]).all()
     shift = model.score(X * factor) - gaussian_score
-    assert shift == pytest.approx(-2 * np.log(factor), rel=0.05)
+    assert shift == pytest.approx(-2 * np.log(factor), abs=0.1)
 
 
 # Input
@@ -603,7 +603,7 @@ def test_the_number_of_clusters_and_other_choices_are_found():
     # Four clusters cost least, and cuts into two or three cost more.
     costs = choices.pop("cut_costs")
     assert np.argmin(costs) == 4 - 2 == len(costs) - 1
-    assert costs[-1] == pytest.approx(choices.pop("cost"), abs=0.1)
+    assert costs[-1] == pytest.approx(choices.pop("cost"), rel=0.05)
     expected = {"features": "plain", "n_features": 5, "n_clusters": 4, "n_neighbors": 8}
     assert choices == expected
 

@@ -27,11 +27,12 @@ def brute_log_density(x, cluster):
                 for c in range(k)
             ]
         )
-        within = scatter.sum(axis=0) / fit.sum() + 1e-6 * np.eye(d)
+        within = scatter.sum(axis=0) / fit.sum()
         for i in np.flatnonzero(~fit):
             c = cluster[i]
             n_fit = (fit & (cluster == c)).sum()
             covariance = (scatter[c] + (d + 2) * within) / (n_fit + d + 2)
+            covariance += 1e-6 * np.diag(x.var(axis=0))
             share = (n_fit + 0.5) / (fit.sum() + 0.5 * k)
             density = multivariate_normal(mean[c], covariance).logpdf(x[i])
             total += density + np.log(share)

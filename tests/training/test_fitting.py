@@ -45,7 +45,7 @@ def test_no_more_than_a_bounded_number_of_rows_is_read_at_once(growth, monkeypat
         monkeypatch.setattr(kind, "__getitem__", read)
     graph = GraphOptions(max_landmarks=500, n_micro_clusters=100, n_restarts=1)
     options = GrowthOptions(3, growth=growth, graph=graph)
-    growth, _ = make_growth(data, CONFIG, options, trainer, None, cache)
+    growth = make_growth(data, CONFIG, options, trainer, None, cache)
     trainer.fit(growth, lambda tree: leaf_statistics(tree.model, data))
     # Means and standard deviations are those of MAX_ROWS samples.
     assert max(sizes) <= MAX_ROWS < N_SAMPLES
