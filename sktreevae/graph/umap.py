@@ -15,8 +15,11 @@ from ..utils.limits import MAX_DENSE_ROWS
 N_EPOCHS = 60
 """Number of updates of all positions."""
 
-N_NEGATIVE_SAMPLES = 5
-"""Random other samples that repel each sample in an epoch, as in UMAP."""
+N_NEGATIVE_SAMPLES = 10
+"""Random other samples that repel each sample in an epoch."""
+
+REPULSION = 5.0
+"""Weight of the repulsion relative to the attraction by neighbors, as in UMAP."""
 
 MAX_FORCE = 4.0
 """Limit of the repulsion along each dimension, as in UMAP."""
@@ -99,6 +102,7 @@ def embed_graph(
     start = torch.from_numpy(graph.indptr).long().to(device)
     row = torch.arange(n, device=device).repeat_interleave(start.diff())
     degree = torch.from_numpy(graph.sum(axis=1)).float().to(device)
+    repulsion_weight = (REPULSION / N_NEGATIVE_SAMPLES) * degree
     for epoch in range(N_EPOCHS):
         step_size = 1 - epoch / N_EPOCHS
         square = (y.index_select(1, row) - y.index_select(1, column)).square_().sum(0)
@@ -113,7 +117,7 @@ def embed_graph(
         others = torch.randint(
             n, (N_NEGATIVE_SAMPLES * n,), generator=generator, device=device
         )
-        force += degree * _repulsion(y, others)
+        force += repulsion_weight * _repulsion(y, others)
         # Without the division, the attraction of all neighbors at once overshoots.
         y = y + step_size * force / (1 + step_size * total)
     return y.T.contiguous()

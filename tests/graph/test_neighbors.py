@@ -26,7 +26,7 @@ def neighbors_of(x, n_neighbors, **options):
 
 @given(st.integers(2, 3000), st.integers(1, 20), st.integers(1, 9), st.integers(0, 99))
 @settings(max_examples=20)
-def test_blocks_lose_no_neighbor(n, k, n_values, seed):
+def test_blocks_and_groups_lose_no_neighbor(n, k, n_values, seed):
     # Integers have exact distances, and many duplicates.
     x = torch.randint(n_values, (n, 4), generator=generator(seed)).float()
     k = min(k, n - 1)
