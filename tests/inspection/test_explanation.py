@@ -211,7 +211,7 @@ def test_both_branches_need_rows(iris):
 
 def test_a_leaf_is_compared_with_the_rest(nested):
     model, X, y = nested
-    leaf = int(model.dendrogram_.children_left[split_of(model, y, 0)])
+    leaf = int(model.dendrogram_.leaves[np.bincount(model.labels_[y == 1]).argmax()])
     found = model.explain(leaf, X, against="rest", n_features=2)
     assert set(found.feature_names) == {"x0", "x1"}
     is_here = model.labels_ == model.dendrogram_.leaf_label[leaf]
