@@ -79,12 +79,13 @@ def _cut_costs(clusters: MicroClusters, merges: NDArray[np.int64]) -> Array:
 
 
 def separations(flow: Array, merges: NDArray[np.int64]) -> Array:
-    """Return the separation of the two nearest clusters before each merge.
+    """Return the separation of all clusters before each merge.
 
-    The separation of two clusters is log(1 + v w / f), where f is the flow between
-    them, and v and w are their volumes. A merge averages densities of flow, so it makes
-    no density larger than the largest was: separations never fall, in whatever order
-    clusters are merged. They are equal if another pair than the nearest is merged.
+    The density of two clusters is d = f / (v w), where f is the flow between them, and
+    v and w are their volumes. Their separation is log(1 + 1 / d). The separation of
+    several clusters has the 4-norm of the densities of all pairs in the
+    place of d, so that no two of them are less separated. A merge drops a density, and
+    averages others. So separations rise, in whatever order clusters are merged.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def separations(flow: Array, merges: NDArray[np.int64]) -> Array:
         between = sum_pairs(flow, cut_merges(merges, n, n - step))
         volume = between.sum(axis=1)
         density = edge_density(between, volume[:, None], volume)
-        np.fill_diagonal(density, 0)
-        height[step] = np.log1p(1 / density.max())
+        pairs = np.triu_indices(n - step, 1)
+        height[step] = np.log1p(1 / np.linalg.norm(density[pairs], 4))
     # Rounding may lower a separation.
     return np.maximum.accumulate(height)
