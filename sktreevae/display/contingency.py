@@ -128,7 +128,7 @@ class ContingencyMatrixDisplay:
         tree = _base.get_tree(estimator)
         classes, codes = _node_values.encode_classes(y)
         n_clusters = tree.n_clusters if n_clusters is None else n_clusters
-        labels = estimator.predict(X, n_clusters=n_clusters)
+        labels = np.asarray(estimator.predict(X, n_clusters=n_clusters))
         check_consistent_length(labels, codes)
         counts = np.zeros((len(classes), n_clusters), dtype=np.int64)
         np.add.at(counts, (codes, labels), 1)

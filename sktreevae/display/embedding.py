@@ -127,10 +127,10 @@ class EmbeddingDisplay:
         """
         tree = _base.get_tree(estimator)
         n_clusters = tree.n_clusters if n_clusters is None else n_clusters
-        labels = estimator.predict(X, n_clusters=n_clusters)
+        labels = np.asarray(estimator.predict(X, n_clusters=n_clusters))
         names = {}
         if coordinates is None:
-            embedding = estimator.transform(X)
+            embedding = np.asarray(estimator.transform(X))
             coordinates, names["axis_names"] = project(embedding, labels, projection)
         display = cls(coordinates, labels, n_clusters=n_clusters, **names)
         return display.plot(ax, **kwargs)

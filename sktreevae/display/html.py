@@ -136,7 +136,7 @@ def export_html(
     from ..inspection.explain import describe_nodes
 
     tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
-    labels = tree.labels if X is None else estimator.predict(X)
+    labels = tree.labels if X is None else np.asarray(estimator.predict(X))
     names, moments = describe_nodes(estimator, X, feature_names, labels)
     shapes = image_shape, _node_values.image_shape_of(X), own_shape
     write_page(

@@ -127,7 +127,7 @@ class ProfileDisplay:
         from ..inspection.explain import describe_nodes
 
         tree = _base.get_tree(estimator)
-        labels = tree.labels if X is None else estimator.predict(X)
+        labels = tree.labels if X is None else np.asarray(estimator.predict(X))
         names, moments = describe_nodes(estimator, X, feature_names, labels)
         deviation = np.sqrt(moments.variance[0])
         difference = moments.mean[tree.leaves] - moments.mean[0]

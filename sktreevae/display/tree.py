@@ -197,7 +197,7 @@ class TreeDisplay:
 
         tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
         rows = X if own_shape else _node_values.flatten(X)
-        labels = tree.labels if X is None else estimator.predict(rows)
+        labels = tree.labels if X is None else np.asarray(estimator.predict(rows))
         if y is not None:
             contents = _mix_classes(tree, labels, y)
         else:

@@ -170,7 +170,7 @@ def describe_leaves(
         )
     rows = read_columns(estimator, X, feature_names)
     if labels is None:
-        labels = estimator.predict(X)
+        labels = np.asarray(estimator.predict(X))
     moments = rows.moments(labels, model.n_clusters_)
     return LeafFeatures(rows.names, rows.positions, moments, labels=labels, rows=rows)
 

@@ -111,8 +111,9 @@ def diagnose(
     if X is None:
         samples = FeatureTable.from_tensor(_generate(model))
     else:
-        rows, labels = estimator._validate(X), estimator.predict(X)
-        worse = _find_worse_rows(estimator, moments, rows, estimator.score_samples(X))
+        rows, labels = estimator._validate(X), np.asarray(estimator.predict(X))
+        scores = np.asarray(estimator.score_samples(X))
+        worse = _find_worse_rows(estimator, moments, rows, scores)
         units, device = estimator._standardizer, estimator.device_
         samples = Samples(rows, units, device, likelihood=estimator.likelihood_)
     with estimator._threads():

@@ -96,7 +96,7 @@ def _labels_for(
     An estimator without `predict`, such as AgglomerativeClustering, is refitted on X.
     """
     if hasattr(estimator, "predict"):
-        return estimator, estimator.predict(X)
+        return estimator, np.asarray(estimator.predict(X))
     refitted = clone(estimator)
     clusterer = _final_step(refitted)
     if "compute_full_tree" in clusterer.get_params():

@@ -5,6 +5,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from sktreevae import TreeVAEClustering
+from sktreevae.metrics import dendrogram_purity_scorer
 
 from .cases import QUICK
 
@@ -109,3 +110,14 @@ def test_errors_come_before_anything_is_computed(X, model):
 
 def test_the_score_is_that_of_the_array(X, model):
     assert model.score(da.from_array(X, chunks=(50, 64))) == model.score(X)
+
+
+def test_findings_explanations_and_scorers_take_dask_arrays(X, model):
+    blocks, y = da.from_array(X, chunks=(50, 64)), model.labels_
+    assert dendrogram_purity_scorer(model, blocks, y) == 1.0
+    assert [f.name for f in model.diagnose(blocks)] == [
+        f.name for f in model.diagnose(X)
+    ]
+    np.testing.assert_array_equal(
+        model.explain(0, blocks).effect, model.explain(0, X).effect
+    )
