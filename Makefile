@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 
 OLDEST := .venv-oldest
 OLDEST_TESTS := $(addprefix tests/,data graph io training test_setup.py \
-	utils/test_cache.py utils/test_devices.py estimator/test_sklearn_checks.py)
+	utils/test_archive.py utils/test_cache.py utils/test_devices.py estimator/test_sklearn_checks.py)
 
 .PHONY: demo test test-all test-processors test-oldest docs clean
 
