@@ -18,8 +18,8 @@ def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> s
         The number.
     spread : float, default=0.0
         Standard deviation of such numbers. The last digit is that of the second digit
-        of the spread. If it is 0 or unknown, at least three digits and the whole part
-        are kept.
+        of the spread, or the second digit of the number, at most two places below. If
+        it is 0 or unknown, at least three digits and the whole part are kept.
     max_exponent : int, default=6
         Numbers whose exponents are larger, or smaller than its negative, are written
         with it.
@@ -28,15 +28,17 @@ def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> s
     --------
     >>> [format_number(value) for value in (3700.7, 2008.2, 0.25012, 1.0, 4.2e12)]
     ['3701', '2008', '0.25', '1', '4.2e+12']
-    >>> format_number(3706.16, spread=450.0)
-    '3710'
+    >>> format_number(3706.16, spread=450.0), format_number(44.9, spread=5000.0)
+    ('3710', '45')
     """
     if value == 0 or not math.isfinite(value):
         return f"{value + 0.0:g}"
     exponent = math.floor(math.log10(abs(value)))
     n_decimals = max(2 - exponent, 0)
     if 0 < spread < math.inf:
-        n_decimals = 1 - math.floor(math.log10(spread))
+        by_spread = 1 - math.floor(math.log10(spread))
+        # A heavy tail elsewhere doesn't round a mean to 0.
+        n_decimals = max(by_spread, min(1 - exponent, by_spread + 2))
     rounded = round(value, n_decimals) + 0.0
     if rounded != 0 and abs(exponent) > max_exponent:
         return f"{value:.3g}"

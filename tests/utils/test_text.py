@@ -19,7 +19,7 @@ from sktreevae.utils.text import format_effect, format_number
         (math.nan, 0.0, "nan"),
         (3706.16, 450.0, "3710"),
         (2008.04, 0.81, "2008.04"),
-        (-1e-3, 1.0, "0"),
+        (-0.0001, 1.0, "0"),
         (5.0, math.nan, "5"),
     ],
 )
