@@ -69,7 +69,7 @@ def _call(
     **kwargs: Any,
 ) -> np.ndarray:
     """Call a method on a block; a block may have no rows."""
-    if not len(block):
+    if not block.shape[0]:
         return empty
     # The method itself returns arrays, whatever `set_output` says.
     method = inspect.unwrap(getattr(type(estimator), name))

@@ -373,7 +373,7 @@ class TreeVAEClustering(
         "precision": [Options(("auto", "float32", "bfloat16"))],
         "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
         "checkpoint_dir": [Instance(str), Instance(os.PathLike), NONE],
-        "checkpoint_interval": [Number(Real, 0)],
+        "checkpoint_interval": [Number(Real, 0, 1e9)],
     }
 
     def __init__(

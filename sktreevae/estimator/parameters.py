@@ -30,7 +30,7 @@ from ..training.contrastive import ContrastOptions
 from ..training.fitting import GROWTHS, make_pairs
 from ..training.growth import GrowthOptions
 from ..training.trainer import TrainingOptions
-from ..utils.archive import describe, is_json
+from ..utils.archive import fingerprint
 from ..utils.devices import resolve_precision
 from ..utils.validation import Number
 from .tables import check_frame, name_columns, warn_of_row_numbers
@@ -173,7 +173,7 @@ def open_checkpoints(
     seed = generator.initial_seed()
     identity = {
         **{
-            name: value if is_json(value) else describe(value)
+            name: fingerprint(value)
             for name, value in parameters.items()
             if name not in IGNORED
         },

@@ -239,10 +239,11 @@ def _read_series(series: pandas.Series, name: str) -> list[_Numbers | _Categorie
         year = date.year + (date.day_of_year - 1) / (365 + date.is_leap_year)
         numbers = [f"{name} (year)"], year.to_numpy(np.float64, na_value=np.nan)
     elif types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
-        numbers = [name], series.to_numpy(np.float64, na_value=np.nan)
+        values = series.to_numpy(np.float64, na_value=np.nan)
+        numbers = [name], np.where(np.isfinite(values), values, np.nan)
     else:
         return [_read_categories(series, name)]
-    is_missing = series.isna().to_numpy()
+    is_missing = np.isnan(numbers[1])
     missing = _Categories([f"{name} missing (%)"], np.where(is_missing, 0, -1))
     return [_Numbers(*numbers), missing] if is_missing.any() else [_Numbers(*numbers)]
 

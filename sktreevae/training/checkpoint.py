@@ -7,7 +7,8 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ class Checkpoints:
         identity: Mapping[str, Any],
         seed: int,
     ) -> None:
-        self.folder = Path(os.fsdecode(folder))
+        if not os.fsdecode(folder):
+            raise ValueError("checkpoint_dir must be the name of a folder, got ''.")
+        self.folder = Path(os.fsdecode(folder)).expanduser()
         self.interval = interval
         self.seed = seed
         self.stored: StateDict | None = None
@@ -99,8 +102,8 @@ class Checkpoints:
         """
         if not is_due and time.monotonic() - self._last < 60.0 * self.interval:
             return
-        number = max(self._generations(), default=0) + 1
         try:
+            number = max(self._generations(), default=0) + 1
             self._write(number, state.state_dict())
         except OSError as error:
             warnings.warn(
@@ -139,33 +142,37 @@ class Checkpoints:
     def _generations(self) -> list[int]:
         """Return the numbers of the generations, in ascending order."""
         names = [path.name for path in self.folder.iterdir()]
-        return sorted(int(name) for name in names if re.fullmatch(r"\d{8}", name))
+        return sorted(int(name) for name in names if re.fullmatch(r"\d{8,}", name))
 
     def _clear(self) -> None:
         """Make the folder, and delete what a killed fit has left unfinished."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
-            if re.fullmatch(r"\d{8}\.tmp", path.name):
+            is_ours = re.fullmatch(r"\d{8,}\.tmp", path.name)
+            if is_ours and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
         probe = self.folder / f"{0:08}.tmp"
         probe.mkdir()
         probe.rmdir()
 
     def _resume(self) -> None:
-        """Read the newest generation."""
+        """Read the newest generation that can be read, and delete later ones."""
         errors: list[Exception] = []
+        damaged: list[int] = []
         for number in reversed(self._generations()):
             try:
                 content, arrays = read_archive(self._path(number) / STATE)
                 self._check_identity(content["identity"])
                 tensors = {name: _tensor(array) for name, array in arrays.items()}
+                seed = int(content["seed"])
                 self.stored = {"tensors": tensors, "values": content["values"]}
-                self.seed = int(content["seed"])
+                self.seed = seed
                 break
             except OtherFitError:
                 raise
             except (OSError, *INVALID) as error:
                 errors.append(error)
+                damaged.append(number)
         if not errors:
             return
         if self.stored is None:
@@ -179,6 +186,20 @@ class Checkpoints:
             CheckpointWarning,
             stacklevel=2,
         )
+        # Otherwise the next write would delete the one that can be read.
+        for number in damaged:
+            shutil.rmtree(self._path(number))
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Raise a ValueError with the name of the folder if its state is invalid."""
+        try:
+            yield
+        except INVALID as error:
+            raise ValueError(
+                f"The state in checkpoint_dir={os.fspath(self.folder)!r} is invalid: "
+                f"{error!r}. Pass another folder to begin anew."
+            ) from error
 
     def _check_identity(self, stored: Mapping[str, Any]) -> None:
         """Check that the stored state is of this fit."""

@@ -82,7 +82,8 @@ def make_growth(
     if stored is None:
         plan = _make_plan(data, options, trainer, cache)
     else:
-        plan = Plan.from_state_dict(stored)
+        with trainer.checkpoints.restoring():
+            plan = Plan.from_state_dict(stored)
     trainer.state.plan = plan
     options = replace(options, n_clusters=plan.n_clusters)
     depth = math.ceil(math.log2(max(plan.n_clusters, 2)))
@@ -91,7 +92,8 @@ def make_growth(
     if stored is None:
         trainer.store(is_due=True)
     else:
-        trainer.state.load_state_dict(stored, growth)
+        with trainer.checkpoints.restoring():
+            trainer.state.load_state_dict(stored, growth)
     return growth
 
 

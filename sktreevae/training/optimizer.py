@@ -65,6 +65,11 @@ class AdamW:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Set the moments, of the same parameters in the same order."""
         for name, tensor in self.state_dict().items():
+            if state[name].shape != tensor.shape:
+                raise ValueError(
+                    f"Moments {name} must have the shape {tuple(tensor.shape)}, got "
+                    f"{tuple(state[name].shape)}."
+                )
             tensor.copy_(state[name])
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,28 @@ def describe(value: object) -> str:
     """Return the name of a function or class, or else that of the type."""
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def fingerprint(value: object) -> Any:
+    """Return what tells a value from others of its kind, as a value of JSON.
+
+    Functions and classes are told by their names, and other objects by their type and
+    attributes.
+    """
+    if is_json(value):
+        return value
+    if isinstance(value, torch.Tensor):
+        return fingerprint(value.numpy(force=True))
+    if isinstance(value, Mapping):
+        return {str(key): fingerprint(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [fingerprint(entry) for entry in value]
+    if isinstance(value, partial):
+        parts = value.func, value.args, value.keywords
+        return [describe(value), *map(fingerprint, parts)]
+    if hasattr(value, "__qualname__") or not hasattr(value, "__dict__"):
+        return describe(value)
+    return [describe(value), fingerprint(vars(value))]
 
 
 def write_archive(

@@ -20,6 +20,7 @@ from sktreevae import TreeVAEClustering
 from sktreevae.exceptions import CheckpointWarning
 from sktreevae.graph import NeighborGraph
 from sktreevae.training import checkpoint
+from sktreevae.utils.archive import read_archive, write_archive
 
 X, _ = make_blobs(120, 3, centers=4, cluster_std=0.3, random_state=1)
 X = X.astype(np.float32)
@@ -163,6 +164,55 @@ def test_the_generation_before_a_damaged_one_is_used(tmp_path):
     assert_same(again, whole())
 
 
+def test_a_damaged_generation_does_not_take_the_place_of_a_good_one(tmp_path):
+    fit(tmp_path)
+    for _ in range(2):
+        damage(tmp_path, generations(tmp_path)[-1])
+        with pytest.warns(CheckpointWarning, match="can't be read"):
+            assert_same(fit(tmp_path), whole())
+
+
+@pytest.mark.parametrize("name", ["plan", "records", "rng", "epoch", "parent"])
+def test_states_that_lack_a_part_are_refused(tmp_path, name):
+    fit(tmp_path)
+    for generation in generations(tmp_path):
+        path = tmp_path / generation / checkpoint.STATE
+        content, arrays = read_archive(path)
+        del content["values"][name]
+        write_archive(path, content, arrays)
+    with pytest.raises(ValueError, match="The state in checkpoint_dir=.* is invalid"):
+        fit(tmp_path)
+
+
+def test_objects_are_compared_by_their_attributes(tmp_path):
+    def views(rows, generator, scale):
+        return scale * rows
+
+    fit(tmp_path, views=functools.partial(views, scale=1.0))
+    fit(tmp_path, views=functools.partial(views, scale=1.0))
+    with pytest.raises(ValueError, match=r"views was .*1\.0.* and is .*2\.0"):
+        fit(tmp_path, views=functools.partial(views, scale=2.0))
+
+
+def test_a_folder_that_disappears_is_told_and_the_fit_goes_on(tmp_path, monkeypatch):
+    folder, write = tmp_path / "folder", checkpoint.Checkpoints._write
+
+    def removed(self, number, state):
+        write(self, number, state)
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        folder.rmdir()
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "_write", removed)
+    with pytest.warns(CheckpointWarning, match="The fit goes on"):
+        assert_same(fit(folder), whole())
+
+
+def test_no_name_of_a_folder_is_refused():
+    with pytest.raises(ValueError, match="checkpoint_dir must be the name of a folder"):
+        fit("")
+
+
 def test_damaged_generations_are_refused(tmp_path):
     fit(tmp_path)
     for name in generations(tmp_path):
@@ -215,7 +265,7 @@ def test_states_are_an_interval_apart(tmp_path, monkeypatch):
         write(self, number, state)
 
     monkeypatch.setattr(checkpoint.Checkpoints, "_write", recorded)
-    fit(tmp_path, checkpoint_interval=1e9)
+    fit(tmp_path, checkpoint_interval=1e8)
     # The plan, and the ends of three stages.
     assert numbers == [0, 0, 0, 0]
 
