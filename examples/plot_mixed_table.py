@@ -42,7 +42,7 @@ print("likelihood:", model.likelihood_)
 # %%
 # The tree
 # --------
-# Species are mostly subtrees, and the sexes of a species are leaves.
+# Species are subtrees, and the sexes of a species are leaves.
 TreeDisplay.from_estimator(pipeline, X, y=table["species"] + ", " + table["sex"])
 plt.show()
 

@@ -34,7 +34,11 @@ CATEGORIES: dict[str, type[Warning]] = {
 """Class of the warning of each finding; `UserWarning` of all others."""
 
 MAX_DRIFT = 0.3
-"""Maximum share of the rows of `partial_fit` that are in other clusters than before."""
+"""Maximum share of the rows of `partial_fit` that are in other clusters than before.
+
+Nine batches of the digits and of overlapping blobs have at most 0.01 if they are shuffled,
+and at least 0.5 if they are sorted. The warning changes no result.
+"""
 
 
 @dataclass(frozen=True, repr=False)

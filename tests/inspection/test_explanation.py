@@ -127,7 +127,7 @@ def test_the_spread_of_zeros_and_ones(rng):
     assert set(found.features[:4]) == set(in_rows.features) == {0, 1, 2, 3}
     effect = dict(zip(found.features, found.effect, strict=True))
     np.testing.assert_allclose(
-        [effect[i] for i in in_rows.features], in_rows.effect, rtol=0.3
+        [effect[i] for i in in_rows.features], in_rows.effect, rtol=0.25
     )
 
 
@@ -237,6 +237,7 @@ def test_a_leaf_is_compared_with_the_rest(nested):
     model, X, y = nested
     leaf = int(model.dendrogram_.leaves[np.bincount(model.labels_[y == 1]).argmax()])
     found = model.explain(leaf, X, against="rest", n_features=2)
+    # Both tell it from the rest.
     assert found.feature_names[0] in ("x0", "x1")
     is_here = model.labels_ == model.dendrogram_.leaf_label[leaf]
     assert found.n_rows == (is_here.sum(), (~is_here).sum())

@@ -124,7 +124,7 @@ def test_routers_learn_to_send_augmentations_where_the_samples_go():
     train_routers(growth, one_hot(target).float())
     for features in (growth.data.features[:], far_away(growth)):
         leaf = growth.model.assign_leaves(features)
-        assert (leaf == target).float().mean() > 0.85
+        assert (leaf == target).float().mean() > 0.9
     for name, parameter in growth.state.contrast.named_parameters():
         assert torch.equal(parameter, before[name]), name
 
