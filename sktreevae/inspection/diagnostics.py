@@ -36,8 +36,8 @@ CATEGORIES: dict[str, type[Warning]] = {
 MAX_DRIFT = 0.3
 """Maximum share of the rows of `partial_fit` that are in other clusters than before.
 
-Nine batches of the digits and of overlapping blobs have at most 0.01 if they are shuffled,
-and at least 0.5 if they are sorted. The warning changes no result.
+Nine batches of the digits and of overlapping blobs have at most 0.01 if they are
+shuffled, and at least 0.5 if they are sorted. The warning changes no result.
 """
 
 
