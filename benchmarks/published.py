@@ -2,8 +2,8 @@
 
     python benchmarks/published.py --data-dir data --checkpoint-dir published
 
-A fit of all 60 000 images takes hours. Its state is on disk every ten minutes. The record
-of a seed goes to ``--out`` once its fit is done.
+A fit of all 60 000 images takes hours. Its state is on disk every ten minutes. The
+record of a seed goes to ``--out`` once its fit is done.
 """
 
 from __future__ import annotations
