@@ -5,6 +5,7 @@ __all__ = [
     "CheckpointWarning",
     "InvalidParameterError",
     "OutlierWarning",
+    "ProcessError",
     "UnsupportedClustersWarning",
 ]
 
@@ -23,6 +24,10 @@ class InvalidParameterError(ValueError, TypeError):
 
 class OutlierWarning(UserWarning):
     """A value of the training data is far from all others of its feature."""
+
+
+class ProcessError(RuntimeError):
+    """Another process of the same fit has failed."""
 
 
 class UnsupportedClustersWarning(UserWarning):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..utils.chunks import row_slices
+from ..utils.processes import Processes
 from .outliers import FeatureBounds
 from .sources import Matrix
 
@@ -48,6 +50,7 @@ class BinaryColumns:
         low: NDArray[np.float64],
         high: NDArray[np.float64],
         bounds: FeatureBounds,
+        processes: Processes = Processes(),
     ) -> Self:
         """Find the columns of a dense matrix.
 
@@ -62,6 +65,8 @@ class BinaryColumns:
             Smallest and largest value of each feature inside its bounds.
         bounds : FeatureBounds
             Values beyond the bounds are ignored: they will be clipped.
+        processes : Processes, default=Processes()
+            Those that have parts of the data.
         """
         index = np.flatnonzero(low < high)
         n_high = np.zeros(len(low), dtype=np.int64)
@@ -76,7 +81,15 @@ class BinaryColumns:
             index, is_high = index[is_binary], is_high[:, is_binary]
             n_high[index] += is_high.sum(axis=0)
             partner[index] = np.maximum(partner[index], _partners(is_high, index))
-        groups = tuple(_find_groups(index, n_high, partner, X.shape[0]))
+        parts = processes.gather((index, n_high, partner, X.shape[0]))
+        indices, *others = zip(*parts, strict=True)
+        index = reduce(np.intersect1d, indices)
+        n_high, partner, n_samples = (
+            sum(others[0]),
+            np.max(others[1], 0),
+            sum(others[2]),
+        )
+        groups = tuple(_find_groups(index, n_high, partner, n_samples))
         index = np.array([column for group in groups for column in group], np.int64)
         return cls(index, low[index], high[index], groups)
 

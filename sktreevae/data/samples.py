@@ -314,14 +314,14 @@ def n_batches(n_samples: int, batch_size: int) -> int:
 
 
 def shuffled_batches(
-    n_samples: int, batch_size: int, generator: torch.Generator
+    n_samples: int, n_batches: int, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
     """Return the indices 0 to n_samples - 1, shuffled, in batches of equal size.
 
     Sizes differ by at most one: no batch is tiny, and no sample is dropped.
     """
     order = torch.randperm(n_samples, generator=generator, device=generator.device)
-    return order.tensor_split(n_batches(n_samples, batch_size))
+    return order.tensor_split(n_batches)
 
 
 def _as_slice(positions: NDArray[np.int64]) -> slice | NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
 from ..utils.limits import ROUNDING
+from ..utils.processes import Processes
 from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier
 from .sources import Index, Matrix
@@ -111,6 +113,7 @@ class DataSummary:
         *,
         bounds: FeatureBounds | None = None,
         columns: Index | None = None,
+        processes: Processes = Processes(),
     ) -> Self:
         """Compute the statistics in one pass over X.
 
@@ -125,6 +128,8 @@ class DataSummary:
             for sparse matrices.
         columns : slice or ndarray of int, default=None
             Columns that are features. By default those that vary, or all if none does.
+        processes : Processes, default=Processes()
+            Those that have parts of the data. The statistics are those of all rows.
 
         Raises
         ------
@@ -132,14 +137,18 @@ class DataSummary:
             If X has values whose squares overflow.
         """
         statistics = _ColumnStatistics(X.shape[1], sparse.issparse(X), bounds)
+        first_sample, _ = processes.locate(X.shape[0])
         for rows in row_slices(*X.shape, chunk_size):
-            statistics.add(X[rows], rows.start)
+            if rows.stop > rows.start:
+                statistics.add(X[rows], first_sample + rows.start)
+        parts = processes.gather(statistics)
+        statistics = reduce(_ColumnStatistics.merge, (s for s in parts if s.n_samples))
         columns = statistics.find_features() if columns is None else columns
         summary = statistics.summarize(columns)
         if bounds is None:
             return summary
         ends = statistics.smallest[columns], statistics.largest[columns]
-        binary = BinaryColumns.from_matrix(X, columns, *ends, summary.bounds)
+        binary = BinaryColumns.from_matrix(X, columns, *ends, summary.bounds, processes)
         return replace(summary, binary=binary)
 
 
@@ -198,6 +207,22 @@ class _ColumnStatistics:
         self.smallest = np.fmin(self.smallest, ends[0])
         self.largest = np.fmax(self.largest, ends[1])
 
+    def merge(self, other: Self) -> Self:
+        """Add the statistics of other rows."""
+        self.n_samples += other.n_samples
+        self.n_nonzero += other.n_nonzero
+        self.low, self.high = (
+            np.fmin(self.low, other.low),
+            np.fmax(self.high, other.high),
+        )
+        self.smallest = np.fmin(self.smallest, other.smallest)
+        self.largest = np.fmax(self.largest, other.largest)
+        if self.fractional_value is None:
+            self.fractional_value = other.fractional_value
+        self.outliers += other.outliers
+        _merge_moments(self.scaler, other.scaler)
+        return self
+
     def find_features(self) -> NDArray[np.int64]:
         """Return the columns that vary by more than rounding errors, or else all."""
         # The scaler replaces the standard deviation of the others by 1.
@@ -238,6 +263,24 @@ class _ColumnStatistics:
                 if np.isnan(constant[feature])
             ),
         )
+
+
+def _merge_moments(scaler: StandardScaler, other: StandardScaler) -> None:
+    """Add the moments of other rows to a scaler (Chan, Golub and LeVeque 1983)."""
+    n_samples = scaler.n_samples_seen_ + other.n_samples_seen_
+    share = other.n_samples_seen_ / np.maximum(n_samples, 1)
+    # Moments of no values are NaN.
+    mean, other_mean = np.nan_to_num((scaler.mean_, other.mean_))
+    var, other_var = np.nan_to_num((scaler.var_, other.var_))
+    difference = other_mean - mean
+    mean = mean + share * difference
+    between = share * (1 - share) * np.square(difference)
+    var = (1 - share) * var + share * other_var + between
+    # As in scikit-learn, a variance of rounding errors is none.
+    rounding = n_samples * np.finfo(np.float64).eps
+    varies = var > rounding * var + np.square(rounding * mean)
+    scaler.n_samples_seen_, scaler.mean_, scaler.var_ = n_samples, mean, var
+    scaler.scale_ = np.where(varies, np.sqrt(var), 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from ..utils.chunks import row_slices
+from ..utils.processes import Processes
 
 Index = slice | NDArray[np.integer]
 """Rows or columns: a slice, or an array of positions."""
@@ -172,19 +175,29 @@ def is_in_memory(X: Matrix) -> bool:
     return True
 
 
-def digest(X: Matrix) -> str:
-    """Return the SHA-256 of the shape, type and values of a matrix."""
-    total = hashlib.sha256(repr((X.shape, np.dtype(X.dtype).str)).encode())
+def digest(X: Matrix, processes: Processes = Processes()) -> str:
+    """Return a digest of the values of a matrix, whichever processes have its rows.
+
+    It is the sum of the SHA-256 of all rows, each with its number.
+    """
+    start, _ = processes.locate(X.shape[0])
+    total = 0
     for rows in row_slices(*X.shape):
-        chunk = X[rows]
-        parts = (chunk,)
-        if sparse.issparse(chunk):
-            # The type of the indices depends on the version of scipy.
-            indices = chunk.indices.astype(np.int64), chunk.indptr.astype(np.int64)
-            parts = chunk.data, *indices
-        for part in parts:
-            total.update(np.ascontiguousarray(part))
-    return total.hexdigest()
+        for number, row in enumerate(_row_bytes(X[rows]), start + rows.start):
+            content = hashlib.sha256(b"%d " % number + row).digest()
+            total += int.from_bytes(content)
+    return f"{sum(processes.gather(total)) % 2**256:064x}"
+
+
+def _row_bytes(rows: NDArray[np.number] | sparse.csr_array) -> Iterator[bytes]:
+    """Yield the values of each row as bytes, and the columns of those of sparse rows."""
+    if not sparse.issparse(rows):
+        yield from map(bytes, np.ascontiguousarray(rows))
+        return
+    # The type of the indices depends on the version of scipy.
+    columns = rows.indices.astype(np.int64)
+    for start, end in pairwise(rows.indptr):
+        yield columns[start:end].tobytes() + rows.data[start:end].tobytes()
 
 
 def _row(item: object) -> NDArray[np.number]:

@@ -17,6 +17,8 @@ from ..model import FeatureMap, TreeVAE
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.cache import Cache
 from ..utils.chunks import row_slices
+from ..utils.limits import MAX_STATISTICS_ROWS
+from ..utils.processes import Processes
 from ..utils.random import draw_rows
 from .kinds import Kind, Observations, choose_kind, kind_of_features
 from .outliers import FeatureBounds
@@ -73,6 +75,9 @@ class TrainingData:
         Statistics of the features in the user's units.
     discrete : tuple of tuples of int
         Discrete columns of a mixed likelihood; see `MixedLikelihood`.
+    processes : Processes
+        Those that share the data. Samples, features and indices are those of this
+        process; all reductions are over the samples of all.
     """
 
     samples: Samples
@@ -82,6 +87,7 @@ class TrainingData:
     validation: Tensor
     summary: DataSummary
     discrete: tuple[tuple[int, ...], ...]
+    processes: Processes = Processes()
 
     @property
     def likelihood(self) -> str:
@@ -106,15 +112,20 @@ class TrainingData:
 
     @property
     def n_samples(self) -> int:
-        """Number of samples."""
-        return len(self.samples)
+        """Number of samples of all processes."""
+        return self.summary.n_samples
 
     @property
     def all_rows(self) -> Tensor:
-        """Indices of all samples, (n_samples,)."""
-        return torch.arange(self.n_samples, device=self.train.device)
+        """Indices of the samples of this process, (n_own,)."""
+        return torch.arange(len(self.samples), device=self.train.device)
 
-    # All reductions over rows, which processes that hold parts of them would share.
+    # All reductions over rows, and so over processes.
+
+    def size(self, index: Tensor) -> int:
+        """Return the number of samples of an index, in all processes."""
+        _, total = self.processes.locate(len(index))
+        return total
 
     def sum(
         self,
@@ -139,7 +150,8 @@ class TrainingData:
         size = block_size or self.samples.chunk_size
         blocks = row_slices(len(index), self.samples.n_features, size)
         parts = [function(index[rows]) for rows in blocks]
-        return tuple(sum(values) for values in zip(*parts, strict=True))
+        totals = (sum(values) for values in zip(*parts, strict=True))
+        return tuple(map(self.processes.sum, totals))
 
     def count(
         self, group: Tensor, n_groups: int, index: Tensor | None = None
@@ -148,8 +160,8 @@ class TrainingData:
 
         Parameters
         ----------
-        group : Tensor of int of shape (n_samples,)
-            Group of each sample.
+        group : Tensor of int of shape (n_own,)
+            Group of each sample of this process.
         n_groups : int
             Number of groups.
         index : Tensor of int, default=None
@@ -172,51 +184,55 @@ class TrainingData:
             The samples. The mean of none is 0.
         """
         (total,) = self.sum(lambda rows: (function(rows).sum(0),), index)
-        return total / max(1, len(index))
+        return total / max(1, self.size(index))
 
-    def draw(self, n: int, index: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(
+        self,
+        n: int,
+        index: Tensor,
+        generator: torch.Generator | np.random.Generator,
+    ) -> Tensor:
         """Return the indices of up to n random samples of some, in their order.
 
         All that is decided on a part of the samples is decided on samples drawn here.
+        Each process draws in proportion to its samples.
         """
-        rows = draw_rows(len(index), n, generator)
+        n_own = self.processes.share(len(index), n)
+        rows = draw_rows(len(index), n_own, generator)
         return index[torch.from_numpy(rows).to(index.device)]
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Return values of the samples of all processes, in the order of the ranks."""
+        return self.processes.concatenate(values)
+
     def assign(self, model: TreeVAE) -> Tensor:
-        """Return the most probable leaf of every sample, (n_samples,)."""
+        """Return the most probable leaf of each sample of this process, (n_own,)."""
         return self.features.map(model.assign_leaves)
 
     def decide(self, function: Callable[[], T]) -> T:
-        """Return the result of a function of the samples that chooses between trees.
+        """Return the result of a function that chooses between trees.
 
-        All choices that aren't sums are made here: one process makes them for all. The
-        result, such as the merges of clusters, has no values of single samples, and the
-        function calls no other reduction.
+        The first process calls it for all. The result, such as the merges of clusters,
+        has no values of single samples, and the function calls no reduction.
         """
-        return function()
+        return self.processes.lead(function)
 
-    def scatter(
-        self, function: Callable[[], Tensor], index: Tensor | None = None
-    ) -> Tensor:
-        """Return values of all samples, which are computed for all at once.
-
-        One process would compute them, and each keep those of its samples.
+    def scatter(self, values: Tensor, index: Tensor | None = None) -> Tensor:
+        """Return values of some samples as those of all samples of this process.
 
         Parameters
         ----------
-        function : callable
-            Returns the values of the samples of `index`, (len(index), ...). It calls no
-            reduction.
+        values : Tensor of shape (len(index), ...)
+            The values.
         index : Tensor of int, default=None
-            The samples; the training samples by default. Values of others are 0.
+            Their samples; the training samples by default. Values of others are 0.
 
         Returns
         -------
-        values : Tensor of shape (n_samples, ...)
+        values : Tensor of shape (n_own, ...)
             The values.
         """
-        values = function()
-        result = values.new_zeros(self.n_samples, *values.shape[1:])
+        result = values.new_zeros(len(self.samples), *values.shape[1:])
         result[self.train if index is None else index] = values
         return result
 
@@ -228,6 +244,7 @@ class TrainingData:
         generator: torch.Generator,
         rng: np.random.Generator,
         cache: Cache | None = None,
+        processes: Processes = Processes(),
     ) -> Self:
         """Choose likelihood, scaling and features, and hold samples out.
 
@@ -246,6 +263,9 @@ class TrainingData:
             Fits the feature map.
         cache : Cache, default=None
             Stores the feature map and the features of data in memory.
+        processes : Processes, default=Processes()
+            Those that share the data, each with its own rows. The first one decides for
+            all, on at most 20 000 random rows.
 
         Raises
         ------
@@ -257,9 +277,14 @@ class TrainingData:
         is_image = options.image_shape is not None
         is_real = options.likelihood in REAL_LIKELIHOODS
         has_bounds = is_real and not is_image and not sparse.issparse(X)
-        bounds = FeatureBounds.from_matrix(X, generator) if has_bounds else None
+        observed, decide = _observe(X, generator, processes), processes.lead
+        bounds = None
+        if has_bounds:
+            bounds = decide(lambda: FeatureBounds.from_matrix(observed, generator))
         columns = slice(None) if is_image else None
-        summary = DataSummary.from_matrix(X, bounds=bounds, columns=columns)
+        summary = DataSummary.from_matrix(
+            X, bounds=bounds, columns=columns, processes=processes
+        )
         likelihood = resolve_likelihood(summary, options.likelihood, is_image)
         if LIKELIHOODS[likelihood].has_discrete and bounds is None:
             raise InvalidParameterError(
@@ -269,15 +294,25 @@ class TrainingData:
         standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
         device = generator.device
         samples = Samples(X, standardizer, device, likelihood=likelihood)
+        of_kind = samples
+        if observed is not X:
+            of_kind = Samples(observed, standardizer, device, likelihood=likelihood)
         if cache is None or not is_in_memory(X):
             cache = Cache(None)
-        feature_map, values = cache(
-            _fit_features, samples, summary, options.kind, options.image_shape, rng=rng
+        feature_map, values = decide(
+            lambda: cache(
+                _fit_features,
+                of_kind,
+                summary,
+                options.kind,
+                options.image_shape,
+                rng=rng,
+            )
         )
         feature_map.to(device)
         features = (
             FeatureTable(samples, feature_map)
-            if values is None
+            if values is None or observed is not X
             else FeatureTable.from_tensor(values.to(device))
         )
         train, validation = _hold_out(
@@ -285,7 +320,16 @@ class TrainingData:
         )
         has_discrete = LIKELIHOODS[likelihood].has_discrete
         discrete = summary.binary.groups if has_discrete else ()
-        return cls(samples, feature_map, features, train, validation, summary, discrete)
+        return cls(
+            samples,
+            feature_map,
+            features,
+            train,
+            validation,
+            summary,
+            discrete,
+            processes,
+        )
 
     @classmethod
     def reuse(
@@ -328,6 +372,17 @@ class TrainingData:
         return cls(samples, feature_map, features, train, train[:0], summary, discrete)
 
 
+def _observe(X: Matrix, generator: torch.Generator, processes: Processes) -> Matrix:
+    """Return random rows of all processes; X itself for one process."""
+    if processes.size == 1:
+        return X
+    n_rows = processes.share(X.shape[0], MAX_STATISTICS_ROWS)
+    parts = processes.gather(X[draw_rows(X.shape[0], n_rows, generator)])
+    if sparse.issparse(X):
+        return sparse.vstack(parts, "csr")
+    return np.concatenate(list(map(np.asarray, parts)))
+
+
 def _fit_features(
     samples: Samples,
     summary: DataSummary,
@@ -355,7 +410,7 @@ def _hold_out(
     n_samples: int, fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Split samples at random into those to train on and those to stop by."""
-    n_validation = min(math.ceil(fraction * n_samples), n_samples - 1)
+    n_validation = min(math.ceil(fraction * n_samples), max(0, n_samples - 1))
     order = torch.randperm(n_samples, generator=generator, device=generator.device)
     train, validation = order[n_validation:], order[:n_validation]
     return train.sort().values, validation.sort().values

@@ -65,7 +65,7 @@ def fit_attributes(
         **_shared_attributes(model, data, dendrogram, trainer),
         "choices_": state.plan.choices,
         "n_samples_seen_": data.n_samples,
-        "_seed": draw_seed(trainer.generators.shared),
+        "_seed": data.decide(lambda: draw_seed(trainer.generators.shared)),
     }
 
 
@@ -95,7 +95,7 @@ def partial_fit_attributes(
         **_shared_attributes(model, data, dendrogram, trainer),
         "_findings": findings + find_drift(estimator.dendrogram_, dendrogram.labels),
         "n_samples_seen_": n_seen + data.n_samples,
-        "_seed": draw_seed(trainer.generators.shared),
+        "_seed": data.decide(lambda: draw_seed(trainer.generators.shared)),
     }
 
 
@@ -148,10 +148,10 @@ def leaf_statistics(
     -------
     weight : ndarray of shape (n_leaves,)
         Share of the probability mass at each leaf.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf of each sample.
+    labels : ndarray of int of shape (n_own,)
+        Leaf of each sample of this process.
     """
-    labels = np.empty(data.n_samples, dtype=np.int64)
+    labels = np.empty(len(data.samples), dtype=np.int64)
 
     def leaf_proba(rows: Tensor) -> Tensor:
         log_proba = data.features.map(model.leaf_log_proba, rows)

@@ -44,6 +44,7 @@ from ..training.state import Generators, History
 from ..training.trainer import Task, Trainer
 from ..utils.cache import Cache
 from ..utils.devices import resolve_device
+from ..utils.processes import open_processes
 from ..utils.random import make_generator
 from ..utils.threads import MAX_JOBS, limit_threads, resolve_n_threads
 from ..utils.validation import (
@@ -506,25 +507,28 @@ class TreeVAEClustering(
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
-            X = validate_rows(self, X, reset=True)
+            processes = stack.enter_context(open_processes(device))
+            X = validate_rows(self, X, reset=True, processes=processes)
             stack.enter_context(self._threads())
-            training = training_options(self, X.shape[0], device)
+            _, n_samples = processes.locate(X.shape[0])
+            training = training_options(self, n_samples, device)
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
             shared = make_generator(self.random_state, device)
-            checkpoints = open_checkpoints(self, X, shared)
-            generators, cache = Generators(shared), Cache(self.memory)
+            checkpoints = open_checkpoints(self, X, shared, processes)
+            generators, cache = Generators(shared, processes.rank), Cache(self.memory)
             with Trainer(
                 training,
                 generators,
                 callbacks,
                 task,
-                keeps_interrupted=True,
+                keeps_interrupted=processes.size == 1,
                 checkpoints=checkpoints,
+                processes=processes,
             ) as trainer:
                 with trainer.subtask("features") as features:
                     data = TrainingData.prepare(
-                        X, data_options(self), shared, generators.rng, cache
+                        X, data_options(self), shared, generators.rng, cache, processes
                     )
                     features.info = data.choices
                 n_features, likelihood = data.samples.n_features, data.likelihood
@@ -534,8 +538,9 @@ class TreeVAEClustering(
                 complete = partial(fit_attributes, data=data, trainer=trainer)
                 vars(self).update(trainer.fit(growth, complete))
             self._findings = find_problems(self, data, options, trainer)
-        for finding in self._findings:
-            warnings.warn(finding.message, finding.category, stacklevel=3)
+        if processes.rank == 0:
+            for finding in self._findings:
+                warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
 
     @with_callbacks

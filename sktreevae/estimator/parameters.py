@@ -32,6 +32,7 @@ from ..training.growth import GrowthOptions
 from ..training.trainer import TrainingOptions
 from ..utils.archive import fingerprint
 from ..utils.devices import resolve_precision
+from ..utils.processes import Processes
 from ..utils.validation import Number
 from .tables import check_frame, name_columns, warn_of_row_numbers
 
@@ -160,13 +161,18 @@ IGNORED = (
 
 
 def open_checkpoints(
-    estimator: BaseEstimator, X: Matrix, generator: torch.Generator
+    estimator: BaseEstimator,
+    X: Matrix,
+    generator: torch.Generator,
+    processes: Processes,
 ) -> Checkpoints | None:
     """Return the checkpoints of a fit, and seed the generator as they began.
 
-    Without `checkpoint_dir`, there are none.
+    Without `checkpoint_dir`, there are none. The first process reads and writes them,
+    and its seed is that of all.
     """
     if estimator.checkpoint_dir is None:
+        generator.manual_seed(processes.lead(generator.initial_seed))
         return None
     parameters = estimator.get_params(deep=False)
     is_seeded = estimator.random_state is not None
@@ -179,14 +185,16 @@ def open_checkpoints(
         },
         "random_state": seed if is_seeded else None,
         "device": generator.device.type,
-        "shape of X": X.shape,
-        "SHA-256 of X": digest(X)[:16],
+        "shape of X": (processes.locate(X.shape[0])[1], X.shape[1]),
+        "type of X": np.dtype(X.dtype).str,
+        "digest of X": digest(X, processes)[:16],
+        # Those that draw the samples to stop training by.
+        "processes": processes.size if estimator.early_stopping else None,
         "version of sktreevae": __version__,
         "version of torch": torch.__version__,
     }
-    checkpoints = Checkpoints(
-        estimator.checkpoint_dir, estimator.checkpoint_interval, identity, seed
-    )
+    place = estimator.checkpoint_dir, estimator.checkpoint_interval
+    checkpoints = processes.lead(lambda: Checkpoints(*place, identity, seed))
     generator.manual_seed(checkpoints.seed)
     return checkpoints
 
@@ -209,7 +217,11 @@ def contrast_options(
 
 
 def validate_rows(
-    estimator: BaseEstimator, X: ArrayLike | Dataset, *, reset: bool
+    estimator: BaseEstimator,
+    X: ArrayLike | Dataset,
+    *,
+    reset: bool,
+    processes: Processes = Processes(),
 ) -> Matrix:
     """Return X as a matrix, without a copy of numeric data.
 
@@ -221,12 +233,15 @@ def validate_rows(
         Rows, or images of the shape `image_shape`.
     reset : bool
         Whether to set the attributes.
+    processes : Processes, default=Processes()
+        Those that share the data. One of several may have no rows.
 
     Raises
     ------
     ValueError, TypeError
         If X isn't numeric, two-dimensional and finite, doesn't agree with the
-        estimator, or, with `reset`, has fewer rows than clusters are asked for.
+        estimator, or, with `reset`, has fewer rows than clusters are asked for, or
+        other columns than in another process.
     """
     X = as_matrix(_flatten_images(X, estimator.image_shape))
     if isinstance(X, LazyRows):
@@ -244,6 +259,7 @@ def validate_rows(
                 reset=reset,
                 accept_sparse="csr",
                 dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
+                ensure_min_samples=int(processes.size == 1),
             )
         except ValueError as error:
             raise name_columns(X, error) from error
@@ -251,11 +267,23 @@ def validate_rows(
         X = X.copy()
         X.sum_duplicates()
     _check_images(estimator, X.shape[1])
-    if reset and estimator.n_clusters is not None and X.shape[0] < estimator.n_clusters:
-        raise ValueError(
-            f"n_samples={X.shape[0]} should be >= n_clusters={estimator.n_clusters}."
-        )
+    if reset:
+        _check_union(X, estimator.n_clusters or 1, processes)
     return X
+
+
+def _check_union(X: Matrix, n_clusters: int, processes: Processes) -> None:
+    """Check that all processes have the same columns, and together enough rows."""
+    n_samples, n_features = zip(*processes.gather(X.shape), strict=True)
+    if len(set(n_features)) > 1:
+        raise ValueError(
+            "X must have as many features in all processes, but those of rank 0, 1, "
+            f"... have {', '.join(map(str, n_features))}."
+        )
+    if sum(n_samples) < n_clusters:
+        raise ValueError(
+            f"n_samples={sum(n_samples)} should be >= n_clusters={n_clusters}."
+        )
 
 
 def _flatten_images(X: object, image_shape: tuple[int, ...] | None) -> object:

@@ -16,6 +16,7 @@ from ..data import FeatureTable, spread_values
 from ..tree.arrays import SIGNIFICANCE, leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.limits import MAX_DENSE_ROWS, MAX_STATISTICS_ROWS
+from ..utils.processes import Processes
 from ..utils.random import draw_seed
 from .cluster_tree import ClusterTree, cluster_tree
 from .density import principal_components
@@ -96,6 +97,8 @@ class Proposal:
         The tree above the clusters.
     spacing : Tensor of shape (n_samples,)
         Median distance of each sample to its neighbors.
+    size : Tensor of int of shape (n_clusters,)
+        Number of samples of each cluster, in all processes.
     costs : dict of str to float
         Cost, in bits, of the partition of each method; see `partition`. The clusters
         are those of the method with the least cost. Tree and costs are those before
@@ -106,6 +109,7 @@ class Proposal:
     proba: Tensor
     tree: ClusterTree
     spacing: Tensor
+    size: Tensor
     costs: dict[str, float]
 
     def sides(self, min_samples: int) -> Tensor | None:
@@ -127,8 +131,7 @@ class Proposal:
         merges = self.tree.merges
         n_clusters = len(merges) + 1
         is_below = leaves_below_merges(merges)
-        size = np.bincount(self.cluster.numpy(force=True), minlength=n_clusters)
-        n_below = is_below @ size
+        n_below = is_below @ self.size.numpy(force=True)
         node = len(is_below) - 1
         while node >= n_clusters:
             left, right = merges[node - n_clusters]
@@ -161,6 +164,9 @@ class NeighborGraph:
         Sizes and limits.
     cache : Cache, default=None
         Stores the micro-clusters and the proposals.
+    processes : Processes, default=Processes()
+        Those that share the data. The graph is that of landmarks from all of them. The
+        first process computes it, and each assigns its own samples.
     """
 
     def __init__(
@@ -171,24 +177,32 @@ class NeighborGraph:
         *,
         options: GraphOptions | None = None,
         cache: Cache | None = None,
+        processes: Processes = Processes(),
     ) -> None:
         self._features = features
         self._generator = generator
         self._options = options = GraphOptions() if options is None else options
         self._cache = Cache(None) if cache is None else cache
-        self._landmarks = features[self._draw_landmarks()]
+        self._processes = processes
+        self._first, self._n_samples = processes.locate(len(features))
+        rows = processes.concatenate(features[self._draw_landmarks()])
+        self._rows = self._landmarks = rows
         if options.spread_values:
-            self._landmarks = spread_values(self._landmarks, generator)
+            self._landmarks = processes.lead(lambda: spread_values(rows, generator))
         # A dozen for each cluster, which the linkages can join.
         n_micro_clusters = max(
             options.n_micro_clusters, 12 * (max_clusters or options.max_clusters)
         )
+        processes.lead(lambda: self._build(n_micro_clusters))
+
+    def _build(self, n_micro_clusters: int) -> None:
+        """Build the graph, which stays in the first process."""
         self._graph, self._clusterings, self._spacing = self._cache(
             _micro_clusterings,
             self._landmarks.numpy(force=True),
             n_micro_clusters,
-            options,
-            rng=generator,
+            self._options,
+            rng=self._generator,
         )
 
     def propose(
@@ -206,17 +220,30 @@ class NeighborGraph:
             Minimum number of samples of a group that stands apart: it is a cluster
             before any other group is cut.
         """
+        mixture, values, tree, costs = self._processes.lead(
+            lambda: self._propose(n_clusters, max_depth, min_size)
+        )
+        cluster, proba, spacing = map(self._extend, values)
+        if mixture is not None:
+            proba = self._features.map(partial(_mixture_proba, mixture))
+            cluster = proba.argmax(1)
+        size = self._processes.sum(cluster.bincount(minlength=len(tree.merges) + 1))
+        return Proposal(cluster, proba, tree, spacing, size, costs)
+
+    def _propose(
+        self, n_clusters: int, max_depth: int | None, min_size: int
+    ) -> tuple[
+        ClusterMixture | None, tuple[NDArray, ...], ClusterTree, dict[str, float]
+    ]:
+        """Return a mixture, if it models the clusters, values of landmarks, and so on.
+
+        The values are cluster, probabilities and spacing; see `Proposal`.
+        """
         labels, tree, costs = self._tree(n_clusters, max_depth, min_size)
         rows = self._landmarks.numpy(force=True)
         mixture = overlapping_gaussians(rows, labels, self._generator)
-        if mixture is None:
-            cluster = self._extend(labels)
-            proba = self._extend(self._graph.cluster_shares(labels))
-        else:
-            proba = self._features.map(partial(_mixture_proba, mixture))
-            cluster = proba.argmax(1)
-        spacing = self._extend(self._spacing)
-        return Proposal(cluster, proba, tree, spacing, costs)
+        values = labels, self._graph.cluster_shares(labels), self._spacing
+        return mixture, values, tree, costs
 
     def _tree(
         self, n_clusters: int, max_depth: int | None = None, min_size: float = 1
@@ -226,7 +253,7 @@ class NeighborGraph:
         if max_depth is not None and max_depth < int(n_clusters).bit_length():
             n_clusters = min(n_clusters, 2 ** int(max_depth))
         # Landmarks are fewer than samples.
-        min_size = min_size * len(self._landmarks) / len(self._features)
+        min_size = min_size * len(self._landmarks) / self._n_samples
         labels, other, tree, costs = self._cache(
             _propose,
             self._graph,
@@ -248,8 +275,9 @@ class NeighborGraph:
         """Return values of the landmarks for all samples: that of the nearest one."""
         # A copy: cached arrays are read-only.
         values = torch.from_numpy(np.array(values)).to(self._features.device)
-        is_sampled = len(self._landmarks) < len(self._features)
-        return values[self._nearest] if is_sampled else values
+        is_sampled = len(self._landmarks) < self._n_samples
+        own = slice(self._first, self._first + len(self._features))
+        return values[self._nearest if is_sampled else own]
 
     @property
     def n_neighbors(self) -> int:
@@ -261,26 +289,30 @@ class NeighborGraph:
 
         See `find_separate_groups`.
         """
-        return self._extend(self._graph.component)
+        return self._extend(self._processes.lead(lambda: self._graph.component))
 
     def estimate_n_clusters(self, rng: np.random.Generator) -> int:
         """Return the number of clusters that held-out samples support.
 
         See `split_p_values`.
         """
-        max_clusters = len(self._features) // self._options.min_mean_cluster_size
+        max_clusters = self._n_samples // self._options.min_mean_cluster_size
         max_clusters = max(1, min(self._options.max_clusters, max_clusters))
-        labels, (merges, _, _), _ = self._tree(max_clusters)
-        cluster = self._extend(labels).numpy(force=True)
-        p_values = split_p_values(self._features, cluster, merges, rng)
-        return 1 + np.count_nonzero(p_values <= SIGNIFICANCE)
+
+        def estimate() -> int:
+            labels, (merges, _, _), _ = self._tree(max_clusters)
+            rows = FeatureTable.from_tensor(self._rows)
+            p_values = split_p_values(rows, labels, merges, rng)
+            return 1 + np.count_nonzero(p_values <= SIGNIFICANCE)
+
+        return self._processes.lead(estimate)
 
     def _draw_landmarks(self) -> Tensor | slice:
         n, device = len(self._features), self._features.device
-        if n <= self._options.max_landmarks:
+        if self._n_samples <= self._options.max_landmarks:
             return slice(None)
         order = torch.randperm(n, generator=self._generator, device=device)
-        return order[: self._options.max_landmarks]
+        return order[: self._processes.share(n, self._options.max_landmarks)]
 
     @cached_property
     def _nearest(self) -> Tensor:

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
-from ..data import TrainingData
+from ..data import FeatureTable, TrainingData
 from ..exceptions import OutlierWarning, UnsupportedClustersWarning
 from ..graph import split_p_values
 from ..model import LIKELIHOODS
@@ -20,6 +21,7 @@ from ..training.growth import GrowthOptions
 from ..training.trainer import Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
+from ..utils.limits import MAX_MODEL_ROWS
 from ..utils.text import shorten
 
 __all__ = ["Finding", "add_p_values", "diagnose_fit", "find_problems"]
@@ -220,8 +222,11 @@ def add_p_values(
         Draws the halves that clusters are compared on.
     """
     splits, merges = _merges(dendrogram)
-    dendrogram.p_values[splits] = split_p_values(
-        data.features, dendrogram.labels, merges, rng
+    rows = data.draw(MAX_MODEL_ROWS, data.all_rows, rng)
+    features = FeatureTable.from_tensor(data.gather(data.features[rows]))
+    labels = data.gather(torch.from_numpy(dendrogram.labels)[rows.cpu()]).numpy()
+    dendrogram.p_values[splits] = data.decide(
+        lambda: split_p_values(features, labels, merges, rng)
     )
 
 
@@ -343,7 +348,7 @@ def _find_missing_clusters(
     """Find that there are fewer clusters than asked for."""
     if estimator.n_clusters_ >= estimator.n_clusters:
         return None
-    min_samples = options.min_samples(len(data.samples))
+    min_samples = options.min_samples(data.n_samples)
     few = "without" if min_samples == 1 else f"with fewer than {min_samples}"
     return Finding(
         "missing clusters",
@@ -360,7 +365,7 @@ def _causes(
 ) -> str:
     """Return the possible causes of missing clusters, the likely ones first."""
     causes = []
-    n_train, depth = len(data.train), estimator.max_depth
+    n_train, depth = data.size(data.train), estimator.max_depth
     if depth is not None and estimator.n_clusters > 2**depth:
         causes.append(f"max_depth={depth} has room for {2**depth} leaves")
     if estimator.hidden_dim < estimator.latent_dim:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..exceptions import CheckpointWarning
 from ..utils.archive import INVALID, read_archive, to_json, write_archive
 from ..utils.files import PathLike, sync_folder
-from .state import FitState, StateDict
+from .state import StateDict
 
 STATE = "state.safetensors"
 """File of a generation."""
@@ -85,26 +85,28 @@ class Checkpoints:
         self._clear()
         self._resume()
 
-    def save(self, state: FitState, *, is_due: bool = False) -> None:
-        """Write a generation, if the interval has passed or it is due anyway.
+    @property
+    def is_due(self) -> bool:
+        """Whether the interval has passed."""
+        return time.monotonic() - self._last >= 60.0 * self.interval
+
+    def save(self, state: StateDict) -> None:
+        """Write a generation.
 
         Parameters
         ----------
-        state : FitState
-            The state, at the end of an epoch or between two stages.
-        is_due : bool, default=False
-            Whether to write it before the interval has passed.
+        state : dict
+            The state at the end of an epoch or between two stages; see
+            `FitState.state_dict`.
 
         Warns
         -----
         CheckpointWarning
             If it can't be written. The generations before stay.
         """
-        if not is_due and time.monotonic() - self._last < 60.0 * self.interval:
-            return
         try:
             number = max(self._generations(), default=0) + 1
-            self._write(number, state.state_dict())
+            self._write(number, state)
         except OSError as error:
             warnings.warn(
                 f"The state of the fit can't be written to checkpoint_dir="

@@ -19,7 +19,7 @@ from .growth import GrowthOptions, Stage, TreeGrowth
 from .guided import GuidedGrowth
 from .iterative import IterativeGrowth
 from .published import PublishedGrowth
-from .state import Plan
+from .state import Plan, own_samples
 from .trainer import Phase, Task, Trainer
 
 GROWTHS: dict[str, type[TreeGrowth]] = {
@@ -83,6 +83,7 @@ def make_growth(
         plan = _make_plan(data, options, trainer, cache)
     else:
         with trainer.checkpoints.restoring():
+            stored = own_samples(stored, data)
             plan = Plan.from_state_dict(stored)
     trainer.state.plan = plan
     options = replace(options, n_clusters=plan.n_clusters)
@@ -123,6 +124,7 @@ def _build_graph(
             options.n_clusters,
             options=options.graph,
             cache=cache,
+            processes=data.processes,
         )
 
 
@@ -132,7 +134,7 @@ def _estimate_n_clusters(
     """Return the options with as many clusters as held-out samples support."""
     with trainer.subtask("n_clusters") as task:
         rng = trainer.generators.rng
-        n_clusters = data.decide(lambda: graph.estimate_n_clusters(rng))
+        n_clusters = graph.estimate_n_clusters(rng)
         task.info = {"n_clusters": n_clusters}
     return replace(options, n_clusters=n_clusters)
 
@@ -144,15 +146,13 @@ def _propose(
     with trainer.subtask("proposal") as task:
         min_samples = options.min_samples(data.n_samples)
         proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
-        n_neighbors, costs, cut_costs = data.decide(
-            lambda: (graph.n_neighbors, proposal.costs, proposal.tree.cut_costs)
-        )
+        costs = proposal.costs
         best = min(costs, key=costs.__getitem__)
         choices = {
-            "n_neighbors": n_neighbors,
+            "n_neighbors": graph.n_neighbors,
             "partition": best,
             "cost": round(float(costs[best]), 3),
-            "cut_costs": cut_costs.round(3).tolist(),
+            "cut_costs": proposal.tree.cut_costs.round(3).tolist(),
         }
         task.info = choices | {"partition_costs": costs}
     return proposal, choices

@@ -203,6 +203,7 @@ class TreeGrowth(ABC):
     def finished(self) -> Self:
         """Return a copy that is complete, as if training had stopped now."""
         other = copy.copy(self)
+        self.state.synchronize()
         other.state = self.state.copy()
         other.finish()
         return other
@@ -250,8 +251,10 @@ class TreeGrowth(ABC):
         """
         self.state.model = self.new_model(topology)
         rows = self.draw(MAX_STATISTICS_ROWS, self.data.train)
+        gather = self.data.gather
         self.model.bottom_up.standardize(
-            self.data.features[rows], None if cluster is None else cluster[rows]
+            gather(self.data.features[rows]),
+            None if cluster is None else gather(cluster[rows]),
         )
         self.state.contrast = self.new_contrast()
 
@@ -286,22 +289,18 @@ class TreeGrowth(ABC):
         if not self.model.topology.splits:
             return
         rows = self.draw(MAX_MODEL_ROWS, self.data.train)
-        bias = self.data.decide(lambda: self._prior_odds(rows, n_steps))
-        self.model.top_down.p_routers.biases[-1].copy_(bias)
-
-    def _prior_odds(self, rows: Tensor, n_steps: int) -> Tensor:
-        """Return the biases that `fit_prior_odds` sets, (n_splits, 1, 1)."""
         parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
-        weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
-        bias = self.model.top_down.p_routers.biases[-1].clone()
+        weight, q_proba, p_logit = (
+            self.data.gather(torch.cat(p, 1).T).T for p in zip(*parts, strict=True)
+        )
+        bias = self.model.top_down.p_routers.biases[-1]
         for _ in range(n_steps):
             p_proba = p_logit.sigmoid()
             slope = (weight * (q_proba - p_proba)).sum(1)
             curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)
             step = (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
             bias += step[:, None, None]
-            p_logit += step[:, None]
-        return bias
+            p_logit = p_logit + step[:, None]
 
     def _decisions(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the decisions of some samples, (n_splits, n_samples) each.

@@ -113,20 +113,18 @@ class GuidedGrowth(TreeGrowth):
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
             data, state, proposal = self.data, self.state, self.state.plan.proposal
-            merges, merge_height, _ = data.decide(lambda: proposal.tree)
+            merges, merge_height, _ = proposal.tree
             change = Topology.from_merges(merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]
             leaf_of_cluster = torch.from_numpy(np.argsort(clusters)).to(
                 proposal.cluster
             )
-            state.leaf = data.scatter(lambda: leaf_of_cluster[proposal.cluster])
-            state.target = data.scatter(lambda: proposal.proba[:, clusters])
+            state.leaf = data.scatter(leaf_of_cluster[proposal.cluster])
+            state.target = data.scatter(proposal.proba[:, clusters])
             height = np.append(np.zeros(len(clusters)), merge_height)
             state.height = torch.from_numpy(height[list(change.source)])
-            state.noise_scale = self._noise_scale(
-                data.scatter(lambda: proposal.spacing)
-            )
+            state.noise_scale = self._noise_scale(data.scatter(proposal.spacing))
             self.build_model(change.topology, state.leaf)
             for leaf in range(len(clusters)):
                 members = data.train[state.leaf[data.train] == leaf]
@@ -160,7 +158,7 @@ class GuidedGrowth(TreeGrowth):
         leaf : Tensor of int of shape (n_samples,)
             Leaf of each sample.
         """
-        data, n_leaves = self.data, int(leaf.max()) + 1
+        data, n_leaves = self.data, self.state.target.shape[1]
         count = data.count(leaf, n_leaves, data.train)
 
         def total(rows: Tensor) -> tuple[Tensor]:
@@ -179,7 +177,7 @@ class GuidedGrowth(TreeGrowth):
         """Return the number of update steps of up to 100 epochs."""
         batch_size = self.trainer.options.batch_size
         n_epochs = min(MAX_SMALL_EPOCHS, max_epochs)
-        return n_epochs * n_batches(len(self.data.train), batch_size)
+        return n_epochs * n_batches(self.data.size(self.data.train), batch_size)
 
     def _router_phase(self) -> RouterPhase:
         """Return the schedule of the training of the routers alone.

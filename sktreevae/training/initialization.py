@@ -66,9 +66,9 @@ class Initializer:
     def init_routers(self) -> None:
         """Initialize the routers from the sides of the leaves."""
         model, topology = self.model, self.model.topology
-        index = self._draw_samples()
-        embeddings = model.bottom_up(noisy_features(self.data, self.state, index))
-        is_below = model.top_down.index.ancestry[:, self.state.leaf[index]] > 0
+        leaf, _, features = self._draw_samples()
+        embeddings = model.bottom_up(features)
+        is_below = model.top_down.index.ancestry[:, leaf] > 0
         for position, split in enumerate(topology.splits):
             rows = is_below[split]
             is_left = is_below[topology.children[split][0], rows]
@@ -88,15 +88,13 @@ class Initializer:
         """
         model, likelihood = self.model, self.model.top_down.likelihood
         n_leaves = len(model.topology.leaves)
-        index = self._draw_samples()
-        leaf = self.state.leaf[index]
-        x = self.data.samples[index]
+        leaf, x, features = self._draw_samples()
         mean = _group_means(x, leaf, n_leaves)
         residual = x - mean[leaf]
         sizes = leaf.bincount(minlength=n_leaves).tolist()
         groups = zip(residual.split(sizes), mean, strict=True)
         latents = torch.cat([_latents(rows, center, model) for rows, center in groups])
-        encoding = model.encode(x, noisy_features(self.data, self.state, index))
+        encoding = model.encode(x, features)
         self._init_heads(encoding, latents, leaf)
         error = residual.square()
         if isinstance(getattr(model.top_down.decoders, "readout", None), nn.Linear):
@@ -108,14 +106,30 @@ class Initializer:
         error, n_samples = _expected_errors(weight, x, mean, error, leaf)
         likelihood.set_scale(error, n_samples, NORMAL_KURTOSIS)
 
-    def _draw_samples(self) -> Tensor:
-        """Draw training samples of each leaf; return their indices, sorted by leaf."""
+    def _draw_samples(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw training samples of each leaf from all processes.
+
+        Returns
+        -------
+        leaf : Tensor of int of shape (n_drawn,)
+            Their leaves, in ascending order.
+        x : Tensor of shape (n_drawn, n_features)
+            The samples.
+        features : Tensor of shape (n_drawn, n_outputs)
+            Their features with noise.
+        """
         data, n_leaves = self.data, len(self.model.topology.leaves)
         low, high = ROWS_PER_LEAF
         n_per_leaf = min(max(MAX_MODEL_ROWS // n_leaves, low), high)
         leaf, generator = self.state.leaf[data.train], self.state.generators.rows
         members = [data.train[leaf == i] for i in range(n_leaves)]
-        return torch.cat([data.draw(n_per_leaf, index, generator) for index in members])
+        drawn = [data.draw(n_per_leaf, index, generator) for index in members]
+        index = torch.cat(drawn)
+        leaf = data.gather(self.state.leaf[index])
+        x = data.gather(data.samples[index])
+        features = data.gather(noisy_features(data, self.state, index))
+        order = leaf.argsort(stable=True)
+        return leaf[order], x[order], features[order]
 
     def _init_heads(self, encoding: Encoding, latents: Tensor, leaf: Tensor) -> None:
         """Initialize the posterior heads to give the latents of the leaves."""

@@ -195,7 +195,7 @@ class IterativeGrowth(TreeGrowth):
         group, n_leaves = self.state.group, len(self.model.topology.leaves)
         if group is None:
             return [1] * n_leaves
-        n_groups = int(group.max()) + 1
+        n_groups = 1 + int(self.data.gather(group.unique()).max())
         pair = assignment * n_groups + group
         counts = self.data.count(pair, n_leaves * n_groups, self.data.train)
         counts = counts.view(n_leaves, n_groups)
@@ -227,7 +227,8 @@ class IterativeGrowth(TreeGrowth):
         state = self.state
         members = self._members(leaf)
         train = self._train_members(members)
-        split = Split(self.new_split(), leaf, draw_seed(self.generators.shared))
+        seed = self.data.decide(lambda: draw_seed(self.generators.shared))
+        split = Split(self.new_split(), leaf, seed)
         state.target = self._init_split(split.top_down, self._position(leaf)[1], train)
         state.members, state.split = members, split
 
@@ -302,15 +303,17 @@ class IterativeGrowth(TreeGrowth):
                 self.generators.shared,
                 self.max_proposed_clusters,
                 options=self.options.graph,
+                processes=self.data.processes,
             )
             if self.state.group is None:  # the first split is that of all samples
-                self.state.group = self.data.scatter(graph.separate_groups)
-            target = self.data.scatter(partial(self._propose_sides, graph), train)
+                self.state.group = self.data.scatter(graph.separate_groups())
+            target = self.data.scatter(self._propose_sides(graph), train)
         side = target.argmax(1)
         rows = self.draw(MAX_STATISTICS_ROWS, train)
         is_left, penalty = side[rows] == 0, {"ridge": self.ridge, "min_penalty": 0.0}
-        split.q_routers.fit(0, self._embed(rows, depth), is_left, **penalty)
-        for leaf in side[train].unique().tolist():
+        inputs = map(self.data.gather, (self._embed(rows, depth), is_left))
+        split.q_routers.fit(0, *inputs, **penalty)
+        for leaf in torch.nonzero(self.data.count(side, 2, train))[:, 0].tolist():
             split.init_leaf(leaf, self.mean_of(train[side[train] == leaf]))
         return target
 
@@ -366,13 +369,11 @@ class IterativeGrowth(TreeGrowth):
     def _are_distinct(self, index: Tensor) -> bool:
         """Return whether some samples differ."""
         samples, batch_size = self.data.samples, self.trainer.options.batch_size
-        first = samples[index[:1]]
-        return self.data.decide(
-            lambda: any(
-                bool((samples[batch] != first).any())
-                for batch in index.split(batch_size)
-            )
+        first = self.data.gather(samples[index[:1]])[:1]
+        differ = any(
+            bool((samples[batch] != first).any()) for batch in index.split(batch_size)
         )
+        return self.data.gather(index.new_tensor([differ])).any().item()
 
 
 def divergence_heights(
@@ -404,11 +405,14 @@ def divergence_heights(
         [data.draw(max(ROWS_PER_LEAF), rows, generator) for rows in members]
     )
     counts = data.count(leaf, n_leaves).numpy(force=True)
-    leaf_elbo = data.samples.map(model.leaf_elbo, index).numpy(force=True)
-    labels = leaf[index].numpy(force=True)
+    leaf_elbo = data.gather(data.samples.map(model.leaf_elbo, index))
+    labels = data.gather(leaf[index]).numpy(force=True)
     return data.decide(
         lambda: sum_divergences(
-            model.topology, leaf_elbo.astype(np.float64), labels, counts
+            model.topology,
+            leaf_elbo.numpy(force=True).astype(np.float64),
+            labels,
+            counts,
         )
     )
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from ..utils.processes import Processes
+
 MOMENTS = "mean", "mean_square", "n_steps"
 """Names of what is stored for each parameter."""
 
@@ -27,9 +29,17 @@ class AdamW:
     weight_decay : float
         Weight decay of matrices. Biases and the constants of leaves, which are
         initialized from data, have none.
+    processes : Processes, default=Processes()
+        Those that have parts of each batch.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        weight_decay: float,
+        processes: Processes = Processes(),
+    ) -> None:
+        self._processes = processes
         self.parameters = [p for p in parameters if p.numel()]
         self._weight_decay = weight_decay
         # Moving averages of the gradient and of its square, and the number of steps.
@@ -38,16 +48,33 @@ class AdamW:
             for zeros in map(torch.zeros_like, (p.detach() for p in self.parameters))
         ]
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
-        """Take a step down the gradient of a loss."""
+    def step(
+        self, loss: Tensor | None, learning_rate: float, n_samples: int = 1
+    ) -> None:
+        """Take a step down the gradient of a loss.
+
+        Parameters
+        ----------
+        loss : Tensor of shape () or None
+            Mean loss of the samples of this process; None if it has none.
+        learning_rate : float
+            Learning rate.
+        n_samples : int, default=1
+            Number of these samples. The gradient is that of the mean over the samples
+            of all processes.
+        """
         for parameter in self.parameters:
             parameter.grad = None
-        loss.backward()
+        if loss is not None:
+            loss.backward()
+        gradients = self._processes.gradients(self.parameters, n_samples)
         # Parameters without a gradient stay.
         rows = [
-            (parameter, parameter.grad, *moments)
-            for parameter, moments in zip(self.parameters, self._moments, strict=True)
-            if parameter.grad is not None
+            (parameter, gradient, *moments)
+            for parameter, gradient, moments in zip(
+                self.parameters, gradients, self._moments, strict=True
+            )
+            if gradient is not None
         ]
         matrices = [row for row in rows if _is_matrix(row[0])]
         vectors = [row for row in rows if not _is_matrix(row[0])]

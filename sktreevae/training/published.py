@@ -148,7 +148,7 @@ class PublishedGrowth(IterativeGrowth):
             split.init_leaf(leaf, mean)
         split.q_routers.standardize(self._embed_some(depth, train))
         # The weight of the routing loss is 0.
-        return torch.full((self.data.n_samples, 2), 0.5, device=train.device)
+        return torch.full((len(self.data.samples), 2), 0.5, device=train.device)
 
     def _finish_split(self, split: TopDown, depth: int, train: Tensor) -> None:
         """Make the routing of a sample independent of the other samples."""
@@ -158,4 +158,5 @@ class PublishedGrowth(IterativeGrowth):
 
     def _embed_some(self, depth: int, train: Tensor) -> Tensor:
         """Return embeddings of random samples, (n, hidden_dim)."""
-        return self._embed(self.draw(MAX_STATISTICS_ROWS, train), depth)
+        rows = self.draw(MAX_STATISTICS_ROWS, train)
+        return self.data.gather(self._embed(rows, depth))

@@ -13,14 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data import TrainingData
 from ..graph import ClusterTree, Proposal
 from ..model import TopDown, Topology, TreeVAE
+from ..utils.processes import Processes
 from ..utils.random import draw_seed
 from .contrastive import Contrast
 from .optimizer import AdamW, StoppingRule
 
 TENSORS = "target", "leaf", "noise_scale", "group", "height", "members"
 """Fields of a state that are tensors."""
+
+OF_SAMPLES = "target", "leaf", "noise_scale", "group", "members"
+"""Tensors of a state that have a row for each sample."""
+
+OF_TRAINING_SAMPLES = "proposal.cluster", "proposal.proba", "proposal.spacing"
+"""Tensors of a state that have a row for each training sample."""
 
 VALUES = "stage", "done", "epoch", "unsplittable"
 """Fields of a state that are JSON values."""
@@ -110,13 +118,17 @@ class Generators:
         self.rows = torch.Generator(shared.device).manual_seed(seed)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the states of the torch generators."""
+        """Return the states of the torch generators.
+
+        That of `rows` may be stored together with those of other processes.
+        """
         return {"shared": self.shared.get_state(), "rows": self.rows.get_state()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Set the states of the torch generators."""
         self.shared.set_state(state["shared"].cpu())
-        self.rows.set_state(state["rows"].cpu())
+        states = state["rows"].cpu().view(-1, len(self.rows.get_state()))
+        self.rows.set_state(states[self.rank % len(states)])
 
     @contextmanager
     def preserved(self) -> Iterator[None]:
@@ -256,6 +268,9 @@ class FitState:
     loaded : dict
         What `load_state_dict` has read of optimizer and rule, until there is something
         to optimize.
+    processes : Processes
+        Those that share the fit. Fields with a value for each sample are those of the
+        samples of this process.
     """
 
     generators: Generators
@@ -277,6 +292,7 @@ class FitState:
     optimizer: AdamW | None = None
     rule: StoppingRule | None = None
     loaded: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    processes: Processes = field(default_factory=Processes)
 
     def begin_training(self, optimizer: AdamW, rule: StoppingRule) -> None:
         """Set the optimizer and the stopping rule, or go on with loaded ones."""
@@ -285,6 +301,13 @@ class FitState:
             optimizer.load_state_dict(self.loaded["optimizer"])
             rule.load_state_dict(self.loaded["rule"])
             self.loaded = {}
+
+    def synchronize(self) -> None:
+        """Set all networks to those of the first process."""
+        split = self.split and self.split.top_down
+        for part in (self.model, split, self.contrast):
+            if part is not None:
+                part.load_state_dict(self.processes.lead(part.state_dict))
 
     def end_stage(self) -> None:
         """Forget what only the stage in progress needs."""
@@ -327,7 +350,7 @@ class FitState:
     def state_dict(self) -> StateDict:
         """Return the state at the end of an epoch as tensors and JSON values.
 
-        Tensors aren't copied.
+        It has the samples of all processes. Tensors of one process aren't copied.
         """
         split = self.split
         parts = {
@@ -349,6 +372,9 @@ class FitState:
         plan = self.plan
         if plan is not None and not self.done:
             tensors |= plan.tensors()
+        for name in (*OF_SAMPLES, *OF_TRAINING_SAMPLES, "generators.rows"):
+            if name in tensors:
+                tensors[name] = self.processes.concatenate(tensors[name])
         values = {
             "plan": plan and {"n_clusters": plan.n_clusters, "choices": plan.choices},
             **{name: getattr(self, name) for name in VALUES},
@@ -400,6 +426,19 @@ class FitState:
         # Last: new modules draw weights.
         self.generators.load_state_dict(parts["generators"])
         self.generators.rng.bit_generator.state = values["rng"]
+
+
+def own_samples(state: StateDict, data: TrainingData) -> StateDict:
+    """Return a state that was stored for all processes with the samples of this one."""
+    tensors = dict(state["tensors"])
+    for names, index in (
+        (OF_SAMPLES, data.all_rows),
+        (OF_TRAINING_SAMPLES, data.train),
+    ):
+        start, _ = data.processes.locate(len(index))
+        rows = slice(start, start + len(index))
+        tensors |= {name: tensors[name][rows] for name in names if name in tensors}
+    return {**state, "tensors": tensors}
 
 
 def _loaded(module: nn.Module, state: dict[str, Tensor]) -> nn.Module:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
+from ..utils.processes import Processes
 from .checkpoint import Checkpoints
 from .objectives import TERMS, Objective
 from .optimizer import AdamW, StoppingRule
@@ -230,6 +231,8 @@ class Trainer:
         Whether an interrupt keeps the state of the last epoch.
     checkpoints : Checkpoints, default=None
         Where the state is stored at the end of epochs and stages, if it is.
+    processes : Processes, default=Processes()
+        Those that share the fit. The first one has the callbacks, and stores the state.
 
     Attributes
     ----------
@@ -239,7 +242,8 @@ class Trainer:
         The present task.
     attributes_now : callable or None
         Returns the fitted attributes of the estimator as if training had stopped now,
-        or None before the first epoch that has an ELBO. None until there is a growth.
+        or None before the first epoch that has an ELBO. None until there is a growth,
+        and if there are several processes.
     is_interrupted : bool
         Whether a KeyboardInterrupt has ended the training.
     """
@@ -251,9 +255,12 @@ class Trainer:
     history: History = field(default_factory=History)
     keeps_interrupted: bool = field(default=False, kw_only=True)
     checkpoints: Checkpoints | None = field(default=None, kw_only=True)
+    processes: Processes = field(default_factory=Processes, kw_only=True)
 
     def __post_init__(self) -> None:
-        self.state = FitState(self.generators, self.history)
+        self.state = FitState(self.generators, self.history, processes=self.processes)
+        if self.processes.rank > 0:
+            self.callbacks = ()
         self.task = self.root
         self.attributes_now: Callable[[], dict[str, object] | None] | None = None
         self.is_interrupted = False
@@ -292,8 +299,9 @@ class Trainer:
 
     def _end(self, task: Task) -> bool:
         """Tell all callbacks; return whether one asks to skip the later siblings."""
-        answers = [callback.on_task_end(task, self) for callback in self.callbacks]
-        return any(answers)
+        return self.processes.lead(
+            lambda: any([c.on_task_end(task, self) for c in self.callbacks])
+        )
 
     def _close(self) -> None:
         with ExitStack() as stack:
@@ -327,7 +335,9 @@ class Trainer:
             with self.generators.preserved():
                 return attributes()
 
-        self.attributes_now = attributes_now
+        # Callbacks are called in one process, and attributes need all of them.
+        if self.processes.size == 1:
+            self.attributes_now = attributes_now
         self.interruptible(growth.run, self._rewind)
         return self.interruptible(attributes)
 
@@ -359,9 +369,11 @@ class Trainer:
         self.store(is_due=True)
 
     def store(self, *, is_due: bool = False) -> None:
-        """Store the present state; see `Checkpoints.save`."""
-        if self.checkpoints is not None:
-            self.checkpoints.save(self.state, is_due=is_due)
+        """Store the present state, if it is due; see `Checkpoints`."""
+        checkpoints, lead = self.checkpoints, self.processes.lead
+        if checkpoints is not None and lead(lambda: is_due or checkpoints.is_due):
+            state = self.state.state_dict()
+            lead(lambda: checkpoints.save(state))
 
     def _rewind(self) -> None:
         """Go back to the state of the last epoch, unless it has diverged."""
@@ -395,11 +407,14 @@ class Trainer:
             If the loss is no longer finite.
         """
         state, options = self.state, self.options
-        steps_per_epoch = n_batches(len(objective.train_rows), options.batch_size)
+        steps_per_epoch = self._steps_per_epoch(objective)
         n_steps = phase.n_steps(options, steps_per_epoch)
         n_epochs = math.ceil(n_steps / steps_per_epoch)
-        optimizer = AdamW(objective.parameters(), options.weight_decay)
-        has_validation = objective.has_elbo and len(objective.validation_rows) > 0
+        optimizer = AdamW(objective.parameters(), options.weight_decay, self.processes)
+        has_validation = objective.has_elbo and (
+            objective.data.size(objective.validation_rows) > 0
+        )
+        state.synchronize()
         rule = phase.stopping_rule(options, optimizer.parameters, has_validation)
         state.begin_training(optimizer, rule)
         self.remember()
@@ -419,6 +434,10 @@ class Trainer:
             # The last update comes after the last ELBO.
             if not _is_finite(optimizer.parameters):
                 raise self._divergence(phase, objective)
+
+    def _steps_per_epoch(self, objective: Objective) -> int:
+        n_samples = objective.data.size(objective.train_rows)
+        return n_batches(n_samples, self.options.batch_size)
 
     def _epoch(self, objective: Objective) -> AbstractContextManager[Task]:
         """Return the context of an epoch."""
@@ -459,7 +478,7 @@ class Trainer:
         kl = means["kl_root"] + means["kl_nodes"] + means["kl_decisions"]
         bound = means["reconstruction"] - kl_weight * kl
         validation_elbo = math.nan
-        if len(objective.validation_rows):
+        if objective.data.size(objective.validation_rows):
             # Weighted as at the end of the phase, so that epochs are comparable.
             bound = validation_elbo = self._validate(objective, phase.kl_weight_at(1.0))
         if not math.isfinite(bound):
@@ -473,35 +492,46 @@ class Trainer:
     def _run_batches(
         self, phase: Phase, objective: Objective, n_steps: int
     ) -> tuple[dict[str, float], float]:
-        """Train for one epoch; return means over the samples, and the progress."""
+        """Train for one epoch; return means over the samples, and the progress.
+
+        Each process has a part of each batch, in proportion to its samples.
+        """
         options, rows = self.options, objective.train_rows
-        batches = shuffled_batches(len(rows), options.batch_size, self.generators.rows)
+        batches = shuffled_batches(
+            len(rows), self._steps_per_epoch(objective), self.generators.rows
+        )
         first = self.state.epoch * len(batches)
         batches = batches[: n_steps - first]
         total = torch.zeros(len(TERMS), dtype=torch.float32, device=rows.device)
         objective.train(True)
         for step, batch in enumerate(batches, start=first):
             progress = phase.progress(step / n_steps)
-            with options.autocast(rows.device):
-                terms = objective.evaluate(rows[batch])
-            loss = terms.loss(
-                phase.kl_weight_at(progress), phase.routing_weight_at(progress)
-            )
+            loss = None
+            if len(batch):
+                with options.autocast(rows.device):
+                    terms = objective.evaluate(rows[batch])
+                loss = terms.loss(
+                    phase.kl_weight_at(progress), phase.routing_weight_at(progress)
+                )
+                # Accumulate on the device: reading the values would synchronize with
+                # the host at every step.
+                total += len(batch) * terms.means()
             rate = phase.learning_rate_at(options, progress)
-            self.state.optimizer.step(loss, rate)
-            # Accumulate on the device: reading the values would synchronize with the
-            # host at every step.
-            total += len(batch) * terms.means()
-        means = (total / sum(map(len, batches))).tolist()
+            self.state.optimizer.step(loss, rate, len(batch))
+        n_samples = torch.tensor(sum(map(len, batches)), device=total.device)
+        total, n_samples = map(self.processes.sum, (total, n_samples))
+        means = (total / n_samples).tolist()
         return dict(zip(TERMS, means, strict=True)), progress
 
     @torch.no_grad()
     def _validate(self, objective: Objective, kl_weight: float) -> float:
         """Return the mean ELBO of held-out samples, in nats."""
         objective.train(False)
-        batches = objective.validation_rows.split(self.options.batch_size)
-        elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
-        return torch.cat(elbos).mean().item()
+        rows = objective.validation_rows
+        batches = rows.split(self.options.batch_size)
+        elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches if len(i)]
+        total = torch.cat([*elbos, torch.zeros(0, device=rows.device)]).sum()
+        return self.processes.sum(total).item() / objective.data.size(rows)
 
     def _divergence(self, phase: Phase, objective: Objective) -> FloatingPointError:
         """Return an error that names the parameters that may have caused it."""
