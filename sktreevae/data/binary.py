@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..utils.chunks import row_slices
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from .outliers import FeatureBounds
 from .sources import Matrix
 
@@ -50,7 +50,7 @@ class BinaryColumns:
         low: NDArray[np.float64],
         high: NDArray[np.float64],
         bounds: FeatureBounds,
-        processes: Processes = Processes(),
+        processes: Processes = ONE_PROCESS,
     ) -> Self:
         """Find the columns of a dense matrix.
 
@@ -65,7 +65,7 @@ class BinaryColumns:
             Smallest and largest value of each feature inside its bounds.
         bounds : FeatureBounds
             Values beyond the bounds are ignored: they will be clipped.
-        processes : Processes, default=Processes()
+        processes : Processes, default=ONE_PROCESS
             Those that have parts of the data.
         """
         index = np.flatnonzero(low < high)
@@ -109,7 +109,7 @@ def _partners(
     number = np.where(is_high, index.astype(np.int32), -1)
     before = np.full_like(number, -1)
     np.maximum.accumulate(number[:, :-1], axis=1, out=before[:, 1:])
-    return np.where(is_high, before, -1).max(axis=0)
+    return np.where(is_high, before, -1).max(axis=0, initial=-1)
 
 
 def _find_groups(

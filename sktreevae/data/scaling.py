@@ -19,7 +19,7 @@ from ..exceptions import InvalidParameterError
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.chunks import MAX_CHUNK_ROWS, row_slices
 from ..utils.limits import ROUNDING
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from .binary import BinaryColumns
 from .outliers import FeatureBounds, Outlier
 from .sources import Index, Matrix
@@ -113,7 +113,7 @@ class DataSummary:
         *,
         bounds: FeatureBounds | None = None,
         columns: Index | None = None,
-        processes: Processes = Processes(),
+        processes: Processes = ONE_PROCESS,
     ) -> Self:
         """Compute the statistics in one pass over X.
 
@@ -128,7 +128,7 @@ class DataSummary:
             for sparse matrices.
         columns : slice or ndarray of int, default=None
             Columns that are features. By default those that vary, or all if none does.
-        processes : Processes, default=Processes()
+        processes : Processes, default=ONE_PROCESS
             Those that have parts of the data. The statistics are those of all rows.
 
         Raises

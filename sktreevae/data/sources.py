@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from ..utils.chunks import row_slices
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 
 Index = slice | NDArray[np.integer]
 """Rows or columns: a slice, or an array of positions."""
@@ -175,7 +175,7 @@ def is_in_memory(X: Matrix) -> bool:
     return True
 
 
-def digest(X: Matrix, processes: Processes = Processes()) -> str:
+def digest(X: Matrix, processes: Processes = ONE_PROCESS) -> str:
     """Return a digest of the values of a matrix, whichever processes have its rows.
 
     It is the sum of the SHA-256 of all rows, each with its number.
@@ -190,7 +190,7 @@ def digest(X: Matrix, processes: Processes = Processes()) -> str:
 
 
 def _row_bytes(rows: NDArray[np.number] | sparse.csr_array) -> Iterator[bytes]:
-    """Yield the values of each row as bytes, and the columns of those of sparse rows."""
+    """Yield the values of each row, and the columns of those of sparse rows."""
     if not sparse.issparse(rows):
         yield from map(bytes, np.ascontiguousarray(rows))
         return

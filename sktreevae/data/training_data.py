@@ -18,7 +18,7 @@ from ..model.likelihoods import LIKELIHOODS
 from ..utils.cache import Cache
 from ..utils.chunks import row_slices
 from ..utils.limits import MAX_STATISTICS_ROWS
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.random import draw_rows
 from .kinds import Kind, Observations, choose_kind, kind_of_features
 from .outliers import FeatureBounds
@@ -87,7 +87,7 @@ class TrainingData:
     validation: Tensor
     summary: DataSummary
     discrete: tuple[tuple[int, ...], ...]
-    processes: Processes = Processes()
+    processes: Processes = ONE_PROCESS
 
     @property
     def likelihood(self) -> str:
@@ -244,7 +244,7 @@ class TrainingData:
         generator: torch.Generator,
         rng: np.random.Generator,
         cache: Cache | None = None,
-        processes: Processes = Processes(),
+        processes: Processes = ONE_PROCESS,
     ) -> Self:
         """Choose likelihood, scaling and features, and hold samples out.
 
@@ -263,7 +263,7 @@ class TrainingData:
             Fits the feature map.
         cache : Cache, default=None
             Stores the feature map and the features of data in memory.
-        processes : Processes, default=Processes()
+        processes : Processes, default=ONE_PROCESS
             Those that share the data, each with its own rows. The first one decides for
             all, on at most 20 000 random rows.
 

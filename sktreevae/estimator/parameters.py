@@ -32,7 +32,7 @@ from ..training.growth import GrowthOptions
 from ..training.trainer import TrainingOptions
 from ..utils.archive import fingerprint
 from ..utils.devices import resolve_precision
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.validation import Number
 from .tables import check_frame, name_columns, warn_of_row_numbers
 
@@ -221,7 +221,7 @@ def validate_rows(
     X: ArrayLike | Dataset,
     *,
     reset: bool,
-    processes: Processes = Processes(),
+    processes: Processes = ONE_PROCESS,
 ) -> Matrix:
     """Return X as a matrix, without a copy of numeric data.
 
@@ -233,7 +233,7 @@ def validate_rows(
         Rows, or images of the shape `image_shape`.
     reset : bool
         Whether to set the attributes.
-    processes : Processes, default=Processes()
+    processes : Processes, default=ONE_PROCESS
         Those that share the data. One of several may have no rows.
 
     Raises

@@ -16,7 +16,7 @@ from ..data import FeatureTable, spread_values
 from ..tree.arrays import SIGNIFICANCE, leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.limits import MAX_DENSE_ROWS, MAX_STATISTICS_ROWS
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.random import draw_seed
 from .cluster_tree import ClusterTree, cluster_tree
 from .density import principal_components
@@ -164,7 +164,7 @@ class NeighborGraph:
         Sizes and limits.
     cache : Cache, default=None
         Stores the micro-clusters and the proposals.
-    processes : Processes, default=Processes()
+    processes : Processes, default=ONE_PROCESS
         Those that share the data. The graph is that of landmarks from all of them. The
         first process computes it, and each assigns its own samples.
     """
@@ -177,7 +177,7 @@ class NeighborGraph:
         *,
         options: GraphOptions | None = None,
         cache: Cache | None = None,
-        processes: Processes = Processes(),
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self._features = features
         self._generator = generator

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 
 MOMENTS = "mean", "mean_square", "n_steps"
 """Names of what is stored for each parameter."""
@@ -29,7 +29,7 @@ class AdamW:
     weight_decay : float
         Weight decay of matrices. Biases and the constants of leaves, which are
         initialized from data, have none.
-    processes : Processes, default=Processes()
+    processes : Processes, default=ONE_PROCESS
         Those that have parts of each batch.
     """
 
@@ -37,7 +37,7 @@ class AdamW:
         self,
         parameters: Iterable[nn.Parameter],
         weight_decay: float,
-        processes: Processes = Processes(),
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self._processes = processes
         self.parameters = [p for p in parameters if p.numel()]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data import TrainingData
 from ..graph import ClusterTree, Proposal
 from ..model import TopDown, Topology, TreeVAE
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.random import draw_seed
 from .contrastive import Contrast
 from .optimizer import AdamW, StoppingRule
@@ -292,7 +292,7 @@ class FitState:
     optimizer: AdamW | None = None
     rule: StoppingRule | None = None
     loaded: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    processes: Processes = field(default_factory=Processes)
+    processes: Processes = ONE_PROCESS
 
     def begin_training(self, optimizer: AdamW, rule: StoppingRule) -> None:
         """Set the optimizer and the stopping rule, or go on with loaded ones."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import n_batches, shuffled_batches
-from ..utils.processes import Processes
+from ..utils.processes import ONE_PROCESS, Processes
 from .checkpoint import Checkpoints
 from .objectives import TERMS, Objective
 from .optimizer import AdamW, StoppingRule
@@ -231,7 +231,7 @@ class Trainer:
         Whether an interrupt keeps the state of the last epoch.
     checkpoints : Checkpoints, default=None
         Where the state is stored at the end of epochs and stages, if it is.
-    processes : Processes, default=Processes()
+    processes : Processes, default=ONE_PROCESS
         Those that share the fit. The first one has the callbacks, and stores the state.
 
     Attributes
@@ -255,7 +255,7 @@ class Trainer:
     history: History = field(default_factory=History)
     keeps_interrupted: bool = field(default=False, kw_only=True)
     checkpoints: Checkpoints | None = field(default=None, kw_only=True)
-    processes: Processes = field(default_factory=Processes, kw_only=True)
+    processes: Processes = field(default=ONE_PROCESS, kw_only=True)
 
     def __post_init__(self) -> None:
         self.state = FitState(self.generators, self.history, processes=self.processes)
@@ -299,9 +299,8 @@ class Trainer:
 
     def _end(self, task: Task) -> bool:
         """Tell all callbacks; return whether one asks to skip the later siblings."""
-        return self.processes.lead(
-            lambda: any([c.on_task_end(task, self) for c in self.callbacks])
-        )
+        answers = [callback.on_task_end(task, self) for callback in self.callbacks]
+        return self.processes.lead(lambda: any(answers))
 
     def _close(self) -> None:
         with ExitStack() as stack:

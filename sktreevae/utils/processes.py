@@ -101,6 +101,9 @@ class Processes:
         return max_rows * (start + n_rows) // total - max_rows * start // total
 
 
+ONE_PROCESS = Processes()
+
+
 class ProcessGroup(Processes):
     """Processes of torch.distributed.
 
@@ -224,7 +227,7 @@ def open_processes(device: torch.device) -> Iterator[Processes]:
     is_launched = all(name in os.environ for name in VARIABLES)
     is_open = dist.is_available() and dist.is_initialized()
     if not (is_open or (is_launched and dist.is_available())):
-        yield Processes()
+        yield ONE_PROCESS
         return
     with ExitStack() as stack:
         if not is_open:
