@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import TypeVar
 
 import torch
@@ -23,6 +24,10 @@ TIMEOUT = timedelta(minutes=30)
 """Time that a process waits for the others. They wait while the first one computes the
 neighbor graph. A process that ends closes its connections, so that it isn't waited for.
 """
+
+
+NUMBERS = count()
+"""Numbers of the groups that a process has opened."""
 
 
 class Processes:
@@ -234,7 +239,7 @@ def open_processes(device: torch.device) -> Iterator[Processes]:
             if device.type == "cuda" and device.index is None:
                 local_rank = int(os.environ.get("LOCAL_RANK", "0"))
                 stack.enter_context(torch.cuda.device(local_rank))
-            dist.init_process_group("gloo", timeout=TIMEOUT)
+            _join_launched()
             stack.callback(dist.destroy_process_group)
         processes = ProcessGroup(device)
         stack.callback(processes.close)
@@ -247,3 +252,13 @@ def open_processes(device: torch.device) -> Iterator[Processes]:
         except BaseException as error:
             processes.check(error)
             raise
+
+
+def _join_launched() -> None:
+    """Open the group of the processes that a launcher has started."""
+    store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    # The store of torchrun remembers the addresses of earlier groups.
+    store = dist.PrefixStore(f"sktreevae fit {next(NUMBERS)}", store)
+    dist.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT
+    )
