@@ -113,7 +113,7 @@ class Generators:
     def __init__(self, shared: torch.Generator, rank: int = 0) -> None:
         sequence = np.random.SeedSequence(shared.initial_seed(), spawn_key=(rank,))
         seed = int(sequence.generate_state(1)[0])
-        self.shared = shared
+        self.shared, self.rank = shared, rank
         self.rng = np.random.default_rng(draw_seed(shared))
         self.rows = torch.Generator(shared.device).manual_seed(seed)
 
@@ -128,7 +128,7 @@ class Generators:
         """Set the states of the torch generators."""
         self.shared.set_state(state["shared"].cpu())
         states = state["rows"].cpu().view(-1, len(self.rows.get_state()))
-        self.rows.set_state(states[self.rank % len(states)])
+        self.rows.set_state(states[self.rank % len(states)].clone())
 
     @contextmanager
     def preserved(self) -> Iterator[None]:
