@@ -144,11 +144,12 @@ class GuidedGrowth(TreeGrowth):
             Distance of each sample to its neighbors; 0 for held-out samples.
         """
         leaf = self.state.leaf
-        length = spacing.minimum(self._pair_distances(leaf)[leaf])
+        distance = self._pair_distances(leaf, self.state.target.shape[1])
+        length = spacing.minimum(distance[leaf])
         scale = length / math.sqrt(self.data.features.shape[1])
         return scale.to(torch.float32)[:, None]
 
-    def _pair_distances(self, leaf: Tensor) -> Tensor:
+    def _pair_distances(self, leaf: Tensor, n_leaves: int) -> Tensor:
         """Return the root mean square distance of two training samples of each leaf.
 
         It is 0 for a single sample.
@@ -157,8 +158,10 @@ class GuidedGrowth(TreeGrowth):
         ----------
         leaf : Tensor of int of shape (n_samples,)
             Leaf of each sample.
+        n_leaves : int
+            Number of leaves.
         """
-        data, n_leaves = self.data, self.state.target.shape[1]
+        data = self.data
         count = data.count(leaf, n_leaves, data.train)
 
         def total(rows: Tensor) -> tuple[Tensor]:

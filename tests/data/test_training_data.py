@@ -238,7 +238,7 @@ def test_scattered_values_are_at_their_samples(rng):
     data, _ = prepare(rng.random((50, 3)), DataOptions(validation_fraction=0.2))
     for index in (None, data.validation):
         rows = data.train if index is None else index
-        values = data.scatter(lambda rows=rows: rows[:, None] + 1.0, index)
+        values = data.scatter(rows[:, None] + 1.0, index)
         assert values.shape == (data.n_samples, 1)
         assert torch.equal(values[rows, 0], rows + 1.0)
         assert values.count_nonzero() == len(rows)

@@ -126,7 +126,8 @@ def test_moons_are_told_apart():
 def make_proposal(cluster, proba, merges):
     """Return a proposal without heights."""
     tree = ClusterTree(merges, np.arange(len(merges)), np.zeros(len(merges)))
-    return Proposal(cluster, proba, tree, torch.zeros(len(cluster)), {})
+    size = cluster.bincount(minlength=len(merges) + 1)
+    return Proposal(cluster, proba, tree, torch.zeros(len(cluster)), size, {})
 
 
 @pytest.mark.parametrize(

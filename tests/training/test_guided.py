@@ -92,7 +92,7 @@ def test_noise_is_not_longer_than_the_clusters_are_wide():
     distance = torch.cdist(features, features)
     cluster = growth.state.plan.proposal.cluster.clone()
     cluster[0] = 8  # a single row
-    extent = growth._pair_distances(cluster)
+    extent = growth._pair_distances(cluster, 9)
     for i in range(8):
         pairs = distance[cluster == i][:, cluster == i]
         n = len(pairs)

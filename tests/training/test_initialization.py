@@ -131,11 +131,10 @@ def test_leaves_of_one_or_two_samples_are_finite(n_samples):
 def test_drawn_samples_are_sorted_and_limited(n_samples):
     y = np.arange(n_samples) % 2
     initializer = start(np.random.default_rng(0).standard_normal((n_samples, 3)), y)
-    index = initializer._draw_samples()
-    leaf = initializer.state.leaf[index]
+    leaf, x, features = initializer._draw_samples()
     assert leaf.bincount().tolist() == [min(n_samples // 2, max(ROWS_PER_LEAF))] * 2
     assert (leaf.diff() >= 0).all()
-    assert len(index.unique()) == len(index)
+    assert len(x.unique(dim=0)) == len(x) == len(features)
 
 
 # Loadings

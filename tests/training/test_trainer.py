@@ -18,7 +18,7 @@ class Parabola:
 
     n_leaves = 3
     has_elbo = True
-    data = SimpleNamespace(standardizer=SimpleNamespace(log_det=0.0))
+    data = SimpleNamespace(standardizer=SimpleNamespace(log_det=0.0), size=len)
 
     def __init__(self, targets, routing_loss=0.0, contrast=None, train=None):
         self.weight = nn.Parameter(torch.tensor(5.0))
