@@ -94,7 +94,9 @@ def run_steps(rank, size, folder):
 
 def run_fits(rank, size, folder):
     guided = fit(rank, size)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group")
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size
+    )
     iterative = fit(rank, size, growth="iterative", early_stopping=True)
     dist.destroy_process_group()
     names = {"guided": guided, "iterative": iterative}
@@ -105,13 +107,13 @@ def run_checkpoint(rank, size, folder):
     def stop():
         raise KeyboardInterrupt
 
-    stop_at(5, stop)
+    stop_at(2, stop)
     fit(rank, size, checkpoint_dir=folder / "state", checkpoint_interval=0)
 
 
 def run_kill(rank, size, folder):
     if rank == 1:
-        stop_at(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        stop_at(2, lambda: os.kill(os.getpid(), signal.SIGKILL))
     fit(rank, size)
 
 

@@ -234,6 +234,7 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
             cut_costs=np.zeros(3),
         ),
         spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
+        size=torch.tensor([200, 30, 200, 30]),
         costs={},
     )
     trainer = make_trainer(max_iter=None)
