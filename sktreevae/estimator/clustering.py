@@ -471,6 +471,8 @@ class TreeVAEClustering(
             `torch.utils.data.Dataset` must have a length. Its items are rows, arrays or
             tensors of any shape, or tuples that start with one; labels are ignored.
             Each batch of a Dask array computes all chunks that contain its rows.
+            Processes that torchrun has started share the fit, each with its own rows;
+            see :ref:`scaling`.
         y : array-like of shape (n_samples,), default=None
             Used only by callbacks, such as `sklearn.callback.ScoringMonitor`.
 
@@ -487,6 +489,8 @@ class TreeVAEClustering(
             `checkpoint_dir` has the state of another fit or none that can be read.
         FloatingPointError
             If training diverges.
+        ProcessError
+            If another process that shares the fit has failed.
 
         Warns
         -----
