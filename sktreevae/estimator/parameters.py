@@ -201,7 +201,7 @@ def open_checkpoints(
 
 def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:
     """Check a user's augmentation on the first rows of X."""
-    if callable(estimator.views):
+    if callable(estimator.views) and X.shape[0]:
         rows = torch.tensor(as_dense(X[:2]), dtype=torch.float32, device=device)
         check_augmentation(estimator.views, rows)
 

@@ -16,6 +16,7 @@ from sktreevae.data.outliers import FeatureBounds
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
 
+from ..utils.processes import in_threads
 from .cases import MAKERS
 
 COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.is_count]
@@ -233,3 +234,40 @@ def test_constant_columns_do_not_change_the_summary(columns):
 def test_columns_that_are_all_constant_are_kept():
     standardizer = standardizer_of(np.full((9, 2), [5.0, 7.0]))
     assert standardizer.center.tolist() == [5.0, 7.0]
+
+
+# Processes
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("ends", [(30,), (0, 5), (41, 41)])
+def test_processes_have_the_statistics_of_all_rows(make, ends, rng):
+    X = rng.standard_normal((60, 6))
+    X[:, 1] = rng.permutation(np.arange(60) % 2)  # binary
+    X[:, 2:4] = np.eye(2)[rng.permutation(np.arange(60) % 2)]  # one-hot
+    X[:, 4] = 0.1  # constant
+    X[50, 0] = 1e6  # outlier
+    X[:41, 5] = 2.0  # constant in some processes
+    bounds = None if make is sparse.csr_array else find_bounds(X)
+    expected = DataSummary.from_matrix(make(X), bounds=bounds)
+    starts = 0, *ends
+
+    def summarize(processes):
+        rows = slice(starts[processes.rank], [*ends, 60][processes.rank])
+        return DataSummary.from_matrix(
+            make(X[rows]), bounds=bounds, processes=processes
+        )
+
+    for summary in in_threads(len(starts), summarize):
+        for name in ("mean", "var", "std", "constant", "deviation", "low", "high"):
+            actual = getattr(summary, name)
+            np.testing.assert_allclose(actual, getattr(expected, name), rtol=1e-12)
+        for name in ("n_samples", "n_features", "n_nonzero", "outliers"):
+            assert getattr(summary, name) == getattr(expected, name)
+        assert summary.fractional_value in X
+        if bounds is not None:
+            assert summary.binary.groups == expected.binary.groups == ((1,), (2, 3))
+
+
+def find_bounds(X):
+    return FeatureBounds.from_matrix(X, np.random.default_rng(0))

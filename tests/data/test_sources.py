@@ -4,8 +4,9 @@ import torch
 from scipy import sparse
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from sktreevae.data.sources import as_matrix, is_in_memory
+from sktreevae.data.sources import as_matrix, digest, is_in_memory
 
+from ..utils.processes import in_threads
 from .cases import as_memmap, dask_array
 
 
@@ -129,3 +130,14 @@ def test_only_arrays_and_sparse_matrices_of_them_are_in_memory(tmp_path):
     for other in (mapped, np.asarray(mapped)[1:], stored):
         assert not is_in_memory(other)
     assert not is_in_memory(as_matrix(Items(list(X))))
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_a_digest_is_of_rows_and_their_order_whichever_processes_have_them(make, rng):
+    X = rng.integers(3, size=(20, 4))
+    parts = make(X[:3]), make(X[3:3]), make(X[3:])
+    split = in_threads(3, lambda processes: digest(parts[processes.rank], processes))
+    assert set(split) == {digest(make(X))}
+    others = X.copy(), X[[1, 0, *range(2, 20)]], X[:-1], np.vstack([X, X[:1]])
+    others[0][7, 2] += 1
+    assert len({digest(make(other)) for other in (X, *others)}) == 5

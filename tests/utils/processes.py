@@ -1,6 +1,7 @@
 """Threads in the place of processes, and scripts that are launched as processes."""
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ class Threads(Processes):
     def gather(self, value):
         self._values[self.rank] = value
         self._barrier.wait(60)
-        values = list(self._values)
+        values = pickle.loads(pickle.dumps(self._values))
         self._barrier.wait(60)
         return values
 
