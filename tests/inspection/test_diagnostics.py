@@ -11,7 +11,6 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
 from sktreevae import Dendrogram, TreeVAEClustering
-from sktreevae.data import FeatureTable
 from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
 from sktreevae.graph import split_p_values
 from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_p_values
@@ -19,12 +18,7 @@ from sktreevae.inspection.effects import GroupMoments
 from sktreevae.inspection.explain import leaf_moments
 from sktreevae.model import DiagonalGaussian
 
-
-class Data:
-    """Training data that has nothing but features."""
-
-    def __init__(self, X):
-        self.features = FeatureTable.from_tensor(torch.from_numpy(X))
+from ..training.cases import make_data as training_data
 
 
 def make_data(n_samples, seed=0):
@@ -85,11 +79,10 @@ def test_p_values_are_those_of_the_nodes(rng):
     labels = np.repeat([0, 1, 2], 300)
     tree = Dendrogram([-1, 0, 0, 2, 2], [9, 0, 4, 0, 0], labels)
     assert np.isnan(tree.p_values).all()
-    add_p_values(tree, Data(X), np.random.default_rng(0))
+    data = training_data(X)
+    add_p_values(tree, data, np.random.default_rng(0))
     merges = np.array([[1, 2], [0, 3]])
-    expected = split_p_values(
-        Data(X).features, labels, merges, np.random.default_rng(0)
-    )
+    expected = split_p_values(data.features, labels, merges, np.random.default_rng(0))
     np.testing.assert_array_equal(tree.p_values[[2, 0]], expected)
     assert tree.p_values[0] < 1e-9
     assert tree.p_values[2] > 0.05
