@@ -241,6 +241,22 @@ class TopDown(nn.Module):
         leaf_log_proba : Tensor of shape (n_leaves, batch)
             Log-probability of each leaf, from the p-routers.
         """
+        z = self._sample_prior(noise)
+        log_proba = self.index.path_log_probs(self._p_logit(z), z.new_zeros(z.shape[1]))
+        return tuple(v.index_select(0, self.index.leaves) for v in (z, log_proba))
+
+    def prior_logits(self, noise: Tensor) -> Tensor:
+        """Return the logits of the p-routers for generated samples, (n_splits, batch).
+
+        Parameters
+        ----------
+        noise : Tensor of shape (n_levels, batch, latent_dim)
+            Standard normal noise; see `sample_noise`.
+        """
+        return self._p_logit(self._sample_prior(noise))
+
+    def _sample_prior(self, noise: Tensor) -> Tensor:
+        """Sample the latent variables of all nodes, (n_nodes, batch, latent_dim)."""
         index = self.index
         transformations = self.transformations.split(index.level_sizes[1:])
         z = [noise[:1]]
@@ -249,9 +265,7 @@ class TopDown(nn.Module):
         ):
             p = _transform(transform, z[-1].index_select(0, parents))
             z.append(p.sample(level_noise))
-        z = torch.cat(z)
-        log_proba = index.path_log_probs(self._p_logit(z), z.new_zeros(z.shape[1]))
-        return tuple(v.index_select(0, index.leaves) for v in (z, log_proba))
+        return torch.cat(z)
 
     def sample_data(
         self, leaf_z: Tensor, leaf: Tensor, generator: torch.Generator

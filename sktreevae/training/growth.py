@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
-from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
+from ..utils.limits import MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
 from .state import FitState
@@ -275,50 +275,54 @@ class TreeGrowth(ABC):
         return TreeObjective(self.data, self.state, self.max_active_leaves)
 
     @torch.no_grad()
-    def fit_prior_odds(self, n_steps: int = 10) -> None:
-        """Set the bias of each prior router to its optimum for the other parameters.
+    def fit_prior_odds(self, n_steps: int = 20) -> None:
+        """Set the biases of the prior routers so that leaves have their shares.
 
-        The prior of a decision is then on average the share of samples that go left, so
-        that generated samples have the sizes of the clusters. Update steps alone would
-        take longer to reach it than the rest of the model. Newton's method takes steps
-        of at most one nat.
+        Generated samples then reach each node as often as the training samples. Routers
+        trained by the ELBO see latent variables of the posterior alone, and those of
+        the prior drift away from them with the depth of the tree. Newton's method takes
+        steps of at most one nat.
         """
         if not self.model.topology.splits:
             return
+        model = self.model
         rows = self.draw(MAX_MODEL_ROWS, self.data.train)
-        bias = self.data.decide(lambda: self._prior_odds(rows, n_steps))
-        self.model.top_down.p_routers.biases[-1].copy_(bias)
-
-    def _prior_odds(self, rows: Tensor, n_steps: int) -> Tensor:
-        """Return the biases that `fit_prior_odds` sets, (n_splits, 1, 1)."""
-        parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
-        weight, q_proba, p_logit = (torch.cat(p, 1) for p in zip(*parts, strict=True))
-        bias = self.model.top_down.p_routers.biases[-1].clone()
-        for _ in range(n_steps):
-            p_proba = p_logit.sigmoid()
-            slope = (weight * (q_proba - p_proba)).sum(1)
-            curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)
-            step = (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
-            bias += step[:, None, None]
-            p_logit += step[:, None]
-        return bias
-
-    def _decisions(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the decisions of some samples, (n_splits, n_samples) each.
-
-        These are the probabilities of reaching the splits, the posterior probabilities
-        of going left, and the logits of the prior ones.
-        """
-        model, features = self.model, self.data.features[index]
-        encoding = model.encode(self.data.samples[index], features)
-        noise = model.sample_noise(len(index), self.generators.rows)
-        posterior = model.posterior(encoding, noise)
-        reached, decisions = posterior.routing.node_log_proba, posterior.decisions
-        return (
-            reached[model.top_down.index.splits].exp(),
-            decisions.q_logit.sigmoid(),
-            decisions.p_logit,
+        share = self.data.mean(lambda i: model.leaf_proba(self.data.features[i]), rows)
+        noise = model.sample_noise(MAX_MODEL_ROWS, self.generators.rows)
+        model.top_down.p_routers.biases[-1] += self._odds_shift(
+            share, model.top_down.prior_logits(noise), n_steps
         )
+
+    def _odds_shift(self, share: Tensor, logit: Tensor, n_steps: int) -> Tensor:
+        """Return changes of prior logits that give leaves their shares.
+
+        Parameters
+        ----------
+        share : Tensor of shape (n_leaves,)
+            Share of the samples of each leaf.
+        logit : Tensor of shape (n_splits, n_draws)
+            Logits of "left" of generated samples.
+        n_steps : int
+            Number of Newton steps.
+
+        Returns
+        -------
+        shift : Tensor of shape (n_splits, 1, 1)
+            The changes.
+        """
+        topology, index = self.model.topology, self.model.top_down.index
+        reached = index.ancestry @ share
+        left = reached[[topology.children[split][0] for split in topology.splits]]
+        target = left / reached[index.splits].clamp(min=ROUNDING)
+        shift, zeros = torch.zeros_like(target), logit.new_zeros(logit.shape[1])
+        for _ in range(n_steps):
+            shifted = logit + shift[:, None]
+            weight = index.path_log_probs(shifted, zeros)[index.splits].softmax(1)
+            p = shifted.sigmoid()
+            slope = target - (weight * p).sum(1)
+            curvature = (weight * p * (1.0 - p)).sum(1)
+            shift += (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
+        return shift[:, None, None]
 
     def leaf_counts(self) -> Tensor:
         """Return the number of samples assigned to each leaf, (n_leaves,)."""
