@@ -31,7 +31,7 @@ from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display.html import export_html
 from ..inspection.diagnostics import Finding, find_problems
 from ..inspection.explain import explain, node_means
-from ..inspection.explanation import Explanation
+from ..inspection.explanation import Explanation, Explanations
 from ..inspection.failures import diagnose
 from ..io.load import load
 from ..io.save import save
@@ -973,7 +973,7 @@ class TreeVAEClustering(
         against: str | None = None,
         n_features: int | None = 10,
         feature_names: Sequence[str] | None = None,
-    ) -> Explanation | list[Explanation]:
+    ) -> Explanation | Explanations:
         """Return the features that tell the two branches of a node apart.
 
         The effect of a feature is the difference of its means in the left and in the
@@ -1010,7 +1010,7 @@ class TreeVAEClustering(
 
         Returns
         -------
-        explanation : Explanation, or list of Explanation if `node` is None
+        explanation : Explanation, or Explanations, a list of them, if `node` is None
             Features, means and effects, largest effects first.
 
         Raises

@@ -117,12 +117,15 @@ def test_the_page_refers_to_nothing_outside(export, tree):
             assert attributes.get(name, "data:").startswith("data:")
 
 
-def test_texts_show_the_words_that_they_have_more_of(export):
+def test_words_that_a_text_has_more_of_come_first(export):
     tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=[0] * 4 + [1] * 4)
     X = np.zeros((8, 4))
     X[[0, 1], 0], X[2, 1], X[[4, 5], 2] = 1.0, 1.0, 1.0
     page = export(tree, X, feature_names=["orbit", "nasa", "god", "none"])
-    assert features(page) == [("up", "orbit"), ("up", "nasa"), ("up", "god")]
+    assert features(page) == [
+        *(("up", "orbit"), ("up", "nasa"), ("down", "god")),
+        *(("up", "god"), ("down", "orbit"), ("down", "nasa")),
+    ]
     (table,) = re.findall("tell the branches apart.*?</table>", page, re.DOTALL)
     assert set(re.findall('class="term">(.*?)<', table)) == {"orbit", "nasa", "god"}
 
