@@ -274,9 +274,8 @@ class TreeVAEClustering(
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
         (method of the least cost, "restart 1" for the best restart; clusters of
-        embeddings are refined after that), "cost" (of the partition, in bits) and
-        "cut_costs" (of the cuts into 2, 3, ... clusters). ``verbose=1`` shows the costs
-        of all methods.
+        embeddings are refined after that) and "cost" (of the partition, in bits).
+        ``verbose=1`` shows the costs of all methods.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int

@@ -100,6 +100,7 @@ def test_p_values_are_those_of_the_nodes(rng):
 def test_a_fit_finds_the_p_values_of_its_splits(model):
     tree = model.dendrogram_
     assert ((tree.p_values < 0.05) == (tree.leaf_label < 0)).all()
+    assert ((tree.excess_costs >= 0) == (tree.leaf_label < 0)).all()
     model.partial_fit(make_data(50)[0])
     np.testing.assert_array_equal(model.dendrogram_.p_values, tree.p_values)
 

@@ -333,6 +333,17 @@ def test_unknown_p_values_are_support():
     assert tree.levels().tolist() == [2, 4]
 
 
+def test_a_bit_of_excess_cost_halves_the_persistence_of_a_cut():
+    tree = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], labels=[0, 1, 2])
+    assert tree.levels().tolist() == [2, 3]  # ranges of 5 and 4 nats
+    tree = Dendrogram([-1, 0, 0, 1, 1, 3, 3], [9, 4, 0, 3, 0, 0, 0], labels=[])
+    assert tree.levels().tolist() == [2, 4]  # 5, 1 and 3
+    tree.excess_costs[0] = 0.7
+    assert tree.levels().tolist() == [2, 4]
+    tree.excess_costs[0] = 3.0
+    assert tree.levels().tolist() == [4]
+
+
 def test_levels_end_with_the_last_supported_split():
     tree = four_leaves()
     tree.p_values[:3] = [0.0, 0.05, 0.06]
