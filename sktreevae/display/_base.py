@@ -206,6 +206,20 @@ def draw_branches(
     return branches
 
 
+def short(names: Sequence[str], n_characters: int = 36) -> list[str]:
+    """Return names to draw, long ones without the middle if it doesn't tell them apart.
+
+    Dollars are no formulas; see `plain`.
+    """
+    half = n_characters // 2 - 1
+    shortened = [
+        f"{name[:half]} ... {name[-half:]}" if len(name) > n_characters else name
+        for name in names
+    ]
+    is_clear = len(set(shortened)) == len(set(names))
+    return list(map(plain, shortened if is_clear else names))
+
+
 def plain(text: str) -> str:
     """Return a text that matplotlib draws as it is: its dollars are no formulas."""
     return text.replace("$", r"\$")
@@ -287,7 +301,7 @@ def draw_legend(
     """Draw a legend of colors at the right of axes."""
     from matplotlib.patches import Patch
 
-    entries = zip(colors, map(plain, names), strict=True)
+    entries = zip(colors, short(names), strict=True)
     return ax.legend(
         handles=[Patch(facecolor=color, label=name) for color, name in entries],
         ncols=n_columns,
@@ -313,7 +327,7 @@ def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
     names : sequence of str
         One label for each tick. Rotated labels are written on one line.
     """
-    names = [plain(name) for name in names]
+    names = short(names)
     axis.set_ticks(range(len(names)), names)
     apply_layout(axis.axes)
     is_horizontal = axis.axis_name == "x"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.columns import Feature, last_step
+from ..inspection.columns import Feature, last_step, row_index
 from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
 from ..tree.export import check_cluster_names, count, format_p_value
@@ -221,6 +221,8 @@ def write_page(
         _add_labels(nodes, *_node_values.count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
     splits = highest_first(tree.height, tree.leaf_label).tolist()
+    index = row_index(X)
+    names = None if index is None else list(map(str, index))
     below = leaves_below(tree.parent, tree.leaves)
     first_leaf = below.argmax(axis=1)
     page = template.render(
@@ -233,7 +235,7 @@ def write_page(
         rank=dict(zip(splits, range(len(splits)), strict=True)),
         n_leaves=below.sum(axis=1),
         n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
-        samples={"leaf": tree.leaves[labels].tolist(), "name": _name_samples(X)},
+        samples={"leaf": tree.leaves[labels].tolist(), "name": names},
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -274,13 +276,6 @@ def _name_nodes(
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))
         for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
     ]
-
-
-def _name_samples(X: object) -> list[str] | None:
-    """Return the index of a DataFrame, or None if there is none."""
-    # Sequences have a method of this name.
-    index = getattr(X, "index", None)
-    return None if index is None or callable(index) else list(map(str, index))
 
 
 def _add_images(nodes: list[NodeContent], images: Floats) -> None:

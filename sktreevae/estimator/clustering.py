@@ -29,6 +29,7 @@ from torch.utils.data import Dataset
 
 from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display.html import export_html
+from ..inspection.columns import row_index
 from ..inspection.diagnostics import Finding, find_problems
 from ..inspection.explain import explain, node_means
 from ..inspection.explanation import Explanation, Explanations
@@ -505,6 +506,7 @@ class TreeVAEClustering(
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
+            index = row_index(X)
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads())
             training = training_options(self, X.shape[0], device)
@@ -532,7 +534,7 @@ class TreeVAEClustering(
                 growth = make_growth(data, config, options, trainer, contrast, cache)
                 complete = partial(fit_attributes, data=data, trainer=trainer)
                 vars(self).update(trainer.fit(growth, complete))
-            self._findings = find_problems(self, data, options, trainer)
+            self._findings = find_problems(self, data, options, trainer, index)
         for finding in self._findings:
             warnings.warn(finding.message, finding.category, stacklevel=3)
         return self

@@ -55,6 +55,13 @@ def number_features(names: Sequence[str]) -> list[Feature]:
     return [Feature(name, column) for column, name in enumerate(names)]
 
 
+def row_index(X: Any) -> Sequence[object] | None:
+    """Return the index of a data frame, or None if there is none."""
+    # Sequences have a method of this name.
+    index = getattr(X, "index", None)
+    return None if callable(index) else index
+
+
 def last_step(estimator: BaseEstimator) -> BaseEstimator:
     """Return the last step of a pipeline, or the estimator if it is no pipeline."""
     while isinstance(estimator, Pipeline):
