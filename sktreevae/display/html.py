@@ -244,7 +244,7 @@ def write_page(
 
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
-    environment = _base.import_extra("jinja2").Environment(
+    environment = _base.import_plotting("jinja2").Environment(
         autoescape=True, trim_blocks=True
     )
     environment.filters |= {
@@ -296,7 +296,7 @@ def _add_images(nodes: list[NodeContent], images: Floats) -> None:
 def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
     """Return an image, reduced by a factor, as a data URI."""
     buffer = io.BytesIO()
-    image = _base.import_extra("PIL.Image").fromarray(pixels)
+    image = _base.import_plotting("PIL.Image").fromarray(pixels)
     image.reduce(factor).save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 

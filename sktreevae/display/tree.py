@@ -317,7 +317,7 @@ class TreeDisplay:
             If `orientation` or `n_clusters` isn't valid, there is not exactly one name
             for each leaf and one title for each node, or more than one kind of content.
         """
-        _base.import_extra("matplotlib.pyplot")  # raises if it is not installed
+        _base.import_plotting("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
         is_top = _base.check_orientation(orientation) == "top"

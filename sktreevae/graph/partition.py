@@ -234,24 +234,6 @@ def _separation_cost(
     return cost + CLUSTER_WEIGHT * float(log_conductance.mean())
 
 
-def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
-    """Return the bits per step that describe a random walk, up to a constant.
-
-    This is the two-level map equation (Rosvall and Bergstrom 2008). Names within
-    clusters and names of the clusters that are entered describe a walk, so walks rarely
-    leave the clusters of a good partition. Unlike modularity, the map equation doesn't
-    favor clusters of equal size.
-
-    Parameters
-    ----------
-    edge_weight : ndarray of shape (n_nodes, n_nodes)
-        Weights between the nodes of a graph, symmetric, of sum 1.
-    cluster : ndarray of int of shape (n_nodes,)
-        Cluster of each node.
-    """
-    return _code(*_volumes(edge_weight, cluster))
-
-
 def _is_within(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
     """Return whether each cluster is within one component."""
     pairs = np.unique(np.stack([component, cluster]), axis=1)
@@ -389,7 +371,13 @@ def _volumes(edge_weight: Array, cluster: NDArray[np.int64]) -> tuple[Array, Arr
 
 
 def _code(volume: Array, cut: Array) -> float:
-    """Return the code length in bits."""
+    """Return the bits per step that describe a random walk, up to a constant.
+
+    This is the two-level map equation (Rosvall and Bergstrom 2008). Names within
+    clusters and names of the clusters that are entered describe a walk, so walks rarely
+    leave the clusters of a good partition. Unlike modularity, the map equation doesn't
+    favor clusters of equal size.
+    """
     return float(_plogp(cut.sum()) + _cluster_code(volume, cut).sum())
 
 

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from ..tree.export import check_feature_names
 from ..utils.chunks import row_slices
+from ..utils.extras import import_extra
 from ..utils.text import format_date, format_number
 from .effects import Floats, GroupMoments, as_dense, row_moments
 
@@ -302,13 +303,8 @@ def _read_categories(series: pandas.Series, name: str) -> _Categories:
 
 def _to_pandas(X: Any) -> pandas.DataFrame:
     """Return a data frame of any package as one of pandas."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "Columns of a data frame before a pipeline are read with pandas. Install "
-            "it with: pip install pandas"
-        ) from error
+    purpose = "Columns of a data frame before a pipeline are read with pandas"
+    pandas = import_extra("pandas", purpose, "pandas")
     if isinstance(X, pandas.DataFrame):
         return X
     return pandas.DataFrame({name: X[name].to_numpy() for name in X.columns})

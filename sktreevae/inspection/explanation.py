@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.extras import import_extra
 from ..utils.text import format_effect
 from .columns import Feature
 
@@ -95,12 +96,7 @@ class Explanation:
         ImportError
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas. Install it with: pip install pandas"
-            ) from error
+        pandas = import_extra("pandas", "to_frame needs pandas", "pandas")
         columns = {
             "feature": self.feature_names,
             "left_mean": self.left_mean,

@@ -1,4 +1,4 @@
-import builtins
+import sys
 import html
 import re
 
@@ -198,14 +198,7 @@ def test_pandas_has_a_row_for_each_node():
 
 @pytest.mark.parametrize("library", ["pandas", "networkx"])
 def test_missing_libraries_are_named(library, monkeypatch):
-    original = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == library:
-            raise ImportError
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=f"pip install {library}"):
         getattr(example(), f"to_{library}")()
 
