@@ -1,6 +1,6 @@
-import sys
 import html
 import re
+import sys
 
 import networkx
 import numpy as np
