@@ -658,6 +658,8 @@ class _Drawing:
                 box.remove()
             boxes, sizes = self._add_boxes(make_box, scale)
             if is_new:
+                # At another resolution, hinted texts are up to a tenth larger.
+                sizes *= 1.1
                 self._resize_figure(sizes)
             fits = self._fit(sizes)
             if fits.all():
