@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -263,21 +263,16 @@ def _select_distinct(
     if rows is None:
         return features[:n_features]
     found, before = [], []
-    for block in _blocks(features, min(n_features, _block_size(groups))):
-        residuals = _residuals(rows.read(block), groups)
-        for feature, residual in zip(block, residuals.T, strict=True):
-            if all(_correlation(residual, x) <= MAX_CORRELATION for x in before):
-                found.append(feature)
-                before.append(residual)
-        if len(found) >= n_features:
+    for feature, values in _read(rows, groups, features, n_features):
+        residual = np.concatenate(
+            [values[group] - np.nanmean(values[group]) for group in groups]
+        )
+        if all(_correlation(residual, x) <= MAX_CORRELATION for x in before):
+            found.append(feature)
+            before.append(residual)
+        if len(found) == n_features:
             break
-    return np.array(found[:n_features], dtype=np.int64)
-
-
-def _residuals(values: Floats, groups: Bools) -> Floats:
-    """Return the differences of rows from the means of their group."""
-    parts = (values[rows] for rows in groups)
-    return np.concatenate([part - np.nanmean(part, axis=0) for part in parts])
+    return np.array(found, dtype=np.int64)
 
 
 def _correlation(first: Floats, second: Floats) -> float:
@@ -293,21 +288,20 @@ def _areas_under_curves(
 ) -> Floats:
     """Return the probability that each feature is larger in the first group."""
     areas = [
-        area_under_curve(x[groups[0]], x[groups[1]])
-        for block in _blocks(features, _block_size(groups))
-        for x in rows.read(block).T
+        area_under_curve(values[groups[0]], values[groups[1]])
+        for _, values in _read(rows, groups, features, len(features))
     ]
     return np.array(areas, dtype=np.float64)
 
 
-def _block_size(groups: Bools) -> int:
-    """Return the number of features that are read at a time."""
-    return max(MAX_CHUNK_VALUES // groups.shape[1], 1)
-
-
-def _blocks(features: Ints, size: int) -> Iterable[Ints]:
-    """Return the features in blocks of a size."""
-    return (features[start : start + size] for start in range(0, len(features), size))
+def _read(
+    rows: MatrixColumns | FrameColumns, groups: Bools, features: Ints, n_at_once: int
+) -> Iterator[tuple[int, Floats]]:
+    """Yield features and their values, which are read in blocks of bounded memory."""
+    size = max(min(n_at_once, MAX_CHUNK_VALUES // groups.shape[1]), 1)
+    for start in range(0, len(features), size):
+        block = features[start : start + size]
+        yield from zip(block, rows.read(block).T, strict=True)
 
 
 def _check_n_rows(found: Explanation) -> None:
