@@ -69,9 +69,7 @@ class NodeContent:
     image : str, default=""
         Data URI of its image.
     features : list of Difference
-        What tells the node from its sibling, the largest effect first.
-    split : list of Difference
-        What tells its left branch from its right branch, the largest effect first.
+        What tells the node from its sibling, first amounts that it has more of.
     labels : list of LabelShare
         Known labels of its samples, the most frequent first.
     """
@@ -80,7 +78,6 @@ class NodeContent:
     n_samples: int
     image: str = ""
     features: list[_node_values.Difference] = field(default_factory=list)
-    split: list[_node_values.Difference] = field(default_factory=list)
     labels: list[LabelShare] = field(default_factory=list)
 
 
@@ -213,10 +210,11 @@ def write_page(
     """
     template = _load_template()
     nodes = _name_nodes(tree, labels, cluster_names)
+    differences = [[]] * tree.n_nodes
     if described is not None and image_shape is not None:
         _add_images(nodes, _node_values.as_images(described[1].mean, image_shape))
     elif described is not None:
-        _add_differences(nodes, tree, *described)
+        differences = _add_differences(nodes, *described)
     if y is not None:
         _add_labels(nodes, *_node_values.count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
@@ -229,6 +227,7 @@ def write_page(
         title=Path(path).stem,
         tree=tree,
         nodes=nodes,
+        differences=differences,
         # From top to bottom.
         order=np.lexsort((tree.depth, first_leaf)).tolist(),
         first_leaf=first_leaf.tolist(),
@@ -302,19 +301,14 @@ def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
 
 
 def _add_differences(
-    nodes: list[NodeContent],
-    tree: Tree,
-    features: Sequence[Feature],
-    moments: GroupMoments,
-) -> None:
-    """Set the features that tell branches apart."""
+    nodes: list[NodeContent], features: Sequence[Feature], moments: GroupMoments
+) -> list[list[_node_values.Difference]]:
+    """Set the features of the nodes, and return them with the largest effect first."""
     find = partial(_node_values.sibling_differences, features, moments, N_FEATURES)
     amounts_first = find(_node_values.are_amounts(moments))
     for node, found in zip(nodes, amounts_first, strict=True):
         node.features = found
-    largest_first = find()
-    for i in tree.internal_nodes:
-        nodes[i].split = largest_first[tree.children_left[i]]
+    return find()
 
 
 def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) -> None:

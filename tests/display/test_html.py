@@ -80,10 +80,12 @@ def test_splits_without_support_are_marked(export, tree):
     assert note not in export(tree)
 
 
-def test_details_have_the_probabilities_of_nodes_and_branches(export):
+def test_details_have_the_probabilities_and_the_cost_of_nodes(export):
     weight = [1, 0.75, 0.25, 0.6, 0.15]
     tree = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], [0, 1, 2], weight)
+    tree.excess_costs[0] = 0.55
     expected = {"75%", "80% to cluster 0", "20% to cluster 1", "25% given node 0"}
+    expected.add("0.55 bits")
     assert expected <= set(read(export(tree)).texts)
 
 
