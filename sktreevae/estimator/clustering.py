@@ -29,9 +29,10 @@ from torch.utils.data import Dataset
 
 from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display.html import export_html
+from ..inspection.columns import row_index
 from ..inspection.diagnostics import Finding, find_problems
 from ..inspection.explain import explain, node_means
-from ..inspection.explanation import Explanation
+from ..inspection.explanation import Explanation, Explanations
 from ..inspection.failures import diagnose
 from ..io.load import load
 from ..io.save import save
@@ -274,9 +275,8 @@ class TreeVAEClustering(
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
         (method of the least cost, "restart 1" for the best restart; clusters of
-        embeddings are refined after that), "cost" (of the partition, in bits) and
-        "cut_costs" (of the cuts into 2, 3, ... clusters). ``verbose=1`` shows the costs
-        of all methods.
+        embeddings are refined after that) and "cost" (of the partition, in bits).
+        ``verbose=1`` shows the costs of all methods.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
@@ -506,6 +506,7 @@ class TreeVAEClustering(
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
+            index = row_index(X)
             X = validate_rows(self, X, reset=True)
             stack.enter_context(self._threads())
             training = training_options(self, X.shape[0], device)
@@ -533,7 +534,7 @@ class TreeVAEClustering(
                 growth = make_growth(data, config, options, trainer, contrast, cache)
                 complete = partial(fit_attributes, data=data, trainer=trainer)
                 vars(self).update(trainer.fit(growth, complete))
-            self._findings = find_problems(self, data, options, trainer)
+            self._findings = find_problems(self, data, options, trainer, index)
         for finding in self._findings:
             warnings.warn(finding.message, finding.category, stacklevel=3)
         return self
@@ -973,7 +974,7 @@ class TreeVAEClustering(
         against: str | None = None,
         n_features: int | None = 10,
         feature_names: Sequence[str] | None = None,
-    ) -> Explanation | list[Explanation]:
+    ) -> Explanation | Explanations:
         """Return the features that tell the two branches of a node apart.
 
         The effect of a feature is the difference of its means in the left and in the
@@ -1010,7 +1011,7 @@ class TreeVAEClustering(
 
         Returns
         -------
-        explanation : Explanation, or list of Explanation if `node` is None
+        explanation : Explanation, or Explanations, a list of them, if `node` is None
             Features, means and effects, largest effects first.
 
         Raises

@@ -124,16 +124,21 @@ def linkage_partitions(
     n_groups = len(groups.size)
     if n_clusters >= n_groups:
         return {"micro-clusters": np.arange(n_groups)}
-    linkages = {
+    return {
+        name: cut_merges(merges, n_groups, n_clusters)
+        for name, merges in linkages(groups).items()
+    }
+
+
+def linkages(groups: MicroClusters) -> dict[str, NDArray[np.int64]]:
+    """Return merges by Ward's method in each space, and by those of the graph."""
+    merges = {
         f"Ward's method, {space}": ward_linkage(centroid, groups.size)
         for space, centroid in zip(SPACES, groups.centroids, strict=False)
     }
     for name, gain in GRAPH_GAINS.items():
-        linkages[name] = graph_linkage(groups.edge_weight, gain)
-    return {
-        name: cut_merges(merges, n_groups, n_clusters)
-        for name, merges in linkages.items()
-    }
+        merges[name] = graph_linkage(groups.edge_weight, gain)
+    return merges
 
 
 def separated_partitions(

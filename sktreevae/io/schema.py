@@ -60,6 +60,7 @@ POSITIVE = (
 """Arrays that must be positive."""
 
 MAY_BE_NAN = (
+    "dendrogram.excess_costs",
     "dendrogram.p_values",
     "standardizer.constant",
 )
@@ -173,7 +174,7 @@ def _expected_arrays(
         "dendrogram.labels": ("int64", (n_samples,)),
         "standardizer.constant": ("float64", (n_columns,)),
     }
-    for name in ("height", "weight", "p_values"):
+    for name in ("height", "weight", "p_values", "excess_costs"):
         expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
     for name in ("center", "scale", "low", "high"):
         expected[f"standardizer.{name}"] = "float64", (n_features,)

@@ -144,15 +144,12 @@ def _propose(
     with trainer.subtask("proposal") as task:
         min_samples = options.min_samples(data.n_samples)
         proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
-        n_neighbors, costs, cut_costs = data.decide(
-            lambda: (graph.n_neighbors, proposal.costs, proposal.tree.cut_costs)
-        )
+        n_neighbors, costs = data.decide(lambda: (graph.n_neighbors, proposal.costs))
         best = min(costs, key=costs.__getitem__)
         choices = {
             "n_neighbors": n_neighbors,
             "partition": best,
             "cost": round(float(costs[best]), 3),
-            "cut_costs": cut_costs.round(3).tolist(),
         }
         task.info = choices | {"partition_costs": costs}
     return proposal, choices

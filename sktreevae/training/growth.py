@@ -348,8 +348,13 @@ class TreeGrowth(ABC):
         return pruned
 
     def _prune_leaf(self, leaf: int) -> None:
-        """Prune the leaf at a position in `topology.leaves`; heights of others stay."""
+        """Prune the leaf at a position in `topology.leaves`.
+
+        Heights and costs of other nodes stay.
+        """
         source = self.model.topology.prune(leaf).source
         self.model.top_down = prune(self.model.top_down, leaf)
-        if self.state.height is not None:
-            self.state.height = self.state.height[list(source)]
+        for name in ("height", "excess_cost"):
+            values = getattr(self.state, name)
+            if values is not None:
+                setattr(self.state, name, values[list(source)])

@@ -113,7 +113,7 @@ class GuidedGrowth(TreeGrowth):
         """Build the model of the proposal, with initial routers."""
         with self.trainer.subtask("initialization"):
             data, state, proposal = self.data, self.state, self.state.plan.proposal
-            merges, merge_height, _ = data.decide(lambda: proposal.tree)
+            merges, *of_merges = data.decide(lambda: proposal.tree)
             change = Topology.from_merges(merges.tolist())
             # The source of a leaf is its cluster in the proposal.
             clusters = [change.source[node] for node in change.topology.leaves]
@@ -122,8 +122,11 @@ class GuidedGrowth(TreeGrowth):
             )
             state.leaf = data.scatter(lambda: leaf_of_cluster[proposal.cluster])
             state.target = data.scatter(lambda: proposal.proba[:, clusters])
-            height = np.append(np.zeros(len(clusters)), merge_height)
-            state.height = torch.from_numpy(height[list(change.source)])
+            of_leaves = np.zeros(len(clusters))
+            state.height, state.excess_cost = (
+                torch.from_numpy(np.append(of_leaves, values)[list(change.source)])
+                for values in of_merges
+            )
             state.noise_scale = self._noise_scale(
                 data.scatter(lambda: proposal.spacing)
             )

@@ -19,7 +19,7 @@ from ..utils.random import draw_seed
 from .contrastive import Contrast
 from .optimizer import AdamW, StoppingRule
 
-TENSORS = "target", "leaf", "noise_scale", "group", "height", "members"
+TENSORS = "target", "leaf", "noise_scale", "group", "height", "excess_cost", "members"
 """Fields of a state that are tensors."""
 
 VALUES = "stage", "done", "epoch", "unsplittable"
@@ -247,6 +247,8 @@ class FitState:
         Group of each sample, among those that stand apart, if known.
     height : Tensor of shape (n_nodes,), default=None
         Height in nats of each node, if known.
+    excess_cost : Tensor of shape (n_nodes,), default=None
+        Excess cost of the cut of each node, if known; see `ClusterTree`.
     unsplittable : list of int
         Leaves whose split was refused.
     optimizer : AdamW or None
@@ -273,6 +275,7 @@ class FitState:
     noise_scale: Tensor | None = None
     group: Tensor | None = None
     height: Tensor | None = None
+    excess_cost: Tensor | None = None
     unsplittable: list[int] = field(default_factory=list)
     optimizer: AdamW | None = None
     rule: StoppingRule | None = None

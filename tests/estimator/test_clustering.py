@@ -600,10 +600,7 @@ def test_the_number_of_clusters_and_other_choices_are_found():
     assert adjusted_rand_score(y, model.labels_) == 1.0
     choices = model.choices_
     assert choices.pop("partition")
-    # Four clusters cost least, and cuts into two or three cost more.
-    costs = choices.pop("cut_costs")
-    assert np.argmin(costs) == 4 - 2 == len(costs) - 1
-    assert costs[-1] == pytest.approx(choices.pop("cost"), rel=0.05)
+    assert choices.pop("cost") < 0
     expected = {"features": "plain", "n_features": 5, "n_clusters": 4, "n_neighbors": 8}
     assert choices == expected
 

@@ -531,7 +531,7 @@ def forge_many_nodes(path, parent, has_arrays):
         state = content["state"]
         state["topology"] = parent
         if has_arrays:
-            for name in ("height", "weight", "p_values"):
+            for name in ("height", "weight", "p_values", "excess_costs"):
                 arrays[f"dendrogram.{name}"] = np.ones(len(parent))
             topology = Topology(tuple(parent))
             shapes = state_shapes(topology, state["config"], state["feature_map"])

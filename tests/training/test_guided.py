@@ -231,7 +231,7 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
         tree=ClusterTree(
             merges=np.array([[0, 1], [2, 3], [4, 5]]),
             height=np.array([near, near, far]),
-            cut_costs=np.zeros(3),
+            excess_cost=np.zeros(3),
         ),
         spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
         costs={},
@@ -254,7 +254,8 @@ def test_leaves_with_too_few_samples_are_pruned():
     growth = grown(make_growth(8, min_cluster_size=0.2))
     assert growth.leaf_counts().min() >= 0.2 * 480
     assert len(growth.model.topology.leaves) < 8
-    assert len(growth.state.height) == growth.model.topology.n_nodes
+    n_nodes = growth.model.topology.n_nodes
+    assert len(growth.state.height) == len(growth.state.excess_cost) == n_nodes
 
 
 @pytest.mark.parametrize(
