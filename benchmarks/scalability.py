@@ -1,4 +1,4 @@
-"""Time, memory and quality by the number of rows and of leaves.
+r"""Time, memory and quality by the number of rows and of leaves.
 
     python benchmarks/scalability.py
 
@@ -11,7 +11,7 @@ centers. Each fit runs in a process of its own, on one thread. "peak" is the ris
 anonymous memory, which doesn't include the pages of the file that the system keeps. The
 ELBO, in nats, and the purities are those of 10 000 rows that the fit doesn't see.
 
-    python benchmarks/scalability.py --rows 1000000 --leaves 20 --n-features 384 \\
+    python benchmarks/scalability.py --rows 1000000 --leaves 20 --n-features 384 \
         --dtype float16 --methods TreeVAE
 
 fits a million embeddings.
