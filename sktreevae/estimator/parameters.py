@@ -239,7 +239,7 @@ def validate_rows(
             warn_of_row_numbers(X)
         try:
             # Integers stay as they are: batches are converted, never the whole.
-            X = validate_data(
+            matrix = validate_data(
                 estimator,
                 X,
                 reset=reset,
@@ -247,9 +247,10 @@ def validate_rows(
                 dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
                 ensure_all_finite=False,
             )
-            _check_finite(estimator, X)
+            _check_finite(estimator, matrix)
         except ValueError as error:
             raise name_columns(X, error) from error
+        X = matrix
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
