@@ -1,4 +1,4 @@
-"""CPU seconds and peak memory of fits by rows and by leaves, from the records."""
+"""CPU seconds and peak memory of fits with 20 leaves by rows, from the records."""
 
 import json
 from pathlib import Path
@@ -10,23 +10,17 @@ MARKERS = {"TreeVAE": "o", "VAE": "s", "BisectingKMeans": "^"}
 
 text = Path("../../benchmarks/results/scalability.jsonl").read_text()
 records = [json.loads(line) for line in text.splitlines()]
-records = [r for r in records if (r["n_features"], r["dtype"]) == (50, "float32")]
-panels = [("n_rows", "n_leaves", 20, "rows"), ("n_leaves", "n_rows", 10_000, "leaves")]
+fig, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 quantities = {"cpu": "CPU-s", "peak": "peak memory, MiB"}
-
-fig, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
-for column, (size, fixed, value, name) in zip(axes.T, panels, strict=True):
-    for ax, (quantity, label) in zip(column, quantities.items(), strict=True):
-        for method, marker in MARKERS.items():
-            points = sorted(
-                (r[size], r[quantity])
-                for r in records
-                if r["method"] == method and r[fixed] == value
-            )
-            if len(points) < 2:
-                continue
-            x, y = np.array(points).T
-            slope = np.polyfit(np.log(x), np.log(y), 1)[0]
-            ax.loglog(x, y, f"{marker}-", label=f"{method}, exponent {slope:.2f}")
-        ax.set(xlabel=name, ylabel=label)
-        ax.legend()
+for ax, (quantity, label) in zip(axes, quantities.items(), strict=True):
+    for method, marker in MARKERS.items():
+        points = sorted(
+            (r["n_rows"], r[quantity])
+            for r in records
+            if (r["method"], r["n_leaves"], r["n_features"]) == (method, 20, 50)
+        )
+        x, y = np.array(points).T
+        slope = np.polyfit(np.log(x), np.log(y), 1)[0]
+        ax.loglog(x, y, f"{marker}-", label=f"{method}, exponent {slope:.2f}")
+    ax.set(xlabel="rows", ylabel=label)
+    ax.legend(fontsize="small")
