@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import assert_all_finite, validate_data
 from torch.utils.data import Dataset
 
 from .._version import __version__
@@ -31,6 +31,7 @@ from ..training.fitting import GROWTHS, make_pairs
 from ..training.growth import GrowthOptions
 from ..training.trainer import TrainingOptions
 from ..utils.archive import fingerprint
+from ..utils.chunks import row_slices
 from ..utils.devices import resolve_precision
 from ..utils.validation import Number
 from .tables import check_frame, name_columns, warn_of_row_numbers
@@ -238,15 +239,18 @@ def validate_rows(
             warn_of_row_numbers(X)
         try:
             # Integers stay as they are: batches are converted, never the whole.
-            X = validate_data(
+            matrix = validate_data(
                 estimator,
                 X,
                 reset=reset,
                 accept_sparse="csr",
                 dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
+                ensure_all_finite=False,
             )
+            _check_finite(estimator, matrix)
         except ValueError as error:
             raise name_columns(X, error) from error
+        X = matrix
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -256,6 +260,17 @@ def validate_rows(
             f"n_samples={X.shape[0]} should be >= n_clusters={estimator.n_clusters}."
         )
     return X
+
+
+def _check_finite(estimator: BaseEstimator, X: Matrix) -> None:
+    """Raise a ValueError if a value isn't finite.
+
+    `validate_data` makes a mask of all values of a float16 matrix at once.
+    """
+    rows = [slice(None)] if sparse.issparse(X) else row_slices(*X.shape)
+    for chunk in rows:
+        name = type(estimator).__name__
+        assert_all_finite(X[chunk], estimator_name=name, input_name="X")
 
 
 def _flatten_images(X: object, image_shape: tuple[int, ...] | None) -> object:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
 
 from ..tree.export import check_feature_names
 from ..utils.chunks import row_slices
@@ -107,17 +107,35 @@ def read_columns(
         names = name_features(estimator, feature_names)
         return MatrixColumns(estimator._validate(X), names)
     if hasattr(X, "columns"):
-        frame = _to_pandas(X)
-        if feature_names is None:
-            feature_names = frame.columns
-        return FrameColumns(frame, check_feature_names(feature_names, frame.shape[1]))
+        return read_table(X, feature_names)
     if getattr(X, "ndim", 0) == 2 and X.dtype.kind in "biuf":
         default = getattr(estimator, "feature_names_in_", None)
-        names = default if feature_names is None else feature_names
-        matrix = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
-        return MatrixColumns(matrix, check_feature_names(names, X.shape[1], "x{}"))
+        return read_table(X, default if feature_names is None else feature_names)
     matrix = last_step(estimator)._validate(transform_rows(estimator, X))
     return MatrixColumns(matrix, name_features(estimator, feature_names))
+
+
+def read_table(
+    X: Any, feature_names: Sequence[str] | None
+) -> MatrixColumns | FrameColumns:
+    """Return the columns of a data frame, or of an array or a sparse matrix.
+
+    Names of columns are by default those of X, or x0, x1, ...
+
+    Raises
+    ------
+    ImportError
+        If X is a data frame, and pandas isn't installed.
+    ValueError
+        If X is no table, or there is not exactly one name for each column.
+    """
+    if hasattr(X, "columns"):
+        frame = _to_pandas(X)
+        names = frame.columns if feature_names is None else feature_names
+        return FrameColumns(frame, check_feature_names(names, frame.shape[1]))
+    matrix = check_array(X, accept_sparse="csr", ensure_all_finite=False)
+    names = check_feature_names(feature_names, matrix.shape[1], "x{}")
+    return MatrixColumns(matrix, names)
 
 
 def name_features(

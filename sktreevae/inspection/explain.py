@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
@@ -26,6 +27,7 @@ from .columns import (
     name_features,
     number_features,
     read_columns,
+    read_table,
 )
 from .effects import (
     MIN_EFFECT,
@@ -72,6 +74,14 @@ class LeafFeatures:
     labels: Ints | None = None
     rows: MatrixColumns | FrameColumns | None = None
 
+    @classmethod
+    def of_rows(
+        cls, rows: MatrixColumns | FrameColumns, labels: Ints, n_leaves: int
+    ) -> LeafFeatures:
+        """Return the features of rows, and their moments in each leaf."""
+        moments = rows.moments(labels, n_leaves)
+        return cls(rows.names, rows.positions, moments, labels=labels, rows=rows)
+
 
 def explain(
     estimator: BaseEstimator,
@@ -81,6 +91,7 @@ def explain(
     against: str | None = None,
     n_features: int | None = 10,
     feature_names: Sequence[str] | None = None,
+    labels: ArrayLike | None = None,
 ) -> Explanation | Explanations:
     """Return the features that tell the branches of a node apart, or it from the rest.
 
@@ -98,6 +109,10 @@ def explain(
         features that the last step gets.
     feature_names : sequence of str, default=None
         Names of the columns, by default those of X or of the estimator.
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each row, by default what ``estimator.predict`` says. With labels, X is
+        an array, a sparse matrix or a data frame with any columns, such as the counts
+        of terms in texts whose embeddings were clustered.
 
     Returns
     -------
@@ -126,7 +141,10 @@ def explain(
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
         check_argument("n_features", n_features, COUNT)
-    leaves = describe_leaves(estimator, X, feature_names)
+    if labels is None:
+        leaves = describe_leaves(estimator, X, feature_names)
+    else:
+        leaves = describe_groups(X, labels, model.n_clusters_, feature_names)
     found = [_explain_node(tree, leaves, int(i), against, n_features) for i in nodes]
     if node is None:
         return Explanations(found)
@@ -168,8 +186,29 @@ def describe_leaves(
     rows = read_columns(estimator, X, feature_names)
     if labels is None:
         labels = np.asarray(estimator.predict(X))
-    moments = rows.moments(labels, model.n_clusters_)
-    return LeafFeatures(rows.features, moments, labels=labels, rows=rows)
+    return LeafFeatures.of_rows(rows, labels, model.n_clusters_)
+
+
+def describe_groups(
+    X: ArrayLike, labels: ArrayLike, n_leaves: int, feature_names: Sequence[str] | None
+) -> LeafFeatures:
+    """Return the features of the leaves in rows of any columns, whose leaf is known.
+
+    Raises
+    ------
+    ValueError
+        If X or `labels` isn't valid, or there is not exactly one name for each column.
+    """
+    rows = read_table(X, feature_names)
+    labels = column_or_1d(labels)
+    check_consistent_length(X, labels)
+    is_leaf = np.isin(labels, np.arange(n_leaves))
+    if not is_leaf.all():
+        raise ValueError(
+            f"labels must be ints from 0 to {n_leaves - 1}, the leaves, got "
+            f"{labels[~is_leaf][0]!r}."
+        )
+    return LeafFeatures.of_rows(rows, labels.astype(np.int64), n_leaves)
 
 
 def describe_nodes(

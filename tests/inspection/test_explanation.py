@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -118,6 +119,32 @@ def test_sparse_rows_and_datasets_are_explained_alike(nested):
         assert found.n_rows == expected.n_rows
         np.testing.assert_allclose(found.effect, expected.effect)
         np.testing.assert_allclose(found.auc, expected.auc)
+
+
+def test_labels_explain_rows_of_any_columns(nested):
+    model, X, _ = nested
+    expected = model.explain(0, X)
+    other = np.column_stack([X, X[:, ::-1]])
+    names = [f"column {i}" for i in range(10)]
+    for rows in (other, sparse.csr_matrix(other), pd.DataFrame(other, columns=names)):
+        found = explain(model, 0, rows, labels=model.labels_, n_features=None)
+        by_column = dict(zip(found.features, found.effect, strict=True))
+        for feature, effect in zip(expected.features, expected.effect, strict=True):
+            assert by_column[feature] == by_column[9 - feature] == pytest.approx(effect)
+    assert set(found.feature_names) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 4], "labels must be ints from 0 to 3, the leaves, got .*4"),
+        ([0, 1, 0.5], "labels must be ints from 0 to 3, the leaves, got .*0.5"),
+        ([0, 1], r"inconsistent numbers of samples: \[3, 2\]"),
+    ],
+)
+def test_labels_are_leaves_of_the_rows(nested, labels, message):
+    with pytest.raises(ValueError, match=message):
+        explain(nested[0], 0, np.eye(3), labels=labels)
 
 
 def test_the_spread_of_zeros_and_ones(rng):
