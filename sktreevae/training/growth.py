@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -157,6 +159,13 @@ class TreeGrowth(ABC):
     max_active_leaves: ClassVar[int] = MAX_ACTIVE_LEAVES
     """Maximum number of leaves that decode a sample in training."""
 
+    stage_names: ClassVar[str] = ""
+    """Regular expression of the stages, with a space after each, that may have begun.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("target",)
+    """Tensors that a state has from the first stage on."""
+
     def __post_init__(self) -> None:
         self.config = replace(self.config, router_dims=self.router_dims)
         self.state = self.trainer.state
@@ -187,6 +196,60 @@ class TreeGrowth(ABC):
 
         Which one comes next depends on the state alone.
         """
+
+    def check_state(self) -> None:
+        """Check that a loaded state is one of this growth and data.
+
+        Raises
+        ------
+        ValueError
+            If it isn't.
+        """
+        state = self.state
+        stages = [*state.done, *([] if state.stage is None else [state.stage])]
+        checks = {
+            "stages": re.fullmatch(self.stage_names, "".join(f"{s} " for s in stages)),
+            "epoch": type(state.epoch) is int
+            and state.epoch >= 0
+            and bool(state.epoch) == bool(state.stage),
+            "records": all(
+                {"phase", "epoch"} <= record.keys() for record in state.history.records
+            ),
+            "model": bool(stages) == (state.model is not None),
+            "split": (state.stage == "split") == (state.split is not None),
+            "unsplittable leaves": set(map(type, state.unsplittable)) <= {int},
+        }
+        if stages:
+            checks |= self._tensor_checks()
+        wrong = [name for name, is_right in checks.items() if not is_right]
+        if wrong:
+            raise ValueError(f"its {wrong[0]} can't be of this fit")
+
+    def _tensor_checks(self) -> dict[str, bool]:
+        """Return whether each tensor of the state has its type, shape and values."""
+        state, n_samples = self.state, self.data.n_samples
+        trained = self.model if state.split is None else state.split.top_down
+        n_leaves = len(trained.topology.leaves)
+        expected = {
+            "target": (torch.float32, (n_samples, n_leaves), math.inf),
+            "leaf": (torch.int64, (n_samples,), n_leaves),
+            "noise_scale": (torch.float32, (n_samples, 1), math.inf),
+            "group": (torch.int32, (n_samples,), n_samples),
+            "height": (torch.float64, (self.model.topology.n_nodes,), math.inf),
+            "members": (torch.bool, (n_samples,), 2),
+        }
+        if state.stage is None and "leaf" not in self.fields:
+            del expected["target"]  # that of the last stage
+        checks = {}
+        for name, (dtype, shape, end) in expected.items():
+            tensor = getattr(state, name)
+            if tensor is None:
+                checks[name] = name not in self.fields
+            else:
+                checks[name] = (tensor.dtype, tensor.shape) == (dtype, shape) and bool(
+                    ((tensor >= 0) & (tensor < end)).all()
+                )
+        return checks
 
     def run(self) -> None:
         """Run all stages, or those that come after the present state."""

@@ -29,6 +29,8 @@ from .trainer import Phase
 class IterativeGrowth(TreeGrowth):
     """Splits one leaf after the other, and trains each new split."""
 
+    stage_names = "(initial )?((split|refresh) )*(finetune )?"
+
     router_dims = (32,)
     """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import n_batches, shuffled_batches
 from .checkpoint import Checkpoints
@@ -364,12 +364,8 @@ class Trainer:
             self.checkpoints.save(self.state, is_due=is_due)
 
     def _rewind(self) -> None:
-        """Go back to the state of the last epoch, unless it has diverged."""
+        """Go back to the state of the last epoch."""
         self.state.rewind(self._remembered)
-        model, split = self.state.model, self.state.split
-        trained = model if split is None else split.top_down
-        if not _is_finite(trained.parameters()):
-            raise KeyboardInterrupt
 
     # Training
 
@@ -401,7 +397,9 @@ class Trainer:
         optimizer = AdamW(objective.parameters(), options.weight_decay)
         has_validation = objective.has_elbo and len(objective.validation_rows) > 0
         rule = phase.stopping_rule(options, optimizer.parameters, has_validation)
-        state.begin_training(optimizer, rule)
+        checkpoints = self.checkpoints
+        with nullcontext() if checkpoints is None else checkpoints.restoring():
+            state.begin_training(optimizer, rule, n_epochs)
         self.remember()
         # Epochs without an ELBO aren't shown.
         with self.subtask(phase.name, n_epochs if objective.has_elbo else 0) as task:
@@ -416,9 +414,6 @@ class Trainer:
                         rule.update(bound)
                     self._end_epoch(epoch.info)
             rule.restore_best()
-            # The last update comes after the last ELBO.
-            if not _is_finite(optimizer.parameters):
-                raise self._divergence(phase, objective)
 
     def _epoch(self, objective: Objective) -> AbstractContextManager[Task]:
         """Return the context of an epoch."""
@@ -446,6 +441,10 @@ class Trainer:
             What the phase is stopped by: an ELBO, or the negative routing loss.
         """
         means, progress = self._run_batches(phase, objective, n_steps)
+        # The last update comes after the last loss.
+        parameters = self.state.optimizer.parameters
+        if not nn.utils.get_total_norm(parameters).isfinite():
+            raise self._divergence(phase, objective)
         record = {
             "phase": phase.name,
             "epoch": self.state.epoch,
@@ -518,7 +517,3 @@ class Trainer:
             f"The loss diverged in phase {phase.name!r}: it is no longer finite. "
             f"{remedy}"
         )
-
-
-def _is_finite(parameters: Iterable[Tensor]) -> bool:
-    return bool(nn.utils.get_total_norm(parameters).isfinite())
