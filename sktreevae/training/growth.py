@@ -19,6 +19,7 @@ from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
+from ..utils.validation import COUNT
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
 from .state import FitState
@@ -208,10 +209,9 @@ class TreeGrowth(ABC):
         state = self.state
         stages = [*state.done, *([] if state.stage is None else [state.stage])]
         checks = {
-            "stages": re.fullmatch(self.stage_names, "".join(f"{s} " for s in stages)),
-            "epoch": type(state.epoch) is int
-            and state.epoch >= 0
-            and bool(state.epoch) == bool(state.stage),
+            "stages": isinstance(state.done, list)
+            and re.fullmatch(self.stage_names, "".join(f"{s} " for s in stages)),
+            "epoch": COUNT.accepts(state.epoch) if state.stage else state.epoch == 0,
             "records": all(
                 {"phase", "epoch"} <= record.keys() for record in state.history.records
             ),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ..graph import ClusterTree, Proposal
 from ..model import TopDown, Topology, TreeVAE
 from ..utils.random import draw_seed
-from ..utils.validation import COUNT, check_argument
+from ..utils.validation import COUNT, Number, check_argument
 from .contrastive import Contrast
 from .optimizer import AdamW, StoppingRule
 
@@ -406,6 +407,9 @@ class FitState:
         if values["split"] is not None:
             top_down = _loaded(builder.new_split(), parts["split"])
             self.split = Split(top_down, **values["split"])
+            n_leaves = len(self.model.topology.leaves)
+            check_argument("leaf", self.split.leaf, Number(Integral, 0, n_leaves))
+            check_argument("seed", self.split.seed, Number(Integral, 0, 2**63))
         if self.contrast is not None:
             _loaded(self.contrast, parts["contrast"])
         if self.stage is not None:
