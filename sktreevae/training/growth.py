@@ -258,9 +258,26 @@ class TreeGrowth(ABC):
                 stage.run(self.trainer)
 
     def result(self) -> FitState:
-        """Return the state with a complete tree, as if training had stopped now."""
+        """Return the state with a complete tree, as if training had stopped now.
+
+        Raises
+        ------
+        FloatingPointError
+            If the ELBO of the training samples isn't finite.
+        """
         state = self.finished().state
-        state.model.eval()
+        model = state.model.eval()
+
+        def elbo(index: Tensor) -> Tensor:
+            return self.data.samples.map(
+                lambda x: model.mean_elbo(x, model.row_noise(x, 1)), index
+            )
+
+        with self.generators.preserved():
+            rows = self.draw(BLOCK_ROWS, self.data.train)
+        # The last update of a phase comes after its last loss.
+        if not self.data.mean(elbo, rows).isfinite():
+            raise self.trainer.divergence("at the end")
         return state
 
     def finished(self) -> Self:

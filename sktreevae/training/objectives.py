@@ -75,8 +75,6 @@ class Objective(Protocol):
         Leaves of the whole tree.
     has_elbo : bool
         Whether the loss has an ELBO.
-    contrast : Contrast or None
-        Contrastive losses.
     """
 
     data: TrainingData
@@ -84,7 +82,6 @@ class Objective(Protocol):
     validation_rows: Tensor
     n_leaves: int
     has_elbo: bool
-    contrast: Contrast | None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""

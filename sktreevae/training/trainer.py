@@ -444,7 +444,7 @@ class Trainer:
         # The last update comes after the last loss.
         parameters = self.state.optimizer.parameters
         if not nn.utils.get_total_norm(parameters).isfinite():
-            raise self._divergence(phase, objective)
+            raise self.divergence(f"in phase {phase.name!r}")
         record = {
             "phase": phase.name,
             "epoch": self.state.epoch,
@@ -462,7 +462,7 @@ class Trainer:
             # Weighted as at the end of the phase, so that epochs are comparable.
             bound = validation_elbo = self._validate(objective, phase.kl_weight_at(1.0))
         if not math.isfinite(bound):
-            raise self._divergence(phase, objective)
+            raise self.divergence(f"in phase {phase.name!r}")
         # In the user's units.
         log_det = objective.data.standardizer.log_det
         means["reconstruction"] -= log_det
@@ -502,18 +502,17 @@ class Trainer:
         elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
         return torch.cat(elbos).mean().item()
 
-    def _divergence(self, phase: Phase, objective: Objective) -> FloatingPointError:
+    def divergence(self, where: str) -> FloatingPointError:
         """Return an error that names the parameters that may have caused it."""
         rate, decay = self.options.learning_rate, self.options.weight_decay
         remedy = f"A learning_rate below {rate:g} usually helps."
         if decay >= 1.0 and rate * decay >= 1.0:
             remedy = f"learning_rate * weight_decay = {rate * decay:g} must be below 1."
-        elif objective.contrast is not None:
+        elif self.state.contrast is not None:
             remedy += (
                 " So does a lower contrastive_weight or a higher temperature. Check "
                 "that views return values in the range of X."
             )
         return FloatingPointError(
-            f"The loss diverged in phase {phase.name!r}: it is no longer finite. "
-            f"{remedy}"
+            f"The loss diverged {where}: it is no longer finite. {remedy}"
         )

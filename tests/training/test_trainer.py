@@ -90,6 +90,7 @@ def run(objective, *, phase=PHASE, callbacks=(), **changes):
     generators = Generators(torch.Generator().manual_seed(0))
     options = TrainingOptions(**{**options, **changes})
     with Trainer(options, generators, callbacks) as trainer:
+        trainer.state.contrast = objective.contrast
         trainer.train(phase, objective)
     return trainer.history
 
