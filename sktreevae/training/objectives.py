@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import TrainingData
 from ..model import DiagonalGaussian, ElboTerms, Encoding, Posterior, Routing
-from .contrastive import Contrast, router_contrast
+from .contrastive import router_contrast
 from .state import FitState
 
 MAX_ACTIVE_LEAVES = 2
