@@ -42,7 +42,6 @@ def one_round(X: np.ndarray, seed: int, folder: Path) -> None:
         6,
         growth=GROWTHS[seed % len(GROWTHS)],
         max_iter=1,
-        n_jobs=1 + seed % 2,
         random_state=seed,
         checkpoint_dir=folder / "state",
         checkpoint_interval=0.0,
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     minutes = parser.parse_args().minutes
     warnings.simplefilter("ignore")
-    X = load_digits().data[:500].astype(np.float32)
+    X = load_digits().data[:300].astype(np.float32)
     start = printed = time.monotonic()
     n_rounds = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -158,19 +158,11 @@ def damage(folder, name):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def test_the_generation_before_a_damaged_one_is_used(tmp_path):
-    fit(tmp_path)
-    damage(tmp_path, generations(tmp_path)[1])
-    with pytest.warns(CheckpointWarning, match="can't be read: .*is truncated"):
-        again = fit(tmp_path)
-    assert_same(again, whole())
-
-
 def test_a_damaged_generation_does_not_take_the_place_of_a_good_one(tmp_path):
     fit(tmp_path)
     for _ in range(2):
         damage(tmp_path, generations(tmp_path)[-1])
-        with pytest.warns(CheckpointWarning, match="can't be read"):
+        with pytest.warns(CheckpointWarning, match="can't be read: .*is truncated"):
             assert_same(fit(tmp_path), whole())
 
 
