@@ -42,23 +42,11 @@ CHANGES = {
     "weight_decay": [1e-5, 1e30],
     "n_jobs": [None, 2],
 }
-WRONG = {
-    "n_clusters": [0, 2.5, "two"],
-    "growth": ["wild"],
-    "min_cluster_size": [-1, 0.7],
-    "max_iter": [0, None],
-    "learning_rate": [0.0, float("nan")],
-    "image_shape": [(2, 2), "square"],
-    "views": ["image", 1],
-    "checkpoint_interval": [-1.0],
-    "random_state": ["seed"],
-}
 
 
 def spoiled(value):
     """Return rows with a value in the middle."""
-    X = np.ones((20, 3), dtype=type(value) if isinstance(value, str) else None)
-    X = X.astype(object) if isinstance(value, str) else X
+    X = np.ones((20, 3), dtype=object if isinstance(value, str) else float)
     X[7, 1] = value
     return X
 
@@ -185,14 +173,6 @@ class Calls(RuleBasedStateMachine):
     def fit_rows(self, X):
         self.fit(X)
 
-    @rule(name=st.sampled_from(sorted(WRONG)), data=st.data())
-    def fit_with_a_wrong_parameter(self, name, data):
-        before = self.model.get_params()[name]
-        self.model.set_params(**{name: data.draw(st.sampled_from(WRONG[name]))})
-        with pytest.raises((ValueError, TypeError), match=name):
-            self.model.fit(self.X)
-        self.model.set_params(**{name: before})
-
     @rule(
         match=st.sampled_from(sorted(BAD_ROWS)),
         method=st.sampled_from(["fit", "partial_fit", "predict", "score"]),
@@ -200,12 +180,8 @@ class Calls(RuleBasedStateMachine):
     def call_with_bad_rows(self, match, method):
         with pytest.raises((ValueError, TypeError)) as caught:
             getattr(self.model, method)(BAD_ROWS[match])
-        is_refused_before = isinstance(caught.value, NotFittedError)
-        assert (
-            re.search(match, str(caught.value))
-            or is_refused_before
-            or ("features" in str(caught.value))
-        )
+        # Or there is no fit, or one of another width.
+        assert re.search(f"{match}|fitted|features", str(caught.value))
 
     @rule(
         exception=st.sampled_from([KeyboardInterrupt(), UserError()]),

@@ -226,7 +226,6 @@ def test_fits_in_threads_give_the_results_and_the_threads_back(three_threads):
 
 PROCESSES = """
 import multiprocessing, sys
-import joblib
 from sklearn.datasets import make_blobs
 from sktreevae import TreeVAEClustering
 
@@ -239,11 +238,8 @@ def fit(n_jobs):
 if __name__ == "__main__":
     fit(2)  # starts threads, which a fork doesn't have
     how, expected = sys.argv[1], fit(1)
-    if how == "loky":
-        scores = joblib.Parallel(2)(joblib.delayed(fit)(1) for _ in range(2))
-    else:
-        with multiprocessing.get_context(how).Pool(1) as pool:
-            scores = pool.map(fit, [1, 1])
+    with multiprocessing.get_context(how).Pool(1) as pool:
+        scores = pool.map(fit, [1, 1])
     assert scores == [expected] * 2
 """
 
@@ -253,7 +249,6 @@ if __name__ == "__main__":
     [
         pytest.param("fork", marks=pytest.mark.skipif(os.name != "posix", reason="")),
         pytest.param("spawn", marks=pytest.mark.nightly),
-        pytest.param("loky", marks=pytest.mark.nightly),
     ],
 )
 def test_fits_in_processes_after_a_fit_do_not_hang(how, tmp_path):
