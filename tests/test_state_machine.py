@@ -272,5 +272,5 @@ class Calls(RuleBasedStateMachine):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 class TestCalls(Calls.TestCase):
     settings = settings(
-        max_examples=settings.default.max_examples // 4, stateful_step_count=12
+        max_examples=settings.default.max_examples // 5, stateful_step_count=12
     )
