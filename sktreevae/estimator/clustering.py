@@ -484,6 +484,8 @@ class TreeVAEClustering(
             If a parameter or X isn't valid, there are fewer samples than clusters, the
             result of a user's encoder, decoder or views isn't valid, or
             `checkpoint_dir` has the state of another fit or none that can be read.
+        OSError
+            If `checkpoint_dir` can't be written to, or another fit uses it.
         FloatingPointError
             If training diverges.
 
@@ -513,7 +515,7 @@ class TreeVAEClustering(
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
             shared = make_generator(self.random_state, device)
-            checkpoints = open_checkpoints(self, X, shared)
+            checkpoints = stack.enter_context(open_checkpoints(self, X, shared))
             generators, cache = Generators(shared), Cache(self.memory)
             with Trainer(
                 training,

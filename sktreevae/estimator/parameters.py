@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from numbers import Integral
 from string import Template
@@ -25,7 +26,7 @@ from ..exceptions import InvalidParameterError
 from ..inspection.effects import as_dense
 from ..model import MIN_SIDE, ImageLayout, ModelConfig
 from ..training.augmentation import check_augmentation
-from ..training.checkpoint import Checkpoints
+from ..training.checkpoint import Checkpoints, reserved
 from ..training.contrastive import ContrastOptions
 from ..training.fitting import GROWTHS, make_pairs
 from ..training.growth import GrowthOptions
@@ -160,36 +161,44 @@ IGNORED = (
 """Parameters that a fit with checkpoints may go on with other values of."""
 
 
+@contextmanager
 def open_checkpoints(
     estimator: BaseEstimator, X: Matrix, generator: torch.Generator
-) -> Checkpoints | None:
-    """Return the checkpoints of a fit, and seed the generator as they began.
+) -> Iterator[Checkpoints | None]:
+    """Open the checkpoints of a fit, and seed the generator as they began.
 
     Without `checkpoint_dir`, there are none.
     """
     if estimator.checkpoint_dir is None:
-        return None
+        yield None
+        return
+    with reserved(estimator.checkpoint_dir) as folder:
+        identity = _identity(estimator, X, generator)
+        seed = generator.initial_seed()
+        checkpoints = Checkpoints(folder, estimator.checkpoint_interval, identity, seed)
+        generator.manual_seed(checkpoints.seed)
+        yield checkpoints
+
+
+def _identity(
+    estimator: BaseEstimator, X: Matrix, generator: torch.Generator
+) -> dict[str, Any]:
+    """Return what determines the result of a fit."""
     parameters = estimator.get_params(deep=False)
     is_seeded = estimator.random_state is not None
-    seed = generator.initial_seed()
-    identity = {
+    return {
         **{
             name: fingerprint(value)
             for name, value in parameters.items()
             if name not in IGNORED
         },
-        "random_state": seed if is_seeded else None,
+        "random_state": generator.initial_seed() if is_seeded else None,
         "device": generator.device.type,
         "shape of X": X.shape,
         "SHA-256 of X": digest(X)[:16],
         "version of sktreevae": __version__,
         "version of torch": torch.__version__,
     }
-    checkpoints = Checkpoints(
-        estimator.checkpoint_dir, estimator.checkpoint_interval, identity, seed
-    )
-    generator.manual_seed(checkpoints.seed)
-    return checkpoints
 
 
 def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:

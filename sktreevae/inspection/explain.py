@@ -80,7 +80,7 @@ class LeafFeatures:
     ) -> LeafFeatures:
         """Return the features of rows, and their moments in each leaf."""
         moments = rows.moments(labels, n_leaves)
-        return cls(rows.names, rows.positions, moments, labels=labels, rows=rows)
+        return cls(rows.features, moments, labels=labels, rows=rows)
 
 
 def explain(

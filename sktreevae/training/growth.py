@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +19,7 @@ from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
+from ..utils.validation import COUNT
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
 from .state import FitState
@@ -157,6 +160,13 @@ class TreeGrowth(ABC):
     max_active_leaves: ClassVar[int] = MAX_ACTIVE_LEAVES
     """Maximum number of leaves that decode a sample in training."""
 
+    stage_names: ClassVar[str] = ""
+    """Regular expression of the stages, with a space after each, that may have begun.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("target",)
+    """Tensors that a state has from the first stage on."""
+
     def __post_init__(self) -> None:
         self.config = replace(self.config, router_dims=self.router_dims)
         self.state = self.trainer.state
@@ -188,6 +198,59 @@ class TreeGrowth(ABC):
         Which one comes next depends on the state alone.
         """
 
+    def check_state(self) -> None:
+        """Check that a loaded state is one of this growth and data.
+
+        Raises
+        ------
+        ValueError
+            If it isn't.
+        """
+        state = self.state
+        stages = [*state.done, *([] if state.stage is None else [state.stage])]
+        checks = {
+            "stages": isinstance(state.done, list)
+            and re.fullmatch(self.stage_names, "".join(f"{s} " for s in stages)),
+            "epoch": COUNT.accepts(state.epoch) if state.stage else state.epoch == 0,
+            "records": all(
+                {"phase", "epoch"} <= record.keys() for record in state.history.records
+            ),
+            "model": bool(stages) == (state.model is not None),
+            "split": (state.stage == "split") == (state.split is not None),
+            "unsplittable leaves": set(map(type, state.unsplittable)) <= {int},
+        }
+        if stages:
+            checks |= self._tensor_checks()
+        wrong = [name for name, is_right in checks.items() if not is_right]
+        if wrong:
+            raise ValueError(f"its {wrong[0]} can't be of this fit")
+
+    def _tensor_checks(self) -> dict[str, bool]:
+        """Return whether each tensor of the state has its type, shape and values."""
+        state, n_samples = self.state, self.data.n_samples
+        trained = self.model if state.split is None else state.split.top_down
+        n_leaves = len(trained.topology.leaves)
+        expected = {
+            "target": (torch.float32, (n_samples, n_leaves), math.inf),
+            "leaf": (torch.int64, (n_samples,), n_leaves),
+            "noise_scale": (torch.float32, (n_samples, 1), math.inf),
+            "group": (torch.int32, (n_samples,), n_samples),
+            "height": (torch.float64, (self.model.topology.n_nodes,), math.inf),
+            "members": (torch.bool, (n_samples,), 2),
+        }
+        if state.stage is None and "leaf" not in self.fields:
+            del expected["target"]  # that of the last stage
+        checks = {}
+        for name, (dtype, shape, end) in expected.items():
+            tensor = getattr(state, name)
+            if tensor is None:
+                checks[name] = name not in self.fields
+            else:
+                checks[name] = (tensor.dtype, tensor.shape) == (dtype, shape) and bool(
+                    ((tensor >= 0) & (tensor < end)).all()
+                )
+        return checks
+
     def run(self) -> None:
         """Run all stages, or those that come after the present state."""
         with closing(self.stages()) as stages:
@@ -195,9 +258,26 @@ class TreeGrowth(ABC):
                 stage.run(self.trainer)
 
     def result(self) -> FitState:
-        """Return the state with a complete tree, as if training had stopped now."""
+        """Return the state with a complete tree, as if training had stopped now.
+
+        Raises
+        ------
+        FloatingPointError
+            If the ELBO of the training samples isn't finite.
+        """
         state = self.finished().state
-        state.model.eval()
+        model = state.model.eval()
+
+        def elbo(index: Tensor) -> Tensor:
+            return self.data.samples.map(
+                lambda x: model.mean_elbo(x, model.row_noise(x, 1)), index
+            )
+
+        with self.generators.preserved():
+            rows = self.draw(BLOCK_ROWS, self.data.train)
+        # The last update of a phase comes after its last loss.
+        if not self.data.mean(elbo, rows).isfinite():
+            raise self.trainer.divergence("at the end")
         return state
 
     def finished(self) -> Self:

@@ -83,6 +83,8 @@ class GuidedGrowth(TreeGrowth):
     """
 
     linear_routing_factor = 30.0
+    stage_names = "(initialization (routers (joint )?)?)?"
+    fields = "target", "leaf", "noise_scale", "height"
 
     def stages(self) -> Iterator[Stage]:
         """Yield the stages that aren't done."""
@@ -101,6 +103,24 @@ class GuidedGrowth(TreeGrowth):
         for stage in stages:
             if stage.name not in self.state.done:
                 yield stage
+
+    def check_state(self) -> None:
+        """Check that a loaded state is one of this growth and data."""
+        super().check_state()
+        if self.state.done:
+            return
+        proposal, n_samples = self.state.plan.proposal, len(self.data.train)
+        tree, n_clusters = proposal.tree, proposal.proba.shape[1]
+        sizes = proposal.cluster.bincount(minlength=n_clusters)
+        shapes = proposal.cluster.shape, proposal.proba.shape, proposal.spacing.shape
+        if (
+            shapes != ((n_samples,), (n_samples, n_clusters), (n_samples,))
+            or {len(part) for part in tree} != {n_clusters - 1}
+            or len(sizes) > n_clusters
+            or not sizes.all()
+            or len(Topology.from_merges(tree.merges).topology.leaves) != n_clusters
+        ):
+            raise ValueError("its proposal can't be of this fit")
 
     def finish(self) -> None:
         """Set the scale of the leaves, and prune leaves that are too small."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import TrainingData
 from ..model import DiagonalGaussian, ElboTerms, Encoding, Posterior, Routing
-from .contrastive import Contrast, router_contrast
+from .contrastive import router_contrast
 from .state import FitState
 
 MAX_ACTIVE_LEAVES = 2
@@ -75,8 +75,6 @@ class Objective(Protocol):
         Leaves of the whole tree.
     has_elbo : bool
         Whether the loss has an ELBO.
-    contrast : Contrast or None
-        Contrastive losses.
     """
 
     data: TrainingData
@@ -84,7 +82,6 @@ class Objective(Protocol):
     validation_rows: Tensor
     n_leaves: int
     has_elbo: bool
-    contrast: Contrast | None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""

@@ -183,3 +183,6 @@ class StoppingRule:
         self._best = state["best"].item()
         self._n_epochs_no_improvement = state["n_epochs"].item()
         self._best_values = [state[str(i)] for i in range(len(state) - 2)]
+        shapes = [value.shape for value in self._best_values]
+        if shapes not in ([], [parameter.shape for parameter in self.parameters]):
+            raise ValueError(f"The best parameters can't have the shapes {shapes}.")

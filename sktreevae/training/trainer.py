@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import n_batches, shuffled_batches
 from .checkpoint import Checkpoints
@@ -364,12 +364,8 @@ class Trainer:
             self.checkpoints.save(self.state, is_due=is_due)
 
     def _rewind(self) -> None:
-        """Go back to the state of the last epoch, unless it has diverged."""
+        """Go back to the state of the last epoch."""
         self.state.rewind(self._remembered)
-        model, split = self.state.model, self.state.split
-        trained = model if split is None else split.top_down
-        if not _is_finite(trained.parameters()):
-            raise KeyboardInterrupt
 
     # Training
 
@@ -401,7 +397,9 @@ class Trainer:
         optimizer = AdamW(objective.parameters(), options.weight_decay)
         has_validation = objective.has_elbo and len(objective.validation_rows) > 0
         rule = phase.stopping_rule(options, optimizer.parameters, has_validation)
-        state.begin_training(optimizer, rule)
+        checkpoints = self.checkpoints
+        with nullcontext() if checkpoints is None else checkpoints.restoring():
+            state.begin_training(optimizer, rule, n_epochs)
         self.remember()
         # Epochs without an ELBO aren't shown.
         with self.subtask(phase.name, n_epochs if objective.has_elbo else 0) as task:
@@ -416,9 +414,6 @@ class Trainer:
                         rule.update(bound)
                     self._end_epoch(epoch.info)
             rule.restore_best()
-            # The last update comes after the last ELBO.
-            if not _is_finite(optimizer.parameters):
-                raise self._divergence(phase, objective)
 
     def _epoch(self, objective: Objective) -> AbstractContextManager[Task]:
         """Return the context of an epoch."""
@@ -446,6 +441,10 @@ class Trainer:
             What the phase is stopped by: an ELBO, or the negative routing loss.
         """
         means, progress = self._run_batches(phase, objective, n_steps)
+        # The last update comes after the last loss.
+        parameters = self.state.optimizer.parameters
+        if not nn.utils.get_total_norm(parameters).isfinite():
+            raise self.divergence(f"in phase {phase.name!r}")
         record = {
             "phase": phase.name,
             "epoch": self.state.epoch,
@@ -463,7 +462,7 @@ class Trainer:
             # Weighted as at the end of the phase, so that epochs are comparable.
             bound = validation_elbo = self._validate(objective, phase.kl_weight_at(1.0))
         if not math.isfinite(bound):
-            raise self._divergence(phase, objective)
+            raise self.divergence(f"in phase {phase.name!r}")
         # In the user's units.
         log_det = objective.data.standardizer.log_det
         means["reconstruction"] -= log_det
@@ -503,22 +502,17 @@ class Trainer:
         elbos = [objective.evaluate(i).elbo.elbo(kl_weight) for i in batches]
         return torch.cat(elbos).mean().item()
 
-    def _divergence(self, phase: Phase, objective: Objective) -> FloatingPointError:
+    def divergence(self, where: str) -> FloatingPointError:
         """Return an error that names the parameters that may have caused it."""
         rate, decay = self.options.learning_rate, self.options.weight_decay
         remedy = f"A learning_rate below {rate:g} usually helps."
         if decay >= 1.0 and rate * decay >= 1.0:
             remedy = f"learning_rate * weight_decay = {rate * decay:g} must be below 1."
-        elif objective.contrast is not None:
+        elif self.state.contrast is not None:
             remedy += (
                 " So does a lower contrastive_weight or a higher temperature. Check "
                 "that views return values in the range of X."
             )
         return FloatingPointError(
-            f"The loss diverged in phase {phase.name!r}: it is no longer finite. "
-            f"{remedy}"
+            f"The loss diverged {where}: it is no longer finite. {remedy}"
         )
-
-
-def _is_finite(parameters: Iterable[Tensor]) -> bool:
-    return bool(nn.utils.get_total_norm(parameters).isfinite())
