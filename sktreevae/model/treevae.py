@@ -236,8 +236,8 @@ class TreeVAE(nn.Module):
             Maximum number of leaves per sample. Their probabilities are scaled to sum
             to 1; see `select_leaves`.
         """
-        leaf_weight = select_leaves(posterior.routing.leaf_log_proba, max_leaves)
-        return self.top_down.sparse_elbo(posterior, x, leaf_weight)
+        leaf, weight = select_leaves(posterior.routing.leaf_log_proba, max_leaves)
+        return self.top_down.sparse_elbo(posterior, x, leaf, weight)
 
     def leaf_elbo(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the ELBO of log p(x | leaf) in nats, (batch, n_leaves).
