@@ -77,6 +77,8 @@ class Objective(Protocol):
         Whether the loss has an ELBO.
     contrast : Contrast or None
         Contrastive losses.
+    is_static : bool
+        Whether a step on an accelerator reads no values, so that it can be captured.
     """
 
     data: TrainingData
@@ -85,6 +87,7 @@ class Objective(Protocol):
     n_leaves: int
     has_elbo: bool
     contrast: Contrast | None
+    is_static: bool
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""
@@ -151,6 +154,17 @@ class RoutingObjective:
         self.model, self.contrast = self.state.model, self.state.contrast
         self.train_rows, self.validation_rows = self.data.train, self.data.validation
         self.n_leaves = len(self.model.topology.leaves)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether a step on an accelerator reads no values: all data are there.
+
+        Networks and augmentations of the user may read any.
+        """
+        data, config = self.data, self.model.config
+        is_ours = "custom" not in (config.encoder, config.decoder)
+        is_there = data.samples.is_in_memory and data.features.is_in_memory
+        return is_ours and is_there and self.contrast is None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the encoder and of the routers."""
@@ -246,6 +260,7 @@ class SplitObjective:
     pairs: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     has_elbo: ClassVar[bool] = True
+    is_static: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.split, self.contrast = self.state.split.top_down, self.state.contrast
