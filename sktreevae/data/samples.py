@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Self
 
@@ -98,12 +99,12 @@ class _Table(ABC):
             rows = slice(None) if index is None else index
             index = torch.arange(len(self), device=self.device)[rows]
         n_rows, size = len(index), self.block_size
-        result = None
+        result, exact = None, exact_products(self.device)
         with parallel_map(self.device) as apply:
             for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
                 blocks = self[index[chunk]].split(size)
                 starts = range(chunk.start, max(chunk.stop, 1), size)
-                computed = apply(partial(_map_block, function, size), blocks)
+                computed = apply(partial(_map_block, function, exact, size), blocks)
                 for start, values in zip(starts, computed, strict=True):
                     if result is None:
                         result = values.new_empty(n_rows, *values.shape[1:])
@@ -113,13 +114,16 @@ class _Table(ABC):
 
 @torch.no_grad()
 def _map_block(
-    function: Callable[[Tensor], Tensor], size: int, block: Tensor
+    function: Callable[[Tensor], Tensor],
+    exact: AbstractContextManager,
+    size: int,
+    block: Tensor,
 ) -> Tensor:
     """Apply a function to a block of at most `size` rows."""
     n_rows = len(block)
     if n_rows < size:
         block = F.pad(block, (0, 0, 0, size - n_rows))
-    with exact_products(block):
+    with exact:
         return function(block)[:n_rows]
 
 
@@ -207,7 +211,8 @@ class Samples(_Table):
         values = result.numpy()
         for chunk in row_slices(len(order), self.X.shape[1], self.chunk_size):
             index = order[chunk]
-            values[index] = self._convert(self.X[_as_slice(positions[index])])
+            rows = self._convert(self.X[_as_slice(positions[index])])
+            values[_as_slice(index)] = rows
         return result.to(self.device, non_blocking=self._pins)
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:
