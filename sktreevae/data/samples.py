@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Self
 
@@ -99,12 +98,12 @@ class _Table(ABC):
             rows = slice(None) if index is None else index
             index = torch.arange(len(self), device=self.device)[rows]
         n_rows, size = len(index), self.block_size
-        result, exact = None, exact_products(self.device)
+        result = None
         with parallel_map(self.device) as apply:
             for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
                 blocks = self[index[chunk]].split(size)
                 starts = range(chunk.start, max(chunk.stop, 1), size)
-                computed = apply(partial(_map_block, function, exact, size), blocks)
+                computed = apply(partial(_map_block, function, size), blocks)
                 for start, values in zip(starts, computed, strict=True):
                     if result is None:
                         result = values.new_empty(n_rows, *values.shape[1:])
@@ -114,16 +113,13 @@ class _Table(ABC):
 
 @torch.no_grad()
 def _map_block(
-    function: Callable[[Tensor], Tensor],
-    exact: AbstractContextManager,
-    size: int,
-    block: Tensor,
+    function: Callable[[Tensor], Tensor], size: int, block: Tensor
 ) -> Tensor:
     """Apply a function to a block of at most `size` rows."""
     n_rows = len(block)
     if n_rows < size:
         block = F.pad(block, (0, 0, 0, size - n_rows))
-    with exact:
+    with exact_products(block):
         return function(block)[:n_rows]
 
 

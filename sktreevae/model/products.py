@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -19,39 +18,34 @@ their powers. No part of the sum exceeds that product (Cauchy-Schwarz inequality
 that the 53 bits of float64 represent it."""
 
 
-def exact_products(device: torch.device) -> AbstractContextManager:
+def exact_products(x: Tensor) -> AbstractContextManager:
     """Return a context in which sums of matrix products aren't rounded.
 
     Libraries sum products in an order that depends on the processor, on the shape of
     the matrices and on the position of a row, so that its last bits do as well. In this
     context, operands are rounded such that float64 represents all partial sums, and
     each order has the same result. Errors are of the order of those of float32.
-    Parameters are rounded once, and must not change.
 
     Parameters
     ----------
-    device : torch.device
-        Device of the products. Apple's GPUs have no float64, and their products stay as
-        they are.
+    x : Tensor
+        Any tensor on the device of the products. Apple's GPUs have no float64, and
+        their products stay as they are.
 
     Examples
     --------
     >>> x = torch.randn(256, 19, generator=torch.Generator().manual_seed(0))
     >>> weight = torch.randn(19, 4, generator=torch.Generator().manual_seed(1))
-    >>> with exact_products(x.device):
+    >>> with exact_products(x):
     ...     one, two = x @ weight, x.flip(1) @ weight.flip(0)
     >>> torch.equal(one, two)
     True
     """
-    return nullcontext() if device.type == "mps" else _ExactProducts()
+    return nullcontext() if x.device.type == "mps" else _ExactProducts()
 
 
 class _ExactProducts(TorchFunctionMode):
     """Calls the exact counterparts of torch's products."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parameters: dict[nn.Parameter, Tensor] = {}
 
     def __torch_function__(
         self,
@@ -60,44 +54,16 @@ class _ExactProducts(TorchFunctionMode):
         args: tuple = (),
         kwargs: dict | None = None,
     ) -> object:
-        if func in _COUNTERPARTS:
-            func = partial(_COUNTERPARTS[func], self)
-        return func(*args, **(kwargs or {}))
+        return _COUNTERPARTS.get(func, func)(*args, **(kwargs or {}))
 
-    def product(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``x @ y.mT`` in float64."""
-        return torch.matmul(self._rounded(x), self._rounded(y).mT)
 
-    def _rounded(self, x: Tensor) -> Tensor:
-        """Round each row in float64; see `SHIFT`."""
-        if not isinstance(x, nn.Parameter):
-            return _rounded(x)
-        if x not in self._parameters:
-            self._parameters[x] = _rounded(x)
-        return self._parameters[x]
-
-    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
-        if y.ndim == 1:
-            return self.matmul(x, y[:, None]).squeeze(-1)
-        return self.product(x, y.mT).to(x.dtype)
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        product = self.product(x, weight)
-        return (product if bias is None else product.add_(bias)).to(x.dtype)
-
-    def addmm(
-        self,
-        bias: Tensor,
-        x: Tensor,
-        y: Tensor,
-        *,
-        beta: float = 1.0,
-        alpha: float = 1.0,
-    ) -> Tensor:
-        return self.product(x, y.mT).mul_(alpha).add_(beta * bias).to(x.dtype)
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    """Return ``x @ y.mT`` in float64."""
+    return torch.matmul(_rounded(x), _rounded(y).mT)
 
 
 def _rounded(x: Tensor) -> Tensor:
+    """Round each row in float64; see `SHIFT`."""
     x = x.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     mantissa, _ = norm.frexp()
@@ -106,13 +72,30 @@ def _rounded(x: Tensor) -> Tensor:
     return x.add_(shift).sub_(shift)
 
 
+def _matmul(x: Tensor, y: Tensor) -> Tensor:
+    if y.ndim == 1:
+        return _matmul(x, y[:, None]).squeeze(-1)
+    return _product(x, y.mT).to(x.dtype)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    product = _product(x, weight)
+    return (product if bias is None else product.add_(bias)).to(x.dtype)
+
+
+def _addmm(
+    bias: Tensor, x: Tensor, y: Tensor, *, beta: float = 1.0, alpha: float = 1.0
+) -> Tensor:
+    return _product(x, y.mT).mul_(alpha).add_(beta * bias).to(x.dtype)
+
+
 _COUNTERPARTS = {
-    F.linear: _ExactProducts.linear,
-    torch.addmm: _ExactProducts.addmm,
-    torch.baddbmm: _ExactProducts.addmm,
-    torch.bmm: _ExactProducts.matmul,
-    torch.mm: _ExactProducts.matmul,
-    torch.matmul: _ExactProducts.matmul,
-    Tensor.matmul: _ExactProducts.matmul,
-    Tensor.__matmul__: _ExactProducts.matmul,
+    F.linear: _linear,
+    torch.addmm: _addmm,
+    torch.baddbmm: _addmm,
+    torch.bmm: _matmul,
+    torch.mm: _matmul,
+    torch.matmul: _matmul,
+    Tensor.matmul: _matmul,
+    Tensor.__matmul__: _matmul,
 }

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from .objectives import Objective
 from .optimizer import AdamW
+
+Schedule = tuple[float, float, float] | Tensor
+"""Weights of the divergences and of the routing loss, and the learning rate."""
+
+Step = Callable[[Tensor, Schedule], Tensor]
+"""Maps samples and a schedule to the means of `TERMS`."""
 
 N_EAGER_STEPS = 3
 """Steps before a step is captured, in which libraries choose kernels and workspaces."""
@@ -43,13 +49,11 @@ class Update:
         self.objective = objective
         self._optimizer, self._autocast = optimizer, autocast
         self._generator = generator
-        is_distributed = (
-            torch.distributed.is_available() and torch.distributed.is_initialized()
-        )
+        is_alone = not (distributed.is_available() and distributed.is_initialized())
         is_cuda = generator.device.type == "cuda"
-        self._is_captured = is_cuda and objective.is_static and not is_distributed
+        self._is_captured = is_cuda and is_alone and objective.is_static
         self._n_eager_steps = 0
-        self._graphs: dict[int, _Graph] = {}
+        self._graphs: dict[int, Step] = {}
 
     def __call__(
         self, index: Tensor, kl_weight: float, routing_weight: float, rate: float
@@ -65,73 +69,61 @@ class Update:
         rate : float
             Learning rate.
         """
+        schedule = kl_weight, routing_weight, rate
         if not self._is_captured:
-            return self._run(index, kl_weight, routing_weight, rate)
-        schedule = index.new_tensor(
-            [kl_weight, routing_weight, rate], dtype=torch.float32
-        )
+            return self._run(index, schedule)
+        schedule = index.new_tensor(schedule, dtype=torch.float32)
         if self._n_eager_steps < N_EAGER_STEPS:
             self._n_eager_steps += 1
-            return self._run_aside(index, schedule)
+            return _aside(self._run, index, schedule)
         if len(index) not in self._graphs:
-            self._graphs[len(index)] = _Graph(
-                self._run_scheduled, (index, schedule), self._generator
+            self._graphs[len(index)] = _captured(
+                self._run, index, schedule, self._generator
             )
         return self._graphs[len(index)](index, schedule)
 
-    def _run(
-        self,
-        index: Tensor,
-        kl_weight: float | Tensor,
-        routing_weight: float | Tensor,
-        rate: float | Tensor,
-    ) -> Tensor:
+    def _run(self, index: Tensor, schedule: Schedule) -> Tensor:
+        kl_weight, routing_weight, rate = schedule
         with self._autocast:
             terms = self.objective.evaluate(index)
         self._optimizer.step(terms.loss(kl_weight, routing_weight), rate)
         return terms.means()
 
-    def _run_scheduled(self, index: Tensor, schedule: Tensor) -> Tensor:
-        return self._run(index, *schedule.unbind())
 
-    def _run_aside(self, index: Tensor, schedule: Tensor) -> Tensor:
-        """Run on another stream, as a capture does."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            means = self._run_scheduled(index, schedule)
-        current.wait_stream(stream)
-        return means
+def _aside(step: Step, index: Tensor, schedule: Tensor) -> Tensor:
+    """Take a step on another stream, as a capture does."""
+    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        means = step(index, schedule)
+    current.wait_stream(stream)
+    return means
 
 
-class _Graph:
-    """A CUDA graph of a function of tensors whose shapes are constant.
+def _captured(
+    step: Step, index: Tensor, schedule: Tensor, generator: torch.Generator
+) -> Step:
+    """Capture a step without taking it; the result of each replay overwrites the last.
 
     Parameters
     ----------
-    function : callable
-        The function. Capturing doesn't execute it.
-    inputs : tuple of Tensor
-        Tensors of the shapes of its inputs.
+    step : callable
+        The step.
+    index, schedule : Tensor
+        Tensors of the shapes of its arguments.
     generator : torch.Generator
-        Source of randomness that the function draws from.
+        Source of randomness that it draws from.
     """
+    inputs = torch.empty_like(index), torch.empty_like(schedule)
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(generator)
+    with torch.cuda.graph(graph):
+        means = step(*inputs)
 
-    def __init__(
-        self,
-        function: Callable[..., Tensor],
-        inputs: tuple[Tensor, ...],
-        generator: torch.Generator,
-    ) -> None:
-        self._inputs = [torch.empty_like(value) for value in inputs]
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(generator)
-        with torch.cuda.graph(self._graph):
-            self._output = function(*self._inputs)
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Return the result, in memory that the next call overwrites."""
-        for buffer, value in zip(self._inputs, inputs, strict=True):
+    def replay(index: Tensor, schedule: Tensor) -> Tensor:
+        for buffer, value in zip(inputs, (index, schedule), strict=True):
             buffer.copy_(value)
-        self._graph.replay()
-        return self._output
+        graph.replay()
+        return means
+
+    return replay
