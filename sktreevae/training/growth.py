@@ -149,6 +149,9 @@ class TreeGrowth(ABC):
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
+    perceptron_depth: ClassVar[int] = 2
+    """Number of layers between the features and the bottom-up chain."""
+
     linear_routing_factor: ClassVar[float] = 10.0
     """Factor on the routing weight of a model with linear paths. Its densities are
     sharper, so that the ELBO would move more samples to other leaves. Its posterior
@@ -158,7 +161,11 @@ class TreeGrowth(ABC):
     """Maximum number of leaves that decode a sample in training."""
 
     def __post_init__(self) -> None:
-        self.config = replace(self.config, router_dims=self.router_dims)
+        self.config = replace(
+            self.config,
+            router_dims=self.router_dims,
+            perceptron_depth=self.perceptron_depth,
+        )
         self.state = self.trainer.state
         self.generators = self.trainer.generators
         self.min_samples = self.options.min_samples(self.data.n_samples)
