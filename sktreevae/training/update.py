@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, distributed
@@ -72,7 +73,9 @@ class Update:
         schedule = kl_weight, routing_weight, rate
         if not self._is_captured:
             return self._run(index, schedule)
-        schedule = index.new_tensor(schedule, dtype=torch.float32)
+        # Filled in: a copy from the host would wait for the steps before.
+        fill = partial(index.new_full, (), dtype=torch.float32)
+        schedule = torch.stack([fill(value) for value in schedule])
         if self._n_eager_steps < N_EAGER_STEPS:
             self._n_eager_steps += 1
             return _aside(self._run, index, schedule)
