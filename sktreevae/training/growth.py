@@ -149,7 +149,7 @@ class TreeGrowth(ABC):
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
-    perceptron_depth: ClassVar[int] = 2
+    perceptron_depth: ClassVar[int] = 3
     """Number of layers between the features and the bottom-up chain."""
 
     linear_routing_factor: ClassVar[float] = 10.0

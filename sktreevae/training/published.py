@@ -107,7 +107,6 @@ class PublishedGrowth(IterativeGrowth):
 
     learning_rate = 1e-3
     router_dims = (128, 128)
-    perceptron_depth = 3
     min_epochs: ClassVar[dict[str, int]] = {
         "initial": 150,
         "split": 150,
