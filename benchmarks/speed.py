@@ -53,7 +53,7 @@ from sktreevae.training.optimizer import AdamW
 from sktreevae.training.trainer import TrainingOptions
 
 N_FEATURES = 784
-WIDTHS = (N_FEATURES, 512, 256, 128)
+WIDTHS = (N_FEATURES, 256, 128)
 HIDDEN, LATENT = 128, 8
 N_ROWS = 20_000
 STEPS_PER_ROUND = 5

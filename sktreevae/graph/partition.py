@@ -5,7 +5,9 @@ Partitions are of micro-clusters, a few hundred small groups of samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,7 @@ SPACES = ("embedding", "features")
 """Names of the spaces of the centroids of micro-clusters."""
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 
 def partition(
@@ -81,27 +84,47 @@ def partition(
     costs : dict of str to float
         Cost in bits of the partition of each method.
     """
-    candidates = dict(starts)
     component = groups.merge_small_components(min_size)
-    for name, cluster in starts.items():
-        candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
-        if component.any() and _is_within(component, cluster):
-            candidates[f"{name}, refined within components"] = refine(
-                groups.edge_weight, cluster, component
-            )
-    candidates |= {
-        f"{name}, refined on the wide graph": refine(groups.wide_weight, cluster)
-        for name, cluster in candidates.items()
+    within = {
+        name: cluster
+        for name, cluster in starts.items()
+        if component.any() and _is_within(component, cluster)
     }
-    costs = {
-        name: partition_cost(groups, cluster) for name, cluster in candidates.items()
-    }
+    candidates = dict(starts)
+
+    def search(suffix: str, partitions: Mapping[str, NDArray], *graph: NDArray) -> None:
+        refined = _map_distinct(lambda c: refine(graph[0], c, *graph[1:]), partitions)
+        candidates.update((f"{name}, {suffix}", refined[name]) for name in refined)
+
+    search("refined", starts, groups.edge_weight)
+    search("refined within components", within, groups.edge_weight, component)
+    search("refined on the wide graph", dict(candidates), groups.wide_weight)
+    costs = _map_distinct(partial(partition_cost, groups), candidates)
 
     def rank(name: str) -> tuple[int, float]:
         n_small = (np.bincount(candidates[name], groups.size) < min_size).sum()
         return n_small, costs[name]
 
     return candidates[min(candidates, key=rank)], costs
+
+
+def _map_distinct(
+    function: Callable[[NDArray[np.int64]], T],
+    partitions: Mapping[str, NDArray[np.int64]],
+) -> dict[str, T]:
+    """Apply a function to partitions by name, once to those that are equal.
+
+    Most searches end in one of a few partitions, whatever the numbers of clusters.
+    """
+    results: dict[bytes, T] = {}
+    mapped = {}
+    for name, cluster in partitions.items():
+        _, first, index = np.unique(cluster, return_index=True, return_inverse=True)
+        key = first[index].tobytes()
+        if key not in results:
+            results[key] = function(cluster)
+        mapped[name] = results[key]
+    return mapped
 
 
 def linkage_partitions(

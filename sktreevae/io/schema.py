@@ -149,7 +149,8 @@ def _check_size(
 
     A tree may take `free_bytes` beyond the size of its file: enough for 4700 leaves.
     """
-    n_layers = config["bottom_up_depth"] + len(config["router_dims"])
+    depth = config["perceptron_depth"] + config["bottom_up_depth"]
+    n_layers = depth + len(config["router_dims"])
     if n_layers > len(arrays):
         raise ValueError(f"{n_layers} layers have more than {len(arrays)} arrays.")
     # Indices of the tree are matrices that aren't in the file.

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
-from ..utils.limits import MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
+from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from ..utils.validation import COUNT
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
@@ -152,6 +152,9 @@ class TreeGrowth(ABC):
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
+    perceptron_depth: ClassVar[int] = 3
+    """Number of layers between the features and the bottom-up chain."""
+
     linear_routing_factor: ClassVar[float] = 10.0
     """Factor on the routing weight of a model with linear paths. Its densities are
     sharper, so that the ELBO would move more samples to other leaves. Its posterior
@@ -168,7 +171,11 @@ class TreeGrowth(ABC):
     """Tensors that a state has from the first stage on."""
 
     def __post_init__(self) -> None:
-        self.config = replace(self.config, router_dims=self.router_dims)
+        self.config = replace(
+            self.config,
+            router_dims=self.router_dims,
+            perceptron_depth=self.perceptron_depth,
+        )
         self.state = self.trainer.state
         self.generators = self.trainer.generators
         self.min_samples = self.options.min_samples(self.data.n_samples)

@@ -38,7 +38,7 @@ class AdamW:
             for zeros in map(torch.zeros_like, (p.detach() for p in self.parameters))
         ]
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
+    def step(self, loss: Tensor, learning_rate: float | Tensor) -> None:
         """Take a step down the gradient of a loss."""
         for parameter in self.parameters:
             parameter.grad = None
@@ -75,7 +75,7 @@ class AdamW:
 
 @torch.no_grad()
 def _update(
-    rows: list[tuple[Tensor, ...]], learning_rate: float, weight_decay: float
+    rows: list[tuple[Tensor, ...]], learning_rate: float | Tensor, weight_decay: float
 ) -> None:
     """Update parameters and their moments."""
     if not rows:

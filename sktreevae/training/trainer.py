@@ -17,6 +17,7 @@ from .checkpoint import Checkpoints
 from .objectives import TERMS, Objective
 from .optimizer import AdamW, StoppingRule
 from .state import FitState, Generators, History, Remembered
+from .update import Update
 
 T = TypeVar("T")
 
@@ -401,13 +402,19 @@ class Trainer:
         with nullcontext() if checkpoints is None else checkpoints.restoring():
             state.begin_training(optimizer, rule, n_epochs)
         self.remember()
+        update = Update(
+            objective,
+            optimizer,
+            options.autocast(objective.train_rows.device),
+            self.generators.rows,
+        )
         # Epochs without an ELBO aren't shown.
         with self.subtask(phase.name, n_epochs if objective.has_elbo else 0) as task:
             while state.epoch < n_epochs and not (
                 rule.has_converged or task.is_stopped
             ):
                 with self._epoch(objective) as epoch:
-                    epoch.info, bound = self._train_epoch(phase, objective, n_steps)
+                    epoch.info, bound = self._train_epoch(phase, update, n_steps)
                     # ELBOs of training samples are comparable once their weight is
                     # constant.
                     if phase.may_stop(state.epoch / n_epochs, has_validation):
@@ -429,7 +436,7 @@ class Trainer:
         self.store()
 
     def _train_epoch(
-        self, phase: Phase, objective: Objective, n_steps: int
+        self, phase: Phase, update: Update, n_steps: int
     ) -> tuple[dict[str, object], float]:
         """Train for one epoch, and evaluate.
 
@@ -440,7 +447,8 @@ class Trainer:
         bound : float
             What the phase is stopped by: an ELBO, or the negative routing loss.
         """
-        means, progress = self._run_batches(phase, objective, n_steps)
+        objective = update.objective
+        means, progress = self._run_batches(phase, update, n_steps)
         # The last update comes after the last loss.
         parameters = self.state.optimizer.parameters
         if not nn.utils.get_total_norm(parameters).isfinite():
@@ -470,27 +478,26 @@ class Trainer:
         return record | means | {"validation_elbo": validation_elbo - log_det}, bound
 
     def _run_batches(
-        self, phase: Phase, objective: Objective, n_steps: int
+        self, phase: Phase, update: Update, n_steps: int
     ) -> tuple[dict[str, float], float]:
         """Train for one epoch; return means over the samples, and the progress."""
-        options, rows = self.options, objective.train_rows
+        options, rows = self.options, update.objective.train_rows
         batches = shuffled_batches(len(rows), options.batch_size, self.generators.rows)
         first = self.state.epoch * len(batches)
         batches = batches[: n_steps - first]
         total = torch.zeros(len(TERMS), dtype=torch.float32, device=rows.device)
-        objective.train(True)
+        update.objective.train(True)
         for step, batch in enumerate(batches, start=first):
             progress = phase.progress(step / n_steps)
-            with options.autocast(rows.device):
-                terms = objective.evaluate(rows[batch])
-            loss = terms.loss(
-                phase.kl_weight_at(progress), phase.routing_weight_at(progress)
+            means = update(
+                rows[batch],
+                phase.kl_weight_at(progress),
+                phase.routing_weight_at(progress),
+                phase.learning_rate_at(options, progress),
             )
-            rate = phase.learning_rate_at(options, progress)
-            self.state.optimizer.step(loss, rate)
             # Accumulate on the device: reading the values would synchronize with the
             # host at every step.
-            total += len(batch) * terms.means()
+            total += len(batch) * means
         means = (total / sum(map(len, batches))).tolist()
         return dict(zip(TERMS, means, strict=True)), progress
 

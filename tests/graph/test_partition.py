@@ -129,6 +129,16 @@ def test_the_partition_of_least_cost_is_returned(n, n_components, seed, data):
         assert partition_cost(groups, start) >= min(costs.values())
 
 
+@given(st.integers(4, 16), st.integers(2, 4), st.integers(0, 99))
+def test_numbers_of_clusters_do_not_matter(n, k, seed):
+    groups = micro_clusters(random_weights(n, seed))
+    cluster = np.arange(n) % k
+    _, costs = partition(groups, {"one": cluster, "two": k - 1 - cluster})
+    for name, cost in costs.items():
+        if name.startswith("one"):
+            assert costs[name.replace("one", "two")] == cost
+
+
 @given(st.integers(4, 16), st.integers(1, 5), st.integers(0, 99), st.data())
 def test_components_are_cut_last_in_some_partitions(n, n_components, seed, data):
     rng = np.random.default_rng(seed)

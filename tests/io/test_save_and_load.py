@@ -377,6 +377,7 @@ CONTRADICTIONS = {
     "state.config.hidden_dim": [10**12, 8.0],
     "state.config.latent_dim": [10**30, True],
     "state.config.n_features": [10**12, 3],
+    "state.config.perceptron_depth": [10**12, 40],
     "state.config.bottom_up_depth": [10**12],
     "state.config.router_dims": [[10**9, 10**9], [1] * 10**5],
     "state.config.discrete": [[[0]], [["0"]]],
