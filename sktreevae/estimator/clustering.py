@@ -502,7 +502,8 @@ class TreeVAEClustering(
         """
         check_parameters(self, self._allowed)
         options = growth_options(self)
-        task = make_fit_task(options)
+        has_augmentation = self.views not in (None, "neighbors")
+        task = make_fit_task(options, has_augmentation)
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)

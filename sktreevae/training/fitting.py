@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from ..data import TrainingData
+from ..data import FeatureTable, TrainingData
 from ..graph import NeighborGraph, Proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
@@ -21,6 +21,7 @@ from .iterative import IterativeGrowth
 from .published import PublishedGrowth
 from .state import Plan
 from .trainer import Phase, Task, Trainer
+from .view_features import learn_view_features
 
 GROWTHS: dict[str, type[TreeGrowth]] = {
     "guided": GuidedGrowth,
@@ -30,10 +31,13 @@ GROWTHS: dict[str, type[TreeGrowth]] = {
 """Growths by the names of the parameter `growth`."""
 
 
-def make_fit_task(options: GrowthOptions) -> Task:
+def make_fit_task(options: GrowthOptions, has_augmentation: bool) -> Task:
     """Return the task of a fit, for a trainer."""
-    n_subtasks, n_more = (6, 1) if options.growth == "guided" else (3, 2)
-    return Task("fit", n_subtasks + n_more * (options.n_clusters is None))
+    is_guided, finds_number = options.growth == "guided", options.n_clusters is None
+    n_subtasks, n_more = (6, 1) if is_guided else (3, 2)
+    has_graph = is_guided or finds_number
+    n_subtasks += n_more * finds_number + (has_graph and has_augmentation)
+    return Task("fit", n_subtasks)
 
 
 def make_pairs(
@@ -80,7 +84,7 @@ def make_growth(
     options = replace(options, graph=replace(options.graph, **of_kind))
     stored = trainer.checkpoints and trainer.checkpoints.stored
     if stored is None:
-        plan = _make_plan(data, options, trainer, cache)
+        plan = _make_plan(data, options, trainer, contrast, cache)
     else:
         with trainer.checkpoints.restoring():
             plan = Plan.from_state_dict(stored)
@@ -98,12 +102,17 @@ def make_growth(
 
 
 def _make_plan(
-    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
+    contrast: ContrastOptions | None,
+    cache: Cache,
 ) -> Plan:
     """Return the number of clusters, and the tree that the neighbor graph proposes."""
     is_guided, chosen, proposal = options.growth == "guided", {}, None
     if is_guided or options.n_clusters is None:
-        graph = _build_graph(data, options, trainer, cache)
+        features = _graph_features(data, trainer, contrast)
+        graph = _build_graph(features, options, trainer, cache)
     if options.n_clusters is None:
         options = _estimate_n_clusters(graph, data, options, trainer)
     if is_guided:
@@ -112,13 +121,27 @@ def _make_plan(
     return Plan(options.n_clusters, choices, proposal)
 
 
+def _graph_features(
+    data: TrainingData, trainer: Trainer, contrast: ContrastOptions | None
+) -> FeatureTable:
+    """Return features of the training samples, also those learned from augmentations.
+
+    Pairs of neighbors tell no more than the features by which they are neighbors.
+    """
+    if contrast is None or not isinstance(contrast.pairs, AugmentedPairs):
+        return data.features.subset(data.train)
+    with trainer.subtask("views"):
+        learned = learn_view_features(data, contrast.pairs, trainer.generators.shared)
+        return FeatureTable(data.samples, learned, data.train)
+
+
 def _build_graph(
-    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
+    features: FeatureTable, options: GrowthOptions, trainer: Trainer, cache: Cache
 ) -> NeighborGraph:
     """Return the neighbor graph of the training samples."""
     with trainer.subtask("graph"):
         return NeighborGraph(
-            data.features.subset(data.train),
+            features,
             trainer.generators.shared,
             options.n_clusters,
             options=options.graph,
