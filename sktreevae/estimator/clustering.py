@@ -170,10 +170,12 @@ class TreeVAEClustering(
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
-        routing. "image": random transformations of gray or color images, see
-        :class:`ImageAugmentation`. "neighbors": one of the five nearest neighbors. A
-        callable takes rows as a `torch.Tensor` of shape (batch, n_features), in the
-        units of X, and a `torch.Generator`, and returns an augmentation of each row.
+        routing. The neighbor graph also uses features that are learned from the
+        augmentations, but not from "neighbors". "image": random transformations of gray
+        or color images, see :class:`ImageAugmentation`. "neighbors": one of the five
+        nearest neighbors. A callable takes rows as a `torch.Tensor` of shape (batch,
+        n_features), in the units of X, and a `torch.Generator`, and returns an
+        augmentation of each row.
     contrastive_weight : float, default=10.0
         Weight of the contrastive loss relative to the ELBO. Only used with `views`.
     temperature : float, default=0.5

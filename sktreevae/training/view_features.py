@@ -18,7 +18,8 @@ from .optimizer import AdamW
 class ViewFeatures(nn.Module):
     """Features, beside an embedding of them that varies little under augmentation.
 
-    Both have a mean squared length of 1, and so has the result.
+    Both have a mean squared length of 1, and so has the result. Half as much weight of
+    the embedding is worse on Fashion-MNIST and Omniglot, and no better on CIFAR-10.
 
     Parameters
     ----------
@@ -28,21 +29,14 @@ class ViewFeatures(nn.Module):
         Source of the initial weights.
     width : int, default=256
         Width of the embedding.
-    weight : float, default=0.6
-        Length of the embedding relative to the features.
     """
 
     def __init__(
-        self,
-        feature_map: FeatureMap,
-        generator: torch.Generator,
-        width: int = 256,
-        weight: float = 0.6,
+        self, feature_map: FeatureMap, generator: torch.Generator, width: int = 256
     ) -> None:
         super().__init__()
         n_features = feature_map.n_outputs
         self.n_outputs = n_features + width
-        self.weight = weight
         self.feature_map = feature_map
         self.encoder = MLP((n_features, width, width), generator=generator)
         self.mean = torch.zeros(width, device=generator.device)
@@ -55,8 +49,7 @@ class ViewFeatures(nn.Module):
         """Map data, (batch, n_columns), to features and embeddings."""
         features = self.feature_map(x)
         embedding = F.normalize(self.embed(features) - self.mean)
-        both = torch.hstack([features, self.weight * embedding])
-        return both / math.hypot(1, self.weight)
+        return torch.hstack([features, embedding]) / math.sqrt(2)
 
 
 def learn_view_features(
