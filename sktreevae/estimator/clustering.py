@@ -170,11 +170,11 @@ class TreeVAEClustering(
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
-        routing. The neighbor graph also uses features that are learned from the
-        augmentations, but not from "neighbors". "image": random transformations of gray
-        or color images, see :class:`ImageAugmentation`. "neighbors": one of the five
-        nearest neighbors. A callable takes rows as a `torch.Tensor` of shape (batch,
-        n_features), in the units of X, and a `torch.Generator`, and returns an
+        routing. The guided growth also proposes a tree by features that are learned
+        from augmentations, but not from "neighbors". "image": random transformations of
+        gray or color images, see :class:`ImageAugmentation`. "neighbors": one of the
+        five nearest neighbors. A callable takes rows as a `torch.Tensor` of shape
+        (batch, n_features), in the units of X, and a `torch.Generator`, and returns an
         augmentation of each row.
     contrastive_weight : float, default=10.0
         Weight of the contrastive loss relative to the ELBO. Only used with `views`.
@@ -277,8 +277,9 @@ class TreeVAEClustering(
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
         (method of the least cost, "restart 1" for the best restart; clusters of
         embeddings are refined after that), "cost" (of the partition, in bits) and
-        "cut_costs" (of the cuts into 2, 3, ... clusters). ``verbose=1`` shows the costs
-        of all methods.
+        "cut_costs" (of the cuts into 2, 3, ... clusters); with augmentations as
+        `views`, also "learned_features" (whether the graph has them). ``verbose=1``
+        shows the costs of all methods.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int

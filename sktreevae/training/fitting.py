@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from ..data import FeatureTable, TrainingData
-from ..graph import NeighborGraph, Proposal
+from ..graph import NeighborGraph, Proposal, best_proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
 from .augmentation import Augmentation, ImageAugmentation
@@ -111,42 +111,50 @@ def _make_plan(
     """Return the number of clusters, and the tree that the neighbor graph proposes."""
     is_guided, chosen, proposal = options.growth == "guided", {}, None
     if is_guided or options.n_clusters is None:
-        features = _graph_features(data, trainer, contrast)
-        graph = _build_graph(features, options, trainer, cache)
+        tables = _graph_features(data, trainer, contrast)
+        graphs = _build_graphs(tables, options, trainer, cache)
     if options.n_clusters is None:
-        options = _estimate_n_clusters(graph, data, options, trainer)
+        options = _estimate_n_clusters(graphs[0], data, options, trainer)
     if is_guided:
-        proposal, chosen = _propose(graph, data, options, trainer)
+        proposal, chosen = _propose(graphs, tables[-1], data, options, trainer)
     choices = {**data.choices, "n_clusters": options.n_clusters, **chosen}
     return Plan(options.n_clusters, choices, proposal)
 
 
 def _graph_features(
     data: TrainingData, trainer: Trainer, contrast: ContrastOptions | None
-) -> FeatureTable:
-    """Return features of the training samples, also those learned from augmentations.
+) -> list[FeatureTable]:
+    """Return features of the training samples, alone and beside those that are learned.
 
-    Pairs of neighbors tell no more than the features by which they are neighbors.
+    Pairs of neighbors tell no more than the features by which they are neighbors, and
+    one sample differs from no other.
     """
-    if contrast is None or not isinstance(contrast.pairs, AugmentedPairs):
-        return data.features.subset(data.train)
-    with trainer.subtask("views"):
-        learned = learn_view_features(data, contrast.pairs, trainer.generators.shared)
-        return FeatureTable(data.samples, learned, data.train)
+    tables = [data.features.subset(data.train)]
+    has_augmentation = contrast and isinstance(contrast.pairs, AugmentedPairs)
+    if has_augmentation and len(data.train) > 1:
+        with trainer.subtask("views"):
+            learned = learn_view_features(
+                data, contrast.pairs, trainer.generators.shared
+            )
+            tables.append(FeatureTable(data.samples, learned, data.train))
+    return tables
 
 
-def _build_graph(
-    features: FeatureTable, options: GrowthOptions, trainer: Trainer, cache: Cache
-) -> NeighborGraph:
-    """Return the neighbor graph of the training samples."""
+def _build_graphs(
+    tables: list[FeatureTable], options: GrowthOptions, trainer: Trainer, cache: Cache
+) -> list[NeighborGraph]:
+    """Return the neighbor graphs of the training samples."""
     with trainer.subtask("graph"):
-        return NeighborGraph(
-            features,
-            trainer.generators.shared,
-            options.n_clusters,
-            options=options.graph,
-            cache=cache,
-        )
+        return [
+            NeighborGraph(
+                features,
+                trainer.generators.shared,
+                options.n_clusters,
+                options=options.graph,
+                cache=cache,
+            )
+            for features in tables
+        ]
 
 
 def _estimate_n_clusters(
@@ -161,20 +169,36 @@ def _estimate_n_clusters(
 
 
 def _propose(
-    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+    graphs: list[NeighborGraph],
+    features: FeatureTable,
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
 ) -> tuple[Proposal, dict[str, object]]:
-    """Return the tree that the graph proposes, and what was chosen for it."""
+    """Return the best tree that a graph proposes, and what was chosen for it.
+
+    `features` are those of the last graph, which include those of the others.
+    """
     with trainer.subtask("proposal") as task:
         min_samples = options.min_samples(data.n_samples)
-        proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
+        size = options.n_clusters, options.max_depth, min_samples
+        proposals = [graph.propose(*size) for graph in graphs]
+        best, choices = 0, {}
+        if len(graphs) > 1:
+            n_first, generator = data.features.shape[1], trainer.generators.shared
+            best = data.decide(
+                lambda: best_proposal(proposals, features, n_first, generator)
+            )
+            choices = {"learned_features": best > 0}
+        graph, proposal = graphs[best], proposals[best]
         n_neighbors, costs, cut_costs = data.decide(
             lambda: (graph.n_neighbors, proposal.costs, proposal.tree.cut_costs)
         )
-        best = min(costs, key=costs.__getitem__)
-        choices = {
+        partition = min(costs, key=costs.__getitem__)
+        choices |= {
             "n_neighbors": n_neighbors,
-            "partition": best,
-            "cost": round(float(costs[best]), 3),
+            "partition": partition,
+            "cost": round(float(costs[partition]), 3),
             "cut_costs": cut_costs.round(3).tolist(),
         }
         task.info = choices | {"partition_costs": costs}
