@@ -33,11 +33,9 @@ GROWTHS: dict[str, type[TreeGrowth]] = {
 
 def make_fit_task(options: GrowthOptions, has_augmentation: bool) -> Task:
     """Return the task of a fit, for a trainer."""
-    is_guided, finds_number = options.growth == "guided", options.n_clusters is None
-    n_subtasks, n_more = (6, 1) if is_guided else (3, 2)
-    has_graph = is_guided or finds_number
-    n_subtasks += n_more * finds_number + (has_graph and has_augmentation)
-    return Task("fit", n_subtasks)
+    is_guided = options.growth == "guided"
+    n_subtasks, n_more = (6 + has_augmentation, 1) if is_guided else (3, 2)
+    return Task("fit", n_subtasks + n_more * (options.n_clusters is None))
 
 
 def make_pairs(
@@ -111,7 +109,7 @@ def _make_plan(
     """Return the number of clusters, and the tree that the neighbor graph proposes."""
     is_guided, chosen, proposal = options.growth == "guided", {}, None
     if is_guided or options.n_clusters is None:
-        tables = _graph_features(data, trainer, contrast)
+        tables = _graph_features(data, trainer, contrast if is_guided else None)
         graphs = _build_graphs(tables, options, trainer, cache)
     if options.n_clusters is None:
         options = _estimate_n_clusters(graphs[0], data, options, trainer)
