@@ -171,10 +171,12 @@ class TreeVAEClustering(
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
-        routing. "image": random transformations of gray or color images, see
-        :class:`ImageAugmentation`. "neighbors": one of the five nearest neighbors. A
-        callable takes rows as a `torch.Tensor` of shape (batch, n_features), in the
-        units of X, and a `torch.Generator`, and returns an augmentation of each row.
+        routing. The guided growth also proposes a tree by features that are learned
+        from augmentations, but not from "neighbors". "image": random transformations of
+        gray or color images, see :class:`ImageAugmentation`. "neighbors": one of the
+        five nearest neighbors. A callable takes rows as a `torch.Tensor` of shape
+        (batch, n_features), in the units of X, and a `torch.Generator`, and returns an
+        augmentation of each row.
     contrastive_weight : float, default=10.0
         Weight of the contrastive loss relative to the ELBO. Only used with `views`.
     temperature : float, default=0.5
@@ -275,7 +277,8 @@ class TreeVAEClustering(
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
         (method of the least cost, "restart 1" for the best restart; clusters of
-        embeddings are refined after that) and "cost" (of the partition, in bits).
+        embeddings are refined after that) and "cost" (of the partition, in bits); with
+        augmentations as `views`, also "learned_features" (whether the graph has them).
         ``verbose=1`` shows the costs of all methods.
     n_iter_ : int
         Number of epochs, over all phases.
@@ -504,7 +507,8 @@ class TreeVAEClustering(
         """
         check_parameters(self, self._allowed)
         options = growth_options(self)
-        task = make_fit_task(options)
+        has_augmentation = self.views not in (None, "neighbors")
+        task = make_fit_task(options, has_augmentation)
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
