@@ -65,8 +65,8 @@ class SharedDecoder(nn.Module):
         """Map (n_leaves, batch, latent_dim) to (n_leaves, batch, n_features)."""
         return self.decoder(z.flatten(0, 1)[None]).unflatten(1, z.shape[:2])[0]
 
-    def forward_groups(self, z: Tensor, sizes: list[int]) -> Tensor:
-        """Decode each row; the numbers of rows of the leaves don't matter."""
+    def decode(self, z: Tensor, leaf: Tensor) -> Tensor:
+        """Decode each row; its leaf doesn't matter."""
         return self.decoder(z[None])[0]
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from sklearn.datasets import make_blobs
 
 __all__ = ["make_counts", "make_gaussians", "make_squares", "make_unbalanced"]
+
+BLOCK_SIZE = 10_000
+"""Number of rows that are written at a time."""
 
 
 def make_gaussians(
@@ -17,6 +22,38 @@ def make_gaussians(
     noise = rng.standard_normal((n, n_features), dtype=np.float32)
     y = rng.integers(n_clusters, size=n)
     return centers[y] + noise, y
+
+
+def write_nested(
+    path: Path, n: int, n_clusters: int, n_features: int, dtype: str
+) -> np.ndarray:
+    """Write rows of nested Gaussians block by block; return their levels.
+
+    Clusters are in groups, about as many as a group has clusters. They overlap a
+    little, and each has three directions of larger variance.
+
+    Returns
+    -------
+    levels : ndarray of shape (n, 2)
+        Group and cluster of each row.
+    """
+    rng = np.random.default_rng(0)
+    group = np.arange(n_clusters) % round(n_clusters**0.5)
+    # Distances don't depend on the number of features.
+    scale = np.float32((50 / n_features) ** 0.5)
+    shape = n_clusters, n_features
+    centers = scale * rng.standard_normal(shape, dtype=np.float32)[group]
+    centers += 0.6 * scale * rng.standard_normal(shape, dtype=np.float32)
+    factors = 0.4 * scale * rng.standard_normal((3, *shape), dtype=np.float32)
+    y = rng.integers(n_clusters, size=n)
+    with path.open("wb") as file:
+        for cluster in np.array_split(y, -(-n // BLOCK_SIZE)):
+            rows = rng.standard_normal((len(cluster), n_features), dtype=np.float32)
+            rows += centers[cluster]
+            for factor in factors:
+                rows += rng.standard_normal((len(rows), 1)) * factor[cluster]
+            rows.astype(dtype).tofile(file)
+    return np.stack([group[y], y], axis=1)
 
 
 def make_unbalanced(ratio: int) -> tuple[np.ndarray, np.ndarray]:

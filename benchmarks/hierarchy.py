@@ -57,6 +57,7 @@ N_LEAVES = {
     "fashion": [10, 20],
     "nested": [16],
     "cifar": [10],
+    "omniglot": [20, 100],
 }
 MAX_COPHENETIC_ROWS = 2000
 

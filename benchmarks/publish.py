@@ -17,8 +17,10 @@ import generation
 import hierarchy
 import numpy as np
 import quality
+import scalability
 import shapes
 import tables
+import topics
 from records import read, summarize
 
 ROOT = Path(__file__).parents[1]
@@ -122,7 +124,15 @@ def all_tables(results: Path) -> dict[str, Rows]:
     """Return the tables by the names of their files."""
     records = {
         name: read(results / f"{name}.jsonl")
-        for name in ("quality", "shapes", "hierarchy", "generation", "tables")
+        for name in (
+            "quality",
+            "shapes",
+            "hierarchy",
+            "generation",
+            "tables",
+            "topics",
+            "scalability",
+        )
     }
     parts = {
         part: [r for r in records["tables"] if r["part"] == part]
@@ -137,6 +147,10 @@ def all_tables(results: Path) -> dict[str, Rows]:
         ),
         "generation.csv": summarize(
             records["generation"], generation.KEYS, generation.METRICS
+        ),
+        "topics.csv": summarize(records["topics"], topics.KEYS, topics.METRICS),
+        "scalability.csv": summarize(
+            records["scalability"], scalability.KEYS, scalability.METRICS
         ),
         "tables.csv": summarize(records["tables"], tables.KEYS, tables.METRICS),
         "tables_density.csv": density(parts["density"]),

@@ -1,6 +1,6 @@
-"""Time of an update step, a fit and a prediction, by leaves and by samples.
+"""Time of an update step, a fit and a prediction.
 
-    python benchmarks/speed.py --data-dir DIR --only steps fits leaves samples predict
+    python benchmarks/speed.py --data-dir DIR --only steps fits predict
 
 appends lines of JSON to --out and prints a Markdown table for each part:
 
@@ -11,9 +11,6 @@ steps    milliseconds of an update step of the joint training, for trees of 2 to
          of leaves that decode a sample.
 fits     seconds of whole fits by phase, beside other clusterings; EVoC and fast_hdbscan
          need ``pip install evoc fast_hdbscan[nndescent]``
-leaves   seconds of a fit of MNIST by the number of leaves, and the exponent
-samples  seconds of a fit of generated rows of 50 features by their number, and the
-         exponent
 predict  rows per second of `predict`, beside the forward pass of the encoder from 784
          features to the deepest embedding, and beside this pass with the chain to the
          embeddings of the other depths, in the same blocks
@@ -56,7 +53,7 @@ from sktreevae.training.optimizer import AdamW
 from sktreevae.training.trainer import TrainingOptions
 
 N_FEATURES = 784
-WIDTHS = (N_FEATURES, 512, 256, 128)
+WIDTHS = (N_FEATURES, 256, 128)
 HIDDEN, LATENT = 128, 8
 N_ROWS = 20_000
 STEPS_PER_ROUND = 5
@@ -295,39 +292,6 @@ def agreement(y: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-MIN_EXPONENT_ROWS = 10_000
-"""Minimum number of rows of the fits that the exponent is computed from."""
-
-
-def exponent(points: list[tuple[int, float]]) -> float:
-    """Return the slope of a line through logarithms of sizes and seconds."""
-    if len(points) < 2:
-        return np.nan
-    sizes, seconds = np.log(points).T
-    return float(np.polyfit(sizes, seconds, 1)[0])
-
-
-def leaves(arguments: argparse.Namespace) -> Iterator[dict]:
-    """Time fits of MNIST by the number of leaves."""
-    data = load("mnist", arguments.data_dir)
-    points = []
-    for n_leaves in (10, 20, 50, 100):
-        row, _ = timed_fit(lambda n=n_leaves: fit_tree_vae(data, n, 0))
-        points.append((n_leaves, row["CPU-s"]))
-        yield {"leaves": n_leaves, **row, "exponent": exponent(points)}
-
-
-def samples(arguments: argparse.Namespace) -> Iterator[dict]:
-    """Time fits by the number of rows."""
-    points = []
-    for n_rows in arguments.rows:
-        X, _ = make_gaussians(n_rows)
-        row, _ = timed_fit(lambda X=X: TreeVAEClustering(20, random_state=0).fit(X))
-        if n_rows >= MIN_EXPONENT_ROWS:
-            points.append((n_rows, row["CPU-s"]))
-        yield {"rows": n_rows, **row, "exponent": exponent(points)}
-
-
 def predict(arguments: argparse.Namespace) -> Iterator[dict]:
     """Time predictions beside the encoder alone."""
     generator = torch.Generator().manual_seed(0)
@@ -369,8 +333,6 @@ def predict(arguments: argparse.Namespace) -> Iterator[dict]:
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict]]] = {
     "steps": steps,
     "fits": fits,
-    "leaves": leaves,
-    "samples": samples,
     "predict": predict,
 }
 
@@ -397,12 +359,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--peers", nargs="*", choices=METHODS, default=PEERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        type=int,
-        default=[1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000],
-    )
     parser.add_argument(
         "--rounds", type=int, default=15, help="repetitions of steps and predictions"
     )

@@ -14,6 +14,7 @@ from hypothesis import settings
 # Tests of the model's parts run beside each other, without the estimator's limit.
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("nightly", deadline=None, max_examples=10_000)
 settings.load_profile("suite")
 
 

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "_version": set(),
     "exceptions": set(),
     "utils": {"exceptions"},
-    "tree": set(),
+    "tree": {"utils"},
     "model": {"tree", "utils"},
     "data": {"exceptions", "model", "utils"},
     "graph": {"data", "tree", "utils"},

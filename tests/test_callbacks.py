@@ -465,38 +465,6 @@ def test_an_interrupt_keeps_the_model(growth, n):
     assert model.partial_fit(X).n_samples_seen_ == 2 * len(X)
 
 
-class Twice(Interrupt):
-    """Interrupts an epoch, and what ends the fit then."""
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "fit":
-            raise KeyboardInterrupt
-        super().on_fit_task_end(estimator, context)
-
-
-class Failing(Spy):
-    def on_fit_task_end(self, estimator, context):
-        raise RuntimeError("failed")
-
-
-STAGES = ["features", "graph", "proposal", "initialization"]
-
-
-@pytest.mark.parametrize(
-    ("callback", "error"),
-    [
-        *((Interrupt(stage), KeyboardInterrupt) for stage in STAGES),
-        (Twice(), KeyboardInterrupt),
-        (Failing(), RuntimeError),
-    ],
-    ids=[*STAGES, "a second one", "an error"],
-)
-def test_a_fit_that_ends_without_a_model_changes_nothing(callback, error):
-    model = make().set_callbacks(callback)
-    assert_unchanged(model, error, model.fit)
-    assert callback.events == ["setup", "teardown"]
-
-
 def test_an_interrupt_after_the_training_keeps_the_model(monkeypatch):
     expected = make().fit(X)
     effects = itertools.chain([KeyboardInterrupt], itertools.repeat(DEFAULT))
@@ -517,30 +485,12 @@ def test_a_second_interrupt_gets_through(growth, monkeypatch):
     assert_unchanged(model, KeyboardInterrupt, model.fit)
 
 
-def test_an_interrupt_of_a_diverged_step_changes_nothing(monkeypatch):
-    class Diverging(Interrupt):
-        def on_fit_task_end(self, estimator, context):
-            path = "sktreevae.training.trainer._is_finite"
-            if context.task_name == "epoch":
-                monkeypatch.setattr(path, lambda parameters: False)
-            super().on_fit_task_end(estimator, context)
-
-    model = make().set_callbacks(Diverging())
-    assert_unchanged(model, KeyboardInterrupt, model.fit)
-
-
 def test_an_interrupt_of_the_last_callback_keeps_the_model(growth):
     expected = make(growth=growth).fit(X)
     model = make(growth=growth).set_callbacks(Interrupt("fit"))
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model.fit(X)
     assert_same(model, expected)
-
-
-@pytest.mark.parametrize("name", ["epoch", "partial_fit"])
-def test_an_interrupted_partial_fit_changes_nothing(name):
-    model = make().fit(X).set_callbacks(Interrupt(name))
-    assert_unchanged(model, KeyboardInterrupt, model.partial_fit)
 
 
 def test_a_search_goes_on_after_an_interrupt():

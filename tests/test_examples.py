@@ -140,9 +140,11 @@ def test_fashion_flat_vae(run_example):
 
 @pytest.mark.nightly
 @pytest.mark.usefixtures("one_epoch")
-def test_newsgroups_terms(run_example):
-    _, out = run_example("newsgroups_terms")
-    assert out.count("against") == 5
+def test_topics(run_example):
+    found, out = run_example("topics")
+    assert "20 topics" in out
+    assert len(found["names"]) == found["model"].n_clusters_
+    assert found["ami"] > 0.6
 
 
 @pytest.mark.nightly

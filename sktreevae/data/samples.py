@@ -207,7 +207,8 @@ class Samples(_Table):
         values = result.numpy()
         for chunk in row_slices(len(order), self.X.shape[1], self.chunk_size):
             index = order[chunk]
-            values[index] = self._convert(self.X[_as_slice(positions[index])])
+            rows = self._convert(self.X[_as_slice(positions[index])])
+            values[_as_slice(index)] = rows
         return result.to(self.device, non_blocking=self._pins)
 
     def _convert(self, rows: np.ndarray | sparse.csr_array) -> NDArray[np.float32]:

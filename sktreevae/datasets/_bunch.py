@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import Bunch
 
-from ._checks import import_extra
+from ..utils.extras import import_extra
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Form:
 
     def __post_init__(self) -> None:
         if self.as_frame:
-            import_extra("pandas", "as_frame=True needs pandas", "io")
+            import_extra("pandas", "as_frame=True needs pandas", "'sktreevae[io]'")
 
     def apply(self, bunch: Bunch) -> Bunch | tuple[Any, Any]:
         """Return a bunch with ``frame`` and ``DESCR``, or its data and target."""

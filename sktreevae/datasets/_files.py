@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sklearn.datasets import get_data_home
 
+from ..utils.extras import import_extra
 from ..utils.validation import Number, check_argument
-from ._checks import import_extra
 from ._progress import Progress
 
 
@@ -94,7 +94,8 @@ class Files:
 
     def _download(self, url: str, sha256: str, path: Path) -> None:
         """Download a file, and try again after errors of the network."""
-        import_extra("pooch", f"Downloading {url} to {path} needs pooch", "datasets")
+        purpose = f"Downloading {url} to {path} needs pooch"
+        import_extra("pooch", purpose, "'sktreevae[datasets]'")
         from requests import RequestException
 
         for n_left in reversed(range(self.n_retries + 1)):

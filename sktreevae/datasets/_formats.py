@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.extras import import_extra
 from ..utils.validation import COUNT, check_argument
-from ._checks import import_extra
 from ._progress import Progress
 
 Images = NDArray[np.uint8]
@@ -272,7 +272,8 @@ def check_images(image_size: int) -> None:
         If the size is not valid.
     """
     check_argument("image_size", image_size, COUNT)
-    import_extra("PIL.Image", "Reading these images needs Pillow", "images")
+    purpose = "Reading these images needs Pillow"
+    import_extra("PIL.Image", purpose, "'sktreevae[images]'")
 
 
 def read_table(

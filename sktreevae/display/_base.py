@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..inspection.columns import last_step
+from ..utils.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -109,7 +109,7 @@ def check_orientation(orientation: str) -> str:
     return orientation
 
 
-def import_extra(name: str) -> Any:
+def import_plotting(name: str) -> Any:
     """Import a module of a package that displays or pages need.
 
     Raises
@@ -117,19 +117,13 @@ def import_extra(name: str) -> Any:
     ImportError
         If the package is not installed.
     """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = name.split(".")[0].replace("PIL", "Pillow")
-        raise ImportError(
-            f"Displays and pages need {package}. Install it with: "
-            "pip install 'sktreevae[plot]'"
-        ) from error
+    package = name.split(".")[0].replace("PIL", "Pillow")
+    return import_extra(name, f"Displays and pages need {package}", "'sktreevae[plot]'")
 
 
 def make_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Return the given axes, or those of a new figure of a size in inches."""
-    plt = import_extra("matplotlib.pyplot")
+    plt = import_plotting("matplotlib.pyplot")
     if ax is None:
         ax = plt.subplots(figsize=(width, height), layout="constrained")[1]
     return ax
@@ -204,6 +198,20 @@ def draw_branches(
     )
     ax.add_collection(branches, autolim=False)
     return branches
+
+
+def short(names: Sequence[str], n_characters: int = 36) -> list[str]:
+    """Return names to draw, long ones without the middle if it doesn't tell them apart.
+
+    Dollars are no formulas; see `plain`.
+    """
+    half = n_characters // 2 - 1
+    shortened = [
+        f"{name[:half]} ... {name[-half:]}" if len(name) > n_characters else name
+        for name in names
+    ]
+    is_clear = len(set(shortened)) == len(set(names))
+    return list(map(plain, shortened if is_clear else names))
 
 
 def plain(text: str) -> str:
@@ -287,7 +295,7 @@ def draw_legend(
     """Draw a legend of colors at the right of axes."""
     from matplotlib.patches import Patch
 
-    entries = zip(colors, map(plain, names), strict=True)
+    entries = zip(colors, short(names), strict=True)
     return ax.legend(
         handles=[Patch(facecolor=color, label=name) for color, name in entries],
         ncols=n_columns,
@@ -313,7 +321,7 @@ def fit_tick_labels(axis: Axis, names: Sequence[str]) -> None:
     names : sequence of str
         One label for each tick. Rotated labels are written on one line.
     """
-    names = [plain(name) for name in names]
+    names = short(names)
     axis.set_ticks(range(len(names)), names)
     apply_layout(axis.axes)
     is_horizontal = axis.axis_name == "x"

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
+from ..inspection.columns import Feature, number_features
 from ..inspection.effects import MIN_EFFECT, GroupMoments, effect_size, row_moments
 from ..tree.arrays import leaves_below, sum_below
+from ..tree.export import check_feature_names
 
 if TYPE_CHECKING:
-    from ..data import Matrix
     from ._base import Floats, Ints, Tree
 
 N_CHANNELS = (1, 3, 4)
@@ -30,15 +31,15 @@ class Difference:
     ----------
     feature : str
         Name of the feature.
-    mean, other_mean : float
+    mean, other_mean : str
         Means of the two branches, in the units of X.
     effect : float
         Difference of the means relative to the standard deviation inside the branches.
     """
 
     feature: str
-    mean: float
-    other_mean: float
+    mean: str
+    other_mean: str
     effect: float
 
 
@@ -105,8 +106,12 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, Ints]:
     return classes, codes
 
 
-def describe_rows(tree: Tree, X: ArrayLike, labels: Ints) -> GroupMoments:
-    """Check rows or images, and return their moments at each node.
+def describe_rows(
+    tree: Tree, X: ArrayLike, feature_names: Sequence[str] | None = None
+) -> tuple[list[Feature], GroupMoments]:
+    """Return the features of the rows or images of a tree, and moments at all nodes.
+
+    Nodes without rows have NaN.
 
     Parameters
     ----------
@@ -114,41 +119,30 @@ def describe_rows(tree: Tree, X: ArrayLike, labels: Ints) -> GroupMoments:
         The tree.
     X : array-like or sparse matrix of shape (n_samples, ...)
         Rows or images.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each row.
+    feature_names : sequence of str of length n_features, default=None
+        Names of the columns, by default those of X, or x0, x1, ...
 
     Raises
     ------
     ValueError
-        If X isn't numeric and finite, or there is not exactly one row for each label.
+        If X isn't numeric and finite, or there is not exactly one row for each sample
+        of the tree, and one name for each column.
     """
+    if feature_names is None:
+        feature_names = getattr(X, "columns", None)
     X = flatten(np.asarray(X) if isinstance(X, Sequence) else X)
     X = check_array(X, accept_sparse="csr", input_name="X")
-    _check_length("X", X.shape[0], len(labels))
-    return node_moments(tree, X, labels)
-
-
-def node_moments(tree: Tree, X: Matrix, labels: Ints) -> GroupMoments:
-    """Return the moments of the rows below each node; NaN for nodes without rows.
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    X : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
-        Rows.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each row.
-    """
-    leaves = row_moments(X, labels, tree.n_clusters)
-    return leaves.mix(leaves_below(tree.parent, tree.leaves))
+    _check_length("X", X.shape[0], len(tree.labels))
+    leaves = row_moments(X, tree.labels, tree.n_clusters)
+    names = check_feature_names(feature_names, X.shape[1], "x{}")
+    return number_features(names), leaves.mix(leaves_below(tree.parent, tree.leaves))
 
 
 def sibling_differences(
+    features: Sequence[Feature],
     moments: GroupMoments,
-    names: Sequence[str],
     n_features: int,
-    one_sided: NDArray[np.bool_] | bool,
+    is_amount: NDArray[np.bool_] | bool = False,
 ) -> list[list[Difference]]:
     """Return what tells each node from its sibling, the largest effect first.
 
@@ -156,35 +150,37 @@ def sibling_differences(
 
     Parameters
     ----------
+    features : sequence of Feature
+        The features.
     moments : GroupMoments
         Moments at the nodes.
-    names : sequence of str of length n_features
-        Names of the features.
     n_features : int
         Maximum number of features at a node.
-    one_sided : ndarray of bool of shape (n_features,), or bool
-        Whether a node shows a feature only if it has more of it than its sibling.
+    is_amount : ndarray of bool of shape (n_features,), or bool, default=False
+        Whether a feature that a node has less of comes after all others.
     """
     node = np.arange(1, len(moments.mean))
     # Siblings have adjacent numbers, of which the left one is odd.
     sibling = node + np.where(node % 2, 1, -1)
     here, there = moments[node], moments[sibling]
     effect = effect_size(here, there)
-    size = np.where(one_sided, effect, np.abs(effect))
-    order = np.argsort(-size, axis=1, kind="stable")[:, :n_features]
+    size = np.abs(effect)
+    is_last = is_amount & (effect < 0)
+    order = np.lexsort((-size, is_last), axis=1)[:, :n_features]
+
+    def difference(i: int, j: int) -> Difference:
+        texts = (features[j].text(group.mean[i, j]) for group in (here, there))
+        return Difference(features[j].name, *texts, effect[i, j])
+
     differences = [
-        [
-            Difference(names[j], here.mean[i, j], there.mean[i, j], effect[i, j])
-            for j in order[i]
-            if size[i, j] >= MIN_EFFECT
-        ]
+        [difference(i, j) for j in order[i] if size[i, j] >= MIN_EFFECT]
         for i in range(len(node))
     ]
     return [[], *differences]
 
 
-def is_amount(moments: GroupMoments) -> NDArray[np.bool_]:
-    """Return whether each feature is non-negative and mostly zero, as word counts.
+def are_amounts(moments: GroupMoments) -> NDArray[np.bool_]:
+    """Return whether each feature is non-negative and mostly small, as word counts.
 
     If two of three values of a non-negative feature are zero, its variance is at least
     twice its squared mean. A group of texts is known by the words that it has more of.

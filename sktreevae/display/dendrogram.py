@@ -174,7 +174,7 @@ class DendrogramDisplay:
             If `orientation` or `n_clusters` isn't valid, or there is not exactly one
             name for each leaf.
         """
-        _base.import_extra("matplotlib.pyplot")  # raises if it is not installed
+        _base.import_plotting("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_top = _base.check_orientation(orientation) == "top"
         names = _leaf_names(tree, cluster_names, "\n" if is_top else " ")

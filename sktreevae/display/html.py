@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.columns import last_step
+from ..inspection.columns import Feature, last_step, row_index
 from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
-from ..tree.export import (
-    check_cluster_names,
-    check_feature_names,
-    count,
-    format_p_value,
-)
+from ..tree.export import check_cluster_names, count, format_p_value
 from ..utils.files import PathLike, replacing
 from ..utils.text import format_effect, format_number
 from . import _base, _node_values
@@ -73,9 +69,7 @@ class NodeContent:
     image : str, default=""
         Data URI of its image.
     features : list of Difference
-        What tells the node from its sibling, the largest effect first.
-    split : list of Difference
-        What tells its left branch from its right branch, the largest effect first.
+        What tells the node from its sibling, first amounts that it has more of.
     labels : list of LabelShare
         Known labels of its samples, the most frequent first.
     """
@@ -84,7 +78,6 @@ class NodeContent:
     n_samples: int
     image: str = ""
     features: list[_node_values.Difference] = field(default_factory=list)
-    split: list[_node_values.Difference] = field(default_factory=list)
     labels: list[LabelShare] = field(default_factory=list)
 
 
@@ -137,15 +130,14 @@ def export_html(
 
     tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
     labels = tree.labels if X is None else np.asarray(estimator.predict(X))
-    names, moments = describe_nodes(estimator, X, feature_names, labels)
+    described = describe_nodes(estimator, X, feature_names, labels)
     shapes = image_shape, _node_values.image_shape_of(X), own_shape
     write_page(
         tree,
         path,
         labels,
-        moments,
+        described,
         y=y,
-        feature_names=names,
         image_shape=_node_values.choose_image_shape(*shapes),
         cluster_names=cluster_names,
         X=X,
@@ -164,26 +156,24 @@ def write_dendrogram_page(
     """Write the page of a dendrogram; see `Dendrogram.export_html`."""
     if X is None and not (feature_names is None and image_shape is None):
         raise ValueError("feature_names and image_shape describe X, but X is None.")
-    moments = None
+    described = None
     if X is not None:
-        moments = _node_values.describe_rows(tree, X, tree.labels)
+        described = _node_values.describe_rows(tree, X, feature_names)
         image_shape = _node_values.choose_image_shape(
             image_shape, _node_values.image_shape_of(X)
         )
-        if feature_names is None:
-            feature_names = getattr(X, "columns", None)
-    names |= {"feature_names": feature_names, "image_shape": image_shape}
-    write_page(tree, path, tree.labels, moments, X=X, **names)
+    write_page(
+        tree, path, tree.labels, described, image_shape=image_shape, X=X, **names
+    )
 
 
 def write_page(
     tree: Tree,
     path: PathLike,
     labels: Ints,
-    moments: GroupMoments | None,
+    described: tuple[Sequence[Feature], GroupMoments] | None,
     *,
     y: ArrayLike | None,
-    feature_names: Sequence[str] | None,
     image_shape: tuple[int, ...] | None,
     cluster_names: Sequence[str] | None,
     X: object,
@@ -199,13 +189,11 @@ def write_page(
         replaced when the page is complete.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each sample that the page describes.
-    moments : GroupMoments or None
-        Means and variances of the features at the nodes, shown as images, or as the
-        features that tell nodes from their siblings.
+    described : tuple of features and GroupMoments, or None
+        Features and their moments at the nodes, shown as images, or as the features
+        that tell nodes from their siblings.
     y : array-like of shape (n_samples,) or None
         Known label of each sample.
-    feature_names : sequence of str of length n_features or None
-        Names of the features, by default x0, x1, ... Ignored for images.
     image_shape : tuple of int or None
         Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
     cluster_names : sequence of str of length n_clusters or None
@@ -218,34 +206,35 @@ def write_page(
     ImportError
         If jinja2 or, for images, Pillow is not installed.
     ValueError
-        If `cluster_names`, `feature_names`, `image_shape` or `y` doesn't fit.
+        If `cluster_names`, `image_shape` or `y` doesn't fit.
     """
     template = _load_template()
     nodes = _name_nodes(tree, labels, cluster_names)
-    if moments is not None:
-        n_features = moments.mean.shape[1]
-        names = check_feature_names(feature_names, n_features, "x{}")
-        if image_shape is None:
-            _add_differences(nodes, tree, moments, names)
-        else:
-            _add_images(nodes, _node_values.as_images(moments.mean, image_shape))
+    differences = [[]] * tree.n_nodes
+    if described is not None and image_shape is not None:
+        _add_images(nodes, _node_values.as_images(described[1].mean, image_shape))
+    elif described is not None:
+        differences = _add_differences(nodes, *described)
     if y is not None:
         _add_labels(nodes, *_node_values.count_classes(tree, labels, y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
     splits = highest_first(tree.height, tree.leaf_label).tolist()
+    index = row_index(X)
+    names = None if index is None else list(map(str, index))
     below = leaves_below(tree.parent, tree.leaves)
     first_leaf = below.argmax(axis=1)
     page = template.render(
         title=Path(path).stem,
         tree=tree,
         nodes=nodes,
+        differences=differences,
         # From top to bottom.
         order=np.lexsort((tree.depth, first_leaf)).tolist(),
         first_leaf=first_leaf.tolist(),
         rank=dict(zip(splits, range(len(splits)), strict=True)),
         n_leaves=below.sum(axis=1),
         n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
-        samples={"leaf": tree.leaves[labels].tolist(), "name": _name_samples(X)},
+        samples={"leaf": tree.leaves[labels].tolist(), "name": names},
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -254,7 +243,7 @@ def write_page(
 
 def _load_template() -> Any:
     """Return the template of the page, which escapes what is put into it."""
-    environment = _base.import_extra("jinja2").Environment(
+    environment = _base.import_plotting("jinja2").Environment(
         autoescape=True, trim_blocks=True
     )
     environment.filters |= {
@@ -288,13 +277,6 @@ def _name_nodes(
     ]
 
 
-def _name_samples(X: object) -> list[str] | None:
-    """Return the index of a DataFrame, or None if there is none."""
-    # Sequences have a method of this name.
-    index = getattr(X, "index", None)
-    return None if index is None or callable(index) else list(map(str, index))
-
-
 def _add_images(nodes: list[NodeContent], images: Floats) -> None:
     """Set the images of the nodes, all of the same scale; NaN is no image.
 
@@ -313,24 +295,20 @@ def _add_images(nodes: list[NodeContent], images: Floats) -> None:
 def _data_uri(pixels: NDArray[np.uint8], factor: int) -> str:
     """Return an image, reduced by a factor, as a data URI."""
     buffer = io.BytesIO()
-    image = _base.import_extra("PIL.Image").fromarray(pixels)
+    image = _base.import_plotting("PIL.Image").fromarray(pixels)
     image.reduce(factor).save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _add_differences(
-    nodes: list[NodeContent], tree: Tree, moments: GroupMoments, names: Sequence[str]
-) -> None:
-    """Set the features that tell branches apart."""
-    one_sided = _node_values.is_amount(moments)
-    features = _node_values.sibling_differences(moments, names, N_FEATURES, one_sided)
-    for node, found in zip(nodes, features, strict=True):
+    nodes: list[NodeContent], features: Sequence[Feature], moments: GroupMoments
+) -> list[list[_node_values.Difference]]:
+    """Set the features of the nodes, and return them with the largest effect first."""
+    find = partial(_node_values.sibling_differences, features, moments, N_FEATURES)
+    amounts_first = find(_node_values.are_amounts(moments))
+    for node, found in zip(nodes, amounts_first, strict=True):
         node.features = found
-    on_both_sides = _node_values.sibling_differences(
-        moments, names, N_FEATURES, one_sided=False
-    )
-    for i in tree.internal_nodes:
-        nodes[i].split = on_both_sides[tree.children_left[i]]
+    return find()
 
 
 def _add_labels(nodes: list[NodeContent], counts: Ints, names: Sequence[str]) -> None:

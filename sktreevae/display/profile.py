@@ -128,7 +128,7 @@ class ProfileDisplay:
 
         tree = _base.get_tree(estimator)
         labels = tree.labels if X is None else np.asarray(estimator.predict(X))
-        names, moments = describe_nodes(estimator, X, feature_names, labels)
+        features, moments = describe_nodes(estimator, X, feature_names, labels)
         deviation = np.sqrt(moments.variance[0])
         difference = moments.mean[tree.leaves] - moments.mean[0]
         profiles = difference / np.where(deviation > 0, deviation, 1.0)
@@ -137,7 +137,7 @@ class ProfileDisplay:
         largest = np.argsort(-explained, kind="stable")[:n_features]
         at = np.nan_to_num(np.abs(profiles[:, largest])).argmax(axis=0)
         order = largest[np.argsort(at, kind="stable")]
-        selected = [names[i] for i in order]
+        selected = [features[i].name for i in order]
         display = cls(tree, profiles[:, order].T, feature_names=selected)
         return display.plot(ax, **kwargs)
 

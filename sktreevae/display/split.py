@@ -202,7 +202,7 @@ class SplitDisplay:
         ax.set_xlim(limit, -limit)  # larger in the left branch is on the left
         ax.xaxis.set_major_formatter(_effect_label)
         ax.set_ylim(len(position) - 0.5, -0.5)  # the largest effect is on top
-        ax.set_yticks(position, [_base.plain(name) for name in found.feature_names])
+        ax.set_yticks(position, _base.short(found.feature_names))
         ax.set_xlabel("difference of the means in standard deviations")
         means = ax.secondary_yaxis("right")
         means.set_yticks(position, [" vs ".join(pair) for pair in found.mean_texts])
@@ -212,6 +212,7 @@ class SplitDisplay:
         means.spines["right"].set_visible(False)
         style = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
         ax.legend(handles=handles, title=f"node {found.node}", **style)
+        _base.keep_inside(ax)
 
     def _plot_images(self, ax: Axes) -> None:
         """Draw the mean images of both branches, and their difference."""

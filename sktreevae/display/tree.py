@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.columns import last_step
+from ..inspection.columns import Feature, last_step
 from ..inspection.effects import GroupMoments
-from ..tree.export import check_class_names, check_cluster_names, check_feature_names
-from ..utils.text import format_number
+from ..tree.export import check_class_names, check_cluster_names
 from . import _base, _node_values
 from ._base import Floats, Ints, Tree
 
@@ -51,8 +50,8 @@ class TreeDisplay:
     """Tree with an image, features or the mix of classes at every node.
 
     The vertical position of a node is its depth; `DendrogramDisplay` draws heights.
-    Above each node stands its number of samples, below each leaf its cluster. Edges
-    of splits that held-out samples don't support are dashed.
+    Above each node stands its number of samples, below it its number, and below each
+    leaf its cluster. Edges of splits that held-out samples don't support are dashed.
 
     Create it with `from_estimator` or `from_dendrogram`. All parameters are stored as
     attributes. Read more in the :ref:`User Guide <displays>`.
@@ -135,9 +134,9 @@ class TreeDisplay:
         generates if there is no X. Otherwise they show the features that tell a node
         from its sibling, with an arrow up or down where its mean is higher or lower,
         and the mean: that of X, or of what the model generates. The largest effects
-        come first; those below 0.3 standard deviations are not shown. If most features
-        are amounts that are mostly zero, such as weights of words, a node shows only
-        what it has more of.
+        come first; those below 0.3 standard deviations are not shown. Of amounts that
+        are mostly small, such as weights of words, those that a node has more of come
+        before all that it has less of.
 
         Parameters
         ----------
@@ -202,8 +201,8 @@ class TreeDisplay:
             contents = _mix_classes(tree, labels, y)
         else:
             shapes = image_shape, _node_values.image_shape_of(X), own_shape
-            names, moments = describe_nodes(estimator, rows, feature_names, labels)
-            contents = _describe(moments, shapes, names, n_features)
+            described = describe_nodes(estimator, rows, feature_names, labels)
+            contents = _describe(*described, shapes, n_features)
         n_samples = _node_values.count_samples(tree, labels)
         return cls(tree, n_node_samples=n_samples, **contents).plot(**kwargs)
 
@@ -268,10 +267,8 @@ class TreeDisplay:
             contents = _mix_classes(tree, tree.labels, y)
         elif X is not None:
             shapes = image_shape, _node_values.image_shape_of(X)
-            moments = _node_values.describe_rows(tree, X, tree.labels)
-            if feature_names is None:
-                feature_names = getattr(X, "columns", None)
-            contents = _describe(moments, shapes, feature_names, n_features)
+            described = _node_values.describe_rows(tree, X, feature_names)
+            contents = _describe(*described, shapes, n_features)
         return cls(tree, **contents).plot(ax, **kwargs)
 
     def plot(
@@ -320,7 +317,7 @@ class TreeDisplay:
             If `orientation` or `n_clusters` isn't valid, there is not exactly one name
             for each leaf and one title for each node, or more than one kind of content.
         """
-        _base.import_extra("matplotlib.pyplot")  # raises if it is not installed
+        _base.import_plotting("matplotlib.pyplot")  # raises if it is not installed
         tree = self.dendrogram
         is_new = ax is None
         is_top = _base.check_orientation(orientation) == "top"
@@ -380,7 +377,10 @@ class TreeDisplay:
                 f"got {len(titles)}."
             )
         names = check_cluster_names(cluster_names, tree.n_clusters, "#{}")
-        below = ["" if label < 0 else names[label] for label in tree.leaf_label]
+        below = [
+            names[label] if label >= 0 else f"node {node}"
+            for node, label in enumerate(tree.leaf_label)
+        ]
         return [str(title) for title in titles], below
 
     def _draw_note(self) -> None:
@@ -404,9 +404,9 @@ def _mix_classes(tree: Tree, labels: Ints, y: ArrayLike) -> dict[str, Any]:
 
 
 def _describe(
+    features: Sequence[Feature],
     moments: GroupMoments,
     image_shapes: Iterable[tuple[int, ...] | None],
-    feature_names: Sequence[str] | None,
     n_features: int,
 ) -> dict[str, Any]:
     """Return images or features of the nodes, as arguments of `TreeDisplay`.
@@ -416,16 +416,16 @@ def _describe(
     shape = _node_values.choose_image_shape(*image_shapes)
     if shape is not None:
         return {"images": _node_values.as_images(moments.mean, shape)}
-    names = check_feature_names(feature_names, moments.mean.shape[1], "x{}")
-    one_sided = _node_values.is_amount(moments)
-    found = _node_values.sibling_differences(moments, names, n_features, one_sided)
+    found = _node_values.sibling_differences(
+        features, moments, n_features, _node_values.are_amounts(moments)
+    )
     return {"features": [list(map(_line, node)) for node in found], "note": ARROWS}
 
 
 def _line(found: _node_values.Difference) -> str:
     """Return a line about a feature of a node."""
     arrow = UP if found.effect > 0 else DOWN
-    return f"{arrow} {found.feature} {format_number(found.mean)}"
+    return f"{arrow} {found.feature} {found.mean}"
 
 
 class _Images:
@@ -658,6 +658,8 @@ class _Drawing:
                 box.remove()
             boxes, sizes = self._add_boxes(make_box, scale)
             if is_new:
+                # At another resolution, hinted texts are up to a tenth larger.
+                sizes *= 1.1
                 self._resize_figure(sizes)
             fits = self._fit(sizes)
             if fits.all():

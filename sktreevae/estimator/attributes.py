@@ -60,6 +60,9 @@ def fit_attributes(
     """
     model, leaves = state.model, leaf_statistics(state.model, data)
     dendrogram = build_dendrogram(model.topology, state.height.numpy(), *leaves)
+    if state.excess_cost is not None:
+        splits, source = dendrogram.internal_nodes, model.topology.contract().source
+        dendrogram.excess_costs[splits] = state.excess_cost[list(source)][splits]
     add_p_values(dendrogram, data, trainer.generators.rng)
     return {
         **_shared_attributes(model, data, dendrogram, trainer),
@@ -194,7 +197,7 @@ def update_dendrogram(
 ) -> Dendrogram:
     """Return a dendrogram with the labels of new samples.
 
-    Weights become means over all samples. Heights and p-values stay.
+    Weights become means over all samples. Heights, p-values and costs stay.
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def update_dendrogram(
     mass = n_old * old.weight[old.leaves] + n_new * leaf_weight
     weight = sum_below(old.parent, old.leaves, mass / (n_old + n_new))
     dendrogram = Dendrogram(old.parent, old.height, labels, weight)
-    dendrogram.p_values = old.p_values
+    dendrogram.p_values, dendrogram.excess_costs = old.p_values, old.excess_costs
     return dendrogram
 
 

@@ -29,9 +29,10 @@ from torch.utils.data import Dataset
 
 from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display.html import export_html
+from ..inspection.columns import row_index
 from ..inspection.diagnostics import Finding, find_problems
 from ..inspection.explain import explain, node_means
-from ..inspection.explanation import Explanation
+from ..inspection.explanation import Explanation, Explanations
 from ..inspection.failures import diagnose
 from ..io.load import load
 from ..io.save import save
@@ -171,10 +172,12 @@ class TreeVAEClustering(
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
-        routing. "image": random transformations of gray or color images, see
-        :class:`ImageAugmentation`. "neighbors": one of the five nearest neighbors. A
-        callable takes rows as a `torch.Tensor` of shape (batch, n_features), in the
-        units of X, and a `torch.Generator`, and returns an augmentation of each row.
+        routing. The guided growth also proposes a tree by features that are learned
+        from augmentations, but not from "neighbors". "image": random transformations of
+        gray or color images, see :class:`ImageAugmentation`. "neighbors": one of the
+        five nearest neighbors. A callable takes rows as a `torch.Tensor` of shape
+        (batch, n_features), in the units of X, and a `torch.Generator`, and returns an
+        augmentation of each row.
     contrastive_weight : float, default=10.0
         Weight of the contrastive loss relative to the ELBO. Only used with `views`.
     temperature : float, default=0.5
@@ -275,9 +278,9 @@ class TreeVAEClustering(
         Choices of `fit`: "features" (kind), "n_features", "n_clusters" (asked for or
         estimated) and, of the guided growth, "n_neighbors" (of a sample), "partition"
         (method of the least cost, "restart 1" for the best restart; clusters of
-        embeddings are refined after that), "cost" (of the partition, in bits) and
-        "cut_costs" (of the cuts into 2, 3, ... clusters). ``verbose=1`` shows the costs
-        of all methods.
+        embeddings are refined after that) and "cost" (of the partition, in bits); with
+        augmentations as `views`, also "learned_features" (whether the graph has them).
+        ``verbose=1`` shows the costs of all methods.
     n_iter_ : int
         Number of epochs, over all phases.
     n_samples_seen_ : int
@@ -487,6 +490,8 @@ class TreeVAEClustering(
             If a parameter or X isn't valid, there are fewer samples than clusters, the
             result of a user's encoder, decoder or views isn't valid, or
             `checkpoint_dir` has the state of another fit or none that can be read.
+        OSError
+            If `checkpoint_dir` can't be written to, or another fit uses it.
         FloatingPointError
             If training diverges.
         ProcessError
@@ -507,11 +512,13 @@ class TreeVAEClustering(
         """
         check_parameters(self, self._allowed)
         options = growth_options(self)
-        task = make_fit_task(options)
+        has_augmentation = self.views not in (None, "neighbors")
+        task = make_fit_task(options, has_augmentation)
         callbacks = make_callbacks(self, task, X, y)
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
             processes = stack.enter_context(open_processes(device))
+            index = row_index(X)
             X = validate_rows(self, X, reset=True, processes=processes)
             stack.enter_context(self._threads())
             _, n_samples = processes.locate(X.shape[0])
@@ -519,7 +526,9 @@ class TreeVAEClustering(
             model_config(self, X.shape[1])  # before the data are read
             check_views(self, X, device)
             shared = make_generator(self.random_state, device)
-            checkpoints = open_checkpoints(self, X, shared, processes)
+            checkpoints = stack.enter_context(
+                open_checkpoints(self, X, shared, processes)
+            )
             generators, cache = Generators(shared, processes.rank), Cache(self.memory)
             with Trainer(
                 training,
@@ -541,7 +550,7 @@ class TreeVAEClustering(
                 growth = make_growth(data, config, options, trainer, contrast, cache)
                 complete = partial(fit_attributes, data=data, trainer=trainer)
                 vars(self).update(trainer.fit(growth, complete))
-            self._findings = find_problems(self, data, options, trainer)
+            self._findings = find_problems(self, data, options, trainer, index)
         if processes.rank == 0:
             for finding in self._findings:
                 warnings.warn(finding.message, finding.category, stacklevel=3)
@@ -982,7 +991,7 @@ class TreeVAEClustering(
         against: str | None = None,
         n_features: int | None = 10,
         feature_names: Sequence[str] | None = None,
-    ) -> Explanation | list[Explanation]:
+    ) -> Explanation | Explanations:
         """Return the features that tell the two branches of a node apart.
 
         The effect of a feature is the difference of its means in the left and in the
@@ -1019,7 +1028,7 @@ class TreeVAEClustering(
 
         Returns
         -------
-        explanation : Explanation, or list of Explanation if `node` is None
+        explanation : Explanation, or Explanations, a list of them, if `node` is None
             Features, means and effects, largest effects first.
 
         Raises

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from numbers import Integral
 from string import Template
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import assert_all_finite, validate_data
 from torch.utils.data import Dataset
 
 from .._version import __version__
@@ -25,12 +26,13 @@ from ..exceptions import InvalidParameterError
 from ..inspection.effects import as_dense
 from ..model import MIN_SIDE, ImageLayout, ModelConfig
 from ..training.augmentation import check_augmentation
-from ..training.checkpoint import Checkpoints
+from ..training.checkpoint import Checkpoints, reserved
 from ..training.contrastive import ContrastOptions
 from ..training.fitting import GROWTHS, make_pairs
 from ..training.growth import GrowthOptions
 from ..training.trainer import TrainingOptions
 from ..utils.archive import fingerprint
+from ..utils.chunks import row_slices
 from ..utils.devices import resolve_precision
 from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.validation import Number
@@ -160,30 +162,50 @@ IGNORED = (
 """Parameters that a fit with checkpoints may go on with other values of."""
 
 
+@contextmanager
 def open_checkpoints(
     estimator: BaseEstimator,
     X: Matrix,
     generator: torch.Generator,
     processes: Processes,
-) -> Checkpoints | None:
-    """Return the checkpoints of a fit, and seed the generator as they began.
+) -> Iterator[Checkpoints | None]:
+    """Open the checkpoints of a fit, and seed the generator as they began.
 
     Without `checkpoint_dir`, there are none. The first process reads and writes them,
     and its seed is that of all.
     """
+    seed = processes.lead(generator.initial_seed)
     if estimator.checkpoint_dir is None:
-        generator.manual_seed(processes.lead(generator.initial_seed))
-        return None
+        generator.manual_seed(seed)
+        yield None
+        return
+    with ExitStack() as stack:
+        folder = processes.lead(
+            lambda: stack.enter_context(reserved(estimator.checkpoint_dir))
+        )
+        identity = _identity(estimator, X, generator, processes)
+        place = folder, estimator.checkpoint_interval
+        checkpoints = processes.lead(lambda: Checkpoints(*place, identity, seed))
+        generator.manual_seed(checkpoints.seed)
+        yield checkpoints
+
+
+def _identity(
+    estimator: BaseEstimator,
+    X: Matrix,
+    generator: torch.Generator,
+    processes: Processes,
+) -> dict[str, Any]:
+    """Return what determines the result of a fit."""
     parameters = estimator.get_params(deep=False)
     is_seeded = estimator.random_state is not None
-    seed = generator.initial_seed()
-    identity = {
+    return {
         **{
             name: fingerprint(value)
             for name, value in parameters.items()
             if name not in IGNORED
         },
-        "random_state": seed if is_seeded else None,
+        "random_state": generator.initial_seed() if is_seeded else None,
         "device": generator.device.type,
         "shape of X": (processes.locate(X.shape[0])[1], X.shape[1]),
         "type of X": np.dtype(X.dtype).str,
@@ -193,10 +215,6 @@ def open_checkpoints(
         "version of sktreevae": __version__,
         "version of torch": torch.__version__,
     }
-    place = estimator.checkpoint_dir, estimator.checkpoint_interval
-    checkpoints = processes.lead(lambda: Checkpoints(*place, identity, seed))
-    generator.manual_seed(checkpoints.seed)
-    return checkpoints
 
 
 def check_views(estimator: BaseEstimator, X: Matrix, device: torch.device) -> None:
@@ -253,16 +271,19 @@ def validate_rows(
             warn_of_row_numbers(X)
         try:
             # Integers stay as they are: batches are converted, never the whole.
-            X = validate_data(
+            matrix = validate_data(
                 estimator,
                 X,
                 reset=reset,
                 accept_sparse="csr",
                 dtype=[*FLOAT_TYPES, *INTEGER_TYPES],
+                ensure_all_finite=False,
                 ensure_min_samples=int(processes.size == 1),
             )
+            _check_finite(estimator, matrix)
         except ValueError as error:
             raise name_columns(X, error) from error
+        X = matrix
     if sparse.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -284,6 +305,17 @@ def _check_union(X: Matrix, n_clusters: int, processes: Processes) -> None:
         raise ValueError(
             f"n_samples={sum(n_samples)} should be >= n_clusters={n_clusters}."
         )
+
+
+def _check_finite(estimator: BaseEstimator, X: Matrix) -> None:
+    """Raise a ValueError if a value isn't finite.
+
+    `validate_data` makes a mask of all values of a float16 matrix at once.
+    """
+    rows = [slice(None)] if sparse.issparse(X) else row_slices(*X.shape)
+    for chunk in rows:
+        name = type(estimator).__name__
+        assert_all_finite(X[chunk], estimator_name=name, input_name="X")
 
 
 def _flatten_images(X: object, image_shape: tuple[int, ...] | None) -> object:

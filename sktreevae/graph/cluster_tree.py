@@ -15,7 +15,7 @@ from .linkage import (
     sum_pairs,
 )
 from .micro_clusters import MicroClusters
-from .partition import partition_cost
+from .partition import linkages, partition_cost
 
 Array = NDArray[np.float64]
 
@@ -29,13 +29,14 @@ class ClusterTree(NamedTuple):
         The pairs that are merged, numbered as in `scipy.cluster.hierarchy.linkage`.
     height : ndarray of shape (n_clusters - 1,)
         Heights of the merges in nats, in increasing order; see `separations`.
-    cut_costs : ndarray of shape (n_clusters - 1,)
-        Costs in bits of the cuts into 2, 3, ... clusters; see `partition_cost`.
+    excess_cost : ndarray of shape (n_clusters - 1,)
+        Cost of the cut before each merge, in bits above that of the best partition
+        into as many unions of the clusters that is known; see `partition_cost`.
     """
 
     merges: NDArray[np.int64]
     height: Array
-    cut_costs: Array
+    excess_cost: Array
 
 
 def cluster_tree(
@@ -62,19 +63,22 @@ def cluster_tree(
         none of them always is. Groups of unequal sizes that are far from each other
         need more than 1000.
     """
-    candidates = []
-    for n_steps in walk_lengths:
-        flow = clusters.flow(n_steps)
-        merges = graph_linkage(flow, relative_modularity_gain, max_depth)
-        candidates.append((merges, _cut_costs(clusters, merges)))
-    merges, costs = min(candidates, key=lambda tree: tree[1].sum())
-    return ClusterTree(merges, separations(clusters.flow(), merges), costs)
+    flows = (clusters.flow(n_steps) for n_steps in walk_lengths)
+    candidates = [
+        graph_linkage(flow, relative_modularity_gain, max_depth) for flow in flows
+    ]
+    costs = np.array([_cut_costs(clusters, merges) for merges in candidates])
+    best = costs.sum(axis=1).argmin()
+    others = [_cut_costs(clusters, merges) for merges in linkages(clusters).values()]
+    excess = costs[best] - np.min([*costs, *others], axis=0)
+    merges = candidates[best]
+    return ClusterTree(merges, separations(clusters.flow(), merges), excess)
 
 
 def _cut_costs(clusters: MicroClusters, merges: NDArray[np.int64]) -> Array:
-    """Return the costs of the cuts into 2, 3, ... clusters, (n_clusters - 1,)."""
+    """Return the cost of the cut before each merge, (n_clusters - 1,)."""
     n = len(merges) + 1
-    cuts = (cut_merges(merges, n, k) for k in range(2, n + 1))
+    cuts = (cut_merges(merges, n, k) for k in range(n, 1, -1))
     return np.array([partition_cost(clusters, cut) for cut in cuts])
 
 

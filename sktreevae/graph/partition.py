@@ -5,7 +5,9 @@ Partitions are of micro-clusters, a few hundred small groups of samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +52,7 @@ SPACES = ("embedding", "features")
 """Names of the spaces of the centroids of micro-clusters."""
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 
 def partition(
@@ -81,27 +84,47 @@ def partition(
     costs : dict of str to float
         Cost in bits of the partition of each method.
     """
-    candidates = dict(starts)
     component = groups.merge_small_components(min_size)
-    for name, cluster in starts.items():
-        candidates[f"{name}, refined"] = refine(groups.edge_weight, cluster)
-        if component.any() and _is_within(component, cluster):
-            candidates[f"{name}, refined within components"] = refine(
-                groups.edge_weight, cluster, component
-            )
-    candidates |= {
-        f"{name}, refined on the wide graph": refine(groups.wide_weight, cluster)
-        for name, cluster in candidates.items()
+    within = {
+        name: cluster
+        for name, cluster in starts.items()
+        if component.any() and _is_within(component, cluster)
     }
-    costs = {
-        name: partition_cost(groups, cluster) for name, cluster in candidates.items()
-    }
+    candidates = dict(starts)
+
+    def search(suffix: str, partitions: Mapping[str, NDArray], *graph: NDArray) -> None:
+        refined = _map_distinct(lambda c: refine(graph[0], c, *graph[1:]), partitions)
+        candidates.update((f"{name}, {suffix}", refined[name]) for name in refined)
+
+    search("refined", starts, groups.edge_weight)
+    search("refined within components", within, groups.edge_weight, component)
+    search("refined on the wide graph", dict(candidates), groups.wide_weight)
+    costs = _map_distinct(partial(partition_cost, groups), candidates)
 
     def rank(name: str) -> tuple[int, float]:
         n_small = (np.bincount(candidates[name], groups.size) < min_size).sum()
         return n_small, costs[name]
 
     return candidates[min(candidates, key=rank)], costs
+
+
+def _map_distinct(
+    function: Callable[[NDArray[np.int64]], T],
+    partitions: Mapping[str, NDArray[np.int64]],
+) -> dict[str, T]:
+    """Apply a function to partitions by name, once to those that are equal.
+
+    Most searches end in one of a few partitions, whatever the numbers of clusters.
+    """
+    results: dict[bytes, T] = {}
+    mapped = {}
+    for name, cluster in partitions.items():
+        _, first, index = np.unique(cluster, return_index=True, return_inverse=True)
+        key = first[index].tobytes()
+        if key not in results:
+            results[key] = function(cluster)
+        mapped[name] = results[key]
+    return mapped
 
 
 def linkage_partitions(
@@ -124,16 +147,21 @@ def linkage_partitions(
     n_groups = len(groups.size)
     if n_clusters >= n_groups:
         return {"micro-clusters": np.arange(n_groups)}
-    linkages = {
+    return {
+        name: cut_merges(merges, n_groups, n_clusters)
+        for name, merges in linkages(groups).items()
+    }
+
+
+def linkages(groups: MicroClusters) -> dict[str, NDArray[np.int64]]:
+    """Return merges by Ward's method in each space, and by those of the graph."""
+    merges = {
         f"Ward's method, {space}": ward_linkage(centroid, groups.size)
         for space, centroid in zip(SPACES, groups.centroids, strict=False)
     }
     for name, gain in GRAPH_GAINS.items():
-        linkages[name] = graph_linkage(groups.edge_weight, gain)
-    return {
-        name: cut_merges(merges, n_groups, n_clusters)
-        for name, merges in linkages.items()
-    }
+        merges[name] = graph_linkage(groups.edge_weight, gain)
+    return merges
 
 
 def separated_partitions(
@@ -227,24 +255,6 @@ def _separation_cost(
     log_conductance = _log_conductance(volume * n_edges, cut * n_edges, touching)
     cost = _code(volume, cut) + STEP_WEIGHT * float(log_conductance @ volume)
     return cost + CLUSTER_WEIGHT * float(log_conductance.mean())
-
-
-def code_length(edge_weight: Array, cluster: NDArray[np.int64]) -> float:
-    """Return the bits per step that describe a random walk, up to a constant.
-
-    This is the two-level map equation (Rosvall and Bergstrom 2008). Names within
-    clusters and names of the clusters that are entered describe a walk, so walks rarely
-    leave the clusters of a good partition. Unlike modularity, the map equation doesn't
-    favor clusters of equal size.
-
-    Parameters
-    ----------
-    edge_weight : ndarray of shape (n_nodes, n_nodes)
-        Weights between the nodes of a graph, symmetric, of sum 1.
-    cluster : ndarray of int of shape (n_nodes,)
-        Cluster of each node.
-    """
-    return _code(*_volumes(edge_weight, cluster))
 
 
 def _is_within(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
@@ -384,7 +394,13 @@ def _volumes(edge_weight: Array, cluster: NDArray[np.int64]) -> tuple[Array, Arr
 
 
 def _code(volume: Array, cut: Array) -> float:
-    """Return the code length in bits."""
+    """Return the bits per step that describe a random walk, up to a constant.
+
+    This is the two-level map equation (Rosvall and Bergstrom 2008). Names within
+    clusters and names of the clusters that are entered describe a walk, so walks rarely
+    leave the clusters of a good partition. Unlike modularity, the map equation doesn't
+    favor clusters of equal size.
+    """
     return float(_plogp(cut.sum()) + _cluster_code(volume, cut).sum())
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
 
 from ..tree.export import check_feature_names
 from ..utils.chunks import row_slices
+from ..utils.extras import import_extra
+from ..utils.text import format_date, format_number
 from .effects import Floats, GroupMoments, as_dense, row_moments
 
 if TYPE_CHECKING:
@@ -22,6 +24,43 @@ if TYPE_CHECKING:
     from ..data import Matrix
 
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What tells rows apart: a column of X, or a category of it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column, and of the category.
+    column : int
+        Position of the column.
+    is_date : bool, default=False
+        Whether the values are years, with the part of the last one.
+    """
+
+    name: str
+    column: int
+    is_date: bool = False
+
+    def text(self, value: float, spread: float = 0.0) -> str:
+        """Return a value as a person writes it; see `format_number`."""
+        if self.is_date and np.isfinite(value):
+            return format_date(value)
+        return format_number(value, spread)
+
+
+def number_features(names: Sequence[str]) -> list[Feature]:
+    """Return a feature for each column."""
+    return [Feature(name, column) for column, name in enumerate(names)]
+
+
+def row_index(X: Any) -> Sequence[object] | None:
+    """Return the index of a data frame, or None if there is none."""
+    # Sequences have a method of this name.
+    index = getattr(X, "index", None)
+    return None if callable(index) else index
 
 
 def last_step(estimator: BaseEstimator) -> BaseEstimator:
@@ -68,17 +107,35 @@ def read_columns(
         names = name_features(estimator, feature_names)
         return MatrixColumns(estimator._validate(X), names)
     if hasattr(X, "columns"):
-        frame = _to_pandas(X)
-        if feature_names is None:
-            feature_names = frame.columns
-        return FrameColumns(frame, check_feature_names(feature_names, frame.shape[1]))
+        return read_table(X, feature_names)
     if getattr(X, "ndim", 0) == 2 and X.dtype.kind in "biuf":
         default = getattr(estimator, "feature_names_in_", None)
-        names = default if feature_names is None else feature_names
-        matrix = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
-        return MatrixColumns(matrix, check_feature_names(names, X.shape[1], "x{}"))
+        return read_table(X, default if feature_names is None else feature_names)
     matrix = last_step(estimator)._validate(transform_rows(estimator, X))
     return MatrixColumns(matrix, name_features(estimator, feature_names))
+
+
+def read_table(
+    X: Any, feature_names: Sequence[str] | None
+) -> MatrixColumns | FrameColumns:
+    """Return the columns of a data frame, or of an array or a sparse matrix.
+
+    Names of columns are by default those of X, or x0, x1, ...
+
+    Raises
+    ------
+    ImportError
+        If X is a data frame, and pandas isn't installed.
+    ValueError
+        If X is no table, or there is not exactly one name for each column.
+    """
+    if hasattr(X, "columns"):
+        frame = _to_pandas(X)
+        names = frame.columns if feature_names is None else feature_names
+        return FrameColumns(frame, check_feature_names(names, frame.shape[1]))
+    matrix = check_array(X, accept_sparse="csr", ensure_all_finite=False)
+    names = check_feature_names(feature_names, matrix.shape[1], "x{}")
+    return MatrixColumns(matrix, names)
 
 
 def name_features(
@@ -108,16 +165,13 @@ class MatrixColumns:
 
     Attributes
     ----------
-    names : list of str
-        Names of the features.
-    positions : ndarray of int of shape (n_features,)
-        Column of X of each feature.
+    features : list of Feature
+        The features.
     """
 
     def __init__(self, matrix: Matrix, names: Sequence[str]) -> None:
         self._matrix = matrix
-        self.names = list(names)
-        self.positions = np.arange(matrix.shape[1])
+        self.features = number_features(names)
 
     def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
         """Return the moments of groups of rows, with labels from 0."""
@@ -133,8 +187,9 @@ class MatrixColumns:
 class FrameColumns:
     """Columns of a data frame: numbers, and shares of categories in percent.
 
-    A date is a number of years. Each category is a feature, and so are missing values;
-    of two categories it is the second in sorted order.
+    A date is a number of years, with the part of the last one. Each category is a
+    feature, and so are missing values; of two categories it is the second in sorted
+    order.
 
     Parameters
     ----------
@@ -145,21 +200,18 @@ class FrameColumns:
 
     Attributes
     ----------
-    names : list of str
-        Names of the features.
-    positions : ndarray of int of shape (n_features,)
-        Column of the frame of each feature.
+    features : list of Feature
+        The features.
     """
 
     def __init__(self, frame: pandas.DataFrame, names: Sequence[str]) -> None:
-        self._columns, self._sources, positions = [], [], []
+        self._columns, self._sources, self.features = [], [], []
         for i, name in enumerate(names):
             for column in _read_series(frame.iloc[:, i], name):
                 self._columns.append(column)
-                self._sources += [(column, j) for j in range(len(column.names))]
-                positions += [i] * len(column.names)
-        self.names = [column.names[j] for column, j in self._sources]
-        self.positions = np.array(positions, dtype=np.int64)
+                for j, feature in enumerate(column.names):
+                    self._sources.append((column, j))
+                    self.features.append(Feature(feature, i, column.is_date))
 
     def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
         """Return the moments of groups of rows, with labels from 0."""
@@ -186,10 +238,13 @@ class _Numbers:
         Name of the feature.
     values : ndarray of shape (n_samples,)
         The numbers; NaN where they are missing.
+    is_date : bool
+        Whether the numbers are years.
     """
 
     names: list[str]
     values: Floats
+    is_date: bool
 
     def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
         """Return the moments of groups of rows."""
@@ -214,6 +269,7 @@ class _Categories:
 
     names: list[str]
     codes: Ints
+    is_date: ClassVar[bool] = False
 
     def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
         """Return the moments of groups of rows, without a column for each category."""
@@ -234,18 +290,19 @@ def _read_series(series: pandas.Series, name: str) -> list[_Numbers | _Categorie
     """Return a column of a frame as numbers or categories, and what is missing."""
     from pandas.api import types
 
-    if types.is_datetime64_any_dtype(series):
+    is_date = types.is_datetime64_any_dtype(series)
+    if is_date:
         date = series.dt
-        year = date.year + (date.day_of_year - 1) / (365 + date.is_leap_year)
-        numbers = [f"{name} (year)"], year.to_numpy(np.float64, na_value=np.nan)
-    elif types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
-        values = series.to_numpy(np.float64, na_value=np.nan)
-        numbers = [name], np.where(np.isfinite(values), values, np.nan)
-    else:
+        series = date.year + (date.day_of_year - 1) / (365 + date.is_leap_year)
+    elif types.is_bool_dtype(series) or not types.is_numeric_dtype(series):
         return [_read_categories(series, name)]
-    is_missing = np.isnan(numbers[1])
-    missing = _Categories([f"{name} missing (%)"], np.where(is_missing, 0, -1))
-    return [_Numbers(*numbers), missing] if is_missing.any() else [_Numbers(*numbers)]
+    values = series.to_numpy(np.float64, na_value=np.nan)
+    is_missing = ~np.isfinite(values)
+    columns = [_Numbers([name], np.where(is_missing, np.nan, values), is_date)]
+    if is_missing.any():
+        codes = np.where(is_missing, 0, -1)
+        columns.append(_Categories([f"{name} missing (%)"], codes))
+    return columns
 
 
 def _read_categories(series: pandas.Series, name: str) -> _Categories:
@@ -264,13 +321,8 @@ def _read_categories(series: pandas.Series, name: str) -> _Categories:
 
 def _to_pandas(X: Any) -> pandas.DataFrame:
     """Return a data frame of any package as one of pandas."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "Columns of a data frame before a pipeline are read with pandas. Install "
-            "it with: pip install pandas"
-        ) from error
+    purpose = "Columns of a data frame before a pipeline are read with pandas"
+    pandas = import_extra("pandas", purpose, "pandas")
     if isinstance(X, pandas.DataFrame):
         return X
     return pandas.DataFrame({name: X[name].to_numpy() for name in X.columns})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
@@ -122,6 +122,7 @@ def diagnose_fit(
     data: TrainingData,
     options: GrowthOptions,
     learning_rate: float,
+    index: Sequence[object] | None = None,
 ) -> list[Finding]:
     """Return what looks wrong with a fitted estimator.
 
@@ -135,16 +136,17 @@ def diagnose_fit(
         Growth of the fit.
     learning_rate : float
         Maximum learning rate.
+    index : sequence of length n_samples, default=None
+        Names of the samples, by default their numbers.
     """
     divergence = _find_divergence(estimator, data, learning_rate)
     if divergence is not None:
         return [divergence]
-    findings = [_find_outliers(estimator, data)]
-    if estimator.n_clusters is not None:
-        findings += [
-            _find_unsupported_clusters(estimator),
-            _find_missing_clusters(estimator, data, options),
-        ]
+    findings = (
+        _find_outliers(estimator, data, index),
+        _find_unsupported_clusters(estimator),
+        _find_missing_clusters(estimator, data, options),
+    )
     return [finding for finding in findings if finding is not None]
 
 
@@ -153,6 +155,7 @@ def find_problems(
     data: TrainingData,
     options: GrowthOptions,
     trainer: Trainer,
+    index: Sequence[object] | None,
 ) -> list[Finding]:
     """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
 
@@ -160,16 +163,14 @@ def find_problems(
     ----------
     estimator : TreeVAEClustering
         Fitted to `data`, as far as it got.
-    data : TrainingData
-        Samples and features of the fit.
-    options : GrowthOptions
-        Growth of the fit.
+    data, options, index
+        As for `diagnose_fit`.
     trainer : Trainer
         Trainer of the fit.
     """
     rate = trainer.options.learning_rate
     findings = trainer.interruptible(
-        partial(diagnose_fit, estimator, data, options, rate)
+        partial(diagnose_fit, estimator, data, options, rate, index)
     )
     if trainer.is_interrupted:
         # Other findings would only be about how far the fit got.
@@ -280,7 +281,9 @@ def _find_divergence(
     )
 
 
-def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | None:
+def _find_outliers(
+    estimator: BaseEstimator, data: TrainingData, index: Sequence[object] | None
+) -> Finding | None:
     """Find values that would be more than half of the variance of their features."""
     if not (LIKELIHOODS[data.likelihood].standardize and data.summary.outliers):
         return None
@@ -298,8 +301,9 @@ def _find_outliers(estimator: BaseEstimator, data: TrainingData) -> Finding | No
         return None
     numbers = np.arange(estimator.n_features_in_, dtype=object)
     names = getattr(estimator, "feature_names_in_", numbers)[data.standardizer.columns]
+    samples = range(data.n_samples) if index is None else index
     texts = [
-        f"feature {names[outlier.feature]!r}, sample {outlier.sample}: "
+        f"feature {names[outlier.feature]!r}, sample {samples[outlier.sample]}: "
         f"{outlier.value:.6g}, clipped to [{outlier.low:.6g}, {outlier.high:.6g}]"
         for outlier in outliers
     ]
@@ -332,11 +336,14 @@ def _find_unsupported_clusters(estimator: BaseEstimator) -> Finding | None:
     if len(nodes) == 0:
         return None
     n_supported = estimator.n_clusters_ - len(nodes)
+    remedy = "n_clusters=None estimates the number."
+    if estimator.n_clusters is None:
+        remedy = "Cut the tree: dendrogram_.levels() has numbers with support."
     return Finding(
         "unsupported splits",
         f"Held-out samples support {n_supported} of the {estimator.n_clusters_} "
         "clusters: no gap separates the branches of the other splits.",
-        "n_clusters=None estimates the number.",
+        remedy,
         tuple(nodes.tolist()),
         {"n_supported": n_supported, "p_values": tuple(tree.p_values[nodes].tolist())},
     )
@@ -346,14 +353,15 @@ def _find_missing_clusters(
     estimator: BaseEstimator, data: TrainingData, options: GrowthOptions
 ) -> Finding | None:
     """Find that there are fewer clusters than asked for."""
-    if estimator.n_clusters_ >= estimator.n_clusters:
+    n_clusters = estimator.n_clusters
+    if n_clusters is None or estimator.n_clusters_ >= n_clusters:
         return None
     min_samples = options.min_samples(data.n_samples)
     few = "without" if min_samples == 1 else f"with fewer than {min_samples}"
     return Finding(
         "missing clusters",
         f"Number of clusters found ({estimator.n_clusters_}) is smaller than "
-        f"n_clusters ({estimator.n_clusters}). Leaves {few} samples (min_cluster_size) "
+        f"n_clusters ({n_clusters}). Leaves {few} samples (min_cluster_size) "
         "were pruned, or could not be split.",
         f"Possible causes: {_causes(estimator, data)}.",
         numbers={"n_clusters": estimator.n_clusters_, "min_samples": int(min_samples)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
@@ -19,11 +20,14 @@ from ..tree.arrays import leaves_below
 from ..utils.chunks import MAX_CHUNK_VALUES
 from ..utils.validation import COUNT, Number, check_argument
 from .columns import (
+    Feature,
     FrameColumns,
     MatrixColumns,
     last_step,
     name_features,
+    number_features,
     read_columns,
+    read_table,
 )
 from .effects import (
     MIN_EFFECT,
@@ -33,7 +37,7 @@ from .effects import (
     effect_size,
     pooled_spread,
 )
-from .explanation import Explanation
+from .explanation import Explanation, Explanations
 
 MAX_CORRELATION = 0.9
 """Maximum correlation, within the groups that are compared, of two features that are
@@ -52,10 +56,8 @@ class LeafFeatures:
 
     Parameters
     ----------
-    names : sequence of str of length n_features
-        Names, with units where they are known.
-    positions : ndarray of int of shape (n_features,)
-        Column of X of each feature.
+    features : sequence of Feature
+        The features.
     moments : GroupMoments of shape (n_leaves, n_features)
         Moments of each leaf.
     min_effect : float
@@ -66,12 +68,19 @@ class LeafFeatures:
         The rows.
     """
 
-    names: Sequence[str]
-    positions: Ints
+    features: Sequence[Feature]
     moments: GroupMoments
     min_effect: float = MIN_EFFECT
     labels: Ints | None = None
     rows: MatrixColumns | FrameColumns | None = None
+
+    @classmethod
+    def of_rows(
+        cls, rows: MatrixColumns | FrameColumns, labels: Ints, n_leaves: int
+    ) -> LeafFeatures:
+        """Return the features of rows, and their moments in each leaf."""
+        moments = rows.moments(labels, n_leaves)
+        return cls(rows.features, moments, labels=labels, rows=rows)
 
 
 def explain(
@@ -82,7 +91,8 @@ def explain(
     against: str | None = None,
     n_features: int | None = 10,
     feature_names: Sequence[str] | None = None,
-) -> Explanation | list[Explanation]:
+    labels: ArrayLike | None = None,
+) -> Explanation | Explanations:
     """Return the features that tell the branches of a node apart, or it from the rest.
 
     Parameters
@@ -94,15 +104,19 @@ def explain(
     X : object, default=None
         Rows, as for ``estimator.predict``. Columns of a data frame that enters a
         pipeline are described as they are, before its steps: numbers by their means,
-        dates by their mean year, and other columns by the shares of their categories.
+        dates by their mean, and other columns by the shares of their categories.
         Missing values are counted. By default, effects are those of the model, in the
         features that the last step gets.
     feature_names : sequence of str, default=None
         Names of the columns, by default those of X or of the estimator.
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each row, by default what ``estimator.predict`` says. With labels, X is
+        an array, a sparse matrix or a data frame with any columns, such as the counts
+        of terms in texts whose embeddings were clustered.
 
     Returns
     -------
-    explanation : Explanation, or list of Explanation if `node` is None
+    explanation : Explanation, or Explanations, a list of them, if `node` is None
         Features, means and effects, largest effects first.
 
     Raises
@@ -127,10 +141,13 @@ def explain(
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
         check_argument("n_features", n_features, COUNT)
-    leaves = describe_leaves(estimator, X, feature_names)
+    if labels is None:
+        leaves = describe_leaves(estimator, X, feature_names)
+    else:
+        leaves = describe_groups(X, labels, model.n_clusters_, feature_names)
     found = [_explain_node(tree, leaves, int(i), against, n_features) for i in nodes]
     if node is None:
-        return found
+        return Explanations(found)
     _check_n_rows(found[0])
     return found[0]
 
@@ -165,14 +182,33 @@ def describe_leaves(
         # Effects of soft targets are understated; see `TreeVAEClustering.explain`.
         is_understated = LIKELIHOODS[model.likelihood_].sharper is not None
         min_effect = 0.0 if is_understated else MIN_EFFECT
-        return LeafFeatures(
-            names, np.arange(len(names)), leaf_moments(model), min_effect
-        )
+        return LeafFeatures(number_features(names), leaf_moments(model), min_effect)
     rows = read_columns(estimator, X, feature_names)
     if labels is None:
         labels = np.asarray(estimator.predict(X))
-    moments = rows.moments(labels, model.n_clusters_)
-    return LeafFeatures(rows.names, rows.positions, moments, labels=labels, rows=rows)
+    return LeafFeatures.of_rows(rows, labels, model.n_clusters_)
+
+
+def describe_groups(
+    X: ArrayLike, labels: ArrayLike, n_leaves: int, feature_names: Sequence[str] | None
+) -> LeafFeatures:
+    """Return the features of the leaves in rows of any columns, whose leaf is known.
+
+    Raises
+    ------
+    ValueError
+        If X or `labels` isn't valid, or there is not exactly one name for each column.
+    """
+    rows = read_table(X, feature_names)
+    labels = column_or_1d(labels)
+    check_consistent_length(X, labels)
+    is_leaf = np.isin(labels, np.arange(n_leaves))
+    if not is_leaf.all():
+        raise ValueError(
+            f"labels must be ints from 0 to {n_leaves - 1}, the leaves, got "
+            f"{labels[~is_leaf][0]!r}."
+        )
+    return LeafFeatures.of_rows(rows, labels.astype(np.int64), n_leaves)
 
 
 def describe_nodes(
@@ -180,14 +216,14 @@ def describe_nodes(
     X: ArrayLike | Dataset | None = None,
     feature_names: Sequence[str] | None = None,
     labels: Ints | None = None,
-) -> tuple[Sequence[str], GroupMoments]:
-    """Return the names of the features of `describe_leaves`, and moments at all nodes.
+) -> tuple[Sequence[Feature], GroupMoments]:
+    """Return the features of `describe_leaves`, and their moments at all nodes.
 
     Nodes without rows have NaN.
     """
     tree = last_step(estimator).dendrogram_
     leaves = describe_leaves(estimator, X, feature_names, labels)
-    return leaves.names, leaves.moments.mix(leaves_below(tree.parent, tree.leaves))
+    return leaves.features, leaves.moments.mix(leaves_below(tree.parent, tree.leaves))
 
 
 def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
@@ -243,8 +279,7 @@ def _explain_node(
         node=node,
         branches=branches,
         clusters=(np.flatnonzero(is_in[0]), np.flatnonzero(is_in[1])),
-        features=leaves.positions[features],
-        feature_names=np.array(leaves.names, dtype=np.str_)[features],
+        columns=tuple(leaves.features[i] for i in features),
         left_mean=left.mean[features],
         right_mean=right.mean[features],
         spread=pooled_spread(left, right)[features],
@@ -267,21 +302,16 @@ def _select_distinct(
     if rows is None:
         return features[:n_features]
     found, before = [], []
-    for block in _blocks(features, min(n_features, _block_size(groups))):
-        residuals = _residuals(rows.read(block), groups)
-        for feature, residual in zip(block, residuals.T, strict=True):
-            if all(_correlation(residual, x) <= MAX_CORRELATION for x in before):
-                found.append(feature)
-                before.append(residual)
-        if len(found) >= n_features:
+    for feature, values in _read(rows, groups, features, n_features):
+        residual = np.concatenate(
+            [values[group] - np.nanmean(values[group]) for group in groups]
+        )
+        if all(_correlation(residual, x) <= MAX_CORRELATION for x in before):
+            found.append(feature)
+            before.append(residual)
+        if len(found) == n_features:
             break
-    return np.array(found[:n_features], dtype=np.int64)
-
-
-def _residuals(values: Floats, groups: Bools) -> Floats:
-    """Return the differences of rows from the means of their group."""
-    parts = (values[rows] for rows in groups)
-    return np.concatenate([part - np.nanmean(part, axis=0) for part in parts])
+    return np.array(found, dtype=np.int64)
 
 
 def _correlation(first: Floats, second: Floats) -> float:
@@ -297,21 +327,20 @@ def _areas_under_curves(
 ) -> Floats:
     """Return the probability that each feature is larger in the first group."""
     areas = [
-        area_under_curve(x[groups[0]], x[groups[1]])
-        for block in _blocks(features, _block_size(groups))
-        for x in rows.read(block).T
+        area_under_curve(values[groups[0]], values[groups[1]])
+        for _, values in _read(rows, groups, features, len(features))
     ]
     return np.array(areas, dtype=np.float64)
 
 
-def _block_size(groups: Bools) -> int:
-    """Return the number of features that are read at a time."""
-    return max(MAX_CHUNK_VALUES // groups.shape[1], 1)
-
-
-def _blocks(features: Ints, size: int) -> Iterable[Ints]:
-    """Return the features in blocks of a size."""
-    return (features[start : start + size] for start in range(0, len(features), size))
+def _read(
+    rows: MatrixColumns | FrameColumns, groups: Bools, features: Ints, n_at_once: int
+) -> Iterator[tuple[int, Floats]]:
+    """Yield features and their values, which are read in blocks of bounded memory."""
+    size = max(min(n_at_once, MAX_CHUNK_VALUES // groups.shape[1]), 1)
+    for start in range(0, len(features), size):
+        block = features[start : start + size]
+        yield from zip(block, rows.read(block).T, strict=True)
 
 
 def _check_n_rows(found: Explanation) -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..utils.text import format_effect, format_number
+from ..utils.extras import import_extra
+from ..utils.text import format_effect
+from .columns import Feature
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Explanation"]
+__all__ = ["Explanation", "Explanations"]
 
 Floats = NDArray[np.float64]
 
@@ -34,13 +36,11 @@ class Explanation:
         Its left and its right child; the node itself and None for the rest of the tree.
     clusters : tuple of two ndarrays of int
         Clusters in the left and in the right branch.
-    features : ndarray of int of shape (n_selected,)
-        Columns of X. A category has the position of its column.
-    feature_names : ndarray of str of shape (n_selected,)
-        Names of the features: those of the columns, with the category if it is one.
+    columns : tuple of Feature
+        The features.
     left_mean, right_mean : ndarray of shape (n_selected,)
         Mean of the rows of each branch, or of what the model generates there, in the
-        units of X; the share of a category in percent.
+        units of X; the share of a category in percent, and a date in years.
     spread : ndarray of shape (n_selected,)
         Standard deviation within the branches: the root of the mean of their variances.
     effect : ndarray of shape (n_selected,)
@@ -52,19 +52,35 @@ class Explanation:
     auc : ndarray of shape (n_selected,) or None
         Probability that a row of the left branch has a larger value than one of the
         right branch, the area under the ROC curve. 0.5 means no difference.
+
+    Attributes
+    ----------
+    features : ndarray of int of shape (n_selected,)
+        Columns of X. A category has the position of its column.
+    feature_names : ndarray of str of shape (n_selected,)
+        Names of the features: those of the columns, with the category if it is one.
     """
 
     node: int
     branches: tuple[int, int | None]
     clusters: tuple[NDArray[np.int64], NDArray[np.int64]]
-    features: NDArray[np.int64]
-    feature_names: NDArray[np.str_]
+    columns: tuple[Feature, ...]
     left_mean: Floats
     right_mean: Floats
     spread: Floats
     effect: Floats
     n_rows: tuple[int, int] | None = None
     auc: Floats | None = None
+
+    @property
+    def features(self) -> NDArray[np.int64]:
+        """Columns of X, (n_selected,)."""
+        return np.array([found.column for found in self.columns], dtype=np.int64)
+
+    @property
+    def feature_names(self) -> NDArray[np.str_]:
+        """Names of the features, (n_selected,)."""
+        return np.array([found.name for found in self.columns], dtype=np.str_)
 
     @property
     def branch_names(self) -> tuple[str, str]:
@@ -80,12 +96,7 @@ class Explanation:
         ImportError
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas. Install it with: pip install pandas"
-            ) from error
+        pandas = import_extra("pandas", "to_frame needs pandas", "pandas")
         columns = {
             "feature": self.feature_names,
             "left_mean": self.left_mean,
@@ -100,10 +111,12 @@ class Explanation:
     @property
     def mean_texts(self) -> list[tuple[str, str]]:
         """Both means of each feature, with the digits that matter beside its spread."""
-        values = zip(self.left_mean, self.right_mean, self.spread, strict=True)
+        means = zip(self.left_mean, self.right_mean, strict=True)
         return [
-            (format_number(left, spread), format_number(right, spread))
-            for left, right, spread in values
+            tuple(feature.text(mean, spread) for mean in pair)
+            for feature, pair, spread in zip(
+                self.columns, means, self.spread, strict=True
+            )
         ]
 
     def __repr__(self) -> str:
@@ -126,6 +139,13 @@ class Explanation:
         sign = np.sign(np.nan_to_num(self.effect)).astype(int)
         sides = np.array(["equal", "higher left", "higher right"])[sign]
         return "\n".join([*lines, *_table(columns, ["", *sides])])
+
+
+class Explanations(list[Explanation]):
+    """Explanations of several nodes. Printed, they are tables."""
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(repr, self))
 
 
 def _branch_name(node: int | None, clusters: NDArray[np.int64]) -> str:

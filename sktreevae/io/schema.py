@@ -60,6 +60,7 @@ POSITIVE = (
 """Arrays that must be positive."""
 
 MAY_BE_NAN = (
+    "dendrogram.excess_costs",
     "dendrogram.p_values",
     "standardizer.constant",
 )
@@ -148,7 +149,8 @@ def _check_size(
 
     A tree may take `free_bytes` beyond the size of its file: enough for 4700 leaves.
     """
-    n_layers = config["bottom_up_depth"] + len(config["router_dims"])
+    depth = config["perceptron_depth"] + config["bottom_up_depth"]
+    n_layers = depth + len(config["router_dims"])
     if n_layers > len(arrays):
         raise ValueError(f"{n_layers} layers have more than {len(arrays)} arrays.")
     # Indices of the tree are matrices that aren't in the file.
@@ -173,7 +175,7 @@ def _expected_arrays(
         "dendrogram.labels": ("int64", (n_samples,)),
         "standardizer.constant": ("float64", (n_columns,)),
     }
-    for name in ("height", "weight", "p_values"):
+    for name in ("height", "weight", "p_values", "excess_costs"):
         expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
     for name in ("center", "scale", "low", "high"):
         expected[f"standardizer.{name}"] = "float64", (n_features,)

@@ -23,7 +23,7 @@ State = dict[str, Any]
 Arrays = Mapping[str, NDArray]
 """Arrays of all objects of a state, named as in "dendrogram.height"."""
 
-DENDROGRAM = ("height", "labels", "weight", "p_values")
+DENDROGRAM = ("height", "labels", "weight", "p_values", "excess_costs")
 STANDARDIZER = ("center", "scale", "low", "high", "constant")
 
 OBJECTS = (
@@ -129,11 +129,11 @@ def restore(state: State, device: torch.device) -> dict[str, Any]:
 
 def _restore_dendrogram(topology: Topology, arrays: Arrays) -> Dendrogram:
     """Return a dendrogram, which checks its arrays."""
-    height, labels, weight, p_values = (
-        arrays[f"dendrogram.{name}"] for name in DENDROGRAM
+    height, labels, weight, *estimates = (
+        np.array(arrays[f"dendrogram.{name}"]) for name in DENDROGRAM
     )
     dendrogram = Dendrogram(topology.contract().topology.parent, height, labels, weight)
-    dendrogram.p_values = np.array(p_values)
+    dendrogram.p_values, dendrogram.excess_costs = estimates
     return dendrogram
 
 

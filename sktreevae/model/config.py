@@ -44,6 +44,9 @@ class ModelConfig:
         Width of the latent variable of each node.
     router_dims : tuple of int, default=()
         Widths of the hidden layers of each q-router; none for linear routers.
+    perceptron_depth : int, default=2
+        Number of layers between the features and the bottom-up chain. Each is half as
+        wide as the one before; the last one has the width of an embedding.
     bottom_up_depth : int, default=4
         Number of layers of the bottom-up chain. Nodes at depth k read the embedding
         min(k, bottom_up_depth).
@@ -73,6 +76,7 @@ class ModelConfig:
     hidden_dim: int = 128
     latent_dim: int = 8
     router_dims: tuple[int, ...] = ()
+    perceptron_depth: int = 2
     bottom_up_depth: int = 4
     likelihood: str = "gaussian"
     discrete: tuple[tuple[int, ...], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .layers import StackedMLP, activate, linear
 from .precision import to_float32
-from .rows import add_rows
+from .rows import add_rows, linear_rows
 
 
 class LeafDecoders(nn.Module):
@@ -45,7 +45,7 @@ class LeafDecoders(nn.Module):
     >>> decoders = LeafDecoders(6, 2, 8, n_leaves=3, generator=torch.Generator())
     >>> decoders(torch.zeros(3, 10, 2)).shape
     torch.Size([3, 10, 6])
-    >>> decoders.forward_groups(torch.zeros(10, 2), [4, 0, 6]).shape
+    >>> decoders.decode(torch.zeros(10, 2), torch.arange(10) % 3).shape
     torch.Size([10, 6])
     """
 
@@ -88,17 +88,21 @@ class LeafDecoders(nn.Module):
         output = rows.unflatten(0, hidden.shape[:2]) + self.constant
         return output if self.loadings is None else output + z @ self.loadings
 
-    def hidden_units(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Return the input of the readout; arguments as `StackedMLP.forward_groups`."""
-        return activate(self.hidden.forward_groups(z, sizes))
+    def hidden_units(self, z: Tensor, leaf: Tensor) -> Tensor:
+        """Return the input of the readout; arguments as for `decode`."""
+        return activate(self.hidden.forward_rows(z, leaf))
 
-    def forward_groups(self, z: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Decode each row by one leaf; arguments as `StackedMLP.forward_groups`."""
-        rows = self.readout(self.hidden_units(z, sizes))
+    def decode(self, z: Tensor, leaf: Tensor) -> Tensor:
+        """Decode each row by one leaf.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_rows, latent_dim)
+            Latent variables.
+        leaf : Tensor of int of shape (n_rows,)
+            Leaf of each row.
+        """
+        rows = to_float32(self.readout(self.hidden_units(z, leaf)))
         if self.loadings is not None:
-            groups = zip(z.split(list(sizes)), self.loadings.unbind(), strict=True)
-            rows = rows + torch.cat([group @ weight for group, weight in groups])
-        leaf = torch.arange(len(sizes), device=z.device).repeat_interleave(
-            torch.tensor(sizes, device=z.device), output_size=len(z)
-        )
-        return add_rows(self.constant, to_float32(rows), leaf)
+            rows = rows + linear_rows(self.loadings, z, leaf)
+        return add_rows(self.constant, rows, leaf)

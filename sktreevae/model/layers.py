@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..utils.devices import may_read
+
 NEGATIVE_SLOPE = 0.3
 """Negative slope of the leaky rectifiers, as in the paper."""
 
@@ -121,23 +123,31 @@ class StackedMLP(nn.Module):
             for group in zip(*groups, strict=True)
         ]
 
-    def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+    def forward_rows(self, x: Tensor, index: Tensor) -> Tensor:
         """Apply one perceptron to each row of a batch.
+
+        On the CPU, the rows of a perceptron are a product. On accelerators all rows
+        go through all perceptrons; see `may_read`.
 
         Parameters
         ----------
-        x : Tensor of shape (sum(sizes), n_in)
-            Rows, sorted by perceptron.
-        sizes : sequence of n_nodes ints
-            Number of rows of each perceptron.
+        x : Tensor of shape (n_rows, n_in)
+            Rows.
+        index : Tensor of int of shape (n_rows,)
+            Perceptron of each row.
         """
+        if not may_read(x):
+            return self(x)[index, torch.arange(len(x), device=x.device)]
+        order = index.argsort(stable=True)
+        sizes = index.bincount(minlength=self.n_nodes).tolist()
+        x = x.index_select(0, order)
         layers = zip(self.weights, self.biases, strict=True)
         for layer, (weight, bias) in enumerate(layers):
             if layer > 0:
                 x = activate(x)
             groups = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
             x = torch.cat([torch.addmm(b, rows, w) for rows, w, b in groups])
-        return x
+        return x.index_select(0, order.argsort())
 
     @torch.no_grad()
     def set(self, node: int, weight: Tensor, bias: Tensor) -> None:
@@ -233,9 +243,11 @@ class LeafNetworks(nn.Module):
         options = {"dtype": torch.float32, "device": generator.device}
         self.constant = nn.Parameter(torch.zeros(n_leaves, 1, n_outputs, **options))
 
-    def forward_groups(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Apply one network to each row; arguments as `StackedMLP.forward_groups`."""
-        return torch.cat(self._evaluate(x.split(sizes)))
+    def decode(self, z: Tensor, leaf: Tensor) -> Tensor:
+        """Decode each row by one leaf; arguments as for `LeafDecoders.decode`."""
+        order = leaf.argsort(stable=True)
+        sizes = leaf.bincount(minlength=len(self.networks)).tolist()
+        return torch.cat(self._evaluate(z[order].split(sizes)))[order.argsort()]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_leaves, batch, n_in) to (n_leaves, batch, n_out)."""

@@ -36,7 +36,9 @@ class BottomUp(nn.Module):
     n_inputs : int
         Number of features.
     hidden_dim : int
-        Width of every embedding. The perceptron narrows from four times this width.
+        Width of every embedding.
+    perceptron_depth : int
+        Number of layers of the perceptron. Each is half as wide as the one before.
     depth : int
         Number of layers after the perceptron, D. There are ``depth + 1`` embeddings.
     generator : torch.Generator
@@ -44,14 +46,20 @@ class BottomUp(nn.Module):
     """
 
     def __init__(
-        self, n_inputs: int, *, hidden_dim: int, depth: int, generator: torch.Generator
+        self,
+        n_inputs: int,
+        *,
+        hidden_dim: int,
+        perceptron_depth: int,
+        depth: int,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(n_inputs, dtype=torch.float32))
         for name in ("scale", "width", "log_scale"):
             self.register_buffer(name, torch.ones((), dtype=torch.float32))
-        widths = (2 * n_inputs, 4 * hidden_dim, 2 * hidden_dim, hidden_dim)
-        self.perceptron = MLP(widths, generator=generator)
+        widths = [hidden_dim * 2**level for level in reversed(range(perceptron_depth))]
+        self.perceptron = MLP((2 * n_inputs, *widths), generator=generator)
         self.chain = nn.ModuleList(
             MLP((hidden_dim, hidden_dim), generator=generator) for _ in range(depth)
         )

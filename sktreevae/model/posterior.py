@@ -80,29 +80,30 @@ class Routing:
 
 def select_leaves(
     leaf_log_proba: Tensor, max_leaves: int, min_leaf_prob: float = 0.01
-) -> Tensor:
-    """Return probabilities of the leaves, restricted to the most probable ones.
+) -> tuple[Tensor, Tensor]:
+    """Return the most probable leaves of each sample, and their probabilities.
 
     Parameters
     ----------
     leaf_log_proba : Tensor of shape (n_leaves, batch)
         log P(l | x).
     max_leaves : int
-        Maximum number of leaves per sample.
+        Number of leaves per sample, if there are as many.
     min_leaf_prob : float, default=0.01
         Leaves with a smaller probability are skipped, relative to the sample's most
         probable leaf.
 
     Returns
     -------
-    leaf_weight : Tensor of shape (n_leaves, batch)
+    leaf : Tensor of int of shape (n_kept, batch)
+        Leaves of each sample, the most probable one first.
+    weight : Tensor of shape (n_kept, batch)
         Probabilities that sum to 1 for each sample; 0 for the leaves that are skipped.
     """
     n_kept = min(max_leaves, len(leaf_log_proba))
-    best, leaves = leaf_log_proba.topk(n_kept, dim=0)
+    best, leaf = leaf_log_proba.topk(n_kept, dim=0)
     skipped = best < best[0] + math.log(min_leaf_prob)
-    proba = best.masked_fill(skipped, -torch.inf).softmax(0)
-    return torch.zeros_like(leaf_log_proba).scatter(0, leaves, proba)
+    return leaf, best.masked_fill(skipped, -torch.inf).softmax(0)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .precision import no_autocast
 
@@ -65,6 +64,32 @@ def dot_rows(table: Tensor, x: Tensor, index: Tensor | None = None) -> Tensor:
         return torch.linalg.vecdot(x @ table.squeeze(1).T, _one_hot(index, table))
 
 
+def linear_rows(table: Tensor, x: Tensor, index: Tensor) -> Tensor:
+    """Return ``x @ table[index]``, a product for each row.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_tables, n_in, n_out)
+        One matrix for each group.
+    x : Tensor of shape (n_rows, n_in)
+        Rows.
+    index : Tensor of int of shape (n_rows,)
+        Group of each row.
+
+    Examples
+    --------
+    >>> table = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+    >>> linear_rows(table, torch.tensor([[10.0], [20.0]]), torch.tensor([1, 0]))
+    tensor([[30., 40.],
+            [20., 40.]])
+    """
+    # Each row stands among zeros, at the place of its group: one product for all.
+    spread = _one_hot(index, table)[:, :, None] * x[:, None]
+    return spread.flatten(1) @ table.flatten(0, 1)
+
+
 def _one_hot(index: Tensor, table: Tensor) -> Tensor:
     """Return one-hot vectors of the dtype of a table, (len(index), len(table))."""
-    return F.one_hot(index, len(table)).to(table)
+    # `one_hot` of torch reads the largest value.
+    groups = torch.arange(len(table), device=index.device)
+    return (index[:, None] == groups).to(table.dtype)

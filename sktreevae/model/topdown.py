@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..utils.devices import may_read
 from ..utils.indexing import sum_by_index
 from .config import ModelConfig
 from .gaussians import DiagonalGaussian
@@ -168,34 +169,42 @@ class TopDown(nn.Module):
         return self._elbo_terms(posterior, routing.node_log_proba.exp(), reconstruction)
 
     def sparse_elbo(
-        self, posterior: Posterior, x: Tensor, leaf_weight: Tensor
+        self, posterior: Posterior, x: Tensor, leaf: Tensor, weight: Tensor
     ) -> ElboTerms:
         """Compute the terms of the ELBO from a few leaves of each sample.
 
-        Only the leaves with a weight are decoded. Decoders have nearly all the cost of
-        a step, which is therefore nearly independent of the number of leaves. The error
-        of the terms and of their gradients is of the order of the probability that is
-        left out. Routing probabilities are computed for all leaves, so a leaf that is
+        Only these leaves are decoded. Decoders have nearly all the cost of a step,
+        which is therefore nearly independent of the number of leaves. The error of the
+        terms and of their gradients is of the order of the probability that is left
+        out. Routing probabilities are computed for all leaves, so a leaf that is
         skipped here can still attract samples.
 
         Parameters
         ----------
         posterior, x
             As for `elbo`.
-        leaf_weight : Tensor of shape (n_leaves, batch)
-            Probabilities of the leaves that are kept; see `select_leaves`.
+        leaf, weight : Tensor of shape (n_kept, batch)
+            Leaves of each sample, and their probabilities; see `select_leaves`.
         """
-        leaf, sample = leaf_weight.nonzero(as_tuple=True)
-        n_rows = leaf.bincount(minlength=len(leaf_weight)).tolist()
-        z = posterior.leaf_z.flatten(0, 1).index_select(0, leaf * len(x) + sample)
-        output = to_float32(self.decoders.forward_groups(z, n_rows))
-        log_prob = self.likelihood.log_prob(output, x.index_select(0, sample), leaf)
-        weighted = leaf_weight[leaf, sample] * log_prob
+        reconstruction = self._reconstruction(posterior, x, leaf, weight)
+        leaf_weight = torch.zeros_like(posterior.routing.leaf_log_proba)
         with no_autocast(x):
-            node_weight = self.index.ancestry @ leaf_weight
-        return self._elbo_terms(
-            posterior, node_weight, sum_by_index(weighted, sample, len(x))
-        )
+            node_weight = self.index.ancestry @ leaf_weight.scatter(0, leaf, weight)
+        return self._elbo_terms(posterior, node_weight, reconstruction)
+
+    def _reconstruction(
+        self, posterior: Posterior, x: Tensor, leaf: Tensor, weight: Tensor
+    ) -> Tensor:
+        """Return the mean of log p(x | z_l) over some leaves; see `sparse_elbo`."""
+        sample = torch.arange(len(x), device=x.device).repeat(len(leaf))
+        leaf, weight = leaf.flatten(), weight.flatten()
+        if may_read(x):
+            pairs = weight.nonzero().squeeze(1)
+            sample, leaf, weight = (v[pairs] for v in (sample, leaf, weight))
+        z = posterior.leaf_z.flatten(0, 1).index_select(0, leaf * len(x) + sample)
+        output = to_float32(self.decoders.decode(z, leaf))
+        log_prob = self.likelihood.log_prob(output, x.index_select(0, sample), leaf)
+        return sum_by_index(weight * log_prob, sample, len(x))
 
     def _elbo_terms(
         self, posterior: Posterior, node_weight: Tensor, reconstruction: Tensor
@@ -241,6 +250,22 @@ class TopDown(nn.Module):
         leaf_log_proba : Tensor of shape (n_leaves, batch)
             Log-probability of each leaf, from the p-routers.
         """
+        z = self._sample_prior(noise)
+        log_proba = self.index.path_log_probs(self._p_logit(z), z.new_zeros(z.shape[1]))
+        return tuple(v.index_select(0, self.index.leaves) for v in (z, log_proba))
+
+    def prior_logits(self, noise: Tensor) -> Tensor:
+        """Return the logits of the p-routers for generated samples, (n_splits, batch).
+
+        Parameters
+        ----------
+        noise : Tensor of shape (n_levels, batch, latent_dim)
+            Standard normal noise; see `sample_noise`.
+        """
+        return self._p_logit(self._sample_prior(noise))
+
+    def _sample_prior(self, noise: Tensor) -> Tensor:
+        """Sample the latent variables of all nodes, (n_nodes, batch, latent_dim)."""
         index = self.index
         transformations = self.transformations.split(index.level_sizes[1:])
         z = [noise[:1]]
@@ -249,9 +274,7 @@ class TopDown(nn.Module):
         ):
             p = _transform(transform, z[-1].index_select(0, parents))
             z.append(p.sample(level_noise))
-        z = torch.cat(z)
-        log_proba = index.path_log_probs(self._p_logit(z), z.new_zeros(z.shape[1]))
-        return tuple(v.index_select(0, index.leaves) for v in (z, log_proba))
+        return torch.cat(z)
 
     def sample_data(
         self, leaf_z: Tensor, leaf: Tensor, generator: torch.Generator
@@ -267,11 +290,8 @@ class TopDown(nn.Module):
         generator : torch.Generator
             Source of randomness.
         """
-        leaf, order = leaf.sort(stable=True)
-        n_rows = leaf.bincount(minlength=len(leaf_z)).tolist()
-        output = self.decoders.forward_groups(leaf_z[leaf, order], n_rows)
-        x = self.likelihood.sample(output, generator, leaf)
-        return x[order.argsort()]
+        z = leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
+        return self.likelihood.sample(self.decoders.decode(z, leaf), generator, leaf)
 
     @torch.no_grad()
     def init_leaf(self, leaf: int, mean: Tensor) -> None:

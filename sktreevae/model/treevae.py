@@ -59,7 +59,7 @@ class TreeVAE(nn.Module):
       (feature_map): FeatureMap(n_features=5, kind='plain')
       (bottom_up): BottomUp(
         n_inputs=5, hidden_dim=16, depth=4
-        (perceptron): MLP(widths=(10, 64, 32, 16))
+        (perceptron): MLP(widths=(10, 32, 16))
         (chain): ModuleList(
           (0-3): 4 x MLP(widths=(16, 16))
         )
@@ -102,6 +102,7 @@ class TreeVAE(nn.Module):
         self.bottom_up = BottomUp(
             feature_map.n_outputs,
             hidden_dim=config.hidden_dim,
+            perceptron_depth=config.perceptron_depth,
             depth=config.bottom_up_depth,
             generator=generator,
         )
@@ -236,8 +237,8 @@ class TreeVAE(nn.Module):
             Maximum number of leaves per sample. Their probabilities are scaled to sum
             to 1; see `select_leaves`.
         """
-        leaf_weight = select_leaves(posterior.routing.leaf_log_proba, max_leaves)
-        return self.top_down.sparse_elbo(posterior, x, leaf_weight)
+        leaf, weight = select_leaves(posterior.routing.leaf_log_proba, max_leaves)
+        return self.top_down.sparse_elbo(posterior, x, leaf, weight)
 
     def leaf_elbo(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return the ELBO of log p(x | leaf) in nats, (batch, n_leaves).

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,54 @@ from numpy.typing import NDArray
 
 from ..exceptions import CheckpointWarning
 from ..utils.archive import INVALID, read_archive, to_json, write_archive
-from ..utils.files import PathLike, sync_folder
+from ..utils.files import PathLike, check_regular, sync_folder, try_lock
 from .state import StateDict
 
 STATE = "state.safetensors"
 """File of a generation."""
 
+LOCK = "lock"
+"""File that is locked while a fit uses the folder."""
+
 N_KEPT = 2
 """Number of generations that stay: the newest, and one for the case that it is damaged.
 """
+
+
+@contextmanager
+def reserved(folder: PathLike) -> Iterator[Path]:
+    """Make a folder for one fit, and refuse it to others meanwhile.
+
+    What a killed fit has left unfinished is deleted; other content stays.
+
+    Raises
+    ------
+    ValueError
+        If the folder has no name.
+    OSError
+        If it can't be written to, or another fit uses it.
+    """
+    if not os.fsdecode(folder):
+        raise ValueError("checkpoint_dir must be the name of a folder, got ''.")
+    folder = Path(os.fsdecode(folder)).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        check_regular(folder / LOCK)
+    with open(folder / LOCK, "ab") as stream:
+        if not try_lock(stream):
+            raise BlockingIOError(
+                errno.EAGAIN,
+                f"checkpoint_dir={os.fspath(folder)!r} is in use by another fit. Wait "
+                "for its end to go on from there, or pass another folder",
+            )
+        for path in folder.iterdir():
+            is_ours = re.fullmatch(r"\d{8,}\.tmp", path.name)
+            if is_ours and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+        probe = folder / f"{0:08}.tmp"
+        probe.mkdir()
+        probe.rmdir()
+        yield folder
 
 
 class Checkpoints:
@@ -37,8 +77,8 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : str or path-like
-        The folder. It is made if there is none; other content of it stays.
+    folder : Path
+        The folder; see `reserved`.
     interval : float
         Minutes between two generations. There is also one at the end of each stage.
     identity : dict
@@ -55,11 +95,9 @@ class Checkpoints:
 
     Raises
     ------
-    OSError
-        If the folder can't be written to.
     ValueError
-        If it has the state of a fit with another identity, or no generation can be
-        read.
+        If the folder has the state of a fit with another identity, or no generation
+        can be read.
 
     Warns
     -----
@@ -69,20 +107,17 @@ class Checkpoints:
 
     def __init__(
         self,
-        folder: PathLike,
+        folder: Path,
         interval: float,
         identity: Mapping[str, Any],
         seed: int,
     ) -> None:
-        if not os.fsdecode(folder):
-            raise ValueError("checkpoint_dir must be the name of a folder, got ''.")
-        self.folder = Path(os.fsdecode(folder)).expanduser()
+        self.folder = folder
         self.interval = interval
         self.seed = seed
         self.stored: StateDict | None = None
         self._identity = identity
         self._last = time.monotonic()
-        self._clear()
         self._resume()
 
     @property
@@ -145,17 +180,6 @@ class Checkpoints:
         """Return the numbers of the generations, in ascending order."""
         names = [path.name for path in self.folder.iterdir()]
         return sorted(int(name) for name in names if re.fullmatch(r"\d{8,}", name))
-
-    def _clear(self) -> None:
-        """Make the folder, and delete what a killed fit has left unfinished."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.iterdir():
-            is_ours = re.fullmatch(r"\d{8,}\.tmp", path.name)
-            if is_ours and path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-        probe = self.folder / f"{0:08}.tmp"
-        probe.mkdir()
-        probe.rmdir()
 
     def _resume(self) -> None:
         """Read the newest generation that can be read, and delete later ones."""

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import torch
 
-from ..data import TrainingData
-from ..graph import NeighborGraph, Proposal
+from ..data import FeatureTable, TrainingData
+from ..graph import NeighborGraph, Proposal, best_proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
+from ..utils.processes import Processes
 from .augmentation import Augmentation, ImageAugmentation
 from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs, PairSampler
 from .growth import GrowthOptions, Stage, TreeGrowth
@@ -21,6 +22,7 @@ from .iterative import IterativeGrowth
 from .published import PublishedGrowth
 from .state import Plan, own_samples
 from .trainer import Phase, Task, Trainer
+from .view_features import learn_view_features
 
 GROWTHS: dict[str, type[TreeGrowth]] = {
     "guided": GuidedGrowth,
@@ -30,9 +32,10 @@ GROWTHS: dict[str, type[TreeGrowth]] = {
 """Growths by the names of the parameter `growth`."""
 
 
-def make_fit_task(options: GrowthOptions) -> Task:
+def make_fit_task(options: GrowthOptions, has_augmentation: bool) -> Task:
     """Return the task of a fit, for a trainer."""
-    n_subtasks, n_more = (6, 1) if options.growth == "guided" else (3, 2)
+    is_guided = options.growth == "guided"
+    n_subtasks, n_more = (6 + has_augmentation, 1) if is_guided else (3, 2)
     return Task("fit", n_subtasks + n_more * (options.n_clusters is None))
 
 
@@ -80,7 +83,7 @@ def make_growth(
     options = replace(options, graph=replace(options.graph, **of_kind))
     stored = trainer.checkpoints and trainer.checkpoints.stored
     if stored is None:
-        plan = _make_plan(data, options, trainer, cache)
+        plan = _make_plan(data, options, trainer, contrast, cache)
     else:
         with trainer.checkpoints.restoring():
             stored = own_samples(stored, data)
@@ -99,33 +102,66 @@ def make_growth(
 
 
 def _make_plan(
-    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
+    contrast: ContrastOptions | None,
+    cache: Cache,
 ) -> Plan:
     """Return the number of clusters, and the tree that the neighbor graph proposes."""
     is_guided, chosen, proposal = options.growth == "guided", {}, None
     if is_guided or options.n_clusters is None:
-        graph = _build_graph(data, options, trainer, cache)
+        tables = _graph_features(data, trainer, contrast if is_guided else None)
+        graphs = _build_graphs(tables, data.processes, options, trainer, cache)
     if options.n_clusters is None:
-        options = _estimate_n_clusters(graph, data, options, trainer)
+        options = _estimate_n_clusters(graphs[0], data, options, trainer)
     if is_guided:
-        proposal, chosen = _propose(graph, data, options, trainer)
+        proposal, chosen = _propose(graphs, tables[-1], data, options, trainer)
     choices = {**data.choices, "n_clusters": options.n_clusters, **chosen}
     return Plan(options.n_clusters, choices, proposal)
 
 
-def _build_graph(
-    data: TrainingData, options: GrowthOptions, trainer: Trainer, cache: Cache
-) -> NeighborGraph:
-    """Return the neighbor graph of the training samples."""
+def _graph_features(
+    data: TrainingData, trainer: Trainer, contrast: ContrastOptions | None
+) -> list[FeatureTable]:
+    """Return features of the training samples, alone and beside those that are learned.
+
+    Pairs of neighbors tell no more than the features by which they are neighbors, and
+    one sample differs from no other.
+    """
+    tables = [data.features.subset(data.train)]
+    has_augmentation = contrast and isinstance(contrast.pairs, AugmentedPairs)
+    if has_augmentation and data.size(data.train) > 1:
+        with trainer.subtask("views"):
+            generator = trainer.generators.shared
+            # Processes that share the fit learn from the samples of the first.
+            learned = data.decide(
+                lambda: learn_view_features(data, contrast.pairs, generator)
+            )
+            tables.append(FeatureTable(data.samples, learned, data.train))
+    return tables
+
+
+def _build_graphs(
+    tables: list[FeatureTable],
+    processes: Processes,
+    options: GrowthOptions,
+    trainer: Trainer,
+    cache: Cache,
+) -> list[NeighborGraph]:
+    """Return the neighbor graphs of the training samples."""
     with trainer.subtask("graph"):
-        return NeighborGraph(
-            data.features.subset(data.train),
-            trainer.generators.shared,
-            options.n_clusters,
-            options=options.graph,
-            cache=cache,
-            processes=data.processes,
-        )
+        return [
+            NeighborGraph(
+                features,
+                trainer.generators.shared,
+                options.n_clusters,
+                options=options.graph,
+                cache=cache,
+                processes=processes,
+            )
+            for features in tables
+        ]
 
 
 def _estimate_n_clusters(
@@ -140,19 +176,34 @@ def _estimate_n_clusters(
 
 
 def _propose(
-    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+    graphs: list[NeighborGraph],
+    features: FeatureTable,
+    data: TrainingData,
+    options: GrowthOptions,
+    trainer: Trainer,
 ) -> tuple[Proposal, dict[str, object]]:
-    """Return the tree that the graph proposes, and what was chosen for it."""
+    """Return the best tree that a graph proposes, and what was chosen for it.
+
+    `features` are those of the last graph, which include those of the others.
+    """
     with trainer.subtask("proposal") as task:
         min_samples = options.min_samples(data.n_samples)
-        proposal = graph.propose(options.n_clusters, options.max_depth, min_samples)
+        size = options.n_clusters, options.max_depth, min_samples
+        proposals = [graph.propose(*size) for graph in graphs]
+        best, choices = 0, {}
+        if len(graphs) > 1:
+            n_first, generator = data.features.shape[1], trainer.generators.shared
+            best = data.decide(
+                lambda: best_proposal(proposals, features, n_first, generator)
+            )
+            choices = {"learned_features": best > 0}
+        graph, proposal = graphs[best], proposals[best]
         costs = proposal.costs
-        best = min(costs, key=costs.__getitem__)
-        choices = {
+        partition = min(costs, key=costs.__getitem__)
+        choices |= {
             "n_neighbors": graph.n_neighbors,
-            "partition": best,
-            "cost": round(float(costs[best]), 3),
-            "cut_costs": proposal.tree.cut_costs.round(3).tolist(),
+            "partition": partition,
+            "cost": round(float(costs[partition]), 3),
         }
         task.info = choices | {"partition_costs": costs}
     return proposal, choices

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +19,7 @@ from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
+from ..utils.validation import COUNT
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
 from .state import FitState
@@ -149,6 +152,9 @@ class TreeGrowth(ABC):
     """Widths of the hidden layers of the routers. Linear routers are enough where the
     encoder is trained with them."""
 
+    perceptron_depth: ClassVar[int] = 3
+    """Number of layers between the features and the bottom-up chain."""
+
     linear_routing_factor: ClassVar[float] = 10.0
     """Factor on the routing weight of a model with linear paths. Its densities are
     sharper, so that the ELBO would move more samples to other leaves. Its posterior
@@ -157,8 +163,19 @@ class TreeGrowth(ABC):
     max_active_leaves: ClassVar[int] = MAX_ACTIVE_LEAVES
     """Maximum number of leaves that decode a sample in training."""
 
+    stage_names: ClassVar[str] = ""
+    """Regular expression of the stages, with a space after each, that may have begun.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("target",)
+    """Tensors that a state has from the first stage on."""
+
     def __post_init__(self) -> None:
-        self.config = replace(self.config, router_dims=self.router_dims)
+        self.config = replace(
+            self.config,
+            router_dims=self.router_dims,
+            perceptron_depth=self.perceptron_depth,
+        )
         self.state = self.trainer.state
         self.generators = self.trainer.generators
         self.min_samples = self.options.min_samples(self.data.n_samples)
@@ -188,6 +205,60 @@ class TreeGrowth(ABC):
         Which one comes next depends on the state alone.
         """
 
+    def check_state(self) -> None:
+        """Check that a loaded state is one of this growth and data.
+
+        Raises
+        ------
+        ValueError
+            If it isn't.
+        """
+        state = self.state
+        stages = [*state.done, *([] if state.stage is None else [state.stage])]
+        checks = {
+            "stages": isinstance(state.done, list)
+            and re.fullmatch(self.stage_names, "".join(f"{s} " for s in stages)),
+            "epoch": COUNT.accepts(state.epoch) if state.stage else state.epoch == 0,
+            "records": all(
+                {"phase", "epoch"} <= record.keys() for record in state.history.records
+            ),
+            "model": bool(stages) == (state.model is not None),
+            "split": (state.stage == "split") == (state.split is not None),
+            "unsplittable leaves": set(map(type, state.unsplittable)) <= {int},
+        }
+        if stages:
+            checks |= self._tensor_checks()
+        wrong = [name for name, is_right in checks.items() if not is_right]
+        if wrong:
+            raise ValueError(f"its {wrong[0]} can't be of this fit")
+
+    def _tensor_checks(self) -> dict[str, bool]:
+        """Return whether each tensor of the state has its type, shape and values."""
+        state, n_samples = self.state, len(self.data.samples)
+        trained = self.model if state.split is None else state.split.top_down
+        n_leaves = len(trained.topology.leaves)
+        expected = {
+            "target": (torch.float32, (n_samples, n_leaves), math.inf),
+            "leaf": (torch.int64, (n_samples,), n_leaves),
+            "noise_scale": (torch.float32, (n_samples, 1), math.inf),
+            "group": (torch.int32, (n_samples,), n_samples),
+            "height": (torch.float64, (self.model.topology.n_nodes,), math.inf),
+            "excess_cost": (torch.float64, (self.model.topology.n_nodes,), math.inf),
+            "members": (torch.bool, (n_samples,), 2),
+        }
+        if state.stage is None and "leaf" not in self.fields:
+            del expected["target"]  # that of the last stage
+        checks = {}
+        for name, (dtype, shape, end) in expected.items():
+            tensor = getattr(state, name)
+            if tensor is None:
+                checks[name] = name not in self.fields
+            else:
+                checks[name] = (tensor.dtype, tensor.shape) == (dtype, shape) and bool(
+                    ((tensor >= 0) & (tensor < end)).all()
+                )
+        return checks
+
     def run(self) -> None:
         """Run all stages, or those that come after the present state."""
         with closing(self.stages()) as stages:
@@ -195,9 +266,26 @@ class TreeGrowth(ABC):
                 stage.run(self.trainer)
 
     def result(self) -> FitState:
-        """Return the state with a complete tree, as if training had stopped now."""
+        """Return the state with a complete tree, as if training had stopped now.
+
+        Raises
+        ------
+        FloatingPointError
+            If the ELBO of the training samples isn't finite.
+        """
         state = self.finished().state
-        state.model.eval()
+        model = state.model.eval()
+
+        def elbo(index: Tensor) -> Tensor:
+            return self.data.samples.map(
+                lambda x: model.mean_elbo(x, model.row_noise(x, 1)), index
+            )
+
+        with self.generators.preserved():
+            rows = self.draw(BLOCK_ROWS, self.data.train)
+        # The last update of a phase comes after its last loss.
+        if not self.data.mean(elbo, rows).isfinite():
+            raise self.trainer.divergence("at the end")
         return state
 
     def finished(self) -> Self:
@@ -278,46 +366,55 @@ class TreeGrowth(ABC):
         return TreeObjective(self.data, self.state, self.max_active_leaves)
 
     @torch.no_grad()
-    def fit_prior_odds(self, n_steps: int = 10) -> None:
-        """Set the bias of each prior router to its optimum for the other parameters.
+    def fit_prior_odds(self, n_steps: int = 20) -> None:
+        """Set the biases of the prior routers so that leaves have their shares.
 
-        The prior of a decision is then on average the share of samples that go left, so
-        that generated samples have the sizes of the clusters. Update steps alone would
-        take longer to reach it than the rest of the model. Newton's method takes steps
-        of at most one nat.
+        Generated samples then reach each node as often as the training samples. Routers
+        trained by the ELBO see latent variables of the posterior alone, and those of
+        the prior drift away from them with the depth of the tree. Newton's method takes
+        steps of at most one nat.
         """
         if not self.model.topology.splits:
             return
+        model = self.model
         rows = self.draw(MAX_MODEL_ROWS, self.data.train)
-        parts = [self._decisions(block) for block in rows.split(BLOCK_ROWS)]
-        weight, q_proba, p_logit = (
-            self.data.gather(torch.cat(p, 1).T).T for p in zip(*parts, strict=True)
+        share = self.data.mean(lambda i: model.leaf_proba(self.data.features[i]), rows)
+        noise = model.sample_noise(MAX_MODEL_ROWS, self.generators.rows)
+        shift = self.data.decide(
+            lambda: self._odds_shift(share, model.top_down.prior_logits(noise), n_steps)
         )
-        bias = self.model.top_down.p_routers.biases[-1]
-        for _ in range(n_steps):
-            p_proba = p_logit.sigmoid()
-            slope = (weight * (q_proba - p_proba)).sum(1)
-            curvature = (weight * p_proba * (1.0 - p_proba)).sum(1)
-            step = (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
-            bias += step[:, None, None]
-            p_logit = p_logit + step[:, None]
+        model.top_down.p_routers.biases[-1] += shift
 
-    def _decisions(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the decisions of some samples, (n_splits, n_samples) each.
+    def _odds_shift(self, share: Tensor, logit: Tensor, n_steps: int) -> Tensor:
+        """Return changes of prior logits that give leaves their shares.
 
-        These are the probabilities of reaching the splits, the posterior probabilities
-        of going left, and the logits of the prior ones.
+        Parameters
+        ----------
+        share : Tensor of shape (n_leaves,)
+            Share of the samples of each leaf.
+        logit : Tensor of shape (n_splits, n_draws)
+            Logits of "left" of generated samples.
+        n_steps : int
+            Number of Newton steps.
+
+        Returns
+        -------
+        shift : Tensor of shape (n_splits, 1, 1)
+            The changes.
         """
-        model, features = self.model, self.data.features[index]
-        encoding = model.encode(self.data.samples[index], features)
-        noise = model.sample_noise(len(index), self.generators.rows)
-        posterior = model.posterior(encoding, noise)
-        reached, decisions = posterior.routing.node_log_proba, posterior.decisions
-        return (
-            reached[model.top_down.index.splits].exp(),
-            decisions.q_logit.sigmoid(),
-            decisions.p_logit,
-        )
+        topology, index = self.model.topology, self.model.top_down.index
+        reached = index.ancestry @ share
+        left = reached[[topology.children[split][0] for split in topology.splits]]
+        target = left / reached[index.splits].clamp(min=ROUNDING)
+        shift, zeros = torch.zeros_like(target), logit.new_zeros(logit.shape[1])
+        for _ in range(n_steps):
+            shifted = logit + shift[:, None]
+            weight = index.path_log_probs(shifted, zeros)[index.splits].softmax(1)
+            p = shifted.sigmoid()
+            slope = target - (weight * p).sum(1)
+            curvature = (weight * p * (1.0 - p)).sum(1)
+            shift += (slope / curvature.clamp(min=ROUNDING)).clamp(-1.0, 1.0)
+        return shift[:, None, None]
 
     def leaf_counts(self) -> Tensor:
         """Return the number of samples assigned to each leaf, (n_leaves,)."""
@@ -343,8 +440,13 @@ class TreeGrowth(ABC):
         return pruned
 
     def _prune_leaf(self, leaf: int) -> None:
-        """Prune the leaf at a position in `topology.leaves`; heights of others stay."""
+        """Prune the leaf at a position in `topology.leaves`.
+
+        Heights and costs of other nodes stay.
+        """
         source = self.model.topology.prune(leaf).source
         self.model.top_down = prune(self.model.top_down, leaf)
-        if self.state.height is not None:
-            self.state.height = self.state.height[list(source)]
+        for name in ("height", "excess_cost"):
+            values = getattr(self.state, name)
+            if values is not None:
+                setattr(self.state, name, values[list(source)])

@@ -102,7 +102,9 @@ class Initializer:
             output = self._init_readout(encoding, step, leaf, sizes)
             error = (step - output).square()
         log_proba = model.route(encoding.embeddings).leaf_log_proba
-        weight = select_leaves(log_proba, MAX_ACTIVE_LEAVES)
+        weight = torch.zeros_like(log_proba).scatter(
+            0, *select_leaves(log_proba, MAX_ACTIVE_LEAVES)
+        )
         error, n_samples = _expected_errors(weight, x, mean, error, leaf)
         likelihood.set_scale(error, n_samples, NORMAL_KURTOSIS)
 
@@ -173,7 +175,7 @@ class Initializer:
         z = posterior.leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
         if decoders.loadings is not None:
             return _init_loadings(decoders, z, step, sizes)
-        hidden = decoders.hidden_units(z, sizes)
+        hidden = decoders.hidden_units(z, leaf)
         mean = _group_means(hidden, leaf, len(sizes))
         weight, _, _ = ridge_regression(hidden - mean[leaf], step)
         decoders.readout.weight.copy_(weight.T)

@@ -29,6 +29,9 @@ from .trainer import Phase
 class IterativeGrowth(TreeGrowth):
     """Splits one leaf after the other, and trains each new split."""
 
+    stage_names = "(initial )?((split|refresh) )*(finetune )?"
+    fields = "target", "group"
+
     router_dims = (32,)
     """Widths of the hidden layers of the routers. A new split may be far from linear in
     the embeddings of a frozen encoder."""
@@ -64,6 +67,7 @@ class IterativeGrowth(TreeGrowth):
         state = self.state
         if state.model is None and self._is_one_leaf():
             self.build_model(Topology.single_leaf())
+            state.group = torch.zeros_like(self.data.all_rows, dtype=torch.int32)
         elif state.model is None or state.stage == "initial":
             yield Stage(
                 "initial",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import TrainingData
 from ..model import DiagonalGaussian, ElboTerms, Encoding, Posterior, Routing
-from .contrastive import Contrast, router_contrast
+from .contrastive import router_contrast
 from .state import FitState
 
 MAX_ACTIVE_LEAVES = 2
@@ -75,8 +75,8 @@ class Objective(Protocol):
         Leaves of the whole tree.
     has_elbo : bool
         Whether the loss has an ELBO.
-    contrast : Contrast or None
-        Contrastive losses.
+    is_static : bool
+        Whether a step on an accelerator reads no values, so that it can be captured.
     """
 
     data: TrainingData
@@ -84,7 +84,7 @@ class Objective(Protocol):
     validation_rows: Tensor
     n_leaves: int
     has_elbo: bool
-    contrast: Contrast | None
+    is_static: bool
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters to train."""
@@ -151,6 +151,17 @@ class RoutingObjective:
         self.model, self.contrast = self.state.model, self.state.contrast
         self.train_rows, self.validation_rows = self.data.train, self.data.validation
         self.n_leaves = len(self.model.topology.leaves)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether a step on an accelerator reads no values: all data are there.
+
+        Networks and augmentations of the user may read any.
+        """
+        data, config = self.data, self.model.config
+        is_ours = "custom" not in (config.encoder, config.decoder)
+        is_there = data.samples.is_in_memory and data.features.is_in_memory
+        return is_ours and is_there and self.contrast is None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the encoder and of the routers."""
@@ -246,6 +257,7 @@ class SplitObjective:
     pairs: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     has_elbo: ClassVar[bool] = True
+    is_static: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.split, self.contrast = self.state.split.top_down, self.state.contrast

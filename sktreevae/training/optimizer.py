@@ -49,7 +49,10 @@ class AdamW:
         ]
 
     def step(
-        self, loss: Tensor | None, learning_rate: float, n_samples: int = 1
+        self,
+        loss: Tensor | None,
+        learning_rate: float | Tensor,
+        n_samples: int = 1,
     ) -> None:
         """Take a step down the gradient of a loss.
 
@@ -57,7 +60,7 @@ class AdamW:
         ----------
         loss : Tensor of shape () or None
             Mean loss of the samples of this process; None if it has none.
-        learning_rate : float
+        learning_rate : float or Tensor of shape ()
             Learning rate.
         n_samples : int, default=1
             Number of these samples. The gradient is that of the mean over the samples
@@ -102,7 +105,7 @@ class AdamW:
 
 @torch.no_grad()
 def _update(
-    rows: list[tuple[Tensor, ...]], learning_rate: float, weight_decay: float
+    rows: list[tuple[Tensor, ...]], learning_rate: float | Tensor, weight_decay: float
 ) -> None:
     """Update parameters and their moments."""
     if not rows:
@@ -210,3 +213,6 @@ class StoppingRule:
         self._best = state["best"].item()
         self._n_epochs_no_improvement = state["n_epochs"].item()
         self._best_values = [state[str(i)] for i in range(len(state) - 2)]
+        shapes = [value.shape for value in self._best_values]
+        if shapes not in ([], [parameter.shape for parameter in self.parameters]):
+            raise ValueError(f"The best parameters can't have the shapes {shapes}.")

@@ -107,6 +107,7 @@ class PublishedGrowth(IterativeGrowth):
 
     learning_rate = 1e-3
     router_dims = (128, 128)
+    fields = ("target",)
     min_epochs: ClassVar[dict[str, int]] = {
         "initial": 150,
         "split": 150,

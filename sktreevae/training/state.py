@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -18,10 +19,11 @@ from ..graph import ClusterTree, Proposal
 from ..model import TopDown, Topology, TreeVAE
 from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.random import draw_seed
+from ..utils.validation import COUNT, Number, check_argument
 from .contrastive import Contrast
 from .optimizer import AdamW, StoppingRule
 
-TENSORS = "target", "leaf", "noise_scale", "group", "height", "members"
+TENSORS = "target", "leaf", "noise_scale", "group", "height", "excess_cost", "members"
 """Fields of a state that are tensors."""
 
 OF_SAMPLES = "target", "leaf", "noise_scale", "group", "members"
@@ -193,7 +195,9 @@ class Plan:
                 *(parts.pop(name).numpy() for name in ClusterTree._fields)
             )
             proposal = Proposal(**parts, tree=tree, costs={})
-        return cls(values["n_clusters"], values["choices"], proposal)
+        n_clusters = values["n_clusters"]
+        check_argument("n_clusters", n_clusters, COUNT)
+        return cls(n_clusters, dict(values["choices"]), proposal)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the arrays of the proposal as tensors by name."""
@@ -218,6 +222,9 @@ class Builder(Protocol):
 
     def new_contrast(self) -> Contrast | None:
         """Return contrastive losses; None without augmentations."""
+
+    def check_state(self) -> None:
+        """Raise a ValueError if the state isn't one of this growth and data."""
 
 
 @dataclass(eq=False)
@@ -259,6 +266,8 @@ class FitState:
         Group of each sample, among those that stand apart, if known.
     height : Tensor of shape (n_nodes,), default=None
         Height in nats of each node, if known.
+    excess_cost : Tensor of shape (n_nodes,), default=None
+        Excess cost of the cut of each node, if known; see `ClusterTree`.
     unsplittable : list of int
         Leaves whose split was refused.
     optimizer : AdamW or None
@@ -288,16 +297,27 @@ class FitState:
     noise_scale: Tensor | None = None
     group: Tensor | None = None
     height: Tensor | None = None
+    excess_cost: Tensor | None = None
     unsplittable: list[int] = field(default_factory=list)
     optimizer: AdamW | None = None
     rule: StoppingRule | None = None
     loaded: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     processes: Processes = ONE_PROCESS
 
-    def begin_training(self, optimizer: AdamW, rule: StoppingRule) -> None:
-        """Set the optimizer and the stopping rule, or go on with loaded ones."""
+    def begin_training(
+        self, optimizer: AdamW, rule: StoppingRule, n_epochs: int
+    ) -> None:
+        """Set the optimizer and the stopping rule, or go on with loaded ones.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            If the loaded ones are not those of a phase of `n_epochs` epochs.
+        """
         self.optimizer, self.rule = optimizer, rule
         if self.loaded:
+            if self.epoch > n_epochs:
+                raise ValueError(f"epoch must be at most {n_epochs}, got {self.epoch}")
             optimizer.load_state_dict(self.loaded["optimizer"])
             rule.load_state_dict(self.loaded["rule"])
             self.loaded = {}
@@ -307,7 +327,7 @@ class FitState:
         split = self.split and self.split.top_down
         for part in (self.model, split, self.contrast):
             if part is not None:
-                part.load_state_dict(self.processes.lead(part.state_dict))
+                self.processes.synchronize(part)
 
     def end_stage(self) -> None:
         """Forget what only the stage in progress needs."""
@@ -397,16 +417,14 @@ class FitState:
 
         Raises
         ------
-        ValueError
-            If a stage of this state has begun.
+        ValueError, LookupError, TypeError, ...
+            If a stage of this state has begun, or the other isn't one of this growth
+            and data.
         """
         if self.stage is not None or self.done:
             raise ValueError("Only a new state can be loaded.")
         values, tensors = state["values"], state["tensors"]
-        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for name, tensor in tensors.items():
-            part, _, key = name.partition(".")
-            parts[part][key] = tensor
+        parts = _parts(tensors)
         for name in VALUES:
             setattr(self, name, values[name])
         for name in TENSORS:
@@ -414,18 +432,34 @@ class FitState:
         if values["parent"] is not None:
             model = builder.new_model(Topology(tuple(values["parent"])))
             self.model = _loaded(model, parts["model"])
+            self.contrast = builder.new_contrast()
         if values["split"] is not None:
             top_down = _loaded(builder.new_split(), parts["split"])
             self.split = Split(top_down, **values["split"])
-        if parts["contrast"]:
-            self.contrast = _loaded(builder.new_contrast(), parts["contrast"])
-        if parts["optimizer"]:
+            n_leaves = len(self.model.topology.leaves)
+            check_argument("leaf", self.split.leaf, Number(Integral, 0, n_leaves))
+            check_argument("seed", self.split.seed, Number(Integral, 0, 2**63))
+        if self.contrast is not None:
+            _loaded(self.contrast, parts["contrast"])
+        if self.stage is not None:
             self.loaded = {name: parts[name] for name in ("optimizer", "rule")}
         for record in values["records"]:
             self.history.append(record)
         # Last: new modules draw weights.
         self.generators.load_state_dict(parts["generators"])
         self.generators.rng.bit_generator.state = values["rng"]
+        builder.check_state()
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors of each part of a state, such as the model, by name."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        if tensor.isnan().any():
+            raise ValueError(f"{name} has NaN")
+        part, _, key = name.partition(".")
+        parts[part][key] = tensor
+    return parts
 
 
 def own_samples(state: StateDict, data: TrainingData) -> StateDict:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import n_batches, shuffled_batches
 from ..utils.processes import ONE_PROCESS, Processes
@@ -18,6 +18,7 @@ from .checkpoint import Checkpoints
 from .objectives import TERMS, Objective
 from .optimizer import AdamW, StoppingRule
 from .state import FitState, Generators, History, Remembered
+from .update import Update
 
 T = TypeVar("T")
 
@@ -375,12 +376,8 @@ class Trainer:
             lead(lambda: checkpoints.save(state))
 
     def _rewind(self) -> None:
-        """Go back to the state of the last epoch, unless it has diverged."""
+        """Go back to the state of the last epoch."""
         self.state.rewind(self._remembered)
-        model, split = self.state.model, self.state.split
-        trained = model if split is None else split.top_down
-        if not _is_finite(trained.parameters()):
-            raise KeyboardInterrupt
 
     # Training
 
@@ -415,24 +412,29 @@ class Trainer:
         )
         state.synchronize()
         rule = phase.stopping_rule(options, optimizer.parameters, has_validation)
-        state.begin_training(optimizer, rule)
+        checkpoints = self.checkpoints
+        with nullcontext() if checkpoints is None else checkpoints.restoring():
+            state.begin_training(optimizer, rule, n_epochs)
         self.remember()
+        update = Update(
+            objective,
+            optimizer,
+            options.autocast(objective.train_rows.device),
+            self.generators.rows,
+        )
         # Epochs without an ELBO aren't shown.
         with self.subtask(phase.name, n_epochs if objective.has_elbo else 0) as task:
             while state.epoch < n_epochs and not (
                 rule.has_converged or task.is_stopped
             ):
                 with self._epoch(objective) as epoch:
-                    epoch.info, bound = self._train_epoch(phase, objective, n_steps)
+                    epoch.info, bound = self._train_epoch(phase, update, n_steps)
                     # ELBOs of training samples are comparable once their weight is
                     # constant.
                     if phase.may_stop(state.epoch / n_epochs, has_validation):
                         rule.update(bound)
                     self._end_epoch(epoch.info)
             rule.restore_best()
-            # The last update comes after the last ELBO.
-            if not _is_finite(optimizer.parameters):
-                raise self._divergence(phase, objective)
 
     def _steps_per_epoch(self, objective: Objective) -> int:
         n_samples = objective.data.size(objective.train_rows)
@@ -452,7 +454,7 @@ class Trainer:
         self.store()
 
     def _train_epoch(
-        self, phase: Phase, objective: Objective, n_steps: int
+        self, phase: Phase, update: Update, n_steps: int
     ) -> tuple[dict[str, object], float]:
         """Train for one epoch, and evaluate.
 
@@ -463,7 +465,12 @@ class Trainer:
         bound : float
             What the phase is stopped by: an ELBO, or the negative routing loss.
         """
-        means, progress = self._run_batches(phase, objective, n_steps)
+        objective = update.objective
+        means, progress = self._run_batches(phase, update, n_steps)
+        # The last update comes after the last loss.
+        parameters = self.state.optimizer.parameters
+        if not nn.utils.get_total_norm(parameters).isfinite():
+            raise self.divergence(f"in phase {phase.name!r}")
         record = {
             "phase": phase.name,
             "epoch": self.state.epoch,
@@ -481,7 +488,7 @@ class Trainer:
             # Weighted as at the end of the phase, so that epochs are comparable.
             bound = validation_elbo = self._validate(objective, phase.kl_weight_at(1.0))
         if not math.isfinite(bound):
-            raise self._divergence(phase, objective)
+            raise self.divergence(f"in phase {phase.name!r}")
         # In the user's units.
         log_det = objective.data.standardizer.log_det
         means["reconstruction"] -= log_det
@@ -489,34 +496,31 @@ class Trainer:
         return record | means | {"validation_elbo": validation_elbo - log_det}, bound
 
     def _run_batches(
-        self, phase: Phase, objective: Objective, n_steps: int
+        self, phase: Phase, update: Update, n_steps: int
     ) -> tuple[dict[str, float], float]:
         """Train for one epoch; return means over the samples, and the progress.
 
         Each process has a part of each batch, in proportion to its samples.
         """
-        options, rows = self.options, objective.train_rows
+        options, rows = self.options, update.objective.train_rows
         batches = shuffled_batches(
-            len(rows), self._steps_per_epoch(objective), self.generators.rows
+            len(rows), self._steps_per_epoch(update.objective), self.generators.rows
         )
         first = self.state.epoch * len(batches)
         batches = batches[: n_steps - first]
         total = torch.zeros(len(TERMS), dtype=torch.float32, device=rows.device)
-        objective.train(True)
+        update.objective.train(True)
         for step, batch in enumerate(batches, start=first):
             progress = phase.progress(step / n_steps)
-            loss = None
-            if len(batch):
-                with options.autocast(rows.device):
-                    terms = objective.evaluate(rows[batch])
-                loss = terms.loss(
-                    phase.kl_weight_at(progress), phase.routing_weight_at(progress)
-                )
-                # Accumulate on the device: reading the values would synchronize with
-                # the host at every step.
-                total += len(batch) * terms.means()
-            rate = phase.learning_rate_at(options, progress)
-            self.state.optimizer.step(loss, rate, len(batch))
+            means = update(
+                rows[batch],
+                phase.kl_weight_at(progress),
+                phase.routing_weight_at(progress),
+                phase.learning_rate_at(options, progress),
+            )
+            # Accumulate on the device: reading the values would synchronize with the
+            # host at every step.
+            total += len(batch) * means
         n_samples = torch.tensor(sum(map(len, batches)), device=total.device)
         total, n_samples = map(self.processes.sum, (total, n_samples))
         means = (total / n_samples).tolist()
@@ -532,22 +536,17 @@ class Trainer:
         total = torch.cat([*elbos, torch.zeros(0, device=rows.device)]).sum()
         return self.processes.sum(total).item() / objective.data.size(rows)
 
-    def _divergence(self, phase: Phase, objective: Objective) -> FloatingPointError:
+    def divergence(self, where: str) -> FloatingPointError:
         """Return an error that names the parameters that may have caused it."""
         rate, decay = self.options.learning_rate, self.options.weight_decay
         remedy = f"A learning_rate below {rate:g} usually helps."
         if decay >= 1.0 and rate * decay >= 1.0:
             remedy = f"learning_rate * weight_decay = {rate * decay:g} must be below 1."
-        elif objective.contrast is not None:
+        elif self.state.contrast is not None:
             remedy += (
                 " So does a lower contrastive_weight or a higher temperature. Check "
                 "that views return values in the range of X."
             )
         return FloatingPointError(
-            f"The loss diverged in phase {phase.name!r}: it is no longer finite. "
-            f"{remedy}"
+            f"The loss diverged {where}: it is no longer finite. {remedy}"
         )
-
-
-def _is_finite(parameters: Iterable[Tensor]) -> bool:
-    return bool(nn.utils.get_total_norm(parameters).isfinite())

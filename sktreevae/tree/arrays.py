@@ -172,7 +172,9 @@ def number_in_order(values: Ints) -> Ints:
 
 
 def salient_cuts(
-    height: NDArray[np.float64], is_supported: NDArray[np.bool_], ratio: float = 1.6
+    persistence: NDArray[np.float64],
+    is_supported: NDArray[np.bool_],
+    ratio: float = 1.6,
 ) -> Ints:
     """Return the numbers of clusters of the cuts that stand out, in increasing order.
 
@@ -180,16 +182,14 @@ def salient_cuts(
 
     Parameters
     ----------
-    height : ndarray of shape (n_leaves - 1,)
-        Heights of the merges, highest first.
+    persistence : ndarray of shape (n_leaves - 1,)
+        Persistence of the cuts into 2, 3, ... clusters.
     is_supported : ndarray of bool of shape (n_leaves - 1,)
         Whether each split may be the finest of a cut.
     ratio : float, default=1.6
         A cut is compared with cuts into up to so many times more, or fewer, clusters.
     """
-    # Range of heights at which the tree is cut into 2, 3, ... clusters.
-    persistence = height - np.append(height[1:], 0.0)
-    n_clusters = np.arange(2, len(height) + 2)
+    n_clusters = np.arange(2, len(persistence) + 2)
     is_salient = is_supported & (persistence > 0)
     for i, k in enumerate(n_clusters):
         is_near = (k < ratio * n_clusters) & (n_clusters < ratio * k)

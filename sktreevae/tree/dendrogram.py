@@ -48,6 +48,7 @@ NODE_ATTRIBUTES = (
     "n_node_samples",
     "weight",
     "p_values",
+    "excess_costs",
     "leaf_label",
 )
 
@@ -114,6 +115,10 @@ class Dendrogram:
         held-out samples; NaN for leaves, and if not estimated. It is corrected for the
         number of splits: of 100 trees of data with a single cluster, at most 5 have any
         split with a value of 0.05 or less.
+    excess_costs : ndarray of float of shape (n_nodes,)
+        Cost of the coarsest cut with the split of each node, in bits above the best
+        partition of the leaves into as many clusters that is known; NaN for leaves, and
+        if not estimated. At 0, no other way to merge the leaves is better.
     leaf_label : ndarray of int of shape (n_nodes,)
         Label of each leaf; -1 for internal nodes.
     labels : ndarray of int of shape (n_samples,)
@@ -153,7 +158,7 @@ class Dendrogram:
         self.depth = depths_of(self.parent)
         self.leaf_label = label_leaves(self.children_left, self.children_right)
         self.height = self._check_heights(np.array(height, dtype=np.float64))
-        self.p_values = np.full(n_nodes, np.nan)
+        self.p_values, self.excess_costs = np.full((2, n_nodes), np.nan)
         self.labels = np.array(labels, dtype=np.int64)
         if len(self.labels) and not (
             0 <= self.labels.min() and self.labels.max() < self.n_clusters
@@ -269,10 +274,11 @@ class Dendrogram:
     def levels(self) -> NDArray[np.int64]:
         """Return the numbers of clusters of a few nested cuts that stand out.
 
-        The persistence of a cut is the range of heights that lead to it. A cut stands
-        out if no cut into up to 1.6 times more or fewer clusters is more persistent.
-        Its lowest split must be supported, if `p_values` are known. The finest cut with
-        a supported lowest split is always among the levels.
+        The persistence of a cut is the range of heights that lead to it; each bit of
+        its excess cost halves it, if `excess_costs` are known. A cut stands out if no
+        cut into up to 1.6 times more or fewer clusters is more persistent. Its lowest
+        split must be supported, if `p_values` are known. The finest cut with a
+        supported lowest split is always among the levels.
 
         Returns
         -------
@@ -288,7 +294,11 @@ class Dendrogram:
         array([2, 4])
         """
         splits = highest_first(self.height, self.leaf_label)
-        return salient_cuts(self.height[splits], self.is_supported[splits])
+        height = self.height[splits]
+        # Range of heights at which the tree is cut into 2, 3, ... clusters.
+        persistence = height - np.append(height[1:], 0.0)
+        persistence *= np.exp2(-np.nan_to_num(self.excess_costs[splits]))
+        return salient_cuts(persistence, self.is_supported[splits])
 
     @property
     def is_supported(self) -> NDArray[np.bool_]:

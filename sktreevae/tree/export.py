@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.extras import import_extra
+
 if TYPE_CHECKING:
     import networkx
     import pandas
@@ -119,12 +121,7 @@ def format_p_value(p_value: float) -> str:
 
 def to_pandas(nodes: Nodes) -> pandas.DataFrame:
     """Return a table with a row for each node."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "to_pandas needs pandas. Install it with: pip install pandas"
-        ) from error
+    pandas = import_extra("pandas", "to_pandas needs pandas", "pandas")
     table = pandas.DataFrame(nodes)
     table.index.name = "node"
     return table
@@ -132,12 +129,7 @@ def to_pandas(nodes: Nodes) -> pandas.DataFrame:
 
 def to_networkx(nodes: Nodes) -> networkx.DiGraph:
     """Return a directed graph from parents to children."""
-    try:
-        import networkx
-    except ImportError as error:
-        raise ImportError(
-            "to_networkx needs networkx. Install it with: pip install networkx"
-        ) from error
+    networkx = import_extra("networkx", "to_networkx needs networkx", "networkx")
     graph = networkx.DiGraph()
     parents = nodes["parent"].tolist()
     for node in range(len(parents)):

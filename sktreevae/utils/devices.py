@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
+from torch import Tensor
+
+_IS_STATIC = ContextVar("is_static", default=False)
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -122,3 +128,24 @@ def fits_on(n_bytes: int, device: torch.device | None) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return n_bytes <= free // 2
+
+
+@contextmanager
+def static_shapes() -> Iterator[None]:
+    """Compute on the CPU as on an accelerator, whose host reads no values of tensors.
+
+    Shapes then don't depend on values, so that the operations can be captured.
+    """
+    token = _IS_STATIC.set(True)
+    try:
+        yield
+    finally:
+        _IS_STATIC.reset(token)
+
+
+def may_read(x: Tensor) -> bool:
+    """Return whether values of a tensor may decide what is computed.
+
+    On the CPU they are at hand. The host of an accelerator would wait for them.
+    """
+    return x.device.type == "cpu" and not _IS_STATIC.get()

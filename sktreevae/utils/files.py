@@ -41,6 +41,29 @@ def sync_folder(path: PathLike) -> None:
         os.close(descriptor)
 
 
+def try_lock(stream: BinaryIO) -> bool:
+    """Lock a file until it is closed or the process ends.
+
+    Returns
+    -------
+    is_ours : bool
+        False if another stream has locked the file, also one of this process. True also
+        where the file system has no locks.
+    """
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
 @contextmanager
 def replacing(path: PathLike) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces another one if the block succeeds.

@@ -52,6 +52,9 @@ class Processes:
         """Return the result of a function that the first process alone calls."""
         return function()
 
+    def synchronize(self, module: nn.Module) -> None:
+        """Set the parameters and buffers of a network to those of the first process."""
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of the tensors of all processes, the same bits for each."""
         return tensor
@@ -139,6 +142,10 @@ class ProcessGroup(Processes):
         self.check()
         dist.broadcast_object_list(result, src=0, group=self._group)
         return result[0]
+
+    def synchronize(self, module: nn.Module) -> None:
+        """Set the parameters and buffers of a network to those of the first process."""
+        module.load_state_dict(self.lead(module.state_dict))
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of the tensors of all processes, the same bits for each."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 MAX_EFFECT = 10.0
 """Groups that are farther apart, in standard deviations, don't overlap at all."""
 
@@ -44,6 +46,18 @@ def format_number(value: float, spread: float = 0.0, max_exponent: int = 6) -> s
         return f"{value:.3g}"
     text = f"{rounded:.{max(n_decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_date(year: float) -> str:
+    """Return the date of a number of years, with the part of the last one.
+
+    Examples
+    --------
+    >>> format_date(2024.2)
+    '2024-03-14'
+    """
+    first, following = (np.datetime64(str(math.floor(year) + i), "D") for i in (0, 1))
+    return str(first + int(year % 1 * (following - first).astype(int)))
 
 
 def format_effect(effect: float) -> str:

@@ -10,6 +10,7 @@ from functools import cache, partial
 
 import joblib
 import torch
+from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
 
 MAX_JOBS = 2**31
@@ -31,6 +32,10 @@ def resolve_n_threads(n_jobs: int | None) -> int:
         is 1, unless `joblib.parallel_config` says otherwise, and negative values count
         from the number of cores.
     """
+    if get_active_backend()[0].default_n_jobs != 1:
+        # A cluster, such as Dask's, which would count its workers.
+        with joblib.parallel_config("threading"):
+            return resolve_n_threads(n_jobs)
     return min(joblib.effective_n_jobs(n_jobs), joblib.cpu_count())
 
 

@@ -3,6 +3,8 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 
@@ -21,6 +23,7 @@ from sktreevae.display._base import (
     node_clusters,
     plain,
     select_disjoint,
+    short,
 )
 
 from .cases import FittedModel, make_explanation, random_tree, visible_texts
@@ -199,3 +202,11 @@ def test_selected_boxes_are_inside_and_apart(rng):
         is_inside = boxes[i].min() >= 0 and boxes[i].max() <= 1
         rivals = np.flatnonzero(selected & (priority > priority[i]))
         assert selected[i] == (is_inside and not any(overlaps(i, j) for j in rivals))
+
+
+@given(st.lists(st.text("ab$ ", max_size=60), max_size=8))
+def test_short_names_tell_as_much_as_the_names(names):
+    shortened = short(names)
+    assert len(set(shortened)) == len(set(names))
+    for name, text in zip(names, shortened, strict=True):
+        assert text == plain(name) or len(text.replace("\\", "")) <= 40

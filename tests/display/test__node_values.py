@@ -6,16 +6,19 @@ import pytest
 import torch
 from scipy import sparse
 
+from sktreevae import Dendrogram
 from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
 from sktreevae.display._node_values import (
+    are_amounts,
     as_images,
+    describe_rows,
     encode_classes,
-    is_amount,
-    node_moments,
     sibling_differences,
 )
+from sktreevae.inspection.columns import number_features
 from sktreevae.inspection.effects import GroupMoments
 from sktreevae.model import ImageLayout
+from sktreevae.utils.text import format_number
 
 from .cases import FittedModel
 
@@ -92,8 +95,14 @@ def test_all_displays_refuse_what_is_no_class(tree, y, tmp_path):
             draw()
 
 
-def brute_force(X, labels):
+def node_moments(X, labels):
     """Return the moments of the rows below each node of the full tree."""
+    tree = Dendrogram([-1, 0, 0, 1, 1, 2, 2], np.zeros(7), labels)
+    return describe_rows(tree, X)[1]
+
+
+def brute_force(X, labels):
+    """Return the mean and the variance of the rows below each node of it."""
     below = [(0, 1, 2, 3), (0, 1), (2, 3), (0,), (1,), (2,), (3,)]
     rows = [X[np.isin(labels, leaves)] for leaves in below]
     return np.array([x.mean(0) for x in rows]), np.array([x.var(0) for x in rows])
@@ -110,40 +119,43 @@ def brute_force(X, labels):
         *((lambda X, t=t: X.round().astype(t), 200.0) for t in (np.uint8, np.float16)),
     ],
 )
-def test_moments_are_those_of_the_rows_below(full_tree, rng, convert, offset):
+def test_moments_are_those_of_the_rows_below(rng, convert, offset):
     X = rng.normal(size=(3000, 3)) * (rng.random((3000, 3)) < 0.5) + offset
     X, labels = convert(X), np.r_[np.arange(4), rng.integers(0, 4, 2996)]
-    moments = node_moments(full_tree, X, labels)
+    moments = node_moments(X, labels)
     dense = X.toarray() if sparse.issparse(X) else X.astype(float)
     mean, variance = brute_force(dense, labels)
     np.testing.assert_allclose(moments.mean, mean, atol=1e-12)
     np.testing.assert_allclose(moments.variance, variance, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("one_sided", [False, True])
-def test_differences_are_the_largest_effects_between_siblings(one_sided, rng):
+@pytest.mark.parametrize("is_amount", [False, True])
+def test_differences_are_the_largest_effects_between_siblings(is_amount, rng):
     mean, variance = rng.normal(size=(7, 6)), rng.uniform(0.5, 1.5, (7, 6))
     mean[5] = np.nan  # a node without rows
     moments = GroupMoments(mean, variance, np.ones((7, 1)))
-    found = sibling_differences(moments, list("abcdef"), 3, one_sided)
+    features = number_features("abcdef")
+    found = sibling_differences(features, moments, 3, is_amount)
     assert found[0] == found[5] == found[6] == []
     for node, sibling in ((1, 2), (2, 1), (3, 4), (4, 3)):
         spread = np.sqrt((variance[node] + variance[sibling]) / 2)
         effect = (mean[node] - mean[sibling]) / spread
-        size = effect if one_sided else np.abs(effect)
-        order = [i for i in np.argsort(-size) if size[i] >= 0.3][:3]
+        order = sorted(range(6), key=lambda i: -abs(effect[i]))
+        if is_amount:  # those that the node has more of come first
+            order = sorted(order, key=lambda i: effect[i] < 0)
+        order = [i for i in order[:3] if abs(effect[i]) >= 0.3]
         assert [d.feature for d in found[node]] == ["abcdef"[i] for i in order]
         np.testing.assert_allclose([d.effect for d in found[node]], effect[order])
-        np.testing.assert_array_equal([d.mean for d in found[node]], mean[node, order])
-        others = [d.other_mean for d in found[node]]
-        np.testing.assert_array_equal(others, mean[sibling, order])
+        means = [(d.mean, d.other_mean) for d in found[node]]
+        expected = mean[[[node], [sibling]], order].T
+        assert means == [tuple(map(format_number, pair)) for pair in expected]
 
 
-def test_counts_are_amounts_and_measurements_are_not(full_tree, rng):
+def test_counts_are_amounts_and_measurements_are_not(rng):
     labels = np.arange(400) % 4
     counts = rng.poisson(0.2, size=(400, 5))
-    assert is_amount(node_moments(full_tree, counts, labels)).all()
+    assert are_amounts(node_moments(counts, labels)).all()
     measured = rng.normal(labels[:, None], 1, size=(400, 5))
     standardized = (measured - measured.mean(axis=0)) / measured.std(axis=0)
     for X in (measured, standardized, measured + 10.0):
-        assert not is_amount(node_moments(full_tree, X, labels)).any()
+        assert not are_amounts(node_moments(X, labels)).any()

@@ -80,10 +80,12 @@ def test_splits_without_support_are_marked(export, tree):
     assert note not in export(tree)
 
 
-def test_details_have_the_probabilities_of_nodes_and_branches(export):
+def test_details_have_the_probabilities_and_the_cost_of_nodes(export):
     weight = [1, 0.75, 0.25, 0.6, 0.15]
     tree = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], [0, 1, 2], weight)
+    tree.excess_costs[0] = 0.55
     expected = {"75%", "80% to cluster 0", "20% to cluster 1", "25% given node 0"}
+    expected.add("0.55 bits")
     assert expected <= set(read(export(tree)).texts)
 
 
@@ -117,12 +119,15 @@ def test_the_page_refers_to_nothing_outside(export, tree):
             assert attributes.get(name, "data:").startswith("data:")
 
 
-def test_texts_show_the_words_that_they_have_more_of(export):
+def test_words_that_a_text_has_more_of_come_first(export):
     tree = Dendrogram([-1, 0, 0], [1, 0, 0], labels=[0] * 4 + [1] * 4)
     X = np.zeros((8, 4))
     X[[0, 1], 0], X[2, 1], X[[4, 5], 2] = 1.0, 1.0, 1.0
     page = export(tree, X, feature_names=["orbit", "nasa", "god", "none"])
-    assert features(page) == [("up", "orbit"), ("up", "nasa"), ("up", "god")]
+    assert features(page) == [
+        *(("up", "orbit"), ("up", "nasa"), ("down", "god")),
+        *(("up", "god"), ("down", "orbit"), ("down", "nasa")),
+    ]
     (table,) = re.findall("tell the branches apart.*?</table>", page, re.DOTALL)
     assert set(re.findall('class="term">(.*?)<', table)) == {"orbit", "nasa", "god"}
 

@@ -9,7 +9,7 @@ from sktreevae.display import TreeDisplay
 from sktreevae.display.tree import DOWN, UP, tidy_positions
 from sktreevae.tree.arrays import leaves_below
 
-from .cases import FittedModel, assert_legible, random_tree
+from .cases import FittedModel, assert_disjoint, assert_legible, random_tree
 
 draw = TreeDisplay.from_dendrogram
 
@@ -92,7 +92,7 @@ def test_nodes_show_what_tells_them_from_their_sibling(fitted, rows, source):
         X = rows if source == "rows" else None
         display = TreeDisplay.from_estimator(fitted, X)
     tree = display.dendrogram
-    assert texts(display.boxes_[0]) == ["240"]  # the root
+    assert texts(display.boxes_[0]) == ["240", "node 0"]  # the root
     means = {"age": {10, 20, 40}, "size": {5, 90}}
     for leaf in tree.leaves:
         lines = display.features[leaf]
@@ -162,13 +162,22 @@ def test_bars_have_the_shares_of_the_classes(tree):
 def test_texts_are_numbers_of_samples_and_clusters_by_default(tree):
     display = draw(tree)
     assert [texts(box) for box in display.boxes_] == [
-        ["4"],
-        ["3"],
+        ["4", "node 0"],
+        ["3", "node 1"],
         ["1", "#2"],
         ["2", "#0"],
         ["1", "#1"],
     ]
     assert display.legend_ is None
+
+
+def test_nodes_are_apart_at_another_resolution(tree):
+    rows = np.arange(8.0).reshape(4, 2) ** 3
+    names = ["monthly expenditure (EUR)", "island = Torgersen (%)"]
+    display = TreeDisplay.from_dendrogram(tree, rows, feature_names=names)
+    display.figure_.set_dpi(80)
+    display.figure_.draw_without_rendering()
+    assert_disjoint([*display.boxes_, display.note_])
 
 
 def test_frames_have_the_colors_of_a_cut(tree):

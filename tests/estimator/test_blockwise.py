@@ -1,8 +1,11 @@
 """Predictions of Dask arrays stay lazy, and are those of the array in memory."""
 
+import joblib
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 
 from sktreevae import TreeVAEClustering
 from sktreevae.metrics import dendrogram_purity_scorer
@@ -106,6 +109,35 @@ def test_errors_come_before_anything_is_computed(X, model):
     with pytest.raises(ValueError, match="n_clusters must be"):
         model.predict(da.from_array(X), n_clusters=9)
     assert not computed
+
+
+@pytest.fixture(params=[False, True], ids=["threads", "processes"])
+def cluster(request):
+    """A cluster of two workers, with the default configuration otherwise."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=request.param,
+            dashboard_address=None,
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        yield
+
+
+@pytest.mark.nightly
+def test_searches_and_predictions_run_on_a_cluster(X, model, cluster):
+    blocks = da.from_array(X, chunks=(50, 64))
+    for method in METHODS:
+        lazy = getattr(model, method)(blocks)
+        assert np.array_equal(lazy.compute(), getattr(model, method)(X))
+    search = GridSearchCV(model, {"n_clusters": [2, 3]}, cv=2)
+    scores = search.fit(X).cv_results_["mean_test_score"]
+    with joblib.parallel_config("dask"):
+        again = clone(search).fit(X).cv_results_["mean_test_score"]
+    assert np.array_equal(again, scores)
 
 
 def test_the_score_is_that_of_the_array(X, model):

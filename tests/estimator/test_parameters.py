@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +120,15 @@ def test_the_options_of_a_registry_are_described():
     assert lines[start].startswith('    - "first": one of the values.')
     assert {line[:6] for line in lines[start:]} == {"    - ", " " * 6}
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint8])
+def test_rows_are_checked_chunk_by_chunk(dtype):
+    # The sum of the float16 values overflows, so each of them is looked at.
+    X = np.broadcast_to(dtype(1), (1_000_000, 100))
+    tracemalloc.start()
+    try:
+        assert np.shares_memory(validate_rows(TreeVAEClustering(), X, reset=True), X)
+        assert tracemalloc.get_traced_memory()[1] < X.size / 2
+    finally:
+        tracemalloc.stop()

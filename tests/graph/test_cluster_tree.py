@@ -11,7 +11,7 @@ from sktreevae.graph.linkage import (
     graph_linkage,
     relative_modularity_gain,
 )
-from sktreevae.graph.partition import partition_cost
+from sktreevae.graph.partition import linkages, partition_cost
 from sktreevae.model import Topology
 
 from .cases import micro_clusters, random_weights
@@ -51,18 +51,21 @@ def test_the_tree_of_least_cost_is_returned(n, slack, seed):
     clusters = micro_clusters(random_weights(n, seed))
 
     def costs(merges):
-        cuts = (cut_merges(merges, n, k) for k in range(2, n + 1))
+        cuts = (cut_merges(merges, n, k) for k in range(n, 1, -1))
         return [partition_cost(clusters, cut) for cut in cuts]
 
     lengths = 3.0, 30.0
     tree = cluster_tree(clusters, max_depth, lengths)
     flows = map(clusters.flow, lengths)
-    least = min(
-        np.sum(costs(graph_linkage(flow, relative_modularity_gain, max_depth)))
+    candidates = [
+        costs(graph_linkage(flow, relative_modularity_gain, max_depth))
         for flow in flows
-    )
-    assert tree.cut_costs.tolist() == costs(tree.merges)
-    assert tree.cut_costs.sum() == pytest.approx(least)
+    ]
+    actual = costs(tree.merges)
+    assert np.sum(actual) == pytest.approx(min(map(sum, candidates)))
+    others = map(costs, linkages(clusters).values())
+    expected = np.subtract(actual, np.min([*candidates, *others], axis=0))
+    np.testing.assert_array_equal(tree.excess_cost, expected)
     np.testing.assert_array_equal(
         tree.height, separations(clusters.flow(), tree.merges)
     )

@@ -41,7 +41,7 @@ def frame(rng):
 NAMES = {
     "mass": 0,
     "mass missing (%)": 0,
-    "born (year)": 1,
+    "born": 1,
     "born missing (%)": 1,
     "island = Biscoe (%)": 2,
     "island = Dream (%)": 2,
@@ -56,10 +56,10 @@ NAMES = {
 
 def test_columns_of_a_frame_are_numbers_years_and_shares(frame):
     read = FrameColumns(frame, frame.columns)
-    assert dict(zip(read.names, read.positions.tolist(), strict=True)) == NAMES
-    values = dict(zip(read.names, read.read(np.arange(len(NAMES))).T, strict=True))
+    assert {found.name: found.column for found in read.features} == NAMES
+    values = dict(zip(NAMES, read.read(np.arange(len(NAMES))).T, strict=True))
     np.testing.assert_array_equal(values["mass"], frame["mass"])
-    np.testing.assert_allclose(values["born (year)"][2:], 2000 + np.arange(2, 60) / 366)
+    np.testing.assert_allclose(values["born"][2:], 2000 + np.arange(2, 60) / 366)
     for island in ("Biscoe", "Dream", "Torgersen"):
         expected = 100 * (frame["island"] == island)
         np.testing.assert_array_equal(values[f"island = {island} (%)"], expected)
@@ -69,6 +69,15 @@ def test_columns_of_a_frame_are_numbers_years_and_shares(frame):
     np.testing.assert_array_equal(values["sex missing (%)"], 100 * frame["sex"].isna())
     np.testing.assert_array_equal(values["alone = True (%)"], 100 * frame["alone"])
     assert np.isnan(values["n_eggs"][:2]).all()
+
+
+def test_means_of_dates_are_dates(frame):
+    read = FrameColumns(frame, frame.columns)
+    born = next(found for found in read.features if found.is_date)
+    mean = read.moments(np.zeros(len(frame), dtype=int), 1).mean[0]
+    expected = frame["born"].mean()
+    assert born.text(mean[read.features.index(born)]) == str(expected.date())
+    assert born.text(np.nan) == "nan"
 
 
 def test_moments_of_a_frame_are_those_of_its_values(frame, rng):
@@ -96,8 +105,8 @@ def test_frames_of_polars_are_read_alike():
     }
     expected = FrameColumns(pd.DataFrame(values), values)
     read = FrameColumns(columns._to_pandas(pl.DataFrame(values)), values)
-    assert read.names == expected.names
-    features = np.arange(len(read.names))
+    assert read.features == expected.features
+    features = np.arange(len(read.features))
     np.testing.assert_array_equal(read.read(features), expected.read(features))
 
 

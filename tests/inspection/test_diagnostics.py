@@ -4,6 +4,7 @@ import warnings
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -12,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sktreevae import Dendrogram, TreeVAEClustering
 from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
-from sktreevae.graph import split_p_values
+from sktreevae.graph import NeighborGraph, split_p_values
 from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_p_values
 from sktreevae.inspection.effects import GroupMoments
 from sktreevae.inspection.explain import leaf_moments
@@ -93,6 +94,7 @@ def test_p_values_are_those_of_the_nodes(rng):
 def test_a_fit_finds_the_p_values_of_its_splits(model):
     tree = model.dendrogram_
     assert ((tree.p_values < 0.05) == (tree.leaf_label < 0)).all()
+    assert ((tree.excess_costs >= 0) == (tree.leaf_label < 0)).all()
     model.partial_fit(make_data(50)[0])
     np.testing.assert_array_equal(model.dendrogram_.p_values, tree.p_values)
 
@@ -231,6 +233,13 @@ def test_warnings_of_fit_are_findings(unsupported):
     assert "n_clusters=None" in finding.remedy
 
 
+def test_an_estimated_number_may_lack_support(monkeypatch, rng):
+    monkeypatch.setattr(NeighborGraph, "estimate_n_clusters", lambda *_: 3)
+    model = TreeVAEClustering(None, max_iter=1, random_state=0)
+    with pytest.warns(UnsupportedClustersWarning, match="1 of the 3 .* Cut the tree"):
+        model.fit(rng.standard_normal((100, 2)))
+
+
 @pytest.mark.parametrize("category", sorted({c.__name__ for c in CATEGORIES.values()}))
 def test_warnings_of_fit_are_documented(category):
     _, _, warns = TreeVAEClustering.fit.__doc__.partition("Warns\n")
@@ -257,6 +266,15 @@ def test_outliers_are_a_finding_which_is_saved(tmp_path):
     model.save(tmp_path / "model")
     assert TreeVAEClustering.load(tmp_path / "model").diagnose() == model.diagnose()
     assert finding.numbers == {"n_features": 1}
+
+
+def test_outliers_have_the_names_of_a_frame():
+    X, _ = make_data(50)
+    X[7, 1] = 1e6
+    names = [f"row {i}" for i in range(len(X))]
+    X = pd.DataFrame(X, names).rename(columns="column {}".format)
+    with pytest.warns(OutlierWarning, match="'column 1', sample row 7: 1e\\+06"):
+        TreeVAEClustering(2, max_iter=1, random_state=0).fit(X)
 
 
 def test_a_finding_is_plain_values(model):

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -7,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from sktreevae import TreeVAEClustering, explain
 from sktreevae.display import SplitDisplay, TreeDisplay
+from sktreevae.inspection.columns import Feature
 from sktreevae.inspection.explanation import Explanation
 
 WIDTH, NARROW = 20.0, 8.0
@@ -119,6 +121,32 @@ def test_sparse_rows_and_datasets_are_explained_alike(nested):
         np.testing.assert_allclose(found.auc, expected.auc)
 
 
+def test_labels_explain_rows_of_any_columns(nested):
+    model, X, _ = nested
+    expected = model.explain(0, X)
+    other = np.column_stack([X, X[:, ::-1]])
+    names = [f"column {i}" for i in range(10)]
+    for rows in (other, sparse.csr_matrix(other), pd.DataFrame(other, columns=names)):
+        found = explain(model, 0, rows, labels=model.labels_, n_features=None)
+        by_column = dict(zip(found.features, found.effect, strict=True))
+        for feature, effect in zip(expected.features, expected.effect, strict=True):
+            assert by_column[feature] == by_column[9 - feature] == pytest.approx(effect)
+    assert set(found.feature_names) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 4], "labels must be ints from 0 to 3, the leaves, got .*4"),
+        ([0, 1, 0.5], "labels must be ints from 0 to 3, the leaves, got .*0.5"),
+        ([0, 1], r"inconsistent numbers of samples: \[3, 2\]"),
+    ],
+)
+def test_labels_are_leaves_of_the_rows(nested, labels, message):
+    with pytest.raises(ValueError, match=message):
+        explain(nested[0], 0, np.eye(3), labels=labels)
+
+
 def test_the_spread_of_zeros_and_ones(rng):
     probability = np.array([[0.95, 0.5, 0.02], [0.05, 0.5, 0.02]]).repeat(4, axis=1)
     X = (rng.random((400, 12)) < probability.repeat(200, axis=0)).astype(float)
@@ -179,6 +207,7 @@ def test_all_nodes_are_explained_as_each_alone(iris, against):
     found = iris.explain(None, X, against=against)
     nodes = tree.internal_nodes if against is None else range(1, tree.n_nodes)
     assert [one.node for one in found] == list(nodes)
+    assert str(found) == "\n\n".join(map(str, found))
     for one in found:
         alone = explain(iris, one.node, X, against=against)
         assert repr(one) == repr(alone)
@@ -263,17 +292,24 @@ def test_a_table(iris):
     assert X.columns[checked.index].tolist() == checked["feature"].tolist()
 
 
-def make_explanation(n_selected=3, **rows):
+COLUMNS = (
+    Feature("petal length (cm)", 2),
+    Feature("year", 0),
+    Feature("x", 3),
+    Feature("born", 1, is_date=True),
+)
+
+
+def make_explanation(n_selected=4, **rows):
     return Explanation(
         node=0,
         branches=(1, 2),
         clusters=(np.array([0, 1]), np.array([2])),
-        features=np.array([2, 0, 3])[:n_selected],
-        feature_names=np.array(["petal length (cm)", "year", "x"])[:n_selected],
-        left_mean=np.array([4.913, 2008.04, 2.0])[:n_selected],
-        right_mean=np.array([1.462, 2007.1, 2.0])[:n_selected],
-        spread=np.array([0.5, 0.81, 0.0])[:n_selected],
-        effect=np.array([16.902, -1.1, 0.0])[:n_selected],
+        columns=COLUMNS[:n_selected],
+        left_mean=np.array([4.913, 2008.04, 2.0, 1999.0])[:n_selected],
+        right_mean=np.array([1.462, 2007.1, 2.0, 2024.2])[:n_selected],
+        spread=np.array([0.5, 0.81, 0.0, 10.0])[:n_selected],
+        effect=np.array([16.902, -1.1, 0.0, -2.52])[:n_selected],
         **rows,
     )
 
@@ -284,10 +320,11 @@ HEAD = "Node 0: left is node 1 (clusters 0-1), right is node 2 (cluster 2)"
 def test_an_explanation_is_printed_as_a_table():
     assert str(make_explanation()).splitlines() == [
         HEAD,
-        "feature               left   right  effect",
-        "petal length (cm)     4.91    1.46     >10  higher left",
-        "year               2008.04  2007.1   -1.10  higher right",
-        "x                        2       2   +0.00  equal",
+        "feature                  left       right  effect",
+        "petal length (cm)        4.91        1.46     >10  higher left",
+        "year                  2008.04      2007.1   -1.10  higher right",
+        "x                           2           2   +0.00  equal",
+        "born               1999-01-01  2024-03-14   -2.52  higher right",
     ]
 
 

@@ -377,6 +377,7 @@ CONTRADICTIONS = {
     "state.config.hidden_dim": [10**12, 8.0],
     "state.config.latent_dim": [10**30, True],
     "state.config.n_features": [10**12, 3],
+    "state.config.perceptron_depth": [10**12, 40],
     "state.config.bottom_up_depth": [10**12],
     "state.config.router_dims": [[10**9, 10**9], [1] * 10**5],
     "state.config.discrete": [[[0]], [["0"]]],
@@ -531,7 +532,7 @@ def forge_many_nodes(path, parent, has_arrays):
         state = content["state"]
         state["topology"] = parent
         if has_arrays:
-            for name in ("height", "weight", "p_values"):
+            for name in ("height", "weight", "p_values", "excess_costs"):
                 arrays[f"dendrogram.{name}"] = np.ones(len(parent))
             topology = Topology(tuple(parent))
             shapes = state_shapes(topology, state["config"], state["feature_map"])

@@ -15,6 +15,7 @@ from sktreevae.model.layers import (
     ridge_regression,
 )
 from sktreevae.model.networks import ConvReadout
+from sktreevae.utils.devices import static_shapes
 
 
 @pytest.mark.parametrize("widths", [(4, 2), (4, 8, 2), (4, 8, 8, 2)])
@@ -116,10 +117,6 @@ def test_stacked_networks_compute_what_each_does(make, generator):
     torch.testing.assert_close(stacked(x), expected)
 
 
-def make_perceptrons(generator):
-    return StackedMLP(3, (4, 8, 2), generator=generator)
-
-
 def make_decoders(generator):
     decoders = LeafDecoders(5, 4, 8, 3, has_loadings=True, generator=generator)
     torch.nn.init.normal_(decoders.loadings, generator=generator)
@@ -127,15 +124,15 @@ def make_decoders(generator):
     return decoders
 
 
-@pytest.mark.parametrize("sizes", [(3, 0, 4), (0, 0, 1), (2, 2, 2), (0, 0, 0)])
-@pytest.mark.parametrize("make", [make_perceptrons, make_decoders, *NETWORKS])
-def test_rows_go_to_the_network_of_their_group(make, sizes, generator):
-    networks = make(generator=generator)
-    x = torch.randn(sum(sizes), 4, generator=generator)
-    whole = networks(x.expand(3, -1, -1))
-    group = torch.arange(3).repeat_interleave(torch.tensor(sizes))
-    expected = whole[group, torch.arange(sum(sizes))]
-    torch.testing.assert_close(networks.forward_groups(x, sizes), expected)
+@pytest.mark.parametrize("leaf", [[2, 0, 2, 0, 0, 2], [2], [0, 2, 1], []])
+@pytest.mark.parametrize("make", [make_decoders, *NETWORKS])
+def test_rows_go_to_the_network_of_their_leaf(make, leaf, generator):
+    networks, leaf = make(generator=generator), torch.tensor(leaf, dtype=torch.long)
+    x = torch.randn(len(leaf), 4, generator=generator)
+    expected = networks(x.expand(3, -1, -1))[leaf, torch.arange(len(leaf))]
+    torch.testing.assert_close(networks.decode(x, leaf), expected)
+    with static_shapes():
+        torch.testing.assert_close(networks.decode(x, leaf), expected)
 
 
 class Zeros(nn.Module):
@@ -148,7 +145,7 @@ class Zeros(nn.Module):
 def test_networks_may_have_no_parameters_and_refuse_empty_batches(generator):
     stacked = LeafNetworks(4, lambda generator: Zeros(), 2, generator=generator)
     stacked.constant.data[1] = torch.arange(4.0)
-    rows = stacked.forward_groups(torch.ones(3, 4), (0, 3))
+    rows = stacked.decode(torch.ones(3, 4), torch.ones(3, dtype=torch.long))
     assert torch.equal(rows, torch.arange(4.0).expand(3, 4))
 
 

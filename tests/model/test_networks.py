@@ -49,7 +49,9 @@ def test_the_units_of_the_features_do_not_change_the_embeddings(scale):
     features = torch.randn(50, 5, generator=seeded())
     embeddings = []
     for unit in (1.0, scale):
-        bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
+        bottom_up = BottomUp(
+            5, hidden_dim=4, perceptron_depth=2, depth=2, generator=seeded()
+        )
         bottom_up.standardize(7.0 + unit * features)
         embeddings.append(torch.stack(bottom_up(7.0 + unit * features)))
     torch.testing.assert_close(*embeddings, atol=0.02, rtol=0.02)
@@ -60,12 +62,23 @@ def test_the_width_is_that_of_the_clusters(distance):
     cluster = torch.arange(1000) % 2
     features = torch.randn(1000, 5, generator=seeded())
     features[:, 0] += distance * cluster
-    bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
+    bottom_up = BottomUp(
+        5, hidden_dim=4, perceptron_depth=2, depth=2, generator=seeded()
+    )
     bottom_up.standardize(features, cluster)
     assert bottom_up.width == pytest.approx(3.0, rel=0.1)
 
 
+def test_each_layer_of_the_perceptron_is_half_as_wide_as_the_one_before():
+    bottom_up = BottomUp(
+        5, hidden_dim=4, perceptron_depth=3, depth=2, generator=seeded()
+    )
+    assert bottom_up.perceptron.widths == (10, 16, 8, 4)
+
+
 def test_equal_features_have_finite_embeddings():
-    bottom_up = BottomUp(5, hidden_dim=4, depth=2, generator=seeded())
+    bottom_up = BottomUp(
+        5, hidden_dim=4, perceptron_depth=2, depth=2, generator=seeded()
+    )
     bottom_up.standardize(torch.ones(3, 5))
     assert all(d.isfinite().all() for d in bottom_up(torch.ones(3, 5)))

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktreevae.model.rows import add_rows, dot_rows
+from sktreevae.model.rows import add_rows, dot_rows, linear_rows
 
 indices = st.lists(st.integers(0, 3), max_size=8)
 
@@ -23,6 +23,9 @@ def test_sums_and_products_are_those_of_a_gather(index, alpha):
     added = add_rows(table, x, index, alpha=alpha)
     torch.testing.assert_close(added, rows + alpha * x)
     torch.testing.assert_close(dot_rows(table, x, index), (rows * x).sum(1))
+    # The rows as diagonal matrices.
+    linear = linear_rows(table.squeeze(1).diag_embed(), x, index)
+    torch.testing.assert_close(linear, rows * x)
 
 
 @pytest.mark.parametrize("operation", [add_rows, dot_rows])

@@ -39,7 +39,7 @@ def test_shapes_are_those_of_the_model(name, generator):
 def test_shapes_of_huge_models_allocate_nothing():
     settings = ModelConfig(10**7, hidden_dim=10**6).to_dict()
     shapes = state_shapes(TOPOLOGY, settings, {"n_features": 10**7})
-    assert shapes["bottom_up.perceptron.0.weight"].shape == (4 * 10**6, 2 * 10**7)
+    assert shapes["bottom_up.perceptron.0.weight"].shape == (2 * 10**6, 2 * 10**7)
 
 
 def test_networks_of_the_user_are_left_out(generator):

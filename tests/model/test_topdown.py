@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.model import Topology
+from sktreevae.utils.devices import static_shapes
 
 from .strategies import (
     NETWORKS,
@@ -44,7 +45,8 @@ def test_a_sparse_bound_of_all_leaves_is_the_bound(tree, likelihood, seed):
     posterior = infer(model, x)
     exact = model.top_down.elbo(posterior, x)
     weight = posterior.routing.leaf_log_proba.exp()
-    sparse = model.top_down.sparse_elbo(posterior, x, weight)
+    leaf = torch.arange(len(weight))[:, None].expand_as(weight)
+    sparse = model.top_down.sparse_elbo(posterior, x, leaf, weight)
     for term in TERMS:
         torch.testing.assert_close(getattr(sparse, term), getattr(exact, term))
     assert_same_gradients(model, sparse.elbo(), exact.elbo())
@@ -73,6 +75,18 @@ def test_a_sparse_bound_has_the_terms_of_the_leaves_kept(tree, likelihood, n, se
     kl = (below.double() @ kept) * posterior.q.kl(posterior.p)
     torch.testing.assert_close(sparse.kl_root, kl[0])
     torch.testing.assert_close(sparse.kl_nodes, kl[1:].sum(0))
+
+
+@given(topologies(), st.sampled_from(LIKELIHOODS), st.integers(0, 9))
+def test_a_bound_of_static_shapes_is_the_same(tree, likelihood, seed):
+    model = make_model(tree, seed=seed, likelihood=likelihood)
+    x = make_data(6, torch.Generator().manual_seed(seed))
+    sparse = sparse_terms(model, x, 2)
+    with static_shapes():
+        static = sparse_terms(model, x, 2)
+    for term in TERMS:
+        torch.testing.assert_close(getattr(static, term), getattr(sparse, term))
+    assert_same_gradients(model, static.elbo(), sparse.elbo())
 
 
 def test_leaves_that_no_sample_reaches_cost_nothing(generator):

@@ -4,6 +4,7 @@ import errno
 import functools
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from sktreevae import TreeVAEClustering
 from sktreevae.exceptions import CheckpointWarning
 from sktreevae.graph import NeighborGraph
 from sktreevae.training import checkpoint
-from sktreevae.utils.archive import read_archive, write_archive
+
+from ..io.archives import forging
 
 X, _ = make_blobs(120, 3, centers=4, cluster_std=0.3, random_state=1)
 X = X.astype(np.float32)
@@ -56,7 +58,7 @@ def assert_same(one, two):
 
 
 def generations(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != "lock")
 
 
 def test_checkpoints_change_nothing(tmp_path):
@@ -156,32 +158,111 @@ def damage(folder, name):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def test_the_generation_before_a_damaged_one_is_used(tmp_path):
-    fit(tmp_path)
-    damage(tmp_path, generations(tmp_path)[1])
-    with pytest.warns(CheckpointWarning, match="can't be read: .*is truncated"):
-        again = fit(tmp_path)
-    assert_same(again, whole())
-
-
 def test_a_damaged_generation_does_not_take_the_place_of_a_good_one(tmp_path):
     fit(tmp_path)
     for _ in range(2):
         damage(tmp_path, generations(tmp_path)[-1])
-        with pytest.warns(CheckpointWarning, match="can't be read"):
+        with pytest.warns(CheckpointWarning, match="can't be read: .*is truncated"):
             assert_same(fit(tmp_path), whole())
 
 
-@pytest.mark.parametrize("name", ["plan", "records", "rng", "epoch", "parent"])
-def test_states_that_lack_a_part_are_refused(tmp_path, name):
-    fit(tmp_path)
-    for generation in generations(tmp_path):
-        path = tmp_path / generation / checkpoint.STATE
-        content, arrays = read_archive(path)
-        del content["values"][name]
-        write_archive(path, content, arrays)
+WRONG_VALUES = {
+    "plan": [{}, {"n_clusters": 0, "choices": {}}, {"n_clusters": 3, "choices": 1}],
+    "records": [None, [1]],
+    "rng": [{}],
+    "stage": [None, "other", "split", "initialization"],
+    "done": [None, [], ["joint"], ["initialization", "other"]],
+    "epoch": [0, -1, 1.5, 10**9, "1"],
+    "parent": [None, [], [-1, 0, 0], [-1, 0]],
+    "split": [{}, {"leaf": 0, "seed": 0}],
+    "unsplittable": [["a"]],
+}
+WRONG_ARRAYS = {
+    "target": [lambda x: x[1:], lambda x: x[:, 1:], lambda x: x * np.nan],
+    "leaf": [lambda x: x + 5, lambda x: x - 1, lambda x: x.astype(float)],
+    "height": [lambda x: x[:2]],
+    "noise_scale": [lambda x: x[:, 0]],
+    "model.root_head.bias": [lambda x: x * np.nan, lambda x: x[1:]],
+    "optimizer.0.mean": [lambda x: x * np.nan, lambda x: x[1:]],
+    "rule.best": [lambda x: x * np.nan],
+    "generators.rows": [lambda x: x[1:]],
+}
+
+
+@pytest.fixture(scope="module")
+def in_training(tmp_path_factory):
+    """Return a folder with the state in the middle of the joint training."""
+    folder = tmp_path_factory.mktemp("folder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "N_KEPT", 3)
+        fit(folder)
+    for name in generations(folder)[1:]:
+        shutil.rmtree(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "change"),
+    [
+        ("values", name, None if value == "missing" else lambda _, v=value: v)
+        for name, values in WRONG_VALUES.items()
+        for value in (*values, "missing")
+    ]
+    + [
+        ("arrays", name, change)
+        for name, changes in WRONG_ARRAYS.items()
+        for change in (*changes, None)
+    ],
+)
+def test_a_state_that_contradicts_itself_or_the_fit_is_refused(
+    part, name, change, in_training, tmp_path
+):
+    folder = shutil.copytree(in_training, tmp_path / "folder")
+    (generation,) = generations(folder)
+    with forging(folder / generation / checkpoint.STATE) as (content, arrays):
+        parts = {"values": content["values"], "arrays": arrays}[part]
+        if change is None:
+            del parts[name]
+        else:
+            parts[name] = change(parts[name])
     with pytest.raises(ValueError, match="The state in checkpoint_dir=.* is invalid"):
+        fit(folder)
+
+
+def test_a_proposal_that_contradicts_the_fit_is_refused(tmp_path, monkeypatch):
+    with killed(monkeypatch, 9):
         fit(tmp_path)
+    shutil.rmtree(tmp_path / "00000001.tmp", ignore_errors=True)
+    path = tmp_path / "00000001" / checkpoint.STATE
+    original = path.read_bytes()
+    for name, change in {
+        "cluster": lambda x: x + 1,
+        "proba": lambda x: x[1:],
+        "spacing": lambda x: x[1:],
+        "merges": lambda x: x[1:],
+        "height": lambda x: x[1:],
+    }.items():
+        with forging(path) as (_, arrays):
+            arrays[f"proposal.{name}"] = change(arrays[f"proposal.{name}"])
+        with pytest.raises(ValueError, match="checkpoint_dir=.* is invalid"):
+            fit(tmp_path)
+        path.write_bytes(original)
+
+
+def test_a_folder_is_for_one_fit_at_a_time(tmp_path):
+    with checkpoint.reserved(tmp_path):
+        with pytest.raises(BlockingIOError, match="checkpoint_dir='.*' is in use by"):
+            fit(tmp_path)
+    assert_same(fit(tmp_path), whole())
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = (
+        "import os, sys\nfrom sktreevae.training.checkpoint import reserved\n"
+        "with reserved(sys.argv[1]): os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 9
+    assert_same(fit(tmp_path), whole())
 
 
 def test_objects_are_compared_by_their_attributes(tmp_path):

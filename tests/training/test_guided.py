@@ -231,7 +231,7 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
         tree=ClusterTree(
             merges=np.array([[0, 1], [2, 3], [4, 5]]),
             height=np.array([near, near, far]),
-            cut_costs=np.zeros(3),
+            excess_cost=np.zeros(3),
         ),
         spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
         size=torch.tensor([200, 30, 200, 30]),
@@ -243,20 +243,20 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
     assert adjusted_rand_score(y, leaves(grown(growth))) > 0.99
 
 
-def test_priors_of_the_decisions_are_their_frequencies(grown_eight):
-    with grown_eight.generators.preserved():  # for the same draws of the latents
-        grown_eight.fit_prior_odds()
-    weight, q_proba, p_logit = grown_eight._decisions(grown_eight.data.train)
-    expected = (weight * q_proba).sum(1) / weight.sum(1)
-    actual = (weight * p_logit.sigmoid()).sum(1) / weight.sum(1)
-    torch.testing.assert_close(actual, expected, atol=1e-3, rtol=0.0)
+def test_generated_samples_have_the_sizes_of_the_clusters(grown_eight):
+    model, data = grown_eight.model, grown_eight.data
+    noise = model.sample_noise(20_000, torch.Generator().manual_seed(1))
+    _, log_proba = model.top_down.sample_latents(noise)
+    expected = model.leaf_proba(data.features[data.train]).mean(0)
+    torch.testing.assert_close(log_proba.exp().mean(1), expected, atol=0.01, rtol=0.0)
 
 
 def test_leaves_with_too_few_samples_are_pruned():
     growth = grown(make_growth(8, min_cluster_size=0.2))
     assert growth.leaf_counts().min() >= 0.2 * 480
     assert len(growth.model.topology.leaves) < 8
-    assert len(growth.state.height) == growth.model.topology.n_nodes
+    n_nodes = growth.model.topology.n_nodes
+    assert len(growth.state.height) == len(growth.state.excess_cost) == n_nodes
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_a_copy_has_the_best_parameters_and_is_independent():
     optimizer = AdamW(objective.parameters(), 0.0)
     phase = growth._phase("initial")
     rule = phase.stopping_rule(growth.trainer.options, optimizer.parameters, True)
-    state.begin_training(optimizer, rule)
+    state.begin_training(optimizer, rule, n_epochs=1)
     best = parameters(growth)
     rule.update(-1.0)
     with torch.no_grad():

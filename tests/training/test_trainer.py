@@ -1,12 +1,20 @@
+import itertools
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import make_blobs
 from torch import nn
 
+from sktreevae import TreeVAEClustering
 from sktreevae.model import ElboTerms
 from sktreevae.training.guided import RouterPhase
 from sktreevae.training.objectives import LossTerms
+from sktreevae.training.optimizer import AdamW
 from sktreevae.training.state import Generators, History
 from sktreevae.training.trainer import Phase, Trainer, TrainingOptions
 
@@ -90,6 +98,7 @@ def run(objective, *, phase=PHASE, callbacks=(), **changes):
     generators = Generators(torch.Generator().manual_seed(0))
     options = TrainingOptions(**{**options, **changes})
     with Trainer(options, generators, callbacks) as trainer:
+        trainer.state.contrast = objective.contrast
         trainer.train(phase, objective)
     return trainer.history
 
@@ -307,6 +316,38 @@ def test_divergence_is_an_error_that_ends_no_task(objective, changes, message):
         run(objective, callbacks=[recorder], **changes)
     assert recorder.begun[:3] == ["fit", "refresh", "epoch"]
     assert len(recorder.ended) == len(recorder.begun) - 3
+
+
+@settings(max_examples=max(5, settings.default.max_examples // 20))
+@given(
+    growth=st.sampled_from(["guided", "iterative"]),
+    step=st.integers(1, 30),
+    value=st.sampled_from([math.nan, math.inf, 1e38]),
+    is_gradient=st.booleans(),
+)
+def test_a_fault_in_any_step_is_an_error_or_leaves_finite_scores(
+    growth, step, value, is_gradient
+):
+    X, _ = make_blobs(40, 3, random_state=0)
+    model = TreeVAEClustering(2, growth=growth, max_iter=2, batch_size=16)
+    n_steps, take_step = itertools.count(1), AdamW.step
+
+    def faulty(self, loss, *arguments):
+        if next(n_steps) == step:
+            loss = loss * (1.0 if is_gradient else value)
+            if is_gradient:
+                parameter = self.parameters[-1]
+                loss = loss + (value * (parameter - parameter.detach())).sum()
+        take_step(self, loss, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AdamW, "step", faulty)
+        try:
+            model.fit(X)
+        except FloatingPointError:
+            assert not hasattr(model, "labels_")
+        else:
+            assert np.isfinite(model.score_samples(X)).all()
 
 
 def test_a_single_pass_is_one_epoch_at_a_quarter_of_the_rate():

@@ -10,7 +10,8 @@ from sktreevae.tree.arrays import leaves_below_merges, salient_cuts
 def cuts(heights, unsupported=()):
     is_supported = np.ones(len(heights), dtype=bool)
     is_supported[list(unsupported)] = False
-    return salient_cuts(np.array(heights, dtype=float), is_supported).tolist()
+    persistence = -np.diff(np.array(heights, dtype=float), append=0.0)
+    return salient_cuts(persistence, is_supported).tolist()
 
 
 @pytest.mark.parametrize(

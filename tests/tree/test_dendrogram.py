@@ -1,6 +1,6 @@
-import builtins
 import html
 import re
+import sys
 
 import networkx
 import numpy as np
@@ -198,14 +198,7 @@ def test_pandas_has_a_row_for_each_node():
 
 @pytest.mark.parametrize("library", ["pandas", "networkx"])
 def test_missing_libraries_are_named(library, monkeypatch):
-    original = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == library:
-            raise ImportError
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=f"pip install {library}"):
         getattr(example(), f"to_{library}")()
 
@@ -331,6 +324,17 @@ def test_unknown_p_values_are_support():
     tree = four_leaves()
     assert tree.is_supported.all()
     assert tree.levels().tolist() == [2, 4]
+
+
+def test_a_bit_of_excess_cost_halves_the_persistence_of_a_cut():
+    tree = Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], labels=[0, 1, 2])
+    assert tree.levels().tolist() == [2, 3]  # ranges of 5 and 4 nats
+    tree = Dendrogram([-1, 0, 0, 1, 1, 3, 3], [9, 4, 0, 3, 0, 0, 0], labels=[])
+    assert tree.levels().tolist() == [2, 4]  # 5, 1 and 3
+    tree.excess_costs[0] = 0.7
+    assert tree.levels().tolist() == [2, 4]
+    tree.excess_costs[0] = 3.0
+    assert tree.levels().tolist() == [4]
 
 
 def test_levels_end_with_the_last_supported_split():

@@ -201,21 +201,60 @@ def test_a_failed_fit_gives_the_threads_back(three_threads, monkeypatch):
     assert n_threads_of_libraries("blas") == before
 
 
-def test_fits_in_threads_give_the_threads_back(three_threads):
+def test_fits_in_threads_give_the_results_and_the_threads_back(three_threads):
     X, _ = make_blobs([20, 20], random_state=0)
-    after = {}
+    results, after = {}, set()
 
-    def fit(n_jobs):
-        TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
-        after[n_jobs] = torch.get_num_threads()
+    def fit(name, n_jobs=None):
+        model = TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+        results[name] = model.predict_proba(X)
+        after.add(torch.get_num_threads())
 
-    threads = [threading.Thread(target=fit, args=(n,)) for n in (1, 2, 4, None)]
+    fit("alone")
+    names = "first", "second", "third"
+    threads = [threading.Thread(target=fit, args=(name,)) for name in names]
+    threads += [threading.Thread(target=fit, args=(f"{n}", n)) for n in (2, 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(after.values()) == {3}
+    assert after == {3}
     assert n_threads_of_new_thread() == 3
+    for name in names:
+        assert np.array_equal(results[name], results["alone"])
+
+
+PROCESSES = """
+import multiprocessing, sys
+from sklearn.datasets import make_blobs
+from sktreevae import TreeVAEClustering
+
+X, _ = make_blobs([20, 20], random_state=0)
+
+def fit(n_jobs):
+    model = TreeVAEClustering(2, n_jobs=n_jobs, max_iter=1, random_state=0).fit(X)
+    return model.score(X)
+
+if __name__ == "__main__":
+    fit(2)  # starts threads, which a fork doesn't have
+    how, expected = sys.argv[1], fit(1)
+    with multiprocessing.get_context(how).Pool(1) as pool:
+        scores = pool.map(fit, [1, 1])
+    assert scores == [expected] * 2
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("fork", marks=pytest.mark.skipif(os.name != "posix", reason="")),
+        pytest.param("spawn", marks=pytest.mark.nightly),
+    ],
+)
+def test_fits_in_processes_after_a_fit_do_not_hang(how, tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(PROCESSES)
+    subprocess.run([sys.executable, path, how], check=True, timeout=300)
 
 
 def test_each_call_of_a_parallel_map_has_one_thread(three_threads):
