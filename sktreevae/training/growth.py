@@ -380,9 +380,9 @@ class TreeGrowth(ABC):
         rows = self.draw(MAX_MODEL_ROWS, self.data.train)
         share = self.data.mean(lambda i: model.leaf_proba(self.data.features[i]), rows)
         noise = model.sample_noise(MAX_MODEL_ROWS, self.generators.rows)
-        shift = self.data.decide(
-            lambda: self._odds_shift(share, model.top_down.prior_logits(noise), n_steps)
-        )
+        blocks = noise.split(BLOCK_ROWS, dim=1)
+        logit = torch.cat([model.top_down.prior_logits(block) for block in blocks], 1)
+        shift = self.data.decide(lambda: self._odds_shift(share, logit, n_steps))
         model.top_down.p_routers.biases[-1] += shift
 
     def _odds_shift(self, share: Tensor, logit: Tensor, n_steps: int) -> Tensor:

@@ -99,7 +99,8 @@ class Initializer:
         error = residual.square()
         if isinstance(getattr(model.top_down.decoders, "readout", None), nn.Linear):
             step = likelihood.newton_step(x, mean[leaf])
-            output = self._init_readout(encoding, step, leaf, sizes)
+            z = self._leaf_latents(x, features, leaf)
+            output = self._init_readout(z, step, leaf, sizes)
             error = (step - output).square()
         log_proba = model.route(encoding.embeddings).leaf_log_proba
         weight = torch.zeros_like(log_proba).scatter(
@@ -160,19 +161,31 @@ class Initializer:
             weight, bias = weight / explained, bias / explained
             model.init_head(node, weight, DiagonalGaussian(bias, variance))
 
+    def _leaf_latents(self, x: Tensor, features: Tensor, leaf: Tensor) -> Tensor:
+        """Draw the latent variables of the leaves of samples, (n_samples, latent_dim).
+
+        The latents of all nodes are in memory for one block of samples at a time.
+        """
+        model = self.model
+
+        def draw(x: Tensor, features: Tensor, leaf: Tensor, noise: Tensor) -> Tensor:
+            posterior = model.posterior(model.encode(x, features), noise)
+            return posterior.leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
+
+        noise = model.sample_noise(len(leaf), self.state.generators.rows)
+        blocks = (tensor.split(BLOCK_ROWS) for tensor in (x, features, leaf))
+        return torch.cat(list(map(draw, *blocks, noise.split(BLOCK_ROWS, dim=1))))
+
     def _init_readout(
-        self, encoding: Encoding, step: Tensor, leaf: Tensor, sizes: list[int]
+        self, z: Tensor, step: Tensor, leaf: Tensor, sizes: list[int]
     ) -> Tensor:
         """Initialize the decoders' linear part; return the change of their output.
 
-        It is the loadings, or the readout and the constants if there are none. `step`
-        is the change of the output that each sample asks for, and `sizes` the numbers
-        of samples of the leaves.
+        It is the loadings, or the readout and the constants if there are none. `z` are
+        the latent variables of the leaves, `step` is the change of the output that each
+        sample asks for, and `sizes` the numbers of samples of the leaves.
         """
-        model, decoders = self.model, self.model.top_down.decoders
-        noise = model.sample_noise(len(leaf), self.state.generators.rows)
-        posterior = model.posterior(encoding, noise)
-        z = posterior.leaf_z[leaf, torch.arange(len(leaf), device=leaf.device)]
+        decoders = self.model.top_down.decoders
         if decoders.loadings is not None:
             return _init_loadings(decoders, z, step, sizes)
         hidden = decoders.hidden_units(z, leaf)

@@ -12,7 +12,7 @@ X, Y = make_blobs(120, 4, centers=3, cluster_std=0.5, random_state=0)
 
 def proposal(cluster):
     """Return a proposal of which only the clusters are known."""
-    return Proposal(torch.from_numpy(cluster), None, None, None, {})
+    return Proposal(torch.from_numpy(cluster), None, None, None, None, {})
 
 
 def choose(*clusters):
