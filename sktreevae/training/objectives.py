@@ -54,7 +54,7 @@ class LossTerms:
 
     def means(self) -> Tensor:
         """Return the means of all `TERMS` over the batch; nan for missing ones."""
-        missing = self.routing_loss.new_tensor(math.nan)
+        missing = self.routing_loss.new_full((), math.nan)
         terms = [missing] * len(ELBO_TERMS)
         if self.elbo is not None:
             terms = [getattr(self.elbo, name).mean() for name in ELBO_TERMS]
