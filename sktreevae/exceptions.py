@@ -31,4 +31,4 @@ class ProcessError(RuntimeError):
 
 
 class UnsupportedClustersWarning(UserWarning):
-    """Held-out samples support fewer clusters than were asked for."""
+    """Held-out samples support fewer clusters than the tree has."""

@@ -187,8 +187,9 @@ class TreeVAEClustering(
         Number of latent variables of each node.
     hidden_dim : int, default=128
         Width of the bottom-up embeddings, at least 3: layers are normalized, and two
-        normalized numbers are only a sign. The encoder narrows to it from four times
-        this width; decoders have hidden layers of this width and of twice this width.
+        normalized numbers are only a sign. The encoder narrows to it from twice this
+        width, or four times in growths other than the default; decoders have hidden
+        layers of this width and of twice this width.
     max_iter : int or "auto", default="auto"
         Maximum number of epochs of each phase of training. The guided growth has one
         phase, the joint training; the other growths have one for each split, for each
@@ -240,7 +241,8 @@ class TreeVAEClustering(
         Cache for the features, the neighbor graph and the proposed trees of data in
         memory. With the same data and `random_state`, a fit with other training
         parameters reuses everything; a fit with another `n_clusters`, up to 64, reuses
-        the features and the graph. By default nothing is cached.
+        the features and the graph. Features learned from `views` are learned again. By
+        default nothing is cached.
     checkpoint_dir : str or path-like, default=None
         Folder in which `fit` stores its state while it runs: at the end of each stage,
         and of an epoch every `checkpoint_interval` minutes. A later `fit` with the same
@@ -518,7 +520,7 @@ class TreeVAEClustering(
         with all_or_nothing(self), ExitStack() as stack:
             device = resolve_device(self.device)
             processes = stack.enter_context(open_processes(device))
-            index = row_index(X)
+            index = row_index(X) if processes.size == 1 else None
             X = validate_rows(self, X, reset=True, processes=processes)
             stack.enter_context(self._threads())
             _, n_samples = processes.locate(X.shape[0])

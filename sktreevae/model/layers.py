@@ -126,8 +126,8 @@ class StackedMLP(nn.Module):
     def forward_rows(self, x: Tensor, index: Tensor) -> Tensor:
         """Apply one perceptron to each row of a batch.
 
-        On the CPU, the rows of a perceptron are a product. On accelerators all rows
-        go through all perceptrons; see `may_read`.
+        The rows of a perceptron are a product. With static shapes, all rows go through
+        all perceptrons; see `static_shapes`.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class StackedMLP(nn.Module):
         index : Tensor of int of shape (n_rows,)
             Perceptron of each row.
         """
-        if not may_read(x):
+        if not may_read():
             return self(x)[index, torch.arange(len(x), device=x.device)]
         order = index.argsort(stable=True)
         sizes = index.bincount(minlength=self.n_nodes).tolist()

@@ -198,7 +198,7 @@ class TopDown(nn.Module):
         """Return the mean of log p(x | z_l) over some leaves; see `sparse_elbo`."""
         sample = torch.arange(len(x), device=x.device).repeat(len(leaf))
         leaf, weight = leaf.flatten(), weight.flatten()
-        if may_read(x):
+        if may_read():
             pairs = weight.nonzero().squeeze(1)
             sample, leaf, weight = (v[pairs] for v in (sample, leaf, weight))
         z = posterior.leaf_z.flatten(0, 1).index_select(0, leaf * len(x) + sample)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..exceptions import CheckpointWarning
+from ..exceptions import CheckpointWarning, ProcessError
 from ..utils.archive import INVALID, read_archive, to_json, write_archive
 from ..utils.files import PathLike, check_regular, sync_folder, try_lock
 from .state import StateDict
@@ -221,6 +221,8 @@ class Checkpoints:
         """Raise a ValueError with the name of the folder if its state is invalid."""
         try:
             yield
+        except ProcessError:
+            raise
         except INVALID as error:
             raise ValueError(
                 f"The state in checkpoint_dir={os.fspath(self.folder)!r} is invalid: "

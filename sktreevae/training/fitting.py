@@ -114,7 +114,7 @@ def _make_plan(
         tables = _graph_features(data, trainer, contrast if is_guided else None)
         graphs = _build_graphs(tables, data.processes, options, trainer, cache)
     if options.n_clusters is None:
-        options = _estimate_n_clusters(graphs[0], data, options, trainer)
+        options = _estimate_n_clusters(graphs[0], options, trainer)
     if is_guided:
         proposal, chosen = _propose(graphs, tables[-1], data, options, trainer)
     choices = {**data.choices, "n_clusters": options.n_clusters, **chosen}
@@ -131,7 +131,7 @@ def _graph_features(
     """
     tables = [data.features.subset(data.train)]
     has_augmentation = contrast and isinstance(contrast.pairs, AugmentedPairs)
-    if has_augmentation and data.size(data.train) > 1:
+    if has_augmentation and data.processes.gather(len(data.train))[0] > 1:
         with trainer.subtask("views"):
             generator = trainer.generators.shared
             # Processes that share the fit learn from the samples of the first.
@@ -165,7 +165,7 @@ def _build_graphs(
 
 
 def _estimate_n_clusters(
-    graph: NeighborGraph, data: TrainingData, options: GrowthOptions, trainer: Trainer
+    graph: NeighborGraph, options: GrowthOptions, trainer: Trainer
 ) -> GrowthOptions:
     """Return the options with as many clusters as held-out samples support."""
     with trainer.subtask("n_clusters") as task:

@@ -241,7 +241,7 @@ class TreeGrowth(ABC):
             "target": (torch.float32, (n_samples, n_leaves), math.inf),
             "leaf": (torch.int64, (n_samples,), n_leaves),
             "noise_scale": (torch.float32, (n_samples, 1), math.inf),
-            "group": (torch.int32, (n_samples,), n_samples),
+            "group": (torch.int32, (n_samples,), self.data.n_samples),
             "height": (torch.float64, (self.model.topology.n_nodes,), math.inf),
             "excess_cost": (torch.float64, (self.model.topology.n_nodes,), math.inf),
             "members": (torch.bool, (n_samples,), 2),

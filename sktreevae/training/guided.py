@@ -115,13 +115,15 @@ class GuidedGrowth(TreeGrowth):
             return
         proposal, n_samples = self.state.plan.proposal, len(self.data.train)
         tree, n_clusters = proposal.tree, proposal.proba.shape[1]
-        sizes = proposal.cluster.bincount(minlength=n_clusters)
-        shapes = proposal.cluster.shape, proposal.proba.shape, proposal.spacing.shape
+        cluster = proposal.cluster
+        is_cluster = (cluster >= 0) & (cluster < n_clusters)
+        shapes = cluster.shape, proposal.proba.shape, proposal.spacing.shape
         if (
             shapes != ((n_samples,), (n_samples, n_clusters), (n_samples,))
             or {len(part) for part in tree} != {n_clusters - 1}
-            or len(sizes) > n_clusters
-            or not sizes.all()
+            or not is_cluster.all()
+            or proposal.size.shape != (n_clusters,)
+            or not (proposal.size > 0).all()
             or len(Topology.from_merges(tree.merges).topology.leaves) != n_clusters
         ):
             raise ValueError("its proposal can't be of this fit")

@@ -43,7 +43,7 @@ class LossTerms:
     routing_loss: Tensor
     contrast: Tensor | None = None
 
-    def loss(self, kl_weight: float, routing_weight: float) -> Tensor:
+    def loss(self, kl_weight: float | Tensor, routing_weight: float | Tensor) -> Tensor:
         """Return the loss for weights of the divergences and of the routing loss."""
         loss = routing_weight * self.routing_loss
         if self.elbo is not None:
@@ -76,7 +76,7 @@ class Objective(Protocol):
     has_elbo : bool
         Whether the loss has an ELBO.
     is_static : bool
-        Whether a step on an accelerator reads no values, so that it can be captured.
+        Whether a step can be captured: with static shapes, it reads no values.
     """
 
     data: TrainingData
@@ -154,14 +154,17 @@ class RoutingObjective:
 
     @property
     def is_static(self) -> bool:
-        """Whether a step on an accelerator reads no values: all data are there.
+        """Whether a step with static shapes exchanges no values with the host.
 
-        Networks and augmentations of the user may read any.
+        All data are on the device. Networks and augmentations of the user may read any
+        value; likelihoods of counts and of discrete columns do.
         """
         data, config = self.data, self.model.config
+        likelihood = self.model.top_down.likelihood
+        has_reads = likelihood.is_count or likelihood.has_discrete
         is_ours = "custom" not in (config.encoder, config.decoder)
         is_there = data.samples.is_in_memory and data.features.is_in_memory
-        return is_ours and is_there and self.contrast is None
+        return is_ours and is_there and not has_reads and self.contrast is None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the encoder and of the routers."""

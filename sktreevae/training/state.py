@@ -471,7 +471,11 @@ def own_samples(state: StateDict, data: TrainingData) -> StateDict:
     ):
         start, _ = data.processes.locate(len(index))
         rows = slice(start, start + len(index))
-        tensors |= {name: tensors[name][rows] for name in names if name in tensors}
+        tensors |= {
+            name: tensors[name][rows].to(index.device)
+            for name in names
+            if name in tensors
+        }
     return {**state, "tensors": tensors}
 
 

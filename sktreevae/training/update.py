@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..utils.devices import static_shapes
 from .objectives import TERMS, Objective
 from .optimizer import AdamW
 
@@ -75,6 +76,11 @@ class Update:
         schedule = kl_weight, routing_weight, rate
         if not self._is_captured:
             return self._run(index, schedule)
+        with static_shapes():
+            return self._launch(index, schedule)
+
+    def _launch(self, index: Tensor, schedule: tuple[float, float, float]) -> Tensor:
+        """Take a step as a CUDA graph, once some have been taken without one."""
         # Filled in: a copy from the host would wait for the steps before.
         fill = partial(index.new_full, (), dtype=torch.float32)
         schedule = torch.stack([fill(value) for value in schedule])
@@ -101,7 +107,8 @@ class Update:
 
 def _aside(step: Step, index: Tensor, schedule: Tensor) -> Tensor:
     """Take a step on another stream, as a capture does."""
-    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream = torch.cuda.Stream(index.device)
+    current = torch.cuda.current_stream(index.device)
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
         means = step(index, schedule)
@@ -126,7 +133,9 @@ def _captured(
     inputs = torch.empty_like(index), torch.empty_like(schedule)
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
+    stream = torch.cuda.Stream(index.device)
+    # Fits in other threads may go on meanwhile.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         means = step(*inputs)
 
     def replay(index: Tensor, schedule: Tensor) -> Tensor:

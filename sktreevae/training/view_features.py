@@ -41,7 +41,7 @@ class ViewFeatures(nn.Module):
         self.n_outputs = n_features + width
         self.feature_map = feature_map
         self.encoder = MLP((n_features, width, width), generator=generator)
-        self.mean = torch.zeros(width, device=generator.device)
+        self.register_buffer("mean", torch.zeros(width, device=generator.device))
 
     def embed(self, features: Tensor) -> Tensor:
         """Map features, (batch, n_features), to embeddings, (batch, width)."""
@@ -105,4 +105,9 @@ def learn_view_features(
     rows = data.train[order[:MAX_STATISTICS_ROWS]]
     with torch.no_grad():
         result.mean = data.features.map(result.embed, rows).mean(0)
+    if not result.mean.isfinite().all():
+        raise FloatingPointError(
+            "The features of views aren't finite. Check that views return values in "
+            "the range of X."
+        )
     return result.eval().requires_grad_(False)

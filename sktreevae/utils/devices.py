@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor
 
 _IS_STATIC = ContextVar("is_static", default=False)
 
@@ -132,7 +131,7 @@ def fits_on(n_bytes: int, device: torch.device | None) -> bool:
 
 @contextmanager
 def static_shapes() -> Iterator[None]:
-    """Compute on the CPU as on an accelerator, whose host reads no values of tensors.
+    """Compute without reading values of tensors on the host.
 
     Shapes then don't depend on values, so that the operations can be captured.
     """
@@ -143,9 +142,6 @@ def static_shapes() -> Iterator[None]:
         _IS_STATIC.reset(token)
 
 
-def may_read(x: Tensor) -> bool:
-    """Return whether values of a tensor may decide what is computed.
-
-    On the CPU they are at hand. The host of an accelerator would wait for them.
-    """
-    return x.device.type == "cpu" and not _IS_STATIC.get()
+def may_read() -> bool:
+    """Return whether values of tensors may decide what is computed."""
+    return not _IS_STATIC.get()

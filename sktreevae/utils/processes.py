@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from io import BytesIO
 from itertools import count
 from typing import TypeVar
 
@@ -126,6 +127,7 @@ class ProcessGroup(Processes):
 
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._device = device
         self._group = dist.new_group(timeout=TIMEOUT, backend="gloo")
         self._device_group = self._group
         if device.type == "cuda":
@@ -138,10 +140,22 @@ class ProcessGroup(Processes):
 
     def lead(self, function: Callable[[], T]) -> T:
         """Return the result of a function that the first process alone calls."""
-        result = [function() if self.rank == 0 else None]
+        stream = BytesIO()
+        if self.rank == 0:
+            result = function()
+            torch.save(result, stream)
         self.check()
-        dist.broadcast_object_list(result, src=0, group=self._group)
-        return result[0]
+        content = [stream.getvalue()]
+        dist.broadcast_object_list(content, src=0, group=self._group)
+        if self.rank == 0:
+            return result
+        return torch.load(
+            BytesIO(content[0]), map_location=self._place, weights_only=False
+        )
+
+    def _place(self, storage: torch.UntypedStorage, place: str) -> torch.UntypedStorage:
+        """Return a storage on the device of this process, if it was on a GPU."""
+        return storage.cuda(self._device) if place.startswith("cuda") else storage
 
     def synchronize(self, module: nn.Module) -> None:
         """Set the parameters and buffers of a network to those of the first process."""
