@@ -95,3 +95,10 @@ def test_a_captured_step_computes_that_of_other_rows():
         step = make_fx(gradients)(*inputs(torch.arange(16)))
     others = inputs(torch.arange(60, 76))
     torch.testing.assert_close(step(*others), gradients(*others))
+
+
+@pytest.mark.parametrize("name", ["is_count", "has_discrete"])
+def test_steps_of_likelihoods_that_read_values_are_not_captured(name, monkeypatch):
+    objective = make_objective(balanced(2))
+    monkeypatch.setattr(objective.model.top_down.likelihood, name, True)
+    assert not objective.is_static
