@@ -22,6 +22,7 @@ are valid on a busy machine. Fits are in CPU seconds and in seconds of the clock
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,7 @@ from sktreevae.data.samples import BLOCK_SIZE
 from sktreevae.graph import NeighborGraph
 from sktreevae.model import DiagonalGaussian, ModelConfig, Topology, TreeVAE
 from sktreevae.model.layers import MLP, linear
+from sktreevae.model.networks import BottomUp
 from sktreevae.training.growth import Stage
 from sktreevae.training.guided import RouterPhase
 from sktreevae.training.objectives import (
@@ -53,8 +55,7 @@ from sktreevae.training.optimizer import AdamW
 from sktreevae.training.trainer import TrainingOptions
 
 N_FEATURES = 784
-WIDTHS = (N_FEATURES, 256, 128)
-HIDDEN, LATENT = 128, 8
+HIDDEN, LATENT, ENCODER_DEPTH = 128, 8, 2
 N_ROWS = 20_000
 STEPS_PER_ROUND = 5
 OPTIONS = TrainingOptions()
@@ -65,7 +66,13 @@ class PlainVAE(nn.Module):
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
-        self.encoder = MLP(WIDTHS, generator=generator)
+        self.encoder = BottomUp(
+            N_FEATURES,
+            hidden_dim=HIDDEN,
+            depth=0,
+            perceptron_depth=ENCODER_DEPTH,
+            generator=generator,
+        )
         self.head = linear(HIDDEN, 2 * LATENT, generator=generator)
         self.decoder = nn.Sequential(
             MLP((LATENT, HIDDEN, 2 * HIDDEN), generator=generator),
@@ -75,7 +82,7 @@ class PlainVAE(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         """Return the negative ELBO in nats, the mean over rows in [0, 1]."""
-        q = DiagonalGaussian.from_raw(self.head(self.encoder(x)))
+        q = DiagonalGaussian.from_raw(self.head(self.encoder(x)[0]))
         z = q.sample(torch.empty_like(q.mean).normal_(generator=self.generator))
         logits = self.decoder(z)
         log_prob = torch.linalg.vecdot(logits, x) - F.softplus(logits).sum(1)
@@ -124,6 +131,7 @@ def tree_step(n_leaves: int, batch_size: int) -> Callable[[], int]:
         n_features=N_FEATURES,
         hidden_dim=HIDDEN,
         latent_dim=LATENT,
+        perceptron_depth=ENCODER_DEPTH,
         bottom_up_depth=int(np.ceil(np.log2(n_leaves))),
         likelihood="bernoulli",
     )
@@ -300,7 +308,9 @@ def predict(arguments: argparse.Namespace) -> Iterator[dict]:
         X = x.numpy()
         model = TreeVAEClustering(n_leaves, max_iter=1, random_state=0).fit(X)
         bottom_up = model.module_.bottom_up
-        encoder = nn.Sequential(model.module_.feature_map, bottom_up.perceptron)
+        without_chain = copy.deepcopy(bottom_up)
+        without_chain.chain = nn.ModuleList()
+        encoder = nn.Sequential(model.module_.feature_map, without_chain)
         with_chain = nn.Sequential(model.module_.feature_map, bottom_up)
 
         @torch.no_grad()
