@@ -66,7 +66,7 @@ class BinaryColumns:
         bounds : FeatureBounds
             Values beyond the bounds are ignored: they will be clipped.
         processes : Processes, default=ONE_PROCESS
-            Those that have parts of the data.
+            Processes that share the data.
         """
         index = np.flatnonzero(low < high)
         n_high = np.zeros(len(low), dtype=np.int64)

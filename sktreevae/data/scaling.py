@@ -129,7 +129,7 @@ class DataSummary:
         columns : slice or ndarray of int, default=None
             Columns that are features. By default those that vary, or all if none does.
         processes : Processes, default=ONE_PROCESS
-            Those that have parts of the data. The statistics are those of all rows.
+            Processes that share the data. The statistics are of all rows.
 
         Raises
         ------

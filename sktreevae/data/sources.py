@@ -190,7 +190,7 @@ def digest(X: Matrix, processes: Processes = ONE_PROCESS) -> str:
 
 
 def _row_bytes(rows: NDArray[np.number] | sparse.csr_array) -> Iterator[bytes]:
-    """Yield the values of each row, and the columns of those of sparse rows."""
+    """Yield the bytes of each row: its values, and their columns if it is sparse."""
     if not sparse.issparse(rows):
         yield from map(bytes, np.ascontiguousarray(rows))
         return

@@ -76,8 +76,8 @@ class TrainingData:
     discrete : tuple of tuples of int
         Discrete columns of a mixed likelihood; see `MixedLikelihood`.
     processes : Processes
-        Those that share the data. Samples, features and indices are those of this
-        process; all reductions are over the samples of all.
+        Processes that share the data. Samples, features and indices belong to this
+        process; reductions are over the samples of all processes.
     """
 
     samples: Samples
@@ -218,7 +218,7 @@ class TrainingData:
         return self.processes.lead(function)
 
     def scatter(self, values: Tensor, index: Tensor | None = None) -> Tensor:
-        """Return values of some samples as those of all samples of this process.
+        """Spread values of some samples over all samples of this process.
 
         Parameters
         ----------
@@ -264,8 +264,8 @@ class TrainingData:
         cache : Cache, default=None
             Stores the feature map and the features of data in memory.
         processes : Processes, default=ONE_PROCESS
-            Those that share the data, each with its own rows. The first one decides for
-            all, on at most 20 000 random rows.
+            Processes that share the data, each with its own rows. The first one decides
+            for all, on at most 20 000 random rows.
 
         Raises
         ------

@@ -69,7 +69,7 @@ class NodeContent:
     image : str, default=""
         Data URI of its image.
     features : list of Difference
-        What tells the node from its sibling, first amounts that it has more of.
+        Features that differ between the node and its sibling, larger amounts first.
     labels : list of LabelShare
         Known labels of its samples, the most frequent first.
     """

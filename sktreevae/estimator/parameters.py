@@ -196,7 +196,7 @@ def _identity(
     generator: torch.Generator,
     processes: Processes,
 ) -> dict[str, Any]:
-    """Return what determines the result of a fit."""
+    """Return the parameters, data and versions that determine the result of a fit."""
     parameters = estimator.get_params(deep=False)
     is_seeded = estimator.random_state is not None
     return {
@@ -210,7 +210,7 @@ def _identity(
         "shape of X": (processes.locate(X.shape[0])[1], X.shape[1]),
         "type of X": np.dtype(X.dtype).str,
         "digest of X": digest(X, processes)[:16],
-        # Those that draw the samples to stop training by.
+        # Each process draws the samples to stop training by.
         "processes": processes.size if estimator.early_stopping else None,
         "version of sktreevae": __version__,
         "version of torch": torch.__version__,
@@ -252,7 +252,7 @@ def validate_rows(
     reset : bool
         Whether to set the attributes.
     processes : Processes, default=ONE_PROCESS
-        Those that share the data. One of several may have no rows.
+        Processes that share the data. One of several may have no rows.
 
     Raises
     ------

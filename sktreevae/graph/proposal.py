@@ -165,8 +165,8 @@ class NeighborGraph:
     cache : Cache, default=None
         Stores the micro-clusters and the proposals.
     processes : Processes, default=ONE_PROCESS
-        Those that share the data. The graph is that of landmarks from all of them. The
-        first process computes it, and each assigns its own samples.
+        Processes that share the data. The first one computes the graph of landmarks
+        from all of them, and each assigns its own samples.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class NeighborGraph:
     ) -> tuple[
         ClusterMixture | None, tuple[NDArray, ...], ClusterTree, dict[str, float]
     ]:
-        """Return a mixture, if it models the clusters, values of landmarks, and so on.
+        """Return the mixture of the clusters, values of landmarks, tree and costs.
 
         The values are cluster, probabilities and spacing; see `Proposal`.
         """

@@ -24,9 +24,9 @@ def best_proposal(
 ) -> int:
     """Return the position of the proposal that linear classifiers predict best.
 
-    Costs of partitions of different graphs aren't comparable. What generalizes in all
-    features is (Gadetsky et al. 2024): the accuracy on held-out samples, the mean over
-    the features of both kinds.
+    Costs of partitions of different graphs aren't comparable. The score of a proposal
+    is the accuracy on held-out samples, averaged over both kinds of features (Gadetsky
+    et al. 2024).
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def best_proposal(
 def held_out_accuracy(
     x: NDArray[np.floating], cluster: NDArray[np.int64], seed: int
 ) -> float:
-    """Return how well a linear classifier predicts clusters of held-out samples.
+    """Return the accuracy of a linear classifier for clusters of held-out samples.
 
     Parameters
     ----------

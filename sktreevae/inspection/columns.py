@@ -28,7 +28,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Feature:
-    """What tells rows apart: a column of X, or a category of it.
+    """Feature of an explanation: a column of X, or one of its categories.
 
     Parameters
     ----------

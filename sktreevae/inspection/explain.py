@@ -110,7 +110,7 @@ def explain(
     feature_names : sequence of str, default=None
         Names of the columns, by default those of X or of the estimator.
     labels : array-like of int of shape (n_samples,), default=None
-        Leaf of each row, by default what ``estimator.predict`` says. With labels, X is
+        Leaf of each row, ``estimator.predict(X)`` by default. With labels, X is
         an array, a sparse matrix or a data frame with any columns, such as the counts
         of terms in texts whose embeddings were clustered.
 

@@ -37,7 +37,7 @@ N_KEPT = 2
 def reserved(folder: PathLike) -> Iterator[Path]:
     """Make a folder for one fit, and refuse it to others meanwhile.
 
-    What a killed fit has left unfinished is deleted; other content stays.
+    Unfinished generations of a killed fit are deleted; other content stays.
 
     Raises
     ------

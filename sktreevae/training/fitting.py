@@ -182,9 +182,9 @@ def _propose(
     options: GrowthOptions,
     trainer: Trainer,
 ) -> tuple[Proposal, dict[str, object]]:
-    """Return the best tree that a graph proposes, and what was chosen for it.
+    """Return the best tree that a graph proposes, and its part of `choices_`.
 
-    `features` are those of the last graph, which include those of the others.
+    The last graph has all of `features`, the others have the first of them.
     """
     with trainer.subtask("proposal") as task:
         min_samples = options.min_samples(data.n_samples)

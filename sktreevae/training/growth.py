@@ -370,8 +370,8 @@ class TreeGrowth(ABC):
         """Set the biases of the prior routers so that leaves have their shares.
 
         Generated samples then reach each node as often as the training samples. Routers
-        trained by the ELBO see latent variables of the posterior alone, and those of
-        the prior drift away from them with the depth of the tree. Newton's method takes
+        trained by the ELBO see latent variables of the posterior alone, from which
+        draws of the prior differ the more, the deeper the tree. Newton's method takes
         steps of at most one nat.
         """
         if not self.model.topology.splits:

@@ -30,7 +30,7 @@ class AdamW:
         Weight decay of matrices. Biases and the constants of leaves, which are
         initialized from data, have none.
     processes : Processes, default=ONE_PROCESS
-        Those that have parts of each batch.
+        Processes that share each batch.
     """
 
     def __init__(

@@ -122,7 +122,7 @@ class Generators:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the states of the torch generators.
 
-        That of `rows` may be stored together with those of other processes.
+        The state of `rows` may be stored together with the states of other processes.
         """
         return {"shared": self.shared.get_state(), "rows": self.rows.get_state()}
 
@@ -278,7 +278,7 @@ class FitState:
         What `load_state_dict` has read of optimizer and rule, until there is something
         to optimize.
     processes : Processes
-        Those that share the fit. Fields with a value for each sample are those of the
+        Processes that share the fit. Fields with a value for each sample have the
         samples of this process.
     """
 
@@ -323,7 +323,7 @@ class FitState:
             self.loaded = {}
 
     def synchronize(self) -> None:
-        """Set all networks to those of the first process."""
+        """Copy all networks from the first process."""
         split = self.split and self.split.top_down
         for part in (self.model, split, self.contrast):
             if part is not None:

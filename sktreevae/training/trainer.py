@@ -233,7 +233,8 @@ class Trainer:
     checkpoints : Checkpoints, default=None
         Where the state is stored at the end of epochs and stages, if it is.
     processes : Processes, default=ONE_PROCESS
-        Those that share the fit. The first one has the callbacks, and stores the state.
+        Processes that share the fit. The first one has the callbacks, and stores the
+        state.
 
     Attributes
     ----------

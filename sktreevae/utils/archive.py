@@ -64,10 +64,10 @@ def describe(value: object) -> str:
 
 
 def fingerprint(value: object) -> Any:
-    """Return what tells a value from others of its kind, as a value of JSON.
+    """Return a JSON value by which a value is compared with others.
 
-    Functions and classes are told by their names, and other objects by their type and
-    attributes.
+    Functions and classes are compared by their names, and other objects by their type
+    and attributes.
     """
     if is_json(value):
         return value

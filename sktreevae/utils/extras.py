@@ -14,9 +14,9 @@ def import_extra(module: str, purpose: str, package: str) -> ModuleType:
     module : str
         Name of the module.
     purpose : str
-        What needs it: the first sentence of the error.
+        First sentence of the error, which names the function that needs the library.
     package : str
-        What pip installs.
+        Argument of ``pip install``.
 
     Raises
     ------

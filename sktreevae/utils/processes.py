@@ -54,7 +54,7 @@ class Processes:
         return function()
 
     def synchronize(self, module: nn.Module) -> None:
-        """Set the parameters and buffers of a network to those of the first process."""
+        """Copy the parameters and buffers of a network from the first process."""
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of the tensors of all processes, the same bits for each."""
@@ -95,7 +95,7 @@ class Processes:
         return sum(counts[: self.rank]), sum(counts)
 
     def share(self, n_rows: int, max_rows: int) -> int:
-        """Return the number of rows to draw of those of this process.
+        """Return the number of rows of this process to draw.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class ProcessGroup(Processes):
         return storage.cuda(self._device) if place.startswith("cuda") else storage
 
     def synchronize(self, module: nn.Module) -> None:
-        """Set the parameters and buffers of a network to those of the first process."""
+        """Copy the parameters and buffers of a network from the first process."""
         module.load_state_dict(self.lead(module.state_dict))
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -241,8 +241,8 @@ class ProcessGroup(Processes):
 def open_processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that share a fit, and leave them at the end.
 
-    They are those of the default group of torch.distributed, or else of the launcher,
-    whose group is opened and closed. Without both, there is one process.
+    The default group of torch.distributed has them, or else the launcher, whose group
+    is opened and closed. Without both, there is one process.
 
     Parameters
     ----------
