@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Self
 
@@ -78,7 +79,7 @@ class _Table(ABC):
     def map(
         self,
         function: Callable[[Tensor], Tensor],
-        index: Tensor | slice | None = None,
+        index: Tensor | None = None,
     ) -> Tensor:
         """Apply a function to rows, such that a result depends on its row only.
 
@@ -91,19 +92,17 @@ class _Table(ABC):
         ----------
         function : callable
             Maps (block_size, n_columns) to (block_size, ...).
-        index : Tensor of int or slice, default=None
+        index : Tensor of int, default=None
             The rows; all of them by default.
         """
-        if not isinstance(index, Tensor):
-            rows = slice(None) if index is None else index
-            index = torch.arange(len(self), device=self.device)[rows]
-        n_rows, size = len(index), self.block_size
+        n_rows = len(self) if index is None else len(index)
+        size, products = self.block_size, exact_products(self.device)
         result = None
         with parallel_map(self.device) as apply:
             for chunk in row_slices(n_rows, self.shape[1], self.chunk_size):
-                blocks = self[index[chunk]].split(size)
+                blocks = self[chunk if index is None else index[chunk]].split(size)
                 starts = range(chunk.start, max(chunk.stop, 1), size)
-                computed = apply(partial(_map_block, function, size), blocks)
+                computed = apply(partial(_map_block, function, products, size), blocks)
                 for start, values in zip(starts, computed, strict=True):
                     if result is None:
                         result = values.new_empty(n_rows, *values.shape[1:])
@@ -113,13 +112,16 @@ class _Table(ABC):
 
 @torch.no_grad()
 def _map_block(
-    function: Callable[[Tensor], Tensor], size: int, block: Tensor
+    function: Callable[[Tensor], Tensor],
+    products: AbstractContextManager,
+    size: int,
+    block: Tensor,
 ) -> Tensor:
     """Apply a function to a block of at most `size` rows."""
     n_rows = len(block)
     if n_rows < size:
         block = F.pad(block, (0, 0, 0, size - n_rows))
-    with exact_products(block):
+    with products:
         return function(block)[:n_rows]
 
 
@@ -205,7 +207,9 @@ class Samples(_Table):
             pin_memory=self._pins,
         )
         values = result.numpy()
-        for chunk in row_slices(len(order), self.X.shape[1], self.chunk_size):
+        # A block of an array in memory stays in the cache while it is converted.
+        size = self.block_size if is_in_memory(self.X) else self.chunk_size
+        for chunk in row_slices(len(order), self.X.shape[1], size):
             index = order[chunk]
             rows = self._convert(self.X[_as_slice(positions[index])])
             values[_as_slice(index)] = rows

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -18,7 +18,7 @@ their powers. No part of the sum exceeds that product (Cauchy-Schwarz inequality
 that the 53 bits of float64 represent it."""
 
 
-def exact_products(x: Tensor) -> AbstractContextManager:
+def exact_products(device: torch.device) -> AbstractContextManager:
     """Return a context in which sums of matrix products aren't rounded.
 
     Libraries sum products in an order that depends on the processor, on the shape of
@@ -26,26 +26,44 @@ def exact_products(x: Tensor) -> AbstractContextManager:
     context, operands are rounded such that float64 represents all partial sums, and
     each order has the same result. Errors are of the order of those of float32.
 
+    The context can be entered again, and by several threads. It keeps the rounded
+    values of parameters, which mustn't change meanwhile.
+
     Parameters
     ----------
-    x : Tensor
-        Any tensor on the device of the products. Apple's GPUs have no float64, and
-        their products stay as they are.
+    device : torch.device
+        Device of the products. Apple's GPUs have no float64, and their products stay
+        as they are.
 
     Examples
     --------
     >>> x = torch.randn(256, 19, generator=torch.Generator().manual_seed(0))
     >>> weight = torch.randn(19, 4, generator=torch.Generator().manual_seed(1))
-    >>> with exact_products(x):
+    >>> with exact_products(x.device):
     ...     one, two = x @ weight, x.flip(1) @ weight.flip(0)
     >>> torch.equal(one, two)
     True
     """
-    return nullcontext() if x.device.type == "mps" else _ExactProducts()
+    return nullcontext() if device.type == "mps" else _ExactProducts()
 
 
 class _ExactProducts(TorchFunctionMode):
     """Calls the exact counterparts of torch's products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        matmul, addmm = self._matmul, self._addmm
+        self._counterparts = {
+            F.linear: self._linear,
+            torch.addmm: addmm,
+            torch.baddbmm: addmm,
+            torch.bmm: matmul,
+            torch.mm: matmul,
+            torch.matmul: matmul,
+            Tensor.matmul: matmul,
+            Tensor.__matmul__: matmul,
+        }
+        self._weights: dict[nn.Parameter, Tensor] = {}
 
     def __torch_function__(
         self,
@@ -54,12 +72,36 @@ class _ExactProducts(TorchFunctionMode):
         args: tuple = (),
         kwargs: dict | None = None,
     ) -> object:
-        return _COUNTERPARTS.get(func, func)(*args, **(kwargs or {}))
+        return self._counterparts.get(func, func)(*args, **(kwargs or {}))
 
+    def _product(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x @ y.mT`` in float64."""
+        rounded = self._weights.get(y) if isinstance(y, nn.Parameter) else None
+        if rounded is None:
+            rounded = _rounded(y)
+        if isinstance(y, nn.Parameter):
+            self._weights[y] = rounded
+        return torch.matmul(_rounded(x), rounded.mT)
 
-def _product(x: Tensor, y: Tensor) -> Tensor:
-    """Return ``x @ y.mT`` in float64."""
-    return torch.matmul(_rounded(x), _rounded(y).mT)
+    def _matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        if y.ndim == 1:
+            return self._matmul(x, y[:, None]).squeeze(-1)
+        return self._product(x, y.mT).to(x.dtype)
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        product = self._product(x, weight)
+        return (product if bias is None else product.add_(bias)).to(x.dtype)
+
+    def _addmm(
+        self,
+        bias: Tensor,
+        x: Tensor,
+        y: Tensor,
+        *,
+        beta: float = 1.0,
+        alpha: float = 1.0,
+    ) -> Tensor:
+        return self._product(x, y.mT).mul_(alpha).add_(beta * bias).to(x.dtype)
 
 
 def _rounded(x: Tensor) -> Tensor:
@@ -70,32 +112,3 @@ def _rounded(x: Tensor) -> Tensor:
     # Rows that are zero or infinite have no such power, and stay.
     shift = (SHIFT * (norm / mantissa)).nan_to_num_(nan=0.0)
     return x.add_(shift).sub_(shift)
-
-
-def _matmul(x: Tensor, y: Tensor) -> Tensor:
-    if y.ndim == 1:
-        return _matmul(x, y[:, None]).squeeze(-1)
-    return _product(x, y.mT).to(x.dtype)
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    product = _product(x, weight)
-    return (product if bias is None else product.add_(bias)).to(x.dtype)
-
-
-def _addmm(
-    bias: Tensor, x: Tensor, y: Tensor, *, beta: float = 1.0, alpha: float = 1.0
-) -> Tensor:
-    return _product(x, y.mT).mul_(alpha).add_(beta * bias).to(x.dtype)
-
-
-_COUNTERPARTS = {
-    F.linear: _linear,
-    torch.addmm: _addmm,
-    torch.baddbmm: _addmm,
-    torch.bmm: _matmul,
-    torch.mm: _matmul,
-    torch.matmul: _matmul,
-    Tensor.matmul: _matmul,
-    Tensor.__matmul__: _matmul,
-}

@@ -21,7 +21,7 @@ def make_operands(sizes, seed, scale=1.0):
 
 
 def product(x, weight):
-    with exact_products(x):
+    with exact_products(x.device):
         return x @ weight
 
 
@@ -64,7 +64,7 @@ def test_errors_are_those_of_single_precision(sizes, seed, scale):
 )
 def test_each_product_is_exact(function):
     x, weight = make_operands((7, 9, 4), 0)
-    with exact_products(x):
+    with exact_products(x.device):
         result = function(x, weight)
         backward = function(x.flip(1), weight.flip(0))
     assert torch.equal(result, backward)
@@ -88,3 +88,12 @@ def test_the_context_ends():
     expected = x @ weight
     product(x, weight)
     assert torch.equal(x @ weight, expected)
+
+
+def test_parameters_are_multiplied_like_other_tensors():
+    x, weight = make_operands((7, 9, 4), 0)
+    products = exact_products(x.device)
+    parameter = torch.nn.Parameter(weight.T)
+    for _ in range(2):
+        with products:
+            assert torch.equal(F.linear(x, parameter), F.linear(x, weight.T))
