@@ -14,7 +14,7 @@ from sklearn.utils import check_array, column_or_1d
 from ..inspection.columns import Feature, number_features
 from ..inspection.effects import MIN_EFFECT, GroupMoments, effect_size, row_moments
 from ..tree.arrays import leaves_below, sum_below
-from ..tree.export import check_feature_names
+from ..tree.names import check_feature_names
 
 if TYPE_CHECKING:
     from ._base import Floats, Ints, Tree

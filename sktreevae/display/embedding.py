@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.utils import check_array, column_or_1d
 
-from ..tree.export import check_cluster_names
+from ..tree.names import check_cluster_names
 from . import _base
 from ._base import Floats, Ints
 

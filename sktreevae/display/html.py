@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..inspection.columns import Feature, last_step, row_index
 from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
-from ..tree.export import check_cluster_names, count, format_p_value
+from ..tree.names import check_cluster_names
 from ..utils.files import PathLike, replacing
-from ..utils.text import format_effect, format_number
+from ..utils.text import count, format_effect, format_number, format_p_value
 from . import _base, _node_values
 from ._base import Floats, Ints, Tree
 

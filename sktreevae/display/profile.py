@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from ..tree.export import check_cluster_names, check_feature_names
+from ..tree.names import check_cluster_names, check_feature_names
 from . import _base, _node_values
 from ._base import Floats, Tree
 from .dendrogram import draw_dendrogram, label_leaves

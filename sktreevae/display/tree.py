@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..inspection.columns import Feature, last_step
 from ..inspection.effects import GroupMoments
-from ..tree.export import check_class_names, check_cluster_names
+from ..tree.names import check_class_names, check_cluster_names
 from . import _base, _node_values
 from ._base import Floats, Ints, Tree
 

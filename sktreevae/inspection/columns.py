@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
-from ..tree.export import check_feature_names
+from ..tree.names import check_feature_names
 from ..utils.chunks import row_slices
 from ..utils.extras import import_extra
 from ..utils.text import format_date, format_number
