@@ -13,10 +13,10 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from ..tree.arrays import sum_below_merges
-from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
+from ..tree.arrays import Ints
+from ._trees import Floats, Hierarchy, Tree, is_tree, read_tree
 
-Groups = Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]
+Groups = Iterator[tuple[Floats, Floats]]
 """Groups of samples, the columns, that consist of smaller ones: the number of samples
 of each below each node of a tree, and the sum of those squares over its parts."""
 
@@ -27,7 +27,7 @@ def dendrogram_purity(
     labels: ArrayLike | None = None,
     *,
     n_leaves: int | None = None,
-) -> float | NDArray[np.float64]:
+) -> float | Floats:
     """Mean purity of the lowest common ancestors of samples of the same class.
 
     The mean is over all pairs of samples of the same class. The purity of a pair is the
@@ -72,24 +72,21 @@ def dendrogram_purity(
     >>> round(dendrogram_purity(["a", "b", "a", "b"], Z), 3)
     0.5
     """
-    merges, labels = read_tree(tree, labels)
-    y_true = np.asarray(y_true)
-    check_consistent_length(y_true, labels)
-    n_cut = 0 if n_leaves is None else _n_merges_below_cut(n_leaves, len(merges) + 1)
+    hierarchy, y_true = read_tree(tree, labels), np.asarray(y_true)
+    check_consistent_length(y_true, hierarchy.labels)
+    n_cut = 0 if n_leaves is None else _n_merges_below_cut(n_leaves, hierarchy.n_leaves)
     if y_true.ndim != 2:
-        return _purity(merges, labels, column_or_1d(y_true), n_cut)
-    return np.array([_purity(merges, labels, level, n_cut) for level in y_true.T])
+        return _purity(hierarchy, column_or_1d(y_true), n_cut)
+    return np.array([_purity(hierarchy, level, n_cut) for level in y_true.T])
 
 
-def _purity(
-    merges: NDArray[np.int64], labels: NDArray[np.int64], y: NDArray, n_cut: int
-) -> float:
+def _purity(hierarchy: Hierarchy, y: NDArray, n_cut: int) -> float:
     """Return the dendrogram purity if the first `n_cut` merges are inside leaves."""
-    counts = _count_below(merges, labels, np.unique(y, return_inverse=True)[1])
+    counts = hierarchy.count_below(np.unique(y, return_inverse=True)[1])
     # Number of pairs of each class whose lowest common ancestor is each node.
     pairs = counts * (counts - 1.0) / 2.0
-    for node, (left, right) in enumerate(merges, start=len(merges) + 1):
-        if node <= len(merges) + n_cut:
+    for node, (left, right) in enumerate(hierarchy.merges, start=hierarchy.n_leaves):
+        if node < hierarchy.n_leaves + n_cut:
             # The node becomes a leaf. All pairs below it now belong to it.
             pairs[left] = pairs[right] = 0.0
         else:
@@ -112,9 +109,7 @@ def _n_merges_below_cut(n_leaves: int, n_tree_leaves: int) -> int:
 
 
 def triplet_agreement(
-    reference: Tree,
-    tree: Tree,
-    labels: ArrayLike | None = None,
+    reference: Tree, tree: Tree, labels: ArrayLike | None = None
 ) -> float:
     """Fraction of the triplets of a known hierarchy that a tree orders right.
 
@@ -160,21 +155,19 @@ def triplet_agreement(
     >>> triplet_agreement([["a", "a1"], ["b", "b1"], ["a", "a2"], ["b", "b2"]], Z)
     0.0
     """
-    merges, labels = read_tree(tree, labels)
-    if is_tree(reference, len(labels)):
-        groups = _groups_of_tree(read_tree(reference, None), (merges, labels))
+    hierarchy = read_tree(tree, labels)
+    if is_tree(reference, len(hierarchy.labels)):
+        groups = _groups_of_tree(read_tree(reference), hierarchy)
     else:
-        groups = _groups_of_classes(
-            _nested_classes(reference, labels), (merges, labels)
-        )
-    n_below = _count_below(merges, labels, np.zeros_like(labels))
-    n_leaves = len(merges) + 1
+        classes = _nested_classes(reference, len(hierarchy.labels))
+        groups = _groups_of_classes(classes, hierarchy)
+    n_below = hierarchy.count_below(np.zeros_like(hierarchy.labels))
     n_right = n_triplets = 0.0
     for inside, squares in groups:
         # Number of pairs below each node, and whose lowest common ancestor it is.
         below = inside**2 - squares
         pairs = below.copy()
-        pairs[n_leaves:] -= below[merges[:, 0]] + below[merges[:, 1]]
+        pairs[hierarchy.n_leaves :] -= below[hierarchy.merges].sum(axis=1)
         outside = n_below - inside
         n_right += (pairs * (outside[-1] - outside)).sum()
         n_triplets += (below[-1] * outside[-1]).sum()
@@ -186,25 +179,23 @@ def triplet_agreement(
     return float(n_right / n_triplets)
 
 
-def _groups_of_classes(levels: Sequence[NDArray[np.int64]], tree: ReadTree) -> Groups:
+def _groups_of_classes(levels: Sequence[Ints], tree: Hierarchy) -> Groups:
     """Yield the classes of each level that has finer classes."""
     for coarse, fine in pairwise(levels):
-        yield _count_below(*tree, coarse), _sum_squares(*tree, coarse, fine)
+        yield tree.count_below(coarse), _sum_squares(tree, coarse, fine)
 
 
-def _groups_of_tree(reference: ReadTree, tree: ReadTree) -> Groups:
+def _groups_of_tree(reference: Hierarchy, tree: Hierarchy) -> Groups:
     """Yield the nodes of a reference tree, one by one."""
-    merges, labels = reference
-    check_consistent_length(labels, tree[1])
-    below = list(_count_below(*tree, labels, len(merges) + 1).T[:, :, None])
-    for left, right in merges:
+    check_consistent_length(reference.labels, tree.labels)
+    counts = tree.count_below(reference.labels, reference.n_leaves)
+    below = list(counts.T[:, :, None])
+    for left, right in reference.merges:
         yield below[left] + below[right], below[left] ** 2 + below[right] ** 2
         below.append(below[left] + below[right])
 
 
-def _nested_classes(
-    reference: ArrayLike, labels: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
+def _nested_classes(reference: ArrayLike, n_samples: int) -> list[Ints]:
     """Return at least two levels of classes, the coarsest first, and check them."""
     levels = np.asarray(reference)
     levels = levels[:, None] if levels.ndim == 1 else levels
@@ -213,34 +204,17 @@ def _nested_classes(
             "reference must have shape (n_samples,) or (n_samples, n_levels), got "
             f"{np.shape(reference)}."
         )
-    check_consistent_length(levels, labels)
+    check_consistent_length(levels, range(n_samples))
     classes = [np.unique(level, return_inverse=True)[1] for level in levels.T]
     for coarse, fine in pairwise(classes):
         if len(np.unique([coarse, fine], axis=1).T) > fine.max() + 1:
             raise ValueError("reference must be nested: a class has two parents.")
     if len(classes) == 1:
-        classes.append(np.arange(len(labels)))
+        classes.append(np.arange(n_samples))
     return classes
 
 
-def _count_below(
-    merges: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    y: NDArray[np.int64],
-    n_classes: int = 0,
-) -> NDArray[np.float64]:
-    """Count the samples of each class below each node, (n_nodes, n_classes)."""
-    counts = np.zeros((len(merges) + 1, max(n_classes, y.max(initial=-1) + 1)))
-    np.add.at(counts, (labels, y), 1.0)
-    return sum_below_merges(merges, counts)
-
-
-def _sum_squares(
-    merges: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    coarse: NDArray[np.int64],
-    fine: NDArray[np.int64],
-) -> NDArray[np.float64]:
+def _sum_squares(tree: Hierarchy, coarse: Ints, fine: Ints) -> Floats:
     """Sum the squared counts of fine classes over the fine classes of each coarse one.
 
     Returns
@@ -248,17 +222,15 @@ def _sum_squares(
     sums : ndarray of shape (n_nodes, n_coarse_classes)
     """
     n_fine = fine.max() + 1
-    if n_fine == len(labels):  # each sample is a class
-        return _count_below(merges, labels, coarse)
+    if n_fine == len(fine):  # each sample is a class
+        return tree.count_below(coarse)
     is_part = np.zeros((n_fine, coarse.max() + 1))
     is_part[fine, coarse] = 1.0
-    return _count_below(merges, labels, fine) ** 2 @ is_part
+    return tree.count_below(fine) ** 2 @ is_part
 
 
 def cophenetic_correlation(
-    reference: Tree,
-    tree: Tree,
-    labels: ArrayLike | None = None,
+    reference: Tree, tree: Tree, labels: ArrayLike | None = None
 ) -> float:
     """Correlation between the cophenetic distances of a tree and a reference.
 
@@ -301,21 +273,21 @@ def cophenetic_correlation(
     >>> round(cophenetic_correlation(pdist(X), linkage(X)), 3)
     0.957
     """
-    height, labels = read_heights(tree, labels)
-    if is_tree(reference, len(labels)):
-        distance, own = read_heights(reference, None)
-        check_consistent_length(own, labels)
+    found = read_tree(tree, labels, needs_heights=True)
+    n_samples = len(found.labels)
+    if is_tree(reference, n_samples):
+        other = read_tree(reference, needs_heights=True)
+        check_consistent_length(other.labels, found.labels)
+        own, distance = other.labels, other.cophenetic()
     else:
-        distance = _check_distances(reference, len(labels))
-        own = np.arange(len(labels))
-    counts = contingency_matrix(own, labels, dtype=np.float64, sparse=True)
-    rows, columns = np.unique(own), np.unique(labels)
-    return _correlation(
-        distance[np.ix_(rows, rows)], height[np.ix_(columns, columns)], counts
-    )
+        own, distance = np.arange(n_samples), _check_distances(reference, n_samples)
+    counts = contingency_matrix(own, found.labels, dtype=np.float64, sparse=True)
+    rows, columns = np.unique(own), np.unique(found.labels)
+    height = found.cophenetic()[np.ix_(columns, columns)]
+    return _correlation(distance[np.ix_(rows, rows)], height, counts)
 
 
-def _check_distances(reference: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+def _check_distances(reference: ArrayLike, n_samples: int) -> Floats:
     """Return the matrix of condensed distances."""
     distance = column_or_1d(np.asarray(reference, dtype=np.float64))
     if not np.isfinite(distance).all():
@@ -330,10 +302,7 @@ def _check_distances(reference: ArrayLike, n_samples: int) -> NDArray[np.float64
 
 
 def _correlation(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    counts: sparse.csr_matrix,
-    min_spread: float = 1e-12,
+    a: Floats, b: Floats, counts: sparse.csr_matrix, min_spread: float = 1e-12
 ) -> float:
     """Return the correlation of two trees over all pairs of different samples.
 
@@ -363,9 +332,7 @@ def _correlation(
     return float(product / n_pairs / np.sqrt(square_a * square_b))
 
 
-def _centered(
-    distance: NDArray[np.float64], n_samples: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _centered(distance: Floats, n_samples: Floats) -> Floats:
     """Subtract the mean over pairs of samples from the distances between leaves."""
     total = n_samples.sum()
     mean = n_samples @ distance @ n_samples / max(total * (total - 1.0), 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import is_valid_linkage
@@ -9,13 +11,53 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
 
 from ..tree import Dendrogram
-from ..tree.arrays import leaves_below_merges
+from ..tree.arrays import Ints, leaves_below_merges, sum_below_merges
+
+Floats = NDArray[np.float64]
 
 Tree = Dendrogram | ArrayLike | BaseEstimator
 """A hierarchy that metrics take; an array is a SciPy linkage matrix."""
 
-ReadTree = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""The merges, lowest first and numbered as in SciPy, and the leaf of each sample."""
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """Tree of merges, and the leaf of each sample.
+
+    Parameters
+    ----------
+    merges : ndarray of int of shape (n_leaves - 1, 2)
+        What is merged, lowest first and numbered as in SciPy.
+    heights : ndarray of shape (n_leaves - 1,), or None
+        Height of each merge, if it is known.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    """
+
+    merges: Ints
+    heights: Floats | None
+    labels: Ints
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of leaves."""
+        return len(self.merges) + 1
+
+    def count_below(self, y: Ints, n_classes: int = 0) -> Floats:
+        """Count the samples of each class below each node, (n_nodes, n_classes).
+
+        There are at least `n_classes`; classes from 0 to the largest one always count.
+        """
+        counts = np.zeros((self.n_leaves, max(n_classes, y.max(initial=-1) + 1)))
+        np.add.at(counts, (self.labels, y), 1.0)
+        return sum_below_merges(self.merges, counts)
+
+    def cophenetic(self) -> Floats:
+        """Return the height at which leaves meet, (n_leaves, n_leaves); 0 for one."""
+        is_below = leaves_below_merges(self.merges)
+        distance = np.zeros((self.n_leaves, self.n_leaves))
+        for (left, right), height in zip(self.merges, self.heights, strict=True):
+            distance[np.ix_(is_below[left], is_below[right])] = height
+        return np.maximum(distance, distance.T)
 
 
 def is_tree(value: object, n_samples: int) -> bool:
@@ -25,51 +67,37 @@ def is_tree(value: object, n_samples: int) -> bool:
     return np.shape(value) == (n_samples - 1, 4)
 
 
-def read_tree(tree: Tree, labels: ArrayLike | None) -> ReadTree:
-    """Return the merges and the checked leaf of each sample."""
-    merges, _, default_labels = _read_merges(tree)
-    labels = column_or_1d(default_labels if labels is None else labels)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
-    if len(labels) and not (0 <= labels.min() and labels.max() <= len(merges)):
-        raise ValueError(f"labels must lie between 0 and {len(merges)}.")
-    return merges, labels
+def read_tree(
+    tree: Tree, labels: ArrayLike | None = None, *, needs_heights: bool = False
+) -> Hierarchy:
+    """Return a hierarchy, by default with the samples that it has itself.
 
-
-def read_heights(
-    tree: Tree, labels: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the cophenetic distances of leaves, and the leaf of each sample.
-
-    Returns
-    -------
-    height : ndarray of shape (n_leaves, n_leaves)
-        Height of the lowest common ancestor of each pair of leaves; 0 on the diagonal.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf of each sample.
+    Raises
+    ------
+    ValueError
+        If `tree` isn't a complete tree, has no heights that are needed, or `labels`
+        aren't its leaves.
     """
-    merges, labels = read_tree(tree, labels)
-    _, heights, _ = _read_merges(tree)
-    if heights is None:
+    found = _read_merges(tree)
+    if needs_heights and found.heights is None:
         raise ValueError(
             f"{tree!r} has no heights: fit AgglomerativeClustering with "
             "compute_distances=True."
         )
-    is_below = leaves_below_merges(merges)
-    distance = np.zeros((len(merges) + 1, len(merges) + 1))
-    for (left, right), height in zip(merges, heights, strict=True):
-        distance[np.ix_(is_below[left], is_below[right])] = height
-    return np.maximum(distance, distance.T), labels
+    labels = column_or_1d(found.labels if labels is None else labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
+    if len(labels) and not (0 <= labels.min() and labels.max() < found.n_leaves):
+        raise ValueError(f"labels must lie between 0 and {found.n_leaves - 1}.")
+    return Hierarchy(found.merges, found.heights, labels)
 
 
-def _read_merges(
-    tree: Tree,
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, NDArray[np.int64]]:
-    """Return the merges, their heights if there are any, and each sample's leaf."""
+def _read_merges(tree: Tree) -> Hierarchy:
+    """Return a hierarchy with the samples that it has itself."""
     tree = getattr(tree, "dendrogram_", tree)
     if isinstance(tree, Dendrogram):
         Z = tree.to_linkage()
-        return Z[:, :2].astype(int), Z[:, 2], tree.labels
+        return Hierarchy(Z[:, :2].astype(int), Z[:, 2], tree.labels)
     if hasattr(tree, "children_"):
         merges, n = np.asarray(tree.children_), tree.n_leaves_
         if len(merges) != n - 1:
@@ -77,7 +105,7 @@ def _read_merges(
                 f"The tree is not complete: {len(merges)} merges of {n} samples. Fit "
                 "AgglomerativeClustering with compute_full_tree=True."
             )
-        return merges, getattr(tree, "distances_", None), np.arange(n)
+        return Hierarchy(merges, getattr(tree, "distances_", None), np.arange(n))
     if isinstance(tree, BaseEstimator):
         raise ValueError(
             f"{tree!r} has no tree: it is not fitted, or it has no dendrogram_ or "
@@ -89,4 +117,4 @@ def _read_merges(
             "tree must be a Dendrogram, a scipy linkage matrix or a fitted estimator "
             f"with a hierarchy, got {type(tree).__name__}."
         )
-    return Z[:, :2].astype(int), Z[:, 2], np.arange(len(Z) + 1)
+    return Hierarchy(Z[:, :2].astype(int), Z[:, 2], np.arange(len(Z) + 1))

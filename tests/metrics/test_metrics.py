@@ -194,6 +194,8 @@ def test_scorer_cuts_trees_over_samples_at_the_clusters():
     expected = dendrogram_purity(y, model, n_leaves=3)
     for classes in (y, y[:, None]):
         assert metrics.dendrogram_purity_scorer(model, X, classes) == expected
+    nested = make_pipeline(make_pipeline(model))
+    assert metrics.dendrogram_purity_scorer(nested, X, y) == expected
 
 
 def is_joined_first(merges, labels, i, j, k):
