@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +23,7 @@ from ..tree.arrays import highest_first
 from ..utils.limits import MAX_MODEL_ROWS
 from ..utils.text import shorten
 
-__all__ = ["Finding", "add_p_values", "diagnose_fit", "find_problems"]
+__all__ = ["Finding", "add_p_values", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -117,39 +116,6 @@ class Finding:
         return f"<{type(self).__name__} {self.name}: {self.message}>"
 
 
-def diagnose_fit(
-    estimator: BaseEstimator,
-    data: TrainingData,
-    options: GrowthOptions,
-    learning_rate: float,
-    index: Sequence[object] | None = None,
-) -> list[Finding]:
-    """Return what looks wrong with a fitted estimator.
-
-    Parameters
-    ----------
-    estimator : TreeVAEClustering
-        Fitted to `data`.
-    data : TrainingData
-        Samples and features of the fit.
-    options : GrowthOptions
-        Growth of the fit.
-    learning_rate : float
-        Maximum learning rate.
-    index : sequence of length n_samples, default=None
-        Names of the samples, by default their numbers.
-    """
-    divergence = _find_divergence(estimator, data, learning_rate)
-    if divergence is not None:
-        return [divergence]
-    findings = (
-        _find_outliers(estimator, data, index),
-        _find_unsupported_clusters(estimator),
-        _find_missing_clusters(estimator, data, options),
-    )
-    return [finding for finding in findings if finding is not None]
-
-
 def find_problems(
     estimator: BaseEstimator,
     data: TrainingData,
@@ -157,25 +123,38 @@ def find_problems(
     trainer: Trainer,
     index: Sequence[object] | None,
 ) -> list[Finding]:
-    """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
+    """Return what looks wrong with a fit.
 
     Parameters
     ----------
     estimator : TreeVAEClustering
         Fitted to `data`, as far as it got.
-    data, options, index
-        As for `diagnose_fit`.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
     trainer : Trainer
         Trainer of the fit.
+    index : sequence of length n_samples, or None
+        Names of the samples, by default their numbers.
     """
-    rate = trainer.options.learning_rate
-    findings = trainer.interruptible(
-        partial(diagnose_fit, estimator, data, options, rate, index)
-    )
+
+    def diagnose() -> list[Finding | None]:
+        rate = trainer.options.learning_rate
+        divergence = _find_divergence(estimator, data, rate)
+        if divergence is not None:
+            return [divergence]
+        return [
+            _find_outliers(estimator, data, index),
+            _find_unsupported_clusters(estimator),
+            _find_missing_clusters(estimator, data, options),
+        ]
+
+    findings = trainer.interruptible(diagnose)
     if trainer.is_interrupted:
         # Other findings would only be about how far the fit got.
         return [_find_interruption(estimator)]
-    return findings
+    return [finding for finding in findings if finding is not None]
 
 
 def find_drift(before: Dendrogram, labels: NDArray[np.int64]) -> list[Finding]:
@@ -222,22 +201,15 @@ def add_p_values(
     rng : numpy Generator
         Draws the halves that clusters are compared on.
     """
-    splits, merges = _merges(dendrogram)
+    # Lowest first, as the rows of a linkage matrix.
+    splits = highest_first(dendrogram.height, dendrogram.leaf_label)[::-1]
+    merges = dendrogram.to_linkage()[:, :2].astype(np.int64)
     rows = data.draw(MAX_MODEL_ROWS, data.all_rows, rng)
     features = FeatureTable.from_tensor(data.gather(data.features[rows]))
     labels = data.gather(torch.from_numpy(dendrogram.labels)[rows.cpu()]).numpy()
     dendrogram.p_values[splits] = data.decide(
         lambda: split_p_values(features, labels, merges, rng)
     )
-
-
-def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the internal nodes, lowest first, and what is merged at each.
-
-    Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
-    """
-    nodes = highest_first(tree.height, tree.leaf_label)[::-1]
-    return nodes, tree.to_linkage()[:, :2].astype(np.int64)
 
 
 def _find_interruption(estimator: BaseEstimator) -> Finding:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ..model import LIKELIHOODS
 from ..model import leaf_moments as standardized_moments
-from ..tree.arrays import leaves_below
+from ..tree.arrays import Ints, leaves_below
 from ..utils.chunks import MAX_CHUNK_VALUES
 from ..utils.validation import COUNT, Number, check_argument
 from .columns import (
@@ -47,7 +47,8 @@ Tree = Any
 """A `sktreevae.Dendrogram`. Its module imports the displays, which import this one."""
 
 Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+
+Rows = MatrixColumns | FrameColumns
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +73,10 @@ class LeafFeatures:
     moments: GroupMoments
     min_effect: float = MIN_EFFECT
     labels: Ints | None = None
-    rows: MatrixColumns | FrameColumns | None = None
+    rows: Rows | None = None
 
     @classmethod
-    def of_rows(
-        cls, rows: MatrixColumns | FrameColumns, labels: Ints, n_leaves: int
-    ) -> LeafFeatures:
+    def of_rows(cls, rows: Rows, labels: Ints, n_leaves: int) -> LeafFeatures:
         """Return the features of rows, and their moments in each leaf."""
         moments = rows.moments(labels, n_leaves)
         return cls(rows.features, moments, labels=labels, rows=rows)
@@ -272,28 +271,28 @@ def _explain_node(
     if n_features is not None:
         features = features[np.abs(effect[features]) >= leaves.min_effect]
         features = _select_distinct(leaves.rows, groups, features, n_features)
-    auc = None
+    n_rows = auc = None
     if groups is not None:
-        auc = _areas_under_curves(leaves.rows, groups, features)
+        n_rows = tuple(groups.sum(axis=1).tolist())
+        values = _read(leaves.rows, groups, features, len(features))
+        areas = [area_under_curve(x[groups[0]], x[groups[1]]) for _, x in values]
+        auc = np.array(areas, dtype=np.float64)
     return Explanation(
         node=node,
         branches=branches,
-        clusters=(np.flatnonzero(is_in[0]), np.flatnonzero(is_in[1])),
+        clusters=tuple(map(np.flatnonzero, is_in)),
         columns=tuple(leaves.features[i] for i in features),
         left_mean=left.mean[features],
         right_mean=right.mean[features],
         spread=pooled_spread(left, right)[features],
         effect=effect[features],
-        n_rows=None if groups is None else tuple(groups.sum(axis=1).tolist()),
+        n_rows=n_rows,
         auc=auc,
     )
 
 
 def _select_distinct(
-    rows: MatrixColumns | FrameColumns | None,
-    groups: Bools | None,
-    features: Ints,
-    n_features: int,
+    rows: Rows | None, groups: Bools | None, features: Ints, n_features: int
 ) -> Ints:
     """Return the first features that aren't correlated with one before them.
 
@@ -322,19 +321,8 @@ def _correlation(first: Floats, second: Floats) -> float:
     return abs(first @ second) / length if length > 0 else 0.0
 
 
-def _areas_under_curves(
-    rows: MatrixColumns | FrameColumns, groups: Bools, features: Ints
-) -> Floats:
-    """Return the probability that each feature is larger in the first group."""
-    areas = [
-        area_under_curve(values[groups[0]], values[groups[1]])
-        for _, values in _read(rows, groups, features, len(features))
-    ]
-    return np.array(areas, dtype=np.float64)
-
-
 def _read(
-    rows: MatrixColumns | FrameColumns, groups: Bools, features: Ints, n_at_once: int
+    rows: Rows, groups: Bools, features: Ints, n_at_once: int
 ) -> Iterator[tuple[int, Floats]]:
     """Yield features and their values, which are read in blocks of bounded memory."""
     size = max(min(n_at_once, MAX_CHUNK_VALUES // groups.shape[1]), 1)

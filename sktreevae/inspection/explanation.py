@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from ..utils.extras import import_extra
 from ..utils.text import format_effect
 from .columns import Feature
+from .effects import Floats
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Explanation", "Explanations"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
@@ -25,7 +24,7 @@ from ..utils.limits import ROUNDING
 from ..utils.text import shorten
 from .columns import last_step, transform_rows
 from .diagnostics import Finding
-from .effects import MIN_EFFECT, GroupMoments, as_dense, effect_size
+from .effects import MIN_EFFECT, Floats, GroupMoments, as_dense, effect_size
 from .explain import leaf_moments
 
 MIN_PATH_KL = 0.05
@@ -48,26 +47,6 @@ N_ERRORS = 3.0
 MAX_LOSS_PER_FEATURE = 10.0
 """Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
 feature is 4.5 standard deviations from its mean."""
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class NodeStatistics:
-    """Statistics of the inference model, means over the samples that reach a node.
-
-    Parameters
-    ----------
-    path_kl : ndarray of shape (n_leaves,)
-        Divergences between posterior and prior on the path to each leaf, in nats; NaN
-        if no sample reaches the leaf.
-    certainty : ndarray of shape (n_nodes,)
-        Probability of the more probable decision at each node of the dendrogram; NaN
-        for leaves, and if no sample reaches the node.
-    """
-
-    path_kl: Floats
-    certainty: Floats
 
 
 def diagnose(
@@ -117,11 +96,11 @@ def diagnose(
         units, device = estimator._standardizer, estimator.device_
         samples = Samples(rows, units, device, likelihood=estimator.likelihood_)
     with estimator._threads():
-        statistics = _node_statistics(model, samples)
+        path_kl, certainty = _node_statistics(model, samples)
     findings = [
         worse,
-        _find_collapse(estimator, statistics),
-        _find_undecided_routers(statistics),
+        _find_collapse(estimator, path_kl),
+        _find_undecided_routers(certainty),
         _find_imbalance(tree),
         _find_duplicates(tree, moments),
         _find_empty_leaves(tree, labels),
@@ -138,8 +117,20 @@ def _generate(model: TreeVAE, n_samples: int = 128) -> Tensor:
     return torch.cat([model.sample(n_samples, generator, [i])[0] for i in leaves])
 
 
-def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatistics:
-    """Measure the inference model on rows."""
+def _node_statistics(
+    model: TreeVAE, rows: FeatureTable | Samples
+) -> tuple[Floats, Floats]:
+    """Return means of the inference model over the rows that reach a node.
+
+    Returns
+    -------
+    path_kl : ndarray of shape (n_leaves,)
+        Divergences between posterior and prior on the path to each leaf, in nats; NaN
+        if no row reaches the leaf.
+    certainty : ndarray of shape (n_nodes,)
+        Probability of the more probable decision at each node of the dendrogram; NaN
+        for leaves, and if no row reaches the node.
+    """
     terms = rows.map(partial(_row_terms, model)).numpy(force=True)
     total, weight = np.split(terms.sum(axis=0, dtype=np.float64), 2)
     # Less than one sample says nothing.
@@ -148,7 +139,7 @@ def _node_statistics(model: TreeVAE, rows: FeatureTable | Samples) -> NodeStatis
     nodes = model.topology.contract().source
     certainty = np.full(len(nodes), np.nan)
     certainty[[nodes.index(node) for node in model.topology.splits]] = certain
-    return NodeStatistics(path_kl, certainty)
+    return path_kl, certainty
 
 
 def _row_terms(model: TreeVAE, x: Tensor) -> Tensor:
@@ -161,14 +152,12 @@ def _row_terms(model: TreeVAE, x: Tensor) -> Tensor:
     return torch.cat([weight * torch.cat([path_kl, certainty]), weight]).T
 
 
-def _find_collapse(
-    estimator: BaseEstimator, statistics: NodeStatistics
-) -> Finding | None:
+def _find_collapse(estimator: BaseEstimator, path_kl: Floats) -> Finding | None:
     """Find leaves whose latent variables don't depend on the sample."""
-    clusters = np.flatnonzero(statistics.path_kl < MIN_PATH_KL)
+    clusters = np.flatnonzero(path_kl < MIN_PATH_KL)
     if not len(clusters):
         return None
-    kl = statistics.path_kl[clusters]
+    kl = path_kl[clusters]
     remedy = "A lower n_clusters or more samples leave more for them to learn."
     sharper = LIKELIHOODS[estimator.likelihood_].sharper
     if sharper is not None:
@@ -184,12 +173,12 @@ def _find_collapse(
     )
 
 
-def _find_undecided_routers(statistics: NodeStatistics) -> Finding | None:
+def _find_undecided_routers(certainty: Floats) -> Finding | None:
     """Find splits whose decisions are nearly random."""
-    nodes = np.flatnonzero(statistics.certainty < MIN_CERTAINTY)
+    nodes = np.flatnonzero(certainty < MIN_CERTAINTY)
     if not len(nodes):
         return None
-    certainty = statistics.certainty[nodes]
+    certainty = certainty[nodes]
     return Finding(
         "undecided routers",
         f"The decisions at {_name(nodes, 'node')} are uncertain: the more probable "
