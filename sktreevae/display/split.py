@@ -140,7 +140,6 @@ class SplitDisplay:
                 )
             shape = last_step(estimator).image_shape
             image_shape = _node_values.choose_image_shape(None, shape)
-        image_shape = _node_values.choose_image_shape(image_shape)
         explanation = explain(
             estimator,
             node,

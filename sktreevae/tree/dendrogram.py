@@ -492,17 +492,12 @@ class Dendrogram:
         ...     tree.export_html(path, X, feature_names=["legs", "weight"])
         """
         # Imported here so that this module does not depend on the displays.
-        from ..display.html import write_dendrogram_page
+        from ..display.html import NodeData, write_page
 
-        write_dendrogram_page(
-            self,
-            path,
-            X,
-            y=y,
-            feature_names=feature_names,
-            image_shape=image_shape,
-            cluster_names=cluster_names,
-        )
+        if X is None and not (feature_names is None and image_shape is None):
+            raise ValueError("feature_names and image_shape describe X, but X is None.")
+        data = NodeData.from_dendrogram(self, X, feature_names, image_shape)
+        write_page(data, path, X, y, cluster_names)
 
     def get_plot_data(self) -> DendrogramPlotData:
         """Return the coordinates of a drawing. Matplotlib is not needed."""
