@@ -25,6 +25,7 @@ from sktreevae.display._base import (
     select_disjoint,
     short,
 )
+from sktreevae.tree.arrays import leaves_below
 
 from .cases import FittedModel, make_explanation, random_tree, visible_texts
 
@@ -99,22 +100,16 @@ def test_missing_matplotlib_is_named(draw, model, monkeypatch):
 
 
 @FROM_ESTIMATOR
-def test_a_new_figure_is_created_by_default(draw, model):
-    ax = plt.subplots()[1]
-    display = draw(model)
-    assert display.figure_ is display.ax_.figure is not ax.figure
-    assert not ax.has_data()
-
-
-@FROM_ESTIMATOR
-def test_displays_draw_on_given_axes(draw, model):
+def test_displays_draw_on_given_axes_or_a_new_figure(draw, model):
     figure, axes = plt.subplots(2)
     display = draw(model, ax=axes[1])
     assert display.ax_ is axes[1]
     assert display.figure_ is figure
     assert figure.axes[:2] == list(axes)
-    assert not axes[0].has_data()
     assert len(plt.get_fignums()) == 1
+    other = draw(model)
+    assert other.figure_ is other.ax_.figure is not figure
+    assert not axes[0].has_data()
 
 
 @pytest.mark.parametrize("n_categories", [1, 10, 11, 20, 21, 100])
@@ -127,13 +122,9 @@ def test_categories_have_different_colors(n_categories):
 @pytest.mark.parametrize("n_clusters", [1, 2, 5, 12])
 def test_nodes_lie_in_the_cluster_of_all_their_leaves(n_clusters):
     tree = random_tree(12)
-    below = np.eye(tree.n_nodes, dtype=bool)
-    for node in range(tree.n_nodes - 1, 0, -1):
-        below[tree.parent[node]] |= below[node]
-    cut = np.full(tree.n_nodes, -1)
-    cut[tree.leaves] = tree.cut(n_clusters)
+    below, cut = leaves_below(tree.parent, tree.leaves), tree.cut(n_clusters)
     for node, cluster in enumerate(node_clusters(tree, n_clusters)):
-        found = set(cut[below[node] & (cut >= 0)].tolist())
+        found = set(cut[below[node]].tolist())
         assert found == {cluster} if cluster >= 0 else len(found) > 1
 
 
