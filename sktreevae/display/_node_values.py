@@ -74,7 +74,7 @@ class NodeData:
     ) -> NodeData:
         """Return rows at the nodes that are predicted, or what the model generates."""
         # Imported here so that drawings of a dendrogram don't need torch.
-        from ..inspection.explain import describe_nodes
+        from ..inspection.explanation import describe_nodes
 
         tree, own_shape = get_tree(estimator), last_step(estimator).image_shape
         shape = choose_image_shape(image_shape, image_shape_of(X), own_shape)

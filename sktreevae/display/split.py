@@ -131,7 +131,7 @@ class SplitDisplay:
             As `TreeVAEClustering.explain`, or if `image_shape` doesn't fit.
         """
         # Imported here so that drawings of a dendrogram don't need torch.
-        from ..inspection.explain import explain
+        from ..inspection.explanation import explain
 
         if isinstance(image_shape, str):
             if image_shape != "auto":

@@ -23,7 +23,7 @@ class Estimator:
 
 @pytest.fixture(autouse=True)
 def explain_by_method(monkeypatch):
-    monkeypatch.setattr("sktreevae.inspection.explain.explain", Estimator.explain)
+    monkeypatch.setattr("sktreevae.inspection.explanation.explain", Estimator.explain)
 
 
 def test_bars_are_the_effects():

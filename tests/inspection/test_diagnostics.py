@@ -16,7 +16,7 @@ from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
 from sktreevae.graph import NeighborGraph, split_p_values
 from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_p_values
 from sktreevae.inspection.effects import GroupMoments
-from sktreevae.inspection.explain import leaf_moments
+from sktreevae.inspection.explanation import leaf_moments
 from sktreevae.model import DiagonalGaussian
 
 from ..training.cases import make_data as training_data
@@ -157,7 +157,7 @@ def test_two_clusters_are_the_same(fitted, monkeypatch):
     mean[3] = mean[1] + 0.1 * np.sqrt(moments.variance[1] / mean.shape[1])
     variance = moments.variance[[0, 1, 2, 1]]
     monkeypatch.setattr(
-        "sktreevae.inspection.failures.leaf_moments",
+        "sktreevae.inspection.diagnostics.leaf_moments",
         lambda _: GroupMoments(mean, variance, moments.weight),
     )
     finding = find(fitted.diagnose(), "near-duplicate clusters")
