@@ -11,22 +11,16 @@ from sktreevae import Dendrogram
 def random_tree(n_leaves, shape="random"):
     """Return a tree whose leaves have 1, 2, ... samples.
 
-    Any leaf is split next in a "random" tree, the first one in a "balanced" tree, and
-    the last one in a "chain".
+    One of the first leaves is split next in a "random" tree, the first one in a
+    "balanced" tree, and the last one in a "chain".
     """
     rng = np.random.default_rng(n_leaves)
-    children, leaves = {}, [0]
+    split = []
     for i in range(n_leaves - 1):
-        at = {"random": rng.integers(len(leaves)), "balanced": 0, "chain": -1}[shape]
-        node = leaves.pop(at)
-        children[node] = [2 * i + 1, 2 * i + 2]
-        leaves += children[node]
-    # Number the nodes breadth first.
-    parent, order = [-1], [0]
-    for position, node in enumerate(order):  # grows: a queue
-        for child in children.get(node, ()):
-            parent.append(position)
-            order.append(child)
+        first, last = (split[-1] + 1 if split else 0), 2 * i
+        near = rng.integers(first, min(first + 3, last) + 1)
+        split.append({"random": near, "balanced": first, "chain": last}[shape])
+    parent = [-1, *np.repeat(split, 2).astype(int)]
     height = np.zeros(len(parent))
     for node in range(len(parent) - 1, 0, -1):
         above = height[node] + rng.uniform(0.1, 1.0)

@@ -200,7 +200,7 @@ def test_chains_are_narrow(n_leaves):
 
 
 def test_small_nodes_become_points():
-    tree, ax = random_tree(40), plt.subplots()[1]
+    tree, ax = random_tree(40, "balanced"), plt.subplots()[1]
     display = TreeDisplay(tree, images=np.zeros((tree.n_nodes, 8, 8))).plot(ax)
     is_point = np.array([box is None for box in display.boxes_])
     assert len(display.points_.get_offsets()) == is_point.sum()

@@ -17,26 +17,19 @@ from sktreevae import Dendrogram
 @st.composite
 def dendrograms(draw, max_splits=8, min_splits=0):
     """Return a random tree, with random heights and samples."""
-    children = {0: None}
-    for _ in range(draw(st.integers(min_splits, max_splits))):
-        leaves = sorted(n for n, c in children.items() if c is None)
-        leaf = draw(st.sampled_from(leaves))
-        children[leaf] = (len(children), len(children) + 1)
-        children.update(dict.fromkeys(children[leaf]))
-    order, parent, position = [0], [-1], {0: 0}
-    for node in order:
-        for child in children[node] or ():
-            position[child] = len(order)
-            order.append(child)
-            parent.append(position[node])
-    n_leaves = (len(order) + 1) // 2
-    rise = draw(st.lists(st.floats(0, 9), min_size=len(order), max_size=len(order)))
-    heights = [0.0] * len(order)
-    for node in range(len(order) - 1, 0, -1):
+    n_splits = draw(st.integers(min_splits, max_splits))
+    split = [0] * bool(n_splits)
+    for i in range(1, n_splits):
+        split.append(draw(st.integers(split[-1] + 1, 2 * i)))
+    parent = [-1, *np.repeat(split, 2).astype(int)]
+    n = len(parent)
+    rise = draw(st.lists(st.floats(0, 9), min_size=n, max_size=n))
+    heights = [0.0] * n
+    for node in range(n - 1, 0, -1):
         above = parent[node]
         # Equal heights are possible; those of inner nodes are above 0.
         heights[above] = max(0.1, heights[above], heights[node] + rise[above])
-    labels = draw(st.lists(st.integers(0, n_leaves - 1), min_size=1, max_size=30))
+    labels = draw(st.lists(st.integers(0, n_splits), min_size=1, max_size=30))
     return Dendrogram(parent, heights, labels)
 
 
