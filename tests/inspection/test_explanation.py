@@ -101,6 +101,7 @@ def test_with_rows_the_effects_are_those_of_the_assigned_rows(nested, node, agai
     assert found.n_rows == (len(a), len(b))
     assert (found.branch_names[1] == "the rest") == (against == "rest")
     spread = np.sqrt((a.var(0) + b.var(0)) / 2)
+    np.testing.assert_allclose(found.spread, spread)
     np.testing.assert_allclose(found.effect, (a.mean(0) - b.mean(0)) / spread)
     np.testing.assert_allclose(found.left_mean, a.mean(0))
     is_left = np.repeat([True, False], found.n_rows)
