@@ -217,6 +217,8 @@ def test_numbers_that_enter_a_pipeline_keep_their_units():
         left = np.isin(pipeline.predict(X), found.clusters[0])
         expected = iris.data[left].mean(axis=0)[found.features]
         np.testing.assert_allclose(found.left_mean, expected)
+        names = np.array(iris.feature_names)[found.features]
+        assert found.feature_names.tolist() == names.tolist()
         assert explain(pipeline, 0, X).feature_names[0] == f"x{found.features[0]}"
 
 

@@ -90,13 +90,14 @@ def test_means_and_spread_of_the_model_are_those_of_the_branches(nested):
         np.testing.assert_allclose(getattr(found, name), expected, rtol=0.2, atol=0.5)
 
 
-@pytest.mark.parametrize("against", [None, "rest"])
-@pytest.mark.parametrize("node", [1, 2])
+@pytest.mark.parametrize(
+    ("node", "against"), [(1, None), (2, None), (1, "rest"), (4, "rest")]
+)
 def test_with_rows_the_effects_are_those_of_the_assigned_rows(nested, node, against):
     model, X, _ = nested
     found = model.explain(node, X, against=against, n_features=None)
     groups = [np.isin(model.labels_, clusters) for clusters in found.clusters]
-    assert (np.sum(groups, axis=0) == 1).all() or against is None
+    assert (np.sum(groups, axis=0) == 1).all() == (against == "rest")
     a, b = (X[group][:, found.features] for group in groups)
     assert found.n_rows == (len(a), len(b))
     assert (found.branch_names[1] == "the rest") == (against == "rest")

@@ -102,6 +102,7 @@ def test_linkage_over_leaves_is_valid(tree):
     Z = tree.to_linkage()
     assert is_valid_linkage(Z)
     assert is_monotonic(Z)
+    assert (Z[:, 0] < Z[:, 1]).all()  # as in scipy
     assert Z.shape == (tree.n_clusters - 1, 4)
     assert Z[-1, 3] == tree.n_clusters
     drawn = scipy_dendrogram(Z, no_plot=True)
@@ -115,6 +116,7 @@ def test_linkage_over_samples_is_valid_and_cuts_into_the_leaves(tree):
     if len(Z):
         assert is_valid_linkage(Z)
         assert is_monotonic(Z)
+        assert (Z[:, 0] < Z[:, 1]).all()
         _check_same_partition(fcluster(Z, 0.0, "distance"), tree.labels)
 
 
