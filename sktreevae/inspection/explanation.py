@@ -228,6 +228,17 @@ class LeafFeatures:
     rows: Rows | None = None
 
     @classmethod
+    def of_model(
+        cls, estimator: BaseEstimator, feature_names: Sequence[str] | None
+    ) -> LeafFeatures:
+        """Return what the model generates, in the features that the last step gets."""
+        names, model = name_features(estimator, feature_names), last_step(estimator)
+        # Effects of soft targets are understated; see `TreeVAEClustering.explain`.
+        is_understated = LIKELIHOODS[model.likelihood_].sharper is not None
+        min_effect = 0.0 if is_understated else MIN_EFFECT
+        return cls(number_features(names), leaf_moments(model), min_effect)
+
+    @classmethod
     def of_rows(cls, rows: Rows, labels: Ints, n_leaves: int) -> LeafFeatures:
         """Return the features of rows, and their moments in each leaf."""
         moments = rows.moments(labels, n_leaves)
@@ -292,10 +303,15 @@ def explain(
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
         check_argument("n_features", n_features, COUNT)
-    if labels is None:
-        leaves = describe_leaves(estimator, X, feature_names)
+    if labels is not None:
+        rows = read_table(X, feature_names)
+        labels = _check_labels(labels, X, model.n_clusters_)
+        leaves = LeafFeatures.of_rows(rows, labels, model.n_clusters_)
+    elif X is not None:
+        rows, labels = read_columns(estimator, X, feature_names), estimator.predict(X)
+        leaves = LeafFeatures.of_rows(rows, np.asarray(labels), model.n_clusters_)
     else:
-        leaves = describe_groups(X, labels, model.n_clusters_, feature_names)
+        leaves = LeafFeatures.of_model(estimator, feature_names)
     found = [_explain_node(tree, leaves, int(i), against, n_features) for i in nodes]
     if node is None:
         return Explanations(found)
@@ -303,54 +319,14 @@ def explain(
     return found[0]
 
 
-def describe_leaves(
-    estimator: BaseEstimator,
-    X: ArrayLike | Dataset | None = None,
-    feature_names: Sequence[str] | None = None,
-    labels: Ints | None = None,
-) -> LeafFeatures:
-    """Return the features of the leaves, in X or in what the model generates.
-
-    Parameters
-    ----------
-    estimator : TreeVAEClustering or Pipeline
-        Fitted estimator.
-    X : object, default=None
-        Rows, as for `predict`. None describes the model, in what the last step gets.
-    feature_names : sequence of str, default=None
-        Names of the columns of X.
-    labels : ndarray of int of shape (n_samples,), default=None
-        Leaf of each row of X, by default what the estimator predicts.
+def _check_labels(labels: ArrayLike, X: ArrayLike, n_leaves: int) -> Ints:
+    """Return the leaf of each row, as an array of ints.
 
     Raises
     ------
     ValueError
-        If X isn't valid, or there is not exactly one name for each column.
+        If there is not exactly one for each row, or one is no leaf.
     """
-    model = last_step(estimator)
-    if X is None:
-        names = name_features(estimator, feature_names)
-        # Effects of soft targets are understated; see `TreeVAEClustering.explain`.
-        is_understated = LIKELIHOODS[model.likelihood_].sharper is not None
-        min_effect = 0.0 if is_understated else MIN_EFFECT
-        return LeafFeatures(number_features(names), leaf_moments(model), min_effect)
-    rows = read_columns(estimator, X, feature_names)
-    if labels is None:
-        labels = np.asarray(estimator.predict(X))
-    return LeafFeatures.of_rows(rows, labels, model.n_clusters_)
-
-
-def describe_groups(
-    X: ArrayLike, labels: ArrayLike, n_leaves: int, feature_names: Sequence[str] | None
-) -> LeafFeatures:
-    """Return the features of the leaves in rows of any columns, whose leaf is known.
-
-    Raises
-    ------
-    ValueError
-        If X or `labels` isn't valid, or there is not exactly one name for each column.
-    """
-    rows = read_table(X, feature_names)
     labels = column_or_1d(labels)
     check_consistent_length(X, labels)
     is_leaf = np.isin(labels, np.arange(n_leaves))
@@ -359,21 +335,39 @@ def describe_groups(
             f"labels must be ints from 0 to {n_leaves - 1}, the leaves, got "
             f"{labels[~is_leaf][0]!r}."
         )
-    return LeafFeatures.of_rows(rows, labels.astype(np.int64), n_leaves)
+    return labels.astype(np.int64)
 
 
 def describe_nodes(
     estimator: BaseEstimator,
-    X: ArrayLike | Dataset | None = None,
+    X: Any = None,
     feature_names: Sequence[str] | None = None,
     labels: Ints | None = None,
 ) -> tuple[Sequence[Feature], GroupMoments]:
-    """Return the features of `describe_leaves`, and their moments at all nodes.
+    """Return features, and their moments at all nodes; NaN for nodes without rows.
 
-    Nodes without rows have NaN.
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator.
+    X : object, default=None
+        Rows, as for `predict`. None describes what the model generates.
+    feature_names : sequence of str, default=None
+        Names of the columns of X.
+    labels : ndarray of int of shape (n_samples,), default=None
+        Leaf of each row of X.
+
+    Raises
+    ------
+    ValueError
+        If X isn't valid, or there is not exactly one name for each column.
     """
     tree = last_step(estimator).dendrogram_
-    leaves = describe_leaves(estimator, X, feature_names, labels)
+    if X is None:
+        leaves = LeafFeatures.of_model(estimator, feature_names)
+    else:
+        rows = read_columns(estimator, X, feature_names)
+        leaves = LeafFeatures.of_rows(rows, labels, tree.n_clusters)
     return leaves.features, leaves.moments.mix(leaves_below(tree.parent, tree.leaves))
 
 
