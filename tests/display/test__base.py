@@ -1,7 +1,9 @@
 import sys
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,30 +29,19 @@ from sktreevae.display._base import (
 )
 from sktreevae.tree.arrays import leaves_below
 
-from .cases import FittedModel, make_explanation, random_tree, visible_texts
+from .cases import make_explanation, random_tree, visible_texts
 
-HISTORY = {
-    "phase": ["joint"] * 2,
-    "epoch": [0, 1],
-    **dict.fromkeys(
-        ["elbo", "reconstruction", "kl_root", "kl_nodes", "kl_decisions"], [1.0, 2.0]
-    ),
-    **dict.fromkeys(["contrast", "validation_elbo"], [np.nan, np.nan]),
-}
-
-X = np.arange(4.0).reshape(4, 1)
+X = pd.DataFrame(np.arange(8.0).reshape(4, 2), columns=["age", "size"])
 
 FROM_ESTIMATOR = pytest.mark.parametrize(
     "draw",
     [
         DendrogramDisplay.from_estimator,
-        lambda model, **ax: TreeDisplay.from_estimator(model, y=[0, 0, 1, 1], **ax),
+        TreeDisplay.from_estimator,
         HistoryDisplay.from_estimator,
-        lambda model, **ax: ProfileDisplay.from_estimator(model, X, **ax),
-        lambda model, **ax: EmbeddingDisplay.from_estimator(model, X, **ax),
-        lambda model, **ax: ContingencyMatrixDisplay.from_estimator(
-            model, X, [0, 0, 1, 1], **ax
-        ),
+        ProfileDisplay.from_estimator,
+        partial(EmbeddingDisplay.from_estimator, X=X),
+        partial(ContingencyMatrixDisplay.from_estimator, X=X, y=[0, 0, 1, 1]),
     ],
     ids=["dendrogram", "tree", "history", "profile", "embedding", "contingency"],
 )
@@ -58,15 +49,6 @@ FROM_ESTIMATOR = pytest.mark.parametrize(
 FROM_DENDROGRAM = pytest.mark.parametrize(
     "draw", [DendrogramDisplay.from_dendrogram, TreeDisplay.from_dendrogram]
 )
-
-
-@pytest.fixture
-def model():
-    model = FittedModel(random_tree(3), n_features=1)
-    model.dendrogram_.labels = np.array([0, 0, 1, 2])
-    model.predict = lambda X, n_clusters=3: np.array([0, 0, 1, 2])
-    model.history_ = HISTORY
-    return model
 
 
 @FROM_ESTIMATOR
@@ -93,21 +75,21 @@ def test_objects_of_another_kind_are_refused(draw, tree):
 
 
 @FROM_ESTIMATOR
-def test_missing_matplotlib_is_named(draw, model, monkeypatch):
+def test_missing_matplotlib_is_named(draw, fitted, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'sktreevae\[plot\]'"):
-        draw(model)
+        draw(fitted)
 
 
 @FROM_ESTIMATOR
-def test_displays_draw_on_given_axes_or_a_new_figure(draw, model):
+def test_displays_draw_on_given_axes_or_a_new_figure(draw, fitted):
     figure, axes = plt.subplots(2)
-    display = draw(model, ax=axes[1])
+    display = draw(fitted, ax=axes[1])
     assert display.ax_ is axes[1]
     assert display.figure_ is figure
     assert figure.axes[:2] == list(axes)
     assert len(plt.get_fignums()) == 1
-    other = draw(model)
+    other = draw(fitted)
     assert other.figure_ is other.ax_.figure is not figure
     assert not axes[0].has_data()
 
