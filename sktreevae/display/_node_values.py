@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..inspection.columns import Feature, last_step, number_features
 from ..inspection.effects import MIN_EFFECT, GroupMoments, effect_size, row_moments
 from ..tree.arrays import leaves_below, sum_below
 from ..tree.names import check_feature_names
+from ..utils.validation import Number, check_argument
 from ._base import Floats, Ints, Tree, get_tree
 
 Names = Sequence[str] | None
@@ -195,6 +197,7 @@ def sibling_differences(
     is_amount : ndarray of bool of shape (n_features,), or bool, default=False
         Whether a feature that a node has less of comes after all others.
     """
+    check_argument("n_features", n_features, Number(Integral, 0))
     node = np.arange(1, len(moments.mean))
     # Siblings have adjacent numbers, of which the left one is odd.
     sibling = node + np.where(node % 2, 1, -1)

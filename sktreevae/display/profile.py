@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from ..tree.names import check_cluster_names, check_feature_names
+from ..utils.validation import COUNT, check_argument
 from . import _base
 from ._base import Floats, Tree
 from ._node_values import NodeData
@@ -124,6 +125,7 @@ class ProfileDisplay:
             If X isn't valid, there is not exactly one name for each feature, or an
             argument of `plot` isn't valid.
         """
+        check_argument("n_features", n_features, COUNT)
         data = NodeData.from_estimator(estimator, X, feature_names, None)
         tree, (features, moments) = data.tree, data.describe()
         deviation = np.sqrt(moments.variance[0])

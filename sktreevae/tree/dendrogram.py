@@ -151,11 +151,11 @@ class Dendrogram:
         self.leaf_label = label_leaves(self.children_left, self.children_right)
         self.height = self._check_heights(np.array(height, dtype=np.float64))
         self.p_values, self.excess_costs = np.full((2, n_nodes), np.nan)
+        if not np.isin(labels, np.arange(self.n_clusters)).all():
+            raise ValueError(
+                f"labels must lie between 0 and {self.n_clusters - 1}, and be ints."
+            )
         self.labels = np.array(labels, dtype=np.int64)
-        if len(self.labels) and not (
-            0 <= self.labels.min() and self.labels.max() < self.n_clusters
-        ):
-            raise ValueError(f"labels must lie between 0 and {self.n_clusters - 1}.")
         n_samples = np.bincount(self.labels, minlength=self.n_clusters)
         self.n_node_samples = sum_below(self.parent, self.leaves, n_samples)
         if weight is None:

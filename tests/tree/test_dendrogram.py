@@ -245,6 +245,12 @@ def test_invalid_heights_are_refused(height, message):
         Dendrogram([-1, 0, 0, 1, 1], height, [0])
 
 
+@pytest.mark.parametrize("labels", [[3], [-1], [0.7], [np.nan, 0]])
+def test_labels_that_are_no_leaves_are_refused(labels):
+    with pytest.raises(ValueError, match="labels must lie between 0 and 2, and be int"):
+        Dendrogram([-1, 0, 0, 1, 1], [9, 4, 0, 0, 0], labels)
+
+
 @pytest.mark.parametrize("weight", [[1, np.nan, 0], [0, 0, 0], [1, 2, -1]])
 def test_impossible_weights_are_refused(weight):
     with pytest.raises(ValueError, match="weight must be finite and non-negative"):
