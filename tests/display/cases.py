@@ -1,11 +1,11 @@
 """Trees to draw, and checks of drawings."""
 
-from types import SimpleNamespace
-
 import numpy as np
 from matplotlib.text import Text
 
 from sktreevae import Dendrogram
+from sktreevae.inspection.columns import Feature
+from sktreevae.inspection.explanation import Explanation
 
 
 def random_tree(n_leaves, shape="random"):
@@ -58,22 +58,19 @@ class FittedModel:
         return np.hstack([np.cos(angle), np.sin(angle), angle]) + noise
 
 
-def make_explanation(n_features=4, *, seed=0):
-    """Return what `TreeVAEClustering.explain` returns, with means of known features."""
-    rng = np.random.default_rng(seed)
-    left, right = rng.normal(size=(2, n_features))
-    effect = left - right
-    order = np.argsort(-np.abs(effect))
-    return SimpleNamespace(
+def make_explanation(n_features=4, name="feature {}"):
+    """Return an explanation with random means."""
+    left, right = np.random.default_rng(0).normal(size=(2, n_features))
+    order = np.argsort(-np.abs(left - right))
+    return Explanation(
         node=3,
-        branch_names=("node 5 (cluster 0)", "node 6 (clusters 1-2)"),
-        features=order,
-        feature_names=np.array([f"feature {i}" for i in order]),
+        branches=(5, 6),
+        clusters=(np.array([0]), np.array([1, 2])),
+        columns=tuple(Feature(name.format(i), i) for i in order),
         left_mean=left[order],
         right_mean=right[order],
-        effect=effect[order],
-        mean_texts=[(f"{left[i]:.3g}", f"{right[i]:.3g}") for i in order],
-        n_rows=None,
+        spread=np.ones(n_features),
+        effect=(left - right)[order],
     )
 
 

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -27,6 +28,7 @@ from sktreevae.display._base import (
     select_disjoint,
     short,
 )
+from sktreevae.inspection.columns import number_features
 from sktreevae.tree.arrays import leaves_below
 
 from .cases import make_explanation, random_tree, visible_texts
@@ -113,9 +115,6 @@ def test_nodes_lie_in_the_cluster_of_all_their_leaves(n_clusters):
 NAMES = [r"$\frac$", r"$\x$", "cost in $ (US$)"]
 
 
-FOUND = make_explanation(3)
-FOUND.feature_names = np.array(NAMES)
-
 DRAWINGS = {
     "features": lambda tree: TreeDisplay.from_dendrogram(
         tree, np.eye(4)[:, 1:], feature_names=NAMES
@@ -136,7 +135,9 @@ DRAWINGS = {
     "profile": lambda tree: ProfileDisplay(tree, np.eye(3), feature_names=NAMES).plot(
         cluster_names=NAMES
     ),
-    "split": lambda tree: SplitDisplay(FOUND).plot(),
+    "split": lambda tree: SplitDisplay(
+        replace(make_explanation(3), columns=number_features(NAMES))
+    ).plot(),
 }
 
 

@@ -130,6 +130,5 @@ def test_histories_are_legible(layout, size, n_epochs):
 
 @pytest.mark.parametrize("n_features", [1, 10, 30])
 def test_splits_are_legible(n_features):
-    found = make_explanation(n_features)
-    found.feature_names = np.array(["a rather long name of a feature"] * n_features)
+    found = make_explanation(n_features, "a rather long name of a feature")
     assert_legible(SplitDisplay(found).plot().figure_)

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,8 +31,8 @@ def test_larger_in_the_left_branch_is_on_the_left():
 
 
 def test_ticks_are_positive_on_both_sides():
-    found = make_explanation()
-    found.effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    found = replace(make_explanation(), effect=effect)
     ax = SplitDisplay(found).plot().ax_
     assert ax.get_xlim() == (10.0, -10.0)
     labels = [ax.xaxis.get_major_formatter()(x) for x in (-10.0, -2.5, 0.0, 2.5, 10.0)]
