@@ -3,8 +3,8 @@
 from ._version import __version__
 from .display.html import export_html
 from .estimator import TreeVAEClustering
-from .inspection.explain import explain
-from .inspection.failures import diagnose
+from .inspection.diagnostics import diagnose
+from .inspection.explanation import explain
 from .training.augmentation import ImageAugmentation
 from .tree import Dendrogram
 

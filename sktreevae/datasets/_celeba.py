@@ -9,8 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from ._bunch import Form, image_bunch
-from ._checks import choose_parts
-from ._files import Files
+from ._files import Files, choose_parts
 from ._formats import check_images, read_images, read_table
 
 PARTS = ("train", "valid", "test")

@@ -8,8 +8,7 @@ from typing import Any
 from sklearn.utils import Bunch
 
 from ._bunch import Form, image_bunch
-from ._checks import choose_parts
-from ._files import Files
+from ._files import Files, choose_parts
 from ._formats import read_cifar
 
 CIFAR10 = {

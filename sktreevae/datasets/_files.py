@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from numbers import Integral, Real
@@ -13,7 +14,7 @@ from pathlib import Path
 from sklearn.datasets import get_data_home
 
 from ..utils.extras import import_extra
-from ..utils.validation import Number, check_argument
+from ..utils.validation import Number, Options, check_argument
 from ._progress import Progress
 
 
@@ -22,6 +23,12 @@ def read_registry() -> dict[str, tuple[str, str]]:
     text = files(__package__).joinpath("registry.txt").read_text("utf-8")
     rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
     return {name: (sha256, url) for name, sha256, url in rows}
+
+
+def choose_parts(subset: str, parts: Sequence[str]) -> list[str]:
+    """Return the parts that are in a subset: one of them, or all for "all"."""
+    check_argument("subset", subset, Options((*parts, "all")))
+    return [part for part in parts if subset in (part, "all")]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 from ._bunch import Form, image_bunch
-from ._checks import choose_parts
-from ._files import Files
+from ._files import Files, choose_parts
 from ._formats import check_labels, read_idx, read_npz, reading
 
 PREFIXES = {"train": "train", "test": "t10k"}

@@ -15,7 +15,7 @@ from sklearn.utils import Bunch
 
 from ..exceptions import InvalidParameterError
 from ._bunch import Form
-from ._checks import choose_parts
+from ._files import choose_parts
 
 ARCHIVE = "20news-bydate.tar.gz"
 URL = "https://ndownloader.figshare.com/files/5975967"

@@ -15,8 +15,7 @@ from sklearn.utils import Bunch
 
 from ..exceptions import InvalidParameterError
 from ._bunch import Form, image_bunch
-from ._checks import choose_parts
-from ._files import Files
+from ._files import Files, choose_parts
 from ._formats import check_images, read_images, reading
 
 IMAGE_NAME = re.compile(r"images_\w+/[^/]+/[^/]+/[^/]+\.png")

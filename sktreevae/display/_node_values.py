@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
 
-from ..inspection.columns import Feature, number_features
+from ..inspection.columns import Feature, last_step, number_features
 from ..inspection.effects import MIN_EFFECT, GroupMoments, effect_size, row_moments
 from ..tree.arrays import leaves_below, sum_below
-from ..tree.export import check_feature_names
+from ..tree.names import check_feature_names
+from ..utils.validation import Number, check_argument
+from ._base import Floats, Ints, Tree, get_tree
 
-if TYPE_CHECKING:
-    from ._base import Floats, Ints, Tree
+Names = Sequence[str] | None
+
+Shape = tuple[int, ...] | None
 
 N_CHANNELS = (1, 3, 4)
 """Numbers of channels that matplotlib draws."""
@@ -43,14 +48,9 @@ class Difference:
     effect: float
 
 
-def count_samples(tree: Tree, labels: Ints) -> Ints:
-    """Return the number of samples below each node, (n_nodes,)."""
-    counts = np.bincount(labels, minlength=tree.n_clusters)
-    return sum_below(tree.parent, tree.leaves, counts)
-
-
-def count_classes(tree: Tree, labels: Ints, y: ArrayLike) -> tuple[Ints, list[str]]:
-    """Count the samples of each class below each node.
+@dataclass(frozen=True, eq=False)
+class NodeData:
+    """Samples below the nodes of a tree, and what describes the nodes.
 
     Parameters
     ----------
@@ -58,27 +58,76 @@ def count_classes(tree: Tree, labels: Ints, y: ArrayLike) -> tuple[Ints, list[st
         The tree.
     labels : ndarray of int of shape (n_samples,)
         Leaf label of each sample.
-    y : array-like of shape (n_samples,)
-        Class of each sample.
-
-    Returns
-    -------
-    counts : ndarray of int of shape (n_nodes, n_classes)
-        Numbers of samples.
-    class_names : list of str
-        Names of the classes, in sorted order.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one class for each sample, see `encode_classes`.
+    image_shape : tuple of int or None
+        Shape of the images that describe the nodes, or None for features.
+    describe : callable, default=None
+        Returns features, and their moments at all nodes; NaN without samples. None if
+        there are no rows.
     """
-    classes, codes = encode_classes(y)
-    _check_length("y", len(codes), len(labels))
-    counts = np.zeros((tree.n_clusters, len(classes)), dtype=np.int64)
-    np.add.at(counts, (labels, codes), 1)
-    sums = sum_below(tree.parent, tree.leaves, counts)
-    return sums, [str(name) for name in classes]
+
+    tree: Tree
+    labels: Ints
+    image_shape: Shape
+    describe: Callable[[], tuple[Sequence[Feature], GroupMoments]] | None = None
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, feature_names: Names, image_shape: Shape
+    ) -> NodeData:
+        """Return rows at the nodes that are predicted, or what the model generates."""
+        # Imported here so that drawings of a dendrogram don't need torch.
+        from ..inspection.explanation import describe_nodes
+
+        tree, own_shape = get_tree(estimator), last_step(estimator).image_shape
+        shape = choose_image_shape(image_shape, image_shape_of(X), own_shape)
+        rows = X if own_shape else flatten(X)
+        labels = tree.labels if X is None else np.asarray(estimator.predict(rows))
+        describe = partial(describe_nodes, estimator, rows, feature_names, labels)
+        return cls(tree, labels, shape, describe)
+
+    @classmethod
+    def from_dendrogram(
+        cls, tree: Tree, X: Any, feature_names: Names, image_shape: Shape
+    ) -> NodeData:
+        """Return the rows or images whose labels a dendrogram holds."""
+        if X is None:
+            return cls(tree, tree.labels, None)
+        shape = choose_image_shape(image_shape, image_shape_of(X))
+        describe = partial(_describe_rows, tree, X, feature_names)
+        return cls(tree, tree.labels, shape, describe)
+
+    @property
+    def n_samples(self) -> Ints:
+        """Number of samples below each node, (n_nodes,)."""
+        counts = np.bincount(self.labels, minlength=self.tree.n_clusters)
+        return sum_below(self.tree.parent, self.tree.leaves, counts)
+
+    def count_classes(self, y: ArrayLike) -> tuple[Ints, list[str]]:
+        """Count the samples of each class below each node.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,)
+            Class of each sample.
+
+        Returns
+        -------
+        counts : ndarray of int of shape (n_nodes, n_classes)
+            Numbers of samples.
+        class_names : list of str
+            Names of the classes, in sorted order.
+
+        Raises
+        ------
+        ValueError
+            If there is not exactly one class for each sample, see `encode_classes`.
+        """
+        classes, codes = encode_classes(y)
+        _check_length("y", len(codes), len(self.labels))
+        counts = np.zeros((self.tree.n_clusters, len(classes)), dtype=np.int64)
+        np.add.at(counts, (self.labels, codes), 1)
+        sums = sum_below(self.tree.parent, self.tree.leaves, counts)
+        return sums, [str(name) for name in classes]
 
 
 def encode_classes(y: ArrayLike) -> tuple[NDArray, Ints]:
@@ -106,21 +155,10 @@ def encode_classes(y: ArrayLike) -> tuple[NDArray, Ints]:
     return classes, codes
 
 
-def describe_rows(
-    tree: Tree, X: ArrayLike, feature_names: Sequence[str] | None = None
+def _describe_rows(
+    tree: Tree, X: ArrayLike, feature_names: Names
 ) -> tuple[list[Feature], GroupMoments]:
-    """Return the features of the rows or images of a tree, and moments at all nodes.
-
-    Nodes without rows have NaN.
-
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    X : array-like or sparse matrix of shape (n_samples, ...)
-        Rows or images.
-    feature_names : sequence of str of length n_features, default=None
-        Names of the columns, by default those of X, or x0, x1, ...
+    """Return the features of rows or images, and their moments at the nodes of a tree.
 
     Raises
     ------
@@ -159,6 +197,7 @@ def sibling_differences(
     is_amount : ndarray of bool of shape (n_features,), or bool, default=False
         Whether a feature that a node has less of comes after all others.
     """
+    check_argument("n_features", n_features, Number(Integral, 0))
     node = np.arange(1, len(moments.mean))
     # Siblings have adjacent numbers, of which the left one is odd.
     sibling = node + np.where(node % 2, 1, -1)
@@ -226,7 +265,7 @@ def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:
     return images[..., 0] if shape[axis] == 1 else images
 
 
-def image_shape_of(X: object) -> tuple[int, ...] | None:
+def image_shape_of(X: object) -> Shape:
     """Return the shape of the images in an array, or None if it has rows."""
     shape = getattr(X, "shape", ())
     return tuple(shape[1:]) if len(shape) > 2 else None
@@ -237,9 +276,7 @@ def flatten(X: Any) -> Any:
     return X if image_shape_of(X) is None else X.reshape((X.shape[0], -1))
 
 
-def choose_image_shape(
-    image_shape: tuple[int, ...] | None, *defaults: tuple[int, ...] | None
-) -> tuple[int, ...] | None:
+def choose_image_shape(image_shape: Shape, *defaults: Shape) -> Shape:
     """Return a shape, by default the first of the others, or None for features.
 
     Images by default are drawn only if they have 1, 3 or 4 channels.

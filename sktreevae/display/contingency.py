@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
-from ..tree.export import check_class_names, check_cluster_names
+from ..tree.names import check_class_names, check_cluster_names
 from . import _base, _node_values
 from ._base import Floats, Ints
 

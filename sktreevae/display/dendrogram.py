@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..tree.export import check_cluster_names
+from ..tree.names import check_cluster_names
 from . import _base
 from ._base import Floats, Tree
 

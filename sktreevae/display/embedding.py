@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.utils import check_array, column_or_1d
 
-from ..tree.export import check_cluster_names
+from ..tree.names import check_cluster_names
 from . import _base
 from ._base import Floats, Ints
 
@@ -157,8 +157,8 @@ class EmbeddingDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there are not two coordinates for each sample, or there is not exactly
-            one name for each cluster.
+            If there are not two coordinates for each sample, a label is no cluster, or
+            there is not exactly one name for each cluster.
         """
         points = check_array(self.coordinates, input_name="coordinates")
         labels = column_or_1d(self.labels)
@@ -170,6 +170,12 @@ class EmbeddingDisplay:
         n_clusters = self.n_clusters
         if n_clusters is None:
             n_clusters = int(labels.max()) + 1
+        is_cluster = np.isin(labels, np.arange(n_clusters))
+        if not is_cluster.all():
+            raise ValueError(
+                f"labels must be ints from 0 to {n_clusters - 1}, got "
+                f"{labels[~is_cluster][0]}."
+            )
         names = check_cluster_names(cluster_names, n_clusters)
         self.ax_ = ax = _base.make_axes(ax, 7.0, 6.0)
         self.figure_ = ax.figure

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.columns import Feature, last_step, row_index
+from ..inspection.columns import Feature, row_index
 from ..inspection.effects import GroupMoments
 from ..tree.arrays import highest_first, leaves_below
-from ..tree.export import check_cluster_names, count, format_p_value
+from ..tree.names import check_cluster_names
 from ..utils.files import PathLike, replacing
-from ..utils.text import format_effect, format_number
+from ..utils.text import count, format_effect, format_number, format_p_value
 from . import _base, _node_values
-from ._base import Floats, Ints, Tree
+from ._base import Floats, Ints
+from ._node_values import NodeData
 
 MAX_SHOWN_CLUSTERS = 12
 """Maximum number of clusters that a new page shows; the others are folded."""
@@ -68,7 +69,7 @@ class NodeContent:
         Number of samples below the node.
     image : str, default=""
         Data URI of its image.
-    features : list of Difference
+    features : list of _node_values.Difference
         Features that differ between the node and its sibling, larger amounts first.
     labels : list of LabelShare
         Known labels of its samples, the most frequent first.
@@ -125,98 +126,32 @@ def export_html(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     export_html(pipeline, f"{folder}/iris.html", X)  # means in cm
     """
-    # Imported here so that pages of a dendrogram don't need torch.
-    from ..inspection.explain import describe_nodes
-
-    tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
-    labels = tree.labels if X is None else np.asarray(estimator.predict(X))
-    described = describe_nodes(estimator, X, feature_names, labels)
-    shapes = image_shape, _node_values.image_shape_of(X), own_shape
-    write_page(
-        tree,
-        path,
-        labels,
-        described,
-        y=y,
-        image_shape=_node_values.choose_image_shape(*shapes),
-        cluster_names=cluster_names,
-        X=X,
-    )
-
-
-def write_dendrogram_page(
-    tree: Tree,
-    path: PathLike,
-    X: ArrayLike | None,
-    *,
-    feature_names: Sequence[str] | None,
-    image_shape: tuple[int, ...] | None,
-    **names: Any,
-) -> None:
-    """Write the page of a dendrogram; see `Dendrogram.export_html`."""
-    if X is None and not (feature_names is None and image_shape is None):
-        raise ValueError("feature_names and image_shape describe X, but X is None.")
-    described = None
-    if X is not None:
-        described = _node_values.describe_rows(tree, X, feature_names)
-        image_shape = _node_values.choose_image_shape(
-            image_shape, _node_values.image_shape_of(X)
-        )
-    write_page(
-        tree, path, tree.labels, described, image_shape=image_shape, X=X, **names
-    )
+    data = NodeData.from_estimator(estimator, X, feature_names, image_shape)
+    write_page(data, path, X, y, cluster_names)
 
 
 def write_page(
-    tree: Tree,
+    data: NodeData,
     path: PathLike,
-    labels: Ints,
-    described: tuple[Sequence[Feature], GroupMoments] | None,
-    *,
-    y: ArrayLike | None,
-    image_shape: tuple[int, ...] | None,
-    cluster_names: Sequence[str] | None,
     X: object,
+    y: ArrayLike | None,
+    cluster_names: Sequence[str] | None,
 ) -> None:
-    """Write a tree as one HTML page, see `TreeVAEClustering.export_html`.
+    """Write a tree as one HTML page, whose title is the name of the file.
 
-    Parameters
-    ----------
-    tree : Dendrogram
-        The tree.
-    path : str or path-like
-        File. Its name without the ending is the title of the page. An older file is
-        replaced when the page is complete.
-    labels : ndarray of int of shape (n_samples,)
-        Leaf label of each sample that the page describes.
-    described : tuple of features and GroupMoments, or None
-        Features and their moments at the nodes, shown as images, or as the features
-        that tell nodes from their siblings.
-    y : array-like of shape (n_samples,) or None
-        Known label of each sample.
-    image_shape : tuple of int or None
-        Shape of images: (height, width), or with 1, 3 or 4 channels first or last.
-    cluster_names : sequence of str of length n_clusters or None
-        Names of the leaves, by default "cluster 0", "cluster 1", ...
-    X : object
-        Samples. The index of a DataFrame names them; otherwise their numbers do.
-
-    Raises
-    ------
-    ImportError
-        If jinja2 or, for images, Pillow is not installed.
-    ValueError
-        If `cluster_names`, `image_shape` or `y` doesn't fit.
+    The index of a DataFrame X names the samples; otherwise their numbers do.
     """
-    template = _load_template()
-    nodes = _name_nodes(tree, labels, cluster_names)
+    template, tree = _load_template(), data.tree
+    nodes = _name_nodes(data, cluster_names)
     differences = [[]] * tree.n_nodes
-    if described is not None and image_shape is not None:
-        _add_images(nodes, _node_values.as_images(described[1].mean, image_shape))
-    elif described is not None:
-        differences = _add_differences(nodes, *described)
+    if data.describe is not None:
+        features, moments = data.describe()
+        if data.image_shape is not None:
+            _add_images(nodes, _node_values.as_images(moments.mean, data.image_shape))
+        else:
+            differences = _add_differences(nodes, features, moments)
     if y is not None:
-        _add_labels(nodes, *_node_values.count_classes(tree, labels, y))
+        _add_labels(nodes, *data.count_classes(y))
     # As in `Dendrogram.cut`, a cut into k clusters has the k - 1 highest splits.
     splits = highest_first(tree.height, tree.leaf_label).tolist()
     index = row_index(X)
@@ -234,7 +169,7 @@ def write_page(
         rank=dict(zip(splits, range(len(splits)), strict=True)),
         n_leaves=below.sum(axis=1),
         n_shown=min(tree.n_clusters, MAX_SHOWN_CLUSTERS),
-        samples={"leaf": tree.leaves[labels].tolist(), "name": names},
+        samples={"leaf": tree.leaves[data.labels].tolist(), "name": names},
     )
     with replacing(path) as stream:
         # Names may have lone surrogates, which UTF-8 lacks.
@@ -266,14 +201,14 @@ def _percent(share: float) -> str:
 
 
 def _name_nodes(
-    tree: Tree, labels: Ints, cluster_names: Sequence[str] | None
+    data: NodeData, cluster_names: Sequence[str] | None
 ) -> list[NodeContent]:
     """Return a content with the name and the number of samples for each node."""
-    names = check_cluster_names(cluster_names, tree.n_clusters, "cluster {}")
-    n_samples = _node_values.count_samples(tree, labels)
+    names = check_cluster_names(cluster_names, data.tree.n_clusters, "cluster {}")
+    labels = data.tree.leaf_label
     return [
         NodeContent(names[label] if label >= 0 else f"node {node}", int(n))
-        for node, (label, n) in enumerate(zip(tree.leaf_label, n_samples, strict=True))
+        for node, (label, n) in enumerate(zip(labels, data.n_samples, strict=True))
     ]
 
 

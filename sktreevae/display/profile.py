@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from ..tree.export import check_cluster_names, check_feature_names
-from . import _base, _node_values
+from ..tree.names import check_cluster_names, check_feature_names
+from ..utils.validation import COUNT, check_argument
+from . import _base
 from ._base import Floats, Tree
+from ._node_values import NodeData
 from .dendrogram import draw_dendrogram, label_leaves
 
 if TYPE_CHECKING:
@@ -123,16 +125,13 @@ class ProfileDisplay:
             If X isn't valid, there is not exactly one name for each feature, or an
             argument of `plot` isn't valid.
         """
-        # Imported here so that drawings of a dendrogram don't need torch.
-        from ..inspection.explain import describe_nodes
-
-        tree = _base.get_tree(estimator)
-        labels = tree.labels if X is None else np.asarray(estimator.predict(X))
-        features, moments = describe_nodes(estimator, X, feature_names, labels)
+        check_argument("n_features", n_features, COUNT)
+        data = NodeData.from_estimator(estimator, X, feature_names, None)
+        tree, (features, moments) = data.tree, data.describe()
         deviation = np.sqrt(moments.variance[0])
         difference = moments.mean[tree.leaves] - moments.mean[0]
         profiles = difference / np.where(deviation > 0, deviation, 1.0)
-        size = _node_values.count_samples(tree, labels)[tree.leaves]
+        size = data.n_samples[tree.leaves]
         explained = np.nansum(size[:, None] * profiles**2, axis=0)
         largest = np.argsort(-explained, kind="stable")[:n_features]
         at = np.nan_to_num(np.abs(profiles[:, largest])).argmax(axis=0)

@@ -131,7 +131,7 @@ class SplitDisplay:
             As `TreeVAEClustering.explain`, or if `image_shape` doesn't fit.
         """
         # Imported here so that drawings of a dendrogram don't need torch.
-        from ..inspection.explain import explain
+        from ..inspection.explanation import explain
 
         if isinstance(image_shape, str):
             if image_shape != "auto":
@@ -140,7 +140,6 @@ class SplitDisplay:
                 )
             shape = last_step(estimator).image_shape
             image_shape = _node_values.choose_image_shape(None, shape)
-        image_shape = _node_values.choose_image_shape(image_shape)
         explanation = explain(
             estimator,
             node,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inspection.columns import Feature, last_step
-from ..inspection.effects import GroupMoments
-from ..tree.export import check_class_names, check_cluster_names
+from ..tree.names import check_class_names, check_cluster_names
 from . import _base, _node_values
 from ._base import Floats, Ints, Tree
 
@@ -191,20 +189,11 @@ class TreeDisplay:
         >>> display.images.shape
         (5, 8, 8)
         """
-        # Imported here so that drawings of a dendrogram don't need torch.
-        from ..inspection.explain import describe_nodes
-
-        tree, own_shape = _base.get_tree(estimator), last_step(estimator).image_shape
-        rows = X if own_shape else _node_values.flatten(X)
-        labels = tree.labels if X is None else np.asarray(estimator.predict(rows))
-        if y is not None:
-            contents = _mix_classes(tree, labels, y)
-        else:
-            shapes = image_shape, _node_values.image_shape_of(X), own_shape
-            described = describe_nodes(estimator, rows, feature_names, labels)
-            contents = _describe(*described, shapes, n_features)
-        n_samples = _node_values.count_samples(tree, labels)
-        return cls(tree, n_node_samples=n_samples, **contents).plot(**kwargs)
+        data = _node_values.NodeData.from_estimator(
+            estimator, X, feature_names, image_shape
+        )
+        contents = _contents(data, y, n_features)
+        return cls(data.tree, n_node_samples=data.n_samples, **contents).plot(**kwargs)
 
     @classmethod
     def from_dendrogram(
@@ -262,14 +251,10 @@ class TreeDisplay:
             of `plot` isn't valid.
         """
         tree = _base.check_tree(dendrogram)
-        contents = {}
-        if y is not None:
-            contents = _mix_classes(tree, tree.labels, y)
-        elif X is not None:
-            shapes = image_shape, _node_values.image_shape_of(X)
-            described = _node_values.describe_rows(tree, X, feature_names)
-            contents = _describe(*described, shapes, n_features)
-        return cls(tree, **contents).plot(ax, **kwargs)
+        data = _node_values.NodeData.from_dendrogram(
+            tree, X, feature_names, image_shape
+        )
+        return cls(tree, **_contents(data, y, n_features)).plot(ax, **kwargs)
 
     def plot(
         self,
@@ -397,25 +382,18 @@ class TreeDisplay:
             _base.keep_inside(self.ax_)
 
 
-def _mix_classes(tree: Tree, labels: Ints, y: ArrayLike) -> dict[str, Any]:
-    """Return the numbers of samples of each class, as arguments of `TreeDisplay`."""
-    counts, names = _node_values.count_classes(tree, labels, y)
-    return {"class_counts": counts, "class_names": names}
-
-
-def _describe(
-    features: Sequence[Feature],
-    moments: GroupMoments,
-    image_shapes: Iterable[tuple[int, ...] | None],
-    n_features: int,
+def _contents(
+    data: _node_values.NodeData, y: ArrayLike | None, n_features: int
 ) -> dict[str, Any]:
-    """Return images or features of the nodes, as arguments of `TreeDisplay`.
-
-    `image_shapes` are the given one, and those that are used by default.
-    """
-    shape = _node_values.choose_image_shape(*image_shapes)
-    if shape is not None:
-        return {"images": _node_values.as_images(moments.mean, shape)}
+    """Return classes, or images, or features, as arguments of `TreeDisplay`."""
+    if y is not None:
+        counts, names = data.count_classes(y)
+        return {"class_counts": counts, "class_names": names}
+    if data.describe is None:
+        return {}
+    features, moments = data.describe()
+    if data.image_shape is not None:
+        return {"images": _node_values.as_images(moments.mean, data.image_shape)}
     found = _node_values.sibling_differences(
         features, moments, n_features, _node_values.are_amounts(moments)
     )

@@ -30,10 +30,8 @@ from torch.utils.data import Dataset
 from ..data import KINDS, Matrix, Samples, TrainingData
 from ..display.html import export_html
 from ..inspection.columns import row_index
-from ..inspection.diagnostics import Finding, find_problems
-from ..inspection.explain import explain, node_means
-from ..inspection.explanation import Explanation, Explanations
-from ..inspection.failures import diagnose
+from ..inspection.diagnostics import Finding, diagnose, find_problems
+from ..inspection.explanation import Explanation, Explanations, explain, node_means
 from ..io.load import load
 from ..io.save import save
 from ..io.state import State, from_plain, to_plain

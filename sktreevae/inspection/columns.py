@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
-from ..tree.export import check_feature_names
+from ..tree.arrays import Ints
+from ..tree.names import check_feature_names
 from ..utils.chunks import row_slices
 from ..utils.extras import import_extra
 from ..utils.text import format_date, format_number
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     import pandas
 
     from ..data import Matrix
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -103,16 +102,15 @@ def read_columns(
     ValueError
         If X isn't valid, or there is not exactly one name for each column.
     """
-    if not isinstance(estimator, Pipeline):
-        names = name_features(estimator, feature_names)
-        return MatrixColumns(estimator._validate(X), names)
-    if hasattr(X, "columns"):
-        return read_table(X, feature_names)
-    if getattr(X, "ndim", 0) == 2 and X.dtype.kind in "biuf":
-        default = getattr(estimator, "feature_names_in_", None)
-        return read_table(X, default if feature_names is None else feature_names)
+    if isinstance(estimator, Pipeline):
+        if hasattr(X, "columns"):
+            return read_table(X, feature_names)
+        if getattr(X, "ndim", 0) == 2 and X.dtype.kind in "biuf":
+            default = getattr(estimator, "feature_names_in_", None)
+            return read_table(X, default if feature_names is None else feature_names)
+    names = name_features(estimator, feature_names)
     matrix = last_step(estimator)._validate(transform_rows(estimator, X))
-    return MatrixColumns(matrix, name_features(estimator, feature_names))
+    return MatrixColumns(matrix, number_features(names))
 
 
 def read_table(
@@ -135,7 +133,7 @@ def read_table(
         return FrameColumns(frame, check_feature_names(names, frame.shape[1]))
     matrix = check_array(X, accept_sparse="csr", ensure_all_finite=False)
     names = check_feature_names(feature_names, matrix.shape[1], "x{}")
-    return MatrixColumns(matrix, names)
+    return MatrixColumns(matrix, number_features(names))
 
 
 def name_features(
@@ -160,18 +158,13 @@ class MatrixColumns:
     ----------
     matrix : ndarray, CSR matrix or LazyRows of shape (n_samples, n_features)
         Rows; NaN in an array is an unknown value.
-    names : sequence of str of length n_features
-        Names of the columns.
-
-    Attributes
-    ----------
-    features : list of Feature
+    features : list of Feature of length n_features
         The features.
     """
 
-    def __init__(self, matrix: Matrix, names: Sequence[str]) -> None:
+    def __init__(self, matrix: Matrix, features: list[Feature]) -> None:
         self._matrix = matrix
-        self.features = number_features(names)
+        self.features = features
 
     def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
         """Return the moments of groups of rows, with labels from 0."""
@@ -205,88 +198,28 @@ class FrameColumns:
     """
 
     def __init__(self, frame: pandas.DataFrame, names: Sequence[str]) -> None:
-        self._columns, self._sources, self.features = [], [], []
-        for i, name in enumerate(names):
-            for column in _read_series(frame.iloc[:, i], name):
-                self._columns.append(column)
-                for j, feature in enumerate(column.names):
-                    self._sources.append((column, j))
-                    self.features.append(Feature(feature, i, column.is_date))
+        self._parts = [
+            part
+            for column, name in enumerate(names)
+            for part in _read_series(frame.iloc[:, column], name, column)
+        ]
+        self.features = [feature for part in self._parts for feature in part.features]
 
     def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
         """Return the moments of groups of rows, with labels from 0."""
-        parts = [column.moments(labels, n_groups) for column in self._columns]
-        return GroupMoments(
-            np.hstack([part.mean for part in parts]),
-            np.hstack([part.variance for part in parts]),
-            np.hstack([part.weight for part in parts]),
-        )
+        parts = [part.moments(labels, n_groups) for part in self._parts]
+        return GroupMoments.join(np.hstack, parts)
 
     def read(self, features: Ints) -> Floats:
         """Return the values of some features, (n_samples, n_selected)."""
-        sources = (self._sources[i] for i in features)
-        return np.column_stack([column.read(j) for column, j in sources])
+        places = [
+            (part, [i]) for part in self._parts for i in range(len(part.features))
+        ]
+        selected = (places[feature] for feature in features)
+        return np.hstack([part.read(i) for part, i in selected])
 
 
-@dataclass(frozen=True, eq=False)
-class _Numbers:
-    """Numbers, a single feature.
-
-    Parameters
-    ----------
-    names : list of str of length 1
-        Name of the feature.
-    values : ndarray of shape (n_samples,)
-        The numbers; NaN where they are missing.
-    is_date : bool
-        Whether the numbers are years.
-    """
-
-    names: list[str]
-    values: Floats
-    is_date: bool
-
-    def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
-        """Return the moments of groups of rows."""
-        return row_moments(self.values[:, None], labels, n_groups)
-
-    def read(self, i: int) -> Floats:
-        """Return the values of the feature."""
-        return self.values
-
-
-@dataclass(frozen=True, eq=False)
-class _Categories:
-    """Categories, whose shares in percent are the features.
-
-    Parameters
-    ----------
-    names : list of str of length n_categories
-        Names of the features.
-    codes : ndarray of int of shape (n_samples,)
-        Category of each row, from 0; -1 for one that is no feature.
-    """
-
-    names: list[str]
-    codes: Ints
-    is_date: ClassVar[bool] = False
-
-    def moments(self, labels: Ints, n_groups: int) -> GroupMoments:
-        """Return the moments of groups of rows, without a column for each category."""
-        counts = np.zeros((n_groups, len(self.names)))
-        is_feature = self.codes >= 0
-        np.add.at(counts, (labels[is_feature], self.codes[is_feature]), 1.0)
-        n = np.bincount(labels, minlength=n_groups)[:, None].astype(np.float64)
-        percent = 100.0 * counts / np.where(n > 0, n, np.nan)
-        weight = np.broadcast_to(n, counts.shape)
-        return GroupMoments(percent, percent * (100.0 - percent), weight)
-
-    def read(self, i: int) -> Floats:
-        """Return 100 in the rows of a category, and 0 in all others."""
-        return np.where(self.codes == i, 100.0, 0.0)
-
-
-def _read_series(series: pandas.Series, name: str) -> list[_Numbers | _Categories]:
+def _read_series(series: pandas.Series, name: str, column: int) -> list[MatrixColumns]:
     """Return a column of a frame as numbers or categories, and what is missing."""
     from pandas.api import types
 
@@ -295,28 +228,35 @@ def _read_series(series: pandas.Series, name: str) -> list[_Numbers | _Categorie
         date = series.dt
         series = date.year + (date.day_of_year - 1) / (365 + date.is_leap_year)
     elif types.is_bool_dtype(series) or not types.is_numeric_dtype(series):
-        return [_read_categories(series, name)]
-    values = series.to_numpy(np.float64, na_value=np.nan)
+        return [_read_categories(series, name, column)]
+    values = series.to_numpy(np.float64, na_value=np.nan)[:, None]
     is_missing = ~np.isfinite(values)
-    columns = [_Numbers([name], np.where(is_missing, np.nan, values), is_date)]
+    numbers = np.where(is_missing, np.nan, values)
+    columns = [MatrixColumns(numbers, [Feature(name, column, is_date)])]
     if is_missing.any():
-        codes = np.where(is_missing, 0, -1)
-        columns.append(_Categories([f"{name} missing (%)"], codes))
+        missing = Feature(f"{name} missing (%)", column)
+        columns.append(MatrixColumns(100.0 * is_missing, [missing]))
     return columns
 
 
-def _read_categories(series: pandas.Series, name: str) -> _Categories:
-    """Return the categories of a column; missing values are one of them."""
+def _read_categories(series: pandas.Series, name: str, column: int) -> MatrixColumns:
+    """Return the categories of a column; missing values are one of them.
+
+    A category is 100 in its rows, and 0 in all others. The matrix is sparse, since a
+    column of texts may have as many categories as rows.
+    """
     texts = series.astype(object).map(str, na_action="ignore")
     codes, categories = texts.factorize(sort=True)
     codes = np.where(codes < 0, len(categories), codes)
     names = [f"{name} = {category} (%)" for category in categories]
     if series.isna().any():
         names.append(f"{name} missing (%)")
-    if len(categories) == 2:
-        # The share of the first is what the second leaves.
-        names, codes = names[1:], codes - 1
-    return _Categories(names, codes)
+    entries = np.full(len(codes), 100.0), (np.arange(len(codes)), codes)
+    matrix = sparse.csr_array(entries, shape=(len(codes), len(names)))
+    # The share of the first of two categories is what the second leaves.
+    first = 1 if len(categories) == 2 else 0
+    features = [Feature(category, column) for category in names[first:]]
+    return MatrixColumns(matrix[:, first:], features)
 
 
 def _to_pandas(X: Any) -> pandas.DataFrame:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from scipy.special import xlog1py, xlogy
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from ..data import FeatureTable, TrainingData
+from ..data import FeatureTable, Matrix, Samples, TrainingData
 from ..exceptions import OutlierWarning, UnsupportedClustersWarning
 from ..graph import split_p_values
-from ..model import LIKELIHOODS
+from ..model import LIKELIHOODS, TreeVAE
 from ..training.growth import GrowthOptions
 from ..training.trainer import Trainer
 from ..tree import Dendrogram
 from ..tree.arrays import highest_first
-from ..utils.limits import MAX_MODEL_ROWS
+from ..utils.chunks import row_slices
+from ..utils.limits import MAX_MODEL_ROWS, ROUNDING
 from ..utils.text import shorten
+from .columns import last_step, transform_rows
+from .effects import MIN_EFFECT, Floats, GroupMoments, as_dense, effect_size
+from .explanation import leaf_moments
 
-__all__ = ["Finding", "add_p_values", "diagnose_fit", "find_problems"]
+__all__ = ["Finding", "add_p_values", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -34,6 +44,27 @@ CATEGORIES: dict[str, type[Warning]] = {
     "unsupported splits": UnsupportedClustersWarning,
 }
 """Class of the warning of each finding; `UserWarning` of all others."""
+
+MIN_PATH_KL = 0.05
+"""Minimum information that the latent variables of a leaf have about a sample, in nats.
+Models of clusters whose features are independent have several times more."""
+
+MIN_CERTAINTY = 0.7
+"""Minimum mean probability of the decisions at a split. Halves of one Gaussian have
+0.8, separate clusters more than 0.9."""
+
+MAX_SHARE = 0.9
+"""Maximum share of the samples in one leaf."""
+
+MIN_KEPT_GAIN = 0.25
+"""Minimum share of the gain over independent features that unseen rows keep."""
+
+N_ERRORS = 3.0
+"""Standard errors by which an ELBO or a number of rows must be below expectation."""
+
+MAX_LOSS_PER_FEATURE = 10.0
+"""Loss of the ELBO, in nats, from which on rows aren't like the training samples: each
+feature is 4.5 standard deviations from its mean."""
 
 MAX_DRIFT = 0.3
 """Maximum share of the rows of `partial_fit` that are in other clusters than before.
@@ -117,39 +148,6 @@ class Finding:
         return f"<{type(self).__name__} {self.name}: {self.message}>"
 
 
-def diagnose_fit(
-    estimator: BaseEstimator,
-    data: TrainingData,
-    options: GrowthOptions,
-    learning_rate: float,
-    index: Sequence[object] | None = None,
-) -> list[Finding]:
-    """Return what looks wrong with a fitted estimator.
-
-    Parameters
-    ----------
-    estimator : TreeVAEClustering
-        Fitted to `data`.
-    data : TrainingData
-        Samples and features of the fit.
-    options : GrowthOptions
-        Growth of the fit.
-    learning_rate : float
-        Maximum learning rate.
-    index : sequence of length n_samples, default=None
-        Names of the samples, by default their numbers.
-    """
-    divergence = _find_divergence(estimator, data, learning_rate)
-    if divergence is not None:
-        return [divergence]
-    findings = (
-        _find_outliers(estimator, data, index),
-        _find_unsupported_clusters(estimator),
-        _find_missing_clusters(estimator, data, options),
-    )
-    return [finding for finding in findings if finding is not None]
-
-
 def find_problems(
     estimator: BaseEstimator,
     data: TrainingData,
@@ -157,25 +155,38 @@ def find_problems(
     trainer: Trainer,
     index: Sequence[object] | None,
 ) -> list[Finding]:
-    """Return what looks wrong with a fit: an interrupt, or what `diagnose_fit` finds.
+    """Return what looks wrong with a fit.
 
     Parameters
     ----------
     estimator : TreeVAEClustering
         Fitted to `data`, as far as it got.
-    data, options, index
-        As for `diagnose_fit`.
+    data : TrainingData
+        Samples and features of the fit.
+    options : GrowthOptions
+        Growth of the fit.
     trainer : Trainer
         Trainer of the fit.
+    index : sequence of length n_samples, or None
+        Names of the samples, by default their numbers.
     """
-    rate = trainer.options.learning_rate
-    findings = trainer.interruptible(
-        partial(diagnose_fit, estimator, data, options, rate, index)
-    )
+
+    def diagnose() -> list[Finding | None]:
+        rate = trainer.options.learning_rate
+        divergence = _find_divergence(estimator, data, rate)
+        if divergence is not None:
+            return [divergence]
+        return [
+            _find_outliers(estimator, data, index),
+            _find_unsupported_clusters(estimator),
+            _find_missing_clusters(estimator, data, options),
+        ]
+
+    findings = trainer.interruptible(diagnose)
     if trainer.is_interrupted:
         # Other findings would only be about how far the fit got.
         return [_find_interruption(estimator)]
-    return findings
+    return [finding for finding in findings if finding is not None]
 
 
 def find_drift(before: Dendrogram, labels: NDArray[np.int64]) -> list[Finding]:
@@ -222,22 +233,15 @@ def add_p_values(
     rng : numpy Generator
         Draws the halves that clusters are compared on.
     """
-    splits, merges = _merges(dendrogram)
+    # Lowest first, as the rows of a linkage matrix.
+    splits = highest_first(dendrogram.height, dendrogram.leaf_label)[::-1]
+    merges = dendrogram.to_linkage()[:, :2].astype(np.int64)
     rows = data.draw(MAX_MODEL_ROWS, data.all_rows, rng)
     features = FeatureTable.from_tensor(data.gather(data.features[rows]))
     labels = data.gather(torch.from_numpy(dendrogram.labels)[rows.cpu()]).numpy()
     dendrogram.p_values[splits] = data.decide(
         lambda: split_p_values(features, labels, merges, rng)
     )
-
-
-def _merges(tree: Dendrogram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the internal nodes, lowest first, and what is merged at each.
-
-    Merges are numbered as in `scipy.cluster.hierarchy.linkage`.
-    """
-    nodes = highest_first(tree.height, tree.leaf_label)[::-1]
-    return nodes, tree.to_linkage()[:, :2].astype(np.int64)
 
 
 def _find_interruption(estimator: BaseEstimator) -> Finding:
@@ -386,3 +390,289 @@ def _causes(
     if sharper is not None:
         causes.append(f"most values of X are tiny (set likelihood={sharper!r})")
     return "; ".join(causes)
+
+
+def diagnose(
+    estimator: BaseEstimator, X: ArrayLike | Dataset | None = None
+) -> list[Finding]:
+    """Return what looks wrong with a fitted estimator, with the remedies.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator, or a pipeline whose last step it is.
+    X : array-like or Dataset of shape (n_samples, n_features), default=None
+        Data to diagnose the model on, as for ``estimator.predict``; see
+        `TreeVAEClustering.diagnose`.
+
+    Returns
+    -------
+    findings : list of Finding
+        Warnings of the fit, and failures that are measured. Empty if nothing looks
+        wrong.
+
+    Raises
+    ------
+    ValueError
+        If X isn't valid.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering, diagnose
+    >>> X, y = load_iris(return_X_y=True)
+    >>> diagnose(TreeVAEClustering(n_clusters=2, random_state=0).fit(X), X)
+    []
+    """
+    if X is not None:
+        X = transform_rows(estimator, X)
+    estimator = last_step(estimator)
+    check_is_fitted(estimator)
+    model, tree = estimator.module_, estimator.dendrogram_
+    moments, labels, worse = leaf_moments(estimator), None, None
+    if X is None:
+        samples = FeatureTable.from_tensor(_generate(model))
+    else:
+        rows, labels = estimator._validate(X), np.asarray(estimator.predict(X))
+        scores = np.asarray(estimator.score_samples(X))
+        worse = _find_worse_rows(estimator, moments, rows, scores)
+        units, device = estimator._standardizer, estimator.device_
+        samples = Samples(rows, units, device, likelihood=estimator.likelihood_)
+    with estimator._threads():
+        path_kl, certainty = _node_statistics(model, samples)
+    findings = [
+        worse,
+        _find_collapse(estimator, path_kl),
+        _find_undecided_routers(certainty),
+        _find_imbalance(tree),
+        _find_duplicates(tree, moments),
+        _find_empty_leaves(tree, labels),
+    ]
+    return [*estimator._findings, *filter(None, findings)]
+
+
+@torch.no_grad()
+def _generate(model: TreeVAE, n_samples: int = 128) -> Tensor:
+    """Generate the same number of samples at each leaf."""
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(0)
+    leaves = range(len(model.topology.leaves))
+    return torch.cat([model.sample(n_samples, generator, [i])[0] for i in leaves])
+
+
+def _node_statistics(
+    model: TreeVAE, rows: FeatureTable | Samples
+) -> tuple[Floats, Floats]:
+    """Return means of the inference model over the rows that reach a node.
+
+    Returns
+    -------
+    path_kl : ndarray of shape (n_leaves,)
+        Divergences between posterior and prior on the path to each leaf, in nats; NaN
+        if no row reaches the leaf.
+    certainty : ndarray of shape (n_nodes,)
+        Probability of the more probable decision at each node of the dendrogram; NaN
+        for leaves, and if no row reaches the node.
+    """
+    terms = rows.map(partial(_row_terms, model)).numpy(force=True)
+    total, weight = np.split(terms.sum(axis=0, dtype=np.float64), 2)
+    # Less than one sample says nothing.
+    mean = np.divide(total, weight, out=np.full(len(total), np.nan), where=weight >= 1)
+    path_kl, certain = np.split(mean, [len(model.topology.leaves)])
+    nodes = model.topology.contract().source
+    certainty = np.full(len(nodes), np.nan)
+    certainty[[nodes.index(node) for node in model.topology.splits]] = certain
+    return path_kl, certainty
+
+
+def _row_terms(model: TreeVAE, x: Tensor) -> Tensor:
+    """Return weighted statistics of each row, and their weights, side by side."""
+    posterior = model.posterior(model.encode(x))
+    topology, routing = model.topology, posterior.routing
+    path_kl = model.top_down.index.path_sums(posterior.q.kl(posterior.p))
+    certainty = routing.q_logit.abs().sigmoid()
+    weight = routing.node_log_proba.exp()[[*topology.leaves, *topology.splits]]
+    return torch.cat([weight * torch.cat([path_kl, certainty]), weight]).T
+
+
+def _find_collapse(estimator: BaseEstimator, path_kl: Floats) -> Finding | None:
+    """Find leaves whose latent variables don't depend on the sample."""
+    clusters = np.flatnonzero(path_kl < MIN_PATH_KL)
+    if not len(clusters):
+        return None
+    kl = path_kl[clusters]
+    remedy = "A lower n_clusters or more samples leave more for them to learn."
+    sharper = LIKELIHOODS[estimator.likelihood_].sharper
+    if sharper is not None:
+        remedy = f"likelihood={sharper!r} tells values apart more sharply. {remedy}"
+    return Finding(
+        "posterior collapse",
+        f"The latent variables of {_name(clusters)} hold at most {kl.max():.2g} nats "
+        "about a sample: what the model generates and reconstructs is nearly the same "
+        "for all samples of a cluster. Clusters are not affected.",
+        remedy,
+        _nodes(estimator.dendrogram_, clusters),
+        {"kl": tuple(kl.tolist())},
+    )
+
+
+def _find_undecided_routers(certainty: Floats) -> Finding | None:
+    """Find splits whose decisions are nearly random."""
+    nodes = np.flatnonzero(certainty < MIN_CERTAINTY)
+    if not len(nodes):
+        return None
+    certainty = certainty[nodes]
+    return Finding(
+        "undecided routers",
+        f"The decisions at {_name(nodes, 'node')} are uncertain: the more probable "
+        f"branch has a mean probability of {certainty.min():.2f}, where 0.5 is a coin.",
+        "A lower n_clusters avoids splits without a gap between their branches; a "
+        "higher max_iter trains the routers for longer.",
+        tuple(nodes.tolist()),
+        {"certainty": tuple(certainty.tolist())},
+    )
+
+
+def _find_imbalance(tree: Dendrogram) -> Finding | None:
+    """Find a leaf with nearly all samples."""
+    n_samples = tree.n_node_samples[tree.leaves]
+    share = n_samples / max(1, n_samples.sum())
+    cluster = int(share.argmax())
+    if tree.n_clusters == 1 or share[cluster] <= MAX_SHARE:
+        return None
+    return Finding(
+        "imbalance",
+        f"Cluster {cluster} has {share[cluster]:.1%} of the samples, and the "
+        f"{tree.n_clusters - 1} others share the rest.",
+        "If they are outliers or duplicates, remove them, or raise min_cluster_size.",
+        _nodes(tree, [cluster]),
+        {"share": float(share[cluster])},
+    )
+
+
+def _find_duplicates(tree: Dendrogram, moments: GroupMoments) -> Finding | None:
+    """Find pairs of leaves that generate nearly the same."""
+    pairs = sorted(
+        (float(np.linalg.norm(effect_size(moments[i], moments[j]))), i, j)
+        for i, j in combinations(range(tree.n_clusters), 2)
+    )
+    pairs = [pair for pair in pairs if pair[0] < MIN_EFFECT]
+    if not pairs:
+        return None
+    shown = shorten([f"{i} and {j}" for _, i, j in pairs])
+    clusters = sorted({cluster for _, *pair in pairs for cluster in pair})
+    return Finding(
+        "near-duplicate clusters",
+        f"Clusters {shown} generate nearly the same: their means are less than "
+        f"{MIN_EFFECT:g} standard deviations apart, {pairs[0][0]:.2g} at least.",
+        "Lower n_clusters, or cut the tree: predict(X, n_clusters=...).",
+        _nodes(tree, clusters),
+        {"distance": pairs[0][0]},
+    )
+
+
+def _find_empty_leaves(
+    tree: Dendrogram, labels: NDArray[np.int64] | None
+) -> Finding | None:
+    """Find leaves without samples of the last fit, or without rows that are labeled."""
+    n_training = tree.n_node_samples[tree.leaves]
+    is_empty, what = n_training == 0, "training samples"
+    if labels is not None and not is_empty.any():
+        n_rows = np.bincount(labels, minlength=tree.n_clusters)
+        # The standard error of a count is the root of its expectation.
+        expected = tree.weight[tree.leaves] * len(labels)
+        is_empty, what = (n_rows == 0) & (expected >= N_ERRORS**2), "rows of X"
+    clusters = np.flatnonzero(is_empty)
+    if not len(clusters):
+        return None
+    return Finding(
+        "empty clusters",
+        f"No {what} are assigned to {_name(clusters)}.",
+        "Samples of all clusters must be in each batch of partial_fit and in X. If "
+        "they are, fit again with a lower n_clusters or a larger min_cluster_size.",
+        _nodes(tree, clusters),
+        {"weight": tuple(tree.weight[tree.leaves][clusters].tolist())},
+    )
+
+
+def _find_worse_rows(
+    estimator: BaseEstimator, moments: GroupMoments, X: Matrix, elbo: Floats
+) -> Finding | None:
+    """Find rows that are far from all samples, or gain less from the model than they.
+
+    Medians are compared, since a few outliers among the rows can have any density.
+    """
+    training, median = float(estimator.lower_bound_), float(np.median(elbo))
+    problem = (
+        f"The ELBO is {training:.4g} nats for the training samples, and {median:.4g} "
+        "for X (median)."
+    )
+    numbers = {"training_elbo": training, "elbo": median}
+    max_loss = MAX_LOSS_PER_FEATURE * estimator.module_.config.n_features
+    is_count = LIKELIHOODS[estimator.likelihood_].is_count
+    if not is_count and training - median >= max_loss:
+        return Finding(
+            "unlike rows",
+            problem,
+            "Check that the columns of X have the order, the units and the scaling of "
+            "the training data.",
+            numbers=numbers,
+        )
+    spread = stats.median_abs_deviation(elbo, scale="normal")
+    # The standard error of a median of normal values.
+    error = np.sqrt(np.pi / 2) * spread / np.sqrt(len(elbo))
+    baseline = _independent_log_prob(X, moments, estimator)
+    gain = float(np.median(elbo - baseline))
+    training_gain = training - float(np.median(baseline))
+    is_lower = training - median > N_ERRORS * error
+    if not is_lower or training_gain <= 0 or gain >= MIN_KEPT_GAIN * training_gain:
+        return None
+    return Finding(
+        "overfitting",
+        f"{problem} Beyond independent features, the training samples gain "
+        f"{training_gain:.3g} nats, and X {gain:.3g}.",
+        "early_stopping=True, a weight_decay of 0.1 to 1, a lower max_iter or more "
+        "samples help, unless X isn't like the training samples.",
+        numbers=numbers | {"training_gain": training_gain, "gain": gain},
+    )
+
+
+def _independent_log_prob(
+    X: Matrix, moments: GroupMoments, estimator: BaseEstimator
+) -> Floats:
+    """Return the log-density of rows if the features were independent, (n_rows,)."""
+    columns, root = estimator._standardizer.columns, moments.pool()
+    root = GroupMoments(root.mean[columns], root.variance[columns], root.weight)
+    density = partial(_feature_log_prob, moments=root, estimator=estimator)
+    chunks = (as_dense(X[rows][:, columns]) for rows in row_slices(*X.shape))
+    return np.concatenate([density(x.astype(np.float64)).sum(axis=1) for x in chunks])
+
+
+def _feature_log_prob(
+    x: Floats, moments: GroupMoments, estimator: BaseEstimator
+) -> Floats:
+    """Return the log-density of each value, (n_rows, n_features)."""
+    mean, variance = moments.mean, moments.variance
+    likelihood = LIKELIHOODS[estimator.likelihood_]
+    if likelihood.is_count:
+        # Negative binomial; nearly Poisson if the variance isn't larger than the mean.
+        mean = np.maximum(mean, ROUNDING)  # no value is impossible
+        size = mean**2 / np.maximum(variance - mean, ROUNDING * mean)
+        return stats.nbinom.logpmf(x, size, size / (size + mean))
+    units = estimator._standardizer
+    is_binary = np.full(len(mean), not likelihood.standardize)
+    is_binary[list(units.binary)] = True
+    p = np.clip((mean - units.center) / units.scale, ROUNDING, 1.0 - ROUNDING)
+    target = np.clip((x - units.center) / units.scale, 0.0, 1.0)
+    binary = xlogy(target, p) + xlog1py(1.0 - target, -p)
+    return np.where(is_binary, binary, stats.norm.logpdf(x, mean, np.sqrt(variance)))
+
+
+def _nodes(tree: Dendrogram, clusters: Iterable[int]) -> tuple[int, ...]:
+    """Return the nodes of leaves."""
+    return tuple(int(node) for node in tree.leaves[list(clusters)])
+
+
+def _name(numbers: NDArray[np.int64], noun: str = "cluster") -> str:
+    """Return a list of clusters or nodes in words."""
+    return f"{noun}{'s' * (len(numbers) > 1)} {shorten(numbers)}"

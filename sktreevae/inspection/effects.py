@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,15 @@ class GroupMoments:
         """Return the moments of one group, (n_features,), or of some."""
         return GroupMoments(self.mean[group], self.variance[group], self.weight[group])
 
+    @classmethod
+    def join(cls, how: Callable, parts: Sequence[GroupMoments]) -> GroupMoments:
+        """Join the arrays of several moments by a function such as `np.stack`."""
+        return cls(
+            how([part.mean for part in parts]),
+            how([part.variance for part in parts]),
+            how([np.broadcast_to(part.weight, part.mean.shape) for part in parts]),
+        )
+
     def pool(self) -> GroupMoments:
         """Return the moments of all groups, the first axis, taken together.
 
@@ -77,16 +86,7 @@ class GroupMoments:
             Whether each group is in each mixture.
         """
         # Nodes of a tree are mixtures of few of the leaves.
-        return stack_moments([self[row].pool() for row in is_in])
-
-
-def stack_moments(parts: Sequence[GroupMoments]) -> GroupMoments:
-    """Stack moments along a new first axis."""
-    return GroupMoments(
-        np.stack([part.mean for part in parts]),
-        np.stack([part.variance for part in parts]),
-        np.stack([part.weight for part in parts]),
-    )
+        return GroupMoments.join(np.stack, [self[row].pool() for row in is_in])
 
 
 def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMoments:
@@ -107,7 +107,11 @@ def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMom
     moments = None
     for rows in row_slices(*X.shape):
         part = _chunk_moments(X[rows].astype(np.float64), labels[rows], n_groups)
-        moments = part if moments is None else stack_moments([moments, part]).pool()
+        moments = (
+            part
+            if moments is None
+            else GroupMoments.join(np.stack, [moments, part]).pool()
+        )
     return moments
 
 

@@ -1,24 +1,60 @@
-"""Features that tell two groups of clusters apart, as a table and a picture."""
+"""Features that tell groups of clusters apart, and describe the nodes of a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+from torch.utils.data import Dataset
 
+from ..model import LIKELIHOODS
+from ..model import leaf_moments as standardized_moments
+from ..tree.arrays import Ints, leaves_below
+from ..utils.chunks import MAX_CHUNK_VALUES
 from ..utils.extras import import_extra
 from ..utils.text import format_effect
-from .columns import Feature
+from ..utils.validation import COUNT, Number, check_argument
+from .columns import (
+    Feature,
+    FrameColumns,
+    MatrixColumns,
+    last_step,
+    name_features,
+    number_features,
+    read_columns,
+    read_table,
+)
+from .effects import (
+    MIN_EFFECT,
+    Floats,
+    GroupMoments,
+    area_under_curve,
+    effect_size,
+    pooled_spread,
+)
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Explanation", "Explanations"]
 
-Floats = NDArray[np.float64]
+MAX_CORRELATION = 0.9
+"""Maximum correlation, within the groups that are compared, of two features that are
+both found."""
+
+Tree = Any
+"""A `sktreevae.Dendrogram`. Its module imports the displays, which import this one."""
+
+Bools = NDArray[np.bool_]
+
+Rows = MatrixColumns | FrameColumns
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,3 +201,342 @@ def _table(columns: Sequence[Sequence[str]], notes: Sequence[str]) -> list[str]:
         cells = [first.ljust(widths[0]), *map(str.rjust, numbers, widths[1:]), note]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+@dataclass(frozen=True, eq=False)
+class LeafFeatures:
+    """Features of the leaves of a tree: of rows, or of what a model generates.
+
+    Parameters
+    ----------
+    features : sequence of Feature
+        The features.
+    moments : GroupMoments of shape (n_leaves, n_features)
+        Moments of each leaf.
+    min_effect : float
+        Minimum effect of a difference that is found.
+    labels : ndarray of int of shape (n_samples,) or None
+        Leaf of each row.
+    rows : MatrixColumns or FrameColumns, or None
+        The rows.
+    """
+
+    features: Sequence[Feature]
+    moments: GroupMoments
+    min_effect: float = MIN_EFFECT
+    labels: Ints | None = None
+    rows: Rows | None = None
+
+    @classmethod
+    def of_model(
+        cls, estimator: BaseEstimator, feature_names: Sequence[str] | None
+    ) -> LeafFeatures:
+        """Return what the model generates, in the features that the last step gets."""
+        names, model = name_features(estimator, feature_names), last_step(estimator)
+        # Effects of soft targets are understated; see `TreeVAEClustering.explain`.
+        is_understated = LIKELIHOODS[model.likelihood_].sharper is not None
+        min_effect = 0.0 if is_understated else MIN_EFFECT
+        return cls(number_features(names), leaf_moments(model), min_effect)
+
+    @classmethod
+    def of_rows(cls, rows: Rows, labels: Ints, n_leaves: int) -> LeafFeatures:
+        """Return the features of rows, and their moments in each leaf."""
+        moments = rows.moments(labels, n_leaves)
+        return cls(rows.features, moments, labels=labels, rows=rows)
+
+
+def explain(
+    estimator: BaseEstimator,
+    node: int | None = 0,
+    X: ArrayLike | Dataset | None = None,
+    *,
+    against: str | None = None,
+    n_features: int | None = 10,
+    feature_names: Sequence[str] | None = None,
+    labels: ArrayLike | None = None,
+) -> Explanation | Explanations:
+    """Return the features that tell the branches of a node apart, or it from the rest.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator, or a pipeline whose last step it is.
+    node, against, n_features
+        As for the method; see `TreeVAEClustering.explain`.
+    X : object, default=None
+        Rows, as for ``estimator.predict``. Columns of a data frame that enters a
+        pipeline are described as they are, before its steps: numbers by their means,
+        dates by their mean, and other columns by the shares of their categories.
+        Missing values are counted. By default, effects are those of the model, in the
+        features that the last step gets.
+    feature_names : sequence of str, default=None
+        Names of the columns, by default those of X or of the estimator.
+    labels : array-like of int of shape (n_samples,), default=None
+        Leaf of each row, ``estimator.predict(X)`` by default. With labels, X is
+        an array, a sparse matrix or a data frame with any columns, such as the counts
+        of terms in texts whose embeddings were clustered.
+
+    Returns
+    -------
+    explanation : Explanation, or Explanations, a list of them, if `node` is None
+        Features, means and effects, largest effects first.
+
+    Raises
+    ------
+    ImportError
+        If X is a data frame that enters a pipeline, and pandas isn't installed.
+    ValueError
+        If a parameter isn't valid, or X has fewer than two rows on a side of `node`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sktreevae import TreeVAEClustering, explain
+    >>> X = load_iris(as_frame=True).data
+    >>> model = TreeVAEClustering(n_clusters=3, random_state=0).fit(X)
+    >>> explain(model, 0, X, n_features=2).feature_names.tolist()
+    ['petal length (cm)', 'petal width (cm)']
+    """
+    model = last_step(estimator)
+    check_is_fitted(model)
+    tree = model.dendrogram_
+    nodes = _explained_nodes(tree, node, against)
+    if n_features is not None:
+        check_argument("n_features", n_features, COUNT)
+    if labels is not None:
+        rows = read_table(X, feature_names)
+        labels = _check_labels(labels, X, model.n_clusters_)
+        leaves = LeafFeatures.of_rows(rows, labels, model.n_clusters_)
+    elif X is not None:
+        rows, labels = read_columns(estimator, X, feature_names), estimator.predict(X)
+        leaves = LeafFeatures.of_rows(rows, np.asarray(labels), model.n_clusters_)
+    else:
+        leaves = LeafFeatures.of_model(estimator, feature_names)
+    found = [_explain_node(tree, leaves, int(i), against, n_features) for i in nodes]
+    if node is None:
+        return Explanations(found)
+    _check_n_rows(found[0])
+    return found[0]
+
+
+def _check_labels(labels: ArrayLike, X: ArrayLike, n_leaves: int) -> Ints:
+    """Return the leaf of each row, as an array of ints.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one for each row, or one is no leaf.
+    """
+    labels = column_or_1d(labels)
+    check_consistent_length(X, labels)
+    is_leaf = np.isin(labels, np.arange(n_leaves))
+    if not is_leaf.all():
+        raise ValueError(
+            f"labels must be ints from 0 to {n_leaves - 1}, the leaves, got "
+            f"{labels[~is_leaf][0]!r}."
+        )
+    return labels.astype(np.int64)
+
+
+def describe_nodes(
+    estimator: BaseEstimator,
+    X: Any = None,
+    feature_names: Sequence[str] | None = None,
+    labels: Ints | None = None,
+) -> tuple[Sequence[Feature], GroupMoments]:
+    """Return features, and their moments at all nodes; NaN for nodes without rows.
+
+    Parameters
+    ----------
+    estimator : TreeVAEClustering or Pipeline
+        Fitted estimator.
+    X : object, default=None
+        Rows, as for `predict`. None describes what the model generates.
+    feature_names : sequence of str, default=None
+        Names of the columns of X.
+    labels : ndarray of int of shape (n_samples,), default=None
+        Leaf of each row of X.
+
+    Raises
+    ------
+    ValueError
+        If X isn't valid, or there is not exactly one name for each column.
+    """
+    tree = last_step(estimator).dendrogram_
+    if X is None:
+        leaves = LeafFeatures.of_model(estimator, feature_names)
+    else:
+        rows = read_columns(estimator, X, feature_names)
+        leaves = LeafFeatures.of_rows(rows, labels, tree.n_clusters)
+    return leaves.features, leaves.moments.mix(leaves_below(tree.parent, tree.leaves))
+
+
+def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
+    """Return the mean of what the model generates at a node, or at all nodes.
+
+    See `TreeVAEClustering.node_means`.
+    """
+    tree = estimator.dendrogram_
+    if node is not None and not _is_in(node, range(tree.n_nodes)):
+        raise ValueError(
+            f"node must be an int from 0 to {tree.n_nodes - 1}, the nodes of "
+            f"dendrogram_, got {node!r}. dendrogram_.leaves has the node of each "
+            "cluster."
+        )
+    return describe_nodes(estimator)[1].mean[slice(None) if node is None else node]
+
+
+def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
+    """Return the moments of what the model generates at each leaf."""
+    with estimator._threads():
+        moments = standardized_moments(estimator.module_)
+    maps, tree = estimator._standardizer, estimator.dendrogram_
+    # A leaf without any weight counts as one with very little, so that every node has
+    # moments.
+    weight = np.maximum(tree.weight[tree.leaves], np.finfo(np.float32).tiny)
+    return GroupMoments(
+        maps.inverse_transform(moments.mean.numpy()),
+        maps.restore_variance(moments.variance.numpy()),
+        weight[:, None],
+    )
+
+
+def _explain_node(
+    tree: Tree,
+    leaves: LeafFeatures,
+    node: int,
+    against: str | None,
+    n_features: int | None,
+) -> Explanation:
+    """Compare the branches of a node, or the node with the rest."""
+    branches, is_in = _groups(tree, node, against)
+    left, right = (leaves.moments[leaf].pool() for leaf in is_in)
+    groups = None if leaves.labels is None else is_in[:, leaves.labels]
+    effect = effect_size(left, right)
+    features = np.argsort(-np.abs(effect), kind="stable")
+    if n_features is not None:
+        features = features[np.abs(effect[features]) >= leaves.min_effect]
+        features = _select_distinct(leaves.rows, groups, features, n_features)
+    n_rows = auc = None
+    if groups is not None:
+        n_rows = tuple(groups.sum(axis=1).tolist())
+        values = _read(leaves.rows, groups, features, len(features))
+        areas = [area_under_curve(x[groups[0]], x[groups[1]]) for _, x in values]
+        auc = np.array(areas, dtype=np.float64)
+    return Explanation(
+        node=node,
+        branches=branches,
+        clusters=tuple(map(np.flatnonzero, is_in)),
+        columns=tuple(leaves.features[i] for i in features),
+        left_mean=left.mean[features],
+        right_mean=right.mean[features],
+        spread=pooled_spread(left, right)[features],
+        effect=effect[features],
+        n_rows=n_rows,
+        auc=auc,
+    )
+
+
+def _select_distinct(
+    rows: Rows | None, groups: Bools | None, features: Ints, n_features: int
+) -> Ints:
+    """Return the first features that aren't correlated with one before them.
+
+    Without rows, correlations aren't known, and the first features are returned.
+    """
+    if rows is None:
+        return features[:n_features]
+    found, before = [], []
+    for feature, values in _read(rows, groups, features, n_features):
+        residual = np.concatenate(
+            [values[group] - np.nanmean(values[group]) for group in groups]
+        )
+        if all(_correlation(residual, x) <= MAX_CORRELATION for x in before):
+            found.append(feature)
+            before.append(residual)
+        if len(found) == n_features:
+            break
+    return np.array(found, dtype=np.int64)
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    """Return the size of the correlation of residuals that are both known."""
+    is_known = ~np.isnan(first + second)
+    first, second = first[is_known], second[is_known]
+    length = np.linalg.norm(first) * np.linalg.norm(second)
+    return abs(first @ second) / length if length > 0 else 0.0
+
+
+def _read(
+    rows: Rows, groups: Bools, features: Ints, n_at_once: int
+) -> Iterator[tuple[int, Floats]]:
+    """Yield features and their values, which are read in blocks of bounded memory."""
+    size = max(min(n_at_once, MAX_CHUNK_VALUES // groups.shape[1]), 1)
+    for start in range(0, len(features), size):
+        block = features[start : start + size]
+        yield from zip(block, rows.read(block).T, strict=True)
+
+
+def _check_n_rows(found: Explanation) -> None:
+    """Raise a ValueError if a side has a single row, which has no variance, or none."""
+    if found.n_rows is not None and min(found.n_rows) < 2:
+        n_left, n_right = found.n_rows
+        raise ValueError(
+            f"X must have at least 2 rows on each side of node {found.node}, got "
+            f"{n_left} on the left and {n_right} on the right."
+        )
+
+
+def _explained_nodes(
+    tree: Tree, node: int | None, against: str | None
+) -> Iterable[int]:
+    """Return the node, or all nodes, that are compared with something.
+
+    Raises
+    ------
+    ValueError
+        If there is no such node, or it can't be compared.
+    """
+    if against not in (None, "rest"):
+        raise ValueError(f"against must be None or 'rest', got {against!r}.")
+    allowed = tree.internal_nodes if against is None else range(1, tree.n_nodes)
+    if node is None:
+        return allowed
+    if _is_in(node, allowed):
+        return [node]
+    if tree.n_clusters == 1:
+        raise ValueError("The tree has one cluster, so that no node has branches.")
+    if against == "rest":
+        raise ValueError(
+            f"node must be an int from 1 to {tree.n_nodes - 1}, a node of dendrogram_ "
+            f"below the root, got {node!r}. dendrogram_.leaves has the node of each "
+            "cluster."
+        )
+    hint = ""
+    if _is_in(node, tree.leaves):
+        hint = (
+            f", which is the leaf of cluster {tree.leaf_label[node]}. The split above "
+            f"it is that of node {tree.parent[node]}"
+        )
+    shown = np.array2string(allowed, separator=", ", threshold=20)
+    raise ValueError(
+        f"node must be one of dendrogram_.internal_nodes, {shown}, got {node!r}{hint}."
+    )
+
+
+def _is_in(node: object, nodes: Container[int]) -> bool:
+    return Number(Integral, 0).accepts(node) and node in nodes
+
+
+def _groups(
+    tree: Tree, node: int, against: str | None
+) -> tuple[tuple[int, int | None], Bools]:
+    """Return the two nodes that are compared, and whether each leaf is below them.
+
+    The rest of the tree is no node.
+    """
+    below = leaves_below(tree.parent, tree.leaves)
+    if against == "rest":
+        return (node, None), np.stack([below[node], ~below[node]])
+    branches = int(tree.children_left[node]), int(tree.children_right[node])
+    return branches, below[list(branches)]

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.cluster.hierarchy import is_valid_linkage
 from scipy.spatial.distance import squareform
+from sklearn.base import BaseEstimator
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.utils import check_consistent_length, column_or_1d
 
-from ..tree.arrays import sum_below_merges
-from ._trees import ReadTree, Tree, is_tree, read_heights, read_tree
+from ..tree import Dendrogram
+from ..tree.arrays import Ints, leaves_below_merges, sum_below_merges
 
-Groups = Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]
+Floats = NDArray[np.float64]
+
+Tree = Dendrogram | ArrayLike | BaseEstimator
+"""A hierarchy that metrics take; an array is a SciPy linkage matrix."""
+
+Groups = Iterator[tuple[Floats, Floats]]
 """Groups of samples, the columns, that consist of smaller ones: the number of samples
 of each below each node of a tree, and the sum of those squares over its parts."""
 
@@ -27,7 +35,7 @@ def dendrogram_purity(
     labels: ArrayLike | None = None,
     *,
     n_leaves: int | None = None,
-) -> float | NDArray[np.float64]:
+) -> float | Floats:
     """Mean purity of the lowest common ancestors of samples of the same class.
 
     The mean is over all pairs of samples of the same class. The purity of a pair is the
@@ -72,24 +80,21 @@ def dendrogram_purity(
     >>> round(dendrogram_purity(["a", "b", "a", "b"], Z), 3)
     0.5
     """
-    merges, labels = read_tree(tree, labels)
-    y_true = np.asarray(y_true)
-    check_consistent_length(y_true, labels)
-    n_cut = 0 if n_leaves is None else _n_merges_below_cut(n_leaves, len(merges) + 1)
+    hierarchy, y_true = read_tree(tree, labels), np.asarray(y_true)
+    check_consistent_length(y_true, hierarchy.labels)
+    n_cut = 0 if n_leaves is None else _n_merges_below_cut(n_leaves, hierarchy.n_leaves)
     if y_true.ndim != 2:
-        return _purity(merges, labels, column_or_1d(y_true), n_cut)
-    return np.array([_purity(merges, labels, level, n_cut) for level in y_true.T])
+        return _purity(hierarchy, column_or_1d(y_true), n_cut)
+    return np.array([_purity(hierarchy, level, n_cut) for level in y_true.T])
 
 
-def _purity(
-    merges: NDArray[np.int64], labels: NDArray[np.int64], y: NDArray, n_cut: int
-) -> float:
+def _purity(hierarchy: Hierarchy, y: NDArray, n_cut: int) -> float:
     """Return the dendrogram purity if the first `n_cut` merges are inside leaves."""
-    counts = _count_below(merges, labels, np.unique(y, return_inverse=True)[1])
+    counts = hierarchy.count_below(np.unique(y, return_inverse=True)[1])
     # Number of pairs of each class whose lowest common ancestor is each node.
     pairs = counts * (counts - 1.0) / 2.0
-    for node, (left, right) in enumerate(merges, start=len(merges) + 1):
-        if node <= len(merges) + n_cut:
+    for node, (left, right) in enumerate(hierarchy.merges, start=hierarchy.n_leaves):
+        if node < hierarchy.n_leaves + n_cut:
             # The node becomes a leaf. All pairs below it now belong to it.
             pairs[left] = pairs[right] = 0.0
         else:
@@ -112,9 +117,7 @@ def _n_merges_below_cut(n_leaves: int, n_tree_leaves: int) -> int:
 
 
 def triplet_agreement(
-    reference: Tree,
-    tree: Tree,
-    labels: ArrayLike | None = None,
+    reference: Tree, tree: Tree, labels: ArrayLike | None = None
 ) -> float:
     """Fraction of the triplets of a known hierarchy that a tree orders right.
 
@@ -160,21 +163,19 @@ def triplet_agreement(
     >>> triplet_agreement([["a", "a1"], ["b", "b1"], ["a", "a2"], ["b", "b2"]], Z)
     0.0
     """
-    merges, labels = read_tree(tree, labels)
-    if is_tree(reference, len(labels)):
-        groups = _groups_of_tree(read_tree(reference, None), (merges, labels))
+    hierarchy = read_tree(tree, labels)
+    if is_tree(reference, len(hierarchy.labels)):
+        groups = _groups_of_tree(read_tree(reference), hierarchy)
     else:
-        groups = _groups_of_classes(
-            _nested_classes(reference, labels), (merges, labels)
-        )
-    n_below = _count_below(merges, labels, np.zeros_like(labels))
-    n_leaves = len(merges) + 1
+        classes = _nested_classes(reference, len(hierarchy.labels))
+        groups = _groups_of_classes(classes, hierarchy)
+    n_below = hierarchy.count_below(np.zeros_like(hierarchy.labels))
     n_right = n_triplets = 0.0
     for inside, squares in groups:
         # Number of pairs below each node, and whose lowest common ancestor it is.
         below = inside**2 - squares
         pairs = below.copy()
-        pairs[n_leaves:] -= below[merges[:, 0]] + below[merges[:, 1]]
+        pairs[hierarchy.n_leaves :] -= below[hierarchy.merges].sum(axis=1)
         outside = n_below - inside
         n_right += (pairs * (outside[-1] - outside)).sum()
         n_triplets += (below[-1] * outside[-1]).sum()
@@ -186,25 +187,23 @@ def triplet_agreement(
     return float(n_right / n_triplets)
 
 
-def _groups_of_classes(levels: Sequence[NDArray[np.int64]], tree: ReadTree) -> Groups:
+def _groups_of_classes(levels: Sequence[Ints], tree: Hierarchy) -> Groups:
     """Yield the classes of each level that has finer classes."""
     for coarse, fine in pairwise(levels):
-        yield _count_below(*tree, coarse), _sum_squares(*tree, coarse, fine)
+        yield tree.count_below(coarse), _sum_squares(tree, coarse, fine)
 
 
-def _groups_of_tree(reference: ReadTree, tree: ReadTree) -> Groups:
+def _groups_of_tree(reference: Hierarchy, tree: Hierarchy) -> Groups:
     """Yield the nodes of a reference tree, one by one."""
-    merges, labels = reference
-    check_consistent_length(labels, tree[1])
-    below = list(_count_below(*tree, labels, len(merges) + 1).T[:, :, None])
-    for left, right in merges:
+    check_consistent_length(reference.labels, tree.labels)
+    counts = tree.count_below(reference.labels, reference.n_leaves)
+    below = list(counts.T[:, :, None])
+    for left, right in reference.merges:
         yield below[left] + below[right], below[left] ** 2 + below[right] ** 2
         below.append(below[left] + below[right])
 
 
-def _nested_classes(
-    reference: ArrayLike, labels: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
+def _nested_classes(reference: ArrayLike, n_samples: int) -> list[Ints]:
     """Return at least two levels of classes, the coarsest first, and check them."""
     levels = np.asarray(reference)
     levels = levels[:, None] if levels.ndim == 1 else levels
@@ -213,34 +212,17 @@ def _nested_classes(
             "reference must have shape (n_samples,) or (n_samples, n_levels), got "
             f"{np.shape(reference)}."
         )
-    check_consistent_length(levels, labels)
+    check_consistent_length(levels, range(n_samples))
     classes = [np.unique(level, return_inverse=True)[1] for level in levels.T]
     for coarse, fine in pairwise(classes):
         if len(np.unique([coarse, fine], axis=1).T) > fine.max() + 1:
             raise ValueError("reference must be nested: a class has two parents.")
     if len(classes) == 1:
-        classes.append(np.arange(len(labels)))
+        classes.append(np.arange(n_samples))
     return classes
 
 
-def _count_below(
-    merges: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    y: NDArray[np.int64],
-    n_classes: int = 0,
-) -> NDArray[np.float64]:
-    """Count the samples of each class below each node, (n_nodes, n_classes)."""
-    counts = np.zeros((len(merges) + 1, max(n_classes, y.max(initial=-1) + 1)))
-    np.add.at(counts, (labels, y), 1.0)
-    return sum_below_merges(merges, counts)
-
-
-def _sum_squares(
-    merges: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    coarse: NDArray[np.int64],
-    fine: NDArray[np.int64],
-) -> NDArray[np.float64]:
+def _sum_squares(tree: Hierarchy, coarse: Ints, fine: Ints) -> Floats:
     """Sum the squared counts of fine classes over the fine classes of each coarse one.
 
     Returns
@@ -248,17 +230,15 @@ def _sum_squares(
     sums : ndarray of shape (n_nodes, n_coarse_classes)
     """
     n_fine = fine.max() + 1
-    if n_fine == len(labels):  # each sample is a class
-        return _count_below(merges, labels, coarse)
+    if n_fine == len(fine):  # each sample is a class
+        return tree.count_below(coarse)
     is_part = np.zeros((n_fine, coarse.max() + 1))
     is_part[fine, coarse] = 1.0
-    return _count_below(merges, labels, fine) ** 2 @ is_part
+    return tree.count_below(fine) ** 2 @ is_part
 
 
 def cophenetic_correlation(
-    reference: Tree,
-    tree: Tree,
-    labels: ArrayLike | None = None,
+    reference: Tree, tree: Tree, labels: ArrayLike | None = None
 ) -> float:
     """Correlation between the cophenetic distances of a tree and a reference.
 
@@ -301,21 +281,21 @@ def cophenetic_correlation(
     >>> round(cophenetic_correlation(pdist(X), linkage(X)), 3)
     0.957
     """
-    height, labels = read_heights(tree, labels)
-    if is_tree(reference, len(labels)):
-        distance, own = read_heights(reference, None)
-        check_consistent_length(own, labels)
+    found = read_tree(tree, labels, needs_heights=True)
+    n_samples = len(found.labels)
+    if is_tree(reference, n_samples):
+        other = read_tree(reference, needs_heights=True)
+        check_consistent_length(other.labels, found.labels)
+        own, distance = other.labels, other.cophenetic()
     else:
-        distance = _check_distances(reference, len(labels))
-        own = np.arange(len(labels))
-    counts = contingency_matrix(own, labels, dtype=np.float64, sparse=True)
-    rows, columns = np.unique(own), np.unique(labels)
-    return _correlation(
-        distance[np.ix_(rows, rows)], height[np.ix_(columns, columns)], counts
-    )
+        own, distance = np.arange(n_samples), _check_distances(reference, n_samples)
+    counts = contingency_matrix(own, found.labels, dtype=np.float64, sparse=True)
+    rows, columns = np.unique(own), np.unique(found.labels)
+    height = found.cophenetic()[np.ix_(columns, columns)]
+    return _correlation(distance[np.ix_(rows, rows)], height, counts)
 
 
-def _check_distances(reference: ArrayLike, n_samples: int) -> NDArray[np.float64]:
+def _check_distances(reference: ArrayLike, n_samples: int) -> Floats:
     """Return the matrix of condensed distances."""
     distance = column_or_1d(np.asarray(reference, dtype=np.float64))
     if not np.isfinite(distance).all():
@@ -330,10 +310,7 @@ def _check_distances(reference: ArrayLike, n_samples: int) -> NDArray[np.float64
 
 
 def _correlation(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    counts: sparse.csr_matrix,
-    min_spread: float = 1e-12,
+    a: Floats, b: Floats, counts: sparse.csr_matrix, min_spread: float = 1e-12
 ) -> float:
     """Return the correlation of two trees over all pairs of different samples.
 
@@ -363,9 +340,7 @@ def _correlation(
     return float(product / n_pairs / np.sqrt(square_a * square_b))
 
 
-def _centered(
-    distance: NDArray[np.float64], n_samples: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _centered(distance: Floats, n_samples: Floats) -> Floats:
     """Subtract the mean over pairs of samples from the distances between leaves."""
     total = n_samples.sum()
     mean = n_samples @ distance @ n_samples / max(total * (total - 1.0), 1.0)
@@ -373,3 +348,104 @@ def _centered(
     # A leaf of one sample has no pairs. Its entry would only add rounding errors.
     centered[np.diag_indices(len(centered))] *= n_samples > 1
     return centered
+
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """Tree of merges, and the leaf of each sample.
+
+    Parameters
+    ----------
+    merges : ndarray of int of shape (n_leaves - 1, 2)
+        What is merged, lowest first and numbered as in SciPy.
+    heights : ndarray of shape (n_leaves - 1,), or None
+        Height of each merge, if it is known.
+    labels : ndarray of int of shape (n_samples,)
+        Leaf of each sample.
+    """
+
+    merges: Ints
+    heights: Floats | None
+    labels: Ints
+
+    @property
+    def n_leaves(self) -> int:
+        """Number of leaves."""
+        return len(self.merges) + 1
+
+    def count_below(self, y: Ints, n_classes: int = 0) -> Floats:
+        """Count the samples of each class below each node, (n_nodes, n_classes).
+
+        There are at least `n_classes`; classes from 0 to the largest one always count.
+        """
+        counts = np.zeros((self.n_leaves, max(n_classes, y.max(initial=-1) + 1)))
+        np.add.at(counts, (self.labels, y), 1.0)
+        return sum_below_merges(self.merges, counts)
+
+    def cophenetic(self) -> Floats:
+        """Return the height at which leaves meet, (n_leaves, n_leaves); 0 for one."""
+        is_below = leaves_below_merges(self.merges)
+        distance = np.zeros((self.n_leaves, self.n_leaves))
+        for (left, right), height in zip(self.merges, self.heights, strict=True):
+            distance[np.ix_(is_below[left], is_below[right])] = height
+        return np.maximum(distance, distance.T)
+
+
+def is_tree(value: object, n_samples: int) -> bool:
+    """Return whether a value is a hierarchy of samples, and not an array of labels."""
+    if isinstance(value, Dendrogram | BaseEstimator):
+        return True
+    return np.shape(value) == (n_samples - 1, 4)
+
+
+def read_tree(
+    tree: Tree, labels: ArrayLike | None = None, *, needs_heights: bool = False
+) -> Hierarchy:
+    """Return a hierarchy, by default with the samples that it has itself.
+
+    Raises
+    ------
+    ValueError
+        If `tree` isn't a complete tree, has no heights that are needed, or `labels`
+        aren't its leaves.
+    """
+    found = _read_merges(tree)
+    if needs_heights and found.heights is None:
+        raise ValueError(
+            f"{tree!r} has no heights: fit AgglomerativeClustering with "
+            "compute_distances=True."
+        )
+    labels = column_or_1d(found.labels if labels is None else labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got dtype {labels.dtype}.")
+    if len(labels) and not (0 <= labels.min() and labels.max() < found.n_leaves):
+        raise ValueError(f"labels must lie between 0 and {found.n_leaves - 1}.")
+    return Hierarchy(found.merges, found.heights, labels)
+
+
+def _read_merges(tree: Tree) -> Hierarchy:
+    """Return a hierarchy with the samples that it has itself."""
+    tree = getattr(tree, "dendrogram_", tree)
+    if isinstance(tree, Dendrogram):
+        Z = tree.to_linkage()
+        return Hierarchy(Z[:, :2].astype(int), Z[:, 2], tree.labels)
+    if hasattr(tree, "children_"):
+        merges, n = np.asarray(tree.children_), tree.n_leaves_
+        if len(merges) != n - 1:
+            raise ValueError(
+                f"The tree is not complete: {len(merges)} merges of {n} samples. Fit "
+                "AgglomerativeClustering with compute_full_tree=True."
+            )
+        return Hierarchy(merges, getattr(tree, "distances_", None), np.arange(n))
+    if isinstance(tree, BaseEstimator):
+        raise ValueError(
+            f"{tree!r} has no tree: it is not fitted, or it has no dendrogram_ or "
+            "children_ attribute."
+        )
+    Z = np.asarray(tree)
+    if Z.dtype.kind not in "fiu" or not is_valid_linkage(Z.astype(np.float64)):
+        raise ValueError(
+            "tree must be a Dendrogram, a scipy linkage matrix or a fitted estimator "
+            f"with a hierarchy, got {type(tree).__name__}."
+        )
+    return Hierarchy(Z[:, :2].astype(int), Z[:, 2], np.arange(len(Z) + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 
 from ._clusters import clustering_accuracy, leaf_purity
@@ -105,5 +106,7 @@ def _labels_for(
 
 
 def _final_step(estimator: BaseEstimator) -> BaseEstimator:
-    """Return the clusterer at the end of a Pipeline."""
-    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    """Return the clusterer at the end of a Pipeline, which may end with another one."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return estimator

@@ -165,10 +165,36 @@ def highest_first(height: NDArray[np.float64], leaf_label: Ints) -> Ints:
     return internal[np.argsort(-height[internal], kind="stable")]
 
 
-def number_in_order(values: Ints) -> Ints:
-    """Replace values by 0, 1, ... in the order in which they first appear."""
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+def balanced_merges(
+    labels: Ints, n_leaves: int
+) -> tuple[NDArray[np.float64], list[int | None]]:
+    """Merge the observations of each leaf into one cluster, in a balanced tree.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_merges, 4)
+        Rows of a linkage matrix, of height 0.
+    clusters : list of (int or None) of length n_leaves
+        Cluster that each leaf has become; None for a leaf without observations.
+    """
+    rows = [np.zeros((0, 4))]
+    clusters: list[int | None] = []
+    n_clusters = len(labels)
+    order = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels, minlength=n_leaves)
+    for queue in np.split(order, np.cumsum(sizes)[:-1]):
+        counts = np.ones(len(queue))
+        while len(queue) > 1:
+            n_paired = len(queue) // 2 * 2
+            pairs = np.sort(queue[:n_paired].reshape(-1, 2), axis=1)
+            merged = counts[:n_paired].reshape(-1, 2).sum(axis=1)
+            rows.append(np.column_stack([pairs, np.zeros(len(pairs)), merged]))
+            new = n_clusters + np.arange(len(pairs))
+            queue = np.append(new, queue[n_paired:])
+            counts = np.append(merged, counts[n_paired:])
+            n_clusters += len(pairs)
+        clusters.append(int(queue[0]) if len(queue) else None)
+    return np.concatenate(rows), clusters
 
 
 def salient_cuts(

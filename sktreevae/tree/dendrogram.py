@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -13,26 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..utils.extras import import_extra
+from ..utils.text import count, format_p_value
 from .arrays import (
     SIGNIFICANCE,
+    balanced_merges,
     children_of,
     depths_of,
     highest_first,
     label_leaves,
-    number_in_order,
     salient_cuts,
     sum_below,
 )
-from .export import (
-    balanced_merges,
-    check_cluster_names,
-    count,
-    format_newick,
-    format_text,
-    linkage_matrix,
-    to_networkx,
-    to_pandas,
-)
+from .names import check_cluster_names, quote_newick
 
 if TYPE_CHECKING:
     import networkx
@@ -159,11 +151,11 @@ class Dendrogram:
         self.leaf_label = label_leaves(self.children_left, self.children_right)
         self.height = self._check_heights(np.array(height, dtype=np.float64))
         self.p_values, self.excess_costs = np.full((2, n_nodes), np.nan)
+        if not np.isin(labels, np.arange(self.n_clusters)).all():
+            raise ValueError(
+                f"labels must lie between 0 and {self.n_clusters - 1}, and be ints."
+            )
         self.labels = np.array(labels, dtype=np.int64)
-        if len(self.labels) and not (
-            0 <= self.labels.min() and self.labels.max() < self.n_clusters
-        ):
-            raise ValueError(f"labels must lie between 0 and {self.n_clusters - 1}.")
         n_samples = np.bincount(self.labels, minlength=self.n_clusters)
         self.n_node_samples = sum_below(self.parent, self.leaves, n_samples)
         if weight is None:
@@ -269,7 +261,8 @@ class Dendrogram:
         cluster_node = np.arange(self.n_nodes)
         for node in np.flatnonzero(~np.isin(self.parent, split_nodes))[1:]:
             cluster_node[node] = cluster_node[self.parent[node]]
-        return number_in_order(cluster_node[self.leaves])
+        cluster = cluster_node[self.leaves]
+        return np.cumsum(np.diff(cluster, prepend=cluster[0]) != 0)
 
     def levels(self) -> NDArray[np.int64]:
         """Return the numbers of clusters of a few nested cuts that stand out.
@@ -326,24 +319,28 @@ class Dendrogram:
             If `over` is neither "leaves" nor "samples".
         """
         if over == "leaves":
-            n, no_merges = self.n_clusters, np.zeros((0, 4))
-            return linkage_matrix(self._nodes(), n, no_merges, range(n))
+            return self._linkage(np.arange(self.n_clusters))
         if over != "samples":
             raise ValueError(f"over must be 'leaves' or 'samples', got {over!r}.")
-        return self._sample_linkage.copy()
+        return self._linkage(self.labels)
 
-    @cached_property
-    def _sample_linkage(self) -> NDArray[np.float64]:
-        merges, clusters = balanced_merges(self.labels, self.n_clusters)
-        return linkage_matrix(self._nodes(), len(self.labels), merges, clusters)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the large linkage of the samples."""
-        return {k: v for k, v in self.__dict__.items() if k != "_sample_linkage"}
-
-    def _nodes(self) -> dict[str, NDArray[Any]]:
-        """Return the attributes of the nodes by name."""
-        return {name: getattr(self, name) for name in NODE_ATTRIBUTES}
+    def _linkage(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the linkage matrix of observations with some leaf labels."""
+        merges, leaf_clusters = balanced_merges(labels, self.n_clusters)
+        clusters = dict(zip(self.leaves.tolist(), leaf_clusters, strict=True))
+        counts = [*np.ones(len(labels)), *merges[:, 3]]
+        rows: list[tuple[float, ...]] = []
+        # Among equal heights the deeper nodes come first: children before parents.
+        for node in highest_first(self.height, self.leaf_label)[::-1].tolist():
+            left = clusters[self.children_left[node]]
+            right = clusters[self.children_right[node]]
+            if left is None or right is None:
+                clusters[node] = right if left is None else left
+                continue
+            clusters[node] = len(counts)
+            counts.append(counts[left] + counts[right])
+            rows.append((*sorted((left, right)), self.height[node], counts[-1]))
+        return np.concatenate([merges, np.reshape(rows, (-1, 4))])
 
     def to_newick(self, cluster_names: Sequence[str] | None = None) -> str:
         """Return the tree in Newick format, with branch lengths in nats.
@@ -360,7 +357,19 @@ class Dendrogram:
             If there is not exactly one name for each leaf.
         """
         names = check_cluster_names(cluster_names, self.n_clusters)
-        return format_newick(self._nodes(), names)
+        text: dict[int, str] = {}
+        for node in range(self.n_nodes - 1, -1, -1):
+            label = self.leaf_label[node]
+            if label >= 0:
+                text[node] = quote_newick(names[label])
+            else:
+                left = text.pop(self.children_left[node])
+                right = text.pop(self.children_right[node])
+                text[node] = f"({left},{right})"
+            if node > 0:
+                length = self.height[self.parent[node]] - self.height[node]
+                text[node] += f":{length:.6g}"
+        return text[0] + ";"
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a table with a row for each node and its attributes as columns.
@@ -370,7 +379,9 @@ class Dendrogram:
         ImportError
             If pandas is not installed.
         """
-        return to_pandas(self._nodes())
+        pandas = import_extra("pandas", "to_pandas needs pandas", "pandas")
+        values = {name: getattr(self, name) for name in NODE_ATTRIBUTES}
+        return pandas.DataFrame(values).rename_axis("node")
 
     def to_networkx(self) -> networkx.DiGraph:
         """Return a directed graph from parents to children, with node attributes.
@@ -380,7 +391,14 @@ class Dendrogram:
         ImportError
             If networkx is not installed.
         """
-        return to_networkx(self._nodes())
+        networkx = import_extra("networkx", "to_networkx needs networkx", "networkx")
+        graph = networkx.DiGraph()
+        values = [getattr(self, name).tolist() for name in NODE_ATTRIBUTES]
+        for node, row in enumerate(zip(*values, strict=True)):
+            graph.add_node(node, **dict(zip(NODE_ATTRIBUTES, row, strict=True)))
+        edges = zip(self.parent[1:].tolist(), range(1, self.n_nodes), strict=True)
+        graph.add_edges_from(edges)
+        return graph
 
     def export_text(self, cluster_names: Sequence[str] | None = None) -> str:
         """Return the tree as text with one line for each node.
@@ -396,7 +414,22 @@ class Dendrogram:
             If there is not exactly one name for each leaf.
         """
         names = check_cluster_names(cluster_names, self.n_clusters, "cluster {}")
-        return format_text(self._nodes(), names)
+        lines, stack = [], [(0, "", "", "")]
+        while stack:
+            node, lead, branch, indent = stack.pop()
+            label, n_samples = self.leaf_label[node], self.n_node_samples[node]
+            samples = f"{n_samples} {'sample' if n_samples == 1 else 'samples'}"
+            if label >= 0:
+                lines.append(f"{lead}{branch}{names[label]}: {samples}")
+                continue
+            height = f"height {self.height[node]:.3g}"
+            if np.isfinite(self.p_values[node]):
+                height += f", p {format_p_value(self.p_values[node])}"
+            lines.append(f"{lead}{branch}node {node}: {height}, {samples}")
+            left, right = self.children_left[node], self.children_right[node]
+            stack.append((right, lead + indent, "`-- ", "    "))
+            stack.append((left, lead + indent, "|-- ", "|   "))
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         # Tables of fitted attributes have space for 30 characters.
@@ -459,17 +492,12 @@ class Dendrogram:
         ...     tree.export_html(path, X, feature_names=["legs", "weight"])
         """
         # Imported here so that this module does not depend on the displays.
-        from ..display.html import write_dendrogram_page
+        from ..display.html import NodeData, write_page
 
-        write_dendrogram_page(
-            self,
-            path,
-            X,
-            y=y,
-            feature_names=feature_names,
-            image_shape=image_shape,
-            cluster_names=cluster_names,
-        )
+        if X is None and not (feature_names is None and image_shape is None):
+            raise ValueError("feature_names and image_shape describe X, but X is None.")
+        data = NodeData.from_dendrogram(self, X, feature_names, image_shape)
+        write_page(data, path, X, y, cluster_names)
 
     def get_plot_data(self) -> DendrogramPlotData:
         """Return the coordinates of a drawing. Matplotlib is not needed."""

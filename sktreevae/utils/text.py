@@ -84,3 +84,25 @@ def shorten(items: Sequence[object], separator: str = ", ", n_shown: int = 5) ->
     shown = separator.join(map(str, items[:n_shown]))
     more = len(items) - n_shown
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def format_p_value(p_value: float) -> str:
+    """Return a p-value with a sign; see the examples.
+
+    Examples
+    --------
+    >>> format_p_value(0.0213), format_p_value(1e-9)
+    ('= 0.02', '< 0.001')
+    """
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.1g}"
+
+
+def count(n: int, one: str, many: str) -> str:
+    """Return a number with the word in the singular or in the plural.
+
+    Examples
+    --------
+    >>> count(1, "leaf", "leaves"), count(2000, "leaf", "leaves")
+    ('1 leaf', '2,000 leaves')
+    """
+    return f"{n:,} {one if n == 1 else many}"

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import struct
 import tarfile
 import zipfile
@@ -41,11 +42,9 @@ def write_mnist(home, rng, name="mnist", n_train=12, n_test=5):
     parts = {"train": random_digits(rng, n_train), "test": random_digits(rng, n_test)}
     path = folder(home, name)
     for part, prefix in (("train", "train"), ("test", "t10k")):
-        for array, kind in zip(
-            parts[part], ("images-idx3", "labels-idx1"), strict=True
-        ):
+        for i, kind in enumerate(("images-idx3", "labels-idx1")):
             file = path / f"{prefix}-{kind}-ubyte.gz"
-            file.write_bytes(gzip.compress(idx(array)))
+            file.write_bytes(gzip.compress(idx(parts[part][i])))
     return parts
 
 
@@ -54,9 +53,10 @@ def tar(folder, members):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in members.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            if content is not None:
+                member = tarfile.TarInfo(f"{folder}/{name}")
+                member.size = len(bytes(content))
+                archive.addfile(member, io.BytesIO(bytes(content)))
     return buffer.getvalue()
 
 
@@ -74,15 +74,11 @@ def lines(names):
 def write_cifar10(home, rng, n=3, **changes):
     """Write the archive, and return the samples of each file."""
     names = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]
-    samples = {name: records(rng, (np.arange(n) + i) % 10)
-               for i, name in enumerate(names)}  # fmt: skip
-    members = {name: values.tobytes() for name, values in samples.items()}
-    members |= {"batches.meta.txt": lines(CIFAR10), "readme.html": b"<html>"}
-    members |= changes
-    members = {name: content for name, content in members.items() if content}
-    (folder(home, "cifar10") / "cifar-10-binary.tar.gz").write_bytes(
-        tar("cifar-10-batches-bin", members)
-    )
+    labels = [(np.arange(n) + i) % 10 for i in range(6)]
+    samples = {k: records(rng, v) for k, v in zip(names, labels, strict=True)}
+    others = {"batches.meta.txt": lines(CIFAR10), "readme.html": b"<html>"}
+    path = folder(home, "cifar10") / "cifar-10-binary.tar.gz"
+    path.write_bytes(tar("cifar-10-batches-bin", samples | others | changes))
     return samples
 
 
@@ -93,12 +89,10 @@ def write_cifar100(home, rng, n=7):
         "train.bin": records(rng, np.stack([fine // 5, fine], axis=1)),
         "test.bin": records(rng, [[19, 99], [0, 3]]),
     }
-    members = {name: values.tobytes() for name, values in samples.items()}
-    members["fine_label_names.txt"] = lines(FINE)
-    members["coarse_label_names.txt"] = lines(COARSE)
-    (folder(home, "cifar100") / "cifar-100-binary.tar.gz").write_bytes(
-        tar("cifar-100-binary", members)
-    )
+    others = {"fine_label_names.txt": lines(FINE)}
+    others["coarse_label_names.txt"] = lines(COARSE)
+    path = folder(home, "cifar100") / "cifar-100-binary.tar.gz"
+    path.write_bytes(tar("cifar-100-binary", samples | others))
     return samples
 
 
@@ -112,18 +106,16 @@ def write_omniglot(home, n_characters=2, n_images=3):
     """Write both archives. Ink fills as many rows as the alphabet has letters."""
     for archive, alphabets in ALPHABETS.items():
         path = folder(home, "omniglot") / f"{archive}.zip"
+        numbers = itertools.product(alphabets, range(n_characters), range(n_images))
         with zipfile.ZipFile(path, "w") as file:
             file.writestr(f"{archive}/", "")
-            for alphabet in alphabets:
-                for character in range(1, n_characters + 1):
-                    for number in range(n_images):
-                        paper = np.ones((105, 105), bool)
-                        paper[: len(alphabet)] = False
-                        file.writestr(
-                            f"{archive}/{alphabet}/character{character:02d}"
-                            f"/{character:04d}_{number:02d}.png",
-                            encode(Image.fromarray(paper), "png"),
-                        )
+            for alphabet, i, number in numbers:
+                paper = np.ones((105, 105), bool)
+                paper[: len(alphabet)] = False
+                name = f"{alphabet}/character{i + 1:02d}/{i + 1:04d}_{number:02d}.png"
+                file.writestr(
+                    f"{archive}/{name}", encode(Image.fromarray(paper), "png")
+                )
             file.writestr(f"__MACOSX/{archive}/._Bengali.png", "no image")
 
 

@@ -1,32 +1,26 @@
 """Trees to draw, and checks of drawings."""
 
-from types import SimpleNamespace
-
 import numpy as np
 from matplotlib.text import Text
 
 from sktreevae import Dendrogram
+from sktreevae.inspection.columns import Feature
+from sktreevae.inspection.explanation import Explanation
 
 
 def random_tree(n_leaves, shape="random"):
     """Return a tree whose leaves have 1, 2, ... samples.
 
-    Any leaf is split next in a "random" tree, the first one in a "balanced" tree, and
-    the last one in a "chain".
+    One of the first leaves is split next in a "random" tree, the first one in a
+    "balanced" tree, and the last one in a "chain".
     """
     rng = np.random.default_rng(n_leaves)
-    children, leaves = {}, [0]
+    split = []
     for i in range(n_leaves - 1):
-        at = {"random": rng.integers(len(leaves)), "balanced": 0, "chain": -1}[shape]
-        node = leaves.pop(at)
-        children[node] = [2 * i + 1, 2 * i + 2]
-        leaves += children[node]
-    # Number the nodes breadth first.
-    parent, order = [-1], [0]
-    for position, node in enumerate(order):  # grows: a queue
-        for child in children.get(node, ()):
-            parent.append(position)
-            order.append(child)
+        first, last = (split[-1] + 1 if split else 0), 2 * i
+        near = rng.integers(first, min(first + 3, last) + 1)
+        split.append({"random": near, "balanced": first, "chain": last}[shape])
+    parent = [-1, *np.repeat(split, 2).astype(int)]
     height = np.zeros(len(parent))
     for node in range(len(parent) - 1, 0, -1):
         above = height[node] + rng.uniform(0.1, 1.0)
@@ -64,22 +58,19 @@ class FittedModel:
         return np.hstack([np.cos(angle), np.sin(angle), angle]) + noise
 
 
-def make_explanation(n_features=4, *, seed=0):
-    """Return what `TreeVAEClustering.explain` returns, with means of known features."""
-    rng = np.random.default_rng(seed)
-    left, right = rng.normal(size=(2, n_features))
-    effect = left - right
-    order = np.argsort(-np.abs(effect))
-    return SimpleNamespace(
+def make_explanation(n_features=4, name="feature {}"):
+    """Return an explanation with random means."""
+    left, right = np.random.default_rng(0).normal(size=(2, n_features))
+    order = np.argsort(-np.abs(left - right))
+    return Explanation(
         node=3,
-        branch_names=("node 5 (cluster 0)", "node 6 (clusters 1-2)"),
-        features=order,
-        feature_names=np.array([f"feature {i}" for i in order]),
+        branches=(5, 6),
+        clusters=(np.array([0]), np.array([1, 2])),
+        columns=tuple(Feature(name.format(i), i) for i in order),
         left_mean=left[order],
         right_mean=right[order],
-        effect=effect[order],
-        mean_texts=[(f"{left[i]:.3g}", f"{right[i]:.3g}") for i in order],
-        n_rows=None,
+        spread=np.ones(n_features),
+        effect=(left - right)[order],
     )
 
 

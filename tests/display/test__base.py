@@ -1,7 +1,10 @@
 import sys
+from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,31 +28,22 @@ from sktreevae.display._base import (
     select_disjoint,
     short,
 )
+from sktreevae.inspection.columns import number_features
+from sktreevae.tree.arrays import leaves_below
 
-from .cases import FittedModel, make_explanation, random_tree, visible_texts
+from .cases import make_explanation, random_tree, visible_texts
 
-HISTORY = {
-    "phase": ["joint"] * 2,
-    "epoch": [0, 1],
-    **dict.fromkeys(
-        ["elbo", "reconstruction", "kl_root", "kl_nodes", "kl_decisions"], [1.0, 2.0]
-    ),
-    **dict.fromkeys(["contrast", "validation_elbo"], [np.nan, np.nan]),
-}
-
-X = np.arange(4.0).reshape(4, 1)
+X = pd.DataFrame(np.arange(8.0).reshape(4, 2), columns=["age", "size"])
 
 FROM_ESTIMATOR = pytest.mark.parametrize(
     "draw",
     [
         DendrogramDisplay.from_estimator,
-        lambda model, **ax: TreeDisplay.from_estimator(model, y=[0, 0, 1, 1], **ax),
+        TreeDisplay.from_estimator,
         HistoryDisplay.from_estimator,
-        lambda model, **ax: ProfileDisplay.from_estimator(model, X, **ax),
-        lambda model, **ax: EmbeddingDisplay.from_estimator(model, X, **ax),
-        lambda model, **ax: ContingencyMatrixDisplay.from_estimator(
-            model, X, [0, 0, 1, 1], **ax
-        ),
+        ProfileDisplay.from_estimator,
+        partial(EmbeddingDisplay.from_estimator, X=X),
+        partial(ContingencyMatrixDisplay.from_estimator, X=X, y=[0, 0, 1, 1]),
     ],
     ids=["dendrogram", "tree", "history", "profile", "embedding", "contingency"],
 )
@@ -57,15 +51,6 @@ FROM_ESTIMATOR = pytest.mark.parametrize(
 FROM_DENDROGRAM = pytest.mark.parametrize(
     "draw", [DendrogramDisplay.from_dendrogram, TreeDisplay.from_dendrogram]
 )
-
-
-@pytest.fixture
-def model():
-    model = FittedModel(random_tree(3), n_features=1)
-    model.dendrogram_.labels = np.array([0, 0, 1, 2])
-    model.predict = lambda X, n_clusters=3: np.array([0, 0, 1, 2])
-    model.history_ = HISTORY
-    return model
 
 
 @FROM_ESTIMATOR
@@ -92,29 +77,23 @@ def test_objects_of_another_kind_are_refused(draw, tree):
 
 
 @FROM_ESTIMATOR
-def test_missing_matplotlib_is_named(draw, model, monkeypatch):
+def test_missing_matplotlib_is_named(draw, fitted, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'sktreevae\[plot\]'"):
-        draw(model)
+        draw(fitted)
 
 
 @FROM_ESTIMATOR
-def test_a_new_figure_is_created_by_default(draw, model):
-    ax = plt.subplots()[1]
-    display = draw(model)
-    assert display.figure_ is display.ax_.figure is not ax.figure
-    assert not ax.has_data()
-
-
-@FROM_ESTIMATOR
-def test_displays_draw_on_given_axes(draw, model):
+def test_displays_draw_on_given_axes_or_a_new_figure(draw, fitted):
     figure, axes = plt.subplots(2)
-    display = draw(model, ax=axes[1])
+    display = draw(fitted, ax=axes[1])
     assert display.ax_ is axes[1]
     assert display.figure_ is figure
     assert figure.axes[:2] == list(axes)
-    assert not axes[0].has_data()
     assert len(plt.get_fignums()) == 1
+    other = draw(fitted)
+    assert other.figure_ is other.ax_.figure is not figure
+    assert not axes[0].has_data()
 
 
 @pytest.mark.parametrize("n_categories", [1, 10, 11, 20, 21, 100])
@@ -127,21 +106,14 @@ def test_categories_have_different_colors(n_categories):
 @pytest.mark.parametrize("n_clusters", [1, 2, 5, 12])
 def test_nodes_lie_in_the_cluster_of_all_their_leaves(n_clusters):
     tree = random_tree(12)
-    below = np.eye(tree.n_nodes, dtype=bool)
-    for node in range(tree.n_nodes - 1, 0, -1):
-        below[tree.parent[node]] |= below[node]
-    cut = np.full(tree.n_nodes, -1)
-    cut[tree.leaves] = tree.cut(n_clusters)
+    below, cut = leaves_below(tree.parent, tree.leaves), tree.cut(n_clusters)
     for node, cluster in enumerate(node_clusters(tree, n_clusters)):
-        found = set(cut[below[node] & (cut >= 0)].tolist())
+        found = set(cut[below[node]].tolist())
         assert found == {cluster} if cluster >= 0 else len(found) > 1
 
 
 NAMES = [r"$\frac$", r"$\x$", "cost in $ (US$)"]
 
-
-FOUND = make_explanation(3)
-FOUND.feature_names = np.array(NAMES)
 
 DRAWINGS = {
     "features": lambda tree: TreeDisplay.from_dendrogram(
@@ -163,7 +135,9 @@ DRAWINGS = {
     "profile": lambda tree: ProfileDisplay(tree, np.eye(3), feature_names=NAMES).plot(
         cluster_names=NAMES
     ),
-    "split": lambda tree: SplitDisplay(FOUND).plot(),
+    "split": lambda tree: SplitDisplay(
+        replace(make_explanation(3), columns=number_features(NAMES))
+    ).plot(),
 }
 
 

@@ -9,9 +9,9 @@ from scipy import sparse
 from sktreevae import Dendrogram
 from sktreevae.display import ContingencyMatrixDisplay, TreeDisplay
 from sktreevae.display._node_values import (
+    NodeData,
     are_amounts,
     as_images,
-    describe_rows,
     encode_classes,
     sibling_differences,
 )
@@ -98,7 +98,7 @@ def test_all_displays_refuse_what_is_no_class(tree, y, tmp_path):
 def node_moments(X, labels):
     """Return the moments of the rows below each node of the full tree."""
     tree = Dendrogram([-1, 0, 0, 1, 1, 2, 2], np.zeros(7), labels)
-    return describe_rows(tree, X)[1]
+    return NodeData.from_dendrogram(tree, X, None, None).describe()[1]
 
 
 def brute_force(X, labels):

@@ -119,6 +119,14 @@ def test_there_must_be_two_coordinates_for_each_sample(model, shape):
     assert not plt.get_fignums()
 
 
+@pytest.mark.parametrize("label", [-1, 2, 0.5])
+def test_labels_must_be_clusters(label):
+    display = EmbeddingDisplay(np.eye(2), [0, label], n_clusters=2)
+    with pytest.raises(ValueError, match=f"labels must be .* 0 to 1, got {label}"):
+        display.plot()
+    assert not plt.get_fignums()
+
+
 def test_projections_need_two_samples(model):
     X = model.training_data()
     with pytest.raises(ValueError, match="X must have at least 2 samples .* got 1"):

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sktreevae.display import ProfileDisplay
+from sktreevae.display import ProfileDisplay, TreeDisplay
 
 from .cases import random_tree, tick_labels
 
@@ -34,6 +34,12 @@ def test_features_that_differ_most_are_shown_where_they_deviate(fitted, rows):
     assert display.feature_names == [max(share, key=share.get)]
     at = np.abs(draw(fitted, rows).profiles).argmax(axis=1)
     assert (np.diff(at) >= 0).all()
+
+
+def test_numbers_of_features_are_counts(fitted):
+    for display, n_features in ((ProfileDisplay, 0), (TreeDisplay, -1)):
+        with pytest.raises(ValueError, match=f"n_features must be .* got {n_features}"):
+            display.from_estimator(fitted, n_features=n_features)
 
 
 def test_features_can_be_named(fitted):

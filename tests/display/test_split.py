@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -6,24 +9,6 @@ from sktreevae.display import SplitDisplay
 from sktreevae.display._node_values import as_images
 
 from .cases import make_explanation, tick_labels
-
-
-class Estimator:
-    """An estimator that explains its splits."""
-
-    def __init__(self, image_shape=None, n_features=64):
-        self.image_shape = image_shape
-        self.n_features = n_features
-        self.calls = []
-
-    def explain(self, node, X, *, n_features, feature_names):
-        self.calls.append((node, X, n_features, feature_names))
-        return make_explanation(n_features or self.n_features)
-
-
-@pytest.fixture(autouse=True)
-def explain_by_method(monkeypatch):
-    monkeypatch.setattr("sktreevae.inspection.explain.explain", Estimator.explain)
 
 
 def test_bars_are_the_effects():
@@ -46,8 +31,8 @@ def test_larger_in_the_left_branch_is_on_the_left():
 
 
 def test_ticks_are_positive_on_both_sides():
-    found = make_explanation()
-    found.effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    effect = np.array([-30.0, 12.0, -2.0, 1.0])
+    found = replace(make_explanation(), effect=effect)
     ax = SplitDisplay(found).plot().ax_
     assert ax.get_xlim() == (10.0, -10.0)
     labels = [ax.xaxis.get_major_formatter()(x) for x in (-10.0, -2.5, 0.0, 2.5, 10.0)]
@@ -120,30 +105,27 @@ def test_images_divide_a_subplot():
         SplitDisplay(make_explanation(64), image_shape=(8, 8)).plot(free)
 
 
-def test_an_estimator_explains_the_split():
-    estimator = Estimator()
-    display = SplitDisplay.from_estimator(
-        estimator, 3, "X", n_features=5, feature_names="names"
-    )
-    assert estimator.calls == [(3, "X", 5, "names")]
-    assert len(display.bars_) == 5
+def test_an_estimator_explains_the_split(fitted, rows):
+    names = {"feature_names": ["length", "mass"]}
+    display = SplitDisplay.from_estimator(fitted, 0, rows, n_features=1, **names)
+    expected = fitted.explain(0, rows, n_features=1, **names)
+    assert tick_labels(display.ax_.yaxis) == expected.feature_names.tolist()
+    assert display.bars_[0].get_width() == expected.effect[0]
 
 
-def test_images_of_an_estimator_are_drawn_by_default():
-    estimator = Estimator(image_shape=(8, 8))
-    assert len(SplitDisplay.from_estimator(estimator).images_) == 3
-    assert estimator.calls == [(0, None, None, None)]
-    bars = SplitDisplay.from_estimator(estimator, image_shape=None).bars_
-    assert len(bars) == 10
-    images = SplitDisplay.from_estimator(Estimator(), image_shape=(16, 4)).images_
-    assert images[0].get_array().shape == (16, 4)
+def test_images_of_an_estimator_are_drawn_by_default(fitted):
+    model = copy.copy(fitted).set_params(image_shape=(1, 2))
+    left, right, _ = SplitDisplay.from_estimator(model).images_
+    assert left.get_array().shape == right.get_array().shape == (1, 2)
+    assert SplitDisplay.from_estimator(model, image_shape=None).bars_ is not None
+    images = SplitDisplay.from_estimator(fitted, image_shape=(2, 1)).images_
+    assert images[0].get_array().shape == (2, 1)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 2), (2, 8, 8), (8, 8, 6), (7, 8, 8)])
-def test_images_that_cannot_be_drawn_are_bars(shape):
-    estimator = Estimator(image_shape=shape, n_features=np.prod(shape))
-    assert len(SplitDisplay.from_estimator(estimator).bars_) == 10
+def test_images_that_cannot_be_drawn_are_bars(fitted):
+    model = copy.copy(fitted).set_params(image_shape=(8, 8, 2))
+    assert SplitDisplay.from_estimator(model).bars_ is not None
     with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
-        SplitDisplay.from_estimator(estimator, image_shape=shape)
-    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
-        SplitDisplay(make_explanation(np.prod(shape)), image_shape=shape)
+        SplitDisplay.from_estimator(model, image_shape=model.image_shape)
+    with pytest.raises(ValueError, match="'auto' or None, got 'all'"):
+        SplitDisplay.from_estimator(model, image_shape="all")

@@ -471,7 +471,7 @@ def interrupt(*args, **kwargs):
 STAGES = [
     "estimator.clustering.make_growth",
     "estimator.attributes.leaf_statistics",
-    "inspection.diagnostics.diagnose_fit",
+    "inspection.diagnostics._find_divergence",
 ]
 
 

@@ -16,7 +16,7 @@ from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
 from sktreevae.graph import NeighborGraph, split_p_values
 from sktreevae.inspection.diagnostics import CATEGORIES, Finding, add_p_values
 from sktreevae.inspection.effects import GroupMoments
-from sktreevae.inspection.explain import leaf_moments
+from sktreevae.inspection.explanation import leaf_moments
 from sktreevae.model import DiagonalGaussian
 
 from ..training.cases import make_data as training_data
@@ -157,7 +157,7 @@ def test_two_clusters_are_the_same(fitted, monkeypatch):
     mean[3] = mean[1] + 0.1 * np.sqrt(moments.variance[1] / mean.shape[1])
     variance = moments.variance[[0, 1, 2, 1]]
     monkeypatch.setattr(
-        "sktreevae.inspection.failures.leaf_moments",
+        "sktreevae.inspection.diagnostics.leaf_moments",
         lambda _: GroupMoments(mean, variance, moments.weight),
     )
     finding = find(fitted.diagnose(), "near-duplicate clusters")
@@ -185,11 +185,15 @@ def test_a_cluster_has_no_rows(model):
     assert model.diagnose(X[y != 2][:20]) == []
 
 
+def names(findings):
+    return [finding.name for finding in findings]
+
+
 def test_noise_is_overfitted(rng):
     X = rng.standard_normal((500, 30))
     X[:, 0] += np.where(np.arange(500) % 2, 20.0, 0.0)
     model = TreeVAEClustering(2, max_iter=100, random_state=0).fit(X[:60])
-    assert "overfitting" not in [f.name for f in model.diagnose(X[:60])]
+    assert "overfitting" not in names(model.diagnose(X[:60]))
     finding = find(model.diagnose(X[60:]), "overfitting")
     numbers = finding.numbers
     assert numbers["elbo"] == pytest.approx(np.median(model.score_samples(X[60:])))
@@ -206,8 +210,8 @@ def test_rows_in_other_units_are_unlike_the_training_samples():
         finding = find(model.diagnose(rows), "unlike rows")
         assert finding.numbers["elbo"] < finding.numbers["training_elbo"] - 40
         assert "units" in finding.remedy
-        assert "overfitting" not in [f.name for f in model.diagnose(rows)]
-    assert "unlike rows" not in [f.name for f in model.diagnose(X)]
+        assert "overfitting" not in names(model.diagnose(rows))
+    assert "unlike rows" not in names(model.diagnose(X))
 
 
 def test_counts_do_not_overfit(rng):
@@ -216,8 +220,7 @@ def test_counts_do_not_overfit(rng):
     settings = {"likelihood": "negative_binomial", "max_iter": 20, "random_state": 0}
     model = TreeVAEClustering(2, **settings).fit(X[::2])
     for convert in (np.asarray, sparse.csr_array):
-        names = [finding.name for finding in model.diagnose(convert(X[1::2]))]
-        assert "overfitting" not in names
+        assert "overfitting" not in names(model.diagnose(convert(X[1::2])))
 
 
 def test_warnings_of_fit_are_findings(unsupported):
@@ -290,10 +293,8 @@ def test_a_finding_is_plain_values(model):
 
 
 def test_a_single_cluster_is_diagnosed(rng):
-    model = TreeVAEClustering(1, max_iter=5, random_state=0).fit(
-        rng.standard_normal((200, 3))
-    )
-    assert model.diagnose() == []
+    X = rng.standard_normal((200, 3))
+    assert TreeVAEClustering(1, max_iter=5, random_state=0).fit(X).diagnose() == []
 
 
 def test_mixed_tables_are_diagnosed(rng):

@@ -81,27 +81,28 @@ def test_the_feature_of_each_split_comes_first(nested):
         assert in_rows.auc[0] == (0.0 if is_left else 1.0)
 
 
-def test_means_and_spread_are_those_of_the_branches(nested):
+def test_means_and_spread_of_the_model_are_those_of_the_branches(nested):
     model, X, _ = nested
-    found = model.explain(0, n_features=None)
-    left = np.isin(model.labels_, found.clusters[0])
-    order = found.features
-    np.testing.assert_allclose(found.left_mean, X[left].mean(0)[order], atol=0.5)
-    np.testing.assert_allclose(found.right_mean, X[~left].mean(0)[order], atol=0.5)
-    spread = np.sqrt((X[left].var(0) + X[~left].var(0)) / 2)[order]
-    np.testing.assert_allclose(found.spread, spread, rtol=0.2)
-    difference = found.left_mean - found.right_mean
-    np.testing.assert_allclose(found.effect, difference / found.spread)
+    found, in_rows = (model.explain(0, rows, n_features=None) for rows in (None, X))
+    order = [in_rows.features.tolist().index(i) for i in found.features]
+    for name in ("left_mean", "right_mean", "spread"):
+        expected = getattr(in_rows, name)[order]
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=0.2, atol=0.5)
 
 
-def test_with_rows_the_effects_are_those_of_the_assigned_rows(iris):
-    X = load_iris(as_frame=True).data
-    node = int(iris.dendrogram_.internal_nodes[1])
-    found = iris.explain(node, X, n_features=None)
-    groups = [np.isin(iris.labels_, clusters) for clusters in found.clusters]
-    a, b = (X.to_numpy()[group][:, found.features] for group in groups)
+@pytest.mark.parametrize(
+    ("node", "against"), [(1, None), (2, None), (1, "rest"), (4, "rest")]
+)
+def test_with_rows_the_effects_are_those_of_the_assigned_rows(nested, node, against):
+    model, X, _ = nested
+    found = model.explain(node, X, against=against, n_features=None)
+    groups = [np.isin(model.labels_, clusters) for clusters in found.clusters]
+    assert (np.sum(groups, axis=0) == 1).all() == (against == "rest")
+    a, b = (X[group][:, found.features] for group in groups)
     assert found.n_rows == (len(a), len(b))
+    assert (found.branch_names[1] == "the rest") == (against == "rest")
     spread = np.sqrt((a.var(0) + b.var(0)) / 2)
+    np.testing.assert_allclose(found.spread, spread)
     np.testing.assert_allclose(found.effect, (a.mean(0) - b.mean(0)) / spread)
     np.testing.assert_allclose(found.left_mean, a.mean(0))
     is_left = np.repeat([True, False], found.n_rows)
@@ -214,16 +215,6 @@ def test_all_nodes_are_explained_as_each_alone(iris, against):
         np.testing.assert_array_equal(one.auc, alone.auc)
 
 
-def test_children_of_the_root_differ_from_the_rest_as_from_their_sibling(iris):
-    X = load_iris(as_frame=True).data
-    split = iris.explain(0, X)
-    for child, sign in zip(split.branches, (1, -1), strict=True):
-        found = iris.explain(child, X, against="rest")
-        assert found.feature_names.tolist() == split.feature_names.tolist()
-        np.testing.assert_allclose(found.effect, sign * split.effect)
-        assert found.branch_names[1] == "the rest"
-
-
 def test_a_single_cluster_has_no_split():
     model = TreeVAEClustering(1, random_state=0).fit(load_iris().data[:50])
     with pytest.raises(ValueError, match="has one cluster, so that no node has branch"):
@@ -262,34 +253,17 @@ def test_effects_of_soft_targets_have_no_minimum(rng):
     assert (np.abs(model.explain(0, X).effect) > 3).all()
 
 
-def test_a_leaf_is_compared_with_the_rest(nested):
-    model, X, y = nested
-    leaf = int(model.dendrogram_.leaves[np.bincount(model.labels_[y == 1]).argmax()])
-    found = model.explain(leaf, X, against="rest", n_features=2)
-    # Both tell it from the rest.
-    assert found.feature_names[0] in ("x0", "x1")
-    is_here = model.labels_ == model.dendrogram_.leaf_label[leaf]
-    assert found.n_rows == (is_here.sum(), (~is_here).sum())
-    difference = X[is_here].mean(0) - X[~is_here].mean(0)
-    expected = found.left_mean - found.right_mean
-    np.testing.assert_allclose(expected, difference[found.features])
-
-
 def test_a_table(iris):
     X = load_iris(as_frame=True).data
-    table = iris.explain(n_features=3).to_frame()
-    assert table.columns.tolist() == [
-        "feature",
-        "left_mean",
-        "right_mean",
-        "spread",
-        "effect",
-    ]
-    assert (table["effect"].abs().diff().dropna() <= 0).all()
     found = iris.explain(0, X)
-    checked = found.to_frame()
-    np.testing.assert_array_equal(checked["auc"], found.auc)
-    assert X.columns[checked.index].tolist() == checked["feature"].tolist()
+    table = found.to_frame()
+    names = ["left_mean", "right_mean", "spread", "effect", "auc"]
+    assert table.columns.tolist() == ["feature", *names]
+    for name in names:
+        np.testing.assert_array_equal(table[name], getattr(found, name))
+    assert (table["effect"].abs().diff().dropna() <= 0).all()
+    assert X.columns[table.index].tolist() == table["feature"].tolist()
+    assert "auc" not in iris.explain().to_frame()
 
 
 COLUMNS = (

@@ -7,9 +7,8 @@ from scipy.cluster.hierarchy import linkage
 from sktreevae.tree.arrays import leaves_below_merges, salient_cuts
 
 
-def cuts(heights, unsupported=()):
+def cuts(heights):
     is_supported = np.ones(len(heights), dtype=bool)
-    is_supported[list(unsupported)] = False
     persistence = -np.diff(np.array(heights, dtype=float), append=0.0)
     return salient_cuts(persistence, is_supported).tolist()
 
@@ -17,10 +16,8 @@ def cuts(heights, unsupported=()):
 @pytest.mark.parametrize(
     ("heights", "expected"),
     [
-        ([9.0], [2]),
         ([9, 6, 6, 3, 3, 3, 3], [2, 4, 8]),
         ([9, 8, 8, 8, 1, 0.9, 0.8], [2, 5, 8]),
-        ([], []),
         ([2, 2, 2], [4]),
     ],
 )
