@@ -251,7 +251,7 @@ def as_images(rows: Floats, image_shape: tuple[int, ...]) -> Floats:
     ValueError
         If the rows don't have this shape, or images don't have 1, 3 or 4 channels.
     """
-    shape = choose_image_shape(tuple(map(int, image_shape)))
+    shape = choose_image_shape(image_shape)
     axis = _channel_axis(shape)
     if math.prod(shape) != rows.shape[1]:
         raise ValueError(
@@ -290,9 +290,9 @@ def choose_image_shape(image_shape: Shape, *defaults: Shape) -> Shape:
         if _channel_axis(image_shape) is None:
             raise ValueError(
                 "image_shape must be (height, width), with 1, 3 or 4 channels first or "
-                f"last, got {tuple(image_shape)}."
+                f"last, got {image_shape!r}."
             )
-        return tuple(image_shape)
+        return tuple(map(int, image_shape))
     shape = next((shape for shape in defaults if shape is not None), None)
     is_image = shape is not None and _channel_axis(shape) is not None
     return tuple(shape) if is_image else None
@@ -303,6 +303,8 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
 
     If both the first and the last axis may be the one, it is the shorter one.
     """
+    if not all(isinstance(side, Integral) for side in shape):
+        return None
     if len(shape) == 2:
         return 2
     if len(shape) != 3:

@@ -303,6 +303,8 @@ def explain(
     nodes = _explained_nodes(tree, node, against)
     if n_features is not None:
         check_argument("n_features", n_features, COUNT)
+    if labels is not None and X is None:
+        raise ValueError("labels are leaves of the rows of X: pass X, too.")
     if labels is not None:
         rows = read_table(X, feature_names)
         labels = _check_labels(labels, X, model.n_clusters_)

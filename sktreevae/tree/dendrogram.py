@@ -244,7 +244,8 @@ class Dendrogram:
         if (n_clusters is None) == (height is None):
             raise ValueError("Give either n_clusters or height.")
         if height is not None:
-            if not isinstance(height, Real) or not height >= 0:
+            is_number = isinstance(height, Real) and not isinstance(height, bool)
+            if not is_number or not height >= 0:
                 raise ValueError(f"height must be a number >= 0, got {height!r}.")
             internal = self.internal_nodes
             split_nodes = internal[self.height[internal] > height]

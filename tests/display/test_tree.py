@@ -258,5 +258,6 @@ def test_images_that_cannot_be_drawn_are_features(tree, n_channels):
     display = TreeDisplay.from_estimator(model, X)
     assert display.images is None
     assert len(display.features) == tree.n_nodes
-    with pytest.raises(ValueError, match="with 1, 3 or 4 channels first or last, got"):
-        TreeDisplay.from_estimator(model, X, image_shape=model.image_shape)
+    for shape in (model.image_shape, "ab", (2, None)):
+        with pytest.raises(ValueError, match="channels first or last, got"):
+            TreeDisplay.from_estimator(model, X, image_shape=shape)

@@ -148,6 +148,11 @@ def test_labels_are_leaves_of_the_rows(nested, labels, message):
         explain(nested[0], 0, np.eye(3), labels=labels)
 
 
+def test_labels_need_rows(nested):
+    with pytest.raises(ValueError, match="labels are leaves of the rows of X"):
+        explain(nested[0], 0, labels=[0, 1])
+
+
 def test_the_spread_of_zeros_and_ones(rng):
     probability = np.array([[0.95, 0.5, 0.02], [0.05, 0.5, 0.02]]).repeat(4, axis=1)
     X = (rng.random((400, 12)) < probability.repeat(200, axis=0)).astype(float)

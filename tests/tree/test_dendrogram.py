@@ -272,7 +272,10 @@ def test_weights_are_normalized(leaf_weight):
             ({"n_clusters": n}, f"an int from 1 to 3, .* got {n!r}")
             for n in (0, -1, 4, 2.0, "2", True)
         ),
-        *(({"height": h}, f"a number >= 0, got {h!r}") for h in (-1.0, np.nan, "1")),
+        *(
+            ({"height": h}, f"a number >= 0, got {h!r}")
+            for h in (-1.0, np.nan, "1", True)
+        ),
         ({}, "Give either n_clusters or height"),
         ({"n_clusters": 2, "height": 1.0}, "Give either n_clusters or height"),
     ],
