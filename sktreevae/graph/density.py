@@ -115,19 +115,14 @@ class Moments:
         shrunk toward the covariance within clusters, with the weight of
         ``n_features + 2`` samples.
         """
-        n_samples = self.sums[..., 0].sum()
-        if n_samples == 0 or self.n_features == 0:
-            return 0.0
         total = sum(self._log_density(1 - half, half) for half in (0, 1))
-        return total / n_samples
+        return total / self.sums[..., 0].sum()
 
     def _log_density(self, fit: int, held_out: int) -> float:
         """Return the sum of the log-densities of one half by Gaussians of the other."""
         count, total, square = self._of_half(fit)
         n_clusters, d = total.shape
         n_samples = count.sum()
-        if n_samples == 0:
-            return 0.0
         center = total.sum(axis=0) / n_samples
         spread = square.sum(axis=0) / n_samples - np.outer(center, center)
         is_empty = count == 0

@@ -17,7 +17,8 @@ from scipy.sparse.csgraph import connected_components
 from ..data import MIN_GROUP_SIZE
 from ..utils.limits import ROUNDING
 from .density import Moments
-from .linkage import square_distances, sum_members
+from .linkage import square_distances, sum_members, sum_pairs
+from .neighbors import neighbor_matrix
 
 BACKGROUND_WEIGHT = 0.001
 """Total weight of all pairs without an edge, relative to the weight of the edges."""
@@ -77,8 +78,7 @@ class SampleGraph:
 
     def split_by_component(self, assignment: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return groups none of which has samples of two components."""
-        pair = assignment * (self.component.max() + 1) + self.component
-        return np.unique(pair, return_inverse=True)[1]
+        return _intersect(assignment, self.component)
 
     def aggregate(self, assignment: NDArray[np.int64]) -> MicroClusters:
         """Sum the weights between groups.
@@ -95,7 +95,7 @@ class SampleGraph:
         """
         n_groups = assignment.max() + 1
         size = np.bincount(assignment).astype(np.float64)
-        weight = _between(self.edges, assignment)
+        weight = _sum_edges(self.edges, assignment).toarray()
         n_edges = weight.sum()
         centroids = tuple(
             sum_members(values, assignment) / size[:, None] for values in self.spaces
@@ -108,8 +108,8 @@ class SampleGraph:
         return MicroClusters(
             _fractions(weight, kernel),
             n_edges,
-            _fractions(_between(self.wide_edges, assignment), kernel),
-            _between(self.mutual_edges, assignment),
+            _fractions(_sum_edges(self.wide_edges, assignment).toarray(), kernel),
+            _sum_edges(self.mutual_edges, assignment).toarray(),
             size,
             centroids,
             component,
@@ -187,8 +187,7 @@ class SampleGraph:
         used = []
         assignment = self.split_by_component(groups)
         for name, labels in partitions.items():
-            pair = assignment * (labels.max() + 1) + labels
-            finer = np.unique(pair, return_inverse=True)[1]
+            finer = _intersect(assignment, labels)
             if finer.max() < max_groups:
                 assignment = finer
                 used.append(name)
@@ -260,19 +259,40 @@ class MicroClusters:
         return (flow + flow.T) / 2
 
     def merge_small_components(self, min_size: float) -> NDArray[np.int64]:
-        """Return the component of each group, without those that are too small.
+        """Merge each component that is too small into another one.
 
-        See `merge_small_groups`.
+        It is the one that it has the heaviest edges with.
+
+        Parameters
+        ----------
+        min_size : float
+            Minimum number of samples of a component.
+
+        Returns
+        -------
+        component : ndarray of int of shape (n_groups,)
+            New component of each group.
         """
-        return merge_small_groups(self.edge_weight, self.size, self.component, min_size)
+        component = self.component
+        while True:
+            joins = np.bincount(component, self.size) < min_size
+            if not joins.any() or len(joins) == 1:
+                return component
+            weight = sparse.csr_array(sum_pairs(self.edge_weight, component))
+            component = _join(weight, joins)[component]
 
 
-def _between(edges: sparse.csr_array, assignment: NDArray[np.int64]) -> Array:
-    """Return the weight of the edges between groups, (n_groups, n_groups)."""
-    n_groups = assignment.max() + 1
-    edges = edges.tocoo()
-    pair = assignment[edges.row] * n_groups + assignment[edges.col]
-    return np.bincount(pair, edges.data, n_groups**2).reshape(n_groups, n_groups)
+def _intersect(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups of samples that are together in two partitions."""
+    pair = one * (other.max() + 1) + other
+    return np.unique(pair, return_inverse=True)[1]
+
+
+def _sum_edges(edges: sparse.csr_array, group: NDArray[np.int64]) -> sparse.coo_array:
+    """Return the weights between groups, (n_groups, n_groups)."""
+    n_groups, edges = group.max() + 1, edges.tocoo()
+    ends = group[edges.row], group[edges.col]
+    return sparse.coo_array((edges.data, ends), (n_groups, n_groups))
 
 
 def _fractions(weight: Array, kernel: Array) -> Array:
@@ -309,12 +329,10 @@ def find_separate_groups(
     graph : sparse array of shape (n_samples, n_samples)
         Weights of the edges between neighbors, symmetric.
     """
-    n, k = index.shape
-    starts = np.arange(0, n * k + 1, k)
-    neighbors = sparse.csr_array((np.ones(n * k), index.ravel(), starts), (n, n))
+    neighbors = neighbor_matrix(index, np.ones(index.shape))
     group = connected_components(neighbors * neighbors.T, directed=False)[1]
     while True:
-        weight = _between_groups(graph, group)
+        weight = _sum_edges(graph, group).tocsr()
         size = np.bincount(group)
         volume = weight.sum(axis=1)
         cut = volume - weight.diagonal()
@@ -323,44 +341,6 @@ def find_separate_groups(
         if not joins.any():
             return group
         group = _join(weight, joins)[group]
-
-
-def merge_small_groups(
-    weight: Array, size: Array, group: NDArray[np.int64], min_size: float
-) -> NDArray[np.int64]:
-    """Merge each group that is too small into the one it has the heaviest edges with.
-
-    Parameters
-    ----------
-    weight : ndarray of shape (n_nodes, n_nodes)
-        Weights between nodes, positive and symmetric.
-    size : ndarray of shape (n_nodes,)
-        Number of samples of each node.
-    group : ndarray of int of shape (n_nodes,)
-        Group of each node, 0 to n_groups - 1.
-    min_size : float
-        Minimum number of samples.
-
-    Returns
-    -------
-    group : ndarray of int of shape (n_nodes,)
-        New group of each node.
-    """
-    weight = sparse.csr_array(weight)
-    while True:
-        joins = np.bincount(group, size) < min_size
-        if not joins.any() or len(joins) == 1:
-            return group
-        group = _join(_between_groups(weight, group), joins)[group]
-
-
-def _between_groups(
-    graph: sparse.csr_array, group: NDArray[np.int64]
-) -> sparse.csr_array:
-    """Return the weights between groups, (n_groups, n_groups)."""
-    n = len(group)
-    member = sparse.csr_array((np.ones(n), group, np.arange(n + 1)))
-    return (member.T @ graph @ member).tocsr()
 
 
 def _join(weight: sparse.csr_array, joins: NDArray[np.bool_]) -> NDArray[np.int64]:

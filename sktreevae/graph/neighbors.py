@@ -185,11 +185,18 @@ def mutual_reachability(
     reachability : sparse array of shape (n_samples, n_samples)
         Zeros are stored, too.
     """
-    n, k = index.shape
-    core = distance[:, min(DENSITY_NEIGHBORS, k) - 1]
+    core = distance[:, min(DENSITY_NEIGHBORS, index.shape[1]) - 1]
     reach = np.maximum(distance, np.maximum(core[:, None], core[index]))
+    return neighbor_matrix(index, reach)
+
+
+def neighbor_matrix(
+    index: NDArray[np.int64], values: NDArray[np.floating]
+) -> sparse.csr_array:
+    """Return values of pairs of neighbors, both (n_samples, k), as a sparse matrix."""
+    n, k = index.shape
     starts = np.arange(0, n * k + 1, k)
-    return sparse.csr_array((reach.ravel(), index.ravel(), starts), (n, n))
+    return sparse.csr_array((values.ravel(), index.ravel(), starts), (n, n))
 
 
 def nearest_row(queries: Tensor, base: Tensor) -> Tensor:

@@ -220,30 +220,21 @@ class NeighborGraph:
             Minimum number of samples of a group that stands apart: it is a cluster
             before any other group is cut.
         """
-        mixture, values, tree, costs = self._processes.lead(
-            lambda: self._propose(n_clusters, max_depth, min_size)
-        )
+
+        def compute() -> tuple:
+            labels, tree, costs = self._tree(n_clusters, max_depth, min_size)
+            rows = self._landmarks.numpy(force=True)
+            mixture = overlapping_gaussians(rows, labels, self._generator)
+            values = labels, self._graph.cluster_shares(labels), self._spacing
+            return mixture, values, tree, costs
+
+        mixture, values, tree, costs = self._processes.lead(compute)
         cluster, proba, spacing = map(self._extend, values)
         if mixture is not None:
             proba = self._features.map(partial(_mixture_proba, mixture))
             cluster = proba.argmax(1)
         size = self._processes.sum(cluster.bincount(minlength=len(tree.merges) + 1))
         return Proposal(cluster, proba, tree, spacing, size, costs)
-
-    def _propose(
-        self, n_clusters: int, max_depth: int | None, min_size: int
-    ) -> tuple[
-        ClusterMixture | None, tuple[NDArray, ...], ClusterTree, dict[str, float]
-    ]:
-        """Return the mixture of the clusters, values of landmarks, tree and costs.
-
-        The values are cluster, probabilities and spacing; see `Proposal`.
-        """
-        labels, tree, costs = self._tree(n_clusters, max_depth, min_size)
-        rows = self._landmarks.numpy(force=True)
-        mixture = overlapping_gaussians(rows, labels, self._generator)
-        values = labels, self._graph.cluster_shares(labels), self._spacing
-        return mixture, values, tree, costs
 
     def _tree(
         self, n_clusters: int, max_depth: int | None = None, min_size: float = 1
@@ -349,7 +340,7 @@ def _micro_clusterings(
             nothing, nothing, nothing, (landmarks,), group, principal, 0, group
         )
         spacing = np.zeros(n, dtype=np.float32)
-        return graph, [(group, graph.aggregate(group))] if n else [], spacing
+        return graph, [(group, graph.aggregate(group))], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
     rows = order[:MAX_STATISTICS_ROWS]
