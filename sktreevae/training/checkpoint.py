@@ -188,17 +188,16 @@ class Checkpoints:
         for number in reversed(self._generations()):
             try:
                 content, arrays = read_archive(self._path(number) / STATE)
-                self._check_identity(content["identity"])
+                identity, seed = dict(content["identity"]), int(content["seed"])
                 tensors = {name: _tensor(array) for name, array in arrays.items()}
-                seed = int(content["seed"])
-                self.stored = {"tensors": tensors, "values": content["values"]}
-                self.seed = seed
-                break
-            except OtherFitError:
-                raise
+                stored = {"tensors": tensors, "values": content["values"]}
             except (OSError, *INVALID) as error:
                 errors.append(error)
                 damaged.append(number)
+                continue
+            self._check_identity(identity)
+            self.stored, self.seed = stored, seed
+            break
         if not errors:
             return
         if self.stored is None:
@@ -237,15 +236,11 @@ class Checkpoints:
             if to_json(stored.get(name)) != to_json(value)
         ]
         if differences:
-            raise OtherFitError(
+            raise ValueError(
                 f"checkpoint_dir={os.fspath(self.folder)!r} has the state of another "
                 f"fit: {'; '.join(differences)}. Pass the same parameters and data to "
                 "go on, or another folder to begin anew."
             )
-
-
-class OtherFitError(ValueError):
-    """A folder has the state of a fit with other parameters or data."""
 
 
 def _tensor(array: NDArray) -> torch.Tensor:

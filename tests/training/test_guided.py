@@ -14,6 +14,7 @@ from sktreevae.model.networks import BottomUp
 from sktreevae.training.contrastive import ContrastOptions
 from sktreevae.training.growth import GrowthOptions
 from sktreevae.training.guided import GuidedGrowth, RouterPhase
+from sktreevae.training.objectives import RoutingObjective
 from sktreevae.training.state import Plan
 
 from ..graph.cases import nested_gaussians
@@ -83,7 +84,7 @@ def begun(n_clusters, pairs=None, **options):
 def train_routers(growth, target, max_steps=200, tol=0.1):
     growth.state.target = target
     phase = RouterPhase("routers", (0, 0), (1, 1), max_steps=max_steps, tol=tol)
-    growth.trainer.train(phase, growth._router_objective())
+    growth.trainer.train(phase, RoutingObjective(growth.data, growth.state))
 
 
 def test_noise_is_not_longer_than_the_clusters_are_wide():
