@@ -1,18 +1,17 @@
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import TensorDataset
 
-from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
+from sktreevae.data import FeatureTable
 from sktreevae.graph.neighbors import (
     InvertedFileIndex,
     kmeans_centers,
     nearest_neighbors,
     nearest_row,
 )
-from sktreevae.model import FeatureMap
+
+from .cases import lazy_table
 
 
 def generator(seed=0):
@@ -103,10 +102,7 @@ def test_lloyd_finds_separate_groups():
 
 
 def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):
-    X = as_matrix(TensorDataset(torch.tensor(rng.standard_normal((300, 3)))))
-    features = FeatureTable(
-        Samples(X, Standardizer(np.zeros(3), np.ones(3))), FeatureMap(3)
-    )
+    features = lazy_table(rng.standard_normal((300, 3)))
     exact, _ = neighbors_of(features[:], 4)
     index, _ = nearest_neighbors(features, 4, generator())
     assert torch.equal(index, exact)
