@@ -181,18 +181,11 @@ class Plan:
     @classmethod
     def from_state_dict(cls, state: StateDict) -> Plan:
         """Return the plan in a state that `FitState.state_dict` has returned."""
-        prefix, values = "proposal.", state["values"]["plan"]
-        parts = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in state["tensors"].items()
-            if name.startswith(prefix)
-        }
-        proposal = None
-        if parts:
-            tree = ClusterTree(
-                *(parts.pop(name).numpy() for name in ClusterTree._fields)
-            )
-            proposal = Proposal(**parts, tree=tree, costs={})
+        parts, values = split_parts(state["tensors"]), state["values"]["plan"]
+        arrays, proposal = parts["proposal"], None
+        if arrays:
+            tree = [arrays.pop(name).numpy() for name in ClusterTree._fields]
+            proposal = Proposal(**arrays, tree=ClusterTree(*tree), costs={})
         n_clusters = values["n_clusters"]
         check_argument("n_clusters", n_clusters, COUNT)
         return cls(n_clusters, dict(values["choices"]), proposal)
