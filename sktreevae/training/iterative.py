@@ -140,10 +140,10 @@ class IterativeGrowth(TreeGrowth):
     def _begin_tree(self) -> None:
         """Build a root and two leaves."""
         self.build_model(Topology.stump())
-        self.state.target = self._init_split(self.model.top_down, 0, self.data.train)
+        self.state.target = self._init_split(*self._part())
 
     def _end_tree(self) -> bool:
-        self._finish_split(self.model.top_down, 0, self.data.train)
+        self._finish_split(*self._part())
         self.prune()
         return True
 
@@ -221,18 +221,17 @@ class IterativeGrowth(TreeGrowth):
     def _begin_split(self, leaf: int) -> None:
         """Build a split of a leaf, to be trained on the samples that reach it."""
         state = self.state
-        members = self._members(leaf)
-        train = self._train_members(members)
+        state.members = self.data.features.map(
+            lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
+        )
         seed = self.data.decide(lambda: draw_seed(self.generators.shared))
-        split = Split(self.new_split(), leaf, seed)
-        state.target = self._init_split(split.top_down, self._position(leaf)[1], train)
-        state.members, state.split = members, split
+        state.split = Split(self.new_split(), leaf, seed)
+        state.target = self._init_split(*self._part())
 
     def _end_split(self) -> bool:
         """Attach the split to its leaf, unless a child gets too few samples."""
         state, leaf = self.state, self.state.split.leaf
-        train = self._train_members(state.members)
-        self._finish_split(state.split.top_down, self._position(leaf)[1], train)
+        self._finish_split(*self._part())
         before = self.model.top_down
         self.model.top_down = attach(before, leaf, state.split.top_down)
         if self.leaf_counts().min() < self.min_samples:
@@ -253,15 +252,13 @@ class IterativeGrowth(TreeGrowth):
             pairs=partial(self._pair_inputs, split.leaf),
         )
 
-    def _members(self, leaf: int) -> Tensor:
-        """Return which samples reach a leaf, (n_samples,)."""
-        return self.data.features.map(
-            lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
-        )
-
-    def _train_members(self, members: Tensor) -> Tensor:
-        """Return the indices of the training samples among some."""
-        return self.data.train[members[self.data.train]]
+    def _part(self) -> tuple[TopDown, int, Tensor]:
+        """Return the arguments of `_init_split` for what is trained: first the tree."""
+        split, train = self.state.split, self.data.train
+        if split is None:
+            return self.model.top_down, 0, train
+        depth = self._position(split.leaf)[1]
+        return split.top_down, depth, train[self.state.members[train]]
 
     def _propose_sides(self, graph: NeighborGraph) -> Tensor:
         """Return the probabilities of the sides of a split for each sample.
