@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from ..tree.arrays import Ints
 from ..utils.limits import MAX_DENSE_ROWS, ROUNDING
-from .linkage import sum_members
+from .linkage import Array, sum_members
 
 N_COMPONENTS = 10
 """Number of principal components of the density. Covariances of more components depend
 on few samples each."""
 
-Array = NDArray[np.float64]
-
 
 def principal_components(
-    x: NDArray[np.floating], rows: NDArray[np.int64], seed: int
+    x: NDArray[np.floating], rows: Ints, seed: int
 ) -> tuple[Array, int]:
     """Return the first principal components, and the number of dimensions that vary.
 
@@ -72,9 +71,7 @@ class Moments:
     n_features: int
 
     @classmethod
-    def of_groups(
-        cls, x: Array, half: NDArray[np.int64], group: NDArray[np.int64], n_groups: int
-    ) -> Self:
+    def of_groups(cls, x: Array, half: Ints, group: Ints, n_groups: int) -> Self:
         """Sum over the samples of each group.
 
         Parameters
@@ -94,7 +91,7 @@ class Moments:
         sums = sum_members(rows, half * n_groups + group, 2 * n_groups)
         return cls(sums.reshape(2, n_groups, -1), d)
 
-    def merge(self, cluster: NDArray[np.int64]) -> Self:
+    def merge(self, cluster: Ints) -> Self:
         """Return the sums over clusters of groups, 0 to n_clusters - 1."""
         n_clusters = cluster.max() + 1
         sums = [sum_members(half, cluster, n_clusters) for half in self.sums]

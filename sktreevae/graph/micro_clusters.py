@@ -15,9 +15,10 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from ..data import MIN_GROUP_SIZE
+from ..tree.arrays import Ints
 from ..utils.limits import ROUNDING
 from .density import Moments
-from .linkage import square_distances, sum_members, sum_pairs
+from .linkage import Array, square_distances, sum_members, sum_pairs
 from .neighbors import neighbor_matrix
 
 BACKGROUND_WEIGHT = 0.001
@@ -26,8 +27,6 @@ BACKGROUND_WEIGHT = 0.001
 MAX_CONDUCTANCE = 0.1
 """Maximum conductance of a group that stands apart: the share of the weight of its
 edges that leads out of it."""
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +59,10 @@ class SampleGraph:
     wide_edges: sparse.csr_array
     reachability: sparse.csr_array
     spaces: tuple[NDArray[np.floating], ...]
-    component: NDArray[np.int64]
+    component: Ints
     principal: Array
     n_dimensions: int
-    rows: NDArray[np.int64]
+    rows: Ints
 
     @cached_property
     def mutual_edges(self) -> sparse.csr_array:
@@ -76,11 +75,11 @@ class SampleGraph:
         neighbors.data = np.ones_like(neighbors.data)
         return self.edges * (neighbors * neighbors.T)
 
-    def split_by_component(self, assignment: NDArray[np.int64]) -> NDArray[np.int64]:
+    def split_by_component(self, assignment: Ints) -> Ints:
         """Return groups none of which has samples of two components."""
         return _intersect(assignment, self.component)
 
-    def aggregate(self, assignment: NDArray[np.int64]) -> MicroClusters:
+    def aggregate(self, assignment: Ints) -> MicroClusters:
         """Sum the weights between groups.
 
         A kernel of small weight connects groups without a common edge, so that their
@@ -120,7 +119,7 @@ class SampleGraph:
             self.n_dimensions,
         )
 
-    def _distances(self, assignment: NDArray[np.int64], centroid: Array) -> Array:
+    def _distances(self, assignment: Ints, centroid: Array) -> Array:
         """Return the distances between groups, (n_groups, n_groups).
 
         They are the smallest reachability distance of neighbors in the two groups, or
@@ -134,7 +133,7 @@ class SampleGraph:
         far = np.sqrt(square_distances(centroid))
         return np.where(np.isfinite(nearest), nearest, far)
 
-    def cluster_shares(self, cluster: NDArray[np.int64]) -> NDArray[np.float32]:
+    def cluster_shares(self, cluster: Ints) -> NDArray[np.float32]:
         """Return the share of each cluster in the weight of a sample's edges.
 
         A sample is its own nearest neighbor, so it has an edge of weight 1 to itself.
@@ -160,11 +159,8 @@ class SampleGraph:
         return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def overlay(
-        self,
-        groups: NDArray[np.int64],
-        partitions: dict[str, NDArray[np.int64]],
-        max_groups: int,
-    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+        self, groups: Ints, partitions: dict[str, Ints], max_groups: int
+    ) -> tuple[Ints, dict[str, Ints]]:
         """Group the samples that are together in all partitions.
 
         Parameters
@@ -230,7 +226,7 @@ class MicroClusters:
     mutual_weight: Array
     size: Array
     centroids: tuple[Array, ...]
-    component: NDArray[np.int64]
+    component: Ints
     distance: Array
     moments: Moments
     n_dimensions: int
@@ -258,7 +254,7 @@ class MicroClusters:
         flow = volume[:, None] * np.linalg.solve(laplacian, stay * np.diag(volume))
         return (flow + flow.T) / 2
 
-    def merge_small_components(self, min_size: float) -> NDArray[np.int64]:
+    def merge_small_components(self, min_size: float) -> Ints:
         """Merge each component that is too small into another one.
 
         It is the one that it has the heaviest edges with.
@@ -282,13 +278,13 @@ class MicroClusters:
             component = _join(weight, joins)[component]
 
 
-def _intersect(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+def _intersect(one: Ints, other: Ints) -> Ints:
     """Return the groups of samples that are together in two partitions."""
     pair = one * (other.max() + 1) + other
     return np.unique(pair, return_inverse=True)[1]
 
 
-def _sum_edges(edges: sparse.csr_array, group: NDArray[np.int64]) -> sparse.coo_array:
+def _sum_edges(edges: sparse.csr_array, group: Ints) -> sparse.coo_array:
     """Return the weights between groups, (n_groups, n_groups)."""
     n_groups, edges = group.max() + 1, edges.tocoo()
     ends = group[edges.row], group[edges.col]
@@ -311,9 +307,7 @@ def _background(centroid: Array) -> Array:
     return 1 / (1 + square / (width or 1.0))
 
 
-def find_separate_groups(
-    index: NDArray[np.int64], graph: sparse.csr_array
-) -> NDArray[np.int64]:
+def find_separate_groups(index: Ints, graph: sparse.csr_array) -> Ints:
     """Return the group of each sample, 0 to n_groups - 1.
 
     Groups start as the connected components of the mutual neighbors. Each group that is
@@ -343,7 +337,7 @@ def find_separate_groups(
         group = _join(weight, joins)[group]
 
 
-def _join(weight: sparse.csr_array, joins: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _join(weight: sparse.csr_array, joins: NDArray[np.bool_]) -> Ints:
     """Let groups join their heaviest neighbors; return the new number of each group."""
     weight = weight - sparse.diags_array(weight.diagonal())
     heaviest = np.asarray(weight.argmax(axis=1)).ravel()

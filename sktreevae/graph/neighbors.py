@@ -11,6 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..data import FeatureTable
+from ..tree.arrays import Ints
 from ..utils.indexing import sum_by_index
 from ..utils.limits import MAX_STATISTICS_ROWS
 
@@ -168,7 +169,7 @@ class InvertedFileIndex:
 
 
 def mutual_reachability(
-    index: NDArray[np.int64], distance: NDArray[np.floating]
+    index: Ints, distance: NDArray[np.floating]
 ) -> sparse.csr_array:
     """Return the mutual reachability distances of neighbors (Campello et al. 2013).
 
@@ -190,9 +191,7 @@ def mutual_reachability(
     return neighbor_matrix(index, reach)
 
 
-def neighbor_matrix(
-    index: NDArray[np.int64], values: NDArray[np.floating]
-) -> sparse.csr_array:
+def neighbor_matrix(index: Ints, values: NDArray[np.floating]) -> sparse.csr_array:
     """Return values of pairs of neighbors, both (n_samples, k), as a sparse matrix."""
     n, k = index.shape
     starts = np.arange(0, n * k + 1, k)
