@@ -175,6 +175,13 @@ def test_most_neighbors_of_most_samples_are_in_their_cluster():
     assert proposal.proba.max(1).values.mean() > 0.98
 
 
+def test_probabilities_of_overlapping_clusters_are_soft():
+    X = PROPOSED["mixture"]
+    proba = cluster(X, 2).proba.double().numpy()
+    truth = 1 / (1 + np.exp(-2.0 * (X[:, 0] - 1.0)))
+    assert min(np.abs(proba[:, k] - truth).mean() for k in (0, 1)) < 0.1
+
+
 def gaussians_of_four_scales(seed):
     """Sixteen Gaussians, nested in pairs at distances 64, 16, 4 and 1."""
     rng = np.random.default_rng(seed)
