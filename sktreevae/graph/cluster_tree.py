@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..tree.arrays import Ints
 from .linkage import (
+    Array,
     cut_merges,
     edge_density,
     graph_linkage,
@@ -16,8 +17,6 @@ from .linkage import (
 )
 from .micro_clusters import MicroClusters
 from .partition import linkages, partition_cost
-
-Array = NDArray[np.float64]
 
 
 class ClusterTree(NamedTuple):
@@ -34,7 +33,7 @@ class ClusterTree(NamedTuple):
         into as many unions of the clusters that is known; see `partition_cost`.
     """
 
-    merges: NDArray[np.int64]
+    merges: Ints
     height: Array
     excess_cost: Array
 
@@ -75,14 +74,14 @@ def cluster_tree(
     return ClusterTree(merges, separations(clusters.flow(), merges), excess)
 
 
-def _cut_costs(clusters: MicroClusters, merges: NDArray[np.int64]) -> Array:
+def _cut_costs(clusters: MicroClusters, merges: Ints) -> Array:
     """Return the cost of the cut before each merge, (n_clusters - 1,)."""
     n = len(merges) + 1
     cuts = (cut_merges(merges, n, k) for k in range(n, 1, -1))
     return np.array([partition_cost(clusters, cut) for cut in cuts])
 
 
-def separations(flow: Array, merges: NDArray[np.int64]) -> Array:
+def separations(flow: Array, merges: Ints) -> Array:
     """Return the separation of all clusters before each merge.
 
     The density of two clusters is d = f / (v w), where f is the flow between them, and

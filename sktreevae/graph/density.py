@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from ..tree.arrays import Ints
 from ..utils.limits import MAX_DENSE_ROWS, ROUNDING
-from .linkage import sum_members
+from .linkage import Array, sum_members
 
 N_COMPONENTS = 10
 """Number of principal components of the density. Covariances of more components depend
 on few samples each."""
 
-Array = NDArray[np.float64]
-
 
 def principal_components(
-    x: NDArray[np.floating], rows: NDArray[np.int64], seed: int
+    x: NDArray[np.floating], rows: Ints, seed: int
 ) -> tuple[Array, int]:
     """Return the first principal components, and the number of dimensions that vary.
 
@@ -72,9 +71,7 @@ class Moments:
     n_features: int
 
     @classmethod
-    def of_groups(
-        cls, x: Array, half: NDArray[np.int64], group: NDArray[np.int64], n_groups: int
-    ) -> Self:
+    def of_groups(cls, x: Array, half: Ints, group: Ints, n_groups: int) -> Self:
         """Sum over the samples of each group.
 
         Parameters
@@ -94,7 +91,7 @@ class Moments:
         sums = sum_members(rows, half * n_groups + group, 2 * n_groups)
         return cls(sums.reshape(2, n_groups, -1), d)
 
-    def merge(self, cluster: NDArray[np.int64]) -> Self:
+    def merge(self, cluster: Ints) -> Self:
         """Return the sums over clusters of groups, 0 to n_clusters - 1."""
         n_clusters = cluster.max() + 1
         sums = [sum_members(half, cluster, n_clusters) for half in self.sums]
@@ -115,19 +112,14 @@ class Moments:
         shrunk toward the covariance within clusters, with the weight of
         ``n_features + 2`` samples.
         """
-        n_samples = self.sums[..., 0].sum()
-        if n_samples == 0 or self.n_features == 0:
-            return 0.0
         total = sum(self._log_density(1 - half, half) for half in (0, 1))
-        return total / n_samples
+        return total / self.sums[..., 0].sum()
 
     def _log_density(self, fit: int, held_out: int) -> float:
         """Return the sum of the log-densities of one half by Gaussians of the other."""
         count, total, square = self._of_half(fit)
         n_clusters, d = total.shape
         n_samples = count.sum()
-        if n_samples == 0:
-            return 0.0
         center = total.sum(axis=0) / n_samples
         spread = square.sum(axis=0) / n_samples - np.outer(center, center)
         is_empty = count == 0

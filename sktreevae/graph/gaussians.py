@@ -17,9 +17,10 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from ..tree.arrays import Ints
 from ..utils.limits import MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
 from ..utils.random import draw_rows
-from .linkage import sum_members
+from .linkage import Array, sum_members
 from .neighbors import DENSITY_NEIGHBORS
 
 MAX_STEPS = 20
@@ -48,9 +49,7 @@ mixture that is a model of the samples, in nats, apart from two standard errors.
 Mixtures of the Gaussians of the suite of shapes have 0.01, those of other shapes 0.14
 and more."""
 
-Array = NDArray[np.float64]
-
-Shares = Callable[[NDArray[np.int64]], NDArray[np.floating]]
+Shares = Callable[[Ints], NDArray[np.floating]]
 """Function that returns the share of each cluster of a partition among the neighbors of
 each sample, (n_samples, n_clusters)."""
 
@@ -111,12 +110,12 @@ def principal_axes(x: NDArray[np.floating], max_components: int) -> Array:
 
 def stable_refinement(
     x: NDArray[np.floating],
-    cluster: NDArray[np.int64],
-    other: NDArray[np.int64],
+    cluster: Ints,
+    other: Ints,
     shares: Shares,
     generator: torch.Generator | np.random.Generator,
     min_size: float = 1,
-) -> NDArray[np.int64]:
+) -> Ints:
     """Refine a partition as Gaussians, if this makes two partitions more alike.
 
     Two partitions from different starts are refined with each weight of the neighbors.
@@ -148,12 +147,12 @@ def stable_refinement(
 
 def refine_gaussians(
     x: NDArray[np.floating],
-    cluster: NDArray[np.int64],
+    cluster: Ints,
     shares: Shares,
     neighbor_weight: float,
     generator: torch.Generator | np.random.Generator,
     min_size: float = 1,
-) -> NDArray[np.int64]:
+) -> Ints:
     """Move samples to the cluster that their Gaussian and their neighbors favor.
 
     All Gaussians have the same covariance and weight. The logarithm of the share of a
@@ -203,7 +202,7 @@ def refine_gaussians(
 
 def overlapping_gaussians(
     x: NDArray[np.floating],
-    cluster: NDArray[np.int64],
+    cluster: Ints,
     generator: torch.Generator | np.random.Generator,
 ) -> ClusterMixture | None:
     """Return the Gaussian mixture that models clusters, if there is one.
@@ -269,9 +268,7 @@ def neighbor_log_density(x: Array) -> Array:
     return digamma(k) - digamma(n_samples) - log_ball - n_features * log_distance
 
 
-def mixture_partition(
-    x: Array, rows: NDArray[np.int64], cluster: NDArray[np.int64]
-) -> NDArray[np.int64] | None:
+def mixture_partition(x: Array, rows: Ints, cluster: Ints) -> Ints | None:
     """Return the partition by a Gaussian mixture that starts from a partition.
 
     Each component has a covariance of its own.
@@ -301,7 +298,7 @@ def mixture_partition(
     return labels if len(np.unique(labels)) == n_clusters else None
 
 
-def _fit_mixture(x: Array, cluster: NDArray[np.int64], kind: str) -> GaussianMixture:
+def _fit_mixture(x: Array, cluster: Ints, kind: str) -> GaussianMixture:
     """Fit a Gaussian mixture that starts from clusters."""
     size = np.bincount(cluster)
     mean = sum_members(x, cluster) / size[:, None]

@@ -13,6 +13,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 from sklearn.metrics.pairwise import euclidean_distances
 
+from ..tree.arrays import Ints
+
 Array = NDArray[np.float64]
 
 Gain = Callable[[Array, Array, Array], Array]
@@ -40,9 +42,7 @@ GRAPH_GAINS: dict[str, Gain] = {
 """Gains of the linkages that propose partitions, by name."""
 
 
-def graph_linkage(
-    edge_weight: Array, gain: Gain, max_depth: int | None = None
-) -> NDArray[np.int64]:
+def graph_linkage(edge_weight: Array, gain: Gain, max_depth: int | None = None) -> Ints:
     """Merge the nodes of a graph, the largest gain first.
 
     Parameters
@@ -109,7 +109,7 @@ def _fits(height: Array, i: int, max_depth: int) -> NDArray[np.bool_]:
     return share.sum() - share[i] - share + merged <= 1.0
 
 
-def genie_linkage(distance: Array, size: Array, max_gini: float) -> NDArray[np.int64]:
+def genie_linkage(distance: Array, size: Array, max_gini: float) -> Ints:
     """Merge the nearest clusters while their sizes are equal enough.
 
     This is Genie (Gagolewski et al. 2016): single linkage, but while the Gini index of
@@ -160,7 +160,7 @@ def _differences(size: Array) -> float:
     return (2 * np.arange(n) - n + 1) @ np.sort(size)
 
 
-def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
+def ward_linkage(centroid: Array, size: Array) -> Ints:
     """Merge clusters of different sizes by Ward's method.
 
     All pairs of clusters that are nearest to each other are merged at once, since
@@ -201,7 +201,7 @@ def ward_linkage(centroid: Array, size: Array) -> NDArray[np.int64]:
     return _in_order(merges, height[n:])
 
 
-def _reciprocal_pairs(cost: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _reciprocal_pairs(cost: Array) -> tuple[Ints, Ints]:
     """Return the pairs i < j in which each is the nearest of the other."""
     # If costs are exactly symmetric, and the first of equal ones counts as the nearest,
     # then there is a pair.
@@ -211,9 +211,7 @@ def _reciprocal_pairs(cost: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return i, nearest[i]
 
 
-def _merge_means(
-    square: Array, size: Array, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> None:
+def _merge_means(square: Array, size: Array, i: Ints, j: Ints) -> None:
     """Merge each cluster of j into one of i, in place.
 
     The squared distance to the mean of two points is the mean of the squared distances
@@ -238,7 +236,7 @@ def _merge_means(
     size[i] = total
 
 
-def _in_order(merges: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
+def _in_order(merges: Ints, height: Array) -> Ints:
     """Return merges in the order of their heights. No merge is below its parts."""
     n_merges = len(merges)
     order = np.argsort(height, kind="stable")
@@ -254,9 +252,7 @@ def square_distances(x: Array) -> Array:
     return euclidean_distances(x - x.mean(axis=0), squared=True)
 
 
-def sum_members(
-    rows: Array, cluster: NDArray[np.int64], n_clusters: int | None = None
-) -> Array:
+def sum_members(rows: Array, cluster: Ints, n_clusters: int | None = None) -> Array:
     """Sum rows over the members of each cluster, (n_clusters, n_columns).
 
     By default, the last cluster has members.
@@ -266,14 +262,12 @@ def sum_members(
     return sparse.csc_array((np.ones(n), cluster, np.arange(n + 1)), shape) @ rows
 
 
-def sum_pairs(weight: Array, cluster: NDArray[np.int64]) -> Array:
+def sum_pairs(weight: Array, cluster: Ints) -> Array:
     """Sum weights between nodes over the members of each pair of clusters."""
     return sum_members(sum_members(weight, cluster).T, cluster)
 
 
-def cut_merges(
-    merges: NDArray[np.int64], n_leaves: int, n_clusters: int
-) -> NDArray[np.int64]:
+def cut_merges(merges: Ints, n_leaves: int, n_clusters: int) -> Ints:
     """Merge until `n_clusters` remain: return the cluster of each leaf, (n_leaves,)."""
     root = list(range(2 * n_leaves - 1))
     kept = merges[: n_leaves - n_clusters].tolist()

@@ -15,9 +15,11 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from ..data import MIN_GROUP_SIZE
+from ..tree.arrays import Ints
 from ..utils.limits import ROUNDING
 from .density import Moments
-from .linkage import square_distances, sum_members
+from .linkage import Array, square_distances, sum_members, sum_pairs
+from .neighbors import neighbor_matrix
 
 BACKGROUND_WEIGHT = 0.001
 """Total weight of all pairs without an edge, relative to the weight of the edges."""
@@ -25,8 +27,6 @@ BACKGROUND_WEIGHT = 0.001
 MAX_CONDUCTANCE = 0.1
 """Maximum conductance of a group that stands apart: the share of the weight of its
 edges that leads out of it."""
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +59,10 @@ class SampleGraph:
     wide_edges: sparse.csr_array
     reachability: sparse.csr_array
     spaces: tuple[NDArray[np.floating], ...]
-    component: NDArray[np.int64]
+    component: Ints
     principal: Array
     n_dimensions: int
-    rows: NDArray[np.int64]
+    rows: Ints
 
     @cached_property
     def mutual_edges(self) -> sparse.csr_array:
@@ -75,12 +75,11 @@ class SampleGraph:
         neighbors.data = np.ones_like(neighbors.data)
         return self.edges * (neighbors * neighbors.T)
 
-    def split_by_component(self, assignment: NDArray[np.int64]) -> NDArray[np.int64]:
+    def split_by_component(self, assignment: Ints) -> Ints:
         """Return groups none of which has samples of two components."""
-        pair = assignment * (self.component.max() + 1) + self.component
-        return np.unique(pair, return_inverse=True)[1]
+        return _intersect(assignment, self.component)
 
-    def aggregate(self, assignment: NDArray[np.int64]) -> MicroClusters:
+    def aggregate(self, assignment: Ints) -> MicroClusters:
         """Sum the weights between groups.
 
         A kernel of small weight connects groups without a common edge, so that their
@@ -95,7 +94,7 @@ class SampleGraph:
         """
         n_groups = assignment.max() + 1
         size = np.bincount(assignment).astype(np.float64)
-        weight = _between(self.edges, assignment)
+        weight = _sum_edges(self.edges, assignment).toarray()
         n_edges = weight.sum()
         centroids = tuple(
             sum_members(values, assignment) / size[:, None] for values in self.spaces
@@ -108,8 +107,8 @@ class SampleGraph:
         return MicroClusters(
             _fractions(weight, kernel),
             n_edges,
-            _fractions(_between(self.wide_edges, assignment), kernel),
-            _between(self.mutual_edges, assignment),
+            _fractions(_sum_edges(self.wide_edges, assignment).toarray(), kernel),
+            _sum_edges(self.mutual_edges, assignment).toarray(),
             size,
             centroids,
             component,
@@ -120,7 +119,7 @@ class SampleGraph:
             self.n_dimensions,
         )
 
-    def _distances(self, assignment: NDArray[np.int64], centroid: Array) -> Array:
+    def _distances(self, assignment: Ints, centroid: Array) -> Array:
         """Return the distances between groups, (n_groups, n_groups).
 
         They are the smallest reachability distance of neighbors in the two groups, or
@@ -134,7 +133,7 @@ class SampleGraph:
         far = np.sqrt(square_distances(centroid))
         return np.where(np.isfinite(nearest), nearest, far)
 
-    def cluster_shares(self, cluster: NDArray[np.int64]) -> NDArray[np.float32]:
+    def cluster_shares(self, cluster: Ints) -> NDArray[np.float32]:
         """Return the share of each cluster in the weight of a sample's edges.
 
         A sample is its own nearest neighbor, so it has an edge of weight 1 to itself.
@@ -160,11 +159,8 @@ class SampleGraph:
         return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def overlay(
-        self,
-        groups: NDArray[np.int64],
-        partitions: dict[str, NDArray[np.int64]],
-        max_groups: int,
-    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+        self, groups: Ints, partitions: dict[str, Ints], max_groups: int
+    ) -> tuple[Ints, dict[str, Ints]]:
         """Group the samples that are together in all partitions.
 
         Parameters
@@ -187,8 +183,7 @@ class SampleGraph:
         used = []
         assignment = self.split_by_component(groups)
         for name, labels in partitions.items():
-            pair = assignment * (labels.max() + 1) + labels
-            finer = np.unique(pair, return_inverse=True)[1]
+            finer = _intersect(assignment, labels)
             if finer.max() < max_groups:
                 assignment = finer
                 used.append(name)
@@ -231,7 +226,7 @@ class MicroClusters:
     mutual_weight: Array
     size: Array
     centroids: tuple[Array, ...]
-    component: NDArray[np.int64]
+    component: Ints
     distance: Array
     moments: Moments
     n_dimensions: int
@@ -259,20 +254,41 @@ class MicroClusters:
         flow = volume[:, None] * np.linalg.solve(laplacian, stay * np.diag(volume))
         return (flow + flow.T) / 2
 
-    def merge_small_components(self, min_size: float) -> NDArray[np.int64]:
-        """Return the component of each group, without those that are too small.
+    def merge_small_components(self, min_size: float) -> Ints:
+        """Merge each component that is too small into another one.
 
-        See `merge_small_groups`.
+        It is the one that it has the heaviest edges with.
+
+        Parameters
+        ----------
+        min_size : float
+            Minimum number of samples of a component.
+
+        Returns
+        -------
+        component : ndarray of int of shape (n_groups,)
+            New component of each group.
         """
-        return merge_small_groups(self.edge_weight, self.size, self.component, min_size)
+        component = self.component
+        while True:
+            joins = np.bincount(component, self.size) < min_size
+            if not joins.any() or len(joins) == 1:
+                return component
+            weight = sparse.csr_array(sum_pairs(self.edge_weight, component))
+            component = _join(weight, joins)[component]
 
 
-def _between(edges: sparse.csr_array, assignment: NDArray[np.int64]) -> Array:
-    """Return the weight of the edges between groups, (n_groups, n_groups)."""
-    n_groups = assignment.max() + 1
-    edges = edges.tocoo()
-    pair = assignment[edges.row] * n_groups + assignment[edges.col]
-    return np.bincount(pair, edges.data, n_groups**2).reshape(n_groups, n_groups)
+def _intersect(one: Ints, other: Ints) -> Ints:
+    """Return the groups of samples that are together in two partitions."""
+    pair = one * (other.max() + 1) + other
+    return np.unique(pair, return_inverse=True)[1]
+
+
+def _sum_edges(edges: sparse.csr_array, group: Ints) -> sparse.coo_array:
+    """Return the weights between groups, (n_groups, n_groups)."""
+    n_groups, edges = group.max() + 1, edges.tocoo()
+    ends = group[edges.row], group[edges.col]
+    return sparse.coo_array((edges.data, ends), (n_groups, n_groups))
 
 
 def _fractions(weight: Array, kernel: Array) -> Array:
@@ -291,9 +307,7 @@ def _background(centroid: Array) -> Array:
     return 1 / (1 + square / (width or 1.0))
 
 
-def find_separate_groups(
-    index: NDArray[np.int64], graph: sparse.csr_array
-) -> NDArray[np.int64]:
+def find_separate_groups(index: Ints, graph: sparse.csr_array) -> Ints:
     """Return the group of each sample, 0 to n_groups - 1.
 
     Groups start as the connected components of the mutual neighbors. Each group that is
@@ -309,12 +323,10 @@ def find_separate_groups(
     graph : sparse array of shape (n_samples, n_samples)
         Weights of the edges between neighbors, symmetric.
     """
-    n, k = index.shape
-    starts = np.arange(0, n * k + 1, k)
-    neighbors = sparse.csr_array((np.ones(n * k), index.ravel(), starts), (n, n))
+    neighbors = neighbor_matrix(index, np.ones(index.shape))
     group = connected_components(neighbors * neighbors.T, directed=False)[1]
     while True:
-        weight = _between_groups(graph, group)
+        weight = _sum_edges(graph, group).tocsr()
         size = np.bincount(group)
         volume = weight.sum(axis=1)
         cut = volume - weight.diagonal()
@@ -325,45 +337,7 @@ def find_separate_groups(
         group = _join(weight, joins)[group]
 
 
-def merge_small_groups(
-    weight: Array, size: Array, group: NDArray[np.int64], min_size: float
-) -> NDArray[np.int64]:
-    """Merge each group that is too small into the one it has the heaviest edges with.
-
-    Parameters
-    ----------
-    weight : ndarray of shape (n_nodes, n_nodes)
-        Weights between nodes, positive and symmetric.
-    size : ndarray of shape (n_nodes,)
-        Number of samples of each node.
-    group : ndarray of int of shape (n_nodes,)
-        Group of each node, 0 to n_groups - 1.
-    min_size : float
-        Minimum number of samples.
-
-    Returns
-    -------
-    group : ndarray of int of shape (n_nodes,)
-        New group of each node.
-    """
-    weight = sparse.csr_array(weight)
-    while True:
-        joins = np.bincount(group, size) < min_size
-        if not joins.any() or len(joins) == 1:
-            return group
-        group = _join(_between_groups(weight, group), joins)[group]
-
-
-def _between_groups(
-    graph: sparse.csr_array, group: NDArray[np.int64]
-) -> sparse.csr_array:
-    """Return the weights between groups, (n_groups, n_groups)."""
-    n = len(group)
-    member = sparse.csr_array((np.ones(n), group, np.arange(n + 1)))
-    return (member.T @ graph @ member).tocsr()
-
-
-def _join(weight: sparse.csr_array, joins: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _join(weight: sparse.csr_array, joins: NDArray[np.bool_]) -> Ints:
     """Let groups join their heaviest neighbors; return the new number of each group."""
     weight = weight - sparse.diags_array(weight.diagonal())
     heaviest = np.asarray(weight.argmax(axis=1)).ravel()

@@ -9,9 +9,10 @@ from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
 from ..data import FeatureTable
-from ..tree.arrays import SIGNIFICANCE, sum_below_merges
+from ..tree.arrays import SIGNIFICANCE, Ints, sum_below_merges
 from ..utils.limits import MAX_MODEL_ROWS, ROUNDING
 from .gaussians import principal_axes, shrunk_covariance
+from .linkage import Array
 
 MAX_COMPONENTS = 20
 """Maximum number of principal components of the features."""
@@ -24,15 +25,9 @@ N_INTERVALS = 3.0
 draws of 20 to 3000 rows have a p-value below 0.05, and 1% below 0.01. Draws of other
 densities with one mode have fewer."""
 
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 
 def split_p_values(
-    features: FeatureTable,
-    cluster: NDArray[np.int64],
-    merges: NDArray[np.int64],
-    rng: np.random.Generator,
+    features: FeatureTable, cluster: Ints, merges: Ints, rng: np.random.Generator
 ) -> Array:
     """Return the p-value of each split of a tree: no gap separates its sides.
 

@@ -11,6 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..data import FeatureTable
+from ..tree.arrays import Ints
 from ..utils.indexing import sum_by_index
 from ..utils.limits import MAX_STATISTICS_ROWS
 
@@ -168,7 +169,7 @@ class InvertedFileIndex:
 
 
 def mutual_reachability(
-    index: NDArray[np.int64], distance: NDArray[np.floating]
+    index: Ints, distance: NDArray[np.floating]
 ) -> sparse.csr_array:
     """Return the mutual reachability distances of neighbors (Campello et al. 2013).
 
@@ -185,11 +186,16 @@ def mutual_reachability(
     reachability : sparse array of shape (n_samples, n_samples)
         Zeros are stored, too.
     """
-    n, k = index.shape
-    core = distance[:, min(DENSITY_NEIGHBORS, k) - 1]
+    core = distance[:, min(DENSITY_NEIGHBORS, index.shape[1]) - 1]
     reach = np.maximum(distance, np.maximum(core[:, None], core[index]))
+    return neighbor_matrix(index, reach)
+
+
+def neighbor_matrix(index: Ints, values: NDArray[np.floating]) -> sparse.csr_array:
+    """Return values of pairs of neighbors, both (n_samples, k), as a sparse matrix."""
+    n, k = index.shape
     starts = np.arange(0, n * k + 1, k)
-    return sparse.csr_array((reach.ravel(), index.ravel(), starts), (n, n))
+    return sparse.csr_array((values.ravel(), index.ravel(), starts), (n, n))
 
 
 def nearest_row(queries: Tensor, base: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
+from ..tree.arrays import Ints
 from ..utils.limits import ROUNDING
 from .density import N_COMPONENTS
 from .linkage import (
     GRAPH_GAINS,
+    Array,
     cut_merges,
     edge_density,
     genie_linkage,
@@ -51,15 +53,12 @@ MAX_GINI = 0.1, 0.7
 SPACES = ("embedding", "features")
 """Names of the spaces of the centroids of micro-clusters."""
 
-Array = NDArray[np.float64]
 T = TypeVar("T")
 
 
 def partition(
-    groups: MicroClusters,
-    starts: Mapping[str, NDArray[np.int64]],
-    min_size: float = 1,
-) -> tuple[NDArray[np.int64], dict[str, float]]:
+    groups: MicroClusters, starts: Mapping[str, Ints], min_size: float = 1
+) -> tuple[Ints, dict[str, float]]:
     """Partition micro-clusters so that a random walk rarely changes its cluster.
 
     A local search improves each of the partitions that are given, also without moves
@@ -109,8 +108,7 @@ def partition(
 
 
 def _map_distinct(
-    function: Callable[[NDArray[np.int64]], T],
-    partitions: Mapping[str, NDArray[np.int64]],
+    function: Callable[[Ints], T], partitions: Mapping[str, Ints]
 ) -> dict[str, T]:
     """Apply a function to partitions by name, once to those that are equal.
 
@@ -127,9 +125,7 @@ def _map_distinct(
     return mapped
 
 
-def linkage_partitions(
-    groups: MicroClusters, n_clusters: int
-) -> dict[str, NDArray[np.int64]]:
+def linkage_partitions(groups: MicroClusters, n_clusters: int) -> dict[str, Ints]:
     """Return the partitions by Ward's method in each space, and by those of the graph.
 
     Parameters
@@ -153,7 +149,7 @@ def linkage_partitions(
     }
 
 
-def linkages(groups: MicroClusters) -> dict[str, NDArray[np.int64]]:
+def linkages(groups: MicroClusters) -> dict[str, Ints]:
     """Return merges by Ward's method in each space, and by those of the graph."""
     merges = {
         f"Ward's method, {space}": ward_linkage(centroid, groups.size)
@@ -166,7 +162,7 @@ def linkages(groups: MicroClusters) -> dict[str, NDArray[np.int64]]:
 
 def separated_partitions(
     groups: MicroClusters, n_clusters: int, min_size: float = 1
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, Ints]:
     """Return partitions into clusters that are separated, whatever their shape.
 
     Clusters are unions of components, or parts of them if there are more clusters than
@@ -211,7 +207,7 @@ def separated_partitions(
     return partitions
 
 
-def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
+def partition_cost(groups: MicroClusters, cluster: Ints) -> float:
     """Return the cost of a partition in bits.
 
     The cost is the sum of three terms: the code length of the map equation, the
@@ -248,7 +244,7 @@ def partition_cost(groups: MicroClusters, cluster: NDArray[np.int64]) -> float:
 
 
 def _separation_cost(
-    edge_weight: Array, n_edges: float, cluster: NDArray[np.int64], touching: float
+    edge_weight: Array, n_edges: float, cluster: Ints, touching: float
 ) -> float:
     """Return the part of the cost that depends on one graph, in bits."""
     volume, cut = _volumes(edge_weight, cluster)
@@ -257,17 +253,13 @@ def _separation_cost(
     return cost + CLUSTER_WEIGHT * float(log_conductance.mean())
 
 
-def _is_within(component: NDArray[np.int64], cluster: NDArray[np.int64]) -> bool:
+def _is_within(component: Ints, cluster: Ints) -> bool:
     """Return whether each cluster is within one component."""
     pairs = np.unique(np.stack([component, cluster]), axis=1)
     return pairs.shape[1] == cluster.max() + 1
 
 
-def refine(
-    edge_weight: Array,
-    cluster: NDArray[np.int64],
-    component: NDArray[np.int64] | None = None,
-) -> NDArray[np.int64]:
+def refine(edge_weight: Array, cluster: Ints, component: Ints | None = None) -> Ints:
     """Move nodes, one at a time, to the cluster where the code is shortest.
 
     The other terms of the cost aren't searched: where clusters touch, a search finds
@@ -309,12 +301,7 @@ class _LocalSearch:
         Component of each node.
     """
 
-    def __init__(
-        self,
-        edge_weight: Array,
-        cluster: NDArray[np.int64],
-        component: NDArray[np.int64],
-    ) -> None:
+    def __init__(self, edge_weight: Array, cluster: Ints, component: Ints) -> None:
         self.cluster = cluster.copy()
         self._edge_weight = edge_weight
         self._nodes = np.arange(len(cluster))
@@ -341,7 +328,7 @@ class _LocalSearch:
                 self._move(node, new)
         return bool(can_move.any())
 
-    def _changes(self, nodes: NDArray[np.int64]) -> Array:
+    def _changes(self, nodes: Ints) -> Array:
         """Return the change of the code length if each node joins each cluster.
 
         Parameters
@@ -385,7 +372,7 @@ class _LocalSearch:
         self._links[:, node] = links
 
 
-def _volumes(edge_weight: Array, cluster: NDArray[np.int64]) -> tuple[Array, Array]:
+def _volumes(edge_weight: Array, cluster: Ints) -> tuple[Array, Array]:
     """Return the volume of each cluster, and the weight of the edges that leave it."""
     links = sum_members(edge_weight, cluster)
     volume = links.sum(axis=1)

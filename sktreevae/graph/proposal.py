@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..data import FeatureTable, spread_values
-from ..tree.arrays import SIGNIFICANCE, leaves_below_merges
+from ..tree.arrays import SIGNIFICANCE, Ints, leaves_below_merges
 from ..utils.cache import Cache
 from ..utils.limits import MAX_DENSE_ROWS, MAX_STATISTICS_ROWS
 from ..utils.processes import ONE_PROCESS, Processes
@@ -42,7 +42,7 @@ from .umap import embed_graph, fuzzy_graph
 WIDE_FACTOR = 4
 """Number of neighbors in the graph of more neighbors relative to the other."""
 
-MicroClustering = tuple[NDArray[np.int64], MicroClusters]
+MicroClustering = tuple[Ints, MicroClusters]
 """Micro-cluster of each sample, (n_samples,), and the micro-clusters."""
 
 
@@ -220,9 +220,15 @@ class NeighborGraph:
             Minimum number of samples of a group that stands apart: it is a cluster
             before any other group is cut.
         """
-        mixture, values, tree, costs = self._processes.lead(
-            lambda: self._propose(n_clusters, max_depth, min_size)
-        )
+
+        def compute() -> tuple:
+            labels, tree, costs = self._tree(n_clusters, max_depth, min_size)
+            rows = self._landmarks.numpy(force=True)
+            mixture = overlapping_gaussians(rows, labels, self._generator)
+            values = labels, self._graph.cluster_shares(labels), self._spacing
+            return mixture, values, tree, costs
+
+        mixture, values, tree, costs = self._processes.lead(compute)
         cluster, proba, spacing = map(self._extend, values)
         if mixture is not None:
             proba = self._features.map(partial(_mixture_proba, mixture))
@@ -230,24 +236,9 @@ class NeighborGraph:
         size = self._processes.sum(cluster.bincount(minlength=len(tree.merges) + 1))
         return Proposal(cluster, proba, tree, spacing, size, costs)
 
-    def _propose(
-        self, n_clusters: int, max_depth: int | None, min_size: int
-    ) -> tuple[
-        ClusterMixture | None, tuple[NDArray, ...], ClusterTree, dict[str, float]
-    ]:
-        """Return the mixture of the clusters, values of landmarks, tree and costs.
-
-        The values are cluster, probabilities and spacing; see `Proposal`.
-        """
-        labels, tree, costs = self._tree(n_clusters, max_depth, min_size)
-        rows = self._landmarks.numpy(force=True)
-        mixture = overlapping_gaussians(rows, labels, self._generator)
-        values = labels, self._graph.cluster_shares(labels), self._spacing
-        return mixture, values, tree, costs
-
     def _tree(
         self, n_clusters: int, max_depth: int | None = None, min_size: float = 1
-    ) -> tuple[NDArray[np.int64], ClusterTree, dict[str, float]]:
+    ) -> tuple[Ints, ClusterTree, dict[str, float]]:
         """Return clusters of the landmarks, their tree, and costs; see `Proposal`."""
         # A numpy integer has no bit_length, and 2**max_depth may be too large for it.
         if max_depth is not None and max_depth < int(n_clusters).bit_length():
@@ -349,7 +340,7 @@ def _micro_clusterings(
             nothing, nothing, nothing, (landmarks,), group, principal, 0, group
         )
         spacing = np.zeros(n, dtype=np.float32)
-        return graph, [(group, graph.aggregate(group))] if n else [], spacing
+        return graph, [(group, graph.aggregate(group))], spacing
     x = torch.from_numpy(landmarks).to(generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
     rows = order[:MAX_STATISTICS_ROWS]
@@ -418,7 +409,7 @@ def _find_neighbors(
 
 def _micro_clusters(
     embedding: Tensor, n_groups: int, generator: torch.Generator
-) -> NDArray[np.int64]:
+) -> Ints:
     """Return the micro-cluster of each sample, by k-means."""
     if len(embedding) <= n_groups:
         return np.arange(len(embedding))
@@ -433,7 +424,7 @@ def _propose(
     n_clusters: int,
     max_depth: int | None,
     min_size: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], ClusterTree, dict[str, float]]:
+) -> tuple[Ints, Ints, ClusterTree, dict[str, float]]:
     """Propose a tree from the micro-clusters of all restarts.
 
     Returns
@@ -481,7 +472,7 @@ def _mixture_proba(mixture: ClusterMixture, features: Tensor) -> Tensor:
 
 def _nearest_landmarks(
     features: FeatureTable, landmarks: NDArray[np.float32], generator: torch.Generator
-) -> NDArray[np.int64]:
+) -> Ints:
     """Return the index of the landmark nearest to each sample."""
     base = torch.from_numpy(landmarks).to(features.device)
     lists = InvertedFileIndex(base, generator)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..utils.limits import MAX_DENSE_ROWS
+from .neighbors import neighbor_matrix
 
 N_EPOCHS = 60
 """Number of updates of all positions."""
@@ -38,22 +39,20 @@ def fuzzy_graph(index: Tensor, distance: Tensor) -> sparse.csr_array:
     index, distance : Tensor of shape (n_samples, k)
         Neighbors of each sample and their distances, nearest first.
     """
-    n, k = index.shape
     # On the CPU, since some devices lack double precision.
     distance = distance.cpu().double()
     excess = distance - distance[:, :1]
     tiny = torch.finfo(torch.float64).tiny
     min_scale = 1e-3 * distance.mean().clamp(min=tiny)
-    low = min_scale.expand(n).clone()
-    high = k * distance[:, -1].clamp(min=float(min_scale))
+    low = min_scale.expand(len(index)).clone()
+    high = index.shape[1] * distance[:, -1].clamp(min=float(min_scale))
     for _ in range(32):
         middle = (low * high).sqrt()
-        too_wide = (-excess / middle[:, None]).exp().sum(1) > np.log2(k)
+        too_wide = (-excess / middle[:, None]).exp().sum(1) > np.log2(index.shape[1])
         high = torch.where(too_wide, middle, high)
         low = torch.where(too_wide, low, middle)
-    weight = (-excess / high[:, None]).exp().numpy().ravel()
-    starts = np.arange(0, n * k + 1, k)
-    graph = sparse.csr_array((weight, index.cpu().numpy().ravel(), starts), (n, n))
+    weight = (-excess / high[:, None]).exp().numpy()
+    graph = neighbor_matrix(index.cpu().numpy(), weight)
     both = graph + graph.T - graph * graph.T
     return both.tocsr()
 

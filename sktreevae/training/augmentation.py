@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -218,7 +218,7 @@ def rotation_map(
         (cos, sin, -cos * right - sin * down),
         (-sin, cos, sin * right - cos * down),
     )
-    theta = torch.stack([torch.stack(row, 1) for row in rows], 1)
+    theta = _stack_maps(rows)
     # `affine_grid` counts positions in halves of a side from the center.
     half = theta.new_tensor([size[1] / 2, size[0] / 2, 1])
     return theta * half / half[:2, None]
@@ -234,11 +234,14 @@ def crop_map(
     """
     (width, height), (right, down) = size, position
     zero = torch.zeros_like(width)
-    across = torch.stack(
-        [torch.where(flip, -width, width), zero, (1 - width) * (2 * right - 1)], 1
-    )
-    along = torch.stack([zero, height, (1 - height) * (2 * down - 1)], 1)
-    return torch.stack([across, along], 1)
+    across = torch.where(flip, -width, width), zero, (1 - width) * (2 * right - 1)
+    along = zero, height, (1 - height) * (2 * down - 1)
+    return _stack_maps([across, along])
+
+
+def _stack_maps(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return one matrix of two rows, (batch, 2, 3), for each image."""
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
 def change_colors(

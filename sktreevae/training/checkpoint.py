@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 
 from ..exceptions import CheckpointWarning, ProcessError
 from ..utils.archive import INVALID, read_archive, to_json, write_archive
-from ..utils.files import PathLike, check_regular, sync_folder, try_lock
+from ..utils.files import TEMPORARY, PathLike, check_regular, sync_folder, try_lock
 from .state import StateDict
-
-STATE = "state.safetensors"
-"""File of a generation."""
 
 LOCK = "lock"
 """File that is locked while a fit uses the folder."""
@@ -37,7 +34,7 @@ N_KEPT = 2
 def reserved(folder: PathLike) -> Iterator[Path]:
     """Make a folder for one fit, and refuse it to others meanwhile.
 
-    Unfinished generations of a killed fit are deleted; other content stays.
+    Unfinished files of a killed fit are deleted; other content stays.
 
     Raises
     ------
@@ -59,21 +56,17 @@ def reserved(folder: PathLike) -> Iterator[Path]:
                 f"checkpoint_dir={os.fspath(folder)!r} is in use by another fit. Wait "
                 "for its end to go on from there, or pass another folder",
             )
-        for path in folder.iterdir():
-            is_ours = re.fullmatch(r"\d{8,}\.tmp", path.name)
-            if is_ours and path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-        probe = folder / f"{0:08}.tmp"
-        probe.mkdir()
-        probe.rmdir()
+        for path in folder.glob(TEMPORARY):
+            path.unlink()
+        with TemporaryFile(dir=folder):  # an error if nothing can be written
+            pass
         yield folder
 
 
 class Checkpoints:
-    """Generations of the state of one fit, in a folder.
+    """Generations of the state of one fit, files in a folder with numbers as names.
 
-    A generation is a folder, whose name is a number. It is written under another name
-    and renamed at the end, so that it is there as a whole or not at all.
+    A generation is there as a whole or not at all; see `write_archive`.
 
     Parameters
     ----------
@@ -140,8 +133,7 @@ class Checkpoints:
             If it can't be written. The generations before stay.
         """
         try:
-            number = max(self._generations(), default=0) + 1
-            self._write(number, state)
+            self._write(state)
         except OSError as error:
             warnings.warn(
                 f"The state of the fit can't be written to checkpoint_dir="
@@ -152,7 +144,7 @@ class Checkpoints:
             )
         self._last = time.monotonic()
 
-    def _write(self, number: int, state: StateDict) -> None:
+    def _write(self, state: StateDict) -> None:
         """Write a generation, and delete those that aren't kept."""
         content = {
             "identity": self._identity,
@@ -160,26 +152,20 @@ class Checkpoints:
             "values": state["values"],
         }
         arrays = {name: t.numpy(force=True) for name, t in state["tensors"].items()}
-        temporary = self.folder / f"{number:08}.tmp"
-        try:
-            temporary.mkdir()
-            write_archive(temporary / STATE, content, arrays)
-            sync_folder(temporary)
-            temporary.rename(self._path(number))
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        number = max(self._generations(), default=0) + 1
+        write_archive(self._path(number), content, arrays)
         sync_folder(self.folder)
         for old in self._generations()[:-N_KEPT]:
-            shutil.rmtree(self._path(old))
+            self._path(old).unlink()
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:08}"
+        return self.folder / f"{number:08}.safetensors"
 
     def _generations(self) -> list[int]:
         """Return the numbers of the generations, in ascending order."""
-        names = [path.name for path in self.folder.iterdir()]
-        return sorted(int(name) for name in names if re.fullmatch(r"\d{8,}", name))
+        names = (path.name for path in self.folder.iterdir())
+        matches = (re.fullmatch(r"(\d{8,})\.safetensors", name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
 
     def _resume(self) -> None:
         """Read the newest generation that can be read, and delete later ones."""
@@ -187,18 +173,17 @@ class Checkpoints:
         damaged: list[int] = []
         for number in reversed(self._generations()):
             try:
-                content, arrays = read_archive(self._path(number) / STATE)
-                self._check_identity(content["identity"])
+                content, arrays = read_archive(self._path(number))
+                identity, seed = dict(content["identity"]), int(content["seed"])
                 tensors = {name: _tensor(array) for name, array in arrays.items()}
-                seed = int(content["seed"])
-                self.stored = {"tensors": tensors, "values": content["values"]}
-                self.seed = seed
-                break
-            except OtherFitError:
-                raise
+                stored = {"tensors": tensors, "values": content["values"]}
             except (OSError, *INVALID) as error:
                 errors.append(error)
                 damaged.append(number)
+                continue
+            self._check_identity(identity)
+            self.stored, self.seed = stored, seed
+            break
         if not errors:
             return
         if self.stored is None:
@@ -214,7 +199,7 @@ class Checkpoints:
         )
         # Otherwise the next write would delete the one that can be read.
         for number in damaged:
-            shutil.rmtree(self._path(number))
+            self._path(number).unlink()
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
@@ -237,15 +222,11 @@ class Checkpoints:
             if to_json(stored.get(name)) != to_json(value)
         ]
         if differences:
-            raise OtherFitError(
+            raise ValueError(
                 f"checkpoint_dir={os.fspath(self.folder)!r} has the state of another "
                 f"fit: {'; '.join(differences)}. Pass the same parameters and data to "
                 "go on, or another folder to begin anew."
             )
-
-
-class OtherFitError(ValueError):
-    """A folder has the state of a fit with other parameters or data."""
 
 
 def _tensor(array: NDArray) -> torch.Tensor:

@@ -13,7 +13,6 @@ from ..data import FeatureTable, TrainingData
 from ..graph import NeighborGraph, Proposal, best_proposal
 from ..model import ModelConfig, TreeVAE
 from ..utils.cache import Cache
-from ..utils.processes import Processes
 from .augmentation import Augmentation, ImageAugmentation
 from .contrastive import AugmentedPairs, ContrastOptions, NeighborPairs, PairSampler
 from .growth import GrowthOptions, Stage, TreeGrowth
@@ -83,7 +82,7 @@ def make_growth(
     options = replace(options, graph=replace(options.graph, **of_kind))
     stored = trainer.checkpoints and trainer.checkpoints.stored
     if stored is None:
-        plan = _make_plan(data, options, trainer, contrast, cache)
+        plan = _Planner(data, options, trainer, contrast, cache).plan()
     else:
         with trainer.checkpoints.restoring():
             stored = own_samples(stored, data)
@@ -97,116 +96,106 @@ def make_growth(
         trainer.store(is_due=True)
     else:
         with trainer.checkpoints.restoring():
-            trainer.state.load_state_dict(stored, growth)
+            growth.load_state_dict(stored)
     return growth
 
 
-def _make_plan(
-    data: TrainingData,
-    options: GrowthOptions,
-    trainer: Trainer,
-    contrast: ContrastOptions | None,
-    cache: Cache,
-) -> Plan:
-    """Return the number of clusters, and the tree that the neighbor graph proposes."""
-    is_guided, chosen, proposal = options.growth == "guided", {}, None
-    if is_guided or options.n_clusters is None:
-        tables = _graph_features(data, trainer, contrast if is_guided else None)
-        graphs = _build_graphs(tables, data.processes, options, trainer, cache)
-    if options.n_clusters is None:
-        options = _estimate_n_clusters(graphs[0], options, trainer)
-    if is_guided:
-        proposal, chosen = _propose(graphs, tables[-1], data, options, trainer)
-    choices = {**data.choices, "n_clusters": options.n_clusters, **chosen}
-    return Plan(options.n_clusters, choices, proposal)
+@dataclass(frozen=True)
+class _Planner:
+    """Makes a plan; attributes as for `make_growth`."""
 
+    data: TrainingData
+    options: GrowthOptions
+    trainer: Trainer
+    contrast: ContrastOptions | None
+    cache: Cache
 
-def _graph_features(
-    data: TrainingData, trainer: Trainer, contrast: ContrastOptions | None
-) -> list[FeatureTable]:
-    """Return features of the training samples, alone and beside those that are learned.
+    def plan(self) -> Plan:
+        """Return the number of clusters, and the tree that the graph proposes."""
+        is_guided = self.options.growth == "guided"
+        n_clusters, chosen, proposal = self.options.n_clusters, {}, None
+        if is_guided or n_clusters is None:
+            tables = self._tables(is_guided)
+            graphs = self._graphs(tables)
+        if n_clusters is None:
+            n_clusters = self._estimate_n_clusters(graphs[0])
+        if is_guided:
+            proposal, chosen = self._propose(graphs, tables[-1], n_clusters)
+        choices = {**self.data.choices, "n_clusters": n_clusters, **chosen}
+        return Plan(n_clusters, choices, proposal)
 
-    Pairs of neighbors tell no more than the features by which they are neighbors, and
-    one sample differs from no other.
-    """
-    tables = [data.features.subset(data.train)]
-    has_augmentation = contrast and isinstance(contrast.pairs, AugmentedPairs)
-    if has_augmentation and data.processes.gather(len(data.train))[0] > 1:
-        with trainer.subtask("views"):
-            generator = trainer.generators.shared
-            # Processes that share the fit learn from the samples of the first.
-            learned = data.decide(
-                lambda: learn_view_features(data, contrast.pairs, generator)
-            )
-            tables.append(FeatureTable(data.samples, learned, data.train))
-    return tables
+    def _tables(self, has_learned: bool) -> list[FeatureTable]:
+        """Return features of the training samples, and, beside them, learned ones.
 
+        Pairs of neighbors tell no more than the features by which they are neighbors,
+        and one sample differs from no other.
+        """
+        data, pairs = self.data, self.contrast and self.contrast.pairs
+        tables = [data.features.subset(data.train)]
+        has_learned = has_learned and isinstance(pairs, AugmentedPairs)
+        if has_learned and data.processes.gather(len(data.train))[0] > 1:
+            with self.trainer.subtask("views"):
+                generator = self.trainer.generators.shared
+                # Processes that share the fit learn from the samples of the first.
+                learned = data.decide(
+                    lambda: learn_view_features(data, pairs, generator)
+                )
+                tables.append(FeatureTable(data.samples, learned, data.train))
+        return tables
 
-def _build_graphs(
-    tables: list[FeatureTable],
-    processes: Processes,
-    options: GrowthOptions,
-    trainer: Trainer,
-    cache: Cache,
-) -> list[NeighborGraph]:
-    """Return the neighbor graphs of the training samples."""
-    with trainer.subtask("graph"):
-        return [
-            NeighborGraph(
-                features,
-                trainer.generators.shared,
-                options.n_clusters,
-                options=options.graph,
-                cache=cache,
-                processes=processes,
-            )
-            for features in tables
-        ]
+    def _graphs(self, tables: list[FeatureTable]) -> list[NeighborGraph]:
+        """Return the neighbor graphs of the training samples."""
+        with self.trainer.subtask("graph"):
+            return [
+                NeighborGraph(
+                    features,
+                    self.trainer.generators.shared,
+                    self.options.n_clusters,
+                    options=self.options.graph,
+                    cache=self.cache,
+                    processes=self.data.processes,
+                )
+                for features in tables
+            ]
 
+    def _estimate_n_clusters(self, graph: NeighborGraph) -> int:
+        """Return as many clusters as held-out samples support."""
+        with self.trainer.subtask("n_clusters") as task:
+            n_clusters = graph.estimate_n_clusters(self.trainer.generators.rng)
+            task.info = {"n_clusters": n_clusters}
+        return n_clusters
 
-def _estimate_n_clusters(
-    graph: NeighborGraph, options: GrowthOptions, trainer: Trainer
-) -> GrowthOptions:
-    """Return the options with as many clusters as held-out samples support."""
-    with trainer.subtask("n_clusters") as task:
-        rng = trainer.generators.rng
-        n_clusters = graph.estimate_n_clusters(rng)
-        task.info = {"n_clusters": n_clusters}
-    return replace(options, n_clusters=n_clusters)
+    def _propose(
+        self, graphs: list[NeighborGraph], features: FeatureTable, n_clusters: int
+    ) -> tuple[Proposal, dict[str, object]]:
+        """Return the best tree that a graph proposes, and its part of `choices_`.
 
-
-def _propose(
-    graphs: list[NeighborGraph],
-    features: FeatureTable,
-    data: TrainingData,
-    options: GrowthOptions,
-    trainer: Trainer,
-) -> tuple[Proposal, dict[str, object]]:
-    """Return the best tree that a graph proposes, and its part of `choices_`.
-
-    The last graph has all of `features`, the others have the first of them.
-    """
-    with trainer.subtask("proposal") as task:
-        min_samples = options.min_samples(data.n_samples)
-        size = options.n_clusters, options.max_depth, min_samples
-        proposals = [graph.propose(*size) for graph in graphs]
-        best, choices = 0, {}
-        if len(graphs) > 1:
-            n_first, generator = data.features.shape[1], trainer.generators.shared
-            best = data.decide(
-                lambda: best_proposal(proposals, features, n_first, generator)
-            )
-            choices = {"learned_features": best > 0}
-        graph, proposal = graphs[best], proposals[best]
-        costs = proposal.costs
-        partition = min(costs, key=costs.__getitem__)
-        choices |= {
-            "n_neighbors": graph.n_neighbors,
-            "partition": partition,
-            "cost": round(float(costs[partition]), 3),
-        }
-        task.info = choices | {"partition_costs": costs}
-    return proposal, choices
+        The last graph has all of `features`, the others have the first of them.
+        """
+        data, options = self.data, replace(self.options, n_clusters=n_clusters)
+        with self.trainer.subtask("proposal") as task:
+            min_samples = options.min_samples(data.n_samples)
+            proposals = [
+                graph.propose(n_clusters, options.max_depth, min_samples)
+                for graph in graphs
+            ]
+            best, choices = 0, {}
+            if len(graphs) > 1:
+                n_first = data.features.shape[1]
+                generator = self.trainer.generators.shared
+                best = data.decide(
+                    lambda: best_proposal(proposals, features, n_first, generator)
+                )
+                choices = {"learned_features": best > 0}
+            costs = proposals[best].costs
+            partition = min(costs, key=costs.__getitem__)
+            choices |= {
+                "n_neighbors": graphs[best].n_neighbors,
+                "partition": partition,
+                "cost": round(float(costs[partition]), 3),
+            }
+            task.info = choices | {"partition_costs": costs}
+        return proposals[best], choices
 
 
 @dataclass(eq=False, kw_only=True)

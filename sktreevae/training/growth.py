@@ -19,10 +19,10 @@ from ..data import TrainingData
 from ..graph import GraphOptions
 from ..model import ModelConfig, TopDown, Topology, TreeVAE, new_split, prune
 from ..utils.limits import BLOCK_ROWS, MAX_MODEL_ROWS, MAX_STATISTICS_ROWS, ROUNDING
-from ..utils.validation import COUNT
+from ..utils.validation import COUNT, Number, check_argument
 from .contrastive import Contrast, ContrastOptions
 from .objectives import MAX_ACTIVE_LEAVES, Objective, TreeObjective
-from .state import FitState
+from .state import TENSORS, VALUES, FitState, Split, StateDict, split_parts
 from .trainer import Phase, Trainer
 
 MIN_ROUTING_WEIGHT = 20.0
@@ -204,6 +204,50 @@ class TreeGrowth(ABC):
 
         Which one comes next depends on the state alone.
         """
+
+    def load_state_dict(self, stored: StateDict) -> None:
+        """Set the state, which is a new one, to one that was stored.
+
+        Parameters
+        ----------
+        stored : dict
+            Result of `FitState.state_dict`, in the same or in another process, of a
+            fit with the same data and options.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError, ...
+            If a stage of the state has begun, or the other isn't one of this growth
+            and data.
+        """
+        state, values, tensors = self.state, stored["values"], stored["tensors"]
+        if state.stage is not None or state.done:
+            raise ValueError("Only a new state can be loaded.")
+        parts = split_parts(tensors)
+        for name in VALUES:
+            setattr(state, name, values[name])
+        for name in TENSORS:
+            setattr(state, name, tensors.get(name))
+        if values["parent"] is not None:
+            state.model = self.new_model(Topology(tuple(values["parent"])))
+            state.model.load_state_dict(parts["model"])
+            state.contrast = self.new_contrast()
+        if values["split"] is not None:
+            state.split = Split(self.new_split(), **values["split"])
+            state.split.top_down.load_state_dict(parts["split"])
+            n_leaves = len(self.model.topology.leaves)
+            check_argument("leaf", state.split.leaf, Number(Integral, 0, n_leaves))
+            check_argument("seed", state.split.seed, Number(Integral, 0, 2**63))
+        if state.contrast is not None:
+            state.contrast.load_state_dict(parts["contrast"])
+        if state.stage is not None:
+            state.loaded = {name: parts[name] for name in ("optimizer", "rule")}
+        for record in values["records"]:
+            state.history.append(record)
+        # Last: new modules draw weights.
+        self.generators.load_state_dict(parts["generators"])
+        self.generators.rng.bit_generator.state = values["rng"]
+        self.check_state()
 
     def check_state(self) -> None:
         """Check that a loaded state is one of this growth and data.

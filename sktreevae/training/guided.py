@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -95,7 +96,9 @@ class GuidedGrowth(TreeGrowth):
         stages = (
             Stage("initialization", self._initialize),
             Stage(
-                "routers", phase=self._router_phase, objective=self._router_objective
+                "routers",
+                phase=self._router_phase,
+                objective=partial(RoutingObjective, self.data, self.state),
             ),
             Stage(
                 "joint",
@@ -224,9 +227,6 @@ class GuidedGrowth(TreeGrowth):
             max_steps = 0
         max_steps = min(RouterPhase.max_steps, max_steps)
         return RouterPhase("routers", (0.0, 0.0), (1.0, 1.0), max_steps=max_steps)
-
-    def _router_objective(self) -> RoutingObjective:
-        return RoutingObjective(self.data, self.state)
 
     def _init_latents(self) -> None:
         """Initialize the posterior heads, the decoders and the scales."""

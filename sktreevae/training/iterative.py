@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from ..utils.limits import MAX_STATISTICS_ROWS
 from ..utils.random import draw_seed
 from .growth import Stage, TreeGrowth
 from .initialization import ROWS_PER_LEAF
-from .objectives import SplitObjective
+from .objectives import Objective, SplitObjective
 from .state import Split
 from .trainer import Phase
 
@@ -69,33 +69,25 @@ class IterativeGrowth(TreeGrowth):
             self.build_model(Topology.single_leaf())
             state.group = torch.zeros_like(self.data.all_rows, dtype=torch.int32)
         elif state.model is None or state.stage == "initial":
-            yield Stage(
-                "initial",
-                self._begin_tree,
-                phase=partial(self._phase, "initial"),
-                objective=self.tree_objective,
-                end=self._end_tree,
-            )
+            yield self._stage("initial", self._begin_tree, self._end_tree)
         while self._may_grow():
             if state.stage == "refresh" or state.done[-self.splits_per_refresh :] == (
                 ["split"] * self.splits_per_refresh
             ):
                 yield self._whole_tree("refresh")
                 continue
-            if state.split is None:
-                leaf = self._choose_leaf()
-            else:
-                leaf = state.split.leaf
+            leaf = self._choose_leaf() if state.split is None else state.split.leaf
             if leaf is None:
                 return
             yield self._split_stage(leaf)
 
     def _is_one_leaf(self) -> bool:
         """Return whether no split is asked for, or possible."""
-        options = self.options
-        if options.n_clusters == 1 or options.max_depth == 0:
-            return True
-        return not self._are_distinct(self.data.train)
+        return (
+            self.options.n_clusters == 1
+            or self.options.max_depth == 0
+            or not self._are_distinct(self.data.train)
+        )
 
     def _may_grow(self) -> bool:
         """Return whether the growth goes on, if there is a leaf to split."""
@@ -108,25 +100,25 @@ class IterativeGrowth(TreeGrowth):
             and done.count("split") < 2 * n_clusters
         )
 
+    def _stage(
+        self,
+        name: str,
+        begin: Callable[[], None],
+        end: Callable[[], bool],
+        objective: Callable[[], Objective] | None = None,
+    ) -> Stage:
+        """Return a stage, by default one that trains the whole tree."""
+        phase = partial(self._phase, name)
+        return Stage(name, begin, phase, objective or self.tree_objective, end)
+
     def _whole_tree(self, name: str) -> Stage:
         """Return a stage that trains the whole tree with its present routing."""
-        return Stage(
-            name,
-            self.keep_routing,
-            phase=partial(self._phase, name),
-            objective=self.tree_objective,
-            end=self._end_whole_tree,
-        )
+        return self._stage(name, self.keep_routing, self._end_whole_tree)
 
     def _split_stage(self, leaf: int) -> Stage:
         """Return a stage that splits a leaf."""
-        return Stage(
-            "split",
-            partial(self._begin_split, leaf),
-            phase=partial(self._phase, "split"),
-            objective=self._split_objective,
-            end=self._end_split,
-        )
+        begin = partial(self._begin_split, leaf)
+        return self._stage("split", begin, self._end_split, self._split_objective)
 
     def _end_whole_tree(self) -> bool:
         if self.prune():
@@ -148,10 +140,10 @@ class IterativeGrowth(TreeGrowth):
     def _begin_tree(self) -> None:
         """Build a root and two leaves."""
         self.build_model(Topology.stump())
-        self.state.target = self._init_split(self.model.top_down, 0, self.data.train)
+        self.state.target = self._init_split(*self._part())
 
     def _end_tree(self) -> bool:
-        self._finish_split(self.model.top_down, 0, self.data.train)
+        self._finish_split(*self._part())
         self.prune()
         return True
 
@@ -229,18 +221,17 @@ class IterativeGrowth(TreeGrowth):
     def _begin_split(self, leaf: int) -> None:
         """Build a split of a leaf, to be trained on the samples that reach it."""
         state = self.state
-        members = self._members(leaf)
-        train = self._train_members(members)
+        state.members = self.data.features.map(
+            lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
+        )
         seed = self.data.decide(lambda: draw_seed(self.generators.shared))
-        split = Split(self.new_split(), leaf, seed)
-        state.target = self._init_split(split.top_down, self._position(leaf)[1], train)
-        state.members, state.split = members, split
+        state.split = Split(self.new_split(), leaf, seed)
+        state.target = self._init_split(*self._part())
 
     def _end_split(self) -> bool:
         """Attach the split to its leaf, unless a child gets too few samples."""
         state, leaf = self.state, self.state.split.leaf
-        train = self._train_members(state.members)
-        self._finish_split(state.split.top_down, self._position(leaf)[1], train)
+        self._finish_split(*self._part())
         before = self.model.top_down
         self.model.top_down = attach(before, leaf, state.split.top_down)
         if self.leaf_counts().min() < self.min_samples:
@@ -261,15 +252,13 @@ class IterativeGrowth(TreeGrowth):
             pairs=partial(self._pair_inputs, split.leaf),
         )
 
-    def _members(self, leaf: int) -> Tensor:
-        """Return which samples reach a leaf, (n_samples,)."""
-        return self.data.features.map(
-            lambda x: self.model.leaf_proba(x)[:, leaf] >= self._threshold()
-        )
-
-    def _train_members(self, members: Tensor) -> Tensor:
-        """Return the indices of the training samples among some."""
-        return self.data.train[members[self.data.train]]
+    def _part(self) -> tuple[TopDown, int, Tensor]:
+        """Return the arguments of `_init_split` for what is trained: first the tree."""
+        split, train = self.state.split, self.data.train
+        if split is None:
+            return self.model.top_down, 0, train
+        depth = self._position(split.leaf)[1]
+        return split.top_down, depth, train[self.state.members[train]]
 
     def _propose_sides(self, graph: NeighborGraph) -> Tensor:
         """Return the probabilities of the sides of a split for each sample.

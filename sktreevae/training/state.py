@@ -7,19 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import TrainingData
 from ..graph import ClusterTree, Proposal
-from ..model import TopDown, Topology, TreeVAE
+from ..model import TopDown, TreeVAE
 from ..utils.processes import ONE_PROCESS, Processes
 from ..utils.random import draw_seed
-from ..utils.validation import COUNT, Number, check_argument
+from ..utils.validation import COUNT, check_argument
 from .contrastive import Contrast
 from .optimizer import AdamW, StoppingRule
 
@@ -183,18 +181,11 @@ class Plan:
     @classmethod
     def from_state_dict(cls, state: StateDict) -> Plan:
         """Return the plan in a state that `FitState.state_dict` has returned."""
-        prefix, values = "proposal.", state["values"]["plan"]
-        parts = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in state["tensors"].items()
-            if name.startswith(prefix)
-        }
-        proposal = None
-        if parts:
-            tree = ClusterTree(
-                *(parts.pop(name).numpy() for name in ClusterTree._fields)
-            )
-            proposal = Proposal(**parts, tree=tree, costs={})
+        parts, values = split_parts(state["tensors"]), state["values"]["plan"]
+        arrays, proposal = parts["proposal"], None
+        if arrays:
+            tree = [arrays.pop(name).numpy() for name in ClusterTree._fields]
+            proposal = Proposal(**arrays, tree=ClusterTree(*tree), costs={})
         n_clusters = values["n_clusters"]
         check_argument("n_clusters", n_clusters, COUNT)
         return cls(n_clusters, dict(values["choices"]), proposal)
@@ -209,22 +200,6 @@ class Plan:
             for name, array in arrays.items()
             if name not in ("tree", "costs")
         }
-
-
-class Builder(Protocol):
-    """Builds the modules that a stored state is loaded into."""
-
-    def new_model(self, topology: Topology) -> TreeVAE:
-        """Return a model of a tree, with random weights."""
-
-    def new_split(self) -> TopDown:
-        """Return a root and two leaves for the present tree, with random weights."""
-
-    def new_contrast(self) -> Contrast | None:
-        """Return contrastive losses; None without augmentations."""
-
-    def check_state(self) -> None:
-        """Raise a ValueError if the state isn't one of this growth and data."""
 
 
 @dataclass(eq=False)
@@ -275,7 +250,7 @@ class FitState:
     rule : StoppingRule or None
         Rule that ends the stage in progress, with the best parameters.
     loaded : dict
-        What `load_state_dict` has read of optimizer and rule, until there is something
+        What is stored of optimizer and rule, until there is something
         to optimize.
     processes : Processes
         Processes that share the fit. Fields with a value for each sample have the
@@ -405,53 +380,8 @@ class FitState:
         }
         return {"tensors": tensors, "values": values}
 
-    def load_state_dict(self, state: StateDict, builder: Builder) -> None:
-        """Set a new state to one that `state_dict` has returned.
 
-        Parameters
-        ----------
-        state : dict
-            Result of `state_dict`, in the same or in another process.
-        builder : TreeGrowth
-            Growth of the same data and options. Its state is this one.
-
-        Raises
-        ------
-        ValueError, LookupError, TypeError, ...
-            If a stage of this state has begun, or the other isn't one of this growth
-            and data.
-        """
-        if self.stage is not None or self.done:
-            raise ValueError("Only a new state can be loaded.")
-        values, tensors = state["values"], state["tensors"]
-        parts = _parts(tensors)
-        for name in VALUES:
-            setattr(self, name, values[name])
-        for name in TENSORS:
-            setattr(self, name, tensors.get(name))
-        if values["parent"] is not None:
-            model = builder.new_model(Topology(tuple(values["parent"])))
-            self.model = _loaded(model, parts["model"])
-            self.contrast = builder.new_contrast()
-        if values["split"] is not None:
-            top_down = _loaded(builder.new_split(), parts["split"])
-            self.split = Split(top_down, **values["split"])
-            n_leaves = len(self.model.topology.leaves)
-            check_argument("leaf", self.split.leaf, Number(Integral, 0, n_leaves))
-            check_argument("seed", self.split.seed, Number(Integral, 0, 2**63))
-        if self.contrast is not None:
-            _loaded(self.contrast, parts["contrast"])
-        if self.stage is not None:
-            self.loaded = {name: parts[name] for name in ("optimizer", "rule")}
-        for record in values["records"]:
-            self.history.append(record)
-        # Last: new modules draw weights.
-        self.generators.load_state_dict(parts["generators"])
-        self.generators.rng.bit_generator.state = values["rng"]
-        builder.check_state()
-
-
-def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def split_parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Return the tensors of each part of a state, such as the model, by name."""
     parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
@@ -477,8 +407,3 @@ def own_samples(state: StateDict, data: TrainingData) -> StateDict:
             if name in tensors
         }
     return {**state, "tensors": tensors}
-
-
-def _loaded(module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
-    module.load_state_dict(state)
-    return module

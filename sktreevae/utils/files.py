@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 PathLike = str | os.PathLike[str]
 
+TEMPORARY = ".sktreevae-*.tmp"
+"""Pattern of the names of unfinished files."""
+
 
 def check_regular(path: PathLike) -> None:
     """Check that a path leads to a regular file.
@@ -100,7 +103,7 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
     with suppress(FileNotFoundError):
         check_regular(target)
-    temporary = os.path.join(folder, f".sktreevae-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, TEMPORARY.replace("*", secrets.token_hex(8)))
     stream = open(temporary, "xb")
     try:
         with stream:

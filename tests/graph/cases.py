@@ -1,11 +1,15 @@
 """Data that several modules are tested on."""
 
 import numpy as np
+import torch
 from scipy import sparse
+from torch.utils.data import TensorDataset
 
+from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
 from sktreevae.graph.density import Moments
 from sktreevae.graph.linkage import square_distances
 from sktreevae.graph.micro_clusters import MicroClusters, SampleGraph
+from sktreevae.model import FeatureMap
 
 
 def random_weights(n, seed):
@@ -20,6 +24,16 @@ def nested_gaussians(n=480, seed=0):
     y = np.arange(n) % 8
     bits = np.stack([y & 4, 3 * (y & 2), 20 * (y & 1)], axis=1).astype(float)
     return bits * [3.0, 3.0, 3.0] + rng.standard_normal((n, 3)), y
+
+
+def lazy_table(X):
+    """Return features that are computed by batch."""
+    n_features = X.shape[1]
+    standardizer = Standardizer(np.zeros(n_features), np.ones(n_features))
+    return FeatureTable(
+        Samples(as_matrix(TensorDataset(torch.tensor(X))), standardizer),
+        FeatureMap(n_features),
+    )
 
 
 def sample_graph(edges, place=None, component=None):

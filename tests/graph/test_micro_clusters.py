@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,11 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from sktreevae.data import FeatureTable
-from sktreevae.graph.micro_clusters import find_separate_groups, merge_small_groups
+from sktreevae.graph.micro_clusters import find_separate_groups
 from sktreevae.graph.neighbors import nearest_neighbors
 from sktreevae.graph.umap import fuzzy_graph
 
-from .cases import random_weights, sample_graph
+from .cases import micro_clusters, random_weights, sample_graph
 
 
 def make_graph(n, seed):
@@ -74,16 +76,18 @@ def test_duplicates_among_other_samples_do_not_stand_apart(rng):
 
 
 @given(st.integers(1, 10), st.integers(1, 30), st.integers(0, 99))
-def test_merged_groups_are_large_enough(n, min_size, seed):
+def test_merged_components_are_large_enough(n, min_size, seed):
     size = np.random.default_rng(seed).integers(1, 10, n).astype(float)
-    group = merge_small_groups(random_weights(n, seed), size, np.arange(n), min_size)
-    merged = np.bincount(group, size)
+    groups = micro_clusters(random_weights(n, seed), np.arange(n))
+    component = replace(groups, size=size).merge_small_components(min_size)
+    merged = np.bincount(component, size)
     assert len(merged) == 1 or merged.min() >= min_size
     if size.min() >= min_size:
-        assert (group == np.arange(n)).all()
+        assert (component == np.arange(n)).all()
 
 
-def test_a_small_group_joins_its_heaviest_neighbor():
+def test_a_small_component_joins_its_heaviest_neighbor():
     weight = np.array([[5, 1, 2], [1, 5, 3], [2, 3, 1.0]])
-    group = merge_small_groups(weight, np.array([9.0, 9.0, 2.0]), np.arange(3), 3)
-    assert group[2] == group[1] != group[0]
+    groups = micro_clusters(weight, np.arange(3))
+    groups = replace(groups, size=np.array([9.0, 9.0, 2.0]))
+    assert groups.merge_small_components(3).tolist() == [0, 1, 1]

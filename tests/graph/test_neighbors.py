@@ -1,18 +1,18 @@
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import TensorDataset
 
-from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
+from sktreevae.data import FeatureTable
 from sktreevae.graph.neighbors import (
     InvertedFileIndex,
     kmeans_centers,
+    mutual_reachability,
     nearest_neighbors,
     nearest_row,
 )
-from sktreevae.model import FeatureMap
+
+from .cases import lazy_table
 
 
 def generator(seed=0):
@@ -103,10 +103,7 @@ def test_lloyd_finds_separate_groups():
 
 
 def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):
-    X = as_matrix(TensorDataset(torch.tensor(rng.standard_normal((300, 3)))))
-    features = FeatureTable(
-        Samples(X, Standardizer(np.zeros(3), np.ones(3))), FeatureMap(3)
-    )
+    features = lazy_table(rng.standard_normal((300, 3)))
     exact, _ = neighbors_of(features[:], 4)
     index, _ = nearest_neighbors(features, 4, generator())
     assert torch.equal(index, exact)
@@ -119,3 +116,14 @@ def test_neighbors_of_rows_on_disk_are_the_nearest_of_random_ones(rng):
     others[torch.arange(300)[:, None] == chosen] = torch.inf
     expected = others.topk(4, largest=False).values
     torch.testing.assert_close(distance, expected, rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(5, 40), st.integers(1, 4), st.integers(0, 99))
+def test_no_sample_is_nearer_than_its_third_neighbor(n, k, seed):
+    x = torch.randn(n, 2, generator=generator(seed))
+    index, distance = (t.numpy() for t in neighbors_of(x, k))
+    reachability = mutual_reachability(index, distance).toarray()
+    third = distance[:, min(3, k) - 1]
+    for i, row in enumerate(index):
+        for j, d in zip(row, distance[i], strict=True):
+            assert reachability[i, j] == max(d, third[i], third[j])

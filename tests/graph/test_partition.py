@@ -198,10 +198,3 @@ def test_a_small_separate_group_costs_less_than_half_of_a_large_one(small, rng):
     assert map_equation(groups.edge_weight, separate) > map_equation(
         groups.edge_weight, halves
     )
-
-
-def test_small_components_do_not_stand_apart():
-    edge_weight, y = blocks((6, 6, 2))
-    groups = micro_clusters(edge_weight, y)
-    for min_size, n_components in ((2, 3), (3, 2), (100, 1)):
-        assert groups.merge_small_components(min_size).max() == n_components - 1

@@ -1,28 +1,24 @@
 import functools
+import itertools
 
 import joblib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
-from torch.nn.functional import one_hot
-from torch.utils.data import TensorDataset
 
-from sktreevae.data import FeatureTable, Samples, Standardizer, as_matrix
+from sktreevae.data import FeatureTable
 from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
 from sktreevae.graph import proposal as proposals
 from sktreevae.graph.cluster_tree import ClusterTree
 from sktreevae.graph.linkage import cut_merges
 from sktreevae.graph.neighbors import nearest_neighbors
-from sktreevae.graph.partition import linkage_partitions, partition, partition_cost
-from sktreevae.model import FeatureMap, Topology
+from sktreevae.model import Topology
 from sktreevae.utils.cache import Cache
 
-from .cases import nested_gaussians, sample_graph
+from .cases import lazy_table, nested_gaussians, sample_graph
 
 
 def generator(seed=0):
@@ -118,18 +114,6 @@ def test_clusters_have_enough_micro_clusters(rng):
     assert proposal.cluster.unique().tolist() == list(range(30))
 
 
-def test_moons_are_told_apart():
-    X, y = make_moons(200, noise=0.05, random_state=0)
-    assert adjusted_rand_score(y, cluster(X, 2).cluster) > 0.95
-
-
-def make_proposal(cluster, proba, merges):
-    """Return a proposal without heights."""
-    tree = ClusterTree(merges, np.arange(len(merges)), np.zeros(len(merges)))
-    size = cluster.bincount(minlength=len(merges) + 1)
-    return Proposal(cluster, proba, tree, torch.zeros(len(cluster)), size, {})
-
-
 @pytest.mark.parametrize(
     ("merges", "sizes", "expected"),
     [
@@ -144,27 +128,18 @@ def make_proposal(cluster, proba, merges):
         ([], [100], None),
     ],
 )
-def test_groups_too_small_to_be_leaves_go_with_the_larger_side(merges, sizes, expected):
+def test_groups_too_small_to_be_leaves_go_with_the_larger_side(
+    merges, sizes, expected, rng
+):
     cluster = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    merges = np.array(merges, dtype=np.int64).reshape(-1, 2)
-    side = make_proposal(cluster, one_hot(cluster).float(), merges).sides(10)
+    proba = torch.from_numpy(rng.dirichlet(np.ones(len(sizes)), len(cluster)))
+    tree = ClusterTree(np.array(merges, dtype=int).reshape(-1, 2), None, None)
+    size = torch.tensor(sizes)
+    side = Proposal(cluster, proba, tree, None, size, {}).sides(10)
     if expected is None:
         assert side is None
     else:
-        assert torch.equal(side, one_hot(torch.tensor(expected)[cluster]).float())
-
-
-@given(st.integers(0, 99))
-def test_probabilities_of_sides_are_sums_over_their_clusters(seed):
-    rng = np.random.default_rng(seed)
-    proba = torch.from_numpy(rng.dirichlet(np.ones(4), size=80))
-    merges = np.array([[1, 2], [0, 4], [3, 5]])
-    proposal = make_proposal(proba.argmax(1), proba, merges)
-    # The last merge has the third cluster on its left, all others on its right.
-    side = proposal.sides(1)
-    expected = torch.stack([proba[:, 3], proba[:, :3].sum(1)], dim=1)
-    torch.testing.assert_close(side, expected)
-    torch.testing.assert_close(side.sum(1), torch.ones(80).double())
+        torch.testing.assert_close(side, proba @ torch.eye(2).double()[expected])
 
 
 def touching_gaussians(n=600):
@@ -175,10 +150,8 @@ def touching_gaussians(n=600):
     return X
 
 
-PROPOSED = {
-    "mixture": touching_gaussians(),
-    "shares": make_moons(600, noise=0.08, random_state=0)[0],
-}
+MOONS, MOON = make_moons(600, noise=0.08, random_state=0)
+PROPOSED = {"mixture": touching_gaussians(), "shares": MOONS}
 """Data whose probabilities are those of a mixture, or the shares of the neighbors."""
 
 
@@ -196,17 +169,17 @@ def test_every_sample_has_probabilities_of_clusters(kind, max_landmarks):
 
 def test_most_neighbors_of_most_samples_are_in_their_cluster():
     proposal = cluster(PROPOSED["shares"], 2)
+    assert adjusted_rand_score(MOON, proposal.cluster) > 0.95
     agree = (proposal.proba.argmax(1) == proposal.cluster).float().mean()
     assert agree > 0.98
     assert proposal.proba.max(1).values.mean() > 0.98
 
 
 def test_probabilities_of_overlapping_clusters_are_soft():
-    X = touching_gaussians()
+    X = PROPOSED["mixture"]
     proba = cluster(X, 2).proba.double().numpy()
     truth = 1 / (1 + np.exp(-2.0 * (X[:, 0] - 1.0)))
-    error = min(np.abs(proba[:, k] - truth).mean() for k in (0, 1))
-    assert error < 0.1
+    assert min(np.abs(proba[:, k] - truth).mean() for k in (0, 1)) < 0.1
 
 
 def gaussians_of_four_scales(seed):
@@ -268,72 +241,31 @@ def test_small_separate_groups_are_found_before_others_are_cut(sizes, n_more, rn
         assert len(set(zip(labels.tolist(), y.tolist(), strict=True))) == n_clusters
 
 
-@pytest.fixture(scope="module")
-def restarts():
-    """Return the graph of noise, and its micro-clusters by five restarts."""
-    X = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
-    options = GraphOptions(n_micro_clusters=50, n_restarts=5)
-    return proposals._micro_clusterings(X, 50, options, generator())[:2]
-
-
-@pytest.mark.parametrize("max_groups", [300, 6])
-def test_the_combination_of_restarts_costs_no_more_than_any(restarts, max_groups):
-    graph, clusterings = restarts
-    partitions = {
-        f"restart {i}": linkage_partitions(groups, 6)["edge density"][assignment]
-        for i, (assignment, groups) in enumerate(clusterings)
-    }
-    base = np.zeros(300, dtype=int)
-    assignment, starts = graph.overlay(base, partitions, max_groups)
-    assert len(starts) == 5 or max_groups < 300
-    assert assignment.max() < max_groups
-    groups = graph.aggregate(assignment)
-    _, costs = partition(groups, starts)
-    for name, start in starts.items():
-        assert np.array_equal(start[assignment], partitions[name])
-        assert min(costs.values()) <= partition_cost(groups, start) + 1e-12
-
-
-def test_samples_that_are_together_in_all_partitions_are_a_group():
+@pytest.mark.parametrize(("max_groups", "n_used"), [(4, 2), (3, 1)])
+def test_samples_that_are_together_in_all_partitions_are_a_group(max_groups, n_used):
     component = np.array([0, 0, 0, 0, 1, 1])
     graph = sample_graph(sparse.csr_array((6, 6)), component=component)
     partitions = {
         "one": np.array([0, 0, 1, 1, 1, 1]),
         "two": np.array([1, 0, 0, 0, 0, 0]),
     }
-    assignment, clusters = graph.overlay(np.zeros(6, dtype=int), partitions, 10)
-    assert len(set(assignment.tolist())) == 4
-    assert assignment[2] == assignment[3]
-    assert assignment[4] == assignment[5] != assignment[3]
-    for name, labels in partitions.items():
-        assert np.array_equal(clusters[name][assignment], labels)
+    together = np.zeros(6, dtype=int)
+    assignment, clusters = graph.overlay(together, partitions, max_groups)
+    assert list(clusters) == list(partitions)[:n_used]
+    for i, j in itertools.combinations(range(6), 2):
+        used = [component, *(partitions[name] for name in clusters)]
+        is_together = all(labels[i] == labels[j] for labels in used)
+        assert (assignment[i] == assignment[j]) == is_together
+    for name, labels in clusters.items():
+        assert np.array_equal(labels[assignment], partitions[name])
 
 
-def lazy_table(X):
-    """Return features that are computed by batch."""
-    n_features = X.shape[1]
-    standardizer = Standardizer(np.zeros(n_features), np.ones(n_features))
-    return FeatureTable(
-        Samples(as_matrix(TensorDataset(torch.tensor(X))), standardizer),
-        FeatureMap(n_features),
-    )
-
-
-def same(one, two):
-    return (
-        torch.equal(one.cluster, two.cluster)
-        and torch.equal(one.spacing, two.spacing)
-        and np.array_equal(one.tree.merges, two.tree.merges)
-    )
-
-
-def test_rows_on_disk_have_the_proposal_of_those_in_memory():
-    X, _ = nested_gaussians()
-    one, two = (
-        NeighborGraph(make(X), generator(), options=quick(max_landmarks=100)).propose(8)
-        for make in (table, lazy_table)
-    )
-    assert same(one, two)
+def assert_same(one, two):
+    (one, one_state), (two, two_state) = one, two
+    assert torch.equal(one.cluster, two.cluster)
+    assert torch.equal(one.spacing, two.spacing)
+    assert np.array_equal(one.tree.merges, two.tree.merges)
+    assert torch.equal(one_state, two_state)
 
 
 EXPENSIVE = ["_micro_clusterings", "_propose", "_nearest_landmarks"]
@@ -355,47 +287,29 @@ def calls(monkeypatch):
     return names
 
 
-def run(X, n_clusters, *, make=table, memory=None, seed=0, max_landmarks=1000):
+def run(make, max_landmarks, memory=None):
     """Return a proposal, and the state of the generator afterwards."""
-    random = generator(seed)
-    graph = NeighborGraph(
-        make(X),
-        random,
-        n_clusters,
-        options=quick(max_landmarks=max_landmarks),
-        cache=Cache(memory),
-    )
-    return graph.propose(n_clusters), random.get_state()
+    random, X = generator(), nested_gaussians()[0]
+    options = quick(max_landmarks=max_landmarks)
+    graph = NeighborGraph(make(X), random, 8, options=options, cache=Cache(memory))
+    return graph.propose(8), random.get_state()
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("max_landmarks", [1000, 100])
 @pytest.mark.parametrize(("make", "mmap_mode"), [(table, None), (lazy_table, "r")])
-def test_stored_results_are_those_that_are_computed(
-    make, mmap_mode, calls, tmp_path, capfd
+def test_stored_results_are_those_that_are_computed_of_rows_in_memory(
+    make, mmap_mode, max_landmarks, calls, tmp_path, capfd
 ):
-    X, _ = nested_gaussians()
-    expected, state = run(X, 8, make=make)
+    expected = run(table, max_landmarks)
     memory = joblib.Memory(tmp_path, mmap_mode=mmap_mode, verbose=0)
-    for n_runs in (1, 0):
+    nearest = ["_nearest_landmarks"] * (max_landmarks == 100)
+    of_rows_on_disk = nearest if make is lazy_table else []
+    for names in (["_micro_clusterings", "_propose", *nearest], of_rows_on_disk):
         calls.clear()
-        result, after = run(X, 8, make=make, memory=memory)
-        assert same(result, expected)
-        assert torch.equal(after, state)
-        assert calls == ["_micro_clusterings", "_propose"] * n_runs
+        assert_same(run(make, max_landmarks, memory), expected)
+        assert calls == names
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("make", [table, lazy_table])
-def test_landmarks_of_samples_in_memory_are_stored(make, calls, tmp_path):
-    X, _ = nested_gaussians()
-    settings = {"make": make, "max_landmarks": 100}
-    expected, state = run(X, 8, **settings)
-    run(X, 8, memory=tmp_path, **settings)
-    calls.clear()
-    result, after = run(X, 8, memory=tmp_path, **settings)
-    assert same(result, expected)
-    assert torch.equal(after, state)
-    assert calls == ([] if make is table else ["_nearest_landmarks"])
 
 
 @pytest.mark.parametrize("max_landmarks", [1000, 200])

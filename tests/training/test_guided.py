@@ -8,18 +8,16 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import one_hot
 
 from sktreevae import TreeVAEClustering
-from sktreevae.graph import GraphOptions, NeighborGraph, Proposal
-from sktreevae.graph.cluster_tree import ClusterTree
+from sktreevae.graph import GraphOptions, NeighborGraph
 from sktreevae.model.networks import BottomUp
 from sktreevae.training.contrastive import ContrastOptions
 from sktreevae.training.growth import GrowthOptions
 from sktreevae.training.guided import GuidedGrowth, RouterPhase
+from sktreevae.training.objectives import RoutingObjective
 from sktreevae.training.state import Plan
 
 from ..graph.cases import nested_gaussians
 from .cases import CONFIG, make_data, make_trainer
-
-CONFIG4 = replace(CONFIG, n_features=4)
 
 
 @functools.cache
@@ -83,7 +81,7 @@ def begun(n_clusters, pairs=None, **options):
 def train_routers(growth, target, max_steps=200, tol=0.1):
     growth.state.target = target
     phase = RouterPhase("routers", (0, 0), (1, 1), max_steps=max_steps, tol=tol)
-    growth.trainer.train(phase, growth._router_objective())
+    growth.trainer.train(phase, RoutingObjective(growth.data, growth.state))
 
 
 def test_noise_is_not_longer_than_the_clusters_are_wide():
@@ -223,24 +221,8 @@ def test_routers_keep_the_clusters_at_every_scale_of_distance(distance, rng):
     X = rng.standard_normal((len(y), 4))
     X[:, 0] += 8.0 * (y % 2)
     X[:, 1] += distance * (y // 2)
-    data = make_data(X)
-    far, near = 2.0, 1.0
-    proposal = Proposal(
-        cluster=torch.from_numpy(y),
-        proba=one_hot(torch.from_numpy(y)).float(),
-        tree=ClusterTree(
-            merges=np.array([[0, 1], [2, 3], [4, 5]]),
-            height=np.array([near, near, far]),
-            excess_cost=np.zeros(3),
-        ),
-        spacing=torch.from_numpy(np.full(len(X), 1.0 / X.std(), dtype=np.float32)),
-        size=torch.tensor([200, 30, 200, 30]),
-        costs={},
-    )
-    trainer = make_trainer(max_iter=None)
-    trainer.state.plan = Plan(4, {}, proposal)
-    growth = GuidedGrowth(data, CONFIG4, GrowthOptions(4), trainer)
-    assert adjusted_rand_score(y, leaves(grown(growth))) > 0.99
+    model = TreeVAEClustering(4, random_state=0).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.99
 
 
 def test_generated_samples_have_the_sizes_of_the_clusters(grown_eight):

@@ -158,19 +158,6 @@ def test_a_small_group_far_away_ends_no_growth():
     assert adjusted_rand_score(y, model.labels_[: len(y)]) > 0.95
 
 
-def test_empty_leaves_are_pruned():
-    growth = make_growth()
-    tree = Topology.stump().split_leaf(0).topology
-    growth.state.model = growth.new_model(tree)
-    with torch.no_grad():
-        # Everything goes right at the root: the two leaves on the left are empty.
-        growth.model.top_down.q_routers.weights[-1].zero_()
-        growth.model.top_down.q_routers.biases[-1].fill_(-9.0)
-    assert growth.prune()
-    assert len(growth.model.topology.leaves) == 1
-    assert not growth.prune()
-
-
 @pytest.fixture(scope="module")
 def grown_once():
     growth = make_growth(n_clusters=3)
@@ -186,31 +173,20 @@ def grown(grown_once):
     return growth
 
 
-def priorities(growth, criterion):
-    growth.options = dataclasses.replace(growth.options, split_criterion=criterion)
-    return growth._priorities()
-
-
-def test_n_samples_counts_those_that_take_part_in_a_split(grown):
-    proba = grown.model.leaf_log_proba(grown.data.features[:]).exp()
-    expected = [int((proba[:, leaf] >= 1 / 3).sum()) for leaf in range(3)]
-    assert priorities(grown, "n_samples") == expected
-
-
 @torch.no_grad()
-@pytest.mark.parametrize("criterion", ["reconstruction", "elbo"])
-def test_losses_are_the_sums_over_the_samples_of_a_leaf(grown, criterion):
+@pytest.mark.parametrize("criterion", ["n_samples", "reconstruction", "elbo"])
+def test_priorities_are_sums_over_the_samples_of_a_leaf(grown, criterion):
     model, x = grown.model, grown.data.samples[torch.arange(160)]
     posterior = model.posterior(model.encode(x))
-    quality = model.leaf_elbo(x).T
-    if criterion == "reconstruction":
-        quality = model.top_down.leaf_log_prob(posterior, x)
     proba = posterior.routing.leaf_log_proba.exp()
-    expected = [
-        -sum(float(proba[leaf, i] * quality[leaf, i]) for i in range(160))
-        for leaf in range(3)
-    ]
-    assert priorities(grown, criterion) == pytest.approx(expected, rel=1e-4)
+    terms = {
+        "n_samples": (proba >= 1 / 3).float(),  # those that take part in a split
+        "reconstruction": -proba * model.top_down.leaf_log_prob(posterior, x),
+        "elbo": -proba * model.leaf_elbo(x).T,
+    }
+    grown.options = dataclasses.replace(grown.options, split_criterion=criterion)
+    expected = terms[criterion].sum(1).tolist()
+    assert grown._priorities() == pytest.approx(expected, rel=1e-4)
 
 
 def test_refused_and_deep_leaves_are_not_chosen():

@@ -111,7 +111,7 @@ def test_a_fit_that_is_stopped_after_each_epoch_goes_on_to_the_same_bits(
         # Another seed: all that is drawn comes from the state.
         growth = make_growth(name, n_epochs=1, views=views, seed=n_runs)
         if state is not None:
-            growth.state.load_state_dict(state, growth)
+            growth.load_state_dict(state)
         try:
             growth.run()
             break
