@@ -5,8 +5,10 @@ import functools
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
