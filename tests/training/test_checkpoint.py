@@ -5,10 +5,8 @@ import functools
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import numpy as np
