@@ -72,7 +72,6 @@ from .parameters import (
     check_views,
     contrast_options,
     data_options,
-    describe_options,
     growth_options,
     model_config,
     open_checkpoints,
@@ -89,7 +88,6 @@ N_SCORE_DRAWS = 8
 DataLike = ArrayLike | Dataset
 
 
-@describe_options(kind=KINDS, likelihood=LIKELIHOODS)
 class TreeVAEClustering(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -129,12 +127,23 @@ class TreeVAEClustering(
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
         (HOG), and the pixels of color images, are used as features.
-    kind : $kind, default="auto"
+    kind : {"auto", "images", "counts", "text", "embeddings", "table"}, default="auto"
         Kind of the data, which the features that neighbors are found by depend on; see
         :ref:`features`.
 
         - "auto": the first of the kinds below that most of the data is of.
-        $kind_list
+        - "images": with an `image_shape`, which it needs. Gradients of gray levels,
+          and the pixels of color images, are compared.
+        - "counts": with a likelihood of counts, which it needs. Shares are
+          compared, or roots of few columns.
+        - "text": more than 64 columns, less than 10% nonzero values, and no
+          negative ones, which it can't have. Terms are weighted.
+        - "embeddings": more than 64 columns of both signs, and most rows of one
+          length. Only the direction of a row counts.
+        - "table": all other data. Columns are compared in units of their
+          resolution, such as 0.1 cm or a gray level, or of their standard
+          deviation, whichever predicts columns by neighbors better. The unit that a
+          column is written in doesn't matter.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
         neighbor graph is built from. "cnn": also a convolutional network on the images.
@@ -161,14 +170,29 @@ class TreeVAEClustering(
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
         [0, 0.5) is a fraction of the samples. None means the fraction
         ``min(0.05 / n_clusters, 0.01)``.
-    likelihood : $likelihood, default="auto"
+    likelihood : {"auto", "bernoulli", "gaussian", "mixed", "poisson", \
+            "negative_binomial"}, default="auto"
         Distribution of the data given a leaf.
 
         - "auto": "bernoulli" for images, for more than 64 columns of which a tenth is
           zero, and for zeros and ones, if all values lie in [0, 1], up to rounding
           errors of 1e-6; else "mixed" for tables with columns of two values, and
           "gaussian" for other data. Count likelihoods are never chosen.
-        $likelihood_list
+        - "bernoulli": values in [0, 1]; values between are soft targets.
+        - "gaussian": real values, with a learned variance for each feature and
+          leaf, at least 0.1% of the variance of the feature. Features are
+          standardized inside, to a largest absolute value of at most 5; images are
+          standardized as a whole.
+        - "mixed": tables with discrete columns. A column of two values (each in at
+          least ten rows) has a Bernoulli distribution; adjacent ones of which one
+          is high in each row, as from OneHotEncoder, have a categorical
+          distribution, and all others are Gaussian. Samples have the values of the
+          data.
+        - "poisson": counts, whole numbers up to 2**24. Rates range from 1e-6 to
+          2**25.
+        - "negative_binomial": overdispersed counts, with the variance ``rate +
+          dispersion * rate**2`` and a learned dispersion, at least 1e-4, for each
+          feature and leaf.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same

@@ -48,8 +48,6 @@ class Kind(ABC):
     ----------
     name : str
         Value of the parameter `kind` of the estimator.
-    description : str
-        When "auto" means this kind, and how rows are compared, for users.
     features : tuple of str
         Kinds of `FeatureMap` of this data.
     common_units : tuple of str
@@ -59,7 +57,6 @@ class Kind(ABC):
     """
 
     name: ClassVar[str]
-    description: ClassVar[str]
     features: ClassVar[tuple[str, ...]]
     common_units: ClassVar[tuple[str, ...]] = ()
     round_clusters: ClassVar[bool] = False

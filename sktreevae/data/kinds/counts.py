@@ -31,10 +31,6 @@ class Counts(Kind):
     """
 
     name = "counts"
-    description = (
-        "with a likelihood of counts, which it needs. Shares are compared, or roots of "
-        "few columns."
-    )
     features = "roots", "log_shares"
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:

@@ -30,10 +30,6 @@ class Embeddings(Kind):
     """
 
     name = "embeddings"
-    description = (
-        "more than 64 columns of both signs, and most rows of one length. Only the "
-        "direction of a row counts."
-    )
     features = ("directions",)
     round_clusters = True
 

@@ -33,10 +33,6 @@ class Images(Kind):
     """
 
     name = "images"
-    description = (
-        "with an `image_shape`, which it needs. Gradients of gray levels, and the "
-        "pixels of color images, are compared."
-    )
     features = ("image",)
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:

@@ -45,10 +45,6 @@ class Text(Kind):
     """
 
     name = "text"
-    description = (
-        "more than 64 columns, less than 10% nonzero values, and no negative ones, "
-        "which it can't have. Terms are weighted."
-    )
     features = ("text",)
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:
