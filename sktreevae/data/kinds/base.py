@@ -66,9 +66,8 @@ class Kind(ABC):
         """Return the share of the data that is of this kind; all of it by default."""
         return 1.0
 
-    def violation(self, data: Observations) -> str | None:
-        """Return the message of an error if the data can't be of this kind."""
-        return None
+    def check(self, data: Observations) -> None:
+        """Raise an InvalidParameterError if the data can't be of this kind."""
 
     @abstractmethod
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
