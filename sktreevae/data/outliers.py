@@ -102,8 +102,6 @@ class FeatureBounds:
         """
         excess, value, sample = furthest
         return tuple(
-            Outlier(
-                int(sample[j]), j, *map(float, (value[j], self.low[j], self.high[j]))
-            )
-            for j in np.flatnonzero(excess > 0).tolist()
+            Outlier(int(sample[j]), int(j), value[j], self.low[j], self.high[j])
+            for j in np.flatnonzero(excess > 0)
         )

@@ -395,11 +395,7 @@ class TreeVAEClustering(
         ],
         "verbose": [Number(Integral, 0), BOOLEAN],
         "device": [Instance(str), Instance(torch.device), NONE],
-        "n_jobs": [
-            Number(Integral, 1, MAX_JOBS),
-            Number(Integral, -MAX_JOBS, 0),
-            NONE,
-        ],
+        "n_jobs": [Number(Integral, 1, MAX_JOBS), Number(Integral, -MAX_JOBS, 0), NONE],
         "precision": [Options(("auto", "float32", "bfloat16"))],
         "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
         "checkpoint_dir": [Instance(str), Instance(os.PathLike), NONE],
@@ -646,12 +642,7 @@ class TreeVAEClustering(
             model = copy.deepcopy(self.module_)
             config = model.config
             data = TrainingData.reuse(
-                X,
-                self._standardizer,
-                model.feature_map,
-                self.likelihood_,
-                config.discrete,
-                self.device_,
+                X, self._standardizer, model.feature_map, config, self.device_
             )
             contrast = None
             if self.views != "neighbors":
@@ -1325,9 +1316,8 @@ class TreeVAEClustering(
         check_is_fitted(self)
         X = self._validate(X)
         with self._threads():
-            samples = Samples(
-                X, self._standardizer, self.device_, likelihood=self.likelihood_
-            )
+            units = self._standardizer, self.device_, self.likelihood_
+            samples = Samples(X, *units)
             values = samples.map(partial(function, self.module_))
         return values, np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 

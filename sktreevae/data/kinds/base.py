@@ -66,7 +66,7 @@ class Kind(ABC):
         """Return the share of the data that is of this kind; all of it by default."""
         return 1.0
 
-    def check(self, data: Observations) -> None:
+    def check(self, data: Observations) -> None:  # noqa: B027
         """Raise an InvalidParameterError if the data can't be of this kind."""
 
     @abstractmethod
