@@ -34,8 +34,7 @@ from ..inspection.diagnostics import Finding, find_problems
 from ..inspection.explain import explain, node_means
 from ..inspection.explanation import Explanation, Explanations
 from ..inspection.failures import diagnose
-from ..io.load import load
-from ..io.save import save
+from ..io.save_and_load import load, save
 from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
 from ..training.augmentation import Augmentation

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
 from ..utils.validation import COUNT, Instance, Number, Options
-from .state import Arrays, State
+from .state import DENDROGRAM, STANDARDIZER, Arrays, State
 
 NETWORKS = {
     "encoder": "model.encoder.",
@@ -59,11 +59,7 @@ POSITIVE = (
 )
 """Arrays that must be positive."""
 
-MAY_BE_NAN = (
-    "dendrogram.excess_costs",
-    "dendrogram.p_values",
-    "standardizer.constant",
-)
+MAY_BE_NAN = ("dendrogram.excess_costs", "dendrogram.p_values", "standardizer.constant")
 """Arrays that may have NaN. All others must be finite."""
 
 
@@ -171,14 +167,12 @@ def _expected_arrays(
     n_features = state["config"]["n_features"]
     n_samples = np.size(arrays.get("dendrogram.labels"))
     n_columns = np.size(arrays.get("standardizer.constant"))
-    expected = {
-        "dendrogram.labels": ("int64", (n_samples,)),
-        "standardizer.constant": ("float64", (n_columns,)),
+    expected = {f"dendrogram.{name}": ("float64", (n_nodes,)) for name in DENDROGRAM}
+    expected |= {
+        f"standardizer.{name}": ("float64", (n_features,)) for name in STANDARDIZER
     }
-    for name in ("height", "weight", "p_values", "excess_costs"):
-        expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
-    for name in ("center", "scale", "low", "high"):
-        expected[f"standardizer.{name}"] = "float64", (n_features,)
+    expected["dendrogram.labels"] = "int64", (n_samples,)
+    expected["standardizer.constant"] = "float64", (n_columns,)
     shapes = state_shapes(topology, state["config"], state["feature_map"])
     for name, tensor in shapes.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
