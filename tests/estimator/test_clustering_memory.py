@@ -24,15 +24,6 @@ def assert_same(one, other, X):
     np.testing.assert_equal(one.history_, other.history_)
 
 
-@pytest.mark.parametrize(("growth", "n_clusters"), [("guided", 3), ("iterative", None)])
-def test_a_cache_does_not_change_the_result(X, growth, n_clusters, tmp_path):
-    model = TreeVAEClustering(n_clusters, growth=growth, **QUICK)
-    expected = model.fit(X)
-    for _ in range(2):
-        cached = TreeVAEClustering(n_clusters, growth=growth, memory=tmp_path, **QUICK)
-        assert_same(cached.fit(X), expected, X)
-
-
 @pytest.mark.parametrize(
     ("settings", "shift", "reused"),
     [

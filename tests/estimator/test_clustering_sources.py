@@ -112,12 +112,6 @@ def test_a_dataset_has_the_kind_of_its_rows(X, kind, settings, shape, rng):
     assert np.array_equal(read.transform(rows), in_memory.transform(rows))
 
 
-def test_counts_of_a_dataset_are_checked(X):
-    model = TreeVAEClustering(3, likelihood="poisson", **QUICK).fit(X[:100])
-    with pytest.raises(ValueError, match="likelihood='poisson' needs counts.*value -"):
-        model.predict(Labeled(-X[:100]))
-
-
 class ReadsOfEpochs:
     """Notes the number of rows that were read at the end of each epoch."""
 
@@ -155,13 +149,6 @@ def test_values_that_are_not_finite_are_found_before_training(
     monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
     with pytest.raises(ValueError, match="contains NaN, in row 150 and column 7"):
         TreeVAEClustering(2).fit(source)
-
-
-@pytest.mark.parametrize("kind", ["dataset", "dask"])
-def test_other_features_are_refused(kind, X, model, tmp_path):
-    source = MAKERS[kind](np.ascontiguousarray(X[:, :9]), tmp_path)
-    with pytest.raises(ValueError, match=r"X has 9 features.* expecting 64"):
-        model.predict(source)
 
 
 def test_files_of_another_byte_order_are_not_copied(X, tmp_path):

@@ -36,26 +36,6 @@ def test_shapes_of_images(shape, is_allowed):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "n_features"),
-    [
-        ({}, 7),
-        ({"encoder": len, "decoder": "mlp", "views": "neighbors"}, 7),
-        (
-            {"encoder": "cnn", "decoder": "resnet", "views": "image"}
-            | {"image_shape": (8, 8)},
-            64,
-        ),
-        ({"decoder": len, "views": len, "image_shape": (3, 8, 8)}, 192),
-        ({"views": "image", "image_shape": (8, 8, 3)}, 192),
-        ({"image_shape": (8, 8, 5)}, 320),
-    ],
-)
-def test_consistent_parameters_for_images_are_accepted(parameters, n_features):
-    X = np.zeros((9, n_features))
-    validate_rows(TreeVAEClustering(**parameters), X, reset=True)
-
-
-@pytest.mark.parametrize(
     ("parameters", "message"),
     [
         *(
