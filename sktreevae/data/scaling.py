@@ -65,7 +65,7 @@ class DataSummary:
     n_nonzero : int
         Number of values of the features that aren't zero.
     fractional_value : float or None
-        The first value that isn't a whole number, if there is one.
+        A value of the features that isn't a whole number, if there is one.
     bounds : FeatureBounds or None
         Bounds beyond which values are outliers, if any.
     outliers : tuple of Outlier
@@ -174,21 +174,20 @@ class _ColumnStatistics:
         self.scaler = StandardScaler(with_mean=not is_sparse)
         self.bounds = bounds
         self.n_samples = 0
-        # Smallest and largest values, with and without outliers.
+        # Smallest and largest values: of all, without outliers, of no whole numbers.
         self.ends, self.inner_ends = np.full((2, 2, n_columns), np.nan)
+        self.fractions = np.zeros((2, n_columns))
         # Excess over the bounds, value and row.
         self.furthest = np.zeros((3, n_columns))
         self.n_nonzero = np.zeros(n_columns, dtype=np.int64)
-        self.fractional_value: float | None = None
 
     def add(self, rows: np.ndarray | sparse.csr_array, first_sample: int) -> None:
         """Add rows to the statistics."""
         rows = rows.astype(np.float64)
         self.n_samples += rows.shape[0]
         self.n_nonzero += np.asarray((rows != 0).sum(axis=0)).ravel()
-        if self.fractional_value is None:
-            values = rows.data if sparse.issparse(rows) else rows
-            self.fractional_value = _fractional_value(values)
+        if not self.fractions.any(axis=0).all():
+            self.fractions = _unite(self.fractions, _ends(_fractions(rows)))
         self.ends = _unite(self.ends, _ends(rows))
         if np.abs(self.ends).max() > MAX_VALUE:
             raise ValueError(
@@ -216,8 +215,7 @@ class _ColumnStatistics:
         self.ends = _unite(self.ends, other.ends)
         self.inner_ends = _unite(self.inner_ends, other.inner_ends)
         self.furthest = _further(self.furthest, other.furthest)
-        if self.fractional_value is None:
-            self.fractional_value = other.fractional_value
+        self.fractions = _unite(self.fractions, other.fractions)
         _merge_moments(self.scaler, other.scaler)
         return self
 
@@ -249,7 +247,7 @@ class _ColumnStatistics:
             std=self.scaler.scale_[columns],
             deviation=np.fmax(high - mean, mean - low),
             n_nonzero=int(self.n_nonzero[columns].sum()),
-            fractional_value=self.fractional_value,
+            fractional_value=_first_nonzero(self.fractions[:, columns]),
             bounds=bounds,
             outliers=bounds.outliers(self.furthest[:, columns]) if bounds else (),
         )
@@ -513,7 +511,7 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     if kind.standardize or not values.size:
         return
     low, high = float(values.min()), float(values.max())
-    fractional_value = _fractional_value(values) if kind.is_count else None
+    fractional_value = _first_nonzero(_fractions(values)) if kind.is_count else None
     violation = _support_violation(likelihood, low, high, fractional_value)
     if violation is None:
         return
@@ -547,9 +545,17 @@ def _further(one: NDArray, other: NDArray) -> NDArray:
     return np.where(other[0] >= one[0], other, one)
 
 
-def _fractional_value(values: NDArray[np.number]) -> float | None:
-    """Return the first value that isn't a whole number up to rounding, or None."""
-    if values.dtype.kind != "f":
-        return None
-    is_fraction = np.abs(values - np.round(values)) > ROUNDING
-    return float(values[is_fraction][0]) if is_fraction.any() else None
+def _fractions(
+    rows: NDArray[np.float64] | sparse.csr_array,
+) -> NDArray[np.float64] | sparse.csr_array:
+    """Return rows with 0 in the place of whole numbers up to rounding."""
+    rows = rows.copy()
+    values = rows.data if sparse.issparse(rows) else rows
+    values[np.abs(values - np.round(values)) <= ROUNDING] = 0.0
+    return rows
+
+
+def _first_nonzero(values: NDArray[np.float64]) -> float | None:
+    """Return the first value that isn't 0, or None."""
+    found = values[values != 0]
+    return float(found[0]) if found.size else None

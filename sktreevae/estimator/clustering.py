@@ -1318,7 +1318,8 @@ class TreeVAEClustering(
             units = self._standardizer, self.device_, self.likelihood_
             samples = Samples(X, *units)
             values = samples.map(partial(function, self.module_))
-        return values, np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        is_single = X.dtype.newbyteorder("=") == np.float32
+        return values, np.dtype(np.float32 if is_single else np.float64)
 
     def _to_density(self, density: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
         """Return log-densities of standardized data as log-densities of X."""

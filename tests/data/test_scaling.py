@@ -231,6 +231,14 @@ def test_constant_columns_do_not_change_the_summary(columns):
     assert np.array_equal(summary.bounds.high, alone.bounds.high)
 
 
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
+def test_fractions_in_constant_columns_do_not_count(make, likelihood):
+    X = make(with_constants(np.resize(np.eye(3), (30, 3)), [(1, 0.5)]))
+    assert resolve(X, likelihood) == likelihood
+    assert resolve(X, "auto") == "bernoulli"
+
+
 def test_columns_that_are_all_constant_are_kept():
     standardizer = standardizer_of(np.full((9, 2), [5.0, 7.0]))
     assert standardizer.center.tolist() == [5.0, 7.0]

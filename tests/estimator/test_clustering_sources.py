@@ -158,3 +158,4 @@ def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     assert np.shares_memory(validate_rows(model, on_disk, reset=True), on_disk)
     expected = TreeVAEClustering(3, **QUICK).fit(X.astype(np.float32)).labels_
     assert np.array_equal(model.fit(on_disk).labels_, expected)
+    assert model.transform(on_disk).dtype == np.float32
