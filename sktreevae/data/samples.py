@@ -76,9 +76,7 @@ class _Table(ABC):
         return row_slices(*self.shape, self.chunk_size)
 
     def map(
-        self,
-        function: Callable[[Tensor], Tensor],
-        index: Tensor | slice | None = None,
+        self, function: Callable[[Tensor], Tensor], index: Tensor | slice | None = None
     ) -> Tensor:
         """Apply a function to rows, such that a result depends on its row only.
 

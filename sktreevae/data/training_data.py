@@ -182,10 +182,7 @@ class TrainingData:
         return total / max(1, self.size(index))
 
     def draw(
-        self,
-        n: int,
-        index: Tensor,
-        generator: torch.Generator | np.random.Generator,
+        self, n: int, index: Tensor, generator: torch.Generator | np.random.Generator
     ) -> Tensor:
         """Return the indices of up to n random samples of some, in their order.
 

@@ -210,9 +210,7 @@ def update_dendrogram(
 
 
 def cut_proba(
-    dendrogram: Dendrogram,
-    leaf_log_proba: NDArray[np.floating],
-    n_clusters: int | None,
+    dendrogram: Dendrogram, leaf_log_proba: NDArray[np.floating], n_clusters: int | None
 ) -> NDArray[np.float64]:
     """Return the probabilities of the clusters of a cut.
 

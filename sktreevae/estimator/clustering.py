@@ -798,10 +798,7 @@ class TreeVAEClustering(
         return self._to_density(*self._map(X, estimate))
 
     def score(
-        self,
-        X: DataLike,
-        y: object = None,
-        sample_weight: ArrayLike | None = None,
+        self, X: DataLike, y: object = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Return the mean ELBO in nats, the mean of `score_samples`.
 

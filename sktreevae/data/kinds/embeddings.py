@@ -9,13 +9,7 @@ from ...model import FeatureMap
 from ...utils.limits import MAX_STATISTICS_ROWS
 from ...utils.random import draw_rows
 from ..scaling import MAX_PLAIN_FEATURES
-from .base import (
-    Kind,
-    Observations,
-    draw_component_rows,
-    raw_features,
-    unit_buffers,
-)
+from .base import Kind, Observations, draw_component_rows, raw_features, unit_buffers
 
 MAX_LENGTH_ERROR = 0.01
 """Maximum difference of the length of an embedding from the median length, relative to
