@@ -331,10 +331,7 @@ def test_scoring_monitor_follows_the_scores_of_known_labels():
 
 @pytest.mark.parametrize(
     "estimator",
-    [
-        GridSearchCV(make(), {"n_clusters": [2, 3]}, cv=2),
-        make(growth="iterative"),
-    ],
+    [GridSearchCV(make(), {"n_clusters": [2, 3]}, cv=2), make(growth="iterative")],
     ids=["search", "iterative"],
 )
 def test_progress_bar(estimator, capsys):

@@ -6,12 +6,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import minmax_scale
 from torch.utils.data import TensorDataset
 
-from sktreevae.data import (
-    DataOptions,
-    TrainingData,
-    as_matrix,
-    training_data,
-)
+from sktreevae.data import DataOptions, TrainingData, as_matrix, training_data
 from sktreevae.model import ModelConfig
 from sktreevae.utils.cache import Cache
 

@@ -534,10 +534,7 @@ def make_embeddings(rng, y):
 
 @pytest.mark.parametrize(
     ("make", "kind", "features"),
-    [
-        (make_text, "text", "text"),
-        (make_embeddings, "embeddings", "directions"),
-    ],
+    [(make_text, "text", "text"), (make_embeddings, "embeddings", "directions")],
 )
 def test_text_and_embeddings_are_clustered_by_their_features(rng, make, kind, features):
     y = np.arange(300) % 3

@@ -8,11 +8,7 @@ import torch
 
 from sktreevae import TreeVAEClustering
 from sktreevae.data import KINDS, TrainingData
-from sktreevae.estimator.parameters import (
-    ImageShape,
-    training_options,
-    validate_rows,
-)
+from sktreevae.estimator.parameters import ImageShape, training_options, validate_rows
 from sktreevae.model import LIKELIHOODS
 
 
