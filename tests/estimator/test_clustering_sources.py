@@ -19,13 +19,11 @@ class Labeled(Dataset):
     def __init__(self, X, shape=(-1,)):
         self.X = X
         self.shape = shape
-        self.n_reads = 0
 
     def __len__(self):
         return len(self.X)
 
     def __getitem__(self, i):
-        self.n_reads += 1
         return torch.from_numpy(self.X[i].reshape(self.shape)), i % 2
 
 
@@ -110,31 +108,6 @@ def test_a_dataset_has_the_kind_of_its_rows(X, kind, settings, shape, rng):
     )
     assert read.module_.feature_map.kind == kind
     assert np.array_equal(read.transform(rows), in_memory.transform(rows))
-
-
-class ReadsOfEpochs:
-    """Notes the number of rows that were read at the end of each epoch."""
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-        self.n_reads = []
-
-    def setup(self, estimator, context):
-        pass
-
-    teardown = on_fit_task_begin = setup
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "epoch":
-            self.n_reads.append(self.dataset.n_reads)
-
-
-def test_a_batch_is_read_once_for_all_that_see_it(X):
-    dataset = Labeled(X[:100])
-    settings = {**QUICK, "views": lambda x, generator: x}
-    reads = ReadsOfEpochs(dataset)
-    TreeVAEClustering(3, **settings).set_callbacks(reads).fit(dataset)
-    assert np.array_equal(np.diff(reads.n_reads), np.full(len(reads.n_reads) - 1, 100))
 
 
 @pytest.mark.parametrize("kind", ["dataset", "dask"])
