@@ -82,14 +82,10 @@ class BinaryColumns:
             n_high[index] += is_high.sum(axis=0)
             partner[index] = np.maximum(partner[index], _partners(is_high, index))
         parts = processes.gather((index, n_high, partner, X.shape[0]))
-        indices, *others = zip(*parts, strict=True)
+        indices, n_high, partner, n_samples = zip(*parts, strict=True)
         index = reduce(np.intersect1d, indices)
-        n_high, partner, n_samples = (
-            sum(others[0]),
-            np.max(others[1], 0),
-            sum(others[2]),
-        )
-        groups = tuple(_find_groups(index, n_high, partner, n_samples))
+        counts = sum(n_high), np.max(partner, axis=0), sum(n_samples)
+        groups = tuple(_find_groups(index, *counts))
         index = np.array([column for group in groups for column in group], np.int64)
         return cls(index, low[index], high[index], groups)
 

@@ -45,11 +45,6 @@ class Outlier:
     low: float
     high: float
 
-    @property
-    def excess(self) -> float:
-        """Distance of the value from the nearer bound."""
-        return max(self.low - self.value, self.value - self.high)
-
 
 @dataclass(frozen=True, eq=False)
 class FeatureBounds:
@@ -79,8 +74,8 @@ class FeatureBounds:
         max_rows = max(min_rows, MAX_STATISTICS_VALUES // n_features)
         max_rows = min(MAX_STATISTICS_ROWS, max_rows)
         rows = np.asarray(X[draw_rows(n_samples, max_rows, generator)])
-        extreme = count_extremes(len(rows))
-        kth = [extreme, len(rows) - 1 - extreme]
+        n_extremes = min(MIN_GROUP_SIZE - 1, len(rows) // ROWS_PER_EXTREME)
+        kth = [n_extremes, len(rows) - 1 - n_extremes]
         low, high = np.partition(rows, kth, axis=0)[kth].astype(np.float64)
         length = high - low
         # A rare value of a feature that is constant otherwise may be as far from it as
@@ -93,32 +88,20 @@ class FeatureBounds:
         """Return the bounds of some features."""
         return type(self)(self.low[columns], self.high[columns])
 
-    def contain(self, rows: NDArray) -> NDArray[np.bool_]:
-        """Return whether values of dense rows are inside the bounds."""
-        return (rows >= self.low) & (rows <= self.high)
+    def excess(self, rows: NDArray) -> Array:
+        """Return how far values of dense rows are beyond the bounds, if positive."""
+        return np.maximum(self.low - rows, rows - self.high)
 
-    def find_outliers(self, rows: NDArray, first_sample: int) -> list[Outlier]:
+    def outliers(self, furthest: Array) -> tuple[Outlier, ...]:
         """Return the value of each feature that is furthest beyond its bounds, if any.
 
         Parameters
         ----------
-        rows : ndarray of shape (n_rows, n_features)
-            Dense rows in the user's units.
-        first_sample : int
-            Index of the first row among all samples.
+        furthest : ndarray of shape (3, n_features)
+            Excess, value and row of the furthest value of each feature.
         """
-        features = np.flatnonzero(~self.contain(rows).all(axis=0))
-        low, high = self.low[features], self.high[features]
-        values = rows[:, features]
-        samples = np.maximum(low - values, values - high).argmax(axis=0)
-        return [
-            Outlier(
-                first_sample + int(i), int(j), float(rows[i, j]), float(a), float(b)
-            )
-            for i, j, a, b in zip(samples, features, low, high, strict=True)
-        ]
-
-
-def count_extremes(n_values: int) -> int:
-    """Return the number of values at either end that are taken for outliers."""
-    return min(MIN_GROUP_SIZE - 1, n_values // ROWS_PER_EXTREME)
+        excess, value, sample = furthest
+        return tuple(
+            Outlier(int(sample[j]), int(j), value[j], self.low[j], self.high[j])
+            for j in np.flatnonzero(excess > 0)
+        )

@@ -77,9 +77,7 @@ class _Table(ABC):
         return row_slices(*self.shape, self.chunk_size)
 
     def map(
-        self,
-        function: Callable[[Tensor], Tensor],
-        index: Tensor | None = None,
+        self, function: Callable[[Tensor], Tensor], index: Tensor | None = None
     ) -> Tensor:
         """Apply a function to rows, such that a result depends on its row only.
 
@@ -155,7 +153,6 @@ class Samples(_Table):
         X: Matrix,
         standardizer: Standardizer,
         device: torch.device | None = None,
-        *,
         likelihood: str = "gaussian",
     ) -> None:
         self.X = X
@@ -279,9 +276,7 @@ class FeatureTable(_Table):
 
     @property
     def cache_key(self) -> tuple:
-        """Plain values and arrays that determine the features; see `Cache`."""
-        if self._tensor is None:
-            raise TypeError("Features that aren't in memory have no key.")
+        """Plain values and arrays that determine features in memory; see `Cache`."""
         return self._tensor.numpy(force=True), str(self.device)
 
     def subset(self, index: Tensor) -> FeatureTable:

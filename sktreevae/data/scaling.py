@@ -65,7 +65,7 @@ class DataSummary:
     n_nonzero : int
         Number of values of the features that aren't zero.
     fractional_value : float or None
-        The first value that isn't a whole number, if there is one.
+        A value of the features that isn't a whole number, if there is one.
     bounds : FeatureBounds or None
         Bounds beyond which values are outliers, if any.
     outliers : tuple of Outlier
@@ -147,8 +147,10 @@ class DataSummary:
         summary = statistics.summarize(columns)
         if bounds is None:
             return summary
-        ends = statistics.smallest[columns], statistics.largest[columns]
-        binary = BinaryColumns.from_matrix(X, columns, *ends, summary.bounds, processes)
+        low, high = statistics.inner_ends[:, columns]
+        binary = BinaryColumns.from_matrix(
+            X, columns, low, high, summary.bounds, processes
+        )
         return replace(summary, binary=binary)
 
 
@@ -172,54 +174,48 @@ class _ColumnStatistics:
         self.scaler = StandardScaler(with_mean=not is_sparse)
         self.bounds = bounds
         self.n_samples = 0
-        self.low, self.high, self.smallest, self.largest = np.full(
-            (4, n_columns), np.nan
-        )
+        # Smallest and largest values: of all, without outliers, of no whole numbers.
+        self.ends, self.inner_ends = np.full((2, 2, n_columns), np.nan)
+        self.fractions = np.zeros((2, n_columns))
+        # Excess over the bounds, value and row.
+        self.furthest = np.zeros((3, n_columns))
         self.n_nonzero = np.zeros(n_columns, dtype=np.int64)
-        self.fractional_value: float | None = None
-        self.outliers: list[Outlier] = []
 
     def add(self, rows: np.ndarray | sparse.csr_array, first_sample: int) -> None:
         """Add rows to the statistics."""
         rows = rows.astype(np.float64)
         self.n_samples += rows.shape[0]
         self.n_nonzero += np.asarray((rows != 0).sum(axis=0)).ravel()
-        if self.fractional_value is None:
-            values = rows.data if sparse.issparse(rows) else rows
-            self.fractional_value = _fractional_value(values)
-        ends = _ends(rows)
-        self.low, self.high = np.fmin(self.low, ends[0]), np.fmax(self.high, ends[1])
-        if max(-self.low.min(), self.high.max()) > MAX_VALUE:
+        if not self.fractions.any(axis=0).all():
+            self.fractions = _unite(self.fractions, _ends(_fractions(rows)))
+        self.ends = _unite(self.ends, _ends(rows))
+        if np.abs(self.ends).max() > MAX_VALUE:
             raise ValueError(
                 "X has values too large to standardize: their squares overflow. "
                 f"Scale X to at most {MAX_VALUE:g}."
             )
         if self.bounds is not None:
-            self.outliers += self.bounds.find_outliers(rows, first_sample)
+            excess = self.bounds.excess(rows)
+            row, column = excess.argmax(axis=0), np.arange(rows.shape[1])
+            values = excess[row, column], rows[row, column], first_sample + row
+            self.furthest = _further(self.furthest, np.stack(values))
             # The scaler leaves them out.
-            rows[~self.bounds.contain(rows)] = np.nan
-            ends = _ends(rows)
+            rows[excess > 0] = np.nan
         elif sparse.issparse(rows):
             # The scaler of scikit-learn 1.6 refuses indices of int64.
             rows.indices = rows.indices.astype(np.int32, copy=False)
             rows.indptr = rows.indptr.astype(np.int32, copy=False)
         self.scaler.partial_fit(rows)
-        self.smallest = np.fmin(self.smallest, ends[0])
-        self.largest = np.fmax(self.largest, ends[1])
+        self.inner_ends = _unite(self.inner_ends, _ends(rows))
 
     def merge(self, other: Self) -> Self:
         """Add the statistics of other rows."""
         self.n_samples += other.n_samples
         self.n_nonzero += other.n_nonzero
-        self.low, self.high = (
-            np.fmin(self.low, other.low),
-            np.fmax(self.high, other.high),
-        )
-        self.smallest = np.fmin(self.smallest, other.smallest)
-        self.largest = np.fmax(self.largest, other.largest)
-        if self.fractional_value is None:
-            self.fractional_value = other.fractional_value
-        self.outliers += other.outliers
+        self.ends = _unite(self.ends, other.ends)
+        self.inner_ends = _unite(self.inner_ends, other.inner_ends)
+        self.furthest = _further(self.furthest, other.furthest)
+        self.fractions = _unite(self.fractions, other.fractions)
         _merge_moments(self.scaler, other.scaler)
         return self
 
@@ -227,41 +223,33 @@ class _ColumnStatistics:
         """Return the columns that vary by more than rounding errors, or else all."""
         # The scaler replaces the standard deviation of the others by 1.
         varies = self.scaler.scale_ == np.sqrt(self.scaler.var_)
-        varies[[outlier.feature for outlier in self.outliers]] = True
+        varies |= self.furthest[0] > 0
         if varies.any() and self.summarize(slice(None)).has_amounts:
             # Columns of rounding errors only, such as a term that is in no text.
-            varies &= self.high > ROUNDING * np.median(self.high[varies])
+            varies &= self.ends[1] > ROUNDING * np.median(self.ends[1, varies])
         return np.flatnonzero(varies if varies.any() else ~varies)
 
     def summarize(self, columns: Index) -> DataSummary:
         """Return the statistics of some columns."""
         constant = self.scaler.mean_.copy()
         constant[columns] = np.nan
-        number = np.cumsum(np.isnan(constant)) - 1
         mean = self.scaler.mean_[columns]
-        # The furthest value of each feature is the last one.
-        outliers = sorted(self.outliers, key=lambda outlier: outlier.excess)
-        furthest = {outlier.feature: outlier for outlier in outliers}
+        low, high = self.inner_ends[:, columns]
+        bounds = self.bounds and self.bounds.select(columns)
         return DataSummary(
             n_samples=self.n_samples,
             n_features=len(mean),
             constant=constant,
-            low=float(self.low[columns].min()),
-            high=float(self.high[columns].max()),
+            low=float(self.ends[0, columns].min()),
+            high=float(self.ends[1, columns].max()),
             mean=mean,
             var=self.scaler.var_[columns],
             std=self.scaler.scale_[columns],
-            deviation=np.fmax(
-                self.largest[columns] - mean, mean - self.smallest[columns]
-            ),
+            deviation=np.fmax(high - mean, mean - low),
             n_nonzero=int(self.n_nonzero[columns].sum()),
-            fractional_value=self.fractional_value,
-            bounds=self.bounds and self.bounds.select(columns),
-            outliers=tuple(
-                replace(furthest[feature], feature=int(number[feature]))
-                for feature in sorted(furthest)
-                if np.isnan(constant[feature])
-            ),
+            fractional_value=_first_nonzero(self.fractions[:, columns]),
+            bounds=bounds,
+            outliers=bounds.outliers(self.furthest[:, columns]) if bounds else (),
         )
 
 
@@ -523,7 +511,7 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     if kind.standardize or not values.size:
         return
     low, high = float(values.min()), float(values.max())
-    fractional_value = _fractional_value(values) if kind.is_count else None
+    fractional_value = _first_nonzero(_fractions(values)) if kind.is_count else None
     violation = _support_violation(likelihood, low, high, fractional_value)
     if violation is None:
         return
@@ -540,16 +528,34 @@ def check_support(values: NDArray[np.number], likelihood: str) -> None:
     )
 
 
-def _ends(chunk: np.ndarray | sparse.csr_array) -> tuple[NDArray, NDArray]:
+def _ends(chunk: np.ndarray | sparse.csr_array) -> NDArray[np.float64]:
     """Return the smallest and the largest value of each column, without NaN."""
     if sparse.issparse(chunk):
-        return min_max_axis(chunk, axis=0)
-    return np.fmin.reduce(chunk), np.fmax.reduce(chunk)
+        return np.stack(min_max_axis(chunk, axis=0))
+    return np.stack([np.fmin.reduce(chunk), np.fmax.reduce(chunk)])
 
 
-def _fractional_value(values: NDArray[np.number]) -> float | None:
-    """Return the first value that isn't a whole number up to rounding, or None."""
-    if values.dtype.kind != "f":
-        return None
-    is_fraction = np.abs(values - np.round(values)) > ROUNDING
-    return float(values[is_fraction][0]) if is_fraction.any() else None
+def _unite(one: NDArray, other: NDArray) -> NDArray:
+    """Return the smallest and the largest values of two parts of the rows."""
+    return np.stack([np.fmin(one[0], other[0]), np.fmax(one[1], other[1])])
+
+
+def _further(one: NDArray, other: NDArray) -> NDArray:
+    """Return the furthest values of two parts of the rows; see `FeatureBounds`."""
+    return np.where(other[0] >= one[0], other, one)
+
+
+def _fractions(
+    rows: NDArray[np.float64] | sparse.csr_array,
+) -> NDArray[np.float64] | sparse.csr_array:
+    """Return rows with 0 in the place of whole numbers up to rounding."""
+    rows = rows.copy()
+    values = rows.data if sparse.issparse(rows) else rows
+    values[np.abs(values - np.round(values)) <= ROUNDING] = 0.0
+    return rows
+
+
+def _first_nonzero(values: NDArray[np.float64]) -> float | None:
+    """Return the first value that isn't 0, or None."""
+    found = values[values != 0]
+    return float(found[0]) if found.size else None

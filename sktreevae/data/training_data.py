@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from ..exceptions import InvalidParameterError
-from ..model import FeatureMap, TreeVAE
+from ..model import FeatureMap, ModelConfig, TreeVAE
 from ..model.likelihoods import LIKELIHOODS
 from ..utils.cache import Cache
 from ..utils.chunks import row_slices
@@ -27,11 +27,6 @@ from .scaling import MAX_PLAIN_FEATURES, DataSummary, Standardizer, resolve_like
 from .sources import Matrix, is_in_memory
 
 T = TypeVar("T")
-
-REAL_LIKELIHOODS = {"auto"} | {
-    name for name, likelihood in LIKELIHOODS.items() if likelihood.standardize
-}
-"""Likelihoods of data that may have outliers."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +182,7 @@ class TrainingData:
         return total / max(1, self.size(index))
 
     def draw(
-        self,
-        n: int,
-        index: Tensor,
-        generator: torch.Generator | np.random.Generator,
+        self, n: int, index: Tensor, generator: torch.Generator | np.random.Generator
     ) -> Tensor:
         """Return the indices of up to n random samples of some, in their order.
 
@@ -275,61 +267,43 @@ class TrainingData:
         if sparse.issparse(X) and X.shape[1] <= MAX_PLAIN_FEATURES:
             X = X.toarray()
         is_image = options.image_shape is not None
-        is_real = options.likelihood in REAL_LIKELIHOODS
-        has_bounds = is_real and not is_image and not sparse.issparse(X)
-        observed, decide = _observe(X, generator, processes), processes.lead
-        bounds = None
-        if has_bounds:
-            bounds = decide(lambda: FeatureBounds.from_matrix(observed, generator))
+        name = options.likelihood
+        is_real = name == "auto" or LIKELIHOODS[name].standardize
+        observed, bounds = _observe(X, generator, processes), None
+        if is_real and not is_image and not sparse.issparse(X):
+            bounds = processes.lead(
+                lambda: FeatureBounds.from_matrix(observed, generator)
+            )
         columns = slice(None) if is_image else None
         summary = DataSummary.from_matrix(
             X, bounds=bounds, columns=columns, processes=processes
         )
-        likelihood = resolve_likelihood(summary, options.likelihood, is_image)
-        if LIKELIHOODS[likelihood].has_discrete and bounds is None:
+        likelihood = resolve_likelihood(summary, name, is_image)
+        has_discrete = LIKELIHOODS[likelihood].has_discrete
+        if has_discrete and bounds is None:
             raise InvalidParameterError(
                 "likelihood='mixed' needs a table, but X is sparse or has images. Pass "
                 "X.toarray(), or fit a model with likelihood='auto'."
             )
         standardizer = Standardizer.fit(summary, likelihood, as_a_whole=is_image)
-        device = generator.device
-        samples = Samples(X, standardizer, device, likelihood=likelihood)
-        of_kind = samples
-        if observed is not X:
-            of_kind = Samples(observed, standardizer, device, likelihood=likelihood)
+        units = standardizer, generator.device, likelihood
+        samples = Samples(X, *units)
+        seen = samples if observed is X else Samples(observed, *units)
         if cache is None or not is_in_memory(X):
             cache = Cache(None)
-        feature_map, values = decide(
-            lambda: cache(
-                _fit_features,
-                of_kind,
-                summary,
-                options.kind,
-                options.image_shape,
-                rng=rng,
-            )
+        arguments = seen, summary, options.kind, options.image_shape
+        feature_map, values = processes.lead(
+            lambda: cache(_fit_features, *arguments, rng=rng)
         )
-        feature_map.to(device)
+        feature_map.to(generator.device)
         features = (
             FeatureTable(samples, feature_map)
             if values is None or observed is not X
-            else FeatureTable.from_tensor(values.to(device))
+            else FeatureTable.from_tensor(values.to(generator.device))
         )
-        train, validation = _hold_out(
-            len(samples), options.validation_fraction, generator
-        )
-        has_discrete = LIKELIHOODS[likelihood].has_discrete
+        parts = _hold_out(len(samples), options.validation_fraction, generator)
         discrete = summary.binary.groups if has_discrete else ()
-        return cls(
-            samples,
-            feature_map,
-            features,
-            train,
-            validation,
-            summary,
-            discrete,
-            processes,
-        )
+        return cls(samples, feature_map, features, *parts, summary, discrete, processes)
 
     @classmethod
     def reuse(
@@ -337,8 +311,7 @@ class TrainingData:
         X: Matrix,
         standardizer: Standardizer,
         feature_map: FeatureMap,
-        likelihood: str,
-        discrete: tuple[tuple[int, ...], ...],
+        config: ModelConfig,
         device: torch.device | None = None,
     ) -> Self:
         """Prepare new data for a fitted model, and hold no samples out.
@@ -352,10 +325,8 @@ class TrainingData:
             The standardizer of the model.
         feature_map : FeatureMap
             The feature map of the model, on `device`.
-        likelihood : str
-            Name of the likelihood of the model.
-        discrete : tuple of tuples of int
-            Discrete columns of the model.
+        config : ModelConfig
+            Has the likelihood and the discrete columns of the model.
         device : torch.device, default=None
             Device of all tensors; the CPU by default.
 
@@ -365,11 +336,12 @@ class TrainingData:
             If the likelihood doesn't support the data, or values are too large.
         """
         summary = DataSummary.from_matrix(X, columns=standardizer.columns)
-        resolve_likelihood(summary, likelihood)
-        samples = Samples(X, standardizer, device, likelihood=likelihood)
+        resolve_likelihood(summary, config.likelihood)
+        samples = Samples(X, standardizer, device, config.likelihood)
         features = FeatureTable(samples, feature_map)
         train = torch.arange(len(samples), device=samples.device)
-        return cls(samples, feature_map, features, train, train[:0], summary, discrete)
+        parts = train, train[:0]
+        return cls(samples, feature_map, features, *parts, summary, config.discrete)
 
 
 def _observe(X: Matrix, generator: torch.Generator, processes: Processes) -> Matrix:

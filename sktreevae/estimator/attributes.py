@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..data import TrainingData
 from ..inspection.diagnostics import add_p_values, find_drift
+from ..io.state import derived_attributes
 from ..model import Topology, TreeVAE
 from ..training.state import FitState
 from ..training.trainer import Trainer
@@ -68,7 +69,6 @@ def fit_attributes(
         **_shared_attributes(model, data, dendrogram, trainer),
         "choices_": state.plan.choices,
         "n_samples_seen_": data.n_samples,
-        "_seed": data.decide(lambda: draw_seed(trainer.generators.shared)),
     }
 
 
@@ -98,7 +98,6 @@ def partial_fit_attributes(
         **_shared_attributes(model, data, dendrogram, trainer),
         "_findings": findings + find_drift(estimator.dendrogram_, dendrogram.labels),
         "n_samples_seen_": n_seen + data.n_samples,
-        "_seed": data.decide(lambda: draw_seed(trainer.generators.shared)),
     }
 
 
@@ -106,21 +105,13 @@ def _shared_attributes(
     model: TreeVAE, data: TrainingData, dendrogram: Dendrogram, trainer: Trainer
 ) -> dict[str, object]:
     """Return the attributes that `fit` and `partial_fit` share."""
-    history = trainer.history.as_lists()
+    history, device = trainer.history.as_lists(), data.samples.device
     return {
-        "module_": model,
-        "device_": data.samples.device,
-        "kind_": data.kind.name,
-        "likelihood_": data.likelihood,
-        "_standardizer": data.standardizer,
+        **derived_attributes(model, data.standardizer, dendrogram, device),
         "history_": history,
         "n_iter_": len(history["epoch"]),
         "lower_bound_": _last_elbo(history),
-        "dendrogram_": dendrogram,
-        "labels_": dendrogram.labels,
-        "n_clusters_": dendrogram.n_clusters,
-        "linkage_matrix_": dendrogram.to_linkage(),
-        "_n_features_out": model.config.hidden_dim,
+        "_seed": data.decide(lambda: draw_seed(trainer.generators.shared)),
     }
 
 
@@ -219,9 +210,7 @@ def update_dendrogram(
 
 
 def cut_proba(
-    dendrogram: Dendrogram,
-    leaf_log_proba: NDArray[np.floating],
-    n_clusters: int | None,
+    dendrogram: Dendrogram, leaf_log_proba: NDArray[np.floating], n_clusters: int | None
 ) -> NDArray[np.float64]:
     """Return the probabilities of the clusters of a cut.
 

@@ -15,11 +15,7 @@ from sklearn.base import BaseEstimator
 from ..training.trainer import Callback, Task, Trainer
 
 try:
-    from sklearn.callback import (
-        CallbackContext,
-        CallbackSupportMixin,
-        with_callbacks,
-    )
+    from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 
     SUPPORTS_CALLBACKS = True
 except ImportError:  # scikit-learn before 1.9, without effect

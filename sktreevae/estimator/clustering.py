@@ -32,8 +32,7 @@ from ..display.html import export_html
 from ..inspection.columns import row_index
 from ..inspection.diagnostics import Finding, diagnose, find_problems
 from ..inspection.explanation import Explanation, Explanations, explain, node_means
-from ..io.load import load
-from ..io.save import save
+from ..io.save_and_load import load, save
 from ..io.state import State, from_plain, to_plain
 from ..model import LIKELIHOODS, TreeVAE
 from ..training.augmentation import Augmentation
@@ -70,7 +69,6 @@ from .parameters import (
     check_views,
     contrast_options,
     data_options,
-    describe_options,
     growth_options,
     model_config,
     open_checkpoints,
@@ -87,7 +85,6 @@ N_SCORE_DRAWS = 8
 DataLike = ArrayLike | Dataset
 
 
-@describe_options(kind=KINDS, likelihood=LIKELIHOODS)
 class TreeVAEClustering(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -127,12 +124,23 @@ class TreeVAEClustering(
         Shape of the images that the rows of X are: (height, width), at least 8 pixels
         each, or with channels first or last. If given, histograms of oriented gradients
         (HOG), and the pixels of color images, are used as features.
-    kind : $kind, default="auto"
+    kind : {"auto", "images", "counts", "text", "embeddings", "table"}, default="auto"
         Kind of the data, which the features that neighbors are found by depend on; see
         :ref:`features`.
 
         - "auto": the first of the kinds below that most of the data is of.
-        $kind_list
+        - "images": with an `image_shape`, which it needs. Gradients of gray levels,
+          and the pixels of color images, are compared.
+        - "counts": with a likelihood of counts, which it needs. Shares are
+          compared, or roots of few columns.
+        - "text": more than 64 columns, less than 10% nonzero values, and no
+          negative ones, which it can't have. Terms are weighted.
+        - "embeddings": more than 64 columns of both signs, and most rows of one
+          length. Only the direction of a row counts.
+        - "table": all other data. Columns are compared in units of their
+          resolution, such as 0.1 cm or a gray level, or of their standard
+          deviation, whichever predicts columns by neighbors better. The unit that a
+          column is written in doesn't matter.
     encoder : {"auto", "mlp", "cnn", "resnet"} or callable, default="auto"
         Encoder network. "mlp": a multi-layer perceptron on the features that the
         neighbor graph is built from. "cnn": also a convolutional network on the images.
@@ -159,14 +167,29 @@ class TreeVAEClustering(
         Leaves with fewer samples are pruned. An int is a number of samples; a float in
         [0, 0.5) is a fraction of the samples. None means the fraction
         ``min(0.05 / n_clusters, 0.01)``.
-    likelihood : $likelihood, default="auto"
+    likelihood : {"auto", "bernoulli", "gaussian", "mixed", "poisson", \
+            "negative_binomial"}, default="auto"
         Distribution of the data given a leaf.
 
         - "auto": "bernoulli" for images, for more than 64 columns of which a tenth is
           zero, and for zeros and ones, if all values lie in [0, 1], up to rounding
           errors of 1e-6; else "mixed" for tables with columns of two values, and
           "gaussian" for other data. Count likelihoods are never chosen.
-        $likelihood_list
+        - "bernoulli": values in [0, 1]; values between are soft targets.
+        - "gaussian": real values, with a learned variance for each feature and
+          leaf, at least 0.1% of the variance of the feature. Features are
+          standardized inside, to a largest absolute value of at most 5; images are
+          standardized as a whole.
+        - "mixed": tables with discrete columns. A column of two values (each in at
+          least ten rows) has a Bernoulli distribution; adjacent ones of which one
+          is high in each row, as from OneHotEncoder, have a categorical
+          distribution, and all others are Gaussian. Samples have the values of the
+          data.
+        - "poisson": counts, whole numbers up to 2**24. Rates range from 1e-6 to
+          2**25.
+        - "negative_binomial": overdispersed counts, with the variance ``rate +
+          dispersion * rate**2`` and a learned dispersion, at least 1e-4, for each
+          feature and leaf.
     views : {"image", "neighbors"} or callable, default=None
         Augmentations for contrastive learning (section 2.6 of the paper): a sample and
         its augmentation should have similar embeddings at every depth and the same
@@ -369,11 +392,7 @@ class TreeVAEClustering(
         ],
         "verbose": [Number(Integral, 0), BOOLEAN],
         "device": [Instance(str), Instance(torch.device), NONE],
-        "n_jobs": [
-            Number(Integral, 1, MAX_JOBS),
-            Number(Integral, -MAX_JOBS, 0),
-            NONE,
-        ],
+        "n_jobs": [Number(Integral, 1, MAX_JOBS), Number(Integral, -MAX_JOBS, 0), NONE],
         "precision": [Options(("auto", "float32", "bfloat16"))],
         "memory": [Instance(str), Instance(os.PathLike), Instance(joblib.Memory), NONE],
         "checkpoint_dir": [Instance(str), Instance(os.PathLike), NONE],
@@ -620,12 +639,7 @@ class TreeVAEClustering(
             model = copy.deepcopy(self.module_)
             config = model.config
             data = TrainingData.reuse(
-                X,
-                self._standardizer,
-                model.feature_map,
-                self.likelihood_,
-                config.discrete,
-                self.device_,
+                X, self._standardizer, model.feature_map, config, self.device_
             )
             contrast = None
             if self.views != "neighbors":
@@ -782,10 +796,7 @@ class TreeVAEClustering(
         return self._to_density(*self._map(X, estimate))
 
     def score(
-        self,
-        X: DataLike,
-        y: object = None,
-        sample_weight: ArrayLike | None = None,
+        self, X: DataLike, y: object = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Return the mean ELBO in nats, the mean of `score_samples`.
 
@@ -1299,11 +1310,11 @@ class TreeVAEClustering(
         check_is_fitted(self)
         X = self._validate(X)
         with self._threads():
-            samples = Samples(
-                X, self._standardizer, self.device_, likelihood=self.likelihood_
-            )
+            units = self._standardizer, self.device_, self.likelihood_
+            samples = Samples(X, *units)
             values = samples.map(partial(function, self.module_))
-        return values, np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        is_single = X.dtype.newbyteorder("=") == np.float32
+        return values, np.dtype(np.float32 if is_single else np.float64)
 
     def _to_density(self, density: Tensor, dtype: np.dtype) -> NDArray[np.floating]:
         """Return log-densities of standardized data as log-densities of X."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from numbers import Integral
-from string import Template
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -52,10 +49,6 @@ FLOAT_TYPES = [
 ]
 
 
-LIST_ITEM = {"initial_indent": " " * 4, "subsequent_indent": " " * 6}
-"""Indentation of a list in the description of a parameter."""
-
-
 @dataclass(frozen=True)
 class ImageShape:
     """Height and width of images, with optional channels first or last."""
@@ -74,32 +67,6 @@ class ImageShape:
             f"a tuple of 2 or 3 ints, two of them sides >= {MIN_SIDE}, the third, if "
             "any, the number of channels, first or last"
         )
-
-
-def describe_options(**registries: Mapping[str, Any]) -> Callable[[type], type]:
-    """Return a decorator that lists what parameters may be in a class docstring.
-
-    Parameters
-    ----------
-    **registries : dict
-        Objects with a `description` by the values of a parameter besides "auto". In the
-        docstring, ``$kind`` is replaced by the set of the values of `kind`, and
-        ``$kind_list``, on a line of its own, by a list of their descriptions.
-    """
-
-    def describe(cls: type) -> type:
-        texts = {}
-        for name, registry in registries.items():
-            values = ", ".join(f'"{value}"' for value in ("auto", *registry))
-            texts[name] = f"{{{values}}}"
-            texts[f"{name}_list"] = "\n".join(
-                fill(f'- "{value}": {option.description}', 80, **LIST_ITEM)
-                for value, option in registry.items()
-            ).strip()
-        cls.__doc__ = Template(inspect.cleandoc(cls.__doc__ or "")).substitute(texts)
-        return cls
-
-    return describe
 
 
 def _parameters(estimator: BaseEstimator, options: type) -> dict[str, object]:

@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from ..inspection.diagnostics import Finding
 from ..model import LIKELIHOODS, FeatureMap, ModelConfig, Topology, state_shapes
 from ..utils.validation import COUNT, Instance, Number, Options
-from .state import Arrays, State
+from .state import DENDROGRAM, STANDARDIZER, Arrays, State
 
-NETWORKS = {
-    "encoder": "model.encoder.",
-    "decoder": "model.top_down.decoders.networks.",
-}
+NETWORKS = {"encoder": "model.encoder.", "decoder": "model.top_down.decoders.networks."}
 """Parameters that a user's networks can be, and how the names of their arrays begin."""
 
 LOCAL = "memory", "checkpoint_dir"
@@ -59,11 +56,7 @@ POSITIVE = (
 )
 """Arrays that must be positive."""
 
-MAY_BE_NAN = (
-    "dendrogram.excess_costs",
-    "dendrogram.p_values",
-    "standardizer.constant",
-)
+MAY_BE_NAN = ("dendrogram.excess_costs", "dendrogram.p_values", "standardizer.constant")
 """Arrays that may have NaN. All others must be finite."""
 
 
@@ -171,14 +164,12 @@ def _expected_arrays(
     n_features = state["config"]["n_features"]
     n_samples = np.size(arrays.get("dendrogram.labels"))
     n_columns = np.size(arrays.get("standardizer.constant"))
-    expected = {
-        "dendrogram.labels": ("int64", (n_samples,)),
-        "standardizer.constant": ("float64", (n_columns,)),
+    expected = {f"dendrogram.{name}": ("float64", (n_nodes,)) for name in DENDROGRAM}
+    expected |= {
+        f"standardizer.{name}": ("float64", (n_features,)) for name in STANDARDIZER
     }
-    for name in ("height", "weight", "p_values", "excess_costs"):
-        expected[f"dendrogram.{name}"] = "float64", (n_nodes,)
-    for name in ("center", "scale", "low", "high"):
-        expected[f"standardizer.{name}"] = "float64", (n_features,)
+    expected["dendrogram.labels"] = "int64", (n_samples,)
+    expected["standardizer.constant"] = "float64", (n_columns,)
     shapes = state_shapes(topology, state["config"], state["feature_map"])
     for name, tensor in shapes.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -206,30 +197,27 @@ def _check_array(name: str, array: NDArray, dtype: str, shape: tuple[int, ...]) 
 
 def _check_agreement(topology: Topology, state: State, arrays: Arrays) -> None:
     """Check that parts of a file don't contradict each other."""
-    config, names = state["config"], state["feature_names_in_"]
-    n_features, constant = config["n_features"], arrays["standardizer.constant"]
-    images = (config["image_shape"], state["feature_map"]["image_shape"])
+    config, feature_map = state["config"], state["feature_map"]
+    names, constant = state["feature_names_in_"], arrays["standardizer.constant"]
+    n_features, n_columns = config["n_features"], len(constant)
+    n_samples, n_nodes = (len(arrays[f"dendrogram.{x}"]) for x in ("labels", "height"))
+    low, high = arrays["standardizer.low"], arrays["standardizer.high"]
+    shapes = (part["image_shape"] for part in (config, feature_map))
+    sizes = {math.prod(shape) for shape in shapes if shape is not None}
     nodes = {n for f in map(Finding.from_dict, state["_findings"]) for n in f.nodes}
+    has_discrete = LIKELIHOODS[config["likelihood"]].has_discrete
     agreements = {
-        "the number of features": n_features
-        == state["feature_map"]["n_features"]
-        == np.isnan(constant).sum(),
-        "the names of columns": names is None
-        or list(map(type, names)) == [str] * len(constant),
-        "the size of images": all(
-            math.prod(shape) == n_features == len(constant)
-            for shape in images
-            if shape is not None
+        "the number of features": (
+            n_features == feature_map["n_features"] == np.isnan(constant).sum()
         ),
-        "the likelihood": LIKELIHOODS[config["likelihood"]].has_discrete
-        or not config["discrete"],
-        "the number of samples": 0
-        < len(arrays["dendrogram.labels"])
-        <= state["n_samples_seen_"],
-        "bounds of values": (
-            arrays["standardizer.low"] <= arrays["standardizer.high"]
-        ).all(),
-        "the nodes of findings": nodes <= set(range(len(arrays["dendrogram.height"]))),
+        "the names of columns": (
+            names is None or list(map(type, names)) == [str] * n_columns
+        ),
+        "the size of images": not sizes or sizes == {n_features} == {n_columns},
+        "the likelihood": has_discrete or not config["discrete"],
+        "the number of samples": 0 < n_samples <= state["n_samples_seen_"],
+        "bounds of values": (low <= high).all(),
+        "the nodes of findings": nodes <= set(range(n_nodes)),
     }
     for what, holds in agreements.items():
         if not holds:

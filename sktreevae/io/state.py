@@ -26,15 +26,26 @@ Arrays = Mapping[str, NDArray]
 DENDROGRAM = ("height", "labels", "weight", "p_values", "excess_costs")
 STANDARDIZER = ("center", "scale", "low", "high", "constant")
 
-OBJECTS = (
-    "_standardizer",
-    "dendrogram_",
-    "device_",
-    "labels_",
-    "linkage_matrix_",
-    "module_",
-)
-"""Fitted attributes that are built from the rest of a state."""
+
+def derived_attributes(
+    model: TreeVAE,
+    standardizer: Standardizer,
+    dendrogram: Dendrogram,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return the attributes of a fit that its model, units and tree determine."""
+    return {
+        "_n_features_out": model.config.hidden_dim,
+        "_standardizer": standardizer,
+        "dendrogram_": dendrogram,
+        "device_": device,
+        "kind_": kind_of_features(model.feature_map.kind).name,
+        "labels_": dendrogram.labels,
+        "likelihood_": model.config.likelihood,
+        "linkage_matrix_": dendrogram.to_linkage(),
+        "module_": model,
+        "n_clusters_": dendrogram.n_clusters,
+    }
 
 
 def to_plain(attributes: Mapping[str, Any]) -> State:
@@ -45,8 +56,9 @@ def to_plain(attributes: Mapping[str, Any]) -> State:
     state = {**attributes, "format_version": FORMAT_VERSION}
     if "module_" not in state:
         return state
-    model, config = state["module_"], state["module_"].config
-    dendrogram, standardizer = state["dendrogram_"], state["_standardizer"]
+    names = "module_", "_standardizer", "dendrogram_", "device_"
+    model, standardizer, dendrogram, _ = objects = [state[name] for name in names]
+    derived = derived_attributes(*objects)
     arrays = {
         f"model.{name}": tensor.numpy(force=True)
         for name, tensor in model.state_dict().items()
@@ -56,13 +68,13 @@ def to_plain(attributes: Mapping[str, Any]) -> State:
         f"standardizer.{name}": _to_vector(standardizer, name) for name in STANDARDIZER
     }
     return {
-        **{name: value for name, value in state.items() if name not in OBJECTS},
+        **{name: value for name, value in state.items() if name not in derived},
         "_findings": [asdict(finding) for finding in state.get("_findings", ())],
         "topology": model.topology.parent,
-        "config": config.to_dict(),
+        "config": model.config.to_dict(),
         "feature_map": model.feature_map.config,
-        "custom_encoder": config.custom_encoder,
-        "custom_decoder": config.custom_decoder,
+        "custom_encoder": model.config.custom_encoder,
+        "custom_decoder": model.config.custom_decoder,
         "arrays": arrays,
     }
 
@@ -108,21 +120,13 @@ def restore(state: State, device: torch.device) -> dict[str, Any]:
     networks = {name: state.pop(name) for name in ("custom_encoder", "custom_decoder")}
     config = ModelConfig(**state.pop("config"), **networks)
     feature_map = FeatureMap(**state.pop("feature_map"))
-    dendrogram = _restore_dendrogram(topology, arrays)
+    model = _restore_model(topology, config, feature_map, arrays).to(device)
     standardizer = _restore_standardizer(config, arrays)
+    dendrogram = _restore_dendrogram(topology, arrays)
     return {
         **state,
+        **derived_attributes(model, standardizer, dendrogram, device),
         "_findings": list(map(Finding.from_dict, state["_findings"])),
-        "_n_features_out": config.hidden_dim,
-        "_standardizer": standardizer,
-        "dendrogram_": dendrogram,
-        "device_": device,
-        "kind_": kind_of_features(feature_map.kind).name,
-        "labels_": dendrogram.labels,
-        "likelihood_": config.likelihood,
-        "linkage_matrix_": dendrogram.to_linkage(),
-        "module_": _restore_model(topology, config, feature_map, arrays).to(device),
-        "n_clusters_": dendrogram.n_clusters,
         "n_features_in_": len(standardizer.constant),
     }
 

@@ -81,7 +81,9 @@ class Processes:
 
     def concatenate(self, rows: Tensor) -> Tensor:
         """Return the rows of all processes, in the order of their ranks."""
-        return rows
+        if self.size == 1:
+            return rows
+        return torch.cat(self.gather(rows.cpu())).to(rows.device)
 
     def locate(self, n_rows: int) -> tuple[int, int]:
         """Return the number of rows of the processes before this one, and of all.
@@ -189,10 +191,6 @@ class ProcessGroup(Processes):
             part.view_as(parameter) / n_samples if n > 0 else None
             for part, parameter, n in zip(parts, parameters, n_gradients, strict=True)
         ]
-
-    def concatenate(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, in the order of their ranks."""
-        return torch.cat(self.gather(rows.cpu())).to(rows.device)
 
     def check(self, error: BaseException | None = None) -> None:
         """Raise if a process has failed.

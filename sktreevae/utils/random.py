@@ -9,8 +9,7 @@ from sklearn.utils import check_random_state
 
 
 def make_generator(
-    random_state: int | np.random.RandomState | None,
-    device: torch.device | str = "cpu",
+    random_state: int | np.random.RandomState | None, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """Return a torch generator seeded from a scikit-learn `random_state`.
 

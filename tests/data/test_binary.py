@@ -33,8 +33,7 @@ def test_either_value_needs_ten_rows(n_high, is_found, rng):
 
 
 @given(
-    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5),
-    seed=st.integers(0, 99),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5), seed=st.integers(0, 99)
 )
 def test_encodings_are_found(sizes, seed):
     rng = np.random.default_rng(seed)

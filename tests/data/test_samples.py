@@ -193,9 +193,9 @@ def test_unseen_values_somewhat_outside_the_unit_interval_are_clipped(tmp_path):
         assert rows.tolist() == [[0, 1], [0.5, 0]]
 
 
-def test_a_batch_is_read_anew_when_its_index_changes():
+def test_a_batch_is_read_once_and_anew_when_its_index_changes():
     rows = as_matrix(torch.utils.data.TensorDataset(torch.eye(5)))
     samples, index = Samples(rows, identity(5)), torch.tensor([0, 1])
-    samples[index]
+    assert samples[index] is samples[index.clone()]
     index.add_(3)
     assert torch.equal(samples[index], torch.eye(5)[3:])

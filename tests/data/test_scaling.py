@@ -7,11 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sktreevae.data import (
-    DataSummary,
-    Standardizer,
-    resolve_likelihood,
-)
+from sktreevae.data import DataSummary, Standardizer, resolve_likelihood
 from sktreevae.data.outliers import FeatureBounds
 from sktreevae.exceptions import InvalidParameterError
 from sktreevae.model.likelihoods import LIKELIHOODS, MAX_COUNT
@@ -25,6 +21,10 @@ COUNTS = [name for name, cls in LIKELIHOODS.items() if cls.is_count]
 def summary_of(X):
     """Return the summary of X, read in many chunks."""
     return DataSummary.from_matrix(X, chunk_size=7)
+
+
+def find_bounds(X):
+    return FeatureBounds.from_matrix(X, np.random.default_rng(0))
 
 
 def resolve(X, likelihood):
@@ -78,8 +78,7 @@ def test_rare_large_values_are_scaled_to_five(make):
 def test_outliers_of_constant_features_are_clipped_to_five(rng):
     X = np.c_[rng.standard_normal(1000), np.zeros((1000, 2))]
     X[5, 2] = 1e6
-    bounds = FeatureBounds.from_matrix(X, rng)
-    summary = DataSummary.from_matrix(X, bounds=bounds)
+    summary = DataSummary.from_matrix(X, bounds=find_bounds(X))
     standardizer = Standardizer.fit(summary, "gaussian")
     Z = standardizer.transform(X).clip(standardizer.low, standardizer.high)
     assert Z.shape == (1000, 2)
@@ -217,9 +216,7 @@ def test_constant_columns_do_not_change_the_summary(columns):
     data[:, 1:3] = np.eye(2)[np.arange(50) % 2]
     data[7, 0] = 1e3
     alone, summary = (
-        DataSummary.from_matrix(
-            X, bounds=FeatureBounds.from_matrix(X, np.random.default_rng(0))
-        )
+        DataSummary.from_matrix(X, bounds=find_bounds(X))
         for X in (data, with_constants(data, columns))
     )
     assert summary.outliers == alone.outliers
@@ -229,6 +226,14 @@ def test_constant_columns_do_not_change_the_summary(columns):
     for name in ("mean", "var", "std", "deviation"):
         assert np.array_equal(getattr(summary, name), getattr(alone, name))
     assert np.array_equal(summary.bounds.high, alone.bounds.high)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson"])
+def test_fractions_in_constant_columns_do_not_count(make, likelihood):
+    X = make(with_constants(np.resize(np.eye(3), (30, 3)), [(1, 0.5)]))
+    assert resolve(X, likelihood) == likelihood
+    assert resolve(X, "auto") == "bernoulli"
 
 
 def test_columns_that_are_all_constant_are_kept():
@@ -267,7 +272,3 @@ def test_processes_have_the_statistics_of_all_rows(make, ends, rng):
         assert summary.fractional_value in X
         if bounds is not None:
             assert summary.binary.groups == expected.binary.groups == ((1,), (2, 3))
-
-
-def find_bounds(X):
-    return FeatureBounds.from_matrix(X, np.random.default_rng(0))

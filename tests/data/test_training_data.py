@@ -6,12 +6,8 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import minmax_scale
 from torch.utils.data import TensorDataset
 
-from sktreevae.data import (
-    DataOptions,
-    TrainingData,
-    as_matrix,
-    training_data,
-)
+from sktreevae.data import DataOptions, TrainingData, as_matrix, training_data
+from sktreevae.model import ModelConfig
 from sktreevae.utils.cache import Cache
 
 from .cases import IN_MEMORY, MAKERS
@@ -112,17 +108,18 @@ def test_how_often_rows_are_read(likelihood, n_features, rng):
     assert (dataset.n_reads == (5 if likelihood == "auto" else 2)).all()
 
 
+def reuse(data, X):
+    """Return new data for a model of others."""
+    n_features, discrete = data.samples.n_features, data.discrete
+    config = ModelConfig(n_features, likelihood=data.likelihood, discrete=discrete)
+    return TrainingData.reuse(X, data.standardizer, data.feature_map, config)
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 def test_new_data_reuse_scaling_and_features(kind, tmp_path):
     X = load_digits().data[:100]
     data, _ = prepare(X)
-    new = TrainingData.reuse(
-        MAKERS[kind](X[:30], tmp_path),
-        data.standardizer,
-        data.feature_map,
-        data.likelihood,
-        data.discrete,
-    )
+    new = reuse(data, MAKERS[kind](X[:30], tmp_path))
     assert torch.equal(new.samples[:], data.samples[:30])
     assert torch.equal(new.features[:], data.features[:30])
     assert new.feature_map is data.feature_map
@@ -136,9 +133,7 @@ def test_new_data_have_the_discrete_columns_of_the_model(rng):
     data, _ = prepare(X)
     assert (data.likelihood, data.discrete) == ("mixed", ((2,),))
     # Of five rows none of the columns is known to be discrete.
-    new = TrainingData.reuse(
-        X[:5], data.standardizer, data.feature_map, data.likelihood, data.discrete
-    )
+    new = reuse(data, X[:5])
     assert new.discrete == data.discrete
     assert torch.equal(new.samples[:], data.samples[:5])
 

@@ -50,17 +50,6 @@ def test_an_update_without_news_changes_nothing(tree, seed):
     np.testing.assert_array_equal(updated.height, dendrogram.height)
 
 
-def test_an_update_weighs_by_samples():
-    old = Dendrogram([-1, 0, 0, 1, 1], [8, 4, 0, 0, 0], labels=[0] * 4 + [1] * 2 + [2])
-    labels = np.array([0] * 3 + [1] * 3 + [2])
-    updated = update_dendrogram(old, 14, np.array([3, 3, 1]) / 7, labels)
-    np.testing.assert_array_equal(updated.labels, labels)
-    np.testing.assert_array_equal(updated.height, old.height)
-    np.testing.assert_allclose(
-        updated.weight[updated.leaves], [11 / 21, 7 / 21, 3 / 21]
-    )
-
-
 @given(topologies(), st.integers(0, 99))
 def test_probabilities_of_cuts_nest(tree, seed):
     dendrogram, *_ = build(tree, seed)

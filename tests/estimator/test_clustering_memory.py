@@ -6,6 +6,8 @@ from sklearn.datasets import make_blobs
 
 from sktreevae import TreeVAEClustering
 
+from .cases import assert_same
+
 QUICK = {"max_iter": 1, "hidden_dim": 16, "random_state": 0}
 FEATURES = "sktreevae.data.training_data.choose_kind"
 GRAPH = "sktreevae.graph.proposal.nearest_neighbors"
@@ -15,22 +17,6 @@ PROPOSAL = "sktreevae.graph.proposal.partition"
 @pytest.fixture(scope="module")
 def X():  # noqa: N802
     return make_blobs(150, 5, centers=4, random_state=0)[0]
-
-
-def assert_same(one, other, X):
-    assert np.array_equal(one.labels_, other.labels_)
-    assert np.array_equal(one.dendrogram_.height, other.dendrogram_.height)
-    assert np.array_equal(one.transform(X), other.transform(X))
-    np.testing.assert_equal(one.history_, other.history_)
-
-
-@pytest.mark.parametrize(("growth", "n_clusters"), [("guided", 3), ("iterative", None)])
-def test_a_cache_does_not_change_the_result(X, growth, n_clusters, tmp_path):
-    model = TreeVAEClustering(n_clusters, growth=growth, **QUICK)
-    expected = model.fit(X)
-    for _ in range(2):
-        cached = TreeVAEClustering(n_clusters, growth=growth, memory=tmp_path, **QUICK)
-        assert_same(cached.fit(X), expected, X)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ from sktreevae import TreeVAEClustering
 from sktreevae.exceptions import OutlierWarning, UnsupportedClustersWarning
 
 BLOBS = make_blobs(
-    [75] * 4,
-    centers=np.random.default_rng(0).uniform(-10, 10, (4, 5)),
-    random_state=0,
+    [75] * 4, centers=np.random.default_rng(0).uniform(-10, 10, (4, 5)), random_state=0
 )[0]
 
 

@@ -13,10 +13,7 @@ from sktreevae.data import TrainingData
 from .cases import make_images
 
 TINY = {"max_iter": 10, "hidden_dim": 16, "batch_size": 64, "random_state": 0}
-PHASES = {
-    "guided": ["joint"],
-    "iterative": ["initial", "split", "finetune"],
-}
+PHASES = {"guided": ["joint"], "iterative": ["initial", "split", "finetune"]}
 
 
 @pytest.fixture(scope="module")

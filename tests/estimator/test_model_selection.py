@@ -1,9 +1,5 @@
 """Searches, cross-validation, metadata routing and outputs of scikit-learn."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -12,12 +8,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import make_blobs
-from sklearn.model_selection import (
-    GridSearchCV,
-    KFold,
-    cross_val_score,
-    cross_validate,
-)
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -60,38 +51,6 @@ def test_the_last_step_is_swapped_in_a_search(pipeline, blobs):
         assert two < 0.6
         assert four == 1.0
     assert found.best_params_["cluster__n_clusters"] == 4
-
-
-# Jobs
-
-PARALLEL_SEARCH = """
-import sys
-from joblib import parallel_config
-from sklearn.datasets import make_blobs
-from sklearn.model_selection import GridSearchCV
-from sktreevae import TreeVAEClustering
-
-X, _ = make_blobs(120, 4, centers=4, random_state=3)
-model = TreeVAEClustering(max_iter=1, hidden_dim=8, random_state=0)
-grid, settings = {"n_clusters": [2, 4]}, {"refit": False, "error_score": "raise"}
-with parallel_config(sys.argv[1]):
-    search = GridSearchCV(model, grid, cv=2, n_jobs=2, **settings).fit(X)
-print(search.cv_results_["mean_test_score"].tolist())
-"""
-
-
-@pytest.mark.nightly
-def test_parallel_searches_give_the_same_scores_and_end():
-    # A process of its own, without settings of threads, so that a hang is an error.
-    environment = {k: v for k, v in os.environ.items() if "NUM_THREADS" not in k}
-    settings = {"env": environment, "text": True, "timeout": 240}
-    command = [sys.executable, "-c", PARALLEL_SEARCH]
-    one, other = (
-        subprocess.check_output([*command, backend], **settings)
-        for backend in ("sequential", "loky")
-    )
-    assert one == other
-    assert len(set(one.split(","))) == 2
 
 
 # Scores

@@ -1,3 +1,5 @@
+import inspect
+import re
 import tracemalloc
 
 import numpy as np
@@ -5,13 +7,9 @@ import pytest
 import torch
 
 from sktreevae import TreeVAEClustering
-from sktreevae.data import TrainingData
-from sktreevae.estimator.parameters import (
-    ImageShape,
-    describe_options,
-    training_options,
-    validate_rows,
-)
+from sktreevae.data import KINDS, TrainingData
+from sktreevae.estimator.parameters import ImageShape, training_options, validate_rows
+from sktreevae.model import LIKELIHOODS
 
 
 @pytest.mark.parametrize(
@@ -31,26 +29,6 @@ def test_shapes_of_images(shape, is_allowed):
     assert str(ImageShape()).startswith(
         "a tuple of 2 or 3 ints, two of them sides >= 8"
     )
-
-
-@pytest.mark.parametrize(
-    ("parameters", "n_features"),
-    [
-        ({}, 7),
-        ({"encoder": len, "decoder": "mlp", "views": "neighbors"}, 7),
-        (
-            {"encoder": "cnn", "decoder": "resnet", "views": "image"}
-            | {"image_shape": (8, 8)},
-            64,
-        ),
-        ({"decoder": len, "views": len, "image_shape": (3, 8, 8)}, 192),
-        ({"views": "image", "image_shape": (8, 8, 3)}, 192),
-        ({"image_shape": (8, 8, 5)}, 320),
-    ],
-)
-def test_consistent_parameters_for_images_are_accepted(parameters, n_features):
-    X = np.zeros((9, n_features))
-    validate_rows(TreeVAEClustering(**parameters), X, reset=True)
 
 
 @pytest.mark.parametrize(
@@ -96,30 +74,16 @@ def test_automatic_options_of_the_training(settings, n_samples, name, expected):
     assert getattr(options, name) == expected
 
 
-class Option:
-    description = "one of the values. " + 8 * "It has many words. "
-
-
-def test_the_options_of_a_registry_are_described():
-    @describe_options(mode={"first": Option, "second": Option()})
-    class Described:
-        """An object.
-
-        Parameters
-        ----------
-        mode : $mode, default="auto"
-            A choice of several:
-
-            - "auto": any.
-            $mode_list
-        """
-
-    lines = Described.__doc__.splitlines()
-    assert 'mode : {"auto", "first", "second"}, default="auto"' in lines
-    start = lines.index('    - "auto": any.') + 1
-    assert lines[start].startswith('    - "first": one of the values.')
-    assert {line[:6] for line in lines[start:]} == {"    - ", " " * 6}
-    assert max(map(len, lines)) <= 80
+@pytest.mark.parametrize(
+    ("name", "registry"), [("kind", KINDS), ("likelihood", LIKELIHOODS)]
+)
+def test_the_docstring_lists_all_options(name, registry):
+    doc = inspect.getdoc(TreeVAEClustering)
+    (text,) = re.findall(rf"(?s)\n{name} : (.+?)\n\S", doc)
+    values, _, items = text.partition('default="auto"')
+    options = ["auto", *registry]
+    assert re.findall(r'"(\w+)"', values) == options
+    assert re.findall(r'\n +- "(\w+)":', items) == options
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint8])

@@ -12,18 +12,12 @@ class Density(TreeVAEClustering):
 SCORES = [-3.0, -1.0, -8.0]
 
 
-def test_the_score_is_the_mean():
-    assert Density().score(SCORES) == -4.0
-
-
-def test_a_weight_is_a_number_of_copies():
-    repeated = Density().score(np.repeat(SCORES, [2, 0, 3]))
-    assert Density().score(SCORES, sample_weight=[2, 0, 3]) == pytest.approx(repeated)
-
-
-def test_equal_weights_change_nothing():
-    weighted = Density().score(SCORES, sample_weight=[0.1, 0.1, 0.1])
-    assert weighted == pytest.approx(Density().score(SCORES))
+@pytest.mark.parametrize(
+    ("weights", "expected"), [(None, -4.0), ([0.1] * 3, -4.0), ([2, 0, 3], -6.0)]
+)
+def test_the_score_is_the_weighted_mean(weights, expected):
+    score = Density().score(SCORES, sample_weight=weights)
+    assert score == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ def make_data(X, n_validation=0):
         X,
         Standardizer(X.mean(axis=0), X.std(axis=0)),
         FeatureMap(X.shape[1]),
-        "gaussian",
-        (),
+        CONFIG,
         torch.device("cpu"),
     )
     rows = torch.arange(len(X))

@@ -8,8 +8,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-import torch
-
 from sktreevae.utils.processes import Processes
 
 
@@ -32,9 +30,6 @@ class Threads(Processes):
 
     def sum(self, tensor):
         return sum(self.gather(tensor))
-
-    def concatenate(self, rows):
-        return torch.cat(self.gather(rows))
 
 
 def in_threads(size, function):

@@ -100,9 +100,11 @@ def test_pipes_devices_and_folders_are_refused(tmp_path):
         read_archive(tmp_path / "nothing")
 
 
-def test_files_of_other_lengths_are_refused(path):
+def test_files_of_other_lengths_and_foreign_files_are_refused(path):
     data = path.read_bytes()
-    for other in (*(data[:size] for size in range(0, len(data), 3)), data + b"\0"):
+    foreign = bytes(1000), b"Once upon a time there was a tree of four leaves. " * 9
+    parts = (data[:size] for size in range(0, len(data), 3))
+    for other in (*parts, data + b"\0", *foreign):
         refuse(path, other, "is truncated, damaged, or isn't one")
 
 

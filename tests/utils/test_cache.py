@@ -132,14 +132,6 @@ def test_other_sources_are_other_entries(tmp_path, monkeypatch):
     assert CALLS == ["double", "double"]
 
 
-def test_without_a_memory_functions_are_called():
-    x = np.ones(2)
-    assert Cache(None)(double, x).tolist() == [2, 2]
-    assert Cache()(double, x).tolist() == [2, 2]
-    assert Cache(joblib.Memory(None))(double, x).tolist() == [2, 2]
-    assert CALLS == ["double"] * 3
-
-
 def test_a_key_stands_for_an_argument(tmp_path):
     cache = Cache(tmp_path)
     assert [cache(name_of, Named(name)) for name in "aba"] == ["a", "b", "a"]

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ...exceptions import AmbiguousKindWarning, InvalidParameterError
+from ...exceptions import AmbiguousKindWarning
 from .base import Kind, Observations
 from .counts import Counts
 from .embeddings import Embeddings
@@ -49,9 +49,7 @@ def choose_kind(name: str, data: Observations, rng: np.random.Generator) -> Kind
         If a part of the data is of another kind than the rest.
     """
     if name != "auto":
-        message = KINDS[name].violation(data)
-        if message is not None:
-            raise InvalidParameterError(message)
+        KINDS[name].check(data)
         return KINDS[name]
     *others, table = KINDS.values()
     low, high = CLOSE_SHARES

@@ -48,8 +48,6 @@ class Kind(ABC):
     ----------
     name : str
         Value of the parameter `kind` of the estimator.
-    description : str
-        When "auto" means this kind, and how rows are compared, for users.
     features : tuple of str
         Kinds of `FeatureMap` of this data.
     common_units : tuple of str
@@ -59,7 +57,6 @@ class Kind(ABC):
     """
 
     name: ClassVar[str]
-    description: ClassVar[str]
     features: ClassVar[tuple[str, ...]]
     common_units: ClassVar[tuple[str, ...]] = ()
     round_clusters: ClassVar[bool] = False
@@ -69,9 +66,8 @@ class Kind(ABC):
         """Return the share of the data that is of this kind; all of it by default."""
         return 1.0
 
-    def violation(self, data: Observations) -> str | None:
-        """Return the message of an error if the data can't be of this kind."""
-        return None
+    def check(self, data: Observations) -> None:  # noqa: B027
+        """Raise an InvalidParameterError if the data can't be of this kind."""
 
     @abstractmethod
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:

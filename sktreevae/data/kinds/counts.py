@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import block_diag
 
+from ...exceptions import InvalidParameterError
 from ...model import FeatureMap
 from ...model.likelihoods import LIKELIHOODS
 from ..scaling import MAX_PLAIN_FEATURES
@@ -31,26 +32,21 @@ class Counts(Kind):
     """
 
     name = "counts"
-    description = (
-        "with a likelihood of counts, which it needs. Shares are compared, or roots of "
-        "few columns."
-    )
     features = "roots", "log_shares"
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
         return float(LIKELIHOODS[data.samples.likelihood].is_count)
 
-    def violation(self, data: Observations) -> str | None:
-        """Return a message for other likelihoods; see `Kind.violation`."""
+    def check(self, data: Observations) -> None:
+        """Raise an error for other likelihoods; see `Kind.check`."""
         likelihood = data.samples.likelihood
-        if LIKELIHOODS[likelihood].is_count:
-            return None
         allowed = [name for name, kind in LIKELIHOODS.items() if kind.is_count]
-        return (
-            f"kind='counts' needs likelihood={' or '.join(map(repr, allowed))}, got "
-            f"likelihood={likelihood!r}."
-        )
+        if likelihood not in allowed:
+            raise InvalidParameterError(
+                f"kind='counts' needs likelihood={' or '.join(map(repr, allowed))}, "
+                f"got likelihood={likelihood!r}."
+            )
 
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""

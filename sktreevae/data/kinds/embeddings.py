@@ -9,13 +9,7 @@ from ...model import FeatureMap
 from ...utils.limits import MAX_STATISTICS_ROWS
 from ...utils.random import draw_rows
 from ..scaling import MAX_PLAIN_FEATURES
-from .base import (
-    Kind,
-    Observations,
-    draw_component_rows,
-    raw_features,
-    unit_buffers,
-)
+from .base import Kind, Observations, draw_component_rows, raw_features, unit_buffers
 
 MAX_LENGTH_ERROR = 0.01
 """Maximum difference of the length of an embedding from the median length, relative to
@@ -30,10 +24,6 @@ class Embeddings(Kind):
     """
 
     name = "embeddings"
-    description = (
-        "more than 64 columns of both signs, and most rows of one length. Only the "
-        "direction of a row counts."
-    )
     features = ("directions",)
     round_clusters = True
 

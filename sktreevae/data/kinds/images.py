@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 from sklearn.decomposition import PCA
 
+from ...exceptions import InvalidParameterError
 from ...model import FeatureMap
 from ...utils.limits import ROUNDING
 from .base import Kind, Observations, draw_component_rows, project, raw_features
@@ -33,21 +34,16 @@ class Images(Kind):
     """
 
     name = "images"
-    description = (
-        "with an `image_shape`, which it needs. Gradients of gray levels, and the "
-        "pixels of color images, are compared."
-    )
     features = ("image",)
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:
         """Return the share of the data that is of this kind; see `Kind.share`."""
         return float(data.image_shape is not None)
 
-    def violation(self, data: Observations) -> str | None:
-        """Return a message if there is no image shape; see `Kind.violation`."""
-        if data.image_shape is not None:
-            return None
-        return "kind='images' needs an image_shape, got None."
+    def check(self, data: Observations) -> None:
+        """Raise an error if there is no image shape; see `Kind.check`."""
+        if data.image_shape is None:
+            raise InvalidParameterError("kind='images' needs an image_shape, got None.")
 
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""

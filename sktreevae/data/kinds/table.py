@@ -47,12 +47,6 @@ class Table(Kind):
     """
 
     name = "table"
-    description = (
-        "all other data. Columns are compared in units of their resolution, such as "
-        "0.1 cm or a gray level, or of their standard deviation, whichever predicts "
-        "columns by neighbors better. The unit that a column is written in doesn't "
-        "matter."
-    )
     features = "plain", "standardized", "unit"
     common_units = "plain", "unit"
     spread_values = True

@@ -9,6 +9,7 @@ from scipy.linalg import eigh
 from sklearn.decomposition import TruncatedSVD
 from sklearn.preprocessing import normalize
 
+from ...exceptions import InvalidParameterError
 from ...model import FeatureMap
 from ...utils.chunks import row_slices
 from ...utils.limits import (
@@ -45,10 +46,6 @@ class Text(Kind):
     """
 
     name = "text"
-    description = (
-        "more than 64 columns, less than 10% nonzero values, and no negative ones, "
-        "which it can't have. Terms are weighted."
-    )
     features = ("text",)
 
     def share(self, data: Observations, rng: np.random.Generator) -> float:
@@ -59,14 +56,13 @@ class Text(Kind):
         max_value = np.finfo(np.float32).max / summary.n_features
         return float(is_sparse and summary.high <= max_value)
 
-    def violation(self, data: Observations) -> str | None:
-        """Return a message if values are negative; see `Kind.violation`."""
-        if data.summary.is_nonnegative:
-            return None
-        return (
-            "kind='text' needs values that aren't negative, but X has the value "
-            f"{data.summary.low:.17g}."
-        )
+    def check(self, data: Observations) -> None:
+        """Raise an error if values are negative; see `Kind.check`."""
+        if not data.summary.is_nonnegative:
+            raise InvalidParameterError(
+                "kind='text' needs values that aren't negative, but X has the value "
+                f"{data.summary.low:.17g}."
+            )
 
     def fit_features(self, data: Observations, rng: np.random.Generator) -> FeatureMap:
         """Fit features; see `Kind.fit_features`."""

@@ -24,8 +24,6 @@ class Likelihood(nn.Module, ABC):
 
     Attributes
     ----------
-    description : str
-        What the data are, and what is learned, for users.
     low, high : float
         Ends of the range of the data.
     is_count : bool
@@ -43,7 +41,6 @@ class Likelihood(nn.Module, ABC):
         Name of a likelihood that tells values apart more sharply, if there is one.
     """
 
-    description: ClassVar[str]
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
     is_count: ClassVar[bool] = False

@@ -26,7 +26,6 @@ class PoissonLikelihood(Likelihood):
     no count has probability 0.
     """
 
-    description = "counts, whole numbers up to 2**24. Rates range from 1e-6 to 2**25."
     low, high = 0.0, float(MAX_COUNT)
     is_count = True
     allowed = f"counts, whole numbers from 0 to {MAX_COUNT}"
@@ -98,11 +97,6 @@ class NegativeBinomialLikelihood(PoissonLikelihood):
     feature. Dispersions are learned, and at least `MIN_DISPERSION`, which means rates
     that vary by 1%. For rates far below 1e4, this is close to a Poisson distribution.
     """
-
-    description = (
-        "overdispersed counts, with the variance ``rate + dispersion * rate**2`` and a "
-        "learned dispersion, at least 1e-4, for each feature and leaf."
-    )
 
     MIN_DISPERSION: ClassVar[float] = 1e-4
 

@@ -33,12 +33,6 @@ class MixedLikelihood(GaussianLikelihood):
         Indices of the columns of each one-hot encoding.
     """
 
-    description = (
-        "tables with discrete columns. A column of two values (each in at least ten "
-        "rows) has a Bernoulli distribution; adjacent ones of which one is high in "
-        "each row, as from OneHotEncoder, have a categorical distribution, and all "
-        "others are Gaussian. Samples have the values of the data."
-    )
     has_discrete = True
 
     def __init__(

@@ -31,7 +31,6 @@ class BernoulliLikelihood(Likelihood):
     density. Values outside [0, 1] are clipped.
     """
 
-    description = "values in [0, 1]; values between are soft targets."
     low, high = 0.0, 1.0
     allowed = "values between 0 and 1"
     remedy = "Scale X to [0, 1], or fit a model with likelihood='gaussian'."
@@ -79,11 +78,6 @@ class GaussianLikelihood(Likelihood):
     the log-density that a feature adds if it is constant in a leaf to 2.5 nats.
     """
 
-    description = (
-        "real values, with a learned variance for each feature and leaf, at least 0.1% "
-        "of the variance of the feature. Features are standardized inside, to a "
-        "largest absolute value of at most 5; images are standardized as a whole."
-    )
     standardize = True
     has_scale = True
 

@@ -5,11 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktreevae.data import spread_values
-from sktreevae.data.kinds.discrete import (
-    MAX_DISTINCT,
-    discrete_steps,
-    discrete_weights,
-)
+from sktreevae.data.kinds.discrete import MAX_DISTINCT, discrete_steps, discrete_weights
 
 
 def rows(*columns):

@@ -5,12 +5,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 
-from sktreevae.data import (
-    DataSummary,
-    Samples,
-    Standardizer,
-    resolve_likelihood,
-)
+from sktreevae.data import DataSummary, Samples, Standardizer, resolve_likelihood
 from sktreevae.data.kinds import Observations, choose_kind
 from sktreevae.data.kinds.images import N_GRADIENT_COMPONENTS, PIXEL_SHARE
 from sktreevae.exceptions import AmbiguousKindWarning

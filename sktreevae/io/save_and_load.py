@@ -1,4 +1,4 @@
-"""Loading of a fitted estimator that `save` has written."""
+"""Saving a fitted estimator in one file, and loading it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,38 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
-from ..utils.archive import INVALID, read_archive
+from ..training.state import GrowingLists
+from ..utils.archive import INVALID, describe, is_json, read_archive, write_archive
 from ..utils.devices import available_device, resolve_device
 from ..utils.files import PathLike
 from ..utils.validation import check_parameters
-from .schema import LOCAL, NETWORKS, check_arrays, check_content
+from .schema import CONTENT, LOCAL, NETWORKS, check_arrays, check_content
 from .state import Arrays, State, restore
+
+
+def save(estimator: BaseEstimator, path: PathLike) -> None:
+    """Save a fitted estimator; see `TreeVAEClustering.save`."""
+    if isinstance(estimator.history_, GrowingLists):
+        raise ValueError(
+            "save needs a complete fit, but this estimator is fitted again: its "
+            "history_ is of the new fit, and its model of the one before. Save the "
+            "fitted_estimator that the callback can ask for, or save after the fit."
+        )
+    state = estimator.__getstate__()
+    parameters = estimator.get_params(deep=False)
+    for name in LOCAL:
+        del parameters[name]
+    networks = {name: state[f"custom_{name}"] for name in NETWORKS}
+    objects = {name: value for name, value in parameters.items() if not is_json(value)}
+    objects |= {name: value for name, value in networks.items() if value is not None}
+    content = {
+        "class": type(estimator).__name__,
+        "package_version": __version__,
+        "parameters": {k: v for k, v in parameters.items() if k not in objects},
+        "objects": {name: describe(value) for name, value in objects.items()},
+        "state": {name: state.get(name) for name in CONTENT["state"]},
+    }
+    write_archive(path, content, state["arrays"])
 
 
 def load(
@@ -30,10 +56,8 @@ def load(
     _check_given(content, parameters)
     estimator.set_params(**parameters)
     check_parameters(estimator, cls._allowed)
-    if "device" in parameters:
-        device = resolve_device(estimator.device)
-    else:
-        device = available_device(estimator.device)
+    find_device = resolve_device if "device" in parameters else available_device
+    device = find_device(estimator.device)
     with _naming_file(path):
         check_arrays(content["state"], arrays)
         state = _read_state(content["state"], arrays, parameters)
