@@ -5,8 +5,10 @@ import functools
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -345,3 +347,48 @@ def test_states_are_an_interval_apart(tmp_path, monkeypatch):
     fit(tmp_path, checkpoint_interval=1e8)
     # The plan, and the ends of three stages.
     assert numbers == [0, 0, 0, 0]
+
+
+SCRIPT = """
+import sys
+import time
+from sklearn.datasets import load_digits
+from sktreevae import TreeVAEClustering
+
+folder, growth, path = sys.argv[1:]
+X = load_digits().data[:600]
+model = TreeVAEClustering(
+    5, growth=growth, max_iter=8, random_state=0, checkpoint_dir=folder,
+    checkpoint_interval=0.0,
+)
+model.fit(X).save(path)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("growth", ["guided", "published"])
+def test_a_process_that_is_killed_at_random_moments_goes_on_to_the_same_bits(
+    growth, tmp_path
+):
+    def start(folder):
+        command = [sys.executable, "-c", SCRIPT, tmp_path / folder, growth]
+        return subprocess.Popen([*command, tmp_path / f"{folder}.model"])
+
+    begin = time.monotonic()
+    assert start("whole").wait() == 0
+    duration = time.monotonic() - begin
+    rng, n_killed = np.random.default_rng(0), 0
+    while n_killed < 20:
+        process = start("killed")
+        try:
+            process.wait(rng.uniform(0.2, 1.2) * duration)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            n_killed += process.wait() == -signal.SIGKILL
+            continue
+        assert process.returncode == 0
+        one, two = ((tmp_path / f"{n}.model").read_bytes() for n in ("whole", "killed"))
+        assert one == two
+        for path in sorted((tmp_path / "killed").rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
