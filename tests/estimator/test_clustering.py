@@ -640,3 +640,36 @@ def test_import_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def gaussian_score(blobs):
+    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 15}
+    return TreeVAEClustering(4, **settings).fit(blobs[0]).score(blobs[0])
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_units_do_not_matter(blobs, gaussian_score, factor):
+    X, y = blobs
+    settings = {"likelihood": "gaussian", **QUICK, "max_iter": 15}
+    model = TreeVAEClustering(4, **settings).fit(X * factor)
+    assert adjusted_rand_score(y, model.labels_) == 1.0
+    assert np.isfinite(model.sample(5)[0]).all()
+    shift = model.score(X * factor) - gaussian_score
+    assert shift == pytest.approx(-2 * np.log(factor), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        # What else is refused, scikit-learn's checks prove.
+        ([[0.0, np.nan], [1.0, 2.0]], "contains NaN"),
+        (np.zeros((2, 2, 2)), "dim 3"),
+        ([["a", "b"], ["c", "d"]], "could not convert|Unable to convert"),
+        ([[1e200, 0.0], [-1e200, 1.0]], "too large"),
+    ],
+)
+def test_bad_data_is_refused_before_training(X, message, monkeypatch):
+    monkeypatch.setattr("sktreevae.data.training_data.choose_kind", None)
+    with pytest.raises((ValueError, TypeError), match=message):
+        TreeVAEClustering(n_clusters=2).fit(X)

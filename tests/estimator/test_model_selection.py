@@ -1,5 +1,9 @@
 """Searches, cross-validation, metadata routing and outputs of scikit-learn."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -134,3 +138,33 @@ def test_frames_go_through_a_pipeline(pipeline, blobs, library, frame):
     assert list(model[-1].feature_names_in_) == COLUMNS
     assert np.array_equal(model.predict(data), pipeline.predict(X))
     assert np.array_equal(embedding.to_numpy(), pipeline.transform(X))
+
+
+PARALLEL_SEARCH = """
+import sys
+from joblib import parallel_config
+from sklearn.datasets import make_blobs
+from sklearn.model_selection import GridSearchCV
+from sktreevae import TreeVAEClustering
+
+X, _ = make_blobs(120, 4, centers=4, random_state=3)
+model = TreeVAEClustering(max_iter=1, hidden_dim=8, random_state=0)
+grid, settings = {"n_clusters": [2, 4]}, {"refit": False, "error_score": "raise"}
+with parallel_config(sys.argv[1]):
+    search = GridSearchCV(model, grid, cv=2, n_jobs=2, **settings).fit(X)
+print(search.cv_results_["mean_test_score"].tolist())
+"""
+
+
+@pytest.mark.nightly
+def test_parallel_searches_give_the_same_scores_and_end():
+    # A process of its own, without settings of threads, so that a hang is an error.
+    environment = {k: v for k, v in os.environ.items() if "NUM_THREADS" not in k}
+    settings = {"env": environment, "text": True, "timeout": 240}
+    command = [sys.executable, "-c", PARALLEL_SEARCH]
+    one, other = (
+        subprocess.check_output([*command, backend], **settings)
+        for backend in ("sequential", "loky")
+    )
+    assert one == other
+    assert len(set(one.split(","))) == 2

@@ -536,3 +536,20 @@ def test_pickles_of_unknown_versions_are_refused(model, version):
     state["format_version"] = version
     with pytest.raises(ValueError, match=f"format version {version}, .* version 1"):
         TreeVAEClustering().__setstate__(state)
+
+
+def test_results_are_the_same_in_a_new_process(path, model, tmp_path):
+    code = (
+        "import sys, numpy\n"
+        "from sklearn.datasets import load_iris\n"
+        "from sktreevae import TreeVAEClustering\n"
+        "model = TreeVAEClustering.load(sys.argv[1])\n"
+        f"results = {{m: getattr(model, m)(load_iris().data) for m in {METHODS}}}\n"
+        "numpy.savez(sys.argv[2], sample=model.sample(9)[0], **results)\n"
+    )
+    results = tmp_path / "results.npz"
+    subprocess.run([sys.executable, "-c", code, path, results], check=True)
+    with np.load(results) as archive:
+        for method in METHODS:
+            assert np.array_equal(archive[method], getattr(model, method)(iris()))
+        assert np.array_equal(archive["sample"], model.sample(9)[0])
