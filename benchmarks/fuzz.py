@@ -11,7 +11,6 @@ the folder above, with one of "load", "state", "mnist", "npz", "cifar10", "omnig
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import warnings
@@ -72,11 +71,11 @@ def make_reader(name: str) -> tuple[Path, Callable[[], object]]:
     if name == "state":
         fit(X)
         states = FOLDER / "states"
-        path = min(states.glob("0*")) / "state.safetensors"
+        path = min(states.glob("*.safetensors"))
 
         def resume() -> None:
-            for folder in set(states.glob("0*")) - {path.parent}:
-                shutil.rmtree(folder)
+            for later in set(states.glob("*.safetensors")) - {path}:
+                later.unlink()
             fit(X)
 
         return path, resume

@@ -89,7 +89,8 @@ class _Table(ABC):
         Parameters
         ----------
         function : callable
-            Maps (block_size, n_columns) to (block_size, ...).
+            Maps (block_size, n_columns) to (block_size, ...), and leaves its argument
+            as it is.
         index : Tensor of int, default=None
             The rows; all of them by default.
         """
@@ -204,8 +205,10 @@ class Samples(_Table):
             pin_memory=self._pins,
         )
         values = result.numpy()
-        # A block of an array in memory stays in the cache while it is converted.
-        size = self.block_size if is_in_memory(self.X) else self.chunk_size
+        size = self.chunk_size
+        if is_in_memory(self.X):
+            # Few enough rows for the cache of the processor.
+            size = min(size, max(1, MAX_BLOCK_VALUES // self.X.shape[1]))
         for chunk in row_slices(len(order), self.X.shape[1], size):
             index = order[chunk]
             rows = self._convert(self.X[_as_slice(positions[index])])

@@ -174,7 +174,8 @@ class _ColumnStatistics:
         self.scaler = StandardScaler(with_mean=not is_sparse)
         self.bounds = bounds
         self.n_samples = 0
-        # Smallest and largest values: of all, without outliers, of no whole numbers.
+        # Smallest and largest values: of all samples, and without outliers. Those of
+        # the values that aren't whole numbers are `fractions`, 0 if there are none.
         self.ends, self.inner_ends = np.full((2, 2, n_columns), np.nan)
         self.fractions = np.zeros((2, n_columns))
         # Excess over the bounds, value and row.
@@ -541,7 +542,7 @@ def _unite(one: NDArray, other: NDArray) -> NDArray:
 
 
 def _further(one: NDArray, other: NDArray) -> NDArray:
-    """Return the furthest values of two parts of the rows; see `FeatureBounds`."""
+    """Return the furthest values of two parts; see `FeatureBounds.outliers`."""
     return np.where(other[0] >= one[0], other, one)
 
 

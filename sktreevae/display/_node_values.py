@@ -303,6 +303,8 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
 
     If both the first and the last axis may be the one, it is the shorter one.
     """
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        return None
     if not all(isinstance(side, Integral) for side in shape):
         return None
     if len(shape) == 2:

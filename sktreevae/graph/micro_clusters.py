@@ -257,7 +257,7 @@ class MicroClusters:
     def merge_small_components(self, min_size: float) -> Ints:
         """Merge each component that is too small into another one.
 
-        It is the one that it has the heaviest edges with.
+        The other one is that with the heaviest edges.
 
         Parameters
         ----------

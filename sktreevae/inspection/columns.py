@@ -14,10 +14,9 @@ from sklearn.utils import check_array
 
 from ..tree.arrays import Ints
 from ..tree.names import check_feature_names
-from ..utils.chunks import row_slices
 from ..utils.extras import import_extra
 from ..utils.text import format_date, format_number
-from .effects import Floats, GroupMoments, as_dense, row_moments
+from .effects import Floats, GroupMoments, as_dense, row_chunks, row_moments
 
 if TYPE_CHECKING:
     import pandas
@@ -172,7 +171,7 @@ class MatrixColumns:
 
     def read(self, features: Ints) -> Floats:
         """Return the values of some features, (n_samples, n_selected)."""
-        chunks = (self._matrix[rows] for rows in row_slices(*self._matrix.shape))
+        chunks = (self._matrix[rows] for rows in row_chunks(self._matrix))
         selected = [as_dense(chunk[:, features]) for chunk in chunks]
         return np.concatenate(selected, dtype=np.float64)
 

@@ -34,7 +34,7 @@ from .columns import last_step, transform_rows
 from .effects import MIN_EFFECT, Floats, GroupMoments, as_dense, effect_size
 from .explanation import leaf_moments
 
-__all__ = ["Finding", "add_p_values", "find_problems"]
+__all__ = ["Finding", "add_p_values", "diagnose", "find_problems"]
 
 CATEGORIES: dict[str, type[Warning]] = {
     "divergence": ConvergenceWarning,
@@ -171,7 +171,7 @@ def find_problems(
         Names of the samples, by default their numbers.
     """
 
-    def diagnose() -> list[Finding | None]:
+    def find() -> list[Finding | None]:
         rate = trainer.options.learning_rate
         divergence = _find_divergence(estimator, data, rate)
         if divergence is not None:
@@ -182,7 +182,7 @@ def find_problems(
             _find_missing_clusters(estimator, data, options),
         ]
 
-    findings = trainer.interruptible(diagnose)
+    findings = trainer.interruptible(find)
     if trainer.is_interrupted:
         # Other findings would only be about how far the fit got.
         return [_find_interruption(estimator)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,7 +105,7 @@ def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMom
         Number of groups.
     """
     moments = None
-    for rows in row_slices(*X.shape):
+    for rows in row_chunks(X):
         part = _chunk_moments(X[rows].astype(np.float64), labels[rows], n_groups)
         moments = (
             part
@@ -113,6 +113,17 @@ def row_moments(X: Matrix, labels: NDArray[np.int64], n_groups: int) -> GroupMom
             else GroupMoments.join(np.stack, [moments, part]).pool()
         )
     return moments
+
+
+def row_chunks(X: Matrix) -> Iterator[slice]:
+    """Yield slices of rows that are small enough to be copied; at least one.
+
+    Of a sparse matrix, it is the nonzero values that are copied.
+    """
+    n_rows, n_columns = X.shape
+    if sparse.issparse(X):
+        n_columns = max(1, X.nnz // max(1, n_rows))
+    return row_slices(n_rows, n_columns)
 
 
 def _chunk_moments(

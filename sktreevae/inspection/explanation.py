@@ -43,7 +43,7 @@ from .effects import (
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Explanation", "Explanations"]
+__all__ = ["Explanation", "Explanations", "explain"]
 
 MAX_CORRELATION = 0.9
 """Maximum correlation, within the groups that are compared, of two features that are
@@ -357,7 +357,7 @@ def describe_nodes(
     feature_names : sequence of str, default=None
         Names of the columns of X.
     labels : ndarray of int of shape (n_samples,), default=None
-        Leaf of each row of X.
+        Leaf of each row of X; needed with X.
 
     Raises
     ------

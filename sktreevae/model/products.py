@@ -18,6 +18,19 @@ their powers. No part of the sum exceeds that product (Cauchy-Schwarz inequality
 that the 53 bits of float64 represent it."""
 
 
+COUNTERPARTS = {
+    F.linear: "linear",
+    torch.addmm: "addmm",
+    torch.baddbmm: "addmm",
+    torch.bmm: "matmul",
+    torch.mm: "matmul",
+    torch.matmul: "matmul",
+    Tensor.matmul: "matmul",
+    Tensor.__matmul__: "matmul",
+}
+"""Methods of `_ExactProducts` by the functions that they replace."""
+
+
 def exact_products(device: torch.device) -> AbstractContextManager:
     """Return a context in which sums of matrix products aren't rounded.
 
@@ -27,7 +40,7 @@ def exact_products(device: torch.device) -> AbstractContextManager:
     each order has the same result. Errors are of the order of those of float32.
 
     The context can be entered again, and by several threads. It keeps the rounded
-    values of parameters, which mustn't change meanwhile.
+    values of parameters, which mustn't change or be deleted meanwhile.
 
     Parameters
     ----------
@@ -52,18 +65,7 @@ class _ExactProducts(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        matmul, addmm = self._matmul, self._addmm
-        self._counterparts = {
-            F.linear: self._linear,
-            torch.addmm: addmm,
-            torch.baddbmm: addmm,
-            torch.bmm: matmul,
-            torch.mm: matmul,
-            torch.matmul: matmul,
-            Tensor.matmul: matmul,
-            Tensor.__matmul__: matmul,
-        }
-        self._weights: dict[nn.Parameter, Tensor] = {}
+        self._rounded: dict[tuple[int, bool], Tensor] = {}
 
     def __torch_function__(
         self,
@@ -72,27 +74,33 @@ class _ExactProducts(TorchFunctionMode):
         args: tuple = (),
         kwargs: dict | None = None,
     ) -> object:
-        return self._counterparts.get(func, func)(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func not in COUNTERPARTS:
+            return func(*args, **kwargs)
+        return getattr(self, COUNTERPARTS[func])(*args, **kwargs)
 
-    def _product(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``x @ y.mT`` in float64."""
-        rounded = self._weights.get(y) if isinstance(y, nn.Parameter) else None
-        if rounded is None:
-            rounded = _rounded(y)
+    def _product(self, x: Tensor, y: Tensor, *, is_transposed: bool = False) -> Tensor:
+        """Return ``x @ y``, or ``x @ y.mT``, in float64."""
+        key = id(y), is_transposed
+        columns = self._rounded.get(key)
+        if columns is None:
+            columns = _rounded(y if is_transposed else y.mT).mT
         if isinstance(y, nn.Parameter):
-            self._weights[y] = rounded
-        return torch.matmul(_rounded(x), rounded.mT)
+            self._rounded[key] = columns
+        return torch.matmul(_rounded(x), columns)
 
-    def _matmul(self, x: Tensor, y: Tensor) -> Tensor:
+    def matmul(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the counterpart of `torch.matmul`."""
         if y.ndim == 1:
-            return self._matmul(x, y[:, None]).squeeze(-1)
-        return self._product(x, y.mT).to(x.dtype)
+            return self.matmul(x, y[:, None]).squeeze(-1)
+        return self._product(x, y).to(x.dtype)
 
-    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        product = self._product(x, weight)
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the counterpart of `torch.nn.functional.linear`."""
+        product = self._product(x, weight, is_transposed=True)
         return (product if bias is None else product.add_(bias)).to(x.dtype)
 
-    def _addmm(
+    def addmm(
         self,
         bias: Tensor,
         x: Tensor,
@@ -101,7 +109,8 @@ class _ExactProducts(TorchFunctionMode):
         beta: float = 1.0,
         alpha: float = 1.0,
     ) -> Tensor:
-        return self._product(x, y.mT).mul_(alpha).add_(beta * bias).to(x.dtype)
+        """Return the counterpart of `torch.addmm`."""
+        return self._product(x, y).mul_(alpha).add_(beta * bias).to(x.dtype)
 
 
 def _rounded(x: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def reserved(folder: PathLike) -> Iterator[Path]:
                 f"checkpoint_dir={os.fspath(folder)!r} is in use by another fit. Wait "
                 "for its end to go on from there, or pass another folder",
             )
-        for path in folder.glob(TEMPORARY):
+        for path in filter(Path.is_file, folder.glob(TEMPORARY)):
             path.unlink()
         with TemporaryFile(dir=folder):  # an error if nothing can be written
             pass

@@ -253,7 +253,10 @@ class IterativeGrowth(TreeGrowth):
         )
 
     def _part(self) -> tuple[TopDown, int, Tensor]:
-        """Return the arguments of `_init_split` for what is trained: first the tree."""
+        """Return the arguments of `_init_split`.
+
+        They are those of the split in training, and of the whole tree before the first.
+        """
         split, train = self.state.split, self.data.train
         if split is None:
             return self.model.top_down, 0, train

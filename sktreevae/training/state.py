@@ -250,8 +250,7 @@ class FitState:
     rule : StoppingRule or None
         Rule that ends the stage in progress, with the best parameters.
     loaded : dict
-        What is stored of optimizer and rule, until there is something
-        to optimize.
+        Stored optimizer and rule, which `begin_training` reads.
     processes : Processes
         Processes that share the fit. Fields with a value for each sample have the
         samples of this process.

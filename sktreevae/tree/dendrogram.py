@@ -329,7 +329,9 @@ class Dendrogram:
         """Return the linkage matrix of observations with some leaf labels."""
         merges, leaf_clusters = balanced_merges(labels, self.n_clusters)
         clusters = dict(zip(self.leaves.tolist(), leaf_clusters, strict=True))
-        counts = [*np.ones(len(labels)), *merges[:, 3]]
+        counts = np.concatenate(
+            [np.ones(len(labels)), merges[:, 3], np.zeros(len(clusters))]
+        )
         rows: list[tuple[float, ...]] = []
         # Among equal heights the deeper nodes come first: children before parents.
         for node in highest_first(self.height, self.leaf_label)[::-1].tolist():
@@ -338,9 +340,9 @@ class Dendrogram:
             if left is None or right is None:
                 clusters[node] = right if left is None else left
                 continue
-            clusters[node] = len(counts)
-            counts.append(counts[left] + counts[right])
-            rows.append((*sorted((left, right)), self.height[node], counts[-1]))
+            clusters[node] = new = len(labels) + len(merges) + len(rows)
+            counts[new] = counts[left] + counts[right]
+            rows.append((*sorted((left, right)), self.height[node], counts[new]))
         return np.concatenate([merges, np.reshape(rows, (-1, 4))])
 
     def to_newick(self, cluster_names: Sequence[str] | None = None) -> str:
