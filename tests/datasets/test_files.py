@@ -160,6 +160,7 @@ def test_an_interrupted_download_leaves_no_file(published, tmp_path, monkeypatch
     [
         ({"n_retries": -1}, r"n_retries must be an int in the range \[0, inf\)"),
         ({"delay": float("nan")}, "delay must be a float .* got nan"),
+        ({"delay": -0.5}, "delay must be a float .* got -0.5"),
         ({"subset": "valid"}, "subset must be one of .*'all', got 'valid'"),
     ],
 )

@@ -106,6 +106,7 @@ def test_names_are_text(export, tree, name):
 
 def test_the_page_refers_to_nothing_outside(export, tree):
     page = export(tree, np.zeros((4, 8, 8)))
+    assert """content="default-src 'none'; img-src data:; """ in page
     assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
     for _, attributes in read(page).tags:
         for name in ("src", "href", "action", "data", "srcset", "poster"):

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from sktreevae import TreeVAEClustering
 from sktreevae.display import SplitDisplay
 from sktreevae.display._node_values import as_images
 
@@ -120,6 +121,14 @@ def test_images_of_an_estimator_are_drawn_by_default(fitted):
     assert SplitDisplay.from_estimator(model, image_shape=None).bars_ is not None
     images = SplitDisplay.from_estimator(fitted, image_shape=(2, 1)).images_
     assert images[0].get_array().shape == (2, 1)
+
+
+def test_images_have_all_features_and_bars_ten(rng):
+    model = TreeVAEClustering(2, max_iter=1, hidden_dim=8, random_state=0)
+    model.fit(rng.standard_normal((60, 12)) + 9.0 * np.repeat([[0], [1]], 30, axis=0))
+    images = SplitDisplay.from_estimator(model, image_shape=(3, 4)).images_
+    assert images[0].get_array().shape == (3, 4)
+    assert len(SplitDisplay.from_estimator(model).bars_) == 10
 
 
 def test_images_that_cannot_be_drawn_are_bars(fitted):

@@ -124,6 +124,11 @@ def test_values_that_are_not_finite_are_found_before_training(
         TreeVAEClustering(2).fit(source)
 
 
+def test_datasets_of_other_features_are_refused(X, model):
+    with pytest.raises(ValueError, match=r"X has 9 features.* expecting 64"):
+        model.predict(Labeled(X[:, :9]))
+
+
 def test_files_of_another_byte_order_are_not_copied(X, tmp_path):
     swapped = X.astype(np.float32).astype(np.dtype(np.float32).newbyteorder())
     on_disk = as_memmap(swapped, tmp_path)

@@ -158,6 +158,20 @@ def test_a_small_group_far_away_ends_no_growth():
     assert adjusted_rand_score(y, model.labels_[: len(y)]) > 0.95
 
 
+def test_leaves_are_tried_again_when_others_are_pruned():
+    growth = make_growth()
+    growth.state.model = growth.new_model(Topology.stump().split_leaf(0).topology)
+    with torch.no_grad():
+        # Everything goes right at the root: the two leaves on the left are empty.
+        growth.model.top_down.q_routers.weights[-1].zero_()
+        growth.model.top_down.q_routers.biases[-1].fill_(-9.0)
+    for expected in ([], [0]):
+        growth.state.unsplittable = [0]
+        assert growth._end_whole_tree()
+        assert len(growth.model.topology.leaves) == 1
+        assert growth.state.unsplittable == expected
+
+
 @pytest.fixture(scope="module")
 def grown_once():
     growth = make_growth(n_clusters=3)

@@ -168,6 +168,7 @@ def test_pandas_has_a_row_for_each_node():
     tree = example()
     table = tree.to_pandas()
     assert table.index.name == "node"
+    assert {"parent", "height", "n_node_samples", "leaf_label"} <= {*table}
     for name in table:
         np.testing.assert_array_equal(table[name], getattr(tree, name))
 
@@ -236,6 +237,7 @@ def test_invalid_parents_are_refused(parent, message):
     [
         ([3, 4, 0, 0], "must have one finite entry"),
         ([np.nan, 0, 0, 0, 0], "must have one finite entry"),
+        ([np.inf, 0, 0, 0, 0], "must have one finite entry"),
         ([3, 4, 0, 0, 0], "must not be below the heights of its child"),
         ([3, -1, 0, 0, 0], "must not be below the heights of its child"),
     ],
