@@ -40,7 +40,7 @@ def exact_products(device: torch.device) -> AbstractContextManager:
     each order has the same result. Errors are of the order of those of float32.
 
     The context can be entered again, and by several threads. It keeps the rounded
-    values of parameters, which mustn't change or be deleted meanwhile.
+    values of parameters, which mustn't change meanwhile.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class _ExactProducts(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rounded: dict[tuple[int, bool], Tensor] = {}
+        self._rounded: dict[tuple[int, bool], tuple[nn.Parameter, Tensor]] = {}
 
     def __torch_function__(
         self,
@@ -81,13 +81,13 @@ class _ExactProducts(TorchFunctionMode):
 
     def _product(self, x: Tensor, y: Tensor, *, is_transposed: bool = False) -> Tensor:
         """Return ``x @ y``, or ``x @ y.mT``, in float64."""
+        if not isinstance(y, nn.Parameter):
+            return torch.matmul(_rounded(x), _rounded_columns(y, is_transposed))
         key = id(y), is_transposed
-        columns = self._rounded.get(key)
-        if columns is None:
-            columns = _rounded(y if is_transposed else y.mT).mT
-        if isinstance(y, nn.Parameter):
-            self._rounded[key] = columns
-        return torch.matmul(_rounded(x), columns)
+        if key not in self._rounded:
+            # With the parameter, so that no other one gets its `id`.
+            self._rounded[key] = y, _rounded_columns(y, is_transposed)
+        return torch.matmul(_rounded(x), self._rounded[key][1])
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the counterpart of `torch.matmul`."""
@@ -111,6 +111,11 @@ class _ExactProducts(TorchFunctionMode):
     ) -> Tensor:
         """Return the counterpart of `torch.addmm`."""
         return self._product(x, y).mul_(alpha).add_(beta * bias).to(x.dtype)
+
+
+def _rounded_columns(x: Tensor, is_transposed: bool) -> Tensor:
+    """Round each column of x, or of ``x.mT``."""
+    return _rounded(x if is_transposed else x.mT).mT
 
 
 def _rounded(x: Tensor) -> Tensor:
