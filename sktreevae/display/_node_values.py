@@ -50,7 +50,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class NodeData:
-    """Samples below the nodes of a tree, and what describes the nodes.
+    """Samples below the nodes of a tree, and descriptions of the nodes.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class NodeData:
     def from_estimator(
         cls, estimator: Any, X: Any, feature_names: Names, image_shape: Shape
     ) -> NodeData:
-        """Return rows at the nodes that are predicted, or what the model generates."""
+        """Return rows at their predicted nodes, or the generative model."""
         # Imported here so that drawings of a dendrogram don't need torch.
         from ..inspection.explanation import describe_nodes
 

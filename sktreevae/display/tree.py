@@ -131,7 +131,7 @@ class TreeDisplay:
         of images, they show images: the mean of the rows of X, or what the model
         generates if there is no X. Otherwise they show the features that tell a node
         from its sibling, with an arrow up or down where its mean is higher or lower,
-        and the mean: that of X, or of what the model generates. The largest effects
+        and the mean: that of X, or of the generative model. The largest effects
         come first; those below 0.3 standard deviations are not shown. Of amounts that
         are mostly small, such as weights of words, those that a node has more of come
         before all that it has less of.

@@ -958,7 +958,7 @@ class TreeVAEClustering(
     # Explanation
 
     def node_means(self, node: int | None = None) -> NDArray[np.float64]:
-        """Return the mean of what the model generates at a node, E[x | node].
+        """Return the mean of the generative model at a node, E[x | node].
 
         The mean of a leaf is the mean of the decoded latent variables, drawn from the
         prior with a fixed seed. The mean of another node is that of its leaves,
@@ -1008,7 +1008,7 @@ class TreeVAEClustering(
         The effect of a feature is the difference of its means in the left and in the
         right branch, relative to the standard deviation within the branches (Cohen's
         d). It doesn't depend on the unit of the feature. Means are those of the rows of
-        X or, without X, of what the model generates.
+        X or, without X, of the generative model.
 
         In the model, the variance of a Bernoulli feature is ``p * (1 - p)``. If its
         values are between 0 and 1, as gray levels and term frequencies are, this is an
@@ -1074,7 +1074,7 @@ class TreeVAEClustering(
         )
 
     def diagnose(self, X: DataLike | None = None) -> list[Finding]:
-        """Return what looks wrong with the fit, with the remedies.
+        """Return problems of the fit, with the remedies.
 
         The findings are those that `fit` warned of, and:
 
@@ -1149,7 +1149,7 @@ class TreeVAEClustering(
         X : array-like or Dataset of shape (n_samples, n_features), default=None
             Samples to describe, as for `predict`: numbers of samples, means and labels
             are theirs. By default, the numbers are those of the training samples, and
-            the means are those of what the model generates, see `node_means`.
+            the means are those of the generative model, see `node_means`.
         y : array-like of shape (n_samples,), default=None
             Known labels of the samples; of the training samples if X is None.
         feature_names : sequence of str of length n_features, default=None

@@ -257,7 +257,7 @@ class MicroClusters:
     def merge_small_components(self, min_size: float) -> Ints:
         """Merge each component that is too small into another one.
 
-        The other one is that with the heaviest edges.
+        It is merged into the component to which its edges have the largest weight.
 
         Parameters
         ----------

@@ -155,7 +155,7 @@ def find_problems(
     trainer: Trainer,
     index: Sequence[object] | None,
 ) -> list[Finding]:
-    """Return what looks wrong with a fit.
+    """Return problems of a fit.
 
     Parameters
     ----------
@@ -395,7 +395,7 @@ def _causes(
 def diagnose(
     estimator: BaseEstimator, X: ArrayLike | Dataset | None = None
 ) -> list[Finding]:
-    """Return what looks wrong with a fitted estimator, with the remedies.
+    """Return problems of a fitted estimator, with the remedies.
 
     Parameters
     ----------
@@ -598,7 +598,7 @@ def _find_empty_leaves(
 def _find_worse_rows(
     estimator: BaseEstimator, moments: GroupMoments, X: Matrix, elbo: Floats
 ) -> Finding | None:
-    """Find rows that are far from all samples, or gain less from the model than they.
+    """Find rows that are far from all samples, or to which the model fits less well.
 
     Medians are compared, since a few outliers among the rows can have any density.
     """

@@ -75,7 +75,7 @@ class Explanation:
     columns : tuple of Feature
         The features.
     left_mean, right_mean : ndarray of shape (n_selected,)
-        Mean of the rows of each branch, or of what the model generates there, in the
+        Mean of the rows of each branch, or of the generative model there, in the
         units of X; the share of a category in percent, and a date in years.
     spread : ndarray of shape (n_selected,)
         Standard deviation within the branches: the root of the mean of their variances.
@@ -205,7 +205,7 @@ def _table(columns: Sequence[Sequence[str]], notes: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class LeafFeatures:
-    """Features of the leaves of a tree: of rows, or of what a model generates.
+    """Features of the leaves of a tree: of rows, or of the generative model.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ class LeafFeatures:
     def of_model(
         cls, estimator: BaseEstimator, feature_names: Sequence[str] | None
     ) -> LeafFeatures:
-        """Return what the model generates, in the features that the last step gets."""
+        """Return features of the generative model, as the last step gets them."""
         names, model = name_features(estimator, feature_names), last_step(estimator)
         # Effects of soft targets are understated; see `TreeVAEClustering.explain`.
         is_understated = LIKELIHOODS[model.likelihood_].sharper is not None
@@ -353,7 +353,7 @@ def describe_nodes(
     estimator : TreeVAEClustering or Pipeline
         Fitted estimator.
     X : object, default=None
-        Rows, as for `predict`. None describes what the model generates.
+        Rows, as for `predict`. None describes the generative model.
     feature_names : sequence of str, default=None
         Names of the columns of X.
     labels : ndarray of int of shape (n_samples,), default=None
@@ -374,7 +374,7 @@ def describe_nodes(
 
 
 def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
-    """Return the mean of what the model generates at a node, or at all nodes.
+    """Return the mean of the generative model at a node, or at all nodes.
 
     See `TreeVAEClustering.node_means`.
     """
@@ -389,7 +389,7 @@ def node_means(estimator: BaseEstimator, node: int | None) -> Floats:
 
 
 def leaf_moments(estimator: BaseEstimator) -> GroupMoments:
-    """Return the moments of what the model generates at each leaf."""
+    """Return the moments of the generative model at each leaf."""
     with estimator._threads():
         moments = standardized_moments(estimator.module_)
     maps, tree = estimator._standardizer, estimator.dendrogram_

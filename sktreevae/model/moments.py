@@ -1,4 +1,4 @@
-"""Mean and variance of what the model generates at each leaf."""
+"""Mean and variance of the generative model at each leaf."""
 
 from __future__ import annotations
 

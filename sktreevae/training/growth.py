@@ -206,7 +206,7 @@ class TreeGrowth(ABC):
         """
 
     def load_state_dict(self, stored: StateDict) -> None:
-        """Set the state, which is a new one, to one that was stored.
+        """Set a new state to a stored one.
 
         Parameters
         ----------
