@@ -7,12 +7,12 @@ Fits whose lines are in the file are skipped, so a run can be continued. Linux o
 
 The data are nested Gaussians in a file, as a `numpy.memmap`, with as many clusters as
 leaves. A flat VAE is a tree of one leaf; the tree of BisectingKMeans is Ward's over its
-centers. Each fit runs in a process of its own, on one thread. "peak" is the rise of the
-anonymous memory, which doesn't include the pages of the file that the system keeps. The
+centers. Each fit runs in a process of its own, on --n-jobs threads. "peak" is the rise of
+the anonymous memory, which doesn't include the pages of the file that the system keeps. The
 ELBO, in nats, and the purities are those of 10 000 rows that the fit doesn't see.
 
     python benchmarks/scalability.py --rows 1000000 --leaves 20 --n-features 384 \
-        --dtype float16 --methods TreeVAE
+        --dtype float16 --methods TreeVAE --n-jobs 2
 
 fits a million embeddings.
 """
@@ -47,9 +47,11 @@ KEYS = {
     "n_rows": "rows",
     "n_leaves": "leaves",
     "method": "method",
+    "n_jobs": "threads",
 }
 METRICS = {
     "cpu": ("CPU-s", 0),
+    "wall": ("s", 0),
     "peak": ("peak, MiB", 0),
     "elbo": ("ELBO", 2),
     "purity": ("purity", 3),
@@ -71,7 +73,9 @@ def measure(path: Path, run: dict) -> dict[str, float]:
     model = METHODS[run["method"]](run["n_leaves"])
     before = status("RssAnon")
     cpu, wall = time.process_time(), time.perf_counter()
-    with Peak() as peak, threadpool_limits(1):
+    if "n_jobs" in model.get_params():
+        model.set_params(n_jobs=run["n_jobs"])
+    with Peak() as peak, threadpool_limits(run["n_jobs"]):
         model.fit(rows[:-N_TEST])
     times = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     peak_size = (peak.bytes - before) / MIB
@@ -113,6 +117,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--leaves", nargs="+", type=int, default=[10, 100])
     parser.add_argument("--n-features", type=int, default=50)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--out", type=Path, default=Path("scalability.jsonl"))
     parser.add_argument("--csv", type=Path, help="also write the table there")
@@ -123,7 +128,6 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run what the command line asks for."""
     arguments = parse_arguments()
-    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     if arguments.measure is not None:
         path, run = arguments.measure
@@ -133,7 +137,10 @@ def main() -> None:
     for n_rows, n_leaves in product(arguments.rows, arguments.leaves):
         shape = {"n_features": arguments.n_features, "dtype": arguments.dtype}
         sizes = {**shape, "n_rows": n_rows, "n_leaves": n_leaves}
-        runs = [{**sizes, "method": method} for method in arguments.methods]
+        runs = [
+            {**sizes, "method": method, "n_jobs": arguments.n_jobs}
+            for method in arguments.methods
+        ]
         done = [{key: record[key] for key in KEYS} for record in records]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "X")
