@@ -138,7 +138,8 @@ def leaf_decoders(seeds: list[int], data_dir: Path) -> list[list[str]]:
 def views(seeds: list[int], data_dir: Path) -> list[list[str]]:
     """Vary the contrastive losses, one setting at a time."""
     # Fits have the default length: there are nine settings for each seed.
-    rows = [["data", "weight", "temperature", "strength", "DP", "ACC", "ELBO", "AUROC"]]
+    head = ["data", "weight", "temperature", "strength"]
+    rows = [[*head, "DP", "accuracy", "ELBO", "AUROC"]]
     settings = [(0, 0.5, 0)]  # no views
     settings += [(weight, 0.5, 1) for weight in (1, 10, 100, 1000)]
     settings += [(10, temperature, 1) for temperature in (0.1, 2.0)]
@@ -162,7 +163,7 @@ def views(seeds: list[int], data_dir: Path) -> list[list[str]]:
                     temperature=temperature,
                 )
                 results.append(quality(model, data))
-            setting = (weight, temperature, strength) if strength else ("none", "", "")
+            setting = (weight, temperature, strength) if strength else (0, "-", "-")
             rows.append([name, *map(str, setting), *summaries(results)])
     return rows
 
@@ -229,11 +230,13 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--csv", type=Path, help="also write the tables to this folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.only:
         print(f"\n{name}\n")
-        publish(ABLATIONS[name](arguments.seeds, arguments.data_dir))
+        path = arguments.csv and arguments.csv / f"ablations_{name}.csv"
+        publish(ABLATIONS[name](arguments.seeds, arguments.data_dir), path)
 
 
 if __name__ == "__main__":
