@@ -7,9 +7,10 @@ Fits whose lines are in the file are skipped, so a run can be continued. Linux o
 
 The data are nested Gaussians in a file, as a `numpy.memmap`, with as many clusters as
 leaves. A flat VAE is a tree of one leaf; the tree of BisectingKMeans is Ward's over its
-centers. Each fit runs in a process of its own, on --n-jobs threads. "peak" is the rise of
-the anonymous memory, which doesn't include the pages of the file that the system keeps. The
-ELBO, in nats, and the purities are those of 10 000 rows that the fit doesn't see.
+centers. Each fit runs in a process of its own, on --n-jobs threads. "peak" is the rise
+of the anonymous memory, which doesn't include the pages of the file that the system
+keeps. The ELBO, in nats, and the purities are those of 10 000 rows that the fit doesn't
+see.
 
     python benchmarks/scalability.py --rows 1000000 --leaves 20 --n-features 384 \
         --dtype float16 --methods TreeVAE --n-jobs 2
@@ -30,7 +31,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 from generated import write_nested
 from memory import MIB, Peak, status
 from records import append, publish, read, summarize
