@@ -51,7 +51,6 @@ KEYS = {
 }
 METRICS = {
     "cpu": ("CPU-s", 0),
-    "wall": ("s", 0),
     "peak": ("peak, MiB", 0),
     "elbo": ("ELBO", 2),
     "purity": ("purity", 3),
